@@ -1,0 +1,16 @@
+from collections.abc import Sequence
+
+from ditto._frames_py import FrameTooLarge as FrameTooLarge
+
+def frame_block(
+    subjects: Sequence[bytes],
+    commit_lsns: Sequence[int],
+    ordinals: Sequence[int],
+    payloads: Sequence[bytes],
+    *,
+    last_sequence: int,
+    reply: bytes,
+    reply_every: int,
+    is_first_answered: bool,
+    max_size: int,
+) -> tuple[bytes, list[tuple[int, int]]]: ...

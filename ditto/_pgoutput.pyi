@@ -1,0 +1,21 @@
+from collections.abc import Callable
+from typing import Any
+
+from psycopg.pq.abc import PGconn
+
+from ditto.lsn import Position
+from ditto.messages import Block, Relation, Targets
+
+IS_LIBPQ_DIRECT: bool
+"""libpq's functions are called directly; False where psycopg is plain Python."""
+
+def convert(data: bytes, kind: int) -> Any: ...
+
+class Decoder:
+    skipped_count: int
+    filtered_count: int
+    logical_message_count: int
+    def __init__(self, select: Callable[[Relation], Targets], *, id_key: bytes, after: Position = ...) -> None: ...
+    def feed(self, frame: bytes) -> None: ...
+    def take(self) -> Block: ...
+    def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, max_rounds: int) -> Block: ...

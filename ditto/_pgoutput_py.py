@@ -1,0 +1,576 @@
+"""The decoder in plain Python: the same interface and the same results as `_pgoutput.pyx`.
+
+It is the fallback (`DITTO_IMPL=python`), the oracle of the compiled decoder's tests and what the
+benchmarks compare with. Layouts: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
+and https://www.postgresql.org/docs/current/protocol-replication.html
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import UNSET, Raw
+from psycopg import OperationalError
+
+from ditto import columns as kinds
+from ditto.errors import ConnectionLost, DecodeError
+from ditto.event import Event
+from ditto.lsn import ORIGIN, Position, format_lsn
+from ditto.messages import Block, Column, Delivered, Relation, Targets
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGconn
+
+_U16: Final = Struct("!H")
+_U32: Final = Struct("!I")
+_I32: Final = Struct("!i")
+_U64: Final = Struct("!Q")
+_I64: Final = Struct("!q")
+
+_EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001  PostgreSQL's epoch; times here are UTC throughout
+_EVERYTHING: Final = 1 << 63
+_INT: Final = re.compile(rb"-?[0-9]{1,19}")
+_NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_HEX: Final = re.compile(rb"\\x((?:[0-9a-fA-F]{2})*)")
+_BOUNDS: Final = re.compile(rb"(?:\[[+-]?[0-9]+:[+-]?[0-9]+\])+=")
+_MAX_DIMENSIONS: Final = 6
+
+
+class Cursor:
+    """Reads a message from its start to its end; whatever does not fit is a DecodeError."""
+
+    __slots__ = ("data", "end", "pos")
+
+    def __init__(self, data: bytes, pos: int = 0) -> None:
+        self.data = data
+        self.pos = pos
+        self.end = len(data)
+
+    def take(self, n: int) -> bytes:
+        start = self.pos
+        if n < 0 or n > self.end - start:
+            raise DecodeError(f"need {n} bytes, {self.end - start} left")
+        self.pos = start + n
+        return self.data[start : start + n]
+
+    def u8(self) -> int:
+        return self.take(1)[0]
+
+    def u16(self) -> int:
+        return int(_U16.unpack(self.take(2))[0])
+
+    def u32(self) -> int:
+        return int(_U32.unpack(self.take(4))[0])
+
+    def i32(self) -> int:
+        return int(_I32.unpack(self.take(4))[0])
+
+    def u64(self) -> int:
+        return int(_U64.unpack(self.take(8))[0])
+
+    def i64(self) -> int:
+        return int(_I64.unpack(self.take(8))[0])
+
+    def string(self) -> str:
+        stop = self.data.find(b"\0", self.pos, self.end)
+        if stop < 0:
+            raise DecodeError("a string has no end")
+        text = self.take(stop - self.pos).decode()
+        self.pos += 1
+        return text
+
+    def finish(self) -> None:
+        if self.pos != self.end:
+            raise DecodeError(f"{self.end - self.pos} bytes too many")
+
+
+class _Plan:
+    """What is worked out once for a relation."""
+
+    __slots__ = ("is_full", "keys", "kinds", "names", "relation", "targets")
+
+    def __init__(self, relation: Relation, column_kinds: list[int], targets: Targets) -> None:
+        self.relation = relation
+        self.names = [column.name for column in relation.columns]
+        self.keys = [column.is_key for column in relation.columns]
+        self.kinds = column_kinds
+        self.targets = targets
+        self.is_full = relation.replica_identity == "f"
+
+
+class Decoder:
+    """Turns the CopyData messages of one replication connection into events.
+
+    `select` is asked once for each Relation message. `id_key` is `event_key(…)`. Changes up to and
+    with the position `after` are stored already: they are skipped without being converted.
+    """
+
+    def __init__(self, select: Callable[[Relation], Targets], *, id_key: bytes, after: Position = ORIGIN) -> None:
+        self._select = select
+        self._key_high = int.from_bytes(id_key[:8]) >> 4
+        self._key_low = int.from_bytes(id_key[8:16]) >> 2
+        self._after = after
+        self._plans: dict[int, _Plan] = {}
+        self._types: dict[int, str] = {}
+        self._is_open = False  # inside a transaction
+        self._commit_lsn = 0
+        self._commit_time = ""
+        self._ordinal = 0
+        self._skip_to = 0  # ordinals up to this one are stored already
+        self._is_selected = False  # the open transaction has an event that is, or will be, stored
+        self._idle_lsn = 0
+        self.skipped_count = 0
+        self.filtered_count = 0
+        self.logical_message_count = 0
+        self._block = Block([], [], [], [])
+
+    def feed(self, frame: bytes) -> None:
+        """Decode one CopyData message. Raises DecodeError, after which the decoder is of no more use."""
+        self._block.frame_count += 1
+        self._block.size += len(frame)
+        try:
+            self._frame(Cursor(frame))
+        except DecodeError as error:
+            raise self._explain(error) from error
+        except UnicodeDecodeError as error:
+            raise self._explain(DecodeError("text that is not UTF-8")) from error
+
+    def take(self) -> Block:
+        """Hand over what has been decoded since the last call."""
+        block = self._block
+        block.idle_lsn = 0 if self._is_open else self._idle_lsn
+        self._block = Block([], [], [], [])
+        return block
+
+    def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, max_rounds: int) -> Block:
+        """Drain libpq until it has nothing more, or a limit is reached.
+
+        `max_rounds` bounds how often the socket is read. Raises ConnectionLost and DecodeError.
+        """
+        block = self._block
+        rounds = 0
+        count_at_read = -1
+        while len(block.events) < max_events and block.size < max_bytes:
+            length, data = pgconn.get_copy_data(1)
+            if length > 0:
+                self.feed(bytes(data))
+            elif length < 0:
+                block.is_ended = True
+                break
+            elif rounds == max_rounds or block.frame_count == count_at_read:
+                break
+            else:
+                rounds += 1
+                count_at_read = block.frame_count
+                try:
+                    pgconn.consume_input()
+                except OperationalError as error:
+                    raise ConnectionLost("the replication connection broke") from error
+        else:
+            block.is_drained = False
+        return self.take()
+
+    def _explain(self, error: DecodeError) -> DecodeError:
+        where = f" in the transaction that commits at {format_lsn(self._commit_lsn)}" if self._is_open else ""
+        return DecodeError(
+            f"cannot decode what PostgreSQL sent{where}: {error.message}",
+            hint="nothing is lost: the slot holds the change; this is a fault of Ditto, please report it",
+            **error.context,
+        )
+
+    def _frame(self, cursor: Cursor) -> None:
+        tag = cursor.u8()
+        if tag == 0x77:  # w: start8 end8 ts8 payload
+            cursor.take(24)
+            self._message(cursor)
+        elif tag == 0x6B:  # k: end8 ts8 reply1
+            end = cursor.u64()
+            cursor.take(8)
+            if cursor.u8():
+                self._block.is_reply_requested = True
+            cursor.finish()
+            if not self._is_open and end > self._idle_lsn:
+                self._idle_lsn = end
+        else:
+            raise DecodeError(f"unknown replication message 0x{tag:02X}")
+
+    def _message(self, cursor: Cursor) -> None:
+        tag = chr(cursor.u8())
+        if tag in "IUD":
+            self._change(tag, cursor)
+        elif tag == "B":
+            self._begin(cursor)
+        elif tag == "C":
+            self._commit(cursor)
+        elif tag == "R":
+            self._relation(cursor)
+        elif tag == "Y":
+            oid = cursor.u32()
+            namespace, name = cursor.string(), cursor.string()
+            cursor.finish()
+            self._types[oid] = name if namespace in {"", "pg_catalog"} else f"{namespace}.{name}"
+        elif tag == "T":
+            self._truncate(cursor)
+        elif tag == "M":
+            self._logical_message(cursor)
+        elif tag == "O":
+            cursor.u64()
+            cursor.string()
+            cursor.finish()
+        elif tag in "SEcAbPKrp":
+            raise DecodeError(f"a streamed or prepared transaction (message {tag!r}), which was not asked for")
+        else:
+            raise DecodeError(f"unknown message 0x{ord(tag):02X}")
+
+    def _begin(self, cursor: Cursor) -> None:
+        final_lsn = cursor.u64()
+        time_us = cursor.i64()
+        cursor.u32()
+        cursor.finish()
+        if self._is_open:
+            raise DecodeError("a Begin inside a transaction")
+        if final_lsn <= self._commit_lsn:
+            raise DecodeError(f"the transaction at {format_lsn(final_lsn)} comes out of commit order")
+        self._is_open = True
+        self._commit_lsn = final_lsn
+        try:
+            self._commit_time = (_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
+        except OverflowError:
+            raise DecodeError(f"a commit time of {time_us} µs") from None
+        self._ordinal = 0
+        after = self._after
+        self._is_selected = final_lsn <= after.commit_lsn
+        if final_lsn < after.commit_lsn:
+            self._skip_to = _EVERYTHING
+        elif final_lsn == after.commit_lsn:
+            self._skip_to = after.ordinal
+        else:
+            self._skip_to = 0
+
+    def _commit(self, cursor: Cursor) -> None:
+        cursor.u8()
+        commit_lsn = cursor.u64()
+        end_lsn = cursor.u64()
+        cursor.take(8)
+        cursor.finish()
+        if not self._is_open:
+            raise DecodeError("a Commit outside a transaction")
+        if commit_lsn != self._commit_lsn or end_lsn <= commit_lsn:
+            raise DecodeError(f"a Commit at {format_lsn(commit_lsn)} that does not fit its Begin")
+        self._is_open = False
+        self._idle_lsn = max(self._idle_lsn, end_lsn)
+        if self._is_selected:
+            self._block.delivered = Delivered(commit_lsn, end_lsn, len(self._block.events))
+
+    def _relation(self, cursor: Cursor) -> None:
+        oid = cursor.u32()
+        namespace, name = cursor.string(), cursor.string()
+        identity = cursor.u8()
+        if identity not in b"dnfi":
+            raise DecodeError(f"unknown replica identity 0x{identity:02X}", relation=f"{namespace}.{name}")
+        columns = []
+        column_kinds = []
+        for _ in range(cursor.u16()):
+            flags = cursor.u8()
+            if flags > 1:
+                raise DecodeError(f"unknown column flags {flags}", relation=f"{namespace}.{name}")
+            column = Column(cursor.string(), cursor.u32(), cursor.i32(), flags == 1)
+            columns.append(column)
+            kind = kinds.KIND_OF_OID.get(column.type_oid)
+            if kind is None:
+                kind = kinds.KIND_OF_NAME.get(self._types.get(column.type_oid, ""), kinds.TEXT)
+            column_kinds.append(kind)
+        cursor.finish()
+        relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
+        self._plans[oid] = _Plan(relation, column_kinds, self._select(relation))
+
+    def _logical_message(self, cursor: Cursor) -> None:
+        flags = cursor.u8()
+        cursor.u64()
+        cursor.string()
+        cursor.take(cursor.i32())
+        cursor.finish()
+        if flags > 1:
+            raise DecodeError(f"unknown flags {flags} of a logical message")
+        if flags == 1:
+            self._count_change()
+        self.logical_message_count += 1
+
+    def _count_change(self) -> None:
+        if not self._is_open:
+            raise DecodeError("a change outside a transaction")
+        self._ordinal += 1
+
+    def _plan(self, oid: int) -> _Plan:
+        plan = self._plans.get(oid)
+        if plan is None:
+            raise DecodeError(f"a change of relation {oid}, which was not described")
+        return plan
+
+    def _target(self, plan: _Plan, action: int) -> object | None:
+        """The target of this change, or None where it is to be skipped."""
+        target = plan.targets[action]
+        if target is None:
+            self.filtered_count += 1
+            return None
+        if self._ordinal <= self._skip_to:
+            self.skipped_count += 1
+            return None
+        return target
+
+    def _truncate(self, cursor: Cursor) -> None:
+        count = cursor.u32()
+        flags = cursor.u8()
+        if flags > 3:
+            raise DecodeError(f"unknown flags {flags} of a Truncate")
+        oids = [cursor.u32() for _ in range(count)]
+        cursor.finish()
+        for oid in oids:
+            self._count_change()
+            plan = self._plan(oid)
+            target = self._target(plan, 3)
+            if target is not None:
+                self._emit(plan, target, "TRUNCATE", {}, {}, None)
+
+    def _change(self, tag: str, cursor: Cursor) -> None:
+        self._count_change()
+        plan = self._plan(cursor.u32())
+        target = self._target(plan, "IUD".index(tag))
+        if target is None:
+            return
+        try:
+            if tag == "I":
+                self._insert(cursor, plan, target)
+            elif tag == "U":
+                self._update(cursor, plan, target)
+            else:
+                self._delete(cursor, plan, target)
+        except DecodeError as error:
+            error.context["relation"] = f"{plan.relation.namespace}.{plan.relation.name}"
+            raise
+        except UnicodeDecodeError as error:
+            raise DecodeError(
+                "text that is not UTF-8", relation=f"{plan.relation.namespace}.{plan.relation.name}"
+            ) from error
+
+    def _insert(self, cursor: Cursor, plan: _Plan, target: object) -> None:
+        _expect(cursor.u8(), b"N")
+        data, unchanged = _new_tuple(cursor, plan, None)
+        cursor.finish()
+        self._emit(plan, target, "INSERT", data, {}, unchanged)
+
+    def _update(self, cursor: Cursor, plan: _Plan, target: object) -> None:
+        part = cursor.u8()
+        old: dict[str, Any] = {}
+        if part != 0x4E:
+            _expect(part, b"KO")
+            old = _old_tuple(cursor, plan, part == 0x4F)
+            _expect(cursor.u8(), b"N")
+        data, unchanged = _new_tuple(cursor, plan, old if part == 0x4F else None)
+        cursor.finish()
+        self._emit(plan, target, "UPDATE", data, old, unchanged)
+
+    def _delete(self, cursor: Cursor, plan: _Plan, target: object) -> None:
+        part = cursor.u8()
+        _expect(part, b"KO")
+        old = _old_tuple(cursor, plan, part == 0x4F)
+        cursor.finish()
+        self._emit(plan, target, "DELETE", {}, old, None)
+
+    def _emit(
+        self,
+        plan: _Plan,
+        target: object,
+        action: str,
+        data: dict[str, Any],
+        old: dict[str, Any],
+        unchanged: list[str] | None,
+    ) -> None:
+        event_id = self._event_id()
+        relation = plan.relation
+        block = self._block
+        block.events.append(
+            Event(
+                event_id,
+                relation.namespace,
+                relation.name,
+                action,
+                data,
+                old,
+                self._commit_time,
+                UNSET if unchanged is None else unchanged,
+            )
+        )
+        block.targets.append(target)
+        block.commit_lsns.append(self._commit_lsn)
+        block.ordinals.append(self._ordinal)
+        self._is_selected = True
+
+    def _event_id(self) -> str:
+        high = (self._commit_lsn >> 4) ^ self._key_high
+        low = ((self._commit_lsn & 0xF) << 58 | self._ordinal) ^ self._key_low
+        digits = f"{high >> 12:012x}8{high & 0xFFF:03x}{0x8000000000000000 | low:016x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _expect(part: int, allowed: bytes) -> None:
+    if part not in allowed:
+        raise DecodeError(f"unknown part of a change 0x{part:02X}")
+
+
+def _column_count(cursor: Cursor, plan: _Plan) -> None:
+    count = cursor.u16()
+    if count != len(plan.names):
+        raise DecodeError(f"a row of {count} columns where the relation has {len(plan.names)}")
+
+
+def _new_tuple(cursor: Cursor, plan: _Plan, full_old: dict[str, Any] | None) -> tuple[dict[str, Any], list[str] | None]:
+    _column_count(cursor, plan)
+    row: dict[str, Any] = {}
+    unchanged: list[str] | None = None
+    for name, kind in zip(plan.names, plan.kinds, strict=True):
+        mark = cursor.u8()
+        if mark == 0x74:  # t
+            row[name] = convert(cursor.take(cursor.i32()), kind)
+        elif mark == 0x6E:  # n
+            row[name] = None
+        elif mark == 0x75:  # u
+            if full_old is not None and name in full_old:
+                row[name] = full_old[name]
+            else:
+                unchanged = [*(unchanged or ()), name]
+        else:
+            raise DecodeError(f"unknown column kind 0x{mark:02X}")
+    return row, unchanged
+
+
+def _old_tuple(cursor: Cursor, plan: _Plan, is_whole: bool) -> dict[str, Any]:
+    """The old row, or with `is_whole` False its key columns only: the others are sent as nulls."""
+    _column_count(cursor, plan)
+    row: dict[str, Any] = {}
+    for name, kind, is_key in zip(plan.names, plan.kinds, plan.keys, strict=True):
+        mark = cursor.u8()
+        if mark == 0x74:
+            data = cursor.take(cursor.i32())
+            if is_whole or is_key:
+                row[name] = convert(data, kind)
+        elif mark == 0x6E:
+            if is_whole or is_key:
+                row[name] = None
+        elif mark != 0x75:
+            raise DecodeError(f"unknown column kind 0x{mark:02X}")
+    return row
+
+
+def convert(data: bytes, kind: int) -> Any:
+    """PostgreSQL's text of one value as what msgspec encodes. What does not fit its kind stays text."""
+    if kind == kinds.TEXT:
+        return data.decode()
+    if kind == kinds.INT:
+        if _INT.fullmatch(data) and -(1 << 63) <= (number := int(data)) < 1 << 63:
+            return number
+    elif kind == kinds.BOOL:
+        if data == b"t":
+            return True
+        if data == b"f":
+            return False
+    elif kind == kinds.FLOAT:
+        if _NUMBER.fullmatch(data):
+            return Raw(data)
+    elif kind == kinds.JSON:
+        if data:
+            return Raw(data)
+    elif kind == kinds.TIMESTAMP:
+        if data.isascii() and data.count(b" ") == 1 and data[-1:].isdigit():
+            return data.replace(b" ", b"T").decode()
+    elif kind == kinds.TIMESTAMPTZ:
+        if data.isascii() and data.count(b" ") == 1 and data.endswith(b"+00"):
+            return data[:-3].replace(b" ", b"T").decode() + "Z"
+    elif kind == kinds.BYTEA:
+        if match := _HEX.fullmatch(data):
+            return b64encode(bytes.fromhex(match[1].decode())).decode()
+    else:
+        delimiter = 0x3B if kind & kinds.ARRAY_SEMICOLON else 0x2C
+        bounds = _BOUNDS.match(data)
+        try:
+            reader = _ArrayReader(data, bounds.end() if bounds else 0, kind & 15, delimiter)
+            return reader.read()
+        except _NotAnArray:
+            pass
+    return data.decode()
+
+
+class _NotAnArray(Exception):
+    """The text is not an array literal; it stays text."""
+
+
+class _ArrayReader:
+    """Reads an array literal: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO."""
+
+    def __init__(self, data: bytes, pos: int, kind: int, delimiter: int) -> None:
+        self._data = data
+        self._pos = pos
+        self._kind = kind
+        self._delimiter = delimiter
+
+    def read(self) -> list[Any]:
+        array = self._array(1)
+        if self._pos != len(self._data):
+            raise _NotAnArray
+        return array
+
+    def _peek(self) -> int:
+        if self._pos >= len(self._data):
+            raise _NotAnArray
+        return self._data[self._pos]
+
+    def _array(self, depth: int) -> list[Any]:
+        if depth > _MAX_DIMENSIONS or self._peek() != 0x7B:
+            raise _NotAnArray
+        self._pos += 1
+        items: list[Any] = []
+        if self._peek() == 0x7D:
+            self._pos += 1
+            return items
+        while True:
+            head = self._peek()
+            if head == 0x7B:
+                items.append(self._array(depth + 1))
+            elif head == 0x22:
+                items.append(self._quoted())
+            else:
+                items.append(self._bare())
+            mark = self._peek()
+            self._pos += 1
+            if mark == 0x7D:
+                return items
+            if mark != self._delimiter:
+                raise _NotAnArray
+
+    def _quoted(self) -> Any:
+        self._pos += 1
+        text = bytearray()
+        while (byte := self._peek()) != 0x22:
+            if byte == 0x5C:
+                self._pos += 1
+                byte = self._peek()
+            text.append(byte)
+            self._pos += 1
+        self._pos += 1
+        return convert(bytes(text), self._kind)
+
+    def _bare(self) -> Any:
+        start = self._pos
+        while (byte := self._peek()) not in (0x7D, self._delimiter):
+            if byte in b'{"\\':
+                raise _NotAnArray
+            self._pos += 1
+        data = self._data[start : self._pos]
+        if not data:
+            raise _NotAnArray
+        return None if data == b"NULL" else convert(data, self._kind)

@@ -1,0 +1,317 @@
+"""One attempt, from connecting to the first fault or the end: the only module that knows both ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Final
+
+import structlog
+
+from ditto.config import Config
+from ditto.errors import ConnectionLost, DittoError, SlotInUse, SlotMissing
+from ditto.event import event_key
+from ditto.events.encode import encode_events
+from ditto.events.route import Router, TablePattern
+from ditto.lsn import Position, format_lsn, parse_lsn
+from ditto.messages import Block
+from ditto.pgoutput import Decoder
+from ditto.resume import Start, decide_start, gap_error
+from ditto.sinks.base import Owner, Sink
+from ditto.sinks.jetstream import JetStreamSink
+from ditto.source.control import Control, open_control
+from ditto.source.publication import ensure_publication, published_tables
+from ditto.source.replication import Replication
+from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot
+from ditto.watermark import Watermark
+
+log = structlog.get_logger()
+
+_STATUS_PERIOD_S: Final = 10.0
+_CHECKPOINT_PERIOD_S: Final = 10.0
+_CONFIRM_PERIOD_S: Final = 0.2
+"""Under load the slot follows the acknowledgements at this pace; when nothing is outstanding, at once."""
+_STANDBY_POLL_S: Final = 0.5
+_DRAIN_TIMEOUT_S: Final = 30.0
+_STATUSES_PER_REPORT: Final = 6
+
+
+class Attempt:
+    """Runs once. `clock` gives monotonic seconds."""
+
+    def __init__(self, config: Config, *, clock: Callable[[], float]) -> None:
+        self._config = config
+        self._clock = clock
+        self._watermark = Watermark()
+        self._source = Replication(config.postgres.dsn, clock=clock)
+        self._idle_lsn = 0  # everything that begins to commit before it has been delivered and sent
+        self._confirmed_at = 0.0
+        self._checkpoint_at = clock()
+        self._event_count = 0
+        self._start = Start(Position(0, 0), needs_checkpoint=False, gap=None)
+        self._sink: Sink
+        self._router: Router
+        self._slot: Slot
+        self.state = "connecting"
+        """connecting, standby, streaming or draining."""
+        self.has_progressed = False
+        """Something was stored and confirmed: the next attempt need not back off."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Raises the DittoError that ended it; returns when `stop` is set, with everything sent confirmed."""
+        try:
+            async with AsyncExitStack() as stack:
+                if not await _until(stop, self._prepare(stack)):
+                    return
+                async with asyncio.TaskGroup() as group:
+                    beside = [group.create_task(self._sink.watch()), group.create_task(self._keep_alive())]
+                    await _until(stop, self._stream())
+                    await self._drain()
+                    for task in beside:
+                        task.cancel()
+                await self._source.finish()
+        except BaseExceptionGroup as group_error:
+            raise _cause(group_error) from group_error
+
+    # ------------------------------------------------------------------------------------ set-up
+
+    async def _prepare(self, stack: AsyncExitStack) -> None:
+        """Connect both ends, take the slot, and decide where to begin."""
+        config = self._config
+        name = config.postgres.slot
+        control = await stack.enter_async_context(open_control(config.postgres.dsn))
+        await control.check_server()
+        database = await control.database()
+        await self._source.connect()
+        stack.push_async_callback(self._source.close)
+        system = await self._source.identify()
+        self._router = Router(config.events, database=database)
+        self._sink = JetStreamSink(
+            config.nats,
+            checkpoint_subject=self._router.checkpoint_subject,
+            wildcard=self._router.wildcard,
+            on_stored=self._on_stored,
+            clock=self._clock,
+        )
+        stack.push_async_callback(self._sink.close)
+        await self._sink.connect()
+        claimant = Owner(system.identifier, name, config.events.prefix, 0)
+        await self._ensure_source(control, claimant, database)
+        await self._take_slot(control, database)
+
+        # Only now is the tail final: whoever held the slot before has stored its last event.
+        claimant = Owner(system.identifier, name, config.events.prefix, self._slot.confirmed_lsn)
+        for table in await published_tables(control, config.postgres.publication):
+            self._router.targets(*table)
+        holding = await self._sink.open(claimant, self._router.take_new_subjects())
+        self._start = decide_start(
+            holding,
+            stream=config.nats.stream,
+            slot=name,
+            confirmed_lsn=self._slot.confirmed_lsn,
+            wal_lsn=await _wal_lsn(control),
+            accepts_gap=config.nats.on_gap == "continue",
+        )
+        self._source.decode_with(
+            Decoder(self._router.select, id_key=event_key(system.identifier, name), after=self._start.after)
+        )
+
+    async def _ensure_source(self, control: Control, claimant: Owner, database: str) -> None:
+        """Publication and slot exist, or are created: the publication first, a slot only reads what it saw made."""
+        config = self._config.postgres
+        slot = await find_slot(control, config.slot)
+        holding = await self._sink.inspect(claimant)
+        if slot is None and holding != (None, None) and self._config.nats.on_gap != "continue":
+            stream = self._config.nats.stream
+            raise gap_error(stream, config.slot, holding.tail, f"there on (slot {config.slot} does not exist)")
+        await ensure_publication(
+            control,
+            config.publication,
+            tables=_plain_tables(self._config),
+            may_create=config.create,
+            allow_missing_identity=config.allow_missing_identity,
+        )
+        if slot is None:
+            slot = await ensure_slot(control, config.dsn, config.slot, may_create=config.create)
+        check_slot(slot, database)
+
+    async def _take_slot(self, control: Control, database: str) -> None:
+        """START_REPLICATION, or wait as a standby until the slot is free."""
+        config = self._config.postgres
+        while True:
+            try:
+                await self._source.start(config.slot, config.publication)
+            except SlotInUse:
+                if self.state != "standby":
+                    self.state = "standby"
+                    log.info("slot.standby", slot=config.slot, reason="another reader holds the slot; waiting for it")
+                await self._wait_for_slot(control)
+            else:
+                break
+        if self.state == "standby":
+            log.info("slot.taken_over", slot=config.slot)
+        self._slot = await _existing_slot(control, config.slot)
+        check_slot(self._slot, database)
+
+    async def _wait_for_slot(self, control: Control) -> None:
+        name = self._config.postgres.slot
+        while (await _existing_slot(control, name)).active_pid is not None:
+            await asyncio.sleep(_STANDBY_POLL_S)
+
+    # ------------------------------------------------------------------------------------ streaming
+
+    async def _stream(self) -> None:
+        """Read, publish, confirm: until a fault or a cancellation."""
+        slot, start = self._slot, self._start
+        if start.gap is not None:
+            first, last = (format_lsn(lsn) for lsn in start.gap)
+            log.error("stream.gap_accepted", slot=slot.name, missing_from=first, missing_to=last)
+        if start.needs_checkpoint:
+            await self._checkpoint(slot.confirmed_lsn)
+        self.state = "streaming"
+        log.info(
+            "pipeline.streaming",
+            slot=slot.name,
+            confirmed=format_lsn(slot.confirmed_lsn),
+            tail=str(start.after),
+            stream=self._config.nats.stream,
+        )
+        while True:
+            block = await self._source.read_block()
+            await self._forward(block)
+            await self._source.pause_after(block)
+
+    async def _forward(self, block: Block) -> None:
+        sink = self._sink
+        sequence = sink.sent_sequence
+        if block.events:
+            if subjects := self._router.take_new_subjects():
+                await sink.cover(subjects)
+            await sink.publish(block, encode_events(block.events))
+            self._event_count += len(block.events)
+        if block.delivered is not None:
+            commit_lsn, end_lsn, event_count = block.delivered
+            # Not end_lsn: so that the slot's confirmed LSN and the tail's commit LSN compare without slack.
+            if self._watermark.sent(sequence + event_count, commit_lsn + 1, end_lsn):
+                self._confirm()
+        if block.idle_lsn:
+            self._idle_lsn = block.idle_lsn
+        if block.is_reply_requested:
+            # Asked when half of wal_sender_timeout is over, and by a server that is shutting down: it waits
+            # until the slot has confirmed all it sent.
+            await sink.settle()
+            if self._idle_lsn > self._watermark.confirmed_lsn:
+                await self._checkpoint(self._idle_lsn)
+                await sink.settle()
+            self._confirm()
+        elif (
+            self._idle_lsn > self._watermark.end_lsn
+            and not sink.outstanding_count
+            and self._clock() - self._checkpoint_at >= _CHECKPOINT_PERIOD_S
+        ):
+            await self._checkpoint(self._idle_lsn)
+
+    async def _checkpoint(self, lsn: int) -> None:
+        """Store "everything before `lsn` is stored"; once acknowledged, `lsn` is confirmed."""
+        await self._sink.checkpoint(lsn)
+        self._watermark.sent(self._sink.sent_sequence, lsn, lsn)
+        self._checkpoint_at = self._clock()
+
+    def _on_stored(self, sequence: int) -> None:
+        if self._watermark.stored(sequence):
+            self.has_progressed = True
+            is_due = self._clock() - self._confirmed_at >= _CONFIRM_PERIOD_S
+            if is_due or not self._sink.outstanding_count:
+                with suppress(ConnectionLost):  # whoever reads or keeps alive will find out
+                    self._confirm()
+
+    def _confirm(self, *, wants_reply: bool = False) -> None:
+        """Tell PostgreSQL how far the stream has got."""
+        self._confirmed_at = self._clock()
+        self._source.send_status(
+            confirmed_lsn=self._watermark.confirmed_lsn, end_lsn=self._watermark.end_lsn, wants_reply=wants_reply
+        )
+
+    async def _keep_alive(self) -> None:
+        """Standby status on a timer, whether anything is read or not: the walsender does not time out."""
+        reported_count = 0
+        while True:
+            for _ in range(_STATUSES_PER_REPORT):
+                self._confirm(wants_reply=True)
+                await asyncio.sleep(_STATUS_PERIOD_S)
+            period_s = _STATUSES_PER_REPORT * _STATUS_PERIOD_S
+            log.info(
+                "pipeline.progress",
+                slot=self._slot.name,
+                events=self._event_count,
+                events_per_s=round((self._event_count - reported_count) / period_s, 1),
+                outstanding=self._sink.outstanding_count,
+                confirmed=format_lsn(self._watermark.confirmed_lsn),
+            )
+            reported_count = self._event_count
+
+    async def _drain(self) -> None:
+        """Everything sent is acknowledged and confirmed, or the deadline has passed."""
+        self.state = "draining"
+        log.info("pipeline.draining", outstanding=self._sink.outstanding_count)
+        try:
+            async with asyncio.timeout(_DRAIN_TIMEOUT_S):
+                await self._sink.settle()
+        except TimeoutError:
+            # Nothing is lost by it: what is stored is found again at the next start.
+            log.warning("pipeline.drain_timeout", outstanding=self._sink.outstanding_count)
+        self._confirm()
+        log.info("pipeline.drained", events=self._event_count, confirmed=format_lsn(self._watermark.confirmed_lsn))
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Run `work`, and cancel it when `stop` is set; returns whether it ended by itself."""
+    running = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+            return True
+        return False
+    finally:
+        running.cancel()
+        stopping.cancel()
+        await asyncio.gather(running, stopping, return_exceptions=True)
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error of several at once that decides: one that cannot be retried before one that can."""
+    errors: list[BaseException] = []
+    for error in group.exceptions:
+        errors.append(_cause(error) if isinstance(error, BaseExceptionGroup) else error)
+    errors.sort(key=lambda error: isinstance(error, DittoError) and error.is_retryable)
+    return errors[0]
+
+
+async def _existing_slot(control: Control, name: str) -> Slot:
+    slot = await find_slot(control, name)
+    if slot is None:
+        raise SlotMissing(f"slot {name} was dropped", hint="by whom? Its changes are gone with it", slot=name)
+    return slot
+
+
+async def _wal_lsn(control: Control) -> int:
+    """Where the server's WAL ends, on a primary and on a standby."""
+    rows = await control.fetch(
+        "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() "
+        "ELSE pg_current_wal_insert_lsn() END::text AS lsn",
+        doing="read the WAL position",
+    )
+    return parse_lsn(rows[0]["lsn"])
+
+
+def _plain_tables(config: Config) -> list[tuple[str | None, str]] | None:
+    """The tables that `events.tables` names one by one; None where it uses globs or is absent."""
+    if config.events.tables is None:
+        return None
+    patterns = [TablePattern(key) for key in config.events.tables]
+    if not all(pattern.is_plain for pattern in patterns):
+        return None
+    return [(pattern.schema, pattern.table) for pattern in patterns]

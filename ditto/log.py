@@ -1,0 +1,95 @@
+"""What Ditto says about itself: structured events on standard error.
+
+An event has a constant name and fields (`slot`, `lsn`, `lag_bytes`), never row values and never credentials.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+MASK = "***"
+_HANDLER = "ditto"
+
+# The user part is whatever stands before the last @ of the address: a password may hold one itself.
+_URL_PASSWORD = re.compile(r"\b([a-z][a-z0-9+.-]*://[^\s:/@]*):\S*@", re.IGNORECASE)
+_URL_TOKEN = re.compile(r"\b((?:nats|tls)://)[^\s:/@]+@", re.IGNORECASE)
+_ASSIGNED = re.compile(r"\b((?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE)
+
+
+def mask_secrets(text: str) -> str:
+    """`text` with *** in place of what looks like a password: in URLs, and after `password=`."""
+    text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    text = _URL_TOKEN.sub(rf"\1{MASK}@", text)
+    return _ASSIGNED.sub(rf"\1{MASK}", text)
+
+
+def _mask(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask_secrets(value)
+    if isinstance(value, dict):
+        return {name: _mask(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mask(item) for item in value]
+    if isinstance(value, BaseException):
+        return mask_secrets(str(value))
+    return value
+
+
+def _mask_event(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """The second line of defence; the first is not to log such things."""
+    return {name: _mask(value) for name, value in event_dict.items()}
+
+
+def configure(level: Literal["debug", "info", "warning", "error"], format: Literal["auto", "pretty", "json"]) -> None:  # noqa: A002 -- it is the key's name
+    """Send Ditto's events, and what libraries log from WARNING up, to standard error.
+
+    `auto` is pretty on a terminal and JSON lines elsewhere. Colours only on a terminal, and never if NO_COLOR is set.
+    May be called again; the last call counts.
+    """
+    is_terminal = sys.stderr.isatty()
+    renderer: Processor
+    if format == "pretty" or (format == "auto" and is_terminal):
+        renderer = structlog.dev.ConsoleRenderer(colors=is_terminal and not os.environ.get("NO_COLOR"))
+    else:
+        renderer = structlog.processors.JSONRenderer()
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # Renderers' own tracebacks show local variables, and in those stand row values.
+        structlog.processors.format_exc_info,
+        _mask_event,
+    ]
+    threshold = getattr(logging, level.upper())
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+    _route_libraries(max(threshold, logging.WARNING), shared, renderer)
+
+
+def _route_libraries(threshold: int, shared: list[Processor], renderer: Processor) -> None:
+    """Give what goes through the standard library's logging the same look."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.set_name(_HANDLER)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shared, renderer],
+        )
+    )
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if each.get_name() == _HANDLER]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(threshold)

@@ -1,0 +1,65 @@
+"""What a decoder hands on: relations, and blocks of events."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ditto.event import Event
+
+Targets = tuple[object, object, object, object]
+"""For INSERT, UPDATE, DELETE and TRUNCATE: what the caller wants back with each event, or None to skip the change."""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column of a Relation message."""
+
+    name: str
+    type_oid: int
+    typmod: int
+    is_key: bool
+    """Part of the replica identity; with identity FULL every column is."""
+
+
+class Relation(msgspec.Struct, frozen=True):
+    """A Relation message: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html."""
+
+    oid: int
+    namespace: str
+    name: str
+    replica_identity: str
+    """`d` default, `n` nothing, `f` full, `i` index."""
+    columns: tuple[Column, ...]
+
+
+class Delivered(NamedTuple):
+    """A transaction of which every change has been delivered and at least one was selected."""
+
+    commit_lsn: int
+    end_lsn: int
+    event_count: int
+    """How many of the block's events come before or belong to it."""
+
+
+class Block(msgspec.Struct):
+    """What one wake-up brought: four lists of the same length, one entry an event, and where the stream stands."""
+
+    events: list[Event]
+    targets: list[Any]
+    commit_lsns: list[int]
+    ordinals: list[int]
+    size: int = 0
+    """Bytes of CopyData that were read."""
+    frame_count: int = 0
+    """CopyData messages that were read, keepalives included."""
+    delivered: Delivered | None = None
+    """The last such transaction in this block."""
+    idle_lsn: int = 0
+    """Every transaction that begins to commit before this LSN has been delivered; 0 inside a transaction."""
+    is_reply_requested: bool = False
+    """The server asked for a status message at once."""
+    is_drained: bool = True
+    """libpq holds nothing more; False when a limit ended the block."""
+    is_ended: bool = False
+    """The server ended the COPY; the connection's next result says why."""

@@ -1,0 +1,90 @@
+"""The loop of attempts: start, restart, reconnect and takeover are all the same code.
+
+Any fault ends the attempt, and the next one begins from the stream's tail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+
+from ditto.attempt import Attempt
+from ditto.config import Config
+from ditto.errors import DittoError
+from ditto.health import keep_heartbeat
+
+log = structlog.get_logger()
+
+_BACKOFF_FIRST_S: Final = 0.2
+_BACKOFF_CAP_S: Final = 15.0
+
+
+async def run(config: Config) -> None:
+    """Run until a signal asks to stop. The first one drains, a second one cancels at once.
+
+    Raises the DittoError that cannot be retried, and CancelledError after the second signal.
+    """
+    stop = asyncio.Event()
+    with _signals(stop):
+        await follow(config, stop=stop)
+
+
+async def follow(config: Config, *, stop: asyncio.Event, clock: Callable[[], float] = time.monotonic) -> None:
+    """Attempt after attempt until `stop` is set. Raises the DittoError that cannot be retried."""
+    failures = 0
+    while not stop.is_set():
+        attempt = Attempt(config, clock=clock)
+        try:
+            async with keep_heartbeat(attempt):
+                await attempt.run(stop)
+        except DittoError as error:
+            if not error.is_retryable:
+                raise
+            failures = 0 if attempt.has_progressed else failures + 1
+            delay_s = min(_BACKOFF_CAP_S, _BACKOFF_FIRST_S * 2**failures) * random.uniform(0.5, 1)  # noqa: S311  jitter
+            log.warning(
+                "attempt.failed",
+                kind=type(error).__name__,
+                error=error.message,
+                hint=error.hint,
+                retry_in_s=round(delay_s, 2),
+                **error.context,
+            )
+            await _sleep(delay_s, stop)
+
+
+async def _sleep(delay_s: float, stop: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(delay_s):
+            await stop.wait()
+    except TimeoutError:
+        pass
+
+
+@contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    root = asyncio.current_task()
+
+    def on_signal(number: int) -> None:
+        if not stop.is_set():
+            log.info("pipeline.stopping", signal=signal.Signals(number).name)
+            stop.set()
+        elif root is not None:
+            log.warning("pipeline.quitting", signal=signal.Signals(number).name)
+            root.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,64 @@
+"""Where to begin: what the stream holds and where the slot stands, compared. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ditto.errors import SourceRewound, StreamGap
+from ditto.lsn import ORIGIN, Position, format_lsn
+from ditto.sinks.base import Holding
+
+
+class Start(NamedTuple):
+    """The decision."""
+
+    after: Position
+    """Changes up to and with this position are stored already."""
+    needs_checkpoint: bool
+    """The stream has no tail at or after the slot yet: write one before anything else."""
+    gap: tuple[int, int] | None
+    """The LSNs between which events are missing, where the operator accepted that."""
+
+
+def decide_start(
+    holding: Holding, *, stream: str, slot: str, confirmed_lsn: int, wal_lsn: int, accepts_gap: bool
+) -> Start:
+    """Compare the stream's tail with the slot's confirmed LSN.
+
+    The slot never passes the tail: `confirmed_lsn <= tail.commit_lsn + 1`. Where it did, the stream has lost
+    events. Without a tail, the LSN at which the stream was claimed stands in for it; a stream that nobody has
+    claimed is a first start. `wal_lsn` is the server's current WAL position.
+    Raises StreamGap unless `accepts_gap`, and SourceRewound.
+    """
+    owner, tail = holding
+    if tail is not None and tail.commit_lsn > wal_lsn:
+        raise SourceRewound(
+            f"stream {stream} holds events up to {tail}, and the server's WAL ends at {format_lsn(wal_lsn)}",
+            hint="was the server restored from a backup, or did a standby take over that had not received everything? "
+            "Its new changes would be taken for old ones: start with a new stream and a new slot",
+            slot=slot,
+        )
+    if tail is not None:
+        stored_lsn = tail.commit_lsn + 1
+    elif owner is not None:
+        stored_lsn = owner.start_lsn
+    else:
+        return Start(ORIGIN, True, None)
+    if confirmed_lsn <= stored_lsn:
+        return Start(tail or ORIGIN, tail is None, None)
+    gap = (stored_lsn, confirmed_lsn)
+    if not accepts_gap:
+        raise gap_error(stream, slot, tail, f"{format_lsn(gap[0])} to {format_lsn(gap[1])}")
+    return Start(tail or ORIGIN, True, gap)
+
+
+def gap_error(stream: str, slot: str, tail: Position | None, missing: str) -> StreamGap:
+    """The events of `missing` (a range of LSNs in words) are gone for good."""
+    ends = f"ends at {tail}" if tail is not None else "holds none of this pipeline's messages any more"
+    return StreamGap(
+        f"stream {stream} {ends}, and PostgreSQL has given up what came after: changes from {missing} are missing",
+        hint="the stream was purged, deleted or restored, or the slot was made anew. Restore the stream, or reload "
+        "consumers from the tables and start once with nats.on_gap: continue",
+        slot=slot,
+        stream=stream,
+    )

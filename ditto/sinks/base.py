@@ -1,0 +1,71 @@
+"""What the pipeline asks of a sink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from ditto.lsn import Position
+from ditto.messages import Block
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The pipeline that a stream belongs to, as the stream's metadata names it."""
+
+    system_identifier: str
+    slot: str
+    prefix: str
+    start_lsn: int
+    """The slot's confirmed LSN when the pipeline took the stream: nothing before it was ever due."""
+
+
+class Holding(NamedTuple):
+    """What the sink holds already."""
+
+    owner: Owner | None
+    """Whose stream it is; None for a stream that nobody has claimed, and where there is none yet."""
+    tail: Position | None
+    """The position of the last event or checkpoint; None where there is none."""
+
+
+class Sink(Protocol):
+    """Stores events in order and tells how far it has got.
+
+    The pipeline calls `connect`, `inspect`, `open`, then `publish`, `cover` and `checkpoint` as changes
+    come, `settle` before it ends and `close` in any case. `watch` runs beside them and raises what goes wrong.
+    """
+
+    @property
+    def sent_sequence(self) -> int:
+        """The stream sequence of the last message that was sent."""
+
+    @property
+    def outstanding_count(self) -> int:
+        """Messages sent and not yet acknowledged."""
+
+    async def connect(self) -> None: ...
+
+    async def inspect(self, claimant: Owner) -> Holding:
+        """Look, without changing anything; raises StreamOwned where the stream belongs to somebody else."""
+
+    async def open(self, owner: Owner, subjects: Iterable[str]) -> Holding:
+        """Create what is missing, claim it for `owner`, and look again: from here on `publish` may be called."""
+
+    async def cover(self, subjects: Iterable[str]) -> None:
+        """Make sure that events on these subjects will be stored."""
+
+    async def publish(self, block: Block, payloads: list[bytes]) -> None:
+        """Send the block's events; waits while the window is full, never for acknowledgements of this block."""
+
+    async def checkpoint(self, lsn: int) -> None:
+        """Send the message that says: everything before `lsn` is stored."""
+
+    async def settle(self) -> None:
+        """Wait until everything sent is acknowledged."""
+
+    async def watch(self) -> None:
+        """Runs until something goes wrong, and raises it."""
+
+    async def close(self) -> None: ...

@@ -1,0 +1,345 @@
+"""The JetStream stream: set-up, its checks, who owns it, and its tail.
+
+Speaks the JSON API itself where nats-py's structs would drop settings that they do not know: an update
+has to send back everything that it got. https://docs.nats.io/reference/reference-protocols/nats_api_reference
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+from nats.errors import NoRespondersError, TimeoutError as NatsTimeoutError
+
+from ditto.config import Nats
+from ditto.errors import (
+    AckTimeout,
+    NoJetStream,
+    NotNow,
+    PublishRejected,
+    SinkError,
+    SinkLost,
+    StreamNotFound,
+    StreamOwned,
+    StreamUnusable,
+)
+from ditto.lsn import Position, format_lsn, parse_lsn
+from ditto.sinks.base import Holding, Owner
+
+log = structlog.get_logger()
+
+POSITION_HEADER: Final = "Ditto-Position"
+API_TIMEOUT_S: Final = 5.0
+
+_NOT_FOUND: Final = 10059
+_NO_MESSAGE: Final = 10037
+_NAME_IN_USE: Final = 10058
+_OVERLAP: Final = 10065
+_NOT_NOW: Final = {10002, 10008, 10009, 10023, 10047, 10077, 10167, 10210, 10211}
+_DAY_NS: Final = 24 * 3600 * 10**9
+
+_OWNER_KEYS: Final = {
+    "system_identifier": "ditto.system-identifier",
+    "slot": "ditto.slot",
+    "prefix": "ditto.prefix",
+    "start_lsn": "ditto.start-lsn",
+}
+_CREATED_KEY: Final = "ditto.created"
+"""Only a stream that Ditto created gets new subjects from it."""
+
+
+class ApiError(SinkError):
+    """An error of the JetStream API that the caller may know better what to do about."""
+
+    def __init__(self, code: int, description: str, doing: str) -> None:
+        super().__init__(f"cannot {doing}: {description}", err_code=code)
+        self.code = code
+        self.description = description
+
+
+def refusal(code: int, description: str, doing: str) -> SinkError:
+    """An error code of JetStream as Ditto's error: https://github.com/nats-io/nats-server/blob/main/server/errors.json."""
+    if code == 10077:
+        return NotNow(
+            f"cannot {doing}: the stream is full, or its storage failed ({description})",
+            hint="nothing is lost: PostgreSQL keeps the changes; make room (purge, raise the limits, or free the disk)",
+        )
+    if code in _NOT_NOW:
+        return NotNow(
+            f"cannot {doing}: {description}", hint="JetStream has no leader or is out of resources", code=code
+        )
+    if code in {10039, 10076}:
+        return NoJetStream(f"cannot {doing}: {description}", hint="enable JetStream for the server and the account")
+    return PublishRejected(f"cannot {doing}: {description}", hint=f"JetStream error {code}", code=code)
+
+
+class Stream:
+    """One stream, through the API. Every call may raise NotNow, SinkLost and NoJetStream."""
+
+    def __init__(self, client: Client, config: Nats) -> None:
+        self._client = client
+        self._config = config
+        self.name = config.stream
+        self.settings: dict[str, Any] = {}
+        """The stream's configuration as the server has it; empty where there is no stream."""
+        self.last_sequence = 0
+
+    async def call(self, subject: str, body: dict[str, Any] | None, doing: str) -> dict[str, Any]:
+        """One request to the API; raises ApiError with the server's code."""
+        try:
+            reply = await self._client.request(
+                f"$JS.API.{subject}", b"" if body is None else msgspec.json.encode(body), timeout=API_TIMEOUT_S
+            )
+        except NoRespondersError as error:
+            raise NoJetStream(
+                f"cannot {doing}: nothing answers for JetStream",
+                hint="start nats-server with JetStream (-js), and enable it for this account",
+            ) from error
+        except (NatsTimeoutError, TimeoutError) as error:
+            raise AckTimeout(
+                f"cannot {doing}: JetStream did not answer within {API_TIMEOUT_S:g} s",
+                hint="the stream may have no leader; or the user may not publish to $JS.API.>",
+            ) from error
+        except Exception as error:
+            raise SinkLost(f"cannot {doing}: {error}", hint="the connection to NATS ended") from error
+        answer: dict[str, Any] = msgspec.json.decode(reply.data)
+        if failure := answer.get("error"):
+            raise ApiError(failure.get("err_code", 0), failure.get("description", "unknown error"), doing)
+        return answer
+
+    async def look(self) -> bool:
+        """Read the stream's state; False where it does not exist."""
+        try:
+            info = await self.call(f"STREAM.INFO.{self.name}", None, f"look up stream {self.name}")
+        except ApiError as error:
+            if error.code == _NOT_FOUND:
+                self.settings = {}
+                self.last_sequence = 0
+                return False
+            raise refusal(error.code, error.description, f"look up stream {self.name}") from error
+        self.settings = info["config"]
+        self.last_sequence = info["state"]["last_seq"]
+        return True
+
+    async def check_jetstream(self) -> None:
+        """Raise NoJetStream when the account has none."""
+        try:
+            await self.call("INFO", None, "use JetStream")
+        except ApiError as error:
+            raise refusal(error.code, error.description, "use JetStream") from error
+
+    async def create(self, subjects: Iterable[str]) -> None:
+        """Create it, for one writer: file storage, no limits, no deduplication work."""
+        wanted = {
+            "name": self.name,
+            "subjects": sorted(subjects),
+            "storage": "file",
+            "retention": "limits",
+            "discard": "new",
+            "num_replicas": self._config.replicas,
+            "allow_rollup_hdrs": True,
+            "metadata": {_CREATED_KEY: "true"},
+        }
+        doing = f"create stream {self.name}"
+        try:
+            await self.call(f"STREAM.CREATE.{self.name}", wanted, doing)
+        except ApiError as error:
+            if error.code == _NAME_IN_USE:  # somebody was quicker
+                return
+            raise self._set_up_error(error, doing) from error
+        log.info("stream.created", stream=self.name, replicas=self._config.replicas)
+
+    async def update(self, changes: dict[str, Any], doing: str) -> None:
+        """Change some settings and leave the others as they are."""
+        wanted = {**self.settings, **changes}
+        try:
+            answer = await self.call(f"STREAM.UPDATE.{self.name}", wanted, doing)
+        except ApiError as error:
+            raise self._set_up_error(error, doing) from error
+        self.settings = answer["config"]
+
+    def _set_up_error(self, error: ApiError, doing: str) -> SinkError:
+        if error.code == _OVERLAP:
+            return StreamUnusable(
+                f"cannot {doing}: another stream takes some of its subjects already ({error.description})",
+                hint="choose another events.prefix, or remove those subjects from the other stream",
+            )
+        translated = refusal(error.code, error.description, doing)
+        if isinstance(translated, PublishRejected):
+            return StreamUnusable(translated.message, hint="see the server's words above")
+        return translated
+
+    # ------------------------------------------------------------------------------------ ownership
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whom the metadata names."""
+        metadata: dict[str, str] = self.settings.get("metadata") or {}
+        if not metadata.keys() >= set(_OWNER_KEYS.values()):
+            return None
+        values = {field: metadata[key] for field, key in _OWNER_KEYS.items()}
+        return Owner(values["system_identifier"], values["slot"], values["prefix"], parse_lsn(values["start_lsn"]))
+
+    def check_owner(self, claimant: Owner) -> None:
+        """Raise StreamOwned when the stream belongs to another slot or another database cluster."""
+        owner = self.owner
+        if owner is None:
+            return
+        if (owner.system_identifier, owner.slot) != (claimant.system_identifier, claimant.slot):
+            raise StreamOwned(
+                f"stream {self.name} belongs to slot {owner.slot} of the database cluster {owner.system_identifier}, "
+                f"not to slot {claimant.slot} of {claimant.system_identifier}",
+                hint="give each slot a stream of its own (nats.stream); positions of two clusters cannot be compared",
+            )
+
+    async def claim(self, claimant: Owner) -> None:
+        """Write the owner into the metadata, where it is not there yet."""
+        owner = self.owner
+        if owner is not None and owner.prefix == claimant.prefix:
+            return
+        start_lsn = claimant.start_lsn if owner is None else owner.start_lsn
+        metadata = dict(self.settings.get("metadata") or {})
+        values = {**msgspec.structs.asdict(claimant), "start_lsn": format_lsn(start_lsn)}
+        metadata.update({key: values[field] for field, key in _OWNER_KEYS.items()})
+        await self.update({"metadata": metadata}, f"claim stream {self.name}")
+
+    # ------------------------------------------------------------------------------------ subjects
+
+    def missing_subjects(self, subjects: Iterable[str]) -> set[str]:
+        """Those that the stream does not take."""
+        taken = self.settings.get("subjects") or []
+        literal = set(taken)
+        wildcards = [pattern for pattern in taken if "*" in pattern or ">" in pattern]
+        return {
+            subject
+            for subject in subjects
+            if subject not in literal and not any(subject_matches(pattern, subject) for pattern in wildcards)
+        }
+
+    async def cover(self, subjects: Iterable[str]) -> None:
+        """Add the subjects that are missing; raises StreamUnusable where Ditto may not."""
+        missing = self.missing_subjects(subjects)
+        if not missing:
+            return
+        named = ", ".join(sorted(missing)[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        is_created_here = (self.settings.get("metadata") or {}).get(_CREATED_KEY) == "true"
+        if not self._config.create or not is_created_here:
+            why = "nats.create is false" if not self._config.create else "Ditto did not create it"
+            raise StreamUnusable(
+                f"stream {self.name} does not take the subjects {named}, and Ditto may not add them: {why}",
+                hint="add them to the stream, or use a dotted template such as {prefix}.{schema}.{table} with {prefix}.>",
+            )
+        wanted = [*(self.settings.get("subjects") or []), *sorted(missing)]
+        await self.update({"subjects": wanted}, f"add the subjects {named} to stream {self.name}")
+        log.info("stream.subjects_added", stream=self.name, subjects=sorted(missing)[:20], count=len(missing))
+
+    # ------------------------------------------------------------------------------------ tail
+
+    async def find_tail(self) -> Position | None:
+        """The position of the last message that Ditto wrote, as the stream's leader has it."""
+        if not self.last_sequence:
+            return None
+        found = await self._position({"seq": self.last_sequence})
+        if found is None:
+            found = await self._position({"last_by_subj": ">"})
+        if found is not None:
+            return found
+        # The last message is not Ditto's: the last one on each subject that may be.
+        positions = [await self._position({"last_by_subj": subject}) for subject in self.settings.get("subjects") or []]
+        tail = max((position for position in positions if position is not None), default=None)
+        if tail is not None:
+            log.warning(
+                "stream.foreign_message",
+                stream=self.name,
+                sequence=self.last_sequence,
+                reason="another writer stores into this stream; Ditto goes on, but must be its only writer",
+            )
+        return tail
+
+    async def _position(self, which: dict[str, Any]) -> Position | None:
+        doing = f"read the tail of stream {self.name}"
+        try:
+            answer = await self.call(f"STREAM.MSG.GET.{self.name}", which, doing)
+        except ApiError as error:
+            if error.code == _NO_MESSAGE:
+                return None
+            raise refusal(error.code, error.description, doing) from error
+        headers = base64.b64decode(answer["message"].get("hdrs") or "").decode("utf-8", "replace")
+        for line in headers.split("\r\n"):
+            name, _, value = line.partition(":")
+            if name == POSITION_HEADER:
+                try:
+                    return Position.parse(value.strip())
+                except ValueError:
+                    return None
+        return None
+
+    async def inspect(self, claimant: Owner) -> Holding:
+        """Who owns the stream and where its tail is, without changing anything. Raises StreamOwned."""
+        if not await self.look():
+            if not self._config.create:
+                raise StreamNotFound(
+                    f"stream {self.name} does not exist", hint="create it, or set nats.create: true", stream=self.name
+                )
+            return Holding(None, None)
+        self.check_owner(claimant)
+        return Holding(self.owner, await self.find_tail())
+
+    # ------------------------------------------------------------------------------------ checks
+
+    def check(self) -> None:
+        """Raise StreamUnusable for settings that cannot work; warn about those that can lose events."""
+        settings = self.settings
+        for key, why in (
+            ("sealed", "it is sealed"),
+            ("mirror", "it is a mirror"),
+            ("no_ack", "it does not acknowledge (no_ack)"),
+        ):
+            if settings.get(key):
+                raise StreamUnusable(f"stream {self.name} cannot be used: {why}", hint="choose another nats.stream")
+        for warning in self.warnings():
+            log.warning("stream.risk", stream=self.name, reason=warning)
+
+    def warnings(self) -> list[str]:
+        """What in the stream's settings can lose events, and why."""
+        settings = self.settings
+        found = []
+        if settings.get("storage") == "memory":
+            found.append("storage is memory: a restart of the server loses every event")
+        if settings.get("persist_mode") == "async":
+            found.append("persist_mode is async: acknowledged events may not be on disk")
+        if settings.get("retention", "limits") != "limits":
+            found.append(
+                f"retention is {settings['retention']}: consumers delete messages, the last one included, and Ditto "
+                "resumes from the last one"
+            )
+        limits = [key for key in ("max_msgs", "max_bytes") if settings.get(key, -1) > 0]
+        if limits and settings.get("discard", "old") == "old":
+            found.append(
+                f"discard is old with {' and '.join(limits)} set: unread events are dropped without a word when the "
+                "limit is reached; discard: new makes Ditto wait instead"
+            )
+        age = settings.get("max_age", 0)
+        if age:
+            found.append(
+                "max_age drops unread events, and after a quiet time the last one, from which Ditto resumes"
+                + (": it is shorter than a day" if age < _DAY_NS else "")
+            )
+        if settings.get("max_msgs_per_subject", -1) > 0:
+            found.append("max_msgs_per_subject drops earlier events of a table")
+        return found
+
+
+def subject_matches(pattern: str, subject: str) -> bool:
+    """Whether a subject falls under a pattern with `*` and `>`: https://docs.nats.io/nats-concepts/subjects."""
+    wanted, given = pattern.split("."), subject.split(".")
+    for index, token in enumerate(wanted):
+        if token == ">":
+            return len(given) > index
+        if index >= len(given) or token not in {"*", given[index]}:
+            return False
+    return len(wanted) == len(given)

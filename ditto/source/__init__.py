@@ -1,0 +1,1 @@
+"""PostgreSQL: the connections, the slot and the publication. Knows nothing of NATS."""

@@ -1,0 +1,99 @@
+"""The ordinary SQL connection beside the replication connection, and what it finds out about the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg import AsyncConnection, conninfo
+from psycopg.rows import TupleRow, dict_row
+
+from ditto.errors import ConnectionLost, ServerUnsuitable
+from ditto.source.failures import command_error, connect_error
+
+CONNECT_TIMEOUT_S: Final = 10
+QUERY_TIMEOUT_S: Final = 30
+OLDEST_VERSION: Final = 140000
+"""PostgreSQL 14 is the first whose pgoutput takes the option `messages`."""
+
+
+def parameters(dsn: str, **changes: str) -> str:
+    """The connection string with what Ditto adds; what the user gave for the same keyword stays, options are joined."""
+    given = conninfo.conninfo_to_dict(dsn)
+    given.pop("replication", None)  # Ditto says itself which of its connections replicates
+    options = " ".join(filter(None, (str(given.get("options") or ""), changes.pop("options", ""))))
+    merged: dict[str, Any] = {
+        "application_name": "ditto",
+        "connect_timeout": str(CONNECT_TIMEOUT_S),
+        "keepalives_idle": "10",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+        **given,
+        **changes,
+    }
+    if options:
+        merged["options"] = options
+    return conninfo.make_conninfo("", **merged)
+
+
+class Control:
+    """Runs queries, each within a deadline, and turns failures into Ditto's errors."""
+
+    def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
+        self._connection = connection
+
+    async def fetch(
+        self, query: str, arguments: Sequence[Any] = (), *, doing: str, timeout_s: float | None = QUERY_TIMEOUT_S
+    ) -> list[dict[str, Any]]:
+        """The rows of a query; `doing` completes "cannot …" in the error."""
+        try:
+            async with asyncio.timeout(timeout_s), self._connection.cursor(row_factory=dict_row) as cursor:
+                await cursor.execute(query.encode(), arguments or None)
+                return await cursor.fetchall() if cursor.description else []
+        except TimeoutError as error:
+            raise ConnectionLost(
+                f"cannot {doing}: no answer within {timeout_s:g} s", hint="is something holding a lock?"
+            ) from error
+        except psycopg.Error as error:
+            if self._connection.broken:
+                raise ConnectionLost(f"cannot {doing}: the connection to PostgreSQL broke") from error
+            raise command_error(
+                error.diag.message_primary or str(error).strip(), error.sqlstate, doing=doing
+            ) from error
+
+    async def database(self) -> str:
+        """The name of the database."""
+        return str((await self.fetch("SELECT current_database() AS name", doing="read the database's name"))[0]["name"])
+
+    async def check_server(self) -> None:
+        """Raise ServerUnsuitable when logical decoding cannot work here."""
+        version = self._connection.info.server_version
+        if version < OLDEST_VERSION:
+            raise ServerUnsuitable(
+                f"PostgreSQL {version // 10000} is too old: Ditto needs {OLDEST_VERSION // 10000} or later",
+                hint="upgrade the server",
+            )
+        level = (await self.fetch("SHOW wal_level", doing="read wal_level"))[0]["wal_level"]
+        if level != "logical":
+            raise ServerUnsuitable(
+                f"wal_level is {level}, and logical decoding needs logical",
+                hint="ALTER SYSTEM SET wal_level = 'logical', then restart the server",
+            )
+
+
+@asynccontextmanager
+async def open_control(dsn: str) -> AsyncIterator[Control]:
+    """Connect, and close at the end. Raises AccessDenied, ConnectionLost, ServerNotReady."""
+    try:
+        connection = await AsyncConnection.connect(
+            parameters(dsn, client_encoding="UTF8", options="-c statement_timeout=0"), autocommit=True
+        )
+    except psycopg.Error as error:
+        raise connect_error(error, dsn) from error
+    try:
+        yield Control(connection)
+    finally:
+        await connection.close()

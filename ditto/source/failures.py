@@ -1,0 +1,117 @@
+"""What PostgreSQL says when something fails, as Ditto's own errors: the one place that tells them apart."""
+
+from __future__ import annotations
+
+from psycopg import Error, conninfo
+
+from ditto.errors import (
+    AccessDenied,
+    ConnectionLost,
+    ServerNotReady,
+    ServerUnsuitable,
+    SlotInUse,
+    SlotInvalidated,
+    SlotMissing,
+    SourceError,
+)
+
+# libpq does not expose the SQLSTATE of a refused connection (it has no result to hang it on), so the
+# server's English text decides. A localised server gets the general error with its own words.
+_REFUSALS: tuple[tuple[str, type[SourceError], str], ...] = (
+    ("password authentication failed", AccessDenied, "check user and password in postgres.dsn"),
+    ("no password supplied", AccessDenied, "add the password to postgres.dsn, or set PGPASSWORD or a .pgpass file"),
+    ("authentication failed", AccessDenied, "check user and password in postgres.dsn, and pg_hba.conf"),
+    (
+        "no pg_hba.conf entry",
+        AccessDenied,
+        "add a line for this database, user and address to pg_hba.conf (a database line: 'replication' is not enough)",
+    ),
+    (
+        "permission denied to start wal sender",
+        AccessDenied,
+        "give the role the attribute: ALTER ROLE … REPLICATION",
+    ),
+    ("must be superuser or replication role", AccessDenied, "give the role the attribute: ALTER ROLE … REPLICATION"),
+    ("role ", AccessDenied, "check the user in postgres.dsn"),
+    ("database ", AccessDenied, "check the database name in postgres.dsn"),
+    ("starting up", ServerNotReady, "it accepts connections when its recovery is done"),
+    ("shutting down", ServerNotReady, "it is being stopped or restarted"),
+    ("recovery mode", ServerNotReady, "it accepts connections when its recovery is done"),
+    ("not yet accepting connections", ServerNotReady, "it accepts connections when its recovery is done"),
+    ("too many clients", ServerNotReady, "raise max_connections, or close other connections"),
+    ("remaining connection slots", ServerNotReady, "raise max_connections, or close other connections"),
+    ("too many connections", ServerNotReady, "raise the connection limit of the role or the database"),
+    ("max_wal_senders", ServerNotReady, "raise max_wal_senders, or stop another replication client"),
+    ("server does not support ssl", ServerUnsuitable, "remove sslmode=require from postgres.dsn, or enable TLS there"),
+    ("certificate", AccessDenied, "check sslrootcert, sslcert and sslmode in postgres.dsn"),
+)
+
+_UNREACHABLE_HINT = "check host and port in postgres.dsn, and that the server is running"
+
+
+def _last_line(error: Error) -> str:
+    """What the server (or libpq) said last; earlier lines tell of addresses that were tried before."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else type(error).__name__
+    for mark in ("FATAL:  ", "ERROR:  "):
+        if mark in text:
+            text = text.split(mark, 1)[1]
+    return text
+
+
+def connect_error(error: Error, dsn: str) -> SourceError:
+    """Say why connecting to `dsn` failed: where (never the password), the server's words, and a hint."""
+    where = describe(dsn)
+    text = str(error)
+    if "FATAL" in text or "SSL" in text or "fe_sendauth" in text:
+        for pattern, kind, hint in _REFUSALS:
+            if pattern in text.lower():
+                return kind(f"PostgreSQL at {where} refused the connection: {_last_line(error)}", hint=hint)
+        if "FATAL" in text:
+            return AccessDenied(f"PostgreSQL at {where} refused the connection: {_last_line(error)}")
+    return ConnectionLost(f"cannot reach PostgreSQL at {where}: {_last_line(error)}", hint=_UNREACHABLE_HINT)
+
+
+def command_error(message: str, sqlstate: str | None, *, doing: str, **context: str) -> SourceError:
+    """Say why a command on a living connection failed.
+
+    `message` and `sqlstate` are the server's; `doing` completes "cannot …".
+    Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
+    """
+    text = f"cannot {doing}: {message}"
+    lowered = message.lower()
+    # 55006 object_in_use: "replication slot … is active for PID n"
+    if sqlstate == "55006":
+        return SlotInUse(text, hint="another reader holds the slot; it is taken over when that one stops", **context)
+    if "invalidated" in lowered or "can no longer" in lowered:
+        return SlotInvalidated(
+            text,
+            hint="the WAL this slot needed is gone and with it some changes: drop the slot (ditto slot drop), reload "
+            "consumers from the tables, and start with nats.on_gap: continue",
+            **context,
+        )
+    if sqlstate == "42704" and "slot" in lowered:
+        return SlotMissing(text, hint="set postgres.create: true, or create the slot with pgoutput", **context)
+    if sqlstate == "42501":
+        return AccessDenied(text, hint="the role lacks a privilege for this: see the message", **context)
+    if "wal_level" in lowered:
+        return ServerUnsuitable(
+            text, hint="set wal_level = logical in postgresql.conf and restart the server", **context
+        )
+    if "replication slots are in use" in lowered:
+        return ServerUnsuitable(
+            text, hint="raise max_replication_slots (needs a restart), or drop a slot that nobody uses", **context
+        )
+    # 57P01 admin_shutdown, 57P02 crash_shutdown, 57P03 cannot_connect_now; class 08 connection exceptions
+    if sqlstate in {"57P01", "57P02", "57P03"} or (sqlstate or "").startswith("08"):
+        return ConnectionLost(text, hint="the server ended the connection", **context)
+    return SourceError(text, hint=None, **context)
+
+
+def describe(dsn: str) -> str:
+    """`host:port/database` for messages, without user and password."""
+    given = conninfo.conninfo_to_dict(dsn)
+    host = given.get("host") or given.get("hostaddr") or "localhost"
+    port = given.get("port") or "5432"
+    database = given.get("dbname")
+    return f"{host}:{port}" + (f"/{database}" if database else "")

@@ -1,0 +1,130 @@
+"""The publication: find it, or create it without breaking the application."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from psycopg.sql import SQL, Identifier
+
+from ditto.errors import AccessDenied, ConfigError, IdentityMissing, PublicationMissing
+from ditto.source.control import Control
+
+log = structlog.get_logger()
+
+Table = tuple[str, str]
+"""Schema and name."""
+
+
+async def published_tables(control: Control, publication: str) -> list[Table]:
+    """The tables of the publication, at this moment."""
+    rows = await control.fetch(
+        "SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = %s ORDER BY 1, 2",
+        [publication],
+        doing=f"list the tables of publication {publication}",
+    )
+    return [(row["schemaname"], row["tablename"]) for row in rows]
+
+
+async def ensure_publication(
+    control: Control,
+    publication: str,
+    *,
+    tables: Sequence[tuple[str | None, str]] | None,
+    may_create: bool,
+    allow_missing_identity: bool,
+) -> None:
+    """Create the publication where it is missing: for the given tables (schema or None, name), or for all.
+
+    One that exists is used untouched. Raises PublicationMissing, IdentityMissing, ConfigError and AccessDenied.
+    """
+    found = await control.fetch(
+        "SELECT 1 AS found FROM pg_catalog.pg_publication WHERE pubname = %s",
+        [publication],
+        doing=f"look up publication {publication}",
+    )
+    if found:
+        return
+    if not may_create:
+        raise PublicationMissing(
+            f"publication {publication} does not exist",
+            hint="set postgres.create: true, or create it before the slot: "
+            f"{SQL('CREATE PUBLICATION {} FOR ALL TABLES').format(Identifier(publication)).as_string()}",
+        )
+    wanted = None if tables is None else await _resolve(control, tables)
+    broken = await tables_without_identity(control, wanted)
+    if broken and not allow_missing_identity:
+        names = ", ".join(f"{schema}.{name}" for schema, name in broken[:10])
+        more = f" and {len(broken) - 10} more" if len(broken) > 10 else ""
+        raise IdentityMissing(
+            f"publication {publication} is not created: PostgreSQL would then refuse the application's own UPDATE and "
+            f"DELETE on tables without a usable replica identity: {names}{more}",
+            hint="give each a primary key, or ALTER TABLE … REPLICA IDENTITY FULL; or name only other tables in "
+            "events.tables; or, where these tables are never updated, set postgres.allow_missing_identity: true",
+        )
+    if wanted is None:
+        scope = SQL("FOR ALL TABLES")
+    else:
+        scope = SQL("FOR TABLE {}").format(SQL(", ").join(Identifier(*table) for table in wanted))  # type: ignore[assignment]
+    statement = SQL("CREATE PUBLICATION {} {}").format(Identifier(publication), scope).as_string()
+    try:
+        await control.fetch(statement, doing=f"create publication {publication}")
+    except AccessDenied as error:
+        raise AccessDenied(
+            error.message,
+            hint="FOR ALL TABLES needs a superuser, FOR TABLE the owner of the tables: let one of them run "
+            f"{statement[:200]}",
+        ) from error
+    log.info("publication.created", publication=publication, tables=None if wanted is None else len(wanted))
+
+
+async def _resolve(control: Control, tables: Sequence[tuple[str | None, str]]) -> list[Table]:
+    """The tables that these names stand for; a name without a schema means that table in every schema."""
+    rows = await control.fetch(
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_catalog.pg_class AS c "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' "
+        "AND n.nspname !~ '^pg_' AND c.relname = ANY(%s) ORDER BY 1, 2",
+        [[name for _, name in tables]],
+        doing="look up the tables of events.tables",
+    )
+    existing: list[Table] = [(row["schema"], row["name"]) for row in rows]
+    wanted: list[Table] = []
+    for schema, name in tables:
+        matches = [table for table in existing if table[1] == name and schema in {None, table[0]}]
+        if not matches:
+            full = name if schema is None else f"{schema}.{name}"
+            raise ConfigError(
+                f"events.tables names {full}, and there is no such table",
+                hint="create it first, or correct the name; a table that will come later can be given as a glob",
+            )
+        wanted += [table for table in matches if table not in wanted]
+    return wanted
+
+
+async def tables_without_identity(control: Control, tables: Sequence[Table] | None) -> list[Table]:
+    """Tables (of these, or of all) on which a publication would make UPDATE and DELETE fail.
+
+    https://www.postgresql.org/docs/current/logical-replication-publication.html#LOGICAL-REPLICATION-PUBLICATION-REPLICA-IDENTITY
+    """
+    rows = await control.fetch(
+        "SELECT n.nspname AS schema, c.relname AS name, p.roots FROM pg_catalog.pg_class AS c "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "CROSS JOIN LATERAL (SELECT array_agg(rn.nspname || '.' || r.relname) AS roots "
+        "  FROM pg_catalog.pg_partition_ancestors(c.oid) AS a JOIN pg_catalog.pg_class AS r ON r.oid = a.relid "
+        "  JOIN pg_catalog.pg_namespace AS rn ON rn.oid = r.relnamespace) AS p "
+        "WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' "
+        "AND n.nspname !~ '^pg_' AND c.relreplident <> 'f' AND NOT EXISTS ("
+        "  SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indisunique "
+        "  AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END) "
+        "ORDER BY 1, 2",
+        doing="look up replica identities",
+    )
+    wanted = None if tables is None else {f"{schema}.{name}" for schema, name in tables}
+    return [
+        (row["schema"], row["name"])
+        for row in rows
+        if wanted is None
+        or f"{row['schema']}.{row['name']}" in wanted
+        or not wanted.isdisjoint(row["roots"] or ())  # a partition of a table that is to be published
+    ]

@@ -1,0 +1,263 @@
+"""The replication connection: START_REPLICATION, blocks of events in, standby status messages out."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import psycopg
+from psycopg import AsyncConnection, OperationalError
+from psycopg.pq import ExecStatus
+from psycopg.rows import TupleRow
+
+from ditto.errors import ConnectionLost, PublicationMissing, SourceError
+from ditto.lsn import parse_lsn
+from ditto.messages import Block
+from ditto.pgoutput import Decoder
+from ditto.source.control import parameters
+from ditto.source.failures import command_error, connect_error
+
+MAX_EVENTS: Final = 1024
+MAX_BYTES: Final = 4 << 20
+"""A block ends at the first of the two; a single larger row makes a block of its own."""
+
+SILENCE_LIMIT_S: Final = 30.0
+"""The server answers every status message, and one goes out every 10 s: longer silence means nobody is there."""
+
+# Text depends on these settings of the walsender; the decoder relies on them.
+_OPTIONS: Final = (
+    "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c timezone=UTC "
+    "-c statement_timeout=0 -c lock_timeout=0"
+)
+
+# Reading is mostly the cost of waking up. The walsender sends a packet a message; over TCP a short pause after a
+# drain that found work lets packets gather, on a Unix socket the small buffer would fill and stall the sender.
+_PAUSE_S: Final = 0.001
+_PAUSE_AFTER_FRAMES: Final = 32
+_ROUNDS_TCP: Final = 4
+_ROUNDS: Final = 1000
+
+_STATUS: Final = struct.Struct("!cQQQqB")
+_COMMAND_TIMEOUT_S: Final = 30.0
+_FINISH_TIMEOUT_S: Final = 2.0
+
+
+class System(NamedTuple):
+    """The answer to IDENTIFY_SYSTEM."""
+
+    identifier: str
+    timeline: int
+    wal_lsn: int
+
+
+class Replication:
+    """One replication connection, from connect() to close(). Owned by one task, except for send_status()."""
+
+    def __init__(self, dsn: str, *, clock: Callable[[], float]) -> None:
+        self._dsn = dsn
+        self._clock = clock
+        self._connection: AsyncConnection[TupleRow] | None = None
+        self._decoder: Decoder | None = None
+        self._notice: SourceError | None = None
+        self._is_pausing = False
+
+    async def connect(self) -> None:
+        """Raises AccessDenied, ConnectionLost, ServerNotReady and ServerUnsuitable."""
+        try:
+            self._connection = await AsyncConnection.connect(
+                parameters(self._dsn, replication="database", client_encoding="UTF8", options=_OPTIONS), autocommit=True
+            )
+        except psycopg.Error as error:
+            raise connect_error(error, self._dsn) from error
+        self._connection.add_notice_handler(self._on_notice)
+        pgconn = self._connection.pgconn
+        self._is_pausing = not pgconn.ssl_in_use and not pgconn.host.startswith(b"/")
+
+    def _on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
+        message = notice.message_primary or ""
+        # PostgreSQL 18 goes on without the publication's rows: https://www.postgresql.org/docs/18/release-18.html
+        if "skipped loading publication" in message:
+            self._notice = _publication_missing(message)
+
+    @property
+    def _pgconn(self) -> psycopg.pq.abc.PGconn:
+        if self._connection is None:
+            raise ConnectionLost("the replication connection is closed")
+        return self._connection.pgconn
+
+    async def identify(self) -> System:
+        """IDENTIFY_SYSTEM: https://www.postgresql.org/docs/current/protocol-replication.html."""
+        result = await self._command(b"IDENTIFY_SYSTEM", doing="identify the system")
+        identifier, timeline, wal_lsn = (_text(result.get_value(0, column)) for column in range(3))
+        return System(identifier, int(timeline), parse_lsn(wal_lsn))
+
+    async def start(self, slot: str, publication: str) -> None:
+        """Take the slot. Raises SlotInUse while another reader holds it, SlotMissing and SlotInvalidated."""
+        quoted = publication.replace('"', '""').replace("'", "''")
+        await self._command(
+            f'START_REPLICATION SLOT "{slot}" LOGICAL 0/0 '
+            f"(proto_version '1', publication_names '\"{quoted}\"', messages 'true')".encode(),
+            doing=f"start replication from slot {slot}",
+            expected=ExecStatus.COPY_BOTH,
+            slot=slot,
+        )
+
+    def decode_with(self, decoder: Decoder) -> None:
+        """Give the decoder that read_block() is to use."""
+        self._decoder = decoder
+
+    async def read_block(self) -> Block:
+        """Wait until the server has sent something, and drain it.
+
+        Raises ConnectionLost when the connection ends or stays silent, DecodeError, and what the server says
+        when it ends the COPY.
+        """
+        assert self._decoder is not None, "decode_with() comes first"
+        waiting_since = self._clock()
+        while True:
+            block = self._decoder.read(
+                self._pgconn,
+                max_events=MAX_EVENTS,
+                max_bytes=MAX_BYTES,
+                max_rounds=_ROUNDS_TCP if self._is_pausing else _ROUNDS,
+            )
+            if self._notice is not None:
+                raise self._notice
+            if block.is_ended:
+                raise self._ended()
+            if block.frame_count:
+                return block
+            remaining = waiting_since + SILENCE_LIMIT_S - self._clock()
+            if remaining <= 0 or not await self._wait_readable(remaining):
+                raise ConnectionLost(
+                    f"PostgreSQL has been silent for {SILENCE_LIMIT_S:g} s although it was asked to answer",
+                    hint="the network or the server is gone; the connection is made anew",
+                )
+
+    async def pause_after(self, block: Block) -> None:
+        """Let packets gather, where that pays; in any case let other tasks run."""
+        should_pause = self._is_pausing and block.is_drained and block.frame_count >= _PAUSE_AFTER_FRAMES
+        await asyncio.sleep(_PAUSE_S if should_pause else 0)
+
+    def send_status(self, *, confirmed_lsn: int, end_lsn: int, wants_reply: bool) -> None:
+        """Standby status update: `confirmed_lsn` as flushed, `end_lsn` as written and applied; 0 for unknown.
+
+        Never blocks: what the socket does not take now goes out with the next message.
+        """
+        pgconn = self._pgconn
+        # The server ignores the client's clock except for display.
+        message = _STATUS.pack(b"r", max(end_lsn, confirmed_lsn), confirmed_lsn, end_lsn, 0, wants_reply)
+        try:
+            pgconn.put_copy_data(message)
+            pgconn.flush()
+        except OperationalError as error:
+            raise ConnectionLost("the replication connection broke") from error
+
+    async def finish(self) -> None:
+        """End the COPY and wait until the server has, and with it freed the slot: the last status has arrived."""
+        pgconn = self._pgconn
+        try:
+            pgconn.put_copy_end()
+            pgconn.flush()
+            async with asyncio.timeout(_FINISH_TIMEOUT_S):
+                while True:
+                    length, _ = pgconn.get_copy_data(1)
+                    if length < 0:
+                        return
+                    if length == 0:
+                        await self._wait_readable(_FINISH_TIMEOUT_S)
+                        pgconn.consume_input()
+        except (OperationalError, TimeoutError):
+            pass  # closing the connection ends it too
+
+    async def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    # ------------------------------------------------------------------------------------ internals
+
+    async def _command(
+        self, command: bytes, *, doing: str, expected: ExecStatus = ExecStatus.TUPLES_OK, **context: str
+    ) -> Any:
+        pgconn = self._pgconn
+        try:
+            pgconn.send_query(command)
+            while pgconn.flush():
+                await asyncio.sleep(0.01)
+            while True:
+                pgconn.consume_input()
+                if not pgconn.is_busy():
+                    break
+                if not await self._wait_readable(_COMMAND_TIMEOUT_S):
+                    raise ConnectionLost(f"cannot {doing}: no answer within {_COMMAND_TIMEOUT_S:g} s")
+        except OperationalError as error:
+            raise ConnectionLost(f"cannot {doing}: the connection to PostgreSQL broke") from error
+        result = pgconn.get_result()
+        if result is not None and result.status == ExecStatus.COPY_BOTH:
+            return result
+        while pgconn.get_result() is not None:  # the connection is ready again, also after an error
+            pass
+        if result is None or result.status != expected:
+            message, sqlstate = _failure(result, pgconn)
+            raise command_error(message, sqlstate, doing=doing, **context)
+        return result
+
+    def _ended(self) -> SourceError:
+        """Why the server ended the COPY."""
+        try:
+            result = self._pgconn.get_result()
+        except OperationalError:
+            result = None
+        if result is None or result.status in {ExecStatus.COMMAND_OK, ExecStatus.COPY_IN, ExecStatus.COPY_OUT}:
+            return ConnectionLost("PostgreSQL ended the replication stream", hint="it is shutting down, or was told to")
+        message, sqlstate = _failure(result, self._pgconn)
+        if "publication" in message and sqlstate == "42704":
+            return _publication_missing(message)
+        if sqlstate is None:
+            return ConnectionLost(f"PostgreSQL ended the replication stream: {message}")
+        return command_error(message, sqlstate, doing="go on reading the slot")
+
+    async def _wait_readable(self, timeout_s: float) -> bool:
+        """Whether the socket became readable in time. The reader is there only while somebody waits for it."""
+        descriptor = self._pgconn.socket
+        loop = asyncio.get_running_loop()
+        readable: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(descriptor, _resolve, readable)
+        try:
+            await asyncio.wait([readable], timeout=timeout_s)
+            return readable.done()
+        finally:
+            loop.remove_reader(descriptor)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode()
+
+
+def _failure(result: Any, pgconn: psycopg.pq.abc.PGconn) -> tuple[str, str | None]:
+    """The server's message and SQLSTATE."""
+    if result is None:
+        return pgconn.get_error_message().strip(), None
+    sqlstate = result.error_field(psycopg.pq.DiagnosticField.SQLSTATE)
+    primary = result.error_field(psycopg.pq.DiagnosticField.MESSAGE_PRIMARY)
+    return (
+        _text(primary) if primary is not None else result.get_error_message().strip(),
+        None if sqlstate is None else _text(sqlstate),
+    )
+
+
+def _publication_missing(message: str) -> PublicationMissing:
+    return PublicationMissing(
+        f"PostgreSQL cannot find the publication where the slot stands in the WAL: {message}",
+        hint="it was created after the slot, or dropped meanwhile: create the publication, then drop the slot "
+        "(ditto slot drop) and start with nats.on_gap: continue",
+    )
