@@ -18,8 +18,7 @@ from ditto.lsn import Position, format_lsn, parse_lsn
 from ditto.messages import Block
 from ditto.pgoutput import Decoder
 from ditto.resume import Start, decide_start, gap_error
-from ditto.sinks.base import Owner, Sink
-from ditto.sinks.jetstream import JetStreamSink
+from ditto.sinks.base import MakeSink, Owner, Sink
 from ditto.source.control import Control, open_control
 from ditto.source.publication import ensure_publication, published_tables
 from ditto.source.replication import Replication
@@ -40,9 +39,10 @@ _STATUSES_PER_REPORT: Final = 6
 class Attempt:
     """Runs once. `clock` gives monotonic seconds."""
 
-    def __init__(self, config: Config, *, clock: Callable[[], float]) -> None:
+    def __init__(self, config: Config, *, clock: Callable[[], float], make_sink: MakeSink) -> None:
         self._config = config
         self._clock = clock
+        self._make_sink = make_sink
         self._watermark = Watermark()
         self._source = Replication(config.postgres.dsn, clock=clock)
         self._idle_lsn = 0  # everything that begins to commit before it has been delivered and sent
@@ -87,7 +87,7 @@ class Attempt:
         stack.push_async_callback(self._source.close)
         system = await self._source.identify()
         self._router = Router(config.events, database=database)
-        self._sink = JetStreamSink(
+        self._sink = self._make_sink(
             config.nats,
             checkpoint_subject=self._router.checkpoint_subject,
             wildcard=self._router.wildcard,
@@ -156,7 +156,7 @@ class Attempt:
 
     async def _wait_for_slot(self, control: Control) -> None:
         name = self._config.postgres.slot
-        while (await _existing_slot(control, name)).active_pid is not None:
+        while (await _existing_slot(control, name)).active_pid is not None:  # noqa: ASYNC110  PostgreSQL tells nobody
             await asyncio.sleep(_STANDBY_POLL_S)
 
     # ------------------------------------------------------------------------------------ streaming
@@ -283,9 +283,7 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error of several at once that decides: one that cannot be retried before one that can."""
-    errors: list[BaseException] = []
-    for error in group.exceptions:
-        errors.append(_cause(error) if isinstance(error, BaseExceptionGroup) else error)
+    errors = [_cause(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
     errors.sort(key=lambda error: isinstance(error, DittoError) and error.is_retryable)
     return errors[0]
 

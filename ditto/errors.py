@@ -40,7 +40,7 @@ from typing import ClassVar
 
 
 class DittoError(Exception):
-    """Base of all errors. `hint` says what to do; `context` holds slot, LSN, relation and the like, never row values."""
+    """Base of all errors: `hint` says what to do; `context` holds slot, LSN, relation, never row values."""
 
     is_retryable: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1

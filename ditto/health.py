@@ -48,9 +48,9 @@ async def keep_heartbeat(source: HasState) -> AsyncIterator[None]:
 
 async def _beat(path: Path, source: HasState) -> None:
     while True:
-        try:
+        try:  # one short write: not worth a thread
             # Monotonic time is the same for all processes of a machine, and no clock step touches it.
-            path.write_text(f"{time.monotonic():.3f} {source.state}\n")
+            path.write_text(f"{time.monotonic():.3f} {source.state}\n")  # noqa: ASYNC240
         except OSError as error:
             log.warning("health.cannot_write", file=str(path), error=error.strerror)
         await asyncio.sleep(_PERIOD_S)

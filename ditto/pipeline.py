@@ -19,6 +19,8 @@ from ditto.attempt import Attempt
 from ditto.config import Config
 from ditto.errors import DittoError
 from ditto.health import keep_heartbeat
+from ditto.sinks.base import MakeSink
+from ditto.sinks.jetstream import JetStreamSink
 
 log = structlog.get_logger()
 
@@ -26,21 +28,27 @@ _BACKOFF_FIRST_S: Final = 0.2
 _BACKOFF_CAP_S: Final = 15.0
 
 
-async def run(config: Config) -> None:
+async def run(config: Config, *, make_sink: MakeSink = JetStreamSink) -> None:
     """Run until a signal asks to stop. The first one drains, a second one cancels at once.
 
     Raises the DittoError that cannot be retried, and CancelledError after the second signal.
     """
     stop = asyncio.Event()
     with _signals(stop):
-        await follow(config, stop=stop)
+        await follow(config, stop=stop, make_sink=make_sink)
 
 
-async def follow(config: Config, *, stop: asyncio.Event, clock: Callable[[], float] = time.monotonic) -> None:
+async def follow(
+    config: Config,
+    *,
+    stop: asyncio.Event,
+    make_sink: MakeSink = JetStreamSink,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Attempt after attempt until `stop` is set. Raises the DittoError that cannot be retried."""
     failures = 0
     while not stop.is_set():
-        attempt = Attempt(config, clock=clock)
+        attempt = Attempt(config, clock=clock, make_sink=make_sink)
         try:
             async with keep_heartbeat(attempt):
                 await attempt.run(stop)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 import msgspec
 
+from ditto.config import Nats
 from ditto.lsn import Position
 from ditto.messages import Block
 
@@ -69,3 +70,20 @@ class Sink(Protocol):
         """Runs until something goes wrong, and raises it."""
 
     async def close(self) -> None: ...
+
+
+class MakeSink(Protocol):
+    """Makes the sink of one attempt, without any I/O."""
+
+    def __call__(
+        self,
+        config: Nats,
+        *,
+        checkpoint_subject: str,
+        wildcard: str | None,
+        on_stored: Callable[[int], None],
+        clock: Callable[[], float],
+    ) -> Sink:
+        """`wildcard` covers the subjects of all tables, where there is such a one; `on_stored` takes the sequence
+        up to which everything is stored; `clock` gives monotonic seconds.
+        """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,7 @@ from ditto.sinks.wire import BlockWriter, connect
 REPLY_EVERY: Final = 256
 """At least every so many messages one asks for an acknowledgement: the window opens in steps of this."""
 _WATCH_PERIOD_S: Final = 0.5
+_CLOSE_TIMEOUT_S: Final = 2.0
 _WRONG_LAST_SEQUENCE: Final = {10071, 10164}
 
 
@@ -284,11 +286,10 @@ class JetStreamSink:
         client, self._client = self._client, None
         if client is not None:
             self._fail(SinkLost("closed"))
-            try:
-                async with asyncio.timeout(2):
+            # A connection that broke may break again while it is closed.
+            with suppress(Exception):
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                     await client.close()
-            except Exception:  # noqa: BLE001  a connection that broke may break again while it is closed
-                pass
 
 
 def stream_subjects_outside(wildcard: str | None, subjects: Iterable[str]) -> set[str]:

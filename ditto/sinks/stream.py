@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 from nats.aio.client import Client
-from nats.errors import NoRespondersError, TimeoutError as NatsTimeoutError
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
 
 from ditto.config import Nats
 from ditto.errors import (
@@ -231,7 +232,7 @@ class Stream:
             why = "nats.create is false" if not self._config.create else "Ditto did not create it"
             raise StreamUnusable(
                 f"stream {self.name} does not take the subjects {named}, and Ditto may not add them: {why}",
-                hint="add them to the stream, or use a dotted template such as {prefix}.{schema}.{table} with {prefix}.>",
+                hint="add them to the stream; or give it {prefix}.> and use the template {prefix}.{schema}.{table}",
             )
         wanted = [*(self.settings.get("subjects") or []), *sorted(missing)]
         await self.update({"subjects": wanted}, f"add the subjects {named} to stream {self.name}")
@@ -335,10 +336,10 @@ class Stream:
 
 
 def subject_matches(pattern: str, subject: str) -> bool:
-    """Whether a subject falls under a pattern with `*` and `>`: https://docs.nats.io/nats-concepts/subjects."""
+    """Whether a subject falls under a pattern, as https://docs.nats.io/nats-concepts/subjects tells."""
     wanted, given = pattern.split("."), subject.split(".")
     for index, token in enumerate(wanted):
-        if token == ">":
+        if token == ">":  # noqa: S105  a token of a subject
             return len(given) > index
         if index >= len(given) or token not in {"*", given[index]}:
             return False

@@ -87,7 +87,7 @@ async def connect(config: Nats, *, on_lost: Callable[[SinkError], None]) -> Clie
         try:
             async with asyncio.timeout(3 * CONNECT_TIMEOUT_S):
                 await client.connect(servers=[server], **options)
-        except Exception as error:  # noqa: BLE001  nats-py raises OSError, TimeoutError and its own alike
+        except Exception as error:
             error = last_error if isinstance(error, NoServersError) and last_error is not None else error
             _abandon(client)
             if isinstance(error, AuthorizationError) or any(word in str(error).lower() for word in _DENIALS):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from psycopg import Error, conninfo
 
 from ditto.errors import (
@@ -49,14 +52,14 @@ _REFUSALS: tuple[tuple[str, type[SourceError], str], ...] = (
 _UNREACHABLE_HINT = "check host and port in postgres.dsn, and that the server is running"
 
 
-def _last_line(error: Error) -> str:
-    """What the server (or libpq) said last; earlier lines tell of addresses that were tried before."""
+_REASON: Final = re.compile(r".*(?:failed|FATAL|ERROR): +(.+)")
+
+
+def _reason(error: Error) -> str:
+    """What the server (or libpq) said last; what comes before tells of addresses that were tried first."""
+    reasons = _REASON.findall(str(error))
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if lines else type(error).__name__
-    for mark in ("FATAL:  ", "ERROR:  "):
-        if mark in text:
-            text = text.split(mark, 1)[1]
-    return text
+    return str(reasons[-1]) if reasons else lines[-1] if lines else type(error).__name__
 
 
 def connect_error(error: Error, dsn: str) -> SourceError:
@@ -66,10 +69,10 @@ def connect_error(error: Error, dsn: str) -> SourceError:
     if "FATAL" in text or "SSL" in text or "fe_sendauth" in text:
         for pattern, kind, hint in _REFUSALS:
             if pattern in text.lower():
-                return kind(f"PostgreSQL at {where} refused the connection: {_last_line(error)}", hint=hint)
+                return kind(f"PostgreSQL at {where} refused the connection: {_reason(error)}", hint=hint)
         if "FATAL" in text:
-            return AccessDenied(f"PostgreSQL at {where} refused the connection: {_last_line(error)}")
-    return ConnectionLost(f"cannot reach PostgreSQL at {where}: {_last_line(error)}", hint=_UNREACHABLE_HINT)
+            return AccessDenied(f"PostgreSQL at {where} refused the connection: {_reason(error)}")
+    return ConnectionLost(f"cannot reach PostgreSQL at {where}: {_reason(error)}", hint=_UNREACHABLE_HINT)
 
 
 def command_error(message: str, sqlstate: str | None, *, doing: str, **context: str) -> SourceError:

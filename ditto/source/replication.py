@@ -114,7 +114,8 @@ class Replication:
         Raises ConnectionLost when the connection ends or stays silent, DecodeError, and what the server says
         when it ends the COPY.
         """
-        assert self._decoder is not None, "decode_with() comes first"
+        if self._decoder is None:
+            raise RuntimeError("decode_with() comes first")
         waiting_since = self._clock()
         while True:
             block = self._decoder.read(
@@ -186,7 +187,7 @@ class Replication:
         pgconn = self._pgconn
         try:
             pgconn.send_query(command)
-            while pgconn.flush():
+            while pgconn.flush():  # noqa: ASYNC110  a command of a few bytes; it practically never loops
                 await asyncio.sleep(0.01)
             while True:
                 pgconn.consume_input()

@@ -1,0 +1,79 @@
+"""A sink that stores nothing and acknowledges at once: for measuring what everything before it costs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from ditto.config import Nats
+from ditto.messages import Block
+from ditto.sinks.base import Holding, Owner
+
+
+class NullSink:
+    """A sink (see `base.Sink`) for benchmarks. PostgreSQL is told that all is stored: use a slot of its own."""
+
+    def __init__(
+        self,
+        config: Nats,
+        *,
+        checkpoint_subject: str,
+        wildcard: str | None,
+        on_stored: Callable[[int], None],
+        clock: Callable[[], float],
+    ) -> None:
+        del config, checkpoint_subject, wildcard, clock
+        self._on_stored = on_stored
+        self._sequence = 0
+        self.stored_bytes = 0
+
+    @property
+    def sent_sequence(self) -> int:
+        """How many messages there were."""
+        return self._sequence
+
+    @property
+    def outstanding_count(self) -> int:
+        """Nothing is ever outstanding."""
+        return 0
+
+    async def connect(self) -> None:
+        """There is nothing to connect to."""
+
+    async def inspect(self, claimant: Owner) -> Holding:
+        """Always empty, so that every start is a first one."""
+        del claimant
+        return Holding(None, None)
+
+    async def open(self, owner: Owner, subjects: Iterable[str]) -> Holding:
+        """Always empty."""
+        del owner, subjects
+        return Holding(None, None)
+
+    async def cover(self, subjects: Iterable[str]) -> None:
+        """Every subject will do."""
+
+    async def publish(self, block: Block, payloads: list[bytes]) -> None:
+        """Count."""
+        del block
+        self.stored_bytes += sum(map(len, payloads))
+        self._store(len(payloads))
+
+    async def checkpoint(self, lsn: int) -> None:
+        """Count."""
+        del lsn
+        self._store(1)
+
+    def _store(self, count: int) -> None:
+        self._sequence += count
+        self._on_stored(self._sequence)
+
+    async def settle(self) -> None:
+        """Nothing is ever outstanding."""
+
+    async def watch(self) -> None:
+        """Nothing ever goes wrong."""
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """There is nothing to close."""
