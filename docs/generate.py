@@ -1,0 +1,84 @@
+"""Writes the reference pages from the code: `python docs/generate.py`. A test fails when they have drifted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from ditto.cli import main
+from ditto.config import FLAGS, KEYS, SECTIONS
+
+DOCS = Path(__file__).parent
+
+
+def configuration() -> str:
+    """docs/configuration.md."""
+    lines = [
+        "# Configuration",
+        "",
+        "<!-- Made by docs/generate.py from ditto/config/model.py. -->",
+        "",
+        "`ditto run --config FILE` reads YAML, TOML or JSON, by the file's extension. A flag wins over the environment,",
+        "the environment over the file, the file over the default. `${NAME}` and `${NAME:-default}` in the file's values",
+        "come from the environment; `$${` stands for `${`. Mappings and lists in a variable are written as JSON.",
+        "",
+        "`ditto config show` prints what results, with secrets masked; `ditto config schema` prints a JSON Schema.",
+    ]
+    for section in SECTIONS:
+        lines += ["", f"## {section}", "", "| Key | Default | What | Environment | Flag |", "|---|---|---|---|---|"]
+        for key in KEYS.values():
+            if key.path.partition(".")[0] != section:
+                continue
+            default = "" if key.default is None else f"`{_plain(key.default)}`"
+            about = key.description.replace("|", "\\|")
+            if key.choices:
+                about += f" One of {', '.join(f'`{choice}`' for choice in key.choices)}."
+            if key.examples:
+                about += f" Example: `{_plain(key.examples[0])}`."
+            variables = ", ".join(f"`{name}`" for name in key.variables)
+            flags = ", ".join(f"`{flag}`" for flag in FLAGS.get(key.path, ()))
+            lines.append(f"| `{key.path}` | {default} | {about} | {variables} | {flags} |")
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+def commands() -> str:
+    """docs/commands.md."""
+    lines = [
+        "# Commands",
+        "",
+        "<!-- Made by docs/generate.py from the commands' own help. -->",
+        "",
+        "Exit codes: 0 ok, 1 internal error (or `ditto demo` found a difference), 2 usage or configuration, 3 PostgreSQL,",
+        "4 NATS, 130 interrupted.",
+    ]
+    for path, command in _walk("ditto", main):
+        context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)
+        lines += ["", f"## {path}", "", "```", command.get_help(context), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _walk(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=path)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child is not None:
+                yield from _walk(f"{path} {name}", child)
+
+
+PAGES = {"configuration.md": configuration, "commands.md": commands}
+
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page())
