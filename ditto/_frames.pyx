@@ -92,7 +92,7 @@ def frame_block(
     for index in range(count):
         subject = subjects[index]
         payload = payloads[index]
-        capacity += PyBytes_GET_SIZE(subject) + PyBytes_GET_SIZE(payload)
+        capacity += len(subject) + len(payload)  # a TypeError for None, which the macros would not notice
     capacity += count * (OVERHEAD + PyBytes_GET_SIZE(reply))
     cdef bytes block = PyBytes_FromStringAndSize(NULL, capacity)
     cdef char *start = PyBytes_AS_STRING(block)

@@ -8,11 +8,11 @@ of libpq in a process must not share a connection.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.dict cimport PyDict_GetItem, PyDict_SetItem
+from cpython.dict cimport PyDict_Copy, PyDict_DelItem, PyDict_GetItem, PyDict_SetItem
 from cpython.list cimport PyList_Append
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy
 
@@ -188,6 +188,16 @@ cdef inline object to_text(const uint8_t *p, Py_ssize_t n):
     return PyUnicode_DecodeUTF8(<const char *>p, n, NULL)
 
 
+cdef int check_utf8(const uint8_t *p, Py_ssize_t n) except -1:
+    """What is embedded as it stands has to be UTF-8 too: a database in SQL_ASCII sends any bytes."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        if p[i] >= 0x80:
+            to_text(p, n)
+            break
+    return 0
+
+
 cdef object to_int(const uint8_t *p, Py_ssize_t n):
     cdef Py_ssize_t i = 0
     cdef uint64_t value = 0
@@ -336,6 +346,7 @@ cdef object convert_value(const uint8_t *p, Py_ssize_t n, int kind):
         return to_text(p, n)
     if kind == KIND_JSON:
         if n:
+            check_utf8(p, n)
             return make_raw(PyBytes_FromStringAndSize(<const char *>p, n))
         return ""
     if kind == KIND_TIMESTAMP:
@@ -479,13 +490,10 @@ cdef inline void put_digits(char *out, int64_t value, int width) noexcept:
 
 cdef str format_time(int64_t time_us):
     """µs since 2000-01-01 UTC as RFC 3339. Days to civil date as in Howard Hinnant's published algorithm."""
-    cdef int64_t days = time_us // US_PER_DAY
+    cdef int64_t days = time_us // US_PER_DAY  # rounds down, as in Python (cdivision is off)
     cdef int64_t rest = time_us % US_PER_DAY
     cdef int64_t shifted, era, doe, yoe, doy, mp, year, month, day
     cdef char *out
-    if rest < 0:  # C division truncates
-        rest += US_PER_DAY
-        days -= 1
     shifted = days + 730_425  # days from 0000-03-01 to 2000-01-01
     if shifted < 306 or shifted > 3_652_364:  # 0001-01-01 to 9999-12-31
         raise DecodeError(f"a commit time of {time_us} µs")
@@ -537,6 +545,7 @@ cdef class Plan:
     cdef str namespace
     cdef str name
     cdef list names
+    cdef dict blank  # every column, null: a copy of it is filled a row
     cdef tuple targets
     cdef int count
     cdef uint8_t *kinds   # one a column
@@ -548,6 +557,7 @@ cdef class Plan:
         self.namespace = relation.namespace
         self.name = relation.name
         self.names = [sys.intern(column.name) for column in relation.columns]
+        self.blank = dict.fromkeys(self.names)
         self.targets = tuple(targets)
         if len(self.targets) != 4:
             raise ValueError("select() returns a target for each of the four actions")
@@ -583,7 +593,6 @@ cdef class Decoder:
     cdef bint is_open
     cdef uint64_t commit_lsn
     cdef object commit_lsn_object
-    cdef int64_t commit_time_us
     cdef str commit_time
     cdef uint64_t ordinal
     cdef uint64_t skip_to
@@ -729,8 +738,8 @@ cdef class Decoder:
             self.decode_copy(&c)
         except DecodeError as error:
             raise self.explain(error) from error
-        except UnicodeDecodeError as error:
-            raise self.explain(DecodeError("text that is not UTF-8")) from error
+        except UnicodeDecodeError:  # it quotes the bytes: not to be chained
+            raise self.explain(DecodeError("text that is not UTF-8")) from None
         return 0
 
     cdef object explain(self, error):
@@ -833,7 +842,6 @@ cdef class Decoder:
 
     cdef int decode_relation(self, Cursor *c) except -1:
         cdef int identity, flags
-        cdef int i
         oid = take_u32(c)
         namespace = take_string(c)
         name = take_string(c)
@@ -842,7 +850,7 @@ cdef class Decoder:
             raise DecodeError(f"unknown replica identity 0x{identity:02X}", relation=f"{namespace}.{name}")
         columns = []
         kinds = []
-        for i in range(take_u16(c)):
+        for _ in range(take_u16(c)):
             flags = take_u8(c)
             if flags > 1:
                 raise DecodeError(f"unknown column flags {flags}", relation=f"{namespace}.{name}")
@@ -933,21 +941,21 @@ cdef class Decoder:
         except DecodeError as error:
             error.context["relation"] = f"{self.last_plan.namespace}.{self.last_plan.name}"
             raise
-        except UnicodeDecodeError as error:
+        except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             raise DecodeError(
                 "text that is not UTF-8", relation=f"{self.last_plan.namespace}.{self.last_plan.name}"
-            ) from error
+            ) from None
         return 0
 
     cdef int decode_insert(self, Cursor *c, object target) except -1:
-        cdef dict data = {}
+        cdef dict data = PyDict_Copy(self.last_plan.blank)
         expect(take_u8(c), NEW_ROW, NEW_ROW)
         unchanged = self.decode_new(c, data, None)
         finish(c)
         return self.emit(target, A_INSERT, data, {}, unchanged)
 
     cdef int decode_update(self, Cursor *c, object target) except -1:
-        cdef dict data = {}
+        cdef dict data = PyDict_Copy(self.last_plan.blank)
         cdef dict old = {}
         cdef int part = take_u8(c)
         if part != NEW_ROW:
@@ -973,7 +981,7 @@ cdef class Decoder:
         return 0
 
     cdef object decode_new(self, Cursor *c, dict row, dict full_old):
-        """Fill `row`; return the names of the columns that were not sent, or UNSET."""
+        """Fill `row`, a copy of the blank one; return the names of the columns that were not sent, or UNSET."""
         cdef Plan plan = self.last_plan
         cdef object unchanged = unset
         cdef const uint8_t *data
@@ -988,14 +996,16 @@ cdef class Decoder:
                 data = take(c, n)
                 PyDict_SetItem(row, plan.names[i], convert_value(data, n, plan.kinds[i]))
             elif mark == VALUE_NULL:
-                PyDict_SetItem(row, plan.names[i], None)
+                pass  # as in the blank row
             elif mark == VALUE_UNCHANGED:
                 old_value = NULL
                 if full_old is not None:
                     old_value = PyDict_GetItem(full_old, plan.names[i])
                 if old_value != NULL:
                     PyDict_SetItem(row, plan.names[i], <object>old_value)
-                elif unchanged is unset:
+                    continue
+                PyDict_DelItem(row, plan.names[i])
+                if unchanged is unset:
                     unchanged = [plan.names[i]]
                 else:
                     unchanged.append(plan.names[i])

@@ -92,7 +92,7 @@ class Cursor:
 class _Plan:
     """What is worked out once for a relation."""
 
-    __slots__ = ("is_full", "keys", "kinds", "names", "relation", "targets")
+    __slots__ = ("keys", "kinds", "names", "relation", "targets")
 
     def __init__(self, relation: Relation, column_kinds: list[int], targets: Targets) -> None:
         self.relation = relation
@@ -100,7 +100,6 @@ class _Plan:
         self.keys = [column.is_key for column in relation.columns]
         self.kinds = column_kinds
         self.targets = targets
-        self.is_full = relation.replica_identity == "f"
 
 
 class Decoder:
@@ -137,8 +136,8 @@ class Decoder:
             self._frame(Cursor(frame))
         except DecodeError as error:
             raise self._explain(error) from error
-        except UnicodeDecodeError as error:
-            raise self._explain(DecodeError("text that is not UTF-8")) from error
+        except UnicodeDecodeError:  # it quotes the bytes: not to be chained
+            raise self._explain(DecodeError("text that is not UTF-8")) from None
 
     def take(self) -> Block:
         """Hand over what has been decoded since the last call."""
@@ -353,10 +352,10 @@ class Decoder:
         except DecodeError as error:
             error.context["relation"] = f"{plan.relation.namespace}.{plan.relation.name}"
             raise
-        except UnicodeDecodeError as error:
+        except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             raise DecodeError(
                 "text that is not UTF-8", relation=f"{plan.relation.namespace}.{plan.relation.name}"
-            ) from error
+            ) from None
 
     def _insert(self, cursor: Cursor, plan: _Plan, target: object) -> None:
         _expect(cursor.u8(), b"N")
@@ -484,6 +483,7 @@ def convert(data: bytes, kind: int) -> Any:
             return Raw(data)
     elif kind == kinds.JSON:
         if data:
+            data.decode()  # what is embedded has to be UTF-8 too: a database in SQL_ASCII sends any bytes
             return Raw(data)
     elif kind == kinds.TIMESTAMP:
         if data.isascii() and data.count(b" ") == 1 and data[-1:].isdigit():

@@ -50,7 +50,9 @@ async def _beat(path: Path, source: HasState) -> None:
     while True:
         try:  # one short write: not worth a thread
             # Monotonic time is the same for all processes of a machine, and no clock step touches it.
-            path.write_text(f"{time.monotonic():.3f} {source.state}\n")  # noqa: ASYNC240
+            fresh = path.with_name(f"{path.name}.new")
+            fresh.write_text(f"{time.monotonic():.3f} {source.state}\n")
+            fresh.replace(path)  # a check never sees half a heartbeat
         except OSError as error:
             log.warning("health.cannot_write", file=str(path), error=error.strerror)
         await asyncio.sleep(_PERIOD_S)

@@ -21,14 +21,15 @@ def configuration() -> str:
         "",
         "<!-- Made by docs/generate.py from ditto/config/model.py. -->",
         "",
-        "`ditto run --config FILE` reads YAML, TOML or JSON, by the file's extension. A flag wins over the environment,",
-        "the environment over the file, the file over the default. `${NAME}` and `${NAME:-default}` in the file's values",
-        "come from the environment; `$${` stands for `${`. Mappings and lists in a variable are written as JSON.",
+        "`ditto run --config FILE` reads YAML, TOML or JSON, by the file's extension. A flag wins over the",
+        "environment, the environment over the file, the file over the default. `${NAME}` and `${NAME:-default}` in",
+        "the file's values come from the environment; `$${` stands for `${`. Mappings and lists in a variable are",
+        "written as JSON.",
         "",
         "`ditto config show` prints what results, with secrets masked; `ditto config schema` prints a JSON Schema.",
     ]
     for section in SECTIONS:
-        lines += ["", f"## {section}", "", "| Key | Default | What | Environment | Flag |", "|---|---|---|---|---|"]
+        lines += ["", f"## {section}", "", "| Key | Default | What | Environment | Flag |", "|" + "---|" * 5]
         for key in KEYS.values():
             if key.path.partition(".")[0] != section:
                 continue
@@ -57,8 +58,8 @@ def commands() -> str:
         "",
         "<!-- Made by docs/generate.py from the commands' own help. -->",
         "",
-        "Exit codes: 0 ok, 1 internal error (or `ditto demo` found a difference), 2 usage or configuration, 3 PostgreSQL,",
-        "4 NATS, 130 interrupted.",
+        "Exit codes: 0 ok, 1 internal error (or `ditto demo` found a difference), 2 usage or configuration,",
+        "3 PostgreSQL, 4 NATS, 130 interrupted.",
     ]
     for path, command in _walk("ditto", main):
         context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)

@@ -14,6 +14,9 @@ from ditto.messages import Relation, Targets
 ACTIONS: Final = ("insert", "update", "delete", "truncate")
 CHECKPOINT: Final = "_checkpoint"
 
+_MAPPED: Final = ("", "")
+_CHECKPOINT_OWNER: Final = ("", CHECKPOINT)
+
 T = TypeVar("T")
 
 _GLOB: Final = re.compile(r"[*?\[]")
@@ -76,7 +79,8 @@ class Router:
         self._database = encode_token(database)
         self._tables: Patterns[Sequence[str]] | None = None if config.tables is None else Patterns(config.tables)
         self._topics: Patterns[str] = Patterns(config.topics)
-        self._owners: dict[str, tuple[str, str]] = {}
+        # Only the newest checkpoint is kept: an event on its subject would be deleted by the next one.
+        self._owners: dict[str, tuple[str, str]] = {self.checkpoint_subject: _CHECKPOINT_OWNER}
         self._new: set[str] = set()
 
     @property
@@ -111,8 +115,10 @@ class Router:
     def _subject(self, namespace: str, name: str, action: str) -> str:
         topic = self._topics.find(namespace, name)
         if topic is not None:
-            if topic not in self._owners:
-                self._owners[topic] = ("", "")
+            owner = self._owners.setdefault(topic, _MAPPED)
+            if owner == _CHECKPOINT_OWNER:
+                raise _checkpoint_collision(namespace, name, topic)
+            if owner == _MAPPED:
                 self._new.add(topic)
             return topic
         subject = self._template.format(
@@ -125,10 +131,20 @@ class Router:
         owner = self._owners.setdefault(subject, (namespace, name))
         if owner == (namespace, name):
             self._new.add(subject)
-        elif owner != ("", ""):
+        elif owner == _CHECKPOINT_OWNER:
+            raise _checkpoint_collision(namespace, name, subject)
+        elif owner != _MAPPED:
             raise SubjectCollision(
                 f"tables {owner[0]}.{owner[1]} and {namespace}.{name} would share the subject {subject}",
                 hint='map one of them under events.topics, or use a dotted template: "{prefix}.{schema}.{table}"',
                 relation=f"{namespace}.{name}",
             )
         return subject
+
+
+def _checkpoint_collision(namespace: str, name: str, subject: str) -> SubjectCollision:
+    return SubjectCollision(
+        f"table {namespace}.{name} would share the subject {subject} with Ditto's checkpoints",
+        hint="map it to another subject under events.topics",
+        relation=f"{namespace}.{name}",
+    )

@@ -1,0 +1,124 @@
+"""The command line. `main` is the `ditto` command; each command stands in a file of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import platform
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import click
+import psycopg
+
+import ditto
+from ditto.cli.config import config
+from ditto.cli.options import examples
+from ditto.cli.run import run
+from ditto.cli.slot import slot
+from ditto.errors import ConfigError, DittoError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class _Commands(click.Group):
+    """Adds `demo` only when someone asks for it, and turns exceptions into a sentence and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "demo"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _demo() if cmd_name == "demo" else super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except (KeyboardInterrupt, asyncio.CancelledError, click.Abort) as error:
+            self._trace(ctx)
+            raise click.exceptions.Exit(INTERRUPTED) from error
+        except DittoError as error:
+            self._trace(ctx)
+            _say(error.message, error.hint)
+            raise click.exceptions.Exit(error.exit_code) from error
+        except Exception as error:
+            self._trace(ctx)
+            # Not its text, which may quote a row or a password.
+            _say(
+                f"an unexpected {type(error).__name__} ended the command",
+                f"run with --debug for the traceback: ditto --debug {ctx.invoked_subcommand} …",
+            )
+            raise click.exceptions.Exit(1) from error
+
+    @staticmethod
+    def _trace(ctx: click.Context) -> None:
+        if ctx.params["debug"]:
+            click.echo(traceback.format_exc(), err=True, nl=False)
+
+
+def _say(message: str, hint: str | None) -> None:
+    click.echo(f"ditto: error: {message}", err=True)
+    if hint:
+        click.echo(f"  hint: {hint}", err=True)
+
+
+def _demo() -> click.Command:
+    """The demo command, or one that says which package it lacks."""
+    try:
+        module = importlib.import_module("ditto.cli.demo")
+    except ImportError as error:
+        problem = f"ditto demo cannot start: {error}"
+
+        def refuse(arguments: Sequence[str]) -> None:
+            raise ConfigError(problem, hint="install its packages: pip install 'ditto-cdc[demo]'")
+
+        return click.Command(
+            "demo",
+            callback=refuse,
+            params=[click.Argument(["arguments"], nargs=-1)],
+            help="Watch Ditto at work on servers of its own (needs packages that are not installed).",
+            context_settings={"ignore_unknown_options": True},
+        )
+    command: click.Command = module.demo
+    return command
+
+
+def _print_versions(ctx: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
+    if not is_asked or ctx.resilient_parsing:
+        return
+    try:
+        decoder = importlib.import_module("ditto.pgoutput").IMPL
+    except (ImportError, DittoError) as error:
+        decoder = f"none ({error})"
+    click.echo(f"ditto {ditto.__version__}")
+    click.echo(f"decoder {decoder}")
+    click.echo(f"libpq {psycopg.pq.version_pretty(psycopg.pq.version())}")
+    click.echo(f"psycopg {psycopg.__version__} ({psycopg.pq.__impl__})")
+    click.echo(f"Python {platform.python_version()}")
+    ctx.exit()
+
+
+@click.group(
+    cls=_Commands,
+    epilog=examples("ditto run --dsn postgres://localhost:5432/shop --nats-url nats://localhost:4222"),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option("--debug", is_flag=True, envvar="DITTO_DEBUG", show_envvar=True, help="Print tracebacks.  [default: off]")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_versions,
+    help="Print the versions of Ditto and of what it runs on, and exit.",
+)
+def main(debug: bool) -> None:
+    """Every committed PostgreSQL change, once and in order, in a NATS JetStream stream."""
+
+
+for _command in (run, config, slot):
+    main.add_command(_command)

@@ -1,0 +1,73 @@
+"""What the commands share: the options that set the configuration, made from the model, and examples in the help."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ditto.config import FLAGS, KEYS, ORIGINAL_VARIABLES, Config, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+
+def configuration(*paths: str) -> Callable[[Function], Function]:
+    """Give a command `--config` and the flags of the keys in `paths` (without any: of all keys that have one).
+
+    The command gets them as keyword arguments, to be handed to `effective`.
+    """
+
+    def decorate(command: Function) -> Function:
+        for path in reversed(paths or tuple(FLAGS)):
+            command = _flag(path)(command)
+        return click.option(
+            "-c",
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            envvar="DITTO_CONFIG",
+            metavar="FILE",
+            help="Configuration file: .yaml, .toml or .json.  [default: none; env var: DITTO_CONFIG]",
+        )(command)
+
+    return decorate
+
+
+def effective(config_file: Path | None, **flags: object) -> Config:
+    """The configuration that a command's options, the environment and the file make. Raises ConfigError."""
+    return load(config_file, {_path(name): value for name, value in flags.items()}, os.environ)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help. Its first line tells click not to join the others."""
+    return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
+
+
+def _flag(path: str) -> Callable[[Function], Function]:
+    if path == "output_plugin":
+        about, default = "Accepted for compatibility: pgoutput is the only one.", "pgoutput"
+        choices: tuple[str, ...] = ()
+        variables: tuple[str, ...] = (ORIGINAL_VARIABLES[path],)
+    else:
+        key = KEYS[path]
+        about, default, choices, variables = key.description, key.default, key.choices, key.variables
+    return click.option(
+        *FLAGS[path],
+        _argument(path),
+        type=click.Choice(choices) if choices else str,
+        help=f"{about}  [default: {default}; env var: {', '.join(variables)}]",
+    )
+
+
+# A Python argument cannot hold the dot of a key; no name of a key holds two underscores.
+def _argument(path: str) -> str:
+    return path.replace(".", "__")
+
+
+def _path(argument: str) -> str:
+    return argument.replace("__", ".")

@@ -1,0 +1,28 @@
+"""The configuration: what can be set (`model`), and how it is put together (`load`)."""
+
+from ditto.config.dsn import mask_dsn
+from ditto.config.keys import FLAGS, KEYS, ORIGINAL_VARIABLES, SECTIONS, Key
+from ditto.config.load import load
+from ditto.config.mask import mask_url, masked
+from ditto.config.model import Action, Config, Events, Log, Nats, Postgres, Tls
+from ditto.config.schema import schema
+
+__all__ = [
+    "FLAGS",
+    "KEYS",
+    "ORIGINAL_VARIABLES",
+    "SECTIONS",
+    "Action",
+    "Config",
+    "Events",
+    "Key",
+    "Log",
+    "Nats",
+    "Postgres",
+    "Tls",
+    "load",
+    "mask_dsn",
+    "mask_url",
+    "masked",
+    "schema",
+]

@@ -1,0 +1,180 @@
+"""Impossible values: what has the right type and still cannot be."""
+
+from __future__ import annotations
+
+import re
+import string
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import conninfo
+
+from ditto.config.dsn import without_replication
+from ditto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ditto.config.model import Config
+
+PLACEHOLDERS = ("prefix", "schema", "table", "action", "database")
+"""What may stand in braces in `events.subject`."""
+
+_NAME_BYTES = 63  # NAMEDATALEN - 1: PostgreSQL cuts longer names off, or refuses them
+
+
+class Impossible(ValueError):
+    """The end of a sentence that begins with the key: "must not be empty". Never quotes a secret.
+
+    `place` is the entry inside the key, if it is not the key as a whole.
+    """
+
+    def __init__(self, problem: str, *, place: str | None = None, hint: str | None = None) -> None:
+        super().__init__(problem)
+        self.place = place
+        self.hint = hint
+
+
+def _dsn(value: str) -> str:
+    hint = "percent-encode the characters : / @ ? # % in the user and the password of a URL"
+    try:
+        parameters = conninfo.conninfo_to_dict(value)
+    except psycopg.ProgrammingError:
+        # libpq's own message quotes the part it did not understand, which may be the password.
+        raise Impossible("is not a connection string that libpq can read", hint=hint) from None
+    # A password with a / or @ ends up in host and port: refuse it here, before anything prints those.
+    if re.search(r"[^0-9,]", str(parameters.get("port") or "")) or "@" in str(parameters.get("host") or ""):
+        raise Impossible("has an impossible host or port", hint=hint)
+    return without_replication(value)
+
+
+def _slot(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_]{1,63}", value):
+        raise Impossible("must be 1 to 63 lower-case letters, digits and underscores, as PostgreSQL demands of a slot")
+    return value
+
+
+def _publication(value: str) -> str:
+    if not 0 < len(value.encode()) <= _NAME_BYTES or "\0" in value:
+        raise Impossible(f"must be 1 to {_NAME_BYTES} bytes long")
+    return value
+
+
+def _stream(value: str) -> str:
+    if not value or len(value) > 255 or not value.isprintable() or re.search(r"[\s.*>/\\]", value):
+        raise Impossible(r"must be 1 to 255 characters, without white space and without . * > / \ ")
+    return value
+
+
+def _url(value: str | list[str]) -> str | list[str]:
+    servers = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not servers:
+        raise Impossible("must name at least one server")
+    for server in servers:
+        try:
+            parts = urlsplit(server if "://" in server else f"nats://{server}")
+            is_possible = parts.scheme in {"nats", "tls"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_possible = False
+        if not is_possible or re.search(r"\s", server):
+            raise Impossible(
+                "must be a NATS address such as nats://localhost:4222 or tls://nats.example.com:4222",
+                hint="percent-encode the characters : / @ , ? # % in a user and a password; several servers can be "
+                "given as a list",
+            )
+    return servers if len(servers) > 1 or isinstance(value, list) else servers[0]
+
+
+def _positive_seconds(value: float) -> float:
+    if value <= 0:
+        raise Impossible("must be longer than 0")
+    return value
+
+
+def is_subject(text: str) -> bool:
+    """Whether `text` is a literal NATS subject: tokens that are not empty, no wildcards, no white space."""
+    return text.isprintable() and not re.search(r"[\s*>]", text) and all(text.split("."))
+
+
+def _prefix(value: str) -> str:
+    if not is_subject(value):
+        raise Impossible(
+            "must be the beginning of a NATS subject: no white space, no * or >, no empty part between dots"
+        )
+    return value
+
+
+def _subject(value: str) -> str:
+    try:
+        parts = list(string.Formatter().parse(value))
+    except ValueError as error:
+        raise Impossible(f"is not a template: {error}") from None
+    names = [name for _, name, _, _ in parts if name is not None]
+    for name in names:
+        if name not in PLACEHOLDERS:
+            known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
+            raise Impossible(f"has the unknown placeholder {{{name}}}", hint=f"the placeholders are {known}")
+    if any(spec or conversion for _, _, spec, conversion in parts):
+        raise Impossible("has a placeholder with a format, which is not supported")
+    if "table" not in names:
+        raise Impossible("must contain {table}")
+    if not is_subject(value.format_map(dict.fromkeys(PLACEHOLDERS, "x"))):
+        raise Impossible("must give a NATS subject: no white space, no * or >, no empty part between dots")
+    return value
+
+
+def _tables(value: dict[str, list[Any]] | None) -> dict[str, list[Any]] | None:
+    if value is None:
+        return None
+    if not value:
+        raise Impossible("must name a table: as it is, nothing would pass", hint="leave the key out to pass everything")
+    for table, actions in value.items():
+        if not table.strip():
+            raise Impossible("has an empty table name")
+        if not actions:
+            raise Impossible("must name an action: as it is, nothing would pass", place=f"events.tables.{table}")
+    return value
+
+
+def _topics(value: dict[str, str]) -> dict[str, str]:
+    for table, subject in value.items():
+        if not table.strip():
+            raise Impossible("has an empty table name")
+        if not is_subject(subject):
+            raise Impossible(
+                "must be a whole NATS subject: no white space, no * or >, no empty part between dots",
+                place=f"events.topics.{table}",
+            )
+    return value
+
+
+CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {
+        "postgres.dsn": _dsn,
+        "postgres.slot": _slot,
+        "postgres.publication": _publication,
+        "nats.url": _url,
+        "nats.stream": _stream,
+        "nats.ack_timeout": _positive_seconds,
+        "events.prefix": _prefix,
+        "events.subject": _subject,
+        "events.tables": _tables,
+        "events.topics": _topics,
+    }
+)
+"""By key: takes the value, returns it (put in order where there are several notations) or raises Impossible."""
+
+
+def check_together(config: Config) -> None:
+    """Raise ConfigError where keys contradict each other."""
+    nats = config.nats
+    given = [name for name in ("user", "token", "creds", "nkey_seed") if getattr(nats, name) is not None]
+    if len(given) > 1:
+        names = " and ".join(f"nats.{name}" for name in given)
+        raise ConfigError(f"{names} exclude each other", hint="give one way to authenticate", key=f"nats.{given[1]}")
+    if nats.password is not None and nats.user is None:
+        raise ConfigError("nats.password is given without nats.user", key="nats.password")
+    if nats.tls is not None and (nats.tls.cert is None) != (nats.tls.key is None):
+        raise ConfigError("nats.tls.cert and nats.tls.key are given one without the other", key="nats.tls.cert")

@@ -1,0 +1,166 @@
+"""The configuration file: YAML, TOML or JSON into settings, with `${NAME}` filled in from the environment."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ditto.config.keys import KEYS, SECTIONS
+from ditto.config.nearest import unknown
+from ditto.config.values import Setting
+from ditto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# In this order: an escaped brace, a whole reference, and what looks like one and is none.
+_REFERENCE = re.compile(r"\$(?P<escape>\$\{)|\$\{(?P<name>[A-Za-z_]\w*)(?P<has_default>:-(?P<default>[^}]*))?\}|\$\{")
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses to let one key silently win over another of the same name."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # what a merge brings may be overridden: that is its purpose
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key}", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 -- a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        # What PyYAML quotes may be a password that began with * or !; only <tokens> are its own words.
+        problem = re.sub(r"'(?!<).*'", "'…'", error.problem or "unreadable", flags=re.DOTALL)
+        raise ValueError(where + problem) from None
+    except yaml.YAMLError:
+        raise ValueError("it has a character that YAML does not allow") from None
+
+
+def _parse_json(text: str) -> Any:
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in result:
+                raise ValueError(f"duplicate key {name}")
+            result[name] = value
+        return result
+
+    if not text.strip():
+        return None
+    try:
+        return json.loads(text, object_pairs_hook=mapping)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+
+
+_PARSERS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
+    {
+        ".yaml": ("YAML", _parse_yaml),
+        ".yml": ("YAML", _parse_yaml),
+        ".toml": ("TOML", tomllib.loads),
+        ".json": ("JSON", _parse_json),
+    }
+)
+
+
+def read(file: Path, environ: Mapping[str, str]) -> dict[str, Setting]:
+    """The settings in `file` by key. Raises ConfigError for a file that cannot be read, parsed or understood."""
+    if file.suffix.lower() not in _PARSERS:
+        raise ConfigError(
+            f"the configuration file {file} has none of the extensions {', '.join(_PARSERS)}", file=str(file)
+        )
+    language, parse = _PARSERS[file.suffix.lower()]
+    try:
+        root = parse(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"the configuration file {file} cannot be read: {error.strerror or type(error).__name__}", file=str(file)
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"the configuration file {file} is not UTF-8 text", file=str(file)) from None
+    except ValueError as error:
+        raise ConfigError(f"the configuration file {file} is not valid {language}: {error}", file=str(file)) from None
+    settings: dict[str, Setting] = {}
+    _collect(root, "", f"in {file}", environ, settings)
+    return settings
+
+
+def _collect(node: Any, path: str, origin: str, environ: Mapping[str, str], settings: dict[str, Setting]) -> None:
+    """Put the keys below `path` into `settings`. A section without content (None) has none."""
+    if node is None:
+        return
+    if not isinstance(node, dict):
+        where = f"{path} {origin}" if path else f"the top level {origin}"
+        raise ConfigError(f"{where} must be a mapping", key=path)
+    for name, value in node.items():
+        child = f"{path}.{name}" if path else str(name)
+        if child in KEYS:
+            settings[child] = _fill(child, value, origin, environ)
+        elif child in SECTIONS:
+            if value is not None:  # `tls: {}` says something, although it holds no key
+                settings[child] = Setting(value, origin)
+            _collect(value, child, origin, environ, settings)
+        else:
+            raise unknown(child, origin)
+
+
+def _fill(path: str, value: Any, origin: str, environ: Mapping[str, str]) -> Setting:
+    """Replace the references in the strings of `value`.
+
+    A value that is text because it had to be, in order to hold a reference (`replicas: ${REPLICAS}`), may turn out
+    to be a number.
+    """
+    if isinstance(value, str):
+        filled = _interpolate(path, value, origin, environ)
+        return Setting(filled, origin, is_text=filled != value)
+    return Setting(_fill_nested(path, value, origin, environ), origin)
+
+
+def _fill_nested(path: str, value: Any, origin: str, environ: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return _interpolate(path, value, origin, environ)
+    if isinstance(value, list):
+        return [_fill_nested(f"{path}[{index}]", item, origin, environ) for index, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {name: _fill_nested(f"{path}.{name}", item, origin, environ) for name, item in value.items()}
+    return value
+
+
+def _interpolate(path: str, text: str, origin: str, environ: Mapping[str, str]) -> str:
+    def replace(found: re.Match[str]) -> str:
+        if found["escape"]:
+            return "${"
+        name = found["name"]
+        if name is None:
+            raise ConfigError(
+                f"{path} {origin} has a ${{ that does not begin a reference",
+                hint="write ${NAME} or ${NAME:-default}, and $${ for the characters themselves",
+                key=path,
+            )
+        if found["has_default"]:  # as in a shell, a default also stands in for an empty variable
+            return environ.get(name) or found["default"]
+        if name not in environ:
+            raise ConfigError(
+                f"{path} {origin} needs the environment variable {name}, which is not set",
+                hint=f"set it, or give a default: ${{{name}:-default}}",
+                key=path,
+                variable=name,
+            )
+        return environ[name]
+
+    return _REFERENCE.sub(replace, text)

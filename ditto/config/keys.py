@@ -1,0 +1,127 @@
+"""The names of a key: in the file, in the environment, on the command line."""
+
+from __future__ import annotations
+
+from types import MappingProxyType, NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ditto.config.model import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+FLAGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "postgres.dsn": ("--dsn",),
+        "postgres.slot": ("--slot", "--slot-name"),
+        "postgres.publication": ("--publication", "--publication-name"),
+        "nats.url": ("--nats-url",),
+        "nats.stream": ("--stream",),
+        "events.prefix": ("--prefix",),
+        "log.level": ("--log-level",),
+        "log.format": ("--log-format",),
+        "output_plugin": ("--output-plugin",),
+    }
+)
+"""The keys that have a flag. `output_plugin` is not part of the configuration: it is checked and dropped."""
+
+ORIGINAL_VARIABLES: Mapping[str, str] = MappingProxyType(
+    {
+        "postgres.dsn": "DB_DSN",
+        "postgres.publication": "PUBLICATION_NAME",
+        "postgres.slot": "SLOT_NAME",
+        "nats.url": "NATS_PUB_URI",
+        "events.tables": "TABLE_FILTER",
+        "events.topics": "TOPIC_MAPPING",
+        "output_plugin": "OUTPUT_PLUGIN",
+    }
+)
+"""The variables of Ditto 1.x, by key. A `DITTO_` variable wins over them."""
+
+
+class Key(Struct, frozen=True, kw_only=True):
+    """One key that holds a value (a leaf of the model).
+
+    `path` is the key as it stands in the file, with dots: `nats.tls.ca`. `annotation` is its type with what the
+    model says about it, `default` what it is when nobody says anything.
+    """
+
+    path: str
+    annotation: Any
+    default: Any
+    description: str
+    examples: tuple[Any, ...] = ()
+    mask: Literal["whole", "dsn", "url"] | None = None
+    is_duration: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable, `DITTO_NATS_TLS_CA`."""
+        return "DITTO_" + self.path.replace(".", "_").upper()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """All environment variables of the key; the first one that is set counts."""
+        original = ORIGINAL_VARIABLES.get(self.path)
+        return (self.variable, original) if original else (self.variable,)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The only values there are, or nothing if the key is open."""
+        bare = members(self.annotation)[0]
+        return get_args(bare) if get_origin(bare) is Literal else ()
+
+
+def members(annotation: Any) -> tuple[Any, ...]:
+    """The alternatives of a union, without None and documentation; what is no union is its only alternative."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in {Union, UnionType}:
+        return tuple(member for member in get_args(annotation) if member is not NoneType)
+    return (annotation,)
+
+
+def section(annotation: Any) -> type[Struct] | None:
+    """The struct that a key holds if it is a section (`nats`, `nats.tls`), otherwise None."""
+    for member in members(annotation):
+        if isinstance(member, type) and issubclass(member, Struct):
+            return member
+    return None
+
+
+def _walk(struct: type[Struct], prefix: str = "") -> Iterator[Key]:
+    for field in msgspec.structs.fields(struct):
+        path = prefix + field.encode_name
+        if (nested := section(field.type)) is not None:
+            yield from _walk(nested, path + ".")
+            continue
+        metas: tuple[Meta, ...] = get_args(field.type)[1:]
+        documentation = next(meta for meta in metas if meta.description)
+        extra = {name: value for meta in metas for name, value in (meta.extra or {}).items()}
+        yield Key(
+            path=path,
+            annotation=field.type,
+            default=field.default_factory() if field.default is msgspec.NODEFAULT else field.default,
+            description=str(documentation.description),
+            examples=tuple(documentation.examples or ()),
+            mask=extra.get("mask"),
+            is_duration="duration" in extra,
+        )
+
+
+KEYS: Mapping[str, Key] = MappingProxyType({key.path: key for key in _walk(Config)})
+"""Every key of the model by its path, in the model's order."""
+
+
+def _walk_sections(struct: type[Struct], prefix: str = "") -> Iterator[str]:
+    for field in msgspec.structs.fields(struct):
+        if (nested := section(field.type)) is not None:
+            yield prefix + field.encode_name
+            yield from _walk_sections(nested, f"{prefix}{field.encode_name}.")
+
+
+SECTIONS: tuple[str, ...] = tuple(_walk_sections(Config))
+"""Every section by its path: `nats`, `nats.tls`."""

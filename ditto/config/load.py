@@ -1,0 +1,94 @@
+"""The layers: default < file < environment < flag."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
+
+from ditto.config.checks import check_together
+from ditto.config.files import read
+from ditto.config.keys import FLAGS, KEYS, ORIGINAL_VARIABLES, SECTIONS, section
+from ditto.config.model import Config
+from ditto.config.nearest import unknown_variable
+from ditto.config.values import Setting, convert
+from ditto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# What Kubernetes puts into every container for a service called ditto-nats: not meant for Ditto.
+_KUBERNETES = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$")
+_PREFIXES = tuple(f"DITTO_{name.upper()}_" for name in SECTIONS if "." not in name)
+
+
+def load(file: Path | None, flags: Mapping[str, object], environ: Mapping[str, str]) -> Config:
+    """The effective configuration.
+
+    `flags` holds what was given on the command line by key (`postgres.dsn`; None: not given). An empty environment
+    variable counts as not set. The file is checked as a whole, also where something overrides it.
+    Raises ConfigError, whose one sentence names the key and where its value came from.
+    """
+    in_file = read(file, environ) if file else {}
+    outside = {**_from_originals(environ), **_from_environ(environ), **_from_flags(flags)}
+    if (plugin := outside.pop("output_plugin", None)) is not None:
+        _check_output_plugin(plugin)
+    values: dict[str, Any] = {}
+    for layer in (in_file, outside):
+        for path, setting in layer.items():
+            values[path] = convert(KEYS[path], setting) if path in KEYS else None
+    config = Config(**_arguments(Config, "", values))
+    check_together(config)
+    return config
+
+
+def _from_originals(environ: Mapping[str, str]) -> dict[str, Setting]:
+    return {
+        path: Setting(value, f"from {variable}", is_text=True)
+        for path, variable in ORIGINAL_VARIABLES.items()
+        if (value := environ.get(variable))
+    }
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, Setting]:
+    paths = {key.variable: path for path, key in KEYS.items()}
+    settings: dict[str, Setting] = {}
+    for variable, value in environ.items():
+        if variable in paths:
+            if value:
+                settings[paths[variable]] = Setting(value, f"from {variable}", is_text=True)
+        elif variable.startswith(_PREFIXES) and not _KUBERNETES.search(variable):
+            raise unknown_variable(variable, list(paths))
+    return settings
+
+
+def _from_flags(flags: Mapping[str, object]) -> dict[str, Setting]:
+    return {
+        path: Setting(value, f"from {FLAGS[path][0]}", is_text=isinstance(value, str))
+        for path, value in flags.items()
+        if value is not None
+    }
+
+
+def _check_output_plugin(setting: Setting) -> None:
+    if setting.value != "pgoutput":
+        raise ConfigError(
+            f"the output plugin {setting.origin} must be pgoutput", hint="Ditto reads no other plugin: leave it out"
+        )
+
+
+def _arguments(struct: type[Struct], path: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `struct` is built from: the keys below `path` that have a value. The others keep their defaults."""
+    arguments: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        child = f"{path}{field.encode_name}"
+        if nested := section(field.type):
+            # An optional section is there as soon as the file has it, even without a key in it.
+            if child in values or any(each.startswith(f"{child}.") for each in values):
+                arguments[field.name] = nested(**_arguments(nested, f"{child}.", values))
+        elif child in values:
+            arguments[field.name] = values[child]
+    return arguments

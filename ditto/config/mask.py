@@ -1,0 +1,40 @@
+"""The configuration as it may be shown to anyone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ditto.config.dsn import mask_dsn
+from ditto.config.keys import KEYS
+from ditto.log import MASK, mask_secrets
+
+if TYPE_CHECKING:
+    from ditto.config.model import Config
+
+
+def masked(config: Config) -> dict[str, Any]:
+    """The configuration by section and key, names as in the file, with *** in place of every secret."""
+    shown: dict[str, Any] = msgspec.to_builtins(config)
+    for path, key in KEYS.items():
+        if key.mask is None:
+            continue
+        *sections, name = path.split(".")
+        node = shown
+        for each in sections:
+            node = node[each]
+        if key.mask == "whole":
+            node[name] = None if node[name] is None else MASK
+        elif key.mask == "dsn":
+            node[name] = mask_dsn(node[name])
+        elif isinstance(node[name], str):
+            node[name] = mask_url(node[name])
+        else:
+            node[name] = [mask_url(each) for each in node[name]]
+    return shown
+
+
+def mask_url(url: str) -> str:
+    """`url` with *** in place of its password, or of the token that stands before the @ by itself."""
+    return mask_secrets(url) if "://" in url else mask_secrets(f"nats://{url}").removeprefix("nats://")

@@ -1,0 +1,174 @@
+"""The configuration: every key, its type, its default and its documentation.
+
+Everything that is told to users about a key (the reference, the JSON Schema, `--help`) is generated from here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+
+class Action(StrEnum):
+    """What happened to a row (or, for truncate, to a table). Written in any case."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    TRUNCATE = "truncate"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Action | None:
+        return cls.__members__.get(value.upper()) if isinstance(value, str) else None
+
+
+def _doc(description: str, *examples: Any, mask: Literal["whole", "dsn", "url"] | None = None) -> Meta:
+    """What is said about a key. `mask` tells what to hide: the whole value, or the password inside it."""
+    return Meta(description=description, examples=list(examples) or None, extra={"mask": mask} if mask else None)
+
+
+Seconds = Annotated[float, Meta(extra={"duration": True})]
+"""Seconds inside; in the file a number of seconds, or a text with a unit (`500ms`, `10s`, `2m`, `1h`)."""
+
+
+class Postgres(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the changes come from."""
+
+    dsn: Annotated[
+        str,
+        _doc(
+            "Connection string of the database, in any notation that libpq reads (URL or key=value). A `replication` "
+            "parameter is accepted and ignored.",
+            "postgres://ditto:${PGPASSWORD}@db.example.com:5432/shop?sslmode=verify-full",
+            mask="dsn",
+        ),
+    ] = "postgres://localhost:5432/postgres"
+    slot: Annotated[
+        str,
+        _doc("Name of the replication slot: lower-case letters, digits and underscores, at most 63.", "ditto"),
+    ] = "ditto"
+    publication: Annotated[
+        str,
+        _doc("Name of the publication. One that exists is used as it is, row filters included.", "ditto"),
+    ] = "ditto"
+    create: Annotated[bool, _doc("Create the publication and the slot at start where they are missing.")] = True
+    allow_missing_identity: Annotated[
+        bool,
+        _doc(
+            "Create the publication even if it has tables without a usable replica identity. PostgreSQL then refuses "
+            "the application's own UPDATE and DELETE on those tables."
+        ),
+    ] = False
+
+
+class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """TLS to NATS. Without any key the system's certificate authorities are trusted."""
+
+    ca: Annotated[
+        str | None,
+        _doc("File with the certificate authorities to trust, in PEM format.", "/etc/ditto/ca.pem"),
+    ] = None
+    cert: Annotated[str | None, _doc("File with the client's certificate. Needs `key`.", "/etc/ditto/tls.crt")] = None
+    key: Annotated[str | None, _doc("File with the client's private key. Needs `cert`.", "/etc/ditto/tls.key")] = None
+
+
+class Nats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the events go. At most one of user, token, creds and nkey_seed may be given."""
+
+    url: Annotated[
+        str | list[str],
+        _doc(
+            "Address of the server, or a list of the servers of one cluster (a list, or one text with commas).",
+            "nats://localhost:4222",
+            ["nats://n1:4222", "nats://n2:4222"],
+            mask="url",
+        ),
+    ] = "nats://localhost:4222"
+    stream: Annotated[str, _doc("Name of the JetStream stream. Ditto is its only writer.", "DITTO")] = "DITTO"
+    create: Annotated[
+        bool, _doc("Create the stream where it is missing (file storage), and add the subjects it needs.")
+    ] = True
+    replicas: Annotated[int, Meta(ge=1, le=5), _doc("Copies of the stream when Ditto creates it, from 1 to 5.", 3)] = 1
+    user: Annotated[str | None, _doc("User name. Goes with `password`.", "ditto")] = None
+    password: Annotated[str | None, _doc("Password of `user`.", "${NATS_PASSWORD}", mask="whole")] = None
+    token: Annotated[str | None, _doc("Authentication token.", "${NATS_TOKEN}", mask="whole")] = None
+    creds: Annotated[str | None, _doc("File with the user's JWT and seed (`.creds`).", "/etc/ditto/ditto.creds")] = None
+    nkey_seed: Annotated[
+        str | None, _doc("Seed of the user's NKey: the seed itself, not a file.", "${NATS_NKEY_SEED}", mask="whole")
+    ] = None
+    tls: Annotated[Tls | None, _doc("Connect with TLS. Absent: only if the server or a `tls://` address asks.")] = None
+    ack_timeout_s: Annotated[
+        Seconds,
+        _doc("How long an acknowledgement may take before the attempt ends and the next one begins.", "10s", 2.5),
+    ] = field(default=10.0, name="ack_timeout")
+    max_in_flight: Annotated[
+        int, Meta(ge=1), _doc("How many events may be sent and not yet acknowledged. Reading pauses at the limit.")
+    ] = 16_000
+    max_in_flight_bytes: Annotated[
+        int, Meta(ge=1), _doc("How many bytes may be sent and not yet acknowledged. Reading pauses at the limit.")
+    ] = 33_554_432
+    on_gap: Annotated[
+        Literal["stop", "continue"],
+        _doc(
+            "What to do when events are missing for good, because the slot stands after the stream's last event: stop "
+            "with an error, or continue after the gap."
+        ),
+    ] = "stop"
+
+    @property
+    def servers(self) -> list[str]:
+        """`url` as a list, whichever way it was written."""
+        return [self.url] if isinstance(self.url, str) else self.url
+
+
+class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which changes become events, and on which subjects."""
+
+    prefix: Annotated[str, _doc("What every subject begins with. May contain dots.", "ditto", "shop.cdc")] = "ditto"
+    subject: Annotated[
+        str,
+        _doc(
+            "Template of the subjects, with the placeholders {prefix}, {schema}, {table}, {action} and {database}; "
+            "{table} has to be in it.",
+            "{prefix}_{schema}_{table}",
+            "{prefix}.{schema}.{table}",
+        ),
+    ] = "{prefix}_{schema}_{table}"
+    tables: Annotated[
+        dict[str, list[Action]] | None,
+        _doc(
+            "Which tables, and which actions of each: insert, update, delete, truncate. A key is a table (in any "
+            "schema), schema.table, or a glob of either; the most specific one wins. Absent: all tables, all actions.",
+            {"trades": ["insert", "update"], "audit.*": ["insert"]},
+        ),
+    ] = None
+    topics: Annotated[
+        dict[str, str],
+        _doc(
+            "Tables whose events get a subject of their own: the whole subject, nothing is put before it. Keys as in "
+            "`tables`.",
+            {"trades": "transactions"},
+        ),
+    ] = {}
+
+
+class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What Ditto says about itself, on standard error."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], _doc("The least severe level that is written.")] = (
+        "info"
+    )
+    format: Annotated[
+        Literal["auto", "pretty", "json"], _doc("pretty, json, or auto: pretty on a terminal, otherwise json.")
+    ] = "auto"
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole configuration."""
+
+    postgres: Annotated[Postgres, _doc("Where the changes come from.")] = Postgres()
+    nats: Annotated[Nats, _doc("Where the events go.")] = Nats()
+    events: Annotated[Events, _doc("Which changes become events, and on which subjects.")] = Events()
+    log: Annotated[Log, _doc("What Ditto says about itself, on standard error.")] = Log()

@@ -1,0 +1,57 @@
+"""The JSON Schema of the configuration file, for editors and checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ditto.config.keys import KEYS, members
+from ditto.config.model import Action, Config
+from ditto.config.values import DURATION
+
+_REFERENCE = {"type": "string", "pattern": r"\$\{.+\}", "description": "filled in from the environment"}
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of what the loader reads from a file, except for the checks that no schema can express."""
+    document = msgspec.json.schema(Config)
+    definitions = document["$defs"]
+    for path, key in KEYS.items():
+        *sections, name = path.split(".")
+        node = definitions["Config"]
+        for each in sections:
+            node = definitions[_definition(node["properties"][each])]
+        if str not in members(key.annotation):
+            node["properties"][name] = _or_text(node["properties"][name], is_duration=key.is_duration)
+    for name, each in definitions["Config"]["properties"].items():
+        # A section whose keys are all commented out is null in YAML.
+        definitions["Config"]["properties"][name] = {
+            "description": each.get("description", ""),
+            "anyOf": [{"$ref": each["$ref"]}, {"type": "null"}],
+        }
+    definitions[Action.__name__] = {
+        "description": str(Action.__doc__),
+        "anyOf": [
+            {"enum": [action.value for action in Action]},
+            {"type": "string", "pattern": f"^({'|'.join(_any_case(action.value) for action in Action)})$"},
+        ],
+    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Ditto", **document}
+
+
+def _definition(node: dict[str, Any]) -> str:
+    """The name of the section that `node` refers to, optional or not."""
+    reference = node.get("$ref") or next(each["$ref"] for each in node["anyOf"] if "$ref" in each)
+    return str(reference).rpartition("/")[2]
+
+
+def _or_text(node: dict[str, Any], *, is_duration: bool) -> dict[str, Any]:
+    """Let the value be written as a reference to the environment as well, and a duration as text."""
+    about: dict[str, Any] = {name: node.pop(name) for name in ("description", "default", "examples") if name in node}
+    texts = [{"type": "string", "pattern": DURATION}, _REFERENCE] if is_duration else [_REFERENCE]
+    return {**about, "anyOf": [*(node.pop("anyOf", None) or [node]), *texts]}
+
+
+def _any_case(word: str) -> str:
+    return "".join(f"[{letter.upper()}{letter}]" for letter in word)

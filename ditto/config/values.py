@@ -1,0 +1,130 @@
+"""One value: from what someone wrote to what the model holds, or a sentence that says why it cannot be."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+
+from ditto.config.checks import CHECKS, Impossible
+from ditto.config.keys import Key, members
+from ditto.errors import ConfigError
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION = r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?$"
+"""A duration as text. Without a unit it is seconds."""
+
+# msgspec's words are for programmers; these are for whoever wrote the file.
+_EXPECTED = re.compile(r"Expected `(?P<wanted>[^`]+)`(?: (?P<bound>[<>]=) (?P<limit>\S+))?(?:, got `(?P<got>[^`]+)`)?")
+_PLACE = re.compile(r" - at `\$(?P<place>[^`]*)`$")
+_WORDS = {
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "nothing",
+}
+_BOUNDS = {">=": "at least", "<=": "at most"}
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A value and where it came from (`in ditto.yaml`, `from DB_DSN`), before it is checked.
+
+    `is_text`: it was written where there is nothing but text (environment, command line), so numbers, lists and
+    mappings stand in it as text too.
+    """
+
+    value: Any
+    origin: str
+    is_text: bool = False
+
+
+def convert(key: Key, setting: Setting) -> Any:
+    """The value of `key` as the model holds it. Raises ConfigError, which never quotes a secret."""
+    value = setting.value
+    try:
+        if setting.is_text:
+            value = _read_text(key, value)
+        value = _seconds(value) if key.is_duration else _convert(key.path, value, key.annotation)
+        check = CHECKS.get(key.path)
+        return check(value) if check else value
+    except Impossible as error:
+        path = error.place or key.path
+        raise ConfigError(f"{path} {setting.origin} {error}", hint=error.hint, key=key.path) from None
+
+
+def _read_text(key: Key, text: str) -> Any:
+    """What `text` stands for, where only text can be written. Ambiguous to no one: the type of the key decides."""
+    kinds = {get_origin(member) or member for member in members(key.annotation)}
+    if dict in kinds or (list in kinds and text.lstrip().startswith("[")):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            where = f"line {error.lineno}, column {error.colno}"
+            raise Impossible(f"must be JSON, and is not ({where}: {error.msg})") from None
+    if str in kinds or Literal in kinds or key.is_duration:
+        return text
+    try:
+        return msgspec.convert(text.strip(), key.annotation, strict=False)
+    except msgspec.ValidationError as error:
+        raise Impossible(_explain(error)) from None
+
+
+def _convert(path: str, value: Any, annotation: Any) -> Any:
+    """Convert item by item, so that the sentence about a mapping names the entry."""
+    for member in members(annotation):
+        if get_origin(member) is dict and isinstance(value, dict):
+            _, item = get_args(member)
+            return {_text_key(path, name): _convert(f"{path}.{name}", each, item) for name, each in value.items()}
+        if get_origin(member) is list and isinstance(value, list):
+            (item,) = get_args(member)
+            return [_convert(f"{path}[{index}]", each, item) for index, each in enumerate(value)]
+        choices = _choices(member)
+        if choices and isinstance(value, str) and value.lower() not in choices:
+            raise Impossible(f"must be one of {', '.join(choices)}", place=path)
+    try:
+        return msgspec.convert(value, annotation)
+    except msgspec.ValidationError as error:
+        raise Impossible(_explain(error), place=path) from None
+
+
+def _text_key(path: str, name: object) -> str:
+    if not isinstance(name, str):
+        raise Impossible("has a name that is not text: put it in quotes", place=path)
+    return name
+
+
+def _choices(member: Any) -> tuple[str, ...]:
+    if get_origin(member) is Literal:
+        return get_args(member)
+    if isinstance(member, type) and issubclass(member, Enum):
+        return tuple(str(choice.value) for choice in member)
+    return ()
+
+
+def _explain(error: msgspec.ValidationError) -> str:
+    """What msgspec says, in the words of the file. It never quotes a value, only types and bounds."""
+    found = _EXPECTED.match(_PLACE.sub("", str(error)))
+    if found is None:
+        return "has an impossible value"
+    if found["bound"]:
+        return f"must be {_BOUNDS[found['bound']]} {found['limit']}"
+    wanted = " or ".join(_WORDS.get(name, name) for name in found["wanted"].split(" | ") if name != "null")
+    return f"must be {wanted}, not {_WORDS.get(found['got'], found['got'])}"
+
+
+def _seconds(value: Any) -> float:
+    seconds = math.nan
+    if isinstance(value, str) and (found := re.match(DURATION, value.strip())):
+        seconds = float(found[1]) * _UNITS[found[2] or ""]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    if not math.isfinite(seconds):
+        raise Impossible("must be a number of seconds, or a text such as 500ms, 10s or 2m")
+    return seconds

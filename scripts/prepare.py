@@ -1,0 +1,357 @@
+"""Prepares .venv: system packages, Python packages at their pinned versions, and the extension, built in place.
+
+Runs with nothing but the standard library. Writes down what it did in .venv/.setup/state.json, and does nothing
+where that still holds. While it works the state says so, hence an interrupted set-up is seen and begun anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+TOP = Path(__file__).resolve().parent.parent
+VENV = TOP / ".venv"
+SETUP = VENV / ".setup"
+STATE = SETUP / "state.json"
+LOG = SETUP / "log"
+PYTHON = VENV / "bin" / "python"
+CONSTRAINTS = TOP / "constraints.txt"
+
+# What decides which packages are installed, and what goes into the extension.
+PACKAGE_FILES = ("pyproject.toml", "setup.py", "constraints.txt", "ditto/__init__.py")
+EXTENSION_FILES = ("setup.py", "ditto/**/*.pyx", "ditto/**/*.pxd")
+
+
+class SetupError(Exception):
+    """The set-up cannot go on; the text says why and what to do."""
+
+
+def say(text: str) -> None:
+    print(f"ditto: {text}", file=sys.stderr, flush=True)
+
+
+# --- what there is, and what there should be
+
+
+@dataclass(frozen=True)
+class State:
+    """What .venv holds. An empty `packages` means a set-up that did not finish."""
+
+    top: str  # a moved checkout has stale paths in .venv
+    python: str  # the interpreter that .venv was made with
+    packages: str  # digest of PACKAGE_FILES, or "" while they are being installed
+    extension: str  # digest of EXTENSION_FILES, or "" while it is being built
+    extras: tuple[str, ...]
+
+    def save(self) -> None:
+        draft = STATE.with_suffix(".draft")
+        draft.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        draft.replace(STATE)
+
+
+def load() -> State | None:
+    """The state of the last set-up; None if there was none or it cannot be read."""
+    try:
+        fields = json.loads(STATE.read_text())
+        return State(**fields | {"extras": tuple(fields["extras"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def wanted(extra: str) -> State:
+    return State(
+        top=str(TOP),
+        python=f"{sys.base_prefix} {platform.machine()} {sys.version}",
+        packages=digest(*PACKAGE_FILES),
+        extension=digest(*EXTENSION_FILES) + (" skipped" if is_extension_skipped() else ""),
+        extras=(extra,),
+    )
+
+
+def digest(*patterns: str) -> str:
+    """SHA-256 over the names and contents of the files at the top that match."""
+    total = hashlib.sha256()
+    for path in sorted({path for pattern in patterns for path in TOP.glob(pattern)}):
+        content = path.read_bytes()
+        total.update(f"{path.relative_to(TOP)} {len(content)}\n".encode() + content)
+    return total.hexdigest()
+
+
+def is_extension_skipped() -> bool:
+    return os.environ.get("DITTO_NO_EXTENSIONS") == "1"
+
+
+def is_extension_built() -> bool:
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    return is_extension_skipped() or all(
+        path.with_name(path.stem + suffix).exists() for path in TOP.glob("ditto/**/*.pyx")
+    )
+
+
+# --- what the operating system has to provide
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Something that is missing, and the packages that have it; "" where no package does."""
+
+    what: str
+    debian: str = ""
+    fedora: str = ""
+    alpine: str = ""
+    macos: str = ""
+
+
+COMPILER = Need(
+    what="a C compiler", debian="gcc libc6-dev", fedora="gcc", alpine="gcc musl-dev", macos="xcode-select --install"
+)
+LIBPQ = Need(
+    what="libpq's headers",
+    debian="libpq-dev",
+    fedora="libpq-devel",
+    alpine="libpq-dev",
+    macos='brew install libpq && export PATH="$(brew --prefix libpq)/bin:$PATH"',
+)
+
+
+def missing() -> list[Need]:
+    """What the packages' builds need and this machine does not have, for the interpreter that runs this."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    headers, venv = Need(what="Python's headers"), Need(what="Python's venv module")
+    # A Python outside /usr (built by hand, or an image's own in /usr/local) is not served by the system's packages.
+    if sys.base_prefix == "/usr":
+        headers = replace(headers, debian=f"{name}-dev", fedora="python3-devel", alpine="python3-dev")
+        venv = replace(venv, debian=f"{name}-venv", fedora="python3-libs", alpine="python3")
+    has = {
+        COMPILER: has_compiler(),
+        LIBPQ: has_libpq(),
+        headers: Path(sysconfig.get_path("include"), "Python.h").exists(),
+        venv: all(importlib.util.find_spec(module) for module in ("venv", "ensurepip")),
+    }
+    return [need for need, is_there in has.items() if not is_there]
+
+
+def has_compiler() -> bool:
+    """Whether a program compiles and links: a compiler without the C library's headers is common on Debian."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.c")
+        source.write_text("#include <stdlib.h>\nint main(void) { return EXIT_SUCCESS; }\n")
+        return is_success([*compiler, str(source), "-o", str(source.with_suffix(""))])
+
+
+def has_libpq() -> bool:
+    """Whether pg_config names a folder with libpq's headers: Debian's postgresql-common has one that does not."""
+    try:
+        run = subprocess.run(["pg_config", "--includedir"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return Path(run.stdout.strip(), "libpq-fe.h").exists()
+
+
+def is_success(command: list[str]) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def provide(needs: list[Need]) -> None:
+    """Install what is missing with apt-get.
+
+    Raises:
+        SetupError: apt-get is not there, may not be used or does not help; names what to install.
+    """
+    packages = [name for need in needs if need.debian for name in need.debian.split()]
+    prefix = root_prefix() if shutil.which("apt-get") else None
+    if prefix is None or not all(need.debian for need in needs):
+        raise SetupError(instructions(needs))
+    say(f"installing {', '.join(packages)} with {' '.join([*prefix[:1], 'apt-get'])}")
+    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120"]
+    install = [*apt, "install", "--no-install-recommends", *packages]
+    # The package lists may be absent (in an image) or old; only then they are worth the time.
+    if not logged(install, is_checked=False):
+        logged([*apt, "update"])
+        logged(install)
+    importlib.invalidate_caches()
+    if left := missing():
+        raise SetupError(instructions(left))
+
+
+def root_prefix() -> list[str] | None:
+    """What to put before a command to run it as root; None if that is not possible."""
+    if os.geteuid() == 0:
+        return []
+    if not shutil.which("sudo"):
+        return None
+    if is_success(["sudo", "-n", "true"]):
+        return ["sudo", "-n"]
+    return ["sudo"] if sys.stdin.isatty() and sys.stderr.isatty() else None
+
+
+def instructions(needs: list[Need]) -> str:
+    """What to install, by name, for each kind of system."""
+    lines = [f"missing: {', '.join(need.what for need in needs)}"]
+    if orphans := ", ".join(need.what for need in needs if not need.debian):
+        lines.append(f"{sys.executable} came without {orphans}: name a complete Python with PYTHON=/path/to/python3")
+    if any(need.debian for need in needs):
+        lines.append("install what is missing, as root, then run this again:")
+    for system, command, packages in (
+        ("Debian, Ubuntu", "apt-get install", [need.debian for need in needs]),
+        ("Fedora", "dnf install", [need.fedora for need in needs]),
+        ("Alpine", "apk add", [need.alpine for need in needs]),
+    ):
+        if names := " ".join(filter(None, packages)):
+            lines.append(f"  {system + ':':<16}{command} {names}")
+    if steps := " && ".join(need.macos for need in needs if need.macos):
+        lines.append(f"  {'macOS:':<16}{steps}")
+    return "\n".join(lines)
+
+
+# --- the steps
+
+
+def logged(command: list[str], *, env: Mapping[str, str] | None = None, is_checked: bool = True) -> bool:
+    """Run a command at the top with its output in the log; False if it failed and that is no error."""
+    with LOG.open("a") as log:
+        log.write(f"$ {shlex.join(command)}\n")
+        log.flush()
+        run = subprocess.run(
+            command,
+            cwd=TOP,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            check=False,
+        )
+    if run.returncode and is_checked:
+        tail = "\n".join(f"  {line}" for line in LOG.read_text(errors="replace").splitlines()[-40:])
+        raise SetupError(f"{tail}\nditto: failed: {shlex.join(command)}\nditto: the whole log is {LOG}")
+    return run.returncode == 0
+
+
+def is_adoptable() -> bool:
+    """Whether .venv, made by other means, was made here, of this very interpreter and with pip."""
+    probe = "import pip, platform, sys; print(sys.base_prefix, platform.machine(), sys.version)"
+    try:
+        if str(VENV) not in (VENV / "pyvenv.cfg").read_text():
+            return False
+        run = subprocess.run([str(PYTHON), "-c", probe], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return run.stdout.strip() == wanted("").python
+
+
+def make_venv() -> None:
+    say(f"creating .venv with Python {platform.python_version()}")
+    for path in VENV.iterdir():
+        if path != SETUP:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    # The base interpreter, not a virtual environment's: that may be the .venv that was just emptied.
+    base = getattr(sys, "_base_executable", sys.executable)
+    logged([base, "-m", "venv", str(VENV)])
+
+
+def install_packages(extras: tuple[str, ...]) -> None:
+    say(f"installing packages ({', '.join(extras)})")
+    pip = [str(PYTHON), "-m", "pip", "install", "--no-input", "--progress-bar=off", "-c", str(CONSTRAINTS)]
+    logged([*pip, "pip", "setuptools", "wheel", "Cython"])
+    # With the build tools in place no build needs an environment of its own, and pip's versions do not differ in
+    # whether the constraints hold there. The extension has its own step.
+    package = f".[{','.join(extras)}]"
+    logged([*pip, "--no-build-isolation", "-e", package], env={"DITTO_NO_EXTENSIONS": "1"})
+
+
+def build_extension() -> None:
+    if is_extension_skipped():
+        return
+    say("building the extension")
+    # By content, not by time stamp: a checkout may lay an older source over a newer build.
+    logged([str(PYTHON), "setup.py", "build_ext", "--inplace", "--force"], env={"CYTHON_FORCE_REGEN": "1"})
+
+
+def prepare(extra: str) -> None:
+    """Bring .venv to what `extra` needs, doing only what is not done yet."""
+    want, have = wanted(extra), load()
+    is_same_place = have is not None and (have.top, have.python) == (want.top, want.python) and PYTHON.exists()
+    if have is not None and is_same_place and have.packages:
+        extras = tuple(sorted({*have.extras, *want.extras}))
+        is_installed = have.packages == want.packages and have.extras == extras
+        if is_installed and have.extension == want.extension and is_extension_built():
+            return
+        is_usable = True
+    else:
+        extras, is_installed, is_usable = want.extras, False, have is None and is_adoptable()
+
+    started = time.monotonic()
+    LOG.unlink(missing_ok=True)
+    if needs := missing():
+        provide(needs)
+    state = replace(want, packages="", extension="", extras=extras)
+    if not is_installed:
+        state.save()
+        if not is_usable:
+            make_venv()
+        install_packages(extras)
+    state = replace(state, packages=want.packages)
+    state.save()
+    build_extension()
+    replace(state, extension=want.extension).save()
+    say(f"ready after {time.monotonic() - started:.0f} s")
+
+
+@contextmanager
+def lock() -> Iterator[None]:
+    """One set-up at a time in a checkout: a second one waits and then finds everything done."""
+    SETUP.mkdir(parents=True, exist_ok=True)
+    with (SETUP / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another set-up of this checkout")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("extra", choices=("demo", "test", "bench", "docs"), help="what .venv is needed for")
+    extra = parser.parse_args().extra
+    try:
+        with lock():
+            prepare(extra)
+    except SetupError as error:
+        fail(str(error), 1)
+    except PermissionError as error:
+        fail(f"{error.filename}: no permission; was .venv made by another user? Remove it, or run as that user", 1)
+    except KeyboardInterrupt:
+        fail("interrupted; the next run begins this set-up anew", 130)
+
+
+def fail(text: str, code: int) -> NoReturn:
+    say(text)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""Layers, names, and the sentences for what cannot be read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+import pytest
+
+from ditto.config import FLAGS, KEYS, Config, Key, Tls, load
+from ditto.config.keys import members
+from ditto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SAMPLES: dict[str, tuple[str, Any]] = {
+    "postgres.dsn": ("postgres://db.example.com/shop", "postgres://db.example.com/shop"),
+    "nats.url": ("nats://n1:4222,nats://n2:4222", ["nats://n1:4222", "nats://n2:4222"]),
+    "nats.ack_timeout": ("2m", 120.0),
+    "nats.replicas": ("3", 3),
+    "nats.tls.cert": ("/c.pem", "/c.pem"),
+    "nats.tls.key": ("/k.pem", "/k.pem"),
+    "events.subject": ("{prefix}.{table}", "{prefix}.{table}"),
+    "events.tables": ('{"trades": ["INSERT", "update"]}', {"trades": ["insert", "update"]}),
+    "events.topics": ('{"trades": "transactions"}', {"trades": "transactions"}),
+}
+# What a key cannot stand without.
+COMPANIONS = {"nats.password": "nats.user", "nats.tls.cert": "nats.tls.key", "nats.tls.key": "nats.tls.cert"}
+
+
+def sample(key: Key) -> tuple[str, Any]:
+    """A text for the environment, and the value it stands for: never the default."""
+    if key.path in SAMPLES:
+        return SAMPLES[key.path]
+    kind = members(key.annotation)[0]
+    if kind is bool:
+        return ("false", False) if key.default else ("true", True)
+    if kind is int:
+        return "77", 77
+    if get_origin(kind) is Literal:
+        choice = next(each for each in get_args(kind) if each != key.default)
+        return choice, choice
+    assert kind is str, f"give a sample for {key.path}"
+    return "sample", "sample"
+
+
+def value_of(config: Config, path: str) -> Any:
+    node: Any = config
+    for name in path.split("."):
+        node = getattr(node, name, None) if hasattr(node, name) else getattr(node, name + "_s")
+    return node
+
+
+def write(folder: Path, text: str, name: str = "ditto.yaml") -> Path:
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def refusal(file: Path | None, environ: dict[str, str] | None = None, flags: dict[str, object] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(file, flags or {}, environ or {})
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def test_nothing_at_all_is_the_default() -> None:
+    assert load(None, {}, {}) == Config()
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+def test_every_key_has_a_variable(key: Key) -> None:
+    text, expected = sample(key)
+    assert expected != key.default
+    environ = {key.variable: text}
+    if key.path in COMPANIONS:
+        environ[KEYS[COMPANIONS[key.path]].variable] = "x"
+    config = load(None, {}, environ)
+    assert value_of(config, key.path) == expected
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+def test_every_key_can_stand_in_a_file(key: Key, tmp_path: Path) -> None:
+    _, expected = sample(key)
+    document: dict[str, Any] = {}
+    values = {key.path: expected}
+    if key.path in COMPANIONS:
+        values[COMPANIONS[key.path]] = "x"
+    for path, value in values.items():
+        *sections, name = path.split(".")
+        node = document
+        for each in sections:
+            node = node.setdefault(each, {})
+        node[name] = value
+    config = load(write(tmp_path, json.dumps(document), "ditto.json"), {}, {})
+    assert value_of(config, key.path) == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "path", "expected"),
+    [
+        ("DB_DSN", "postgres://h/d?replication=database", "postgres.dsn", "postgres://h/d"),
+        ("PUBLICATION_NAME", "p1", "postgres.publication", "p1"),
+        ("SLOT_NAME", "s1", "postgres.slot", "s1"),
+        ("NATS_PUB_URI", "nats://n:4222", "nats.url", "nats://n:4222"),
+        ("TABLE_FILTER", '{"trades":["insert","Update"]}', "events.tables", {"trades": ["insert", "update"]}),
+        ("TOPIC_MAPPING", '{"trades":"transactions"}', "events.topics", {"trades": "transactions"}),
+    ],
+)
+def test_the_originals_variables(variable: str, text: str, path: str, expected: Any) -> None:
+    assert value_of(load(None, {}, {variable: text, "OUTPUT_PLUGIN": "pgoutput"}), path) == expected
+
+
+def test_another_output_plugin_is_refused() -> None:
+    assert "OUTPUT_PLUGIN must be pgoutput" in refusal(None, {"OUTPUT_PLUGIN": "wal2json"})
+    assert "--output-plugin must be pgoutput" in refusal(None, {}, {"output_plugin": "wal2json"})
+    load(None, {"output_plugin": "pgoutput"}, {"OUTPUT_PLUGIN": "wal2json"})
+
+
+@pytest.mark.parametrize("path", [path for path in FLAGS if path in KEYS])
+def test_later_layers_win(path: str, tmp_path: Path) -> None:
+    # Values that are possible for every key that has a flag.
+    in_file, original, variable, flag = {
+        "nats.url": ("nats://a", "nats://b", "nats://c", "nats://d"),
+        "postgres.dsn": ("host=a", "host=b", "host=c", "host=d"),
+        "log.level": ("debug", "debug", "warning", "error"),
+        "log.format": ("auto", "auto", "pretty", "json"),
+    }.get(path, ("a", "b", "c", "d"))
+    section, name = path.split(".")
+    file = write(tmp_path, f"{section}: {{{name}: '{in_file}'}}")
+    own = {KEYS[path].variable: variable}
+    originals = dict.fromkeys(KEYS[path].variables[1:], original)
+
+    assert value_of(load(file, {path: None}, {}), path) == in_file
+    assert value_of(load(file, {}, originals), path) == (original if originals else in_file)
+    assert value_of(load(file, {}, {**own, **originals}), path) == variable
+    assert value_of(load(file, {path: flag}, {**own, **originals}), path) == flag
+
+
+def test_layers_do_not_erase_each_others_other_keys(tmp_path: Path) -> None:
+    file = write(tmp_path, "nats: {stream: A, replicas: 3, tls: {ca: /ca}}")
+    config = load(file, {"events.prefix": "p"}, {"DITTO_NATS_STREAM": "B"})
+    assert (config.nats.stream, config.nats.replicas, config.events.prefix) == ("B", 3, "p")
+    assert config.nats.tls == Tls(ca="/ca")
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert load(None, {}, {"DITTO_POSTGRES_SLOT": "", "SLOT_NAME": "", "DITTO_NATS_USER": ""}) == Config()
+
+
+def test_text_that_looks_like_something_else_stays_text() -> None:
+    config = load(None, {}, {"DITTO_NATS_USER": "null", "DITTO_NATS_PASSWORD": "12345", "DITTO_NATS_STREAM": "true"})
+    assert (config.nats.user, config.nats.password, config.nats.stream) == ("null", "12345", "true")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.yaml", "nats:\n  url: [nats://a, nats://b]\n  ack_timeout: 500ms\n"),
+        ("c.YML", "nats:\n  url:\n  - nats://a\n  - nats://b\n  ack_timeout: 0.5\n"),
+        ("c.toml", '[nats]\nurl = ["nats://a", "nats://b"]\nack_timeout = "500ms"\n'),
+        ("c.json", '{"nats": {"url": ["nats://a", "nats://b"], "ack_timeout": 0.5}}'),
+    ],
+)
+def test_the_languages(name: str, text: str, tmp_path: Path) -> None:
+    nats = load(write(tmp_path, text, name), {}, {}).nats
+    assert (nats.url, nats.servers, nats.ack_timeout_s) == (["nats://a", "nats://b"], ["nats://a", "nats://b"], 0.5)
+
+
+@pytest.mark.parametrize(("name", "text"), [("c.yaml", ""), ("c.yaml", "# only\n"), ("c.toml", ""), ("c.json", " \n")])
+def test_an_empty_file_is_all_defaults(name: str, text: str, tmp_path: Path) -> None:
+    assert load(write(tmp_path, text, name), {}, {}) == Config()
+
+
+def test_a_section_without_content_is_all_defaults(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "postgres:\nnats:\n  tls:\n"), {}, {}) == Config()
+    assert load(write(tmp_path, "nats: {tls: {}}"), {}, {}).nats.tls == Tls()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("${PW}", "geheim"),
+        ("a-${PW}-${PW}", "a-geheim-geheim"),
+        ("${NOPE:-x}", "x"),
+        ("${EMPTY:-x}", "x"),
+        ("${EMPTY}", ""),
+        ("${NOPE:-}", ""),
+        ("$${PW}", "${PW}"),
+        ("$PW", "$PW"),
+        ("a$b", "a$b"),
+    ],
+)
+def test_references(text: str, expected: str, tmp_path: Path) -> None:
+    file = write(tmp_path, f"nats: {{user: u, password: '{text}'}}")
+    assert load(file, {}, {"PW": "geheim", "EMPTY": ""}).nats.password == expected
+
+
+def test_references_in_lists_mappings_and_numbers(tmp_path: Path) -> None:
+    text = "nats: {url: ['nats://${H}'], replicas: '${N}', create: '${B}'}\nevents: {topics: {trades: '${T:-x}.y'}}"
+    config = load(write(tmp_path, text), {}, {"H": "h1", "N": "3", "B": "false"})
+    assert (config.nats.url, config.nats.replicas, config.nats.create) == (["nats://h1"], 3, False)
+    assert config.events.topics == {"trades": "x.y"}
+
+
+def test_references_that_lead_nowhere(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "nats: {user: u, password: '${NATS_PW}'}"))
+    assert "nats.password" in message
+    assert "NATS_PW" in message
+    assert "ditto.yaml" in message
+    assert "events.topics.t" in refusal(write(tmp_path, "events: {topics: {t: '${NOPE}'}}"))
+    assert "nats.url[0]" in refusal(write(tmp_path, "nats: {url: ['${not a name}']}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong", "nearest"),
+    [
+        ("nats: {urll: x}", "nats.urll", "nats.url"),
+        ("postgress: {slot: x}", "postgress", "postgres"),
+        ("postgres: {slotname: x}", "postgres.slotname", "postgres.slot"),
+        ("slot: x", "slot", "postgres.slot"),
+        ("nats: {dsn: x}", "nats.dsn", "postgres.dsn"),
+        ("nats: {tls: {certt: x}}", "nats.tls.certt", "nats.tls.cert"),
+        ("events: {table: {}}", "events.table", "events.tables"),
+        ("nats: {ack_timeout_s: 3}", "nats.ack_timeout_s", "nats.ack_timeout"),
+    ],
+)
+def test_unknown_keys_name_the_nearest(text: str, wrong: str, nearest: str, tmp_path: Path) -> None:
+    file = write(tmp_path, text)
+    assert refusal(file) == f"{wrong} in {file} is not a known key: did you mean {nearest}?"
+
+
+def test_an_unknown_key_that_resembles_nothing_lists_the_known(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"xyzzy in .* is not a known key$") as caught:
+        load(write(tmp_path, "xyzzy: 1"), {}, {})
+    assert "postgres" in str(caught.value.hint)
+
+
+def test_unknown_variables_name_the_nearest() -> None:
+    message = refusal(None, {"DITTO_NATS_STREEM": "x"})
+    assert "DITTO_NATS_STREEM" in message
+    assert message.endswith("did you mean DITTO_NATS_STREAM?")
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "DITTO_NATS_SERVICE_HOST",
+        "DITTO_NATS_SERVICE_PORT",
+        "DITTO_NATS_SERVICE_PORT_CLIENT",
+        "DITTO_NATS_PORT",
+        "DITTO_NATS_PORT_4222_TCP",
+        "DITTO_NATS_PORT_4222_TCP_ADDR",
+        "DITTO_POSTGRES_HEADLESS_SERVICE_HOST",
+        "DITTO_IMPL",
+        "DITTO_CONFIG",
+    ],
+)
+def test_variables_that_are_not_meant_for_the_configuration(variable: str) -> None:
+    assert load(None, {}, {variable: "x"}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("c.yaml", "a: [1", "is not valid YAML: line"),
+        ("c.yaml", "nats:\n  url: a\n  url: b\n", "duplicate key url"),
+        ("c.yaml", "- a\n", "must be a mapping"),
+        ("c.yaml", "just text", "must be a mapping"),
+        ("c.yaml", "nats: nats://localhost", "nats in"),
+        ("c.yaml", "nats: []", "nats in"),
+        ("c.yaml", "events: {topics: {1: x}}", "not text"),
+        ("c.yaml", "a: \x07", "is not valid YAML"),
+        ("c.json", "{", "is not valid JSON: line 1"),
+        ("c.json", '{"nats": {}, "nats": {}}', "duplicate key nats"),
+        ("c.toml", "nats = ", "is not valid TOML"),
+        ("c.ini", "", "extensions .yaml, .yml, .toml, .json"),
+    ],
+)
+def test_files_that_cannot_be_understood(name: str, text: str, said: str, tmp_path: Path) -> None:
+    file = write(tmp_path, text, name)
+    message = refusal(file)
+    assert str(file) in message
+    assert said in message
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "absent.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    assert "directory" in refusal(tmp_path / "folder.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"nats: {user: \xe9}")
+    assert "UTF-8" in refusal(tmp_path / "latin.yaml")

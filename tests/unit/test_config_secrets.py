@@ -1,0 +1,131 @@
+"""Secrets: masked where the configuration is shown, absent from every error."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from psycopg import conninfo
+
+from ditto.config import Config, load, mask_dsn, mask_url, masked
+from ditto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("dsn", "shown"),
+    [
+        ("postgres://u:hunter2@h:5432/d", "postgres://u:***@h:5432/d"),
+        ("postgresql://u:hunter2@h1,h2/d?sslmode=require", "postgresql://u:***@h1,h2/d?sslmode=require"),
+        ("postgres://:hunter2@h/d", "postgres://:***@h/d"),
+        ("postgres://u:hunter2?x=1@h/d", "postgres://u:***@h/d"),
+        ("postgres://u@h/d?password=hunter2&sslmode=require", "postgres://u@h/d?password=***&sslmode=require"),
+        ("postgres://u@h/d?sslkey=/k&sslpassword=hunter2", "postgres://u@h/d?sslkey=/k&sslpassword=***"),
+        ("postgres://u:hunter2@h/d?sslpassword=hunter2", "postgres://u:***@h/d?sslpassword=***"),
+        ("postgres://u@h:5432/d?application_name=a@b", "postgres://u@h:5432/d?application_name=a@b"),
+        ("host=h user=u", "host=h user=u"),
+        ("hunter2 is not a connection string", "***"),
+    ],
+)
+def test_dsn(dsn: str, shown: str) -> None:
+    assert mask_dsn(dsn) == shown
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "host=h user=u password=hunter2",
+        "host=h password='hunter2' sslpassword=hunter2",
+        "host=h password = 'a \\' hunter2'",
+        "postgres://u@h/d?pass%77ord=hunter2",
+        "postgres://u:hunter2@h?application_name=x@y",
+    ],
+)
+def test_dsn_whose_notation_changes(dsn: str) -> None:
+    shown = mask_dsn(dsn)
+    assert SECRET not in shown
+    before, after = conninfo.conninfo_to_dict(dsn), conninfo.conninfo_to_dict(shown)
+    assert before.keys() == after.keys()
+    assert {name for name in before if before[name] != after[name]} <= {"password", "sslpassword"}
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nats://u:hunter2@h:4222", "nats://u:***@h:4222"),
+        ("tls://u:hunter2@h", "tls://u:***@h"),
+        ("nats://hunter2@h", "nats://***@h"),
+        ("u:hunter2@h:4222", "u:***@h:4222"),
+        ("nats://h:4222", "nats://h:4222"),
+        ("h:4222", "h:4222"),
+    ],
+)
+def test_url(url: str, shown: str) -> None:
+    assert mask_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"DB_DSN": f"postgres://u:{SECRET}@h/d"},
+        {"DB_DSN": f"host=h password={SECRET}"},
+        {"NATS_PUB_URI": f"nats://u:{SECRET}@h,nats://{SECRET}@h2"},
+        {"DITTO_NATS_USER": "u", "DITTO_NATS_PASSWORD": SECRET},
+        {"DITTO_NATS_TOKEN": SECRET},
+        {"DITTO_NATS_NKEY_SEED": SECRET},
+    ],
+)
+def test_masked_hides_what_is_loaded(environ: dict[str, str]) -> None:
+    config = load(None, {}, environ)
+    assert SECRET in repr(config)
+    shown = json.dumps(masked(config))
+    assert SECRET not in shown
+    assert "***" in shown
+
+
+def test_masked_is_a_file_again(tmp_path: Path) -> None:
+    file = tmp_path / "shown.json"
+    file.write_text(json.dumps(masked(Config())), encoding="utf-8")
+    assert load(file, {}, {}) == Config()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"postgres: {{dsn: '{SECRET}'}}",
+        f"postgres: {{dsn: 'postgres://u:%zz{SECRET}@h'}}",
+        f"postgres: {{dsn: 'postgres://u:pa/{SECRET}@h/d'}}",
+        f"postgres: {{dsn: 'postgres://u:{SECRET}/x@h/d'}}",
+        f"postgres: {{dsn: 'postgres://u:x@{SECRET}@h/d'}}",
+        f"postgres: {{dsn: 'postgres://u@h/d?passwort={SECRET}'}}",
+        f"postgres: {{dsn: ['{SECRET}']}}",
+        f"postgres: 'postgres://u:{SECRET}@h/d'",
+        f"nats: {{url: 'nats://u:pa,{SECRET}@h:x'}}",
+        f"nats: {{url: 'nats://u:{SECRET}@h:port'}}",
+        f"nats: {{url: 'nats://u:{SECRET}/@h'}}",
+        f"nats: {{user: u, password: {{{SECRET}: 1}}}}",
+        f"nats: {{user: u, password: ['{SECRET}']}}",
+        f"nats: {{password: '{SECRET}'}}",
+        f"nats: {{user: u, password: '{SECRET}${{'}}",
+        f"nats: {{token: '{SECRET}', user: u}}",
+        f"nats: {{password: *{SECRET}}}",
+        f"nats: {{password: !{SECRET} }}",
+        f'nats: {{password: "\\q{SECRET}"}}',
+        f"nats: {{password: @{SECRET}}}",
+    ],
+)
+def test_errors_do_not_quote_secrets(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(file, {}, {})
+    shown: list[Any] = [caught.value.message, caught.value.hint, caught.value.context]
+    assert SECRET not in repr(shown)
+    # `--debug` prints the chain: what it suppresses stays away.
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None

@@ -1,0 +1,179 @@
+"""Wrong types and impossible values: each is one sentence that names the key."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ditto.config import load
+from ditto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def load_json(tmp_path: Path, path: str, value: Any) -> Any:
+    document: Any = value
+    for name in reversed(path.split(".")):
+        document = {name: document}
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps(document), encoding="utf-8")
+    return load(file, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("postgres.slot", 5, "must be text, not an integer"),
+        ("postgres.create", "yes", "must be true or false, not text"),
+        ("nats.replicas", "3", "must be an integer, not text"),
+        ("nats.replicas", True, "must be an integer, not true or false"),
+        ("nats.replicas", 0, "must be at least 1"),
+        ("nats.replicas", 6, "must be at most 5"),
+        ("nats.max_in_flight", 0, "must be at least 1"),
+        ("nats.url", 4222, "must be text or a list"),
+        ("nats.url", [], "at least one server"),
+        ("nats.url", "http://localhost", "must be a NATS address"),
+        ("nats.url", "nats://h:99999", "must be a NATS address"),
+        ("nats.url", "nats://h:port", "must be a NATS address"),
+        ("nats.url", "nats://", "must be a NATS address"),
+        ("nats.ack_timeout", "soon", "must be a number of seconds"),
+        ("nats.ack_timeout", "10 apples", "must be a number of seconds"),
+        ("nats.ack_timeout", True, "must be a number of seconds"),
+        ("nats.ack_timeout", 0, "longer than 0"),
+        ("nats.ack_timeout", -1, "longer than 0"),
+        ("nats.on_gap", "ignore", "must be one of stop, continue"),
+        ("log.level", "loud", "must be one of debug, info, warning, error"),
+        ("log.level", 3, "must be text"),
+        ("postgres.slot", "", "lower-case letters"),
+        ("postgres.slot", "My-Slot", "lower-case letters"),
+        ("postgres.slot", "s\n", "lower-case letters"),
+        ("postgres.slot", "s" * 64, "lower-case letters"),
+        ("postgres.publication", "", "1 to 63 bytes"),
+        ("postgres.publication", "ü" * 32, "1 to 63 bytes"),
+        ("postgres.dsn", "nonsense", "not a connection string"),
+        ("postgres.dsn", "mysql://h/d", "not a connection string"),
+        ("postgres.dsn", "host=h colour=red", "not a connection string"),
+        ("nats.stream", "", "1 to 255"),
+        ("nats.stream", "a.b", "1 to 255"),
+        ("nats.stream", "a b", "1 to 255"),
+        ("nats.stream", "a>", "1 to 255"),
+        ("nats.stream", "*", "1 to 255"),
+        ("nats.stream", "a/b", "1 to 255"),
+        ("nats.stream", "a\\b", "1 to 255"),
+        ("events.prefix", "", "beginning of a NATS subject"),
+        ("events.prefix", "a..b", "beginning of a NATS subject"),
+        ("events.prefix", "a.", "beginning of a NATS subject"),
+        ("events.prefix", "a.>", "beginning of a NATS subject"),
+        ("events.prefix", "a b", "beginning of a NATS subject"),
+        ("events.prefix", "a\x00", "beginning of a NATS subject"),
+        ("events.subject", "{prefix}_{schema}", "must contain {table}"),
+        ("events.subject", "{table}.{colour}", "unknown placeholder {colour}"),
+        ("events.subject", "{table}.{}", "unknown placeholder {}"),
+        ("events.subject", "{table.name}", "unknown placeholder {table.name}"),
+        ("events.subject", "{table!r}", "with a format"),
+        ("events.subject", "{table:>10}", "with a format"),
+        ("events.subject", "{table", "not a template"),
+        ("events.subject", "{table} x", "must give a NATS subject"),
+        ("events.subject", "{table}.>", "must give a NATS subject"),
+        ("events.subject", ".{table}", "must give a NATS subject"),
+        ("events.tables", {}, "nothing would pass"),
+        ("events.tables", {"": ["insert"]}, "empty table name"),
+        ("events.tables", ["trades"], "must be a mapping, not a list"),
+        ("events.topics", {"": "x"}, "empty table name"),
+    ],
+)
+def test_refused(path: str, value: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_json(tmp_path, path, value)
+    assert caught.value.message.startswith(f"{path} in {tmp_path / 'c.json'} ")
+    assert said in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        ("events.tables", {"trades": []}, "events.tables.trades"),
+        ("events.tables", {"trades": "insert"}, "events.tables.trades"),
+        ("events.tables", {"trades": ["insert", "upsert"]}, "events.tables.trades[1]"),
+        ("events.tables", {"trades": [1]}, "events.tables.trades[0]"),
+        ("events.topics", {"trades": "a.*"}, "events.topics.trades"),
+        ("events.topics", {"trades": ["a"]}, "events.topics.trades"),
+        ("nats.url", ["nats://a", 5], "nats.url[1]"),
+    ],
+)
+def test_the_sentence_names_the_entry(path: str, value: Any, place: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_json(tmp_path, path, value)
+    assert caught.value.message.startswith(f"{place} in ")
+
+
+@pytest.mark.parametrize(
+    ("environ", "origin"),
+    [
+        ({"SLOT_NAME": "No"}, "postgres.slot from SLOT_NAME must"),
+        ({"DITTO_POSTGRES_SLOT": "No"}, "postgres.slot from DITTO_POSTGRES_SLOT must"),
+        ({"DITTO_NATS_REPLICAS": "many"}, "nats.replicas from DITTO_NATS_REPLICAS must be an integer"),
+        ({"DITTO_NATS_REPLICAS": "9"}, "nats.replicas from DITTO_NATS_REPLICAS must be at most 5"),
+        ({"TABLE_FILTER": "{trades}"}, "events.tables from TABLE_FILTER must be JSON"),
+        ({"TABLE_FILTER": '["a"]'}, "events.tables from TABLE_FILTER must be a mapping"),
+        ({"TABLE_FILTER": '{"t":["upsert"]}'}, "events.tables.t[0] from TABLE_FILTER must be one of insert, update"),
+    ],
+)
+def test_the_sentence_names_the_variable(environ: dict[str, str], origin: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, environ)
+    assert caught.value.message.startswith(origin)
+
+
+def test_the_sentence_names_the_flag() -> None:
+    with pytest.raises(ConfigError, match=r"^postgres\.slot from --slot must"):
+        load(None, {"postgres.slot": "No"}, {})
+
+
+def test_a_wrong_value_in_the_file_is_found_also_where_it_is_overridden(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("nats: {replicas: 9}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="at most 5"):
+        load(file, {}, {"DITTO_NATS_REPLICAS": "3"})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("10s", 10.0), ("2m", 120.0), ("1h", 3600.0), ("1.5s", 1.5), ("7", 7.0), (3, 3.0), (0.25, 0.25)],
+)
+def test_durations(text: Any, seconds: float, tmp_path: Path) -> None:
+    assert load_json(tmp_path, "nats.ack_timeout", text).nats.ack_timeout_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("postgres://h", "postgres://h"),
+        ("", ""),
+        ("host=h dbname=d replication=database", "dbname=d host=h"),
+        ("postgres://u:p@h/d?replication=database", "postgres://u:p@h/d"),
+        ("postgres://h/d?replication=true&sslmode=require", "postgres://h/d?sslmode=require"),
+        ("postgres://h/d?sslmode=require&replication=1", "postgres://h/d?sslmode=require"),
+        ("postgresql://h1:1,h2:2/d", "postgresql://h1:1,h2:2/d"),
+    ],
+)
+def test_dsn_notations(given: str, kept: str, tmp_path: Path) -> None:
+    assert load_json(tmp_path, "postgres.dsn", given).postgres.dsn == kept
+
+
+@pytest.mark.parametrize(
+    ("nats", "said"),
+    [
+        ({"user": "u", "token": "t"}, "nats.user and nats.token"),
+        ({"creds": "/c", "nkey_seed": "S"}, "nats.creds and nats.nkey_seed"),
+        ({"user": "u", "token": "t", "creds": "c"}, "nats.user and nats.token and nats.creds"),
+        ({"password": "p"}, "nats.password is given without nats.user"),
+        ({"tls": {"cert": "/c"}}, "nats.tls.cert and nats.tls.key"),
+    ],
+)
+def test_keys_that_contradict_each_other(nats: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_json(tmp_path, "nats", nats)
