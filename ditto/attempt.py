@@ -34,6 +34,7 @@ _CONFIRM_PERIOD_S: Final = 0.2
 _STANDBY_POLL_S: Final = 0.5
 _DRAIN_TIMEOUT_S: Final = 30.0
 _STATUSES_PER_REPORT: Final = 6
+_CANCEL_PERIOD_S: Final = 0.5
 
 
 class Attempt:
@@ -44,8 +45,12 @@ class Attempt:
         self._clock = clock
         self._make_sink = make_sink
         self._watermark = Watermark()
-        self._source = Replication(config.postgres.dsn, clock=clock)
-        self._idle_lsn = 0  # everything that begins to commit before it has been delivered and sent
+        self._source = Replication(
+            config.postgres.dsn,
+            clock=clock,
+            max_events=config.nats.max_in_flight,
+            max_bytes=config.nats.max_in_flight_bytes,
+        )
         self._confirmed_at = 0.0
         self._checkpoint_at = clock()
         self._event_count = 0
@@ -110,6 +115,7 @@ class Attempt:
             stream=config.nats.stream,
             slot=name,
             confirmed_lsn=self._slot.confirmed_lsn,
+            is_slot_used=self._slot.is_used,
             wal_lsn=await _wal_lsn(control),
             accepts_gap=config.nats.on_gap == "continue",
         )
@@ -167,6 +173,10 @@ class Attempt:
         if start.gap is not None:
             first, last = (format_lsn(lsn) for lsn in start.gap)
             log.error("stream.gap_accepted", slot=slot.name, missing_from=first, missing_to=last)
+        # The slot may stand before the tail, after a crash of the server or at a takeover. What then comes again is
+        # confirmed as it comes; and no checkpoint may be older than the tail.
+        self._watermark.stored(self._sink.sent_sequence)
+        self._watermark.sent(self._sink.sent_sequence, start.after.commit_lsn, start.after.commit_lsn)
         if start.needs_checkpoint:
             await self._checkpoint(slot.confirmed_lsn)
         self.state = "streaming"
@@ -195,22 +205,20 @@ class Attempt:
             # Not end_lsn: so that the slot's confirmed LSN and the tail's commit LSN compare without slack.
             if self._watermark.sent(sequence + event_count, commit_lsn + 1, end_lsn):
                 self._confirm()
-        if block.idle_lsn:
-            self._idle_lsn = block.idle_lsn
         if block.is_reply_requested:
             # Asked when half of wal_sender_timeout is over, and by a server that is shutting down: it waits
             # until the slot has confirmed all it sent.
             await sink.settle()
-            if self._idle_lsn > self._watermark.confirmed_lsn:
-                await self._checkpoint(self._idle_lsn)
+            if block.idle_lsn > self._watermark.confirmed_lsn:
+                await self._checkpoint(block.idle_lsn)
                 await sink.settle()
             self._confirm()
         elif (
-            self._idle_lsn > self._watermark.end_lsn
+            block.idle_lsn > self._watermark.end_lsn
             and not sink.outstanding_count
             and self._clock() - self._checkpoint_at >= _CHECKPOINT_PERIOD_S
         ):
-            await self._checkpoint(self._idle_lsn)
+            await self._checkpoint(block.idle_lsn)
 
     async def _checkpoint(self, lsn: int) -> None:
         """Store "everything before `lsn` is stored"; once acknowledged, `lsn` is confirmed."""
@@ -276,7 +284,11 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
             return True
         return False
     finally:
-        running.cancel()
+        # Again and again: a cancellation that meets the result of an asyncio.wait_for (nats-py's requests) is lost
+        # on Python 3.11.
+        while not running.done():
+            running.cancel()
+            await asyncio.wait([running], timeout=_CANCEL_PERIOD_S)
         stopping.cancel()
         await asyncio.gather(running, stopping, return_exceptions=True)
 

@@ -21,13 +21,21 @@ class Start(NamedTuple):
 
 
 def decide_start(
-    holding: Holding, *, stream: str, slot: str, confirmed_lsn: int, wal_lsn: int, accepts_gap: bool
+    holding: Holding,
+    *,
+    stream: str,
+    slot: str,
+    confirmed_lsn: int,
+    is_slot_used: bool,
+    wal_lsn: int,
+    accepts_gap: bool,
 ) -> Start:
     """Compare the stream's tail with the slot's confirmed LSN.
 
     The slot never passes the tail: `confirmed_lsn <= tail.commit_lsn + 1`. Where it did, the stream has lost
-    events. Without a tail, the LSN at which the stream was claimed stands in for it; a stream that nobody has
-    claimed is a first start. `wal_lsn` is the server's current WAL position.
+    events. Without a tail, the LSN at which the stream was claimed stands in for it. A stream that nobody has
+    claimed is a first start, unless `is_slot_used`: transactions have been read from the slot, and they are not
+    in this stream. `wal_lsn` is the server's current WAL position.
     Raises StreamGap unless `accepts_gap`, and SourceRewound.
     """
     owner, tail = holding
@@ -42,8 +50,19 @@ def decide_start(
         stored_lsn = tail.commit_lsn + 1
     elif owner is not None:
         stored_lsn = owner.start_lsn
-    else:
+    elif not is_slot_used:
         return Start(ORIGIN, True, None)
+    else:
+        if not accepts_gap:
+            raise StreamGap(
+                f"stream {stream} is new, but slot {slot} has been read before: changes up to "
+                f"{format_lsn(confirmed_lsn)} are not in this stream",
+                hint="if the stream was deleted, restore it. If another tool has read the slot, or consumers have "
+                "been reloaded from the tables, start once with nats.on_gap: continue",
+                slot=slot,
+                stream=stream,
+            )
+        return Start(ORIGIN, True, (0, confirmed_lsn))
     if confirmed_lsn <= stored_lsn:
         return Start(tail or ORIGIN, tail is None, None)
     gap = (stored_lsn, confirmed_lsn)

@@ -21,7 +21,7 @@ from ditto.source.failures import command_error, connect_error
 
 MAX_EVENTS: Final = 1024
 MAX_BYTES: Final = 4 << 20
-"""A block ends at the first of the two; a single larger row makes a block of its own."""
+"""A block ends at the first of the two, or at the window's size; a single larger row makes a block of its own."""
 
 SILENCE_LIMIT_S: Final = 30.0
 """The server answers every status message, and one goes out every 10 s: longer silence means nobody is there."""
@@ -55,9 +55,11 @@ class System(NamedTuple):
 class Replication:
     """One replication connection, from connect() to close(). Owned by one task, except for send_status()."""
 
-    def __init__(self, dsn: str, *, clock: Callable[[], float]) -> None:
+    def __init__(self, dsn: str, *, clock: Callable[[], float], max_events: int, max_bytes: int) -> None:
         self._dsn = dsn
         self._clock = clock
+        self._max_events = min(max_events, MAX_EVENTS)
+        self._max_bytes = min(max_bytes, MAX_BYTES)
         self._connection: AsyncConnection[TupleRow] | None = None
         self._decoder: Decoder | None = None
         self._notice: SourceError | None = None
@@ -120,8 +122,8 @@ class Replication:
         while True:
             block = self._decoder.read(
                 self._pgconn,
-                max_events=MAX_EVENTS,
-                max_bytes=MAX_BYTES,
+                max_events=self._max_events,
+                max_bytes=self._max_bytes,
                 max_rounds=_ROUNDS_TCP if self._is_pausing else _ROUNDS,
             )
             if self._notice is not None:

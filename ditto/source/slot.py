@@ -28,13 +28,17 @@ class Slot(msgspec.Struct, frozen=True):
     wal_status: str
     is_two_phase: bool
     is_logical: bool
+    is_used: bool
+    """Transactions have been read from it: by whomever, since its creation or the server's last crash."""
 
 
 async def find_slot(control: Control, name: str) -> Slot | None:
     """The slot as it stands, or None."""
     # As JSON, since the columns differ between the majors.
     rows = await control.fetch(
-        "SELECT to_jsonb(s) AS slot FROM pg_catalog.pg_replication_slots AS s WHERE slot_name = %s",
+        "SELECT to_jsonb(s) || jsonb_build_object('total_txns', t.total_txns) AS slot "
+        "FROM pg_catalog.pg_replication_slots AS s "
+        "LEFT JOIN pg_catalog.pg_stat_replication_slots AS t USING (slot_name) WHERE slot_name = %s",
         [name],
         doing=f"look up slot {name}",
     )
@@ -51,6 +55,7 @@ async def find_slot(control: Control, name: str) -> Slot | None:
         wal_status=row.get("wal_status") or "",
         is_two_phase=bool(row.get("two_phase")),
         is_logical=row.get("slot_type") == "logical",
+        is_used=bool(row.get("total_txns")),
     )
 
 

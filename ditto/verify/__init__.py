@@ -1,0 +1,16 @@
+"""The check behind the promises: replay a stream into a copy of the tables, and compare the two.
+
+    keys = await table_keys(connection)
+    copy = await replay(client, "DITTO", keys=keys)
+    result = await compare(connection, copy, tables=await published_tables(connection, "ditto"))
+
+It shares no code with the way from PostgreSQL to the stream except the notation of positions: values are
+converted back by PostgreSQL itself. It expects a stream that holds every event of its tables (none filtered,
+none aged out), and tables that nobody writes to while it compares.
+"""
+
+from ditto.verify.compare import Comparison, compare, published_tables, table_keys
+from ditto.verify.difference import Difference
+from ditto.verify.replay import Replay, replay
+
+__all__ = ["Comparison", "Difference", "Replay", "compare", "published_tables", "replay", "table_keys"]

@@ -1,0 +1,255 @@
+"""Compares replayed tables with the real ones, inside PostgreSQL: it converts the JSON back itself."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from ditto.verify.difference import Difference
+from ditto.verify.tables import Columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ditto.verify.replay import Replay
+
+CHUNK_BYTES = 4 * 1024 * 1024
+MAX_DIFFERENCES = 1000
+"""Reported for one table; more are not counted."""
+
+Connection = psycopg.AsyncConnection[Any]
+
+_columns = msgspec.json.Decoder(Columns)
+
+KEYS = """
+    SELECT DISTINCT ON (c.oid) n.nspname, c.relname, (
+        SELECT array_agg(a.attname::text ORDER BY k.place)
+        FROM unnest(i.indkey) WITH ORDINALITY AS k(number, place)
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
+        WHERE k.place <= i.indnkeyatts)
+    FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE (i.indisprimary OR i.indisreplident) AND i.indimmediate AND i.indisvalid
+    ORDER BY c.oid, i.indisreplident DESC"""
+
+COLUMNS = """
+    WITH RECURSIVE base(attnum, type) AS (
+        SELECT attnum, atttypid FROM pg_attribute
+        WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+        UNION ALL
+        SELECT attnum, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END
+        FROM base JOIN pg_type t ON t.oid = base.type
+        WHERE t.typtype = 'd' OR t.typcategory = 'A')
+    SELECT a.attname::text, bool_or(base.type = 'bytea'::regtype), c.relkind = 'p'
+    FROM pg_class c
+    JOIN pg_attribute a ON a.attrelid = c.oid
+    JOIN base ON base.attnum = a.attnum
+    WHERE c.oid = to_regclass(%s)
+    GROUP BY a.attnum, a.attname, c.relkind ORDER BY a.attnum"""
+
+COUNTERPARTS = """
+    SELECT CASE WHEN t.tableoid IS NULL THEN 'extra row' WHEN c.tableoid IS NULL THEN 'missing row'
+                ELSE 'different values' END,
+           ARRAY[{key}],
+           CASE WHEN c.tableoid IS NULL OR t.tableoid IS NULL THEN '{{}}'::text[]
+                ELSE array_remove(ARRAY[{differing}], NULL) END
+    FROM pg_temp.ditto_copy c FULL JOIN {table} t ON {same_key}
+    WHERE c.tableoid IS NULL OR t.tableoid IS NULL OR ROW({copied})::text IS DISTINCT FROM ROW({real})::text
+    LIMIT {limit}"""
+
+MULTISETS = """
+    WITH c AS (SELECT ROW({columns})::text AS line, count(*) AS n FROM pg_temp.ditto_copy GROUP BY 1),
+         t AS (SELECT ROW({columns})::text AS line, count(*) AS n FROM {table} GROUP BY 1)
+    SELECT CASE WHEN coalesce(c.n, 0) > coalesce(t.n, 0) THEN 'extra row' ELSE 'missing row' END,
+           ARRAY[md5(coalesce(c.line, t.line))], '{{}}'::text[]
+    FROM c FULL JOIN t ON c.line = t.line
+    WHERE c.n IS DISTINCT FROM t.n
+    LIMIT {limit}"""
+
+
+@dataclass(kw_only=True)
+class Comparison:
+    rows: int = 0
+    """Rows of the real tables, every one of them compared."""
+    tables: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+
+async def table_keys(connection: Connection) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Each table's key columns, by schema and table: the replica identity index, else the primary key."""
+    cursor = await connection.execute(KEYS)
+    return {(schema, table): tuple(columns) for schema, table, columns in await cursor.fetchall()}
+
+
+async def published_tables(connection: Connection, publication: str) -> list[tuple[str, str]]:
+    """Schema and name of each table in the publication."""
+    query = "SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = %s ORDER BY 1, 2"
+    return list(await (await connection.execute(query, [publication])).fetchall())
+
+
+async def compare(
+    connection: Connection,
+    replay: Replay,
+    *,
+    tables: Iterable[tuple[str, str]] = (),
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Comparison:
+    """Compare every replayed table, and those of `tables` that have no events, with the real ones, row by row.
+
+    Equal means equal as PostgreSQL's own text. Generated columns are left out: they are not published. An array with
+    bounds of its own differs, because JSON has none. `on_progress` is told replayed rows done and in all.
+    """
+    keys = await table_keys(connection)
+    total = sum(map(len, replay.tables.values()))
+    loaded = 0
+    result = Comparison()
+    for name in sorted({*replay.tables, *tables}):
+        copy = replay.tables.get(name)
+        table = await _Table.find(connection, name, keys.get(name, ()))
+        if table is None:
+            if copy:
+                result.differences.append(Difference("has rows in the stream but does not exist", ".".join(name), ""))
+            continue
+        async with connection.transaction(force_rollback=True):
+            await table.create_copy()
+            for chunk in _chunks(copy.rows() if copy else iter(())):
+                result.differences += await table.load(chunk)
+                loaded += len(chunk)
+                on_progress(loaded, total)
+            result.rows += await table.count()
+            result.differences += await table.differences()
+        result.tables += 1
+    return result
+
+
+@dataclass(kw_only=True)
+class _Table:
+    """A real table, and its copy in a temporary one."""
+
+    connection: Connection
+    name: str
+    identifier: sql.Composable
+    source: sql.Composable
+    """What to select from: without the tables that inherit from it, but with its partitions."""
+    key: tuple[str, ...]
+    columns: list[str]
+    bytea_columns: list[str]
+
+    @classmethod
+    async def find(cls, connection: Connection, name: tuple[str, str], key: tuple[str, ...]) -> _Table | None:
+        identifier = sql.Identifier(*name)
+        text = identifier.as_string(connection)
+        rows = await (await connection.execute(COLUMNS, [text, text])).fetchall()
+        if not rows:
+            return None
+        is_partitioned = rows[0][2]
+        return cls(
+            connection=connection,
+            name=".".join(name),
+            identifier=identifier,
+            source=identifier if is_partitioned else sql.SQL("ONLY ") + identifier,
+            key=key,
+            columns=[column for column, _, _ in rows],
+            bytea_columns=[column for column, is_bytea, _ in rows if is_bytea],
+        )
+
+    async def create_copy(self) -> None:
+        await self._execute("CREATE TEMPORARY TABLE ditto_copy AS SELECT {columns} FROM {table} WITH NO DATA")
+
+    async def count(self) -> int:
+        row = await (await self._execute("SELECT count(*) FROM {table}")).fetchone()
+        return int(row[0]) if row else 0
+
+    async def load(self, rows: list[bytes]) -> list[Difference]:
+        """Put rows into the copy. The answer names those that PostgreSQL cannot read as rows of this table."""
+        text = b"[" + b",".join(self._with_hex(row) for row in rows) + b"]"
+        try:
+            async with self.connection.transaction():
+                await self._execute(
+                    "INSERT INTO pg_temp.ditto_copy SELECT {columns} "
+                    "FROM json_populate_recordset(NULL::{identifier}, {rows}::json)",
+                    rows=text.decode(),
+                )
+        except psycopg.DataError:
+            if len(rows) == 1:
+                return [Difference("a value that the table's types cannot read", self.name, self._key_of(rows[0]))]
+            middle = len(rows) // 2
+            return await self.load(rows[:middle]) + await self.load(rows[middle:])
+        return []
+
+    async def differences(self) -> list[Difference]:
+        cursor = await self._execute(COUNTERPARTS if self.key else MULTISETS)
+        label = ", ".join(self.key) or "hash"
+        return [
+            Difference(kind, self.name, f"({label}) = ({', '.join(where)})", tuple(columns))
+            for kind, where, columns in await cursor.fetchall()
+        ]
+
+    async def _execute(self, query: str, **literals: object) -> psycopg.AsyncCursor[Any]:
+        def each(template: str, columns: Iterable[str], separator: str) -> sql.Composable:
+            return sql.SQL(separator).join(
+                sql.SQL(template).format(c=sql.Identifier("c", column), t=sql.Identifier("t", column), name=column)
+                for column in columns
+            )
+
+        composed = sql.SQL(query).format(
+            table=self.source,
+            identifier=self.identifier,
+            columns=sql.SQL(", ").join(map(sql.Identifier, self.columns)),
+            copied=each("{c}", self.columns, ", "),
+            real=each("{t}", self.columns, ", "),
+            key=each("coalesce({c}, {t})::text", self.key, ", "),
+            same_key=each("{c} = {t}", self.key, " AND "),
+            differing=each("CASE WHEN {c}::text IS DISTINCT FROM {t}::text THEN {name} END", self.columns, ", "),
+            limit=MAX_DIFFERENCES,
+            **literals,
+        )
+        return await self.connection.execute(composed)
+
+    def _key_of(self, row: bytes) -> str:
+        values = _columns.decode(row)
+        key = ", ".join(bytes(values[column]).decode() for column in self.key if column in values)
+        return f"({', '.join(self.key)}) = ({key})"
+
+    def _with_hex(self, row: bytes) -> bytes:
+        """An event has bytea as base64; PostgreSQL reads hexadecimal."""
+        if not self.bytea_columns:
+            return row
+        values = _columns.decode(row)
+        for column in self.bytea_columns:
+            if column in values:
+                values[column] = msgspec.Raw(msgspec.json.encode(_hex(msgspec.json.decode(values[column]))))
+        return msgspec.json.encode(values)
+
+
+def _hex(value: object) -> object:
+    match value:
+        case list():
+            return [_hex(element) for element in value]
+        case str():
+            try:
+                return "\\x" + base64.b64decode(value, validate=True).hex()
+            except binascii.Error:
+                return value  # not base64: PostgreSQL's own text
+    return value
+
+
+def _chunks(rows: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Groups of rows that are small enough for one statement."""
+    chunk: list[bytes] = []
+    size = 0
+    for row in rows:
+        chunk.append(row)
+        size += len(row)
+        if size > CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

@@ -1,0 +1,21 @@
+"""One thing that is not as it should be."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Difference(NamedTuple):
+    """`kind` says what is wrong in a few words; `where` is a row's key or a message's sequence and position.
+
+    Of a row's values only the key is shown; a row of a table without a key shows as a hash.
+    """
+
+    kind: str
+    table: str
+    where: str
+    columns: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        columns = f" in {', '.join(self.columns)}" if self.columns else ""
+        return " ".join(part for part in (self.table, self.where) if part) + f": {self.kind}{columns}"
