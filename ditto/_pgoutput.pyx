@@ -746,7 +746,8 @@ cdef class Decoder:
         where = f" in the transaction that commits at {format_lsn(self.commit_lsn)}" if self.is_open else ""
         return DecodeError(
             f"cannot decode what PostgreSQL sent{where}: {error.message}",
-            hint="nothing is lost: the slot holds the change; this is a fault of Ditto, please report it",
+            hint="nothing is lost, the slot holds the change. Text may be invalid in a SQL_ASCII database; all else "
+            "is a fault of Ditto: please report it",
             **error.context,
         )
 
@@ -863,6 +864,8 @@ cdef class Decoder:
                 kind = KIND_OF_NAME.get(self.types.get(type_oid, ""), KIND_TEXT)
             kinds.append(kind)
         finish(c)
+        if len({column.name for column in columns}) != len(columns):
+            raise DecodeError("two columns of one name", relation=f"{namespace}.{name}")
         relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
         self.plans[oid] = Plan(relation, kinds, self.select(relation))
         self.last_oid = -1

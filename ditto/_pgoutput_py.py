@@ -178,7 +178,8 @@ class Decoder:
         where = f" in the transaction that commits at {format_lsn(self._commit_lsn)}" if self._is_open else ""
         return DecodeError(
             f"cannot decode what PostgreSQL sent{where}: {error.message}",
-            hint="nothing is lost: the slot holds the change; this is a fault of Ditto, please report it",
+            hint="nothing is lost, the slot holds the change. Text may be invalid in a SQL_ASCII database; all else "
+            "is a fault of Ditto: please report it",
             **error.context,
         )
 
@@ -285,6 +286,8 @@ class Decoder:
                 kind = kinds.KIND_OF_NAME.get(self._types.get(column.type_oid, ""), kinds.TEXT)
             column_kinds.append(kind)
         cursor.finish()
+        if len({column.name for column in columns}) != len(columns):
+            raise DecodeError("two columns of one name", relation=f"{namespace}.{name}")
         relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
         self._plans[oid] = _Plan(relation, column_kinds, self._select(relation))
 
@@ -327,9 +330,9 @@ class Decoder:
         flags = cursor.u8()
         if flags > 3:
             raise DecodeError(f"unknown flags {flags} of a Truncate")
-        oids = [cursor.u32() for _ in range(count)]
+        oids = cursor.take(4 * count)
         cursor.finish()
-        for oid in oids:
+        for (oid,) in _U32.iter_unpack(oids):
             self._count_change()
             plan = self._plan(oid)
             target = self._target(plan, 3)

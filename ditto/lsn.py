@@ -6,7 +6,10 @@ An LSN is a 64-bit int inside Ditto and `16/B374D848` at the edges. A position i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from typing import Final, NamedTuple
+
+_LSN: Final = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 
 
 def format_lsn(lsn: int) -> str:
@@ -15,10 +18,10 @@ def format_lsn(lsn: int) -> str:
 
 def parse_lsn(text: str) -> int:
     """Raises ValueError when `text` is not an LSN in PostgreSQL's notation."""
-    high, slash, low = text.partition("/")
-    if not slash or not 0 < len(high) <= 8 or not 0 < len(low) <= 8:
+    match = _LSN.fullmatch(text)
+    if match is None:
         raise ValueError(f"not an LSN: {text!r}")
-    return int(high, 16) << 32 | int(low, 16)
+    return int(match[1], 16) << 32 | int(match[2], 16)
 
 
 class Position(NamedTuple):

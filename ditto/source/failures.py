@@ -35,8 +35,6 @@ _REFUSALS: tuple[tuple[str, type[SourceError], str], ...] = (
         "give the role the attribute: ALTER ROLE … REPLICATION",
     ),
     ("must be superuser or replication role", AccessDenied, "give the role the attribute: ALTER ROLE … REPLICATION"),
-    ("role ", AccessDenied, "check the user in postgres.dsn"),
-    ("database ", AccessDenied, "check the database name in postgres.dsn"),
     ("starting up", ServerNotReady, "it accepts connections when its recovery is done"),
     ("shutting down", ServerNotReady, "it is being stopped or restarted"),
     ("recovery mode", ServerNotReady, "it accepts connections when its recovery is done"),
@@ -47,6 +45,9 @@ _REFUSALS: tuple[tuple[str, type[SourceError], str], ...] = (
     ("max_wal_senders", ServerNotReady, "raise max_wal_senders, or stop another replication client"),
     ("server does not support ssl", ServerUnsuitable, "remove sslmode=require from postgres.dsn, or enable TLS there"),
     ("certificate", AccessDenied, "check sslrootcert, sslcert and sslmode in postgres.dsn"),
+    # Last, because many of the others speak of a role or of the database system too.
+    ("role ", AccessDenied, "check the user in postgres.dsn"),
+    ("database ", AccessDenied, "check the database name in postgres.dsn"),
 )
 
 _UNREACHABLE_HINT = "check host and port in postgres.dsn, and that the server is running"

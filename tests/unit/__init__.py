@@ -1,0 +1,1 @@
+"""What needs no server: the core, the configuration, the command line."""

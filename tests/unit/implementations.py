@@ -1,0 +1,84 @@
+"""The two implementations of the core, taken directly: whatever DITTO_IMPL says, the tests see both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ditto import _frames, _frames_py, _pgoutput, _pgoutput_py
+from ditto.event import event_key
+from ditto.events.encode import encode_events
+from ditto.lsn import ORIGIN, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ditto.messages import Block, Relation, Targets
+
+ID_KEY = event_key("7312345678901234567", "ditto")
+
+
+class Decoder(Protocol):
+    """What both decoders offer to a test."""
+
+    @property
+    def skipped_count(self) -> int: ...
+    @property
+    def filtered_count(self) -> int: ...
+    @property
+    def logical_message_count(self) -> int: ...
+    def feed(self, frame: bytes) -> None: ...
+    def take(self) -> Block: ...
+
+
+class Implementation(NamedTuple):
+    """One of the two."""
+
+    name: str
+    make_decoder: Callable[..., Decoder]
+    convert: Callable[[bytes, int], Any]
+    frame_block: Callable[..., tuple[bytes, list[tuple[int, int]]]]
+
+    def decoder(
+        self, select: Callable[[Relation], Targets] | None = None, *, after: Position = ORIGIN, id_key: bytes = ID_KEY
+    ) -> Decoder:
+        """A decoder that by default selects everything, with `action table` as the target."""
+        return self.make_decoder(select or select_all, id_key=id_key, after=after)
+
+    def decode(self, frames: Iterable[bytes], *, after: Position = ORIGIN) -> Block:
+        """Everything in one block."""
+        decoder = self.decoder(after=after)
+        for frame in frames:
+            decoder.feed(frame)
+        return decoder.take()
+
+
+def select_all(relation: Relation) -> Targets:
+    name = f"{relation.namespace}.{relation.name}"
+    return f"insert {name}", f"update {name}", f"delete {name}", f"truncate {name}"
+
+
+def positions(block: Block) -> list[Position]:
+    return [Position(*pair) for pair in zip(block.commit_lsns, block.ordinals, strict=True)]
+
+
+def comparable(block: Block) -> tuple[object, ...]:
+    """All that a block says. Events as they encode: raw JSON has no equality of its own."""
+    return (
+        encode_events(block.events),
+        block.targets,
+        block.commit_lsns,
+        block.ordinals,
+        block.size,
+        block.frame_count,
+        block.delivered,
+        block.idle_lsn,
+        block.is_reply_requested,
+        block.is_drained,
+        block.is_ended,
+    )
+
+
+IMPLEMENTATIONS = (
+    Implementation("c", _pgoutput.Decoder, _pgoutput.convert, _frames.frame_block),
+    Implementation("python", _pgoutput_py.Decoder, _pgoutput_py.convert, _frames_py.frame_block),
+)

@@ -1,0 +1,64 @@
+"""Decoding again and again takes no more memory than decoding once: the compiled core frees what it takes."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from ditto.errors import DecodeError
+from ditto.events.encode import encode_events
+from unit import captured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unit.implementations import Implementation
+
+WARM_UP = 50
+ROUNDS = 200
+BOUND = 1_000_000
+"""Bytes. A leak of one value in a thousand would show: each round holds some 500 values, or 100 kB."""
+
+
+def growth(work: Callable[[], None]) -> int:
+    """By how much the process is larger after many rounds, in bytes."""
+    process = psutil.Process()
+    for _ in range(WARM_UP):
+        work()
+    gc.collect()
+    before = process.memory_info().rss
+    for _ in range(ROUNDS):
+        work()
+    gc.collect()
+    return process.memory_info().rss - before
+
+
+@pytest.mark.parametrize("name", ["types", "changes"])
+def test_decoding(impl: Implementation, name: str) -> None:
+    frames = captured.frames("18", name)
+
+    def work() -> None:
+        encode_events(impl.decode(frames).events)
+
+    assert growth(work) < BOUND
+
+
+def test_errors(impl: Implementation) -> None:
+    frames = captured.frames("18", "types")
+    inserts = [frame for frame in frames if frame[25:26] == b"I"]
+    before = frames[: frames.index(inserts[0])]
+    broken = [inserts[0][:-length] for length in range(1, 60, 8)] + [inserts[0].replace(b"fine", b"\xff\xff\xff\xff")]
+
+    def work() -> None:
+        decoder = impl.decoder()
+        for frame in before:
+            decoder.feed(frame)
+        for frame in broken:
+            with suppress(DecodeError):
+                decoder.feed(frame)
+
+    assert growth(work) < BOUND

@@ -1,0 +1,169 @@
+"""What PostgreSQL says when it refuses, as Ditto's errors: whether it is worth another attempt depends on it."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg import OperationalError
+
+from ditto import errors
+from ditto.errors import (
+    AccessDenied,
+    ConnectionLost,
+    DittoError,
+    ServerNotReady,
+    ServerUnsuitable,
+    SlotInUse,
+    SlotInvalidated,
+    SlotMissing,
+    SourceError,
+)
+from ditto.source.failures import command_error, connect_error, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DSN = "postgres://ditto:hunter2@db.example.com:6432/shop"
+FAILED = 'connection failed: connection to server at "10.0.0.5", port 6432 failed: '
+
+
+def refused(words: str) -> SourceError:
+    return connect_error(OperationalError(FAILED + words), DSN)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ('FATAL:  password authentication failed for user "ditto"', AccessDenied),
+        ("fe_sendauth: no password supplied", AccessDenied),
+        (
+            'FATAL:  no pg_hba.conf entry for host "10.0.0.9", user "ditto", database "shop", no encryption',
+            AccessDenied,
+        ),
+        ('FATAL:  role "ditto" does not exist', AccessDenied),
+        ('FATAL:  role "ditto" is not permitted to log in', AccessDenied),
+        ('FATAL:  database "shop" does not exist', AccessDenied),
+        (
+            "FATAL:  permission denied to start WAL sender\n"
+            "DETAIL:  Only roles with the REPLICATION attribute may start a WAL sender process.",
+            AccessDenied,
+        ),
+        ("FATAL:  must be superuser or replication role to start walsender", AccessDenied),
+        ("FATAL:  sorry, too many clients already", ServerNotReady),
+        (
+            "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+            ServerNotReady,
+        ),
+        (
+            'FATAL:  number of requested standby connections exceeds "max_wal_senders" (currently 10)',
+            ServerNotReady,
+        ),
+        ("server does not support SSL, but SSL was required", ServerUnsuitable),
+        ("SSL error: certificate verify failed", AccessDenied),
+        ("Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?", ConnectionLost),
+        ("timeout expired", ConnectionLost),
+        ("server closed the connection unexpectedly", ConnectionLost),
+    ],
+)
+def test_a_refused_connection(words: str, kind: type[SourceError]) -> None:
+    error = refused(words)
+    assert type(error) is kind
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the database system is starting up",
+        "the database system is shutting down",
+        "the database system is in recovery mode",
+        "the database system is not yet accepting connections",
+        'too many connections for role "ditto"',
+        'too many connections for database "shop"',
+    ],
+)
+def test_a_server_that_may_be_ready_later_is_tried_again(words: str) -> None:
+    error = refused(f"FATAL:  {words}")
+    assert type(error) is ServerNotReady
+    assert error.is_retryable
+
+
+def test_it_says_where_and_in_the_servers_words_and_never_the_password() -> None:
+    error = refused('FATAL:  password authentication failed for user "ditto"')
+    assert error.message == (
+        'PostgreSQL at db.example.com:6432/shop refused the connection: password authentication failed for user "ditto"'
+    )
+    assert "hunter2" not in f"{error.message}{error.hint}{error.context}"
+
+
+def test_a_refusal_in_another_language_is_passed_on() -> None:
+    error = refused("FATAL:  dieser Server mag heute nicht")
+    assert type(error) is AccessDenied
+    assert error.message.endswith("refused the connection: dieser Server mag heute nicht")
+
+
+@pytest.mark.parametrize(
+    ("words", "sqlstate", "kind"),
+    [
+        ('replication slot "ditto" is active for PID 7', "55006", SlotInUse),
+        ('can no longer access replication slot "ditto"', "55000", SlotInvalidated),
+        ('can no longer get changes from replication slot "ditto"', "55000", SlotInvalidated),
+        ("This slot has been invalidated because it exceeded the maximum reserved size.", "55000", SlotInvalidated),
+        ('replication slot "ditto" does not exist', "42704", SlotMissing),
+        ("permission denied for table trades", "42501", AccessDenied),
+        ('logical decoding requires "wal_level" >= "logical"', "55000", ServerUnsuitable),
+        ("all replication slots are in use", "53400", ServerUnsuitable),
+        ("terminating connection due to administrator command", "57P01", ConnectionLost),
+        ("terminating connection because of crash of another server process", "57P02", ConnectionLost),
+        ("connection failure", "08006", ConnectionLost),
+        ("division by zero", "22012", SourceError),
+        ("something without a code", None, SourceError),
+    ],
+)
+def test_a_failed_command(words: str, sqlstate: str | None, kind: type[SourceError]) -> None:
+    error = command_error(words, sqlstate, doing="start replication", slot="ditto")
+    assert type(error) is kind
+    assert error.message == f"cannot start replication: {words}"
+    assert error.context == {"slot": "ditto"}
+
+
+@pytest.mark.parametrize(
+    ("dsn", "where"),
+    [
+        (DSN, "db.example.com:6432/shop"),
+        ("host=/run/postgresql dbname=shop password=hunter2", "/run/postgresql:5432/shop"),
+        ("postgres://", "localhost:5432"),
+        ("hostaddr=10.0.0.5 port=7", "10.0.0.5:7"),
+    ],
+)
+def test_where_a_connection_string_points(dsn: str, where: str) -> None:
+    assert describe(dsn) == where
+
+
+# ------------------------------------------------------------------------------------- the tree of errors
+
+
+def classes_under(base: type[DittoError]) -> Iterator[type[DittoError]]:
+    for each in base.__subclasses__():
+        if each.__module__ == errors.__name__:
+            yield each
+            yield from classes_under(each)
+
+
+def test_the_documented_tree_is_the_tree() -> None:
+    documented = {}
+    for line in (inspect.getdoc(errors) or "").splitlines():
+        words = line.replace("│", " ").replace("├──", " ").replace("└──", " ").split()
+        if words and inspect.isclass(getattr(errors, words[0], None)):
+            documented[words[0]] = "*" in words[1:2]
+    actual = {each.__name__: each.is_retryable for each in classes_under(DittoError)}
+    assert documented == {"DittoError": False, **actual}
+
+
+def test_the_exit_code_says_whose_fault_it_is() -> None:
+    assert DittoError.exit_code == 1
+    assert errors.ConfigError.exit_code == 2
+    assert {each.exit_code for each in classes_under(errors.SourceError)} == {3}
+    assert {each.exit_code for each in classes_under(errors.SinkError)} == {4}

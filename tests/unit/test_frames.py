@@ -1,0 +1,184 @@
+"""The framed block: both implementations byte for byte, and read back by a parser that shares nothing with them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ditto._frames_py import FrameTooLarge
+from unit.implementations import IMPLEMENTATIONS
+
+if TYPE_CHECKING:
+    from unit.implementations import Implementation
+
+NO_LIMIT = 1 << 20
+HEADER = re.compile(
+    rb"NATS/1\.0\r\nNats-Expected-Last-Sequence: (\d+)\r\nDitto-Position: ([0-9A-F]+)/([0-9A-F]+):(\d+)\r\n\r\n"
+)
+
+
+class Message(NamedTuple):
+    subject: bytes
+    commit_lsn: int
+    ordinal: int
+    payload: bytes
+
+
+class Parsed(NamedTuple):
+    message: Message
+    expected_sequence: int
+    reply: bytes | None
+    end: int
+    """Where in the block it ends."""
+
+
+def parse(block: bytes) -> list[Parsed]:
+    """Read `HPUB subject [reply] header_size total_size`, as https://docs.nats.io has it."""
+    found = []
+    pos = 0
+    while pos < len(block):
+        line_end = block.index(b"\r\n", pos)
+        command, subject, *reply, header_size, total_size = block[pos:line_end].split(b" ")
+        assert command == b"HPUB"
+        start = line_end + 2
+        body = start + int(header_size)
+        end = start + int(total_size)
+        header = HEADER.fullmatch(block[start:body])
+        assert header is not None
+        sequence, high, low, ordinal = header.groups()
+        assert not low.startswith(b"0") or low == b"0"
+        assert block[end : end + 2] == b"\r\n"
+        message = Message(subject, int(high, 16) << 32 | int(low, 16), int(ordinal), block[body:end])
+        pos = end + 2
+        found.append(Parsed(message, int(sequence), reply[0] if reply else None, pos))
+    return found
+
+
+def frame(
+    impl: Implementation,
+    messages: list[Message],
+    *,
+    last_sequence: int = 0,
+    reply_every: int = 256,
+    is_first_answered: bool = False,
+    max_size: int = NO_LIMIT,
+) -> tuple[bytes, list[tuple[int, int]]]:
+    subjects, lsns, ordinals, payloads = ([message[field] for message in messages] for field in range(4))
+    return impl.frame_block(
+        subjects,
+        lsns,
+        ordinals,
+        payloads,
+        last_sequence=last_sequence,
+        reply=b"_INBOX.abc.1",
+        reply_every=reply_every,
+        is_first_answered=is_first_answered,
+        max_size=max_size,
+    )
+
+
+messages_of_any_kind = st.lists(
+    st.builds(
+        Message,
+        st.text("abcé._%", min_size=1, max_size=20).map(str.encode),
+        st.integers(0, (1 << 64) - 1),
+        st.integers(0, (1 << 63) - 1),
+        st.binary(max_size=40) | st.just(b"\r\nHPUB x 1 2\r\n"),
+    ),
+    max_size=12,
+)
+
+
+@given(messages_of_any_kind, st.integers(0, (1 << 64) - 100), st.integers(1, 5), st.booleans())
+def test_what_is_framed_is_read_back(
+    messages: list[Message], last_sequence: int, reply_every: int, is_first_answered: bool
+) -> None:
+    compiled, plain = (
+        frame(
+            impl,
+            messages,
+            last_sequence=last_sequence,
+            reply_every=reply_every,
+            is_first_answered=is_first_answered,
+        )
+        for impl in IMPLEMENTATIONS
+    )
+    assert compiled == plain
+    block, marks = compiled
+    parsed = parse(block)
+    assert [each.message for each in parsed] == messages
+    assert [each.expected_sequence for each in parsed] == [last_sequence + index for index in range(len(messages))]
+
+    answered = [each for each in parsed if each.reply is not None]
+    assert {each.reply for each in answered} <= {b"_INBOX.abc.1"}
+    places = {index for index in range(len(messages)) if (index + 1) % reply_every == 0}
+    if messages:
+        places |= {len(messages) - 1} | ({0} if is_first_answered else set())
+    assert {parsed.index(each) for each in answered} == places
+    # A mark is the sequence under which the server stores the message, and what lies between it and the mark before.
+    assert [sequence for sequence, _ in marks] == [each.expected_sequence + 1 for each in answered]
+    ends = [each.end for each in answered]
+    assert [size for _, size in marks] == [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+    assert sum(size for _, size in marks) == len(block)
+
+
+def test_a_block_as_it_goes_out(impl: Implementation) -> None:
+    block, marks = frame(
+        impl,
+        [Message(b"ditto_public_a", 0x16_B374_D848, 1, b"{}"), Message(b"ditto_public_b", 0x16_0000_000F, 12, b"")],
+        last_sequence=9,
+    )
+    first = (
+        b"HPUB ditto_public_a 75 77\r\nNATS/1.0\r\nNats-Expected-Last-Sequence: 9\r\n"
+        b"Ditto-Position: 16/B374D848:1\r\n\r\n{}\r\n"
+    )
+    second = (
+        b"HPUB ditto_public_b _INBOX.abc.1 70 70\r\nNATS/1.0\r\nNats-Expected-Last-Sequence: 10\r\n"
+        b"Ditto-Position: 16/F:12\r\n\r\n\r\n"
+    )
+    assert block == first + second
+    assert marks == [(11, len(first + second))]
+
+
+def test_an_empty_block(impl: Implementation) -> None:
+    assert frame(impl, []) == (b"", [])
+
+
+def test_the_limit_is_on_headers_and_payload(impl: Implementation) -> None:
+    messages = [Message(b"s", 1, 1, b"small"), Message(b"s", 1, 2, b"x" * 100)]
+    sizes = [int(line.split()[-1]) for line in frame(impl, messages)[0].split(b"\r\n") if line.startswith(b"HPUB")]
+    frame(impl, messages, max_size=max(sizes))
+    with pytest.raises(FrameTooLarge) as caught:
+        frame(impl, messages, max_size=max(sizes) - 1)
+    assert (caught.value.index, caught.value.size) == (1, max(sizes))
+
+
+def test_lists_of_different_lengths_are_an_error(impl: Implementation) -> None:
+    for lengths in ((2, 1, 1, 1), (1, 2, 1, 1), (1, 1, 2, 1), (1, 1, 1, 2)):
+        subjects, lsns, ordinals, payloads = (
+            [item] * length for item, length in zip((b"s", 1, 1, b""), lengths, strict=True)
+        )
+        with pytest.raises(ValueError, match=r"length|longer|shorter"):
+            impl.frame_block(
+                subjects,
+                lsns,
+                ordinals,
+                payloads,
+                last_sequence=0,
+                reply=b"r",
+                reply_every=1,
+                is_first_answered=False,
+                max_size=NO_LIMIT,
+            )
+
+
+@pytest.mark.parametrize("field", [0, 3])
+def test_what_is_not_bytes_is_an_error_and_no_crash(impl: Implementation, field: int) -> None:
+    message: list[object] = [b"s", 1, 1, b""]
+    message[field] = None
+    with pytest.raises(TypeError):
+        frame(impl, [Message(*message)])  # type: ignore[arg-type]

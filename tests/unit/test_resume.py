@@ -1,0 +1,107 @@
+"""Where to begin, for every state in which stream and slot can meet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ditto.errors import SourceRewound, StreamGap
+from ditto.lsn import ORIGIN, Position
+from ditto.resume import Start, decide_start
+from ditto.sinks.base import Holding, Owner
+
+TAIL = Position(0x500, 3)
+OWNER = Owner("7312", "ditto", "ditto", start_lsn=0x300)
+
+
+def decide(
+    holding: Holding,
+    confirmed_lsn: int,
+    *,
+    accepts_gap: bool = False,
+    is_slot_used: bool = False,
+    wal_lsn: int = 0x9999,
+) -> Start:
+    return decide_start(
+        holding,
+        stream="DITTO",
+        slot="s",
+        confirmed_lsn=confirmed_lsn,
+        is_slot_used=is_slot_used,
+        wal_lsn=wal_lsn,
+        accepts_gap=accepts_gap,
+    )
+
+
+@pytest.mark.parametrize(
+    ("holding", "confirmed_lsn", "start"),
+    [
+        # A stream that nobody has claimed: the first start, wherever the slot stands.
+        (Holding(None, None), 0x400, Start(ORIGIN, True, None)),
+        # The slot is behind the tail, or exactly at it: what is stored is skipped.
+        (Holding(OWNER, TAIL), 0x400, Start(TAIL, False, None)),
+        (Holding(OWNER, TAIL), 0x500, Start(TAIL, False, None)),
+        (Holding(OWNER, TAIL), 0x501, Start(TAIL, False, None)),
+        # So it is with a tail whose stream is not claimed yet.
+        (Holding(None, TAIL), 0x501, Start(TAIL, False, None)),
+        # Claimed, and stopped before the first message was stored.
+        (Holding(OWNER, None), 0x300, Start(ORIGIN, True, None)),
+        (Holding(OWNER, None), 0x200, Start(ORIGIN, True, None)),
+    ],
+)
+def test_nothing_is_missing(holding: Holding, confirmed_lsn: int, start: Start) -> None:
+    assert decide(holding, confirmed_lsn) == start
+    assert decide(holding, confirmed_lsn, accepts_gap=True) == start
+
+
+@pytest.mark.parametrize(
+    ("holding", "confirmed_lsn", "words", "start"),
+    [
+        (
+            Holding(OWNER, TAIL),
+            0x502,
+            "stream DITTO ends at 0/500:3, and PostgreSQL has given up what came after: "
+            "changes from 0/501 to 0/502 are missing",
+            Start(TAIL, True, (0x501, 0x502)),
+        ),
+        (
+            Holding(OWNER, None),
+            0x301,
+            "stream DITTO holds none of this pipeline's messages any more, and PostgreSQL has given up what came "
+            "after: changes from 0/300 to 0/301 are missing",
+            Start(ORIGIN, True, (0x300, 0x301)),
+        ),
+    ],
+)
+def test_a_slot_that_has_passed_the_stream_is_a_gap(
+    holding: Holding, confirmed_lsn: int, words: str, start: Start
+) -> None:
+    with pytest.raises(StreamGap) as caught:
+        decide(holding, confirmed_lsn)
+    assert caught.value.message == words
+    assert "on_gap: continue" in (caught.value.hint or "")
+    assert caught.value.context == {"slot": "s", "stream": "DITTO"}
+    assert decide(holding, confirmed_lsn, accepts_gap=True) == start
+
+
+def test_a_new_stream_for_a_slot_that_was_read_before_is_a_gap() -> None:
+    with pytest.raises(StreamGap, match=r"stream DITTO is new, but slot s has been read before: changes up to 0/400"):
+        decide(Holding(None, None), 0x400, is_slot_used=True)
+    start = decide(Holding(None, None), 0x400, is_slot_used=True, accepts_gap=True)
+    assert start == Start(ORIGIN, True, (0, 0x400))
+
+
+@pytest.mark.parametrize("holding", [Holding(OWNER, TAIL), Holding(None, TAIL)])
+def test_with_a_tail_the_slot_may_have_been_read(holding: Holding) -> None:
+    assert decide(holding, 0x501, is_slot_used=True) == Start(TAIL, False, None)
+
+
+@pytest.mark.parametrize("options", [{}, {"accepts_gap": True}], ids=["stop", "continue"])
+def test_a_stream_ahead_of_the_server_is_refused_whatever_is_accepted(options: dict[str, Any]) -> None:
+    with pytest.raises(SourceRewound, match=r"holds events up to 0/500:3, and the server's WAL ends at 0/4FF"):
+        decide(Holding(OWNER, TAIL), 0x100, wal_lsn=0x4FF, **options)
+
+
+def test_a_tail_at_the_end_of_the_wal_is_not_ahead() -> None:
+    assert decide(Holding(OWNER, Position(0x500, 0)), 0x500, wal_lsn=0x500).after == Position(0x500, 0)

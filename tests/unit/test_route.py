@@ -1,0 +1,235 @@
+"""Which changes pass, and to which subject."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ditto.config import Events
+from ditto.config.model import Action
+from ditto.errors import SubjectCollision
+from ditto.events.route import ACTIONS, Patterns, Router, TablePattern, encode_token
+from ditto.messages import Relation
+from ditto.sinks.stream import subject_matches
+
+ALL = [Action.INSERT, Action.UPDATE, Action.DELETE, Action.TRUNCATE]
+DOTTED = "{prefix}.{schema}.{table}"
+
+
+def router(**events: Any) -> Router:
+    return Router(Events(**events), database="shop")
+
+
+# ------------------------------------------------------------------------------------- filter
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name", "winner"),
+    [
+        ("public", "trades", "public.trades"),
+        ("other", "trades", "trades"),
+        ("public", "trades_2026", "public.trades_*"),
+        ("public", "trades_2026_01", "public.trades_2026_*"),
+        ("audit", "trades_2026", "audit.*"),
+        ("audit", "anything", "audit.*"),
+        ("auditor", "anything", "*"),
+        ("other", "trades_2026", "trade*"),
+        ("public", "only", "only"),
+        ("public", "Trades", "public.*"),
+        ("x", "tab1", "tab[0-9]"),
+        ("x", "tab", "*"),
+    ],
+)
+def test_the_most_specific_key_wins(namespace: str, name: str, winner: str) -> None:
+    keys = ["*", "trade*", "trades", "public.*", "public.trades_*", "public.trades_2026_*", "public.trades", "audit.*"]
+    keys += ["tab[0-9]", "only"]
+    for order in (keys, keys[::-1]):
+        assert Patterns({key: key for key in order}).find(namespace, name) == winner
+
+
+def test_a_key_without_a_schema_means_any_schema() -> None:
+    assert TablePattern("trades").matches("a", "trades")
+    assert TablePattern("t*").matches("b", "trades")
+    assert not TablePattern("a.trades").matches("b", "trades")
+    assert not TablePattern("a.t*").matches("b", "trades")
+    assert TablePattern("*.trades").matches("b", "trades")
+
+
+def test_names_are_compared_as_they_stand() -> None:
+    assert not TablePattern("Trades").matches("public", "trades")
+    assert not TablePattern("T*").matches("public", "trades")
+
+
+def test_nothing_matches_nothing() -> None:
+    assert Patterns({"trades": 1}).find("public", "accounts") is None
+
+
+def test_only_listed_tables_and_actions_pass() -> None:
+    route = router(tables={"trades": [Action.INSERT, Action.UPDATE]})
+    subject = b"ditto_public_trades"
+    assert route.targets("public", "trades") == (subject, subject, None, None)
+    assert route.targets("public", "accounts") == (None, None, None, None)
+
+
+def test_without_a_filter_everything_passes() -> None:
+    assert router().targets("public", "trades") == (b"ditto_public_trades",) * 4
+
+
+def test_the_decoder_asks_with_a_relation() -> None:
+    route = router(tables={"public.trades": [Action.DELETE]})
+    relation = Relation(1, "public", "trades", "d", ())
+    assert route.select(relation) == (None, None, b"ditto_public_trades", None)
+
+
+# ------------------------------------------------------------------------------------- subjects
+
+
+def test_a_mapped_table_has_the_whole_subject() -> None:
+    route = router(topics={"trades": "transactions", "audit.*": "a.b"}, subject=DOTTED)
+    assert route.targets("public", "trades") == (b"transactions",) * 4
+    assert route.targets("audit", "x") == (b"a.b",) * 4
+    assert route.targets("public", "x") == (b"ditto.public.x",) * 4
+
+
+def test_a_mapping_does_not_pass_what_the_filter_stops() -> None:
+    route = router(topics={"trades": "transactions"}, tables={"trades": [Action.INSERT]})
+    assert route.targets("public", "trades") == (b"transactions", None, None, None)
+
+
+def test_tables_may_be_mapped_to_one_subject() -> None:
+    route = router(topics={"trades": "all", "accounts": "all"})
+    assert route.targets("public", "trades") == route.targets("public", "accounts") == (b"all",) * 4
+
+
+def test_action_and_database_in_the_template() -> None:
+    route = router(subject="{prefix}.{database}.{action}.{schema}.{table}", prefix="cdc.x")
+    assert route.targets("public", "t") == tuple(f"cdc.x.shop.{action}.public.t".encode() for action in ACTIONS)
+    encoded = Router(Events(subject="{prefix}.{database}.{table}"), database="my.db")
+    assert encoded.targets("public", "t")[0] == b"ditto.my%2Edb.t"
+
+
+@pytest.mark.parametrize(
+    ("name", "token"),
+    [
+        ("plain_Name-1$", "plain_Name-1$"),
+        ("Größe", "Größe"),
+        ("a.b", "a%2Eb"),
+        ("a b", "a%20b"),
+        ("*", "%2A"),
+        (">", "%3E"),
+        ("100%", "100%25"),
+        ("%2E", "%252E"),
+        ("tab\tnew\r\nline", "tab%09new%0D%0Aline"),
+        ("\x7f\x01", "%7F%01"),
+    ],
+)
+def test_what_nats_does_not_allow_is_encoded(name: str, token: str) -> None:
+    assert encode_token(name) == token
+
+
+names = st.text("ab._*> %25E\t\né", min_size=1, max_size=8) | st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8
+)
+
+
+@given(names, names)
+def test_encoding_is_one_to_one_and_gives_one_token(first: str, second: str) -> None:
+    tokens = encode_token(first), encode_token(second)
+    assert (tokens[0] == tokens[1]) == (first == second)
+    for token in tokens:
+        assert not set(token) & set(" .*>\t\r\n\0\f\x7f")
+        assert subject_matches("x.*", f"x.{token}")
+
+
+@given(st.lists(st.tuples(names, names), unique=True, min_size=2, max_size=5))
+def test_tables_never_share_a_subject_of_a_dotted_template(tables: list[tuple[str, str]]) -> None:
+    route = router(subject=DOTTED)
+    assert len({route.targets(*table) for table in tables}) == len(tables)
+
+
+@given(st.lists(st.tuples(names, names), unique=True, min_size=2, max_size=5))
+def test_tables_never_share_a_subject_in_silence(tables: list[tuple[str, str]]) -> None:
+    route = router()
+    given_subjects = set()
+    for table in tables:
+        try:
+            given_subjects.add(route.targets(*table))
+        except SubjectCollision:
+            return
+    assert len(given_subjects) == len(tables)
+
+
+def test_a_collision_names_both_tables_and_the_way_out() -> None:
+    route = router()
+    route.targets("a_b", "c")
+    with pytest.raises(SubjectCollision) as caught:
+        route.targets("a", "b_c")
+    assert "tables a_b.c and a.b_c would share the subject ditto_a_b_c" in caught.value.message
+    assert "events.topics" in (caught.value.hint or "")
+    assert caught.value.context == {"relation": "a.b_c"}
+
+
+def test_a_collision_of_filtered_tables_is_none() -> None:
+    route = router(tables={"a_b.c": ALL})
+    route.targets("a_b", "c")
+    assert route.targets("a", "b_c") == (None,) * 4
+
+
+def test_a_relation_that_is_described_again_does_not_collide_with_itself() -> None:
+    route = router()
+    assert route.targets("public", "t") == route.targets("public", "t")
+
+
+@pytest.mark.parametrize(
+    "events",
+    [{"subject": "{prefix}.{table}"}, {"topics": {"_checkpoint": "ditto._checkpoint"}}],
+    ids=["template", "topic"],
+)
+def test_no_table_shares_the_subject_of_the_checkpoints(events: dict[str, Any]) -> None:
+    # Only the newest message is kept there: the next checkpoint would delete the table's events.
+    route = router(**events)
+    with pytest.raises(SubjectCollision, match=r"public._checkpoint would share the subject ditto._checkpoint"):
+        route.targets("public", "_checkpoint")
+
+
+# ------------------------------------------------------------------------------------- what the stream takes
+
+
+def test_new_subjects_are_told_once() -> None:
+    route = router(topics={"trades": "transactions"})
+    route.targets("public", "accounts")
+    route.targets("public", "trades")
+    assert route.take_new_subjects() == {"ditto_public_accounts", "transactions"}
+    assert route.take_new_subjects() == set()
+    route.targets("public", "orders")
+    assert route.take_new_subjects() == {"ditto_public_orders"}
+
+
+def test_filtered_tables_need_no_subject() -> None:
+    route = router(tables={"trades": [Action.INSERT]}, subject="{prefix}.{action}.{table}")
+    route.targets("public", "accounts")
+    route.targets("public", "trades")
+    assert route.take_new_subjects() == {"ditto.insert.trades"}
+
+
+@pytest.mark.parametrize(
+    ("template", "wildcard"),
+    [
+        (DOTTED, "ditto.>"),
+        ("{prefix}.{action}_{table}", "ditto.>"),
+        ("{prefix}_{schema}_{table}", None),
+        ("x.{prefix}.{table}", None),
+    ],
+)
+def test_the_wildcard_covers_every_subject_or_there_is_none(template: str, wildcard: str | None) -> None:
+    route = router(subject=template)
+    assert route.wildcard == wildcard
+    assert route.checkpoint_subject == "ditto._checkpoint"
+    if wildcard is not None:
+        for subject in route.targets("s", "t.*"):
+            assert isinstance(subject, bytes)
+            assert subject_matches(wildcard, subject.decode())
+        assert subject_matches(wildcard, route.checkpoint_subject)

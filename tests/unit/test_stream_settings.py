@@ -1,0 +1,171 @@
+"""What a stream's settings mean to Ditto: the judgements that need no server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+
+from ditto.config import Nats
+from ditto.errors import NoJetStream, NotNow, PublishRejected, SinkError, StreamOwned, StreamUnusable
+from ditto.sinks.base import Owner
+from ditto.sinks.stream import Stream, refusal, subject_matches
+
+OWNER = Owner("7312", "ditto", "ditto", start_lsn=0x16_B374D848)
+METADATA = {
+    "ditto.system-identifier": "7312",
+    "ditto.slot": "ditto",
+    "ditto.prefix": "ditto",
+    "ditto.start-lsn": "16/B374D848",
+    "theirs": "kept",
+}
+# As nats-server gives them for a stream that Ditto created.
+DEFAULTS: dict[str, Any] = {
+    "name": "DITTO",
+    "retention": "limits",
+    "storage": "file",
+    "discard": "new",
+    "max_msgs": -1,
+    "max_bytes": -1,
+    "max_age": 0,
+    "max_msgs_per_subject": -1,
+    "num_replicas": 1,
+    "sealed": False,
+}
+
+
+def stream(**settings: Any) -> Stream:
+    made = Stream(Client(), Nats(stream="DITTO"))
+    made.settings = {**DEFAULTS, **settings}
+    return made
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "is_match"),
+    [
+        ("a.b", "a.b", True),
+        ("a.b", "a.c", False),
+        ("a.b", "a", False),
+        ("a.b", "a.b.c", False),
+        ("a.*", "a.b", True),
+        ("a.*", "a", False),
+        ("a.*", "a.b.c", False),
+        ("*.b", "a.b", True),
+        ("*", "a.b", False),
+        ("a.>", "a.b", True),
+        ("a.>", "a.b.c", True),
+        ("a.>", "a", False),
+        (">", "a", True),
+        ("a.*.>", "a.b.c", True),
+        ("a.*.>", "a.b", False),
+        ("a_*", "a_b", False),
+    ],
+)
+def test_subjects_and_patterns(pattern: str, subject: str, is_match: bool) -> None:
+    assert subject_matches(pattern, subject) is is_match
+
+
+def test_missing_subjects() -> None:
+    taken = stream(subjects=["literal", "dotted.>"])
+    wanted = {"literal", "dotted.a.b", "dotted", "other"}
+    assert taken.missing_subjects(wanted) == {"dotted", "other"}
+    assert stream(subjects=None).missing_subjects({"a"}) == {"a"}
+
+
+def test_the_owner_is_read_from_the_metadata() -> None:
+    assert stream(metadata=METADATA).owner == OWNER
+    assert stream().owner is None
+    assert stream(metadata=None).owner is None
+    assert stream(metadata={"ditto.slot": "ditto"}).owner is None
+
+
+def test_an_owner_may_come_back_with_another_prefix() -> None:
+    stream(metadata=METADATA).check_owner(Owner("7312", "ditto", "changed", 0))
+    stream().check_owner(OWNER)
+
+
+@pytest.mark.parametrize("claimant", [Owner("7312", "other", "ditto", 0), Owner("9999", "ditto", "ditto", 0)])
+def test_another_slot_or_cluster_is_refused(claimant: Owner) -> None:
+    with pytest.raises(StreamOwned) as caught:
+        stream(metadata=METADATA).check_owner(claimant)
+    assert "slot ditto of the database cluster 7312" in caught.value.message
+    assert f"slot {claimant.slot} of {claimant.system_identifier}" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"sealed": True}, "sealed"),
+        ({"mirror": {"name": "OTHER"}}, "mirror"),
+        ({"no_ack": True}, "does not acknowledge"),
+    ],
+)
+def test_what_cannot_work_is_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(StreamUnusable, match=words):
+        stream(**settings).check()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"storage": "memory"}, ["storage is memory"]),
+        ({"persist_mode": "async"}, ["persist_mode is async"]),
+        ({"retention": "workqueue"}, ["retention is workqueue"]),
+        ({"retention": "interest"}, ["retention is interest"]),
+        ({"discard": "old", "max_msgs": 10}, ["discard is old with max_msgs set"]),
+        ({"discard": "old", "max_msgs": 10, "max_bytes": 10}, ["discard is old with max_msgs and max_bytes set"]),
+        ({"max_age": 3600 * 10**9}, ["shorter than a day"]),
+        ({"max_age": 48 * 3600 * 10**9}, ["max_age drops unread events"]),
+        ({"max_msgs_per_subject": 1}, ["max_msgs_per_subject"]),
+        ({"storage": "memory", "max_age": 10**9}, ["storage is memory", "max_age"]),
+    ],
+)
+def test_what_can_lose_events_is_warned_of(settings: dict[str, Any], words: list[str]) -> None:
+    warnings = stream(**settings).warnings()
+    assert len(warnings) == len(words)
+    for warning, each in zip(warnings, words, strict=True):
+        assert each in warning
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"discard": "old"},
+        {"discard": "new", "max_msgs": 10, "max_bytes": 10},
+        {"num_replicas": 3},
+    ],
+)
+def test_what_loses_nothing_is_not_warned_of(settings: dict[str, Any]) -> None:
+    assert stream(**settings).warnings() == []
+
+
+def test_an_age_of_two_days_is_not_called_shorter_than_one() -> None:
+    (warning,) = stream(max_age=48 * 3600 * 10**9).warnings()
+    assert "shorter" not in warning
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (10077, NotNow),
+        (10008, NotNow),
+        (10009, NotNow),
+        (10002, NotNow),
+        (10023, NotNow),
+        (10047, NotNow),
+        (10167, NotNow),
+        (10039, NoJetStream),
+        (10076, NoJetStream),
+        (10054, PublishRejected),
+        (10060, PublishRejected),
+        (99999, PublishRejected),
+    ],
+)
+def test_jetstreams_codes(code: int, kind: type[SinkError]) -> None:
+    error = refusal(code, "the server's words", "store events")
+    assert type(error) is kind
+    assert error.message.startswith("cannot store events")
+    assert "the server's words" in error.message
+    assert error.hint
