@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from ditto.config import Config
@@ -16,9 +17,9 @@ from ditto.events.encode import encode_events
 from ditto.events.route import Router, TablePattern
 from ditto.lsn import Position, format_lsn, parse_lsn
 from ditto.messages import Block
-from ditto.pgoutput import Decoder
+from ditto.pgoutput import IMPL, Decoder
 from ditto.resume import Start, decide_start, gap_error
-from ditto.sinks.base import MakeSink, Owner, Sink
+from ditto.sinks.base import Holding, MakeSink, Owner, Sink
 from ditto.source.control import Control, open_control
 from ditto.source.publication import ensure_publication, published_tables
 from ditto.source.replication import Replication
@@ -28,12 +29,14 @@ from ditto.watermark import Watermark
 log = structlog.get_logger()
 
 _STATUS_PERIOD_S: Final = 10.0
-_CHECKPOINT_PERIOD_S: Final = 10.0
+"""At the latest; three times within wal_sender_timeout where that is short."""
+_CHECKPOINT_PERIOD_S: Final = 9.5
+"""The answers to the status messages give the occasion: a little less than their period, so that each may do."""
 _CONFIRM_PERIOD_S: Final = 0.2
 """Under load the slot follows the acknowledgements at this pace; when nothing is outstanding, at once."""
 _STANDBY_POLL_S: Final = 0.5
 _DRAIN_TIMEOUT_S: Final = 30.0
-_STATUSES_PER_REPORT: Final = 6
+_REPORT_PERIOD_S: Final = 60.0
 _CANCEL_PERIOD_S: Final = 0.5
 
 
@@ -54,6 +57,7 @@ class Attempt:
         self._confirmed_at = 0.0
         self._checkpoint_at = clock()
         self._event_count = 0
+        self._status_period_s = _STATUS_PERIOD_S
         self._start = Start(Position(0, 0), needs_checkpoint=False, gap=None)
         self._sink: Sink
         self._router: Router
@@ -88,6 +92,7 @@ class Attempt:
         control = await stack.enter_async_context(open_control(config.postgres.dsn))
         await control.check_server()
         database = await control.database()
+        self._status_period_s = min(_STATUS_PERIOD_S, await control.wal_sender_timeout_s() / 3)
         await self._source.connect()
         stack.push_async_callback(self._source.close)
         system = await self._source.identify()
@@ -101,30 +106,44 @@ class Attempt:
         )
         stack.push_async_callback(self._sink.close)
         await self._sink.connect()
-        claimant = Owner(system.identifier, name, config.events.prefix, 0)
-        await self._ensure_source(control, claimant, database)
+        owner = Owner(system.identifier, name, config.events.prefix, 0)
+        holding = await self._ensure_source(control, owner, database)
+        for table in await published_tables(control, config.postgres.publication):
+            self._router.targets(*table)
+        subjects = self._router.take_new_subjects()
+        accepted_gap = None
+        if holding.owner is None and holding.tail is None:
+            # A new stream is claimed before the slot is read for the first time: from then on PostgreSQL counts its
+            # transactions as read, whether they were stored or not.
+            accepted_gap = (await self._decide(control, holding)).gap
+            await self._sink.open(msgspec.structs.replace(owner, start_lsn=self._slot.confirmed_lsn), subjects)
         await self._take_slot(control, database)
 
         # Only now is the tail final: whoever held the slot before has stored its last event.
-        claimant = Owner(system.identifier, name, config.events.prefix, self._slot.confirmed_lsn)
-        for table in await published_tables(control, config.postgres.publication):
-            self._router.targets(*table)
-        holding = await self._sink.open(claimant, self._router.take_new_subjects())
-        self._start = decide_start(
+        holding = await self._sink.open(msgspec.structs.replace(owner, start_lsn=self._slot.confirmed_lsn), subjects)
+        start = await self._decide(control, holding)
+        self._start = start._replace(gap=start.gap or accepted_gap)
+        self._source.decode_with(
+            Decoder(self._router.select, id_key=event_key(system.identifier, name), after=self._start.after)
+        )
+
+    async def _decide(self, control: Control, holding: Holding) -> Start:
+        config = self._config
+        return decide_start(
             holding,
             stream=config.nats.stream,
-            slot=name,
+            slot=config.postgres.slot,
             confirmed_lsn=self._slot.confirmed_lsn,
             is_slot_used=self._slot.is_used,
             wal_lsn=await _wal_lsn(control),
             accepts_gap=config.nats.on_gap == "continue",
         )
-        self._source.decode_with(
-            Decoder(self._router.select, id_key=event_key(system.identifier, name), after=self._start.after)
-        )
 
-    async def _ensure_source(self, control: Control, claimant: Owner, database: str) -> None:
-        """Publication and slot exist, or are created: the publication first, a slot only reads what it saw made."""
+    async def _ensure_source(self, control: Control, claimant: Owner, database: str) -> Holding:
+        """Publication and slot exist, or are created: the publication first, a slot only reads what it saw made.
+
+        Returns what the stream holds, which nobody has changed yet.
+        """
         config = self._config.postgres
         slot = await find_slot(control, config.slot)
         holding = await self._sink.inspect(claimant)
@@ -141,6 +160,8 @@ class Attempt:
         if slot is None:
             slot = await ensure_slot(control, config.dsn, config.slot, may_create=config.create)
         check_slot(slot, database)
+        self._slot = slot
+        return holding
 
     async def _take_slot(self, control: Control, database: str) -> None:
         """START_REPLICATION, or wait as a standby until the slot is free."""
@@ -186,6 +207,7 @@ class Attempt:
             confirmed=format_lsn(slot.confirmed_lsn),
             tail=str(start.after),
             stream=self._config.nats.stream,
+            decoder=IMPL,
         )
         while True:
             block = await self._source.read_block()
@@ -243,12 +265,13 @@ class Attempt:
 
     async def _keep_alive(self) -> None:
         """Standby status on a timer, whether anything is read or not: the walsender does not time out."""
-        reported_count = 0
+        reported_count, reported_at = 0, self._clock()
         while True:
-            for _ in range(_STATUSES_PER_REPORT):
-                self._confirm(wants_reply=True)
-                await asyncio.sleep(_STATUS_PERIOD_S)
-            period_s = _STATUSES_PER_REPORT * _STATUS_PERIOD_S
+            self._confirm(wants_reply=True)
+            await asyncio.sleep(self._status_period_s)
+            period_s = self._clock() - reported_at
+            if period_s < _REPORT_PERIOD_S:
+                continue
             log.info(
                 "pipeline.progress",
                 slot=self._slot.name,
@@ -257,7 +280,7 @@ class Attempt:
                 outstanding=self._sink.outstanding_count,
                 confirmed=format_lsn(self._watermark.confirmed_lsn),
             )
-            reported_count = self._event_count
+            reported_count, reported_at = self._event_count, self._clock()
 
     async def _drain(self) -> None:
         """Everything sent is acknowledged and confirmed, or the deadline has passed."""

@@ -18,13 +18,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from ditto.config import Nats
-from ditto.errors import AckTimeout, ChainBroken, EventTooLarge, NotNow, SinkError, SinkLost
+from ditto.errors import AckTimeout, ChainBroken, EventTooLarge, NoJetStream, NotNow, SinkError, SinkLost
 from ditto.frames import FrameTooLarge, frame_block
 from ditto.lsn import Position, format_lsn
 from ditto.messages import Block
 from ditto.sinks.base import Holding, Owner
 from ditto.sinks.stream import Stream, refusal
-from ditto.sinks.wire import BlockWriter, connect
+from ditto.sinks.wire import BlockWriter, connect, describe, has_jetstream, lost
 
 REPLY_EVERY: Final = 256
 """At least every so many messages one asks for an acknowledgement: the window opens in steps of this."""
@@ -89,7 +89,12 @@ class JetStreamSink:
         self._client = await connect(self._config, on_lost=self._fail)
         self._writer = BlockWriter(self._client)
         self._stream = Stream(self._client, self._config)
-        await self._stream.check_jetstream()
+        if not has_jetstream(self._client):
+            raise NoJetStream(
+                f"nats-server at {describe(self._config)} runs without JetStream",
+                hint="start it with JetStream (nats-server -js, or a jetstream block in its configuration)",
+            )
+        await self._stream.check_account()
 
     async def inspect(self, claimant: Owner) -> Holding:
         """Look at the stream without changing anything."""
@@ -118,9 +123,10 @@ class JetStreamSink:
         limits = [client.max_payload, self._stream.settings.get("max_msg_size", -1)]
         self._max_size = min(limit for limit in limits if limit > 0)
         self._has_rollup = bool(self._stream.settings.get("allow_rollup_hdrs"))
-        inbox = client.new_inbox()
-        await client.subscribe(inbox, cb=self._on_reply, pending_bytes_limit=0)
-        self._reply = inbox.encode()
+        if not self._reply:
+            inbox = client.new_inbox()
+            await client.subscribe(inbox, cb=self._on_reply, pending_bytes_limit=0)
+            self._reply = inbox.encode()
         self._sent_sequence = self._acked_sequence = last_sequence
         self._is_first = True
 
@@ -274,6 +280,9 @@ class JetStreamSink:
             await asyncio.wait([self._failure], timeout=_WATCH_PERIOD_S)
             if self._failure.done():
                 await self._failure
+            client = self._connected()
+            if client.is_closed:  # nats-py closes without saying so when the server went while data was pending
+                raise lost(self._config, client.last_error)
             if self._pending and self._clock() - self._pending[0][2] > self._config.ack_timeout_s:
                 raise AckTimeout(
                     f"stream {self._config.stream} has not acknowledged sequence {self._pending[0][0]} within "

@@ -46,9 +46,9 @@ class NullSink:
         return Holding(None, None)
 
     async def open(self, owner: Owner, subjects: Iterable[str]) -> Holding:
-        """Always empty."""
-        del owner, subjects
-        return Holding(None, None)
+        """Still empty, and claimed."""
+        del subjects
+        return Holding(owner, None)
 
     async def cover(self, subjects: Iterable[str]) -> None:
         """Every subject will do."""

@@ -96,9 +96,9 @@ class Stream:
                 f"$JS.API.{subject}", b"" if body is None else msgspec.json.encode(body), timeout=API_TIMEOUT_S
             )
         except NoRespondersError as error:
-            raise NoJetStream(
+            raise NotNow(
                 f"cannot {doing}: nothing answers for JetStream",
-                hint="start nats-server with JetStream (-js), and enable it for this account",
+                hint="it is starting or stopping, or has no leader",
             ) from error
         except (NatsTimeoutError, TimeoutError) as error:
             raise AckTimeout(
@@ -126,7 +126,7 @@ class Stream:
         self.last_sequence = info["state"]["last_seq"]
         return True
 
-    async def check_jetstream(self) -> None:
+    async def check_account(self) -> None:
         """Raise NoJetStream when the account has none."""
         try:
             await self.call("INFO", None, "use JetStream")

@@ -52,6 +52,12 @@ def check_contract(client: Client) -> None:
             )
 
 
+def has_jetstream(client: Client) -> bool:
+    """Whether the server, or another one of its cluster, may run JetStream, as its INFO tells."""
+    info = client._server_info  # noqa: SLF001  nats-py keeps it to itself
+    return bool(info.get("jetstream") or info.get("cluster"))
+
+
 async def connect(config: Nats, *, on_lost: Callable[[SinkError], None]) -> Client:
     """Connect, without nats-py's own reconnect: the pipeline's next attempt is the reconnect.
 
@@ -63,9 +69,17 @@ async def connect(config: Nats, *, on_lost: Callable[[SinkError], None]) -> Clie
     async def on_error(error: Exception) -> None:
         nonlocal last_error
         last_error = error
+        # The connection stays open, and the message has gone: nobody would ever acknowledge it.
+        if "permissions violation" in str(error).lower():
+            on_lost(
+                SinkDenied(
+                    f"NATS at {where} refuses: {_words(error)}",
+                    hint="the user publishes to the events' subjects and $JS.API.>, and subscribes to _INBOX.>",
+                )
+            )
 
     async def on_closed() -> None:
-        on_lost(_lost(where, last_error))
+        on_lost(lost(config, last_error))
 
     options = _options(config)
     options.update(
@@ -115,9 +129,10 @@ def _abandon(client: Client) -> None:
         transport.close()  # type: ignore[no-untyped-call]
 
 
-def _lost(where: str, error: Exception | None) -> SinkLost:
+def lost(config: Nats, error: Exception | None) -> SinkLost:
+    """The connection ended, by `error` if that is known."""
     words = f": {_words(error)}" if error is not None else ""
-    return SinkLost(f"the connection to NATS at {where} ended{words}", hint="see the log of nats-server")
+    return SinkLost(f"the connection to NATS at {describe(config)} ended{words}", hint="see the log of nats-server")
 
 
 def _words(error: Exception) -> str:

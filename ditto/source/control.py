@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -67,6 +68,14 @@ class Control:
     async def database(self) -> str:
         """The name of the database."""
         return str((await self.fetch("SELECT current_database() AS name", doing="read the database's name"))[0]["name"])
+
+    async def wal_sender_timeout_s(self) -> float:
+        """For how long this server, database and role let a replication client be silent; infinity for ever."""
+        rows = await self.fetch(
+            "SELECT setting::int AS ms FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'",
+            doing="read wal_sender_timeout",
+        )
+        return rows[0]["ms"] / 1000 or math.inf
 
     async def check_server(self) -> None:
         """Raise ServerUnsuitable when logical decoding cannot work here."""

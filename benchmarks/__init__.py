@@ -1,0 +1,1 @@
+"""What Ditto costs, measured: see docs/performance.md."""

@@ -1,0 +1,201 @@
+"""From commit to acknowledgement: `python -m benchmarks.bench_latency`.
+
+A client commits at a steady pace and notes the time at which each COMMIT has returned; Ditto, a process of its
+own, notes when the acknowledgement arrives that covers the event. Both clocks are the machine's. Beside it stands
+the round trip of a bare publish to JetStream in the same run, one at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import nats
+import psycopg
+import uvloop
+from psycopg import Connection
+from psycopg.rows import TupleRow
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import record, servers
+from benchmarks.cases import terminal
+from benchmarks.contenders import Ending, Stream, stop, stored
+from benchmarks.servers import ReplicationLog
+from benchmarks.workloads import SHAPES, Workload
+from ditto.demo.servers import NatsServer, PostgresServer
+
+# Events a second, and events in a transaction: one client cannot commit 10,000 times a second.
+_RATES: Final = ((100, 1), (1_000, 1), (10_000, 10))
+_WARM_UP_S: Final = 1.0
+_BARE_PER_S: Final = 1_000
+_BARE_PAYLOAD: Final = b"x" * 400
+_DEADLINE_S: Final = 60.0
+
+
+class Pace(NamedTuple):
+    """How much is written, and for how long."""
+
+    events_per_s: int
+    events_per_transaction: int
+    duration_s: float
+
+    @property
+    def transaction_count(self) -> int:
+        return round(self.events_per_s / self.events_per_transaction * (self.duration_s + _WARM_UP_S))
+
+    def due(self) -> Iterator[float]:
+        """When each transaction is to begin, in seconds from the first."""
+        return (number * self.events_per_transaction / self.events_per_s for number in range(self.transaction_count))
+
+
+async def bare_round_trips(url: str, duration_s: float) -> list[float]:
+    """Seconds that each publish took to be acknowledged."""
+    client = await nats.connect(url)
+    try:
+        jetstream = client.jetstream()
+        await jetstream.add_stream(name="BARE", subjects=["bare"])
+        taken: list[float] = []
+        begun = time.perf_counter()
+        for number in range(round(_BARE_PER_S * (duration_s + _WARM_UP_S))):
+            await asyncio.sleep(begun + number / _BARE_PER_S - time.perf_counter())
+            started = time.perf_counter()
+            await jetstream.publish("bare", _BARE_PAYLOAD)
+            taken.append(time.perf_counter() - started)
+        await jetstream.delete_stream("BARE")
+        return taken[round(_BARE_PER_S * _WARM_UP_S) :]
+    finally:
+        await client.close()
+
+
+async def commit_to_acknowledged(server: PostgresServer, nats_server: NatsServer, pace: Pace) -> list[float]:
+    """Seconds from the return of each COMMIT to the acknowledgement of its last event."""
+    workload = Workload(SHAPES["trades"], pace.transaction_count * pace.events_per_transaction, 1)
+    name = workload.table
+    with (
+        tempfile.TemporaryDirectory(prefix="ditto-bench-") as folder,
+        psycopg.connect(server.dsn, autocommit=True) as connection,
+    ):
+        # A walsender only sends what is flushed; an asynchronous commit returns before it is.
+        connection.execute("SET synchronous_commit = on")
+        workload.prepare(connection)
+        connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [name])
+        output = Path(folder) / "acknowledged.json"
+        log = ReplicationLog(server.log_path)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchmarks.recorded_pipeline", "--dsn", server.dsn, "--slot", name),
+            *("--nats-url", nats_server.url, "--stream", "LATENCY", "--output", output),
+            cwd=Path(__file__).parent.parent,
+        )
+        client = await nats.connect(nats_server.url)
+        try:
+            async with Ending(process):
+                await log.started(name)
+                committed = await asyncio.to_thread(_write, connection, workload, pace)
+                stream = Stream(client, "LATENCY")
+                async with asyncio.timeout(_DEADLINE_S):
+                    await stored(stream, workload.rows, process, period_s=0.05)
+                await stop(process)
+            await stream.delete()
+        finally:
+            await client.close()
+        connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
+        workload.remove(connection)
+        taken = list(_latencies(committed, json.loads(output.read_text()), pace.events_per_transaction))
+    return taken[round(len(taken) * _WARM_UP_S / (pace.duration_s + _WARM_UP_S)) :]
+
+
+def _write(connection: Connection[TupleRow], workload: Workload, pace: Pace) -> list[float]:
+    """Commit at the pace; returns when each transaction was committed, in seconds since 1970."""
+    statement = workload.insert("%s::bigint", "%s::bigint").replace("% ", "%% ").encode()
+    committed = []
+    begun = time.perf_counter()
+    for number, due_s in enumerate(pace.due()):
+        wait_s = begun + due_s - time.perf_counter()
+        if wait_s > 0:
+            time.sleep(wait_s)
+        first = number * pace.events_per_transaction + 1
+        connection.execute(statement, [first, first + pace.events_per_transaction - 1], prepare=True)
+        committed.append(time.time())
+    return committed
+
+
+def _latencies(
+    committed: Sequence[float], acknowledged: Sequence[tuple[int, float]], events_per_transaction: int
+) -> Iterator[float]:
+    steps = iter(acknowledged)
+    count, at = 0, 0.0
+    for number, committed_at in enumerate(committed, start=1):
+        while count < number * events_per_transaction:
+            count, at = next(steps)
+        yield at - committed_at
+
+
+def _summary(name: str, taken: list[float]) -> dict[str, Any]:
+    ordered = sorted(taken)
+
+    def percentile_ms(fraction: float) -> float:
+        return round(ordered[min(len(ordered) - 1, int(len(ordered) * fraction))] * 1000, 3)
+
+    return {
+        "what": name,
+        "samples": len(ordered),
+        "p50_ms": percentile_ms(0.5),
+        "p99_ms": percentile_ms(0.99),
+        "p999_ms": percentile_ms(0.999),
+        "max_ms": round(ordered[-1] * 1000, 3),
+    }
+
+
+async def run(duration_s: float, rates: Sequence[tuple[int, int]], console: Console) -> list[dict[str, Any]]:
+    """The bare round trip, then each rate."""
+    results = []
+    with (
+        tempfile.TemporaryDirectory(prefix="ditto-bench-nats-") as folder,
+        NatsServer(Path(folder)) as nats_server,
+        servers.embedded() as server,
+        console.status("latency: bare publish") as status,
+    ):
+        results.append(_summary("bare publish", await bare_round_trips(nats_server.url, duration_s)))
+        for events_per_s, size in rates:
+            status.update(f"latency: {events_per_s:,} events/s")
+            pace = Pace(events_per_s, size, duration_s)
+            taken = await commit_to_acknowledged(server, nats_server, pace)
+            results.append(_summary(f"{events_per_s:,} events/s", taken) | {"events_per_transaction": size})
+    return results
+
+
+def table(results: Sequence[dict[str, Any]]) -> Table:
+    """The table for the terminal."""
+    made = Table(title="latency, commit to acknowledgement (ms)", title_justify="left")
+    made.add_column("what")
+    for heading in ("p50", "p99", "p99.9", "max", "samples"):
+        made.add_column(heading, justify="right")
+    for each in results:
+        figures = (each[key] for key in ("p50_ms", "p99_ms", "p999_ms", "max_ms"))
+        made.add_row(each["what"], *(f"{figure:.2f}" for figure in figures), f"{each['samples']:,}")
+    return made
+
+
+def main(*, quick: bool | None = None) -> dict[str, Any]:
+    """Run, print the table, write the record; `quick` None: as the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_latency")
+    parser.add_argument("--quick", action="store_true", help="2 s of each pace instead of 20")
+    parser.add_argument("--seconds", type=float, help="of each pace")
+    arguments = parser.parse_args(None if quick is None else ["--quick"] * quick)
+    console = terminal()
+    duration_s = arguments.seconds or (2.0 if arguments.quick else 20.0)
+    results = uvloop.run(run(duration_s, _RATES, console))
+    console.print(table(results))
+    return record.write("latency", results, quick=arguments.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""The programs that are compared, each draining a slot as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+import nats
+from nats.aio.client import Client
+
+from benchmarks.metering import Meter, peak_rss_bytes
+from benchmarks.servers import ReplicationLog, Transport
+from ditto.demo.servers import NatsServer
+
+_DEADLINE_S: Final = 600.0
+_STOP_DEADLINE_S: Final = 60.0
+_POLL_S: Final = 0.01
+_TOP: Final = Path(__file__).parent.parent
+
+
+class Task(NamedTuple):
+    """What is to be drained."""
+
+    transport: Transport
+    slot: str
+    publication: str
+    events: int
+    end_lsn: str
+    """Past the last of the events."""
+
+
+class Drain(NamedTuple):
+    """What it took, from START_REPLICATION (as PostgreSQL's log has it) to the last event."""
+
+    duration_s: float
+    client_cpu_s: float
+    walsender_cpu_s: float
+    nats_cpu_s: float
+    peak_rss_bytes: int
+    """Of the client; 0 where it was not measured."""
+
+
+class WrongCount(Exception):
+    """A contender did not deliver each event once: its figures mean nothing."""
+
+
+class Contender(Protocol):
+    """One program. `drain` raises WrongCount, and TimeoutError when it does not get there."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def drain(self, task: Task) -> Drain: ...
+
+
+class RecvLogical:
+    """pg_recvlogical, which only writes what it gets to /dev/null: what a slot can give.
+
+    It ends by itself when it has received everything up to the end LSN; the last moment is when it disconnects.
+    """
+
+    name = "pg_recvlogical"
+
+    async def drain(self, task: Task) -> Drain:
+        server = task.transport.server
+        log = ReplicationLog(server.log_path)
+        options = ["proto_version=1", f"publication_names={task.publication}", "messages=true"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        process = await asyncio.create_subprocess_exec(
+            server.bin_dir / "pg_recvlogical",
+            *("--dbname", task.transport.dsn, "--slot", task.slot, "--start", "--no-loop"),
+            *("--endpos", task.end_lsn, "--file", "/dev/null"),
+            *(part for option in options for part in ("--option", option)),
+        )
+        async with Ending(process):
+            started_at, walsender_pid = await log.started(task.slot)
+            walsender = Meter(walsender_pid)
+            async with asyncio.timeout(_DEADLINE_S):
+                while process.returncode is None:
+                    walsender.read()
+                    await asyncio.sleep(_POLL_S)
+            if process.returncode:
+                raise RuntimeError(f"pg_recvlogical ended with exit code {process.returncode}")
+            ended_at = await log.ended(walsender_pid)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+        return Drain(ended_at - started_at, cpu_s, walsender.cpu_s, 0.0, 0)
+
+
+class DittoNull:
+    """The pipeline with a sink that stores nothing; the last moment is when that has got the last event."""
+
+    name = "ditto, null sink"
+
+    async def drain(self, task: Task) -> Drain:
+        log = ReplicationLog(task.transport.server.log_path)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchmarks.null_pipeline", "--dsn", task.transport.dsn, "--slot", task.slot),
+            *("--publication", task.publication, "--events", str(task.events)),
+            cwd=_TOP,
+            stdout=PIPE,
+            limit=1 << 20,
+        )
+        async with Ending(process):
+            started_at, walsender_pid = await log.started(task.slot)
+            client, walsender = Meter(process.pid), Meter(walsender_pid)
+            if process.stdout is None:
+                raise RuntimeError("no standard output")
+            async with asyncio.timeout(_DEADLINE_S):
+                line = await process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"the pipeline ended with exit code {await process.wait()}")
+            told = json.loads(line)
+            found = Drain(told["at"] - started_at, client.read(), walsender.read(), 0.0, peak_rss_bytes(process.pid))
+            await stop(process)
+            last = json.loads(await process.stdout.readline())
+        if last["events"] != task.events:
+            raise WrongCount(f"{last['events']} events went through where {task.events} were written")
+        return found
+
+
+class DittoJetStream:
+    """`ditto run` into a JetStream stream (file storage, one replica); the last moment is when the last event
+    was stored, as its own timestamp says. That it was acknowledged shows in a clean end.
+    """
+
+    def __init__(
+        self,
+        nats_server: NatsServer,
+        *,
+        name: str,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "ditto", "run"),
+    ) -> None:
+        self.name = name
+        self._program = program
+        self._server = nats_server
+        self._environment = environment or {}
+
+    async def drain(self, task: Task) -> Drain:
+        client = await nats.connect(self._server.url)
+        try:
+            return await self._drain(task, Stream(client, task.slot))
+        finally:
+            await client.close()
+
+    async def _drain(self, task: Task, stream: Stream) -> Drain:
+        log = ReplicationLog(task.transport.server.log_path)
+        process = await asyncio.create_subprocess_exec(
+            *(*self._program, "--log-level", "warning"),
+            *("--dsn", task.transport.dsn, "--slot", task.slot, "--publication", task.publication),
+            *("--nats-url", self._server.url, "--stream", stream.name),
+            cwd=_TOP,
+            env={**os.environ, **self._environment},
+            stdout=DEVNULL,
+        )
+        async with Ending(process):
+            started_at, walsender_pid = await log.started(task.slot)
+            client, walsender, server = Meter(process.pid), Meter(walsender_pid), Meter(self._server.pid)
+            async with asyncio.timeout(_DEADLINE_S):
+                await stored(stream, task.events, process, period_s=2 * _POLL_S)
+            cpu_s = client.read(), walsender.read(), server.read()
+            peak = peak_rss_bytes(process.pid)
+            stored_at = await stream.last_event_at()
+            await stop(process)
+        count = await stream.event_count()
+        if count != task.events:
+            raise WrongCount(f"the stream holds {count} events where {task.events} were written")
+        await stream.delete()
+        return Drain(stored_at - started_at, *cpu_s, peak)
+
+
+class Stream:
+    """A stream that Ditto writes, seen from outside."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self.name = name
+        self._client = client
+
+    async def event_count(self) -> int:
+        """How many events it holds, checkpoints apart; 0 while it does not exist."""
+        answer = await self._call("INFO", {"subjects_filter": ">"})
+        subjects = answer.get("state", {}).get("subjects") or {}
+        return sum(count for subject, count in subjects.items() if not subject.endswith("._checkpoint"))
+
+    async def wait_for(self, count: int, *, period_s: float) -> None:
+        """Wait until it holds at least so many events."""
+        while await self.event_count() < count:  # noqa: ASYNC110  the server tells nobody
+            await asyncio.sleep(period_s)
+
+    async def last_event_at(self) -> float:
+        """When the server stored the last event, in seconds since 1970."""
+        answer = await self._call("INFO", {"subjects_filter": ">"})
+        latest = [
+            (await self._call("MSG.GET", {"last_by_subj": subject}))["message"]
+            for subject in answer["state"]["subjects"]
+            if not subject.endswith("._checkpoint")
+        ]
+        return max(_seconds(message["time"]) for message in latest)
+
+    async def delete(self) -> None:
+        """Remove it, and the files with it."""
+        await self._call("DELETE", {})
+
+    async def _call(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
+        reply = await self._client.request(
+            f"$JS.API.STREAM.{action}.{self.name}", json.dumps(body).encode(), timeout=30
+        )
+        answer: dict[str, Any] = json.loads(reply.data)
+        return answer
+
+
+def _seconds(time: str) -> float:
+    """RFC 3339 with nanoseconds, as nats-server writes it."""
+    whole, _, fraction = time.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction or 0}")
+
+
+class Ending:
+    """Ends a process that an error has left running."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+
+async def stored(stream: Stream, count: int, process: Process, *, period_s: float) -> None:
+    """Wait until the stream holds so many events. Raises RuntimeError when the process that stores them ends before."""
+    storing = asyncio.ensure_future(stream.wait_for(count, period_s=period_s))
+    ending = asyncio.ensure_future(process.wait())
+    try:
+        await asyncio.wait([storing, ending], return_when=asyncio.FIRST_COMPLETED)
+        if not storing.done():
+            raise RuntimeError(f"ditto ended with exit code {process.returncode}")
+        await storing
+    finally:
+        storing.cancel()
+        ending.cancel()
+
+
+async def stop(process: Process) -> None:
+    """The orderly end, which confirms what is stored."""
+    process.terminate()
+    async with asyncio.timeout(_STOP_DEADLINE_S):
+        if await process.wait():
+            raise RuntimeError(f"the end was not a clean one: exit code {process.returncode}")

@@ -1,0 +1,88 @@
+"""Both implementations of the core, side by side: `DITTO_IMPL` lets a process use only one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from ditto import _frames, _frames_py, _pgoutput, _pgoutput_py
+from ditto.event import event_key
+from ditto.events.encode import encode_events
+from ditto.messages import Block, Relation, Targets
+from ditto.source.replication import MAX_EVENTS
+
+_SUBJECT: Final = b"ditto_public_bench"
+_ID_KEY: Final = event_key("7234567890123456789", "bench")
+
+
+class Core(NamedTuple):
+    """One implementation."""
+
+    name: str
+    decoder: Any
+    frame_block: Callable[..., tuple[bytes, list[tuple[int, int]]]]
+
+
+CORES: Final = (
+    Core("c", _pgoutput.Decoder, _frames.frame_block),
+    Core("python", _pgoutput_py.Decoder, _frames_py.frame_block),
+)
+
+
+def _select(relation: Relation) -> Targets:
+    del relation
+    return (_SUBJECT, _SUBJECT, _SUBJECT, _SUBJECT)
+
+
+def blocks(core: Core, frames: Sequence[bytes]) -> list[Block]:
+    """The frames decoded, in blocks as large as the product's largest."""
+    found: list[Block] = []
+    _decode(core, frames, found.append)
+    return found
+
+
+def decode(core: Core, frames: Sequence[bytes]) -> int:
+    """Decode the frames, and drop each block as the pipeline does. Returns the number of events."""
+    counts: list[int] = []
+    _decode(core, frames, lambda block: counts.append(len(block.events)))
+    return sum(counts)
+
+
+def decode_and_encode(core: Core, frames: Sequence[bytes]) -> int:
+    """Decode the frames and encode each block. Returns the number of events."""
+    counts: list[int] = []
+    _decode(core, frames, lambda block: counts.append(len(encode_events(block.events))))
+    return sum(counts)
+
+
+def _decode(core: Core, frames: Sequence[bytes], use: Callable[[Block], None]) -> None:
+    decoder = core.decoder(_select, id_key=_ID_KEY)
+    feed = decoder.feed
+    for start in range(0, len(frames), MAX_EVENTS):
+        for frame in frames[start : start + MAX_EVENTS]:
+            feed(frame)
+        use(decoder.take())
+
+
+def encode(decoded: Sequence[Block]) -> int:
+    """Encode blocks that are decoded already. Returns the number of events."""
+    return sum(len(encode_events(block.events)) for block in decoded)
+
+
+def frame(core: Core, decoded: Sequence[Block], payloads: Sequence[list[bytes]]) -> int:
+    """Frame blocks that are encoded already. Returns the number of events."""
+    sequence = 0
+    for block, encoded in zip(decoded, payloads, strict=True):
+        core.frame_block(
+            block.targets,
+            block.commit_lsns,
+            block.ordinals,
+            encoded,
+            last_sequence=sequence,
+            reply=b"_INBOX.AbCdEfGhIjKlMnOpQrStUv",
+            reply_every=256,
+            is_first_answered=False,
+            max_size=1 << 20,
+        )
+        sequence += len(encoded)
+    return sequence

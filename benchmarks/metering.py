@@ -1,0 +1,37 @@
+"""What processes use: CPU seconds and memory, as Linux tells below /proc."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+
+class Meter:
+    """CPU seconds of a process since the meter was made. One that has ended keeps its last reading."""
+
+    def __init__(self, pid: int) -> None:
+        self._tasks = Path(f"/proc/{pid}/task")
+        self._start_s = self._total_s()
+        self.cpu_s = 0.0
+
+    def read(self) -> float:
+        """Take a reading, and return it."""
+        self.cpu_s = max(self.cpu_s, self._total_s() - self._start_s)
+        return self.cpu_s
+
+    def _total_s(self) -> float:
+        total_ns = 0
+        # The scheduler's own count, in ns; /proc/<pid>/stat counts in steps of 10 ms.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for task in self._tasks.iterdir():
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    total_ns += int((task / "schedstat").read_text().split()[0])
+        return total_ns / 1e9
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """The most memory that the process has held so far."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/{pid}/status does not tell VmHWM")

@@ -1,0 +1,47 @@
+"""The pipeline with the null sink, as a process: prints a JSON line when all events have gone through."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+
+import uvloop
+
+from ditto import log, pipeline
+from ditto.config import load
+from ditto.messages import Block
+from ditto.sinks.null import NullSink
+
+
+def main() -> None:
+    """Runs until it is told to stop, as `ditto run` does; a second line then tells the final count."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dsn", required=True)
+    parser.add_argument("--slot", required=True)
+    parser.add_argument("--publication", required=True)
+    parser.add_argument("--events", type=int, required=True)
+    arguments = parser.parse_args()
+    count = 0
+
+    class Counting(NullSink):
+        async def publish(self, block: Block, payloads: list[bytes]) -> None:
+            nonlocal count
+            await super().publish(block, payloads)
+            was_complete = count >= arguments.events
+            count += len(payloads)
+            if count >= arguments.events and not was_complete:
+                tell()
+
+    def tell() -> None:
+        print(json.dumps({"at": time.time(), "events": count}), flush=True)
+
+    log.configure("warning", "json")
+    flags = {f"postgres.{key}": getattr(arguments, key) for key in ("dsn", "slot", "publication")}
+    uvloop.run(pipeline.run(load(None, flags, os.environ), make_sink=Counting))
+    tell()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Servers for the whole session, and a world of its own for each test."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ditto.demo.servers import NatsServer, PostgresServer
+from e2e.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FAST = {
+    "fsync": "off",
+    "max_replication_slots": "200",
+    "max_wal_senders": "40",
+    "max_connections": "80",
+}
+
+_numbers = itertools.count(1)
+
+
+def _world(postgres: PostgresServer, nats_server: NatsServer, folder: Path) -> World:
+    return World(postgres, nats_server, name=f"w{next(_numbers)}", folder=folder)
+
+
+@pytest.fixture(scope="session")
+def shared_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with PostgresServer(tmp_path_factory.mktemp("postgres"), settings=FAST) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture
+def world(shared_postgres: PostgresServer, shared_nats: NatsServer, tmp_path: Path) -> Iterator[World]:
+    """On the shared servers: nobody may stop those."""
+    world = _world(shared_postgres, shared_nats, tmp_path)
+    with ExitStack() as stack:
+        stack.callback(_drop_slots, world)
+        stack.callback(world.close)
+        yield world
+
+
+def _drop_slots(world: World) -> None:
+    # Otherwise every later slot's server would keep this one's WAL.
+    query = f"FROM pg_replication_slots WHERE database = '{world.name}'"
+    world.sql(
+        f"SELECT pg_terminate_backend(active_pid, 5000) {query} AND active_pid IS NOT NULL",
+        f"SELECT pg_drop_replication_slot(slot_name) {query}",
+        dsn=world.postgres.dsn,
+    )
+
+
+@pytest.fixture
+def nats_world(shared_postgres: PostgresServer, tmp_path: Path) -> Iterator[World]:
+    """With a nats-server of its own, to be stopped and killed."""
+    with NatsServer(tmp_path / "nats") as server:
+        world = _world(shared_postgres, server, tmp_path)
+        with ExitStack() as stack:
+            stack.callback(_drop_slots, world)
+            stack.callback(world.close)
+            yield world
+
+
+@pytest.fixture
+def postgres_world(shared_nats: NatsServer, tmp_path: Path) -> Iterator[World]:
+    """With a PostgreSQL of its own, to be stopped and killed, and configured before it is started again."""
+    with PostgresServer(tmp_path / "postgres", settings={"fsync": "off"}) as server:
+        world = _world(server, shared_nats, tmp_path)
+        with ExitStack() as stack:
+            stack.callback(world.close)
+            yield world

@@ -1,0 +1,104 @@
+"""A TCP proxy on loopback that misbehaves on command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Self
+
+CHUNK_BYTES = 16 * 1024
+
+
+class Proxy:
+    """Stands between Ditto and a server on 127.0.0.1. What it does may be changed at any time.
+
+    `delay_s` holds every piece back; `is_silent` swallows all that comes, from both sides, while connections stay
+    open and new ones are accepted; `cut_later` breaks connections in the middle of what a server or client says.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.delay_s = 0.0
+        self.is_silent = False
+        self.connection_count = 0
+        self._target_port = target_port
+        self._budgets: dict[str, int | None] = {"from_server": None, "from_client": None}
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None, "the proxy runs"
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None, "the proxy runs"
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Break all connections now, without a farewell."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def cut_later(self, *, from_server: int | None = None, from_client: int | None = None) -> None:
+        """Forward that many bytes more in the given direction, then break all connections. Works once."""
+        self._budgets = {"from_server": from_server, "from_client": from_client}
+
+    @property
+    def has_cut(self) -> bool:
+        """Whether what `cut_later` asked for is done."""
+        return all(budget is None for budget in self._budgets.values())
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connection_count += 1
+        task = asyncio.current_task()
+        assert task is not None, "asyncio runs this in a task"
+        self._tasks.add(task)
+        try:
+            with contextlib.suppress(OSError):
+                server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+                self._writers |= {writer, server_writer}
+                try:
+                    await asyncio.gather(
+                        self._pump(reader, server_writer, "from_client"),
+                        self._pump(server_reader, writer, "from_server"),
+                    )
+                finally:
+                    self._writers -= {writer, server_writer}
+                    server_writer.transport.abort()
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: str) -> None:
+        while data := await reader.read(CHUNK_BYTES):
+            if self.delay_s:
+                await asyncio.sleep(self.delay_s)
+            if self.is_silent:
+                continue
+            budget = self._budgets[direction]
+            if budget is not None:
+                if len(data) >= budget:
+                    writer.write(data[:budget])
+                    await writer.drain()
+                    self._budgets[direction] = None
+                    self._close_all()
+                    return
+                self._budgets[direction] = budget - len(data)
+            writer.write(data)
+            await writer.drain()
+        if not self.is_silent:  # one that is silent does not even say that the other side has gone
+            writer.close()
+
+    def _close_all(self) -> None:
+        # Not abort: what was forwarded up to the middle of a frame has to arrive.
+        for writer in self._writers:
+            writer.close()
