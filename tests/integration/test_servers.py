@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import nats
 import nats.errors
-import psutil  # type: ignore[import-untyped]
+import psutil
 import psycopg
 import pytest
 
