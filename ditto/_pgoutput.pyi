@@ -1,15 +1,9 @@
 from collections.abc import Callable
-from typing import Any
 
 from psycopg.pq.abc import PGconn
 
 from ditto.lsn import Position
 from ditto.messages import Block, Relation, Targets
-
-IS_LIBPQ_DIRECT: bool
-"""libpq's functions are called directly; False where psycopg is plain Python."""
-
-def convert(data: bytes, kind: int) -> Any: ...
 
 class Decoder:
     skipped_count: int

@@ -15,13 +15,13 @@ if IMPL not in {"c", "python"}:
 
 if TYPE_CHECKING or IMPL == "c":
     try:
-        from ditto._pgoutput import Decoder, convert
+        from ditto._pgoutput import Decoder
     except ImportError as error:
         raise ConfigError(
             f"the compiled core cannot be loaded: {error}",
             hint="build it with: pip install -e . (needs a C compiler), or set DITTO_IMPL=python for the slow one",
         ) from error
 else:
-    from ditto._pgoutput_py import Decoder, convert
+    from ditto._pgoutput_py import Decoder
 
-__all__ = ["IMPL", "Decoder", "convert"]
+__all__ = ["IMPL", "Decoder"]

@@ -61,20 +61,23 @@ def commands() -> str:
         "Exit codes: 0 ok, 1 internal error (or `ditto demo` found a difference), 2 usage or configuration,",
         "3 PostgreSQL, 4 NATS, 130 interrupted.",
     ]
-    for path, command in _walk("ditto", main):
-        context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)
-        lines += ["", f"## {path}", "", "```", command.get_help(context), "```"]
+    for context in _walk(_context(main, None, "ditto")):
+        lines += ["", f"## {context.command_path}", "", "```", context.get_help(), "```"]
     return "\n".join(lines) + "\n"
 
 
-def _walk(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-    yield path, command
-    if isinstance(command, click.Group):
-        context = click.Context(command, info_name=path)
-        for name in command.list_commands(context):
-            child = command.get_command(context, name)
+def _context(command: click.Command, parent: click.Context | None, name: str) -> click.Context:
+    settings = {"terminal_width": 100, "max_content_width": 100, **command.context_settings}
+    return click.Context(command, parent=parent, info_name=name, **settings)
+
+
+def _walk(context: click.Context) -> Iterator[click.Context]:
+    yield context
+    if isinstance(context.command, click.Group):
+        for name in context.command.list_commands(context):
+            child = context.command.get_command(context, name)
             if child is not None:
-                yield from _walk(f"{path} {name}", child)
+                yield from _walk(_context(child, context, name))
 
 
 PAGES = {"configuration.md": configuration, "commands.md": commands}

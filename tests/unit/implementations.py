@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ditto import _frames, _frames_py, _pgoutput, _pgoutput_py
+from ditto import _frames, _frames_py, _pgoutput, _pgoutput_py, _values, _values_py
 from ditto.event import event_key
 from ditto.events.encode import encode_events
 from ditto.lsn import ORIGIN, Position
@@ -79,6 +79,6 @@ def comparable(block: Block) -> tuple[object, ...]:
 
 
 IMPLEMENTATIONS = (
-    Implementation("c", _pgoutput.Decoder, _pgoutput.convert, _frames.frame_block),
-    Implementation("python", _pgoutput_py.Decoder, _pgoutput_py.convert, _frames_py.frame_block),
+    Implementation("c", _pgoutput.Decoder, _values.convert, _frames.frame_block),
+    Implementation("python", _pgoutput_py.Decoder, _values_py.convert, _frames_py.frame_block),
 )

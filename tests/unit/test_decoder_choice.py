@@ -20,11 +20,11 @@ REPORT = """
 from ditto.errors import DittoError
 try:
     from ditto import frames, pgoutput
-    print(pgoutput.IMPL, pgoutput.Decoder.__module__, pgoutput.convert.__module__, frames.frame_block.__module__)
+    print(pgoutput.IMPL, pgoutput.Decoder.__module__, frames.frame_block.__module__)
 except DittoError as error:
     print(type(error).__name__, error.exit_code, error.message, "|", error.hint)
 """
-PYTHON = "python ditto._pgoutput_py ditto._pgoutput_py ditto._frames_py"
+PYTHON = "python ditto._pgoutput_py ditto._frames_py"
 
 
 def load(impl: str | None, *, is_built: bool = True) -> str:

@@ -1,0 +1,42 @@
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+
+cdef class Plan:
+    cdef object relation
+    cdef str namespace
+    cdef str name
+    cdef list names
+    cdef dict blank  # every column, null: a copy of it is filled a row
+    cdef tuple targets
+    cdef int count
+    cdef uint8_t *kinds   # one a column
+    cdef uint8_t *is_key  # one a column
+
+
+cdef class BlockBuilder:
+    # the open transaction
+    cdef bint is_open
+    cdef uint64_t commit_lsn
+    cdef object commit_lsn_object
+    cdef str commit_time
+    cdef uint64_t ordinal
+    cdef bint is_selected
+    cdef uint64_t idle_lsn
+    # half of the events' ids
+    cdef uint64_t key_high
+    cdef uint64_t key_low
+    # the block that is being filled
+    cdef list events
+    cdef list targets
+    cdef list commit_lsns
+    cdef list ordinals
+    cdef Py_ssize_t size
+    cdef Py_ssize_t frame_count
+    cdef object delivered
+    cdef bint is_reply_requested
+    cdef int start_block(self) except -1
+    cdef object finish_block(self, bint is_drained, bint is_ended)
+    cdef int emit(self, Plan plan, object target, str action, dict data, dict old, object unchanged) except -1
+
+
+cdef str format_time(int64_t time_us)

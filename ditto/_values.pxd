@@ -1,0 +1,3 @@
+from libc.stdint cimport uint8_t
+
+cdef object convert_value(const uint8_t *p, Py_ssize_t n, int kind)

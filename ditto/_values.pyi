@@ -1,0 +1,3 @@
+from typing import Any
+
+def convert(data: bytes, kind: int) -> Any: ...

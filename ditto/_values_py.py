@@ -1,0 +1,127 @@
+"""PostgreSQL's text of a value as what msgspec encodes, in plain Python. Same results as `_values.pyx`."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from typing import Any, Final
+
+from msgspec import Raw
+
+from ditto import columns as kinds
+
+_INT: Final = re.compile(rb"-?[0-9]{1,19}")
+_NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_HEX: Final = re.compile(rb"\\x((?:[0-9a-fA-F]{2})*)")
+_BOUNDS: Final = re.compile(rb"(?:\[[+-]?[0-9]+:[+-]?[0-9]+\])+=")
+_MAX_DIMENSIONS: Final = 6
+
+
+def convert(data: bytes, kind: int) -> Any:
+    """PostgreSQL's text of one value as what msgspec encodes. What does not fit its kind stays text."""
+    if kind == kinds.TEXT:
+        return data.decode()
+    if kind == kinds.INT:
+        if _INT.fullmatch(data) and -(1 << 63) <= (number := int(data)) < 1 << 63:
+            return number
+    elif kind == kinds.BOOL:
+        if data == b"t":
+            return True
+        if data == b"f":
+            return False
+    elif kind == kinds.FLOAT:
+        if _NUMBER.fullmatch(data):
+            return Raw(data)
+    elif kind == kinds.JSON:
+        if data:
+            data.decode()  # what is embedded has to be UTF-8 too: a database in SQL_ASCII sends any bytes
+            return Raw(data)
+    elif kind == kinds.TIMESTAMP:
+        if data.isascii() and data.count(b" ") == 1 and data[-1:].isdigit():
+            return data.replace(b" ", b"T").decode()
+    elif kind == kinds.TIMESTAMPTZ:
+        if data.isascii() and data.count(b" ") == 1 and data.endswith(b"+00"):
+            return data[:-3].replace(b" ", b"T").decode() + "Z"
+    elif kind == kinds.BYTEA:
+        if match := _HEX.fullmatch(data):
+            return b64encode(bytes.fromhex(match[1].decode())).decode()
+    else:
+        delimiter = 0x3B if kind & kinds.ARRAY_SEMICOLON else 0x2C
+        bounds = _BOUNDS.match(data)
+        try:
+            reader = _ArrayReader(data, bounds.end() if bounds else 0, kind & 15, delimiter)
+            return reader.read()
+        except _NotAnArray:
+            pass
+    return data.decode()
+
+
+class _NotAnArray(Exception):
+    """The text is not an array literal; it stays text."""
+
+
+class _ArrayReader:
+    """Reads an array literal: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO."""
+
+    def __init__(self, data: bytes, pos: int, kind: int, delimiter: int) -> None:
+        self._data = data
+        self._pos = pos
+        self._kind = kind
+        self._delimiter = delimiter
+
+    def read(self) -> list[Any]:
+        array = self._array(1)
+        if self._pos != len(self._data):
+            raise _NotAnArray
+        return array
+
+    def _peek(self) -> int:
+        if self._pos >= len(self._data):
+            raise _NotAnArray
+        return self._data[self._pos]
+
+    def _array(self, depth: int) -> list[Any]:
+        if depth > _MAX_DIMENSIONS or self._peek() != 0x7B:
+            raise _NotAnArray
+        self._pos += 1
+        items: list[Any] = []
+        if self._peek() == 0x7D:
+            self._pos += 1
+            return items
+        while True:
+            head = self._peek()
+            if head == 0x7B:
+                items.append(self._array(depth + 1))
+            elif head == 0x22:
+                items.append(self._quoted())
+            else:
+                items.append(self._bare())
+            mark = self._peek()
+            self._pos += 1
+            if mark == 0x7D:
+                return items
+            if mark != self._delimiter:
+                raise _NotAnArray
+
+    def _quoted(self) -> Any:
+        self._pos += 1
+        text = bytearray()
+        while (byte := self._peek()) != 0x22:
+            if byte == 0x5C:
+                self._pos += 1
+                byte = self._peek()
+            text.append(byte)
+            self._pos += 1
+        self._pos += 1
+        return convert(bytes(text), self._kind)
+
+    def _bare(self) -> Any:
+        start = self._pos
+        while (byte := self._peek()) not in (0x7D, self._delimiter):
+            if byte in b'{"\\':
+                raise _NotAnArray
+            self._pos += 1
+        data = self._data[start : self._pos]
+        if not data:
+            raise _NotAnArray
+        return None if data == b"NULL" else convert(data, self._kind)
