@@ -4,7 +4,8 @@
 Same interface and same bytes as `_frames_py.py`.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_Resize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
@@ -94,8 +95,9 @@ def frame_block(
         payload = payloads[index]
         capacity += len(subject) + len(payload)  # a TypeError for None, which the macros would not notice
     capacity += count * (OVERHEAD + PyBytes_GET_SIZE(reply))
-    cdef bytes block = PyBytes_FromStringAndSize(NULL, capacity)
-    cdef char *start = PyBytes_AS_STRING(block)
+    # A bytearray, because it can give back what it did not need without copying what it holds.
+    cdef bytearray block = PyByteArray_FromStringAndSize(NULL, capacity)
+    cdef char *start = PyByteArray_AS_STRING(block)
     cdef char *out = start
     cdef char *mark = start
     for index in range(count):
@@ -135,4 +137,5 @@ def frame_block(
         if is_answered:
             marks.append((last_sequence + <uint64_t>index + 1, out - mark))
             mark = out
-    return PyBytes_FromStringAndSize(start, out - start), marks
+    PyByteArray_Resize(block, out - start)
+    return block, marks

@@ -28,7 +28,7 @@ def frame_block(
     reply_every: int,
     is_first_answered: bool,
     max_size: int,
-) -> tuple[bytes, list[tuple[int, int]]]:
+) -> tuple[bytes | bytearray, list[tuple[int, int]]]:
     """Frame a block of messages, each of which expects the stream sequence before its own.
 
     The first message expects `last_sequence`. Every `reply_every`-th message and the last one carry

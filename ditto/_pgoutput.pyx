@@ -84,14 +84,13 @@ cdef class Decoder(BlockBuilder):
         """Hand over what has been decoded since the last call."""
         return self.finish_block(True, False)
 
-    def read(self, pgconn, *, Py_ssize_t max_events, Py_ssize_t max_bytes, int max_rounds):
-        """Drain libpq until it has nothing more, or a limit is reached.
+    def read(self, pgconn, *, Py_ssize_t max_events, Py_ssize_t max_bytes):
+        """Drain libpq and the socket until nothing new comes, or a limit is reached.
 
-        `max_rounds` bounds how often the socket is read. Raises ConnectionLost and DecodeError.
+        Raises ConnectionLost and DecodeError.
         """
         cdef CopyStream stream = CopyStream(pgconn)
         cdef const uint8_t *data = NULL
-        cdef int rounds = 0
         cdef Py_ssize_t count_at_read = -1
         cdef bint is_drained = True
         cdef bint is_ended = False
@@ -106,10 +105,9 @@ cdef class Decoder(BlockBuilder):
             elif length < 0:
                 is_ended = True
                 break
-            elif rounds == max_rounds or self.frame_count == count_at_read:
+            elif self.frame_count == count_at_read:
                 break
             else:
-                rounds += 1
                 count_at_read = self.frame_count
                 stream.read_socket()
         return self.finish_block(is_drained, is_ended)

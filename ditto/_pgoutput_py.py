@@ -140,13 +140,12 @@ class Decoder:
         self._block = Block([], [], [], [])
         return block
 
-    def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, max_rounds: int) -> Block:
-        """Drain libpq until it has nothing more, or a limit is reached.
+    def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int) -> Block:
+        """Drain libpq and the socket until nothing new comes, or a limit is reached.
 
-        `max_rounds` bounds how often the socket is read. Raises ConnectionLost and DecodeError.
+        Raises ConnectionLost and DecodeError.
         """
         block = self._block
-        rounds = 0
         count_at_read = -1
         while len(block.events) < max_events and block.size < max_bytes:
             length, data = pgconn.get_copy_data(1)
@@ -155,10 +154,9 @@ class Decoder:
             elif length < 0:
                 block.is_ended = True
                 break
-            elif rounds == max_rounds or block.frame_count == count_at_read:
+            elif block.frame_count == count_at_read:
                 break
             else:
-                rounds += 1
                 count_at_read = block.frame_count
                 try:
                     pgconn.consume_input()

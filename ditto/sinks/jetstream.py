@@ -195,7 +195,7 @@ class JetStreamSink:
         )
         await self._send(data, [(self._sent_sequence + 1, len(data))], 1)
 
-    async def _send(self, data: bytes, marks: list[tuple[int, int]], count: int) -> None:
+    async def _send(self, data: bytes | bytearray, marks: list[tuple[int, int]], count: int) -> None:
         if self._failure.done():
             await self._failure
         now = self._clock()

@@ -35,8 +35,8 @@ class BlockWriter:
         check_contract(client)
         self._client = client
 
-    async def write(self, block: bytes) -> None:
-        await self._client._send_command(block)  # noqa: SLF001  see the class
+    async def write(self, block: bytes | bytearray) -> None:
+        await self._client._send_command(block)  # type: ignore[arg-type]  # noqa: SLF001  it takes any buffer
         await self._client._flush_pending()  # noqa: SLF001
 
 

@@ -19,9 +19,13 @@ from ditto.pgoutput import Decoder
 from ditto.source.control import parameters
 from ditto.source.failures import command_error, connect_error
 
-MAX_EVENTS: Final = 1024
-MAX_BYTES: Final = 4 << 20
-"""A block ends at the first of the two, or at the window's size; a single larger row makes a block of its own."""
+MAX_EVENTS: Final = 256
+MAX_BYTES: Final = 128 << 10
+"""A block ends at the first of the two, or at the window's size; a single larger row makes a block of its own.
+
+Small enough for what is made of it to stay in the processor's cache, and out of the way of malloc's large blocks: with
+1,024 events and 4 MB an event costs 3.8 µs of CPU where it costs 2.4 so, and wide rows 15 µs where they cost 11.
+"""
 
 SILENCE_LIMIT_S: Final = 30.0
 """The server answers every status message, and one goes out every 10 s: longer silence means nobody is there."""
@@ -32,12 +36,12 @@ _OPTIONS: Final = (
     "-c statement_timeout=0 -c lock_timeout=0"
 )
 
-# Reading is mostly the cost of waking up. The walsender sends a packet a message; over TCP a short pause after a
-# drain that found work lets packets gather, on a Unix socket the small buffer would fill and stall the sender.
+# Reading is mostly the cost of waking up: the walsender sends a packet a message. Each wake-up reads until nothing
+# new comes; stopping after four reads halved the rate over TLS, where a read brings one record. Over TCP a pause after
+# a drain that found work lets packets gather, a tenth more in large transactions; on a Unix socket the small buffer
+# would fill and stall the sender, and blocking pauses of 50 to 500 µs won nothing there.
 _PAUSE_S: Final = 0.001
 _PAUSE_AFTER_FRAMES: Final = 32
-_ROUNDS_TCP: Final = 4
-_ROUNDS: Final = 1000
 
 _STATUS: Final = struct.Struct("!cQQQqB")
 _COMMAND_TIMEOUT_S: Final = 30.0
@@ -120,12 +124,7 @@ class Replication:
             raise RuntimeError("decode_with() comes first")
         waiting_since = self._clock()
         while True:
-            block = self._decoder.read(
-                self._pgconn,
-                max_events=self._max_events,
-                max_bytes=self._max_bytes,
-                max_rounds=_ROUNDS_TCP if self._is_pausing else _ROUNDS,
-            )
+            block = self._decoder.read(self._pgconn, max_events=self._max_events, max_bytes=self._max_bytes)
             if self._notice is not None:
                 raise self._notice
             if block.is_ended:

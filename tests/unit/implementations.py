@@ -36,7 +36,7 @@ class Implementation(NamedTuple):
     name: str
     make_decoder: Callable[..., Decoder]
     convert: Callable[[bytes, int], Any]
-    frame_block: Callable[..., tuple[bytes, list[tuple[int, int]]]]
+    frame_block: Callable[..., tuple[bytes | bytearray, list[tuple[int, int]]]]
 
     def decoder(
         self, select: Callable[[Relation], Targets] | None = None, *, after: Position = ORIGIN, id_key: bytes = ID_KEY
