@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import bench_decode, bench_encode, bench_frame, bench_latency, bench_pipeline, bench_stages, cases
+from benchmarks import (
+    bench_decode,
+    bench_encode,
+    bench_frame,
+    bench_growth,
+    bench_idle,
+    bench_latency,
+    bench_pipeline,
+    bench_stages,
+    cases,
+)
 
 
 def main() -> None:
@@ -16,6 +26,8 @@ def main() -> None:
         cases.main(name, module.cases, quick=quick)
     bench_latency.main(quick=quick)
     bench_stages.main(quick=quick)
+    bench_idle.main(quick=quick)
+    bench_growth.main(quick=quick)
     bench_pipeline.main(quick=quick)
 
 

@@ -27,7 +27,7 @@ from benchmarks import record, servers
 from benchmarks.cases import terminal
 from benchmarks.contenders import Contender, DittoJetStream, DittoNull, Drain, RecvLogical, Task, WrongCount
 from benchmarks.servers import Transport
-from benchmarks.workloads import SHAPES, Workload
+from benchmarks.workloads import SHAPES, Workload, Writable
 from ditto.demo.servers import NatsServer, PostgresServer
 
 # The shape, rows in all, rows in a transaction.
@@ -104,11 +104,11 @@ class Bench:
 
 
 @contextmanager
-def written(control: Connection[TupleRow], workload: Workload) -> Iterator[str]:
-    """The workload's WAL with a slot before it, which has the table's name; gives the LSN after it."""
+def written(control: Connection[TupleRow], workload: Writable) -> Iterator[str]:
+    """The workload's WAL with a slot before it, which has the publication's name; gives the LSN after it."""
     workload.prepare(control)
     control.execute("CHECKPOINT")
-    control.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [workload.table])
+    control.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [workload.publication])
     try:
         workload.write(control)
         row = control.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
@@ -118,7 +118,7 @@ def written(control: Connection[TupleRow], workload: Workload) -> Iterator[str]:
             raise RuntimeError("no WAL position")
         yield str(row[0])
     finally:
-        control.execute("SELECT pg_drop_replication_slot(%s)", [workload.table])
+        control.execute("SELECT pg_drop_replication_slot(%s)", [workload.publication])
         workload.remove(control)
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
 
-_WIDTH: Final = 760
+WIDTH: Final = 760
 _LABEL_WIDTH: Final = 150
 _VALUE_WIDTH: Final = 120
 _BAR: Final = 16
 _GAP: Final = 14
-_TOP: Final = 64
+TOP: Final = 64
 # Told apart without colour vision too; the first is what one compares with.
 _COLOURS: Final = ("#8c959f", "#56b4e9", "#0072b2", "#e69f00", "#009e73")
 _STYLE: Final = (
     "text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-weight:600;font-size:15px}"
-    ".axis{stroke:#8c959f;stroke-width:1}.spread{stroke:#1f2328;stroke-width:1.5}"
+    ".axis{stroke:#8c959f;stroke-width:1;fill:none}.spread{stroke:#1f2328;stroke-width:1.5}"
     "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.spread{stroke:#e6edf3}}"
 )
 
@@ -39,23 +39,17 @@ class Group(NamedTuple):
 
 
 def draw(title: str, groups: Sequence[Group]) -> str:
-    """The SVG. Each series has one colour, in the order in which they first appear."""
-    series = list(dict.fromkeys(bar.series for group in groups for bar in group.bars))
-    colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(series)}
+    """The SVG."""
+    colours = coloured(bar.series for group in groups for bar in group.bars)
     largest = max(bar.high for group in groups for bar in group.bars)
-    room = _WIDTH - _LABEL_WIDTH - _VALUE_WIDTH
-    height = _TOP + sum(_BAR * len(group.bars) + _GAP for group in groups)
+    room = WIDTH - _LABEL_WIDTH - _VALUE_WIDTH
+    height = TOP + sum(_BAR * len(group.bars) + _GAP for group in groups)
 
     def length(value: float) -> float:
         return round(value / largest * room, 1)
 
-    parts = [f'<text class="title" x="8" y="22">{escape(title)}</text>']
-    x = 8.0
-    for name in series:
-        parts.append(f'<rect x="{x:g}" y="36" width="12" height="12" fill="{colours[name]}"/>')
-        parts.append(f'<text x="{x + 18:g}" y="47">{escape(name)}</text>')
-        x += 40 + 7.2 * len(name)
-    y = _TOP
+    parts = []
+    y = TOP
     for group in groups:
         middle = y + _BAR * len(group.bars) / 2 + 5
         parts.append(f'<text x="{_LABEL_WIDTH - 10}" y="{middle:g}" text-anchor="end">{escape(group.label)}</text>')
@@ -72,8 +66,24 @@ def draw(title: str, groups: Sequence[Group]) -> str:
             parts.append(f'<text x="{end:g}" y="{y + _BAR - 3}">{escape(bar.text)}</text>')
             y += _BAR
         y += _GAP
-    parts.append(f'<path class="axis" d="M{_LABEL_WIDTH} {_TOP - 4}V{height - _GAP + 4}"/>')
+    parts.append(f'<path class="axis" d="M{_LABEL_WIDTH} {TOP - 4}V{height - _GAP + 4}"/>')
+    return framed(title, colours, height, parts)
+
+
+def coloured(series: Iterable[str]) -> dict[str, str]:
+    """A colour for each series, in the order in which they first appear."""
+    return {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(dict.fromkeys(series))}
+
+
+def framed(title: str, colours: Mapping[str, str], height: float, parts: Iterable[str]) -> str:
+    """The SVG: title and legend above what `parts` draw from `TOP` on, `WIDTH` wide and `height` high in all."""
+    head = [f'<text class="title" x="8" y="22">{escape(title)}</text>']
+    x = 8.0
+    for name, colour in colours.items():
+        head.append(f'<rect x="{x:g}" y="36" width="12" height="12" fill="{colour}"/>')
+        head.append(f'<text x="{x + 18:g}" y="47">{escape(name)}</text>')
+        x += 40 + 7.2 * len(name)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" '
-        f'aria-label="{escape(title)}"><style>{_STYLE}</style>{"".join(parts)}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'aria-label="{escape(title)}"><style>{_STYLE}</style>{"".join([*head, *parts])}</svg>\n'
     )

@@ -8,10 +8,10 @@ import os
 import resource
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import nats
 from nats.aio.client import Client
@@ -23,7 +23,12 @@ from ditto.demo.servers import NatsServer
 _DEADLINE_S: Final = 600.0
 _STOP_DEADLINE_S: Final = 60.0
 _POLL_S: Final = 0.01
+_SET_UP_POLL_S: Final = 0.005
+_NO_MESSAGE: Final = 10037
+_NO_STREAM: Final = 10059
 _TOP: Final = Path(__file__).parent.parent
+
+T = TypeVar("T")
 
 
 class Task(NamedTuple):
@@ -46,6 +51,10 @@ class Drain(NamedTuple):
     nats_cpu_s: float
     peak_rss_bytes: int
     """Of the client; 0 where it was not measured."""
+    set_up_s: float = 0.0
+    """How much of `duration_s` had passed when streaming began; 0 where it was not measured."""
+    set_up_cpu_s: float = 0.0
+    """How much of `client_cpu_s` was spent by then."""
 
 
 class WrongCount(Exception):
@@ -152,20 +161,26 @@ class DittoJetStream:
         finally:
             await client.close()
 
-    async def _drain(self, task: Task, stream: Stream) -> Drain:
-        log = ReplicationLog(task.transport.server.log_path)
-        process = await asyncio.create_subprocess_exec(
+    async def start(self, transport: Transport, *, slot: str, publication: str) -> Process:
+        """The program alone, storing into a stream that has the slot's name."""
+        return await asyncio.create_subprocess_exec(
             *(*self._program, "--log-level", "warning"),
-            *("--dsn", task.transport.dsn, "--slot", task.slot, "--publication", task.publication),
-            *("--nats-url", self._server.url, "--stream", stream.name),
+            *("--dsn", transport.dsn, "--slot", slot, "--publication", publication),
+            *("--nats-url", self._server.url, "--stream", slot),
             cwd=_TOP,
             env={**os.environ, **self._environment},
             stdout=DEVNULL,
         )
+
+    async def _drain(self, task: Task, stream: Stream) -> Drain:
+        log = ReplicationLog(task.transport.server.log_path)
+        process = await self.start(task.transport, slot=task.slot, publication=task.publication)
         async with Ending(process):
             started_at, walsender_pid = await log.started(task.slot)
             client, walsender, server = Meter(process.pid), Meter(walsender_pid), Meter(self._server.pid)
             async with asyncio.timeout(_DEADLINE_S):
+                streaming_at = await streaming(stream, process)
+                set_up_cpu_s = client.read()
                 await stored(stream, task.events, process, period_s=2 * _POLL_S)
             cpu_s = client.read(), walsender.read(), server.read()
             peak = peak_rss_bytes(process.pid)
@@ -175,7 +190,7 @@ class DittoJetStream:
         if count != task.events:
             raise WrongCount(f"the stream holds {count} events where {task.events} were written")
         await stream.delete()
-        return Drain(stored_at - started_at, *cpu_s, peak)
+        return Drain(stored_at - started_at, *cpu_s, peak, streaming_at - started_at, set_up_cpu_s)
 
 
 class Stream:
@@ -193,8 +208,19 @@ class Stream:
 
     async def wait_for(self, count: int, *, period_s: float) -> None:
         """Wait until it holds at least so many events."""
-        while await self.event_count() < count:  # noqa: ASYNC110  the server tells nobody
+        # To count by subject costs the server much where there are many: first all messages, checkpoints among them.
+        while await self._message_count() < count or await self.event_count() < count:  # noqa: ASYNC110  nobody tells
             await asyncio.sleep(period_s)
+
+    async def first_message_at(self) -> float:
+        """Wait for its first message; when the server stored that, in seconds since 1970."""
+        while True:
+            answer = await self._call("MSG.GET", {"seq": 1})
+            if "message" in answer:
+                return _seconds(answer["message"]["time"])
+            if answer["error"]["err_code"] not in {_NO_MESSAGE, _NO_STREAM}:
+                raise RuntimeError(f"no first message: {answer['error']['description']}")
+            await asyncio.sleep(_SET_UP_POLL_S)
 
     async def last_event_at(self) -> float:
         """When the server stored the last event, in seconds since 1970."""
@@ -209,6 +235,10 @@ class Stream:
     async def delete(self) -> None:
         """Remove it, and the files with it."""
         await self._call("DELETE", {})
+
+    async def _message_count(self) -> int:
+        count: int = (await self._call("INFO", {})).get("state", {}).get("messages", 0)
+        return count
 
     async def _call(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
         reply = await self._client.request(
@@ -239,17 +269,29 @@ class Ending:
             await self._process.wait()
 
 
+async def streaming(stream: Stream, process: Process) -> float:
+    """Wait until the process has set everything up; when that was, in seconds since 1970. Raises as `stored` does.
+
+    Ditto's first message on a new stream is a checkpoint, which it stores right before it begins to read.
+    """
+    return await _unless_ended(process, stream.first_message_at())
+
+
 async def stored(stream: Stream, count: int, process: Process, *, period_s: float) -> None:
     """Wait until the stream holds so many events. Raises RuntimeError when the process that stores them ends before."""
-    storing = asyncio.ensure_future(stream.wait_for(count, period_s=period_s))
+    await _unless_ended(process, stream.wait_for(count, period_s=period_s))
+
+
+async def _unless_ended(process: Process, work: Coroutine[Any, Any, T]) -> T:
+    working = asyncio.ensure_future(work)
     ending = asyncio.ensure_future(process.wait())
     try:
-        await asyncio.wait([storing, ending], return_when=asyncio.FIRST_COMPLETED)
-        if not storing.done():
+        await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
             raise RuntimeError(f"ditto ended with exit code {process.returncode}")
-        await storing
+        return await working
     finally:
-        storing.cancel()
+        working.cancel()
         ending.cancel()
 
 

@@ -20,7 +20,7 @@ class Core(NamedTuple):
 
     name: str
     decoder: Any
-    frame_block: Callable[..., tuple[bytes, list[tuple[int, int]]]]
+    frame_block: Callable[..., tuple[bytes | bytearray, list[tuple[int, int]]]]
 
 
 CORES: Final = (

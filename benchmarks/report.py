@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import record
+from benchmarks import line_chart, record
 from benchmarks.chart import Bar, Group, draw
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -16,7 +16,7 @@ PAGE: Final = DOCS / "performance.md"
 CHARTS: Final = DOCS / "performance"
 BEGIN: Final = "<!-- measured: python -m benchmarks.report -->"
 END: Final = "<!-- /measured -->"
-_BENCHMARKS: Final = ("pipeline", "stages", "latency", "decode", "encode", "frame")
+_BENCHMARKS: Final = ("pipeline", "growth", "stages", "latency", "idle", "decode", "encode", "frame")
 _TRANSPORTS: Final = {"tcp": "TCP", "unix": "Unix socket", "tls": "TLS"}
 
 
@@ -25,10 +25,14 @@ def markdown(records: dict[str, Any]) -> str:
     parts = [_environment(next(iter(records.values())))]
     if "pipeline" in records:
         parts += _pipeline(records["pipeline"])
+    if "growth" in records:
+        parts += _growth(records["growth"]["results"])
     if "stages" in records:
         parts += _stages(records["stages"]["results"])
     if "latency" in records:
         parts += _latency(records["latency"]["results"])
+    if "idle" in records:
+        parts += _idle(records["idle"]["results"])
     rows = [row for name in ("decode", "encode", "frame") if name in records for row in records[name]["results"]]
     if rows:
         parts += _cores(rows)
@@ -42,6 +46,9 @@ def charts(records: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for transport in dict.fromkeys(each["transport"] for each in results):
             rows = [each for each in results if each["transport"] == transport]
             yield f"pipeline-{transport}", _pipeline_chart(transport, rows)
+    if "growth" in records:
+        title = "Time per event in µs, by the number of events, of tables, of rows in a transaction"
+        yield "growth", line_chart.draw(title, list(_growth_lines(records["growth"]["results"])))
     if "latency" in records:
         groups = [
             Group(each["what"], [_plain_bar(name, each[key], "ms") for name, key in _PERCENTILES])
@@ -110,6 +117,44 @@ def _pipeline_chart(transport: str, rows: Sequence[dict[str, Any]]) -> str:
     return draw(f"Events/s over {_TRANSPORTS[transport]}", groups)
 
 
+def _growth(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "### Growth"
+    yield "Over TCP to JetStream, rows of trades. Times and CPU are in µs an event, from the start of streaming on."
+    yield "![Growth](performance/growth.svg)"
+    yield _table(
+        ["what grows", "subjects", "", "events", "time", "lowest-highest", "÷ smallest", "Ditto's CPU", "peak MB"],
+        2,
+        (
+            [
+                each["series"],
+                each["subjects"],
+                f"{each['amount']:,}",
+                f"{each['rows']:,}",
+                f"{each['us_per_event']:.2f}",
+                f"{each['low']:.2f}-{each['high']:.2f}",
+                f"{each['ratio']:.2f}",
+                f"{each['client_cpu_us']:.2f}",
+                f"{each['peak_rss_mb']:.0f}",
+            ]
+            for each in results
+        ),
+    )
+
+
+def _growth_lines(results: Sequence[dict[str, Any]]) -> Iterator[line_chart.Line]:
+    # Only the largest number of tables is measured with the default subjects: a point is no line.
+    rows = [row for row in results if row["subjects"] == "dotted"]
+    for name in dict.fromkeys(row["series"] for row in rows):
+        yield line_chart.Line(
+            name,
+            [
+                line_chart.Point(row["amount"], row["us_per_event"], row["low"], row["high"])
+                for row in rows
+                if row["series"] == name
+            ],
+        )
+
+
 def _stages(results: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "### Where Ditto's CPU time goes"
     yield "In ns an event, over TCP to JetStream."
@@ -127,6 +172,15 @@ def _latency(results: Sequence[dict[str, Any]]) -> Iterator[str]:
         ["", "p50 ms", "p99 ms", "p99.9 ms", "samples"],
         1,
         ([row["what"], *(f"{row[key]:.2f}" for _, key in _PERCENTILES), f"{row['samples']:,}"] for row in results),
+    )
+
+
+def _idle(result: dict[str, Any]) -> Iterator[str]:
+    yield "### Idle"
+    ditto, walsender, nats = (f"{result[f'{who}_cpu_percent']:.2f} %" for who in ("client", "walsender", "nats"))
+    yield (
+        f"With nothing to do for {result['duration_s']:.0f} s, Ditto uses {ditto} of a core "
+        f"(its walsender {walsender}, nats-server {nats}) and {result['peak_rss_mb']:.0f} MB."
     )
 
 

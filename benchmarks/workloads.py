@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
@@ -67,6 +67,19 @@ SHAPES: Final = {
 """Narrow has 3 columns, trades 8, wide 40; updates are of trades with REPLICA IDENTITY FULL."""
 
 
+class Writable(Protocol):
+    """What can be written into the WAL. All its methods need autocommit."""
+
+    @property
+    def publication(self) -> str: ...
+
+    def prepare(self, connection: Connection[TupleRow]) -> None: ...
+
+    def write(self, connection: Connection[TupleRow]) -> None: ...
+
+    def remove(self, connection: Connection[TupleRow]) -> None: ...
+
+
 class Workload(NamedTuple):
     """So many rows of a shape, so many in each transaction."""
 
@@ -82,6 +95,10 @@ class Workload(NamedTuple):
     def table(self) -> str:
         """Table and publication have this name."""
         return f"bench_{self.shape.name}_{self.rows_per_transaction}"
+
+    @property
+    def publication(self) -> str:
+        return self.table
 
     def prepare(self, connection: Connection[TupleRow]) -> None:
         """Create the table, filled where it is to be updated, and its publication. Needs autocommit, like `write`."""
@@ -117,6 +134,51 @@ class Workload(NamedTuple):
         """Drop table and publication."""
         _run(connection, f"DROP PUBLICATION {self.table}")
         _run(connection, f"DROP TABLE {self.table}")
+
+
+class Spread(NamedTuple):
+    """So many rows of trades, so many in each transaction, going in turn to so many tables."""
+
+    rows: int
+    rows_per_transaction: int
+    tables: int
+
+    @property
+    def publication(self) -> str:
+        """Its length is always the same: it stands in the tables' names, and so in every event."""
+        return f"spread_{self.rows:07}_{self.rows_per_transaction:07}_{self.tables:04}"
+
+    @property
+    def _tables(self) -> list[str]:
+        return [f"{self.publication}_{number:04}" for number in range(self.tables)]
+
+    def prepare(self, connection: Connection[TupleRow]) -> None:
+        """Create the tables, and their publication."""
+        columns = ", ".join(f"{name} {kind}" for name, (kind, _) in _TRADE.items())
+        for table in self._tables:
+            _run(connection, f"CREATE TABLE {table} (id bigint PRIMARY KEY, {columns})")
+        _run(connection, f"CREATE PUBLICATION {self.publication} FOR TABLE {', '.join(self._tables)}")
+
+    def write(self, connection: Connection[TupleRow]) -> None:
+        """Commit all the transactions."""
+        values = ", ".join(value for _, value in _TRADE.values())
+        size = self.rows_per_transaction if self.tables == 1 else 1
+        _run(
+            connection,
+            f"""DO $$ DECLARE first bigint := 1; BEGIN
+            WHILE first <= {self.rows} LOOP
+                EXECUTE 'INSERT INTO {self.publication}_' || lpad((first % {self.tables})::text, 4, '0')
+                    || $sql$ SELECT i, {values} FROM generate_series($1, $2) AS i $sql$
+                    USING first, least(first + {size - 1}, {self.rows});
+                first := first + {size};
+                IF (first - 1) % {self.rows_per_transaction} = 0 THEN COMMIT; END IF;
+            END LOOP; END $$""",
+        )
+
+    def remove(self, connection: Connection[TupleRow]) -> None:
+        """Drop tables and publication."""
+        _run(connection, f"DROP PUBLICATION {self.publication}")
+        _run(connection, f"DROP TABLE {', '.join(self._tables)}")
 
 
 def _run(connection: Connection[TupleRow], statement: str) -> None:
