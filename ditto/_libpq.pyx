@@ -73,7 +73,10 @@ cdef class CopyStream:
         cdef const uint8_t[:] view
         cdef int length
         if self.conn == NULL:
-            length, self.held = self.pgconn.get_copy_data(1)
+            try:
+                length, self.held = self.pgconn.get_copy_data(1)
+            except OperationalError as error:
+                raise ConnectionLost("the replication connection broke") from error
             if length > 0:
                 view = self.held
                 data[0] = &view[0]

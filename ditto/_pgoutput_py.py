@@ -148,7 +148,10 @@ class Decoder:
         block = self._block
         count_at_read = -1
         while len(block.events) < max_events and block.size < max_bytes:
-            length, data = pgconn.get_copy_data(1)
+            try:
+                length, data = pgconn.get_copy_data(1)
+            except OperationalError as error:
+                raise ConnectionLost("the replication connection broke") from error
             if length > 0:
                 self.feed(bytes(data))
             elif length < 0:

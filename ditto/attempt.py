@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
@@ -57,8 +58,13 @@ class Attempt:
         self._confirmed_at = 0.0
         self._checkpoint_at = clock()
         self._event_count = 0
-        self._status_period_s = _STATUS_PERIOD_S
+        self._wal_sender_timeout_s = 0.0
+        self._accepted_gap: tuple[int, int] | None = None
+        self._subjects: set[str] = set()
         self._start = Start(Position(0, 0), needs_checkpoint=False, gap=None)
+        self._control: Control
+        self._database: str
+        self._owner: Owner
         self._sink: Sink
         self._router: Router
         self._slot: Slot
@@ -71,32 +77,36 @@ class Attempt:
         """Raises the DittoError that ended it; returns when `stop` is set, with everything sent confirmed."""
         try:
             async with AsyncExitStack() as stack:
-                if not await _until(stop, self._prepare(stack)):
+                if not await _until(stop, self._connect(stack)):
                     return
                 async with asyncio.TaskGroup() as group:
-                    beside = [group.create_task(self._sink.watch()), group.create_task(self._keep_alive())]
-                    await _until(stop, self._stream())
-                    await self._drain()
+                    beside = [group.create_task(self._sink.watch())]
+                    if await _until(stop, self._prepare()):
+                        beside.append(group.create_task(self._keep_alive()))
+                        if await _until(stop, self._begin()):
+                            await _until(stop, self._stream())
+                            await self._drain()
                     for task in beside:
                         task.cancel()
-                await self._source.finish()
+                if self.state == "draining":
+                    await self._source.finish()
         except BaseExceptionGroup as group_error:
             raise _cause(group_error) from group_error
 
     # ------------------------------------------------------------------------------------ set-up
 
-    async def _prepare(self, stack: AsyncExitStack) -> None:
-        """Connect both ends, take the slot, and decide where to begin."""
+    async def _connect(self, stack: AsyncExitStack) -> None:
+        """Connect both ends."""
         config = self._config
-        name = config.postgres.slot
-        control = await stack.enter_async_context(open_control(config.postgres.dsn))
-        await control.check_server()
-        database = await control.database()
-        self._status_period_s = min(_STATUS_PERIOD_S, await control.wal_sender_timeout_s() / 3)
+        self._control = await stack.enter_async_context(open_control(config.postgres.dsn))
+        await self._control.check_server()
+        self._database = await self._control.database()
+        self._wal_sender_timeout_s = await self._control.wal_sender_timeout_s()
         await self._source.connect()
         stack.push_async_callback(self._source.close)
         system = await self._source.identify()
-        self._router = Router(config.events, database=database)
+        self._owner = Owner(system.identifier, config.postgres.slot, config.events.prefix, 0)
+        self._router = Router(config.events, database=self._database)
         self._sink = self._make_sink(
             config.nats,
             checkpoint_subject=self._router.checkpoint_subject,
@@ -106,28 +116,38 @@ class Attempt:
         )
         stack.push_async_callback(self._sink.close)
         await self._sink.connect()
-        owner = Owner(system.identifier, name, config.events.prefix, 0)
-        holding = await self._ensure_source(control, owner, database)
-        for table in await published_tables(control, config.postgres.publication):
+
+    async def _prepare(self) -> None:
+        """See that everything exists, and take the slot."""
+        holding = await self._ensure_source()
+        for table in await published_tables(self._control, self._config.postgres.publication):
             self._router.targets(*table)
-        subjects = self._router.take_new_subjects()
-        accepted_gap = None
+        self._subjects = self._router.take_new_subjects()
         if holding.owner is None and holding.tail is None:
             # A new stream is claimed before the slot is read for the first time: from then on PostgreSQL counts its
             # transactions as read, whether they were stored or not.
-            accepted_gap = (await self._decide(control, holding)).gap
-            await self._sink.open(msgspec.structs.replace(owner, start_lsn=self._slot.confirmed_lsn), subjects)
-        await self._take_slot(control, database)
+            self._accepted_gap = (await self._decide(holding)).gap
+            await self._open_sink()
+        await self._take_slot()
 
-        # Only now is the tail final: whoever held the slot before has stored its last event.
-        holding = await self._sink.open(msgspec.structs.replace(owner, start_lsn=self._slot.confirmed_lsn), subjects)
-        start = await self._decide(control, holding)
-        self._start = start._replace(gap=start.gap or accepted_gap)
+    async def _begin(self) -> None:
+        """Decide where to begin. Only now is the tail final: who held the slot before has stored its last event."""
+        start = await self._decide(await self._open_sink())
+        self._start = start._replace(gap=start.gap or self._accepted_gap)
         self._source.decode_with(
-            Decoder(self._router.select, id_key=event_key(system.identifier, name), after=self._start.after)
+            Decoder(
+                self._router.select,
+                id_key=event_key(self._owner.system_identifier, self._slot.name),
+                after=start.after,
+            ),
+            wal_sender_timeout_s=self._wal_sender_timeout_s,
         )
 
-    async def _decide(self, control: Control, holding: Holding) -> Start:
+    async def _open_sink(self) -> Holding:
+        owner = msgspec.structs.replace(self._owner, start_lsn=self._slot.confirmed_lsn)
+        return await self._sink.open(owner, self._subjects)
+
+    async def _decide(self, holding: Holding) -> Start:
         config = self._config
         return decide_start(
             holding,
@@ -135,35 +155,35 @@ class Attempt:
             slot=config.postgres.slot,
             confirmed_lsn=self._slot.confirmed_lsn,
             is_slot_used=self._slot.is_used,
-            wal_lsn=await _wal_lsn(control),
+            wal_lsn=await _wal_lsn(self._control),
             accepts_gap=config.nats.on_gap == "continue",
         )
 
-    async def _ensure_source(self, control: Control, claimant: Owner, database: str) -> Holding:
+    async def _ensure_source(self) -> Holding:
         """Publication and slot exist, or are created: the publication first, a slot only reads what it saw made.
 
         Returns what the stream holds, which nobody has changed yet.
         """
         config = self._config.postgres
-        slot = await find_slot(control, config.slot)
-        holding = await self._sink.inspect(claimant)
+        slot = await find_slot(self._control, config.slot)
+        holding = await self._sink.inspect(self._owner)
         if slot is None and holding != (None, None) and self._config.nats.on_gap != "continue":
             stream = self._config.nats.stream
             raise gap_error(stream, config.slot, holding.tail, f"there on (slot {config.slot} does not exist)")
         await ensure_publication(
-            control,
+            self._control,
             config.publication,
             tables=_plain_tables(self._config),
             may_create=config.create,
             allow_missing_identity=config.allow_missing_identity,
         )
         if slot is None:
-            slot = await ensure_slot(control, config.dsn, config.slot, may_create=config.create)
-        check_slot(slot, database)
+            slot = await ensure_slot(self._control, config.dsn, config.slot, may_create=config.create)
+        check_slot(slot, self._database)
         self._slot = slot
         return holding
 
-    async def _take_slot(self, control: Control, database: str) -> None:
+    async def _take_slot(self) -> None:
         """START_REPLICATION, or wait as a standby until the slot is free."""
         config = self._config.postgres
         while True:
@@ -173,17 +193,17 @@ class Attempt:
                 if self.state != "standby":
                     self.state = "standby"
                     log.info("slot.standby", slot=config.slot, reason="another reader holds the slot; waiting for it")
-                await self._wait_for_slot(control)
+                await self._wait_for_slot()
             else:
                 break
         if self.state == "standby":
             log.info("slot.taken_over", slot=config.slot)
-        self._slot = await _existing_slot(control, config.slot)
-        check_slot(self._slot, database)
+        self._slot = await _existing_slot(self._control, config.slot)
+        check_slot(self._slot, self._database)
 
-    async def _wait_for_slot(self, control: Control) -> None:
+    async def _wait_for_slot(self) -> None:
         name = self._config.postgres.slot
-        while (await _existing_slot(control, name)).active_pid is not None:  # noqa: ASYNC110  PostgreSQL tells nobody
+        while (await _existing_slot(self._control, name)).active_pid is not None:  # noqa: ASYNC110  PostgreSQL tells nobody
             await asyncio.sleep(_STANDBY_POLL_S)
 
     # ------------------------------------------------------------------------------------ streaming
@@ -198,6 +218,7 @@ class Attempt:
         # confirmed as it comes; and no checkpoint may be older than the tail.
         self._watermark.stored(self._sink.sent_sequence)
         self._watermark.sent(self._sink.sent_sequence, start.after.commit_lsn, start.after.commit_lsn)
+        self._confirm()
         if start.needs_checkpoint:
             await self._checkpoint(slot.confirmed_lsn)
         self.state = "streaming"
@@ -224,8 +245,9 @@ class Attempt:
             self._event_count += len(block.events)
         if block.delivered is not None:
             commit_lsn, end_lsn, event_count = block.delivered
-            # Not end_lsn: so that the slot's confirmed LSN and the tail's commit LSN compare without slack.
-            if self._watermark.sent(sequence + event_count, commit_lsn + 1, end_lsn):
+            # Up to the transaction, not past it: the last one comes again after a restart and is skipped. Should the
+            # stream have lost its end, what is missing is stored again; and slot and tail compare without slack.
+            if self._watermark.sent(sequence + event_count, commit_lsn, end_lsn):
                 self._confirm()
         if block.is_reply_requested:
             # Asked when half of wal_sender_timeout is over, and by a server that is shutting down: it waits
@@ -268,7 +290,7 @@ class Attempt:
         reported_count, reported_at = 0, self._clock()
         while True:
             self._confirm(wants_reply=True)
-            await asyncio.sleep(self._status_period_s)
+            await asyncio.sleep(min(_STATUS_PERIOD_S, (self._wal_sender_timeout_s or math.inf) / 3))
             period_s = self._clock() - reported_at
             if period_s < _REPORT_PERIOD_S:
                 continue
@@ -333,7 +355,7 @@ async def _existing_slot(control: Control, name: str) -> Slot:
 async def _wal_lsn(control: Control) -> int:
     """Where the server's WAL ends, on a primary and on a standby."""
     rows = await control.fetch(
-        "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() "
+        "SELECT CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) "
         "ELSE pg_current_wal_insert_lsn() END::text AS lsn",
         doing="read the WAL position",
     )

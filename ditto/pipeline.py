@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 _BACKOFF_FIRST_S: Final = 0.2
 _BACKOFF_CAP_S: Final = 15.0
+_BACKOFF_STEPS: Final = 10  # beyond the cap; an outage of hours must not overflow
 _COLLECT_AFTER: Final = 50_000  # more containers than before
 
 
@@ -59,7 +60,7 @@ async def follow(
             if not error.is_retryable:
                 raise
             failures = 0 if attempt.has_progressed else failures + 1
-            delay_s = min(_BACKOFF_CAP_S, _BACKOFF_FIRST_S * 2**failures) * random.uniform(0.5, 1)  # noqa: S311  jitter
+            delay_s = backoff_s(failures)
             log.warning(
                 "attempt.failed",
                 kind=type(error).__name__,
@@ -80,6 +81,12 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
+
+
+def backoff_s(failures: int) -> float:
+    """How long to wait after so many failures in a row: doubling up to a cap, with jitter."""
+    ceiling_s: float = min(_BACKOFF_CAP_S, _BACKOFF_FIRST_S * 2 ** min(failures, _BACKOFF_STEPS))
+    return ceiling_s * random.uniform(0.5, 1)  # noqa: S311  no secret
 
 
 async def _sleep(delay_s: float, stop: asyncio.Event) -> None:

@@ -32,7 +32,7 @@ def decide_start(
 ) -> Start:
     """Compare the stream's tail with the slot's confirmed LSN.
 
-    The slot never passes the tail: `confirmed_lsn <= tail.commit_lsn + 1`. Where it did, the stream has lost
+    The slot never passes the tail: `confirmed_lsn <= tail.commit_lsn`. Where it did, the stream has lost
     events. Without a tail, the LSN at which the stream was claimed stands in for it. A stream that nobody has
     claimed is a first start, unless `is_slot_used`: transactions have been read from the slot, and they are not
     in this stream. `wal_lsn` is the server's current WAL position.
@@ -47,7 +47,7 @@ def decide_start(
             slot=slot,
         )
     if tail is not None:
-        stored_lsn = tail.commit_lsn + 1
+        stored_lsn = tail.commit_lsn
     elif owner is not None:
         stored_lsn = owner.start_lsn
     elif not is_slot_used:

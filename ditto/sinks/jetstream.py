@@ -23,7 +23,7 @@ from ditto.frames import FrameTooLarge, frame_block
 from ditto.lsn import Position, format_lsn
 from ditto.messages import Block
 from ditto.sinks.base import Holding, Owner
-from ditto.sinks.stream import Stream, refusal
+from ditto.sinks.stream import ApiError, Stream, refusal
 from ditto.sinks.wire import BlockWriter, connect, describe, has_jetstream, lost
 
 REPLY_EVERY: Final = 256
@@ -267,7 +267,7 @@ class JetStreamSink:
                 f"cannot {doing}: {description}",
                 hint="something else was stored in between, or a message before it was refused: the tail is read again",
             )
-        return refusal(code, description, doing)
+        return refusal(ApiError(error, doing), doing)
 
     def _fail(self, error: SinkError) -> None:
         if not self._failure.done():

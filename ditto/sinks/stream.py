@@ -56,25 +56,27 @@ _CREATED_KEY: Final = "ditto.created"
 class ApiError(SinkError):
     """An error of the JetStream API that the caller may know better what to do about."""
 
-    def __init__(self, code: int, description: str, doing: str) -> None:
-        super().__init__(f"cannot {doing}: {description}", err_code=code)
-        self.code = code
-        self.description = description
+    def __init__(self, error: dict[str, Any], doing: str) -> None:
+        self.code: int = error.get("err_code", 0)
+        self.status: int = error.get("code", 0)
+        self.description: str = error.get("description", "unknown error")
+        super().__init__(f"cannot {doing}: {self.description}", err_code=self.code)
 
 
-def refusal(code: int, description: str, doing: str) -> SinkError:
+def refusal(error: ApiError, doing: str) -> SinkError:
     """An error code of JetStream as Ditto's error: https://github.com/nats-io/nats-server/blob/main/server/errors.json."""
+    code, description = error.code, error.description
+    if code in {10039, 10076}:
+        return NoJetStream(f"cannot {doing}: {description}", hint="enable JetStream for the server and the account")
     if code == 10077:
         return NotNow(
             f"cannot {doing}: the stream is full, or its storage failed ({description})",
             hint="nothing is lost: PostgreSQL keeps the changes; make room (purge, raise the limits, or free the disk)",
         )
-    if code in _NOT_NOW:
+    if code in _NOT_NOW or error.status in {429, 503}:
         return NotNow(
             f"cannot {doing}: {description}", hint="JetStream has no leader or is out of resources", code=code
         )
-    if code in {10039, 10076}:
-        return NoJetStream(f"cannot {doing}: {description}", hint="enable JetStream for the server and the account")
     return PublishRejected(f"cannot {doing}: {description}", hint=f"JetStream error {code}", code=code)
 
 
@@ -109,7 +111,7 @@ class Stream:
             raise SinkLost(f"cannot {doing}: {error}", hint="the connection to NATS ended") from error
         answer: dict[str, Any] = msgspec.json.decode(reply.data)
         if failure := answer.get("error"):
-            raise ApiError(failure.get("err_code", 0), failure.get("description", "unknown error"), doing)
+            raise ApiError(failure, doing)
         return answer
 
     async def look(self) -> bool:
@@ -121,7 +123,7 @@ class Stream:
                 self.settings = {}
                 self.last_sequence = 0
                 return False
-            raise refusal(error.code, error.description, f"look up stream {self.name}") from error
+            raise refusal(error, f"look up stream {self.name}") from error
         self.settings = info["config"]
         self.last_sequence = info["state"]["last_seq"]
         return True
@@ -131,7 +133,7 @@ class Stream:
         try:
             await self.call("INFO", None, "use JetStream")
         except ApiError as error:
-            raise refusal(error.code, error.description, "use JetStream") from error
+            raise refusal(error, "use JetStream") from error
 
     async def create(self, subjects: Iterable[str]) -> None:
         """Create it, for one writer: file storage, no limits, no deduplication work."""
@@ -169,7 +171,7 @@ class Stream:
                 f"cannot {doing}: another stream takes some of its subjects already ({error.description})",
                 hint="choose another events.prefix, or remove those subjects from the other stream",
             )
-        translated = refusal(error.code, error.description, doing)
+        translated = refusal(error, doing)
         if isinstance(translated, PublishRejected):
             return StreamUnusable(translated.message, hint="see the server's words above")
         return translated
@@ -223,6 +225,7 @@ class Stream:
 
     async def cover(self, subjects: Iterable[str]) -> None:
         """Add the subjects that are missing; raises StreamUnusable where Ditto may not."""
+        await self.look()  # an update sends everything back: not what the stream was like when the attempt began
         missing = self.missing_subjects(subjects)
         if not missing:
             return
@@ -244,40 +247,54 @@ class Stream:
         """The position of the last message that Ditto wrote, as the stream's leader has it."""
         if not self.last_sequence:
             return None
-        found = await self._position({"seq": self.last_sequence})
-        if found is None:
-            found = await self._position({"last_by_subj": ">"})
-        if found is not None:
-            return found
-        # The last message is not Ditto's: the last one on each subject that may be.
-        positions = [await self._position({"last_by_subj": subject}) for subject in self.settings.get("subjects") or []]
-        tail = max((position for position in positions if position is not None), default=None)
+        exists, tail = await self._position({"seq": self.last_sequence})
         if tail is not None:
+            return tail
+        if exists:
             log.warning(
                 "stream.foreign_message",
                 stream=self.name,
                 sequence=self.last_sequence,
                 reason="another writer stores into this stream; Ditto goes on, but must be its only writer",
             )
-        return tail
+        # The last message was deleted, or is not Ditto's: the last one on each subject that there is.
+        found = [(await self._position({"last_by_subj": subject}))[1] for subject in await self._subjects()]
+        return max((position for position in found if position is not None), default=None)
 
-    async def _position(self, which: dict[str, Any]) -> Position | None:
+    async def _subjects(self) -> list[str]:
+        """Every subject that has messages, page by page."""
+        doing = f"list the subjects of stream {self.name}"
+        subjects: list[str] = []
+        while True:
+            try:
+                info = await self.call(
+                    f"STREAM.INFO.{self.name}", {"subjects_filter": ">", "offset": len(subjects)}, doing
+                )
+            except ApiError as error:
+                raise refusal(error, doing) from error
+            page = info["state"].get("subjects") or {}
+            subjects += page
+            if not page or len(subjects) >= info.get("total", 0):
+                return subjects
+
+    async def _position(self, which: dict[str, Any]) -> tuple[bool, Position | None]:
+        """Whether there is such a message, and its position if it is one of Ditto's."""
         doing = f"read the tail of stream {self.name}"
         try:
             answer = await self.call(f"STREAM.MSG.GET.{self.name}", which, doing)
         except ApiError as error:
             if error.code == _NO_MESSAGE:
-                return None
-            raise refusal(error.code, error.description, doing) from error
+                return False, None
+            raise refusal(error, doing) from error
         headers = base64.b64decode(answer["message"].get("hdrs") or "").decode("utf-8", "replace")
         for line in headers.split("\r\n"):
             name, _, value = line.partition(":")
             if name == POSITION_HEADER:
                 try:
-                    return Position.parse(value.strip())
+                    return True, Position.parse(value.strip())
                 except ValueError:
-                    return None
-        return None
+                    break
+        return True, None
 
     async def inspect(self, claimant: Owner) -> Holding:
         """Who owns the stream and where its tail is, without changing anything. Raises StreamOwned."""

@@ -20,7 +20,8 @@ CONNECT_TIMEOUT_S: Final = 5
 # would suspend, and nats-py swallows a cancellation there.
 _FLUSH_QUEUE: Final = 1 << 20
 
-_DENIALS: Final = ("authorization", "authentication", "permissions", "nkey", "user credentials", "maximum connections")
+_DENIALS: Final = ("authorization", "authentication", "permissions", "nkey", "user credentials")
+_NOT_NOW: Final = ("authentication timeout", "maximum connections")
 
 
 class BlockWriter:
@@ -104,7 +105,9 @@ async def connect(config: Nats, *, on_lost: Callable[[SinkError], None]) -> Clie
         except Exception as error:
             error = last_error if isinstance(error, NoServersError) and last_error is not None else error
             _abandon(client)
-            if isinstance(error, AuthorizationError) or any(word in str(error).lower() for word in _DENIALS):
+            said = str(error).lower()
+            is_denied = isinstance(error, AuthorizationError) or any(word in said for word in _DENIALS)
+            if is_denied and not any(word in said for word in _NOT_NOW):
                 raise SinkDenied(
                     f"NATS at {where} refused the connection: {_words(error)}",
                     hint="check nats.user and nats.password, nats.token, nats.creds or nats.nkey_seed",

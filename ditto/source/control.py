@@ -32,6 +32,8 @@ def parameters(dsn: str, **changes: str) -> str:
         "keepalives_idle": "10",
         "keepalives_interval": "5",
         "keepalives_count": "3",
+        # Every status message is data that a dead peer does not acknowledge: found out within half a minute.
+        "tcp_user_timeout": "20000",
         **given,
         **changes,
     }

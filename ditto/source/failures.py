@@ -106,6 +106,9 @@ def command_error(message: str, sqlstate: str | None, *, doing: str, **context: 
         return ServerUnsuitable(
             text, hint="raise max_replication_slots (needs a restart), or drop a slot that nobody uses", **context
         )
+    # Class 53: disk, memory or connections run out; 58030 io_error
+    if sqlstate == "58030" or (sqlstate or "").startswith("53"):
+        return ServerNotReady(text, hint="the server lacks a resource at the moment: see its log", **context)
     # 57P01 admin_shutdown, 57P02 crash_shutdown, 57P03 cannot_connect_now; class 08 connection exceptions
     if sqlstate in {"57P01", "57P02", "57P03"} or (sqlstate or "").startswith("08"):
         return ConnectionLost(text, hint="the server ended the connection", **context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -28,7 +29,8 @@ Small enough for what is made of it to stay in the processor's cache, and out of
 """
 
 SILENCE_LIMIT_S: Final = 30.0
-"""The server answers every status message, and one goes out every 10 s: longer silence means nobody is there."""
+"""At least how long the server may be silent. It answers a status message at once, and one goes out every 10 s;
+but while it decodes a large transaction of which nothing is published, only at half of its wal_sender_timeout."""
 
 # Text depends on these settings of the walsender; the decoder relies on them.
 _OPTIONS: Final = (
@@ -68,6 +70,7 @@ class Replication:
         self._decoder: Decoder | None = None
         self._notice: SourceError | None = None
         self._is_pausing = False
+        self._silence_limit_s = SILENCE_LIMIT_S
 
     async def connect(self) -> None:
         """Raises AccessDenied, ConnectionLost, ServerNotReady and ServerUnsuitable."""
@@ -110,9 +113,10 @@ class Replication:
             slot=slot,
         )
 
-    def decode_with(self, decoder: Decoder) -> None:
-        """Give the decoder that read_block() is to use."""
+    def decode_with(self, decoder: Decoder, *, wal_sender_timeout_s: float) -> None:
+        """Give the decoder that read_block() is to use, and the server's wal_sender_timeout."""
         self._decoder = decoder
+        self._silence_limit_s = max(SILENCE_LIMIT_S, 0.75 * wal_sender_timeout_s)
 
     async def read_block(self) -> Block:
         """Wait until the server has sent something, and drain it.
@@ -131,10 +135,10 @@ class Replication:
                 raise self._ended()
             if block.frame_count:
                 return block
-            remaining = waiting_since + SILENCE_LIMIT_S - self._clock()
+            remaining = waiting_since + self._silence_limit_s - self._clock()
             if remaining <= 0 or not await self._wait_readable(remaining):
                 raise ConnectionLost(
-                    f"PostgreSQL has been silent for {SILENCE_LIMIT_S:g} s although it was asked to answer",
+                    f"PostgreSQL has been silent for {self._silence_limit_s:g} s although it was asked to answer",
                     hint="the network or the server is gone; the connection is made anew",
                 )
 
@@ -224,13 +228,16 @@ class Replication:
         return command_error(message, sqlstate, doing="go on reading the slot")
 
     async def _wait_readable(self, timeout_s: float) -> bool:
-        """Whether the socket became readable in time. The reader is there only while somebody waits for it."""
+        """Whether the socket became readable in time; infinity waits for ever.
+
+        The reader is there only while somebody waits for it.
+        """
         descriptor = self._pgconn.socket
         loop = asyncio.get_running_loop()
         readable: asyncio.Future[None] = loop.create_future()
         loop.add_reader(descriptor, _resolve, readable)
         try:
-            await asyncio.wait([readable], timeout=timeout_s)
+            await asyncio.wait([readable], timeout=None if timeout_s == math.inf else timeout_s)
             return readable.done()
         finally:
             loop.remove_reader(descriptor)

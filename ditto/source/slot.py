@@ -112,7 +112,8 @@ async def ensure_slot(control: Control, dsn: str, name: str, *, may_create: bool
             await _report_wait(dsn, name)
     finally:
         creation.cancel()
-    await creation
+        await asyncio.gather(creation, return_exceptions=True)
+    creation.result()
     slot = await find_slot(control, name)
     if slot is None:
         raise SlotMissing(f"slot {name} was dropped right after it was created", hint="by whom?", slot=name)

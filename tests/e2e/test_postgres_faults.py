@@ -126,7 +126,9 @@ async def test_a_connection_to_postgresql_that_nobody_answers_on(world: World) -
     """Half open: the server has gone without a word, and nothing that is sent comes back."""
     world.sql(TABLE)
     async with Proxy(world.postgres.port) as proxy:
-        ditto = await world.streaming(postgres_dsn=world.dsn_by(proxy.port))
+        # The proxy acknowledges what is sent, so that only silence tells; with a longer time-out it takes longer.
+        dsn = world.dsn_by(proxy.port, options="-c wal_sender_timeout=40s")
+        ditto = await world.streaming(postgres_dsn=dsn)
         proxy.is_silent = True
         began_at = time.monotonic()
         failure = await ditto.logged("attempt.failed", timeout_s=45)

@@ -82,7 +82,7 @@ async def test_a_signal_under_load_leaves_slot_and_stream_in_step(world: World, 
         assert ditto.logs("pipeline.drained")
         # Events leave as they arrive, so the last transaction may be there in part: the slot stands before it.
         whole = [message.position for message in await world.messages() if message.position.ordinal == LOAD_ROWS]
-        assert world.confirmed_lsn == whole[-1].commit_lsn + 1, f"round {round_number}"
+        assert world.confirmed_lsn == whole[-1].commit_lsn, f"round {round_number}"
         await world.streaming()
     load.stop()
     assert [event.change[2] for event in await world.events()] == list(range(1, load.row_count + 1))
@@ -96,7 +96,7 @@ async def test_killed_again_and_again_under_load(world: World, load: Load) -> No
         await world.holds(before + 300)
         world._processes[-1].kill()
         tail = await world.tail()
-        assert world.confirmed_lsn <= tail.commit_lsn + 1
+        assert world.confirmed_lsn <= tail.commit_lsn
         world.ditto()
     load.stop()
     assert [event.change[2] for event in await world.events()] == list(range(1, load.row_count + 1))
@@ -166,7 +166,7 @@ async def test_a_slot_that_was_moved_back_gives_nothing_twice(world: World) -> N
     tail = await world.tail()
     assert world.confirmed_lsn < tail.commit_lsn
     ditto = await world.streaming()
-    await eventually(lambda: world.confirmed_lsn > tail.commit_lsn, "what comes again is confirmed", timeout_s=3)
+    await eventually(lambda: world.confirmed_lsn >= tail.commit_lsn, "what comes again is confirmed", timeout_s=3)
     assert await ditto.stop() == 0
     assert await world.message_count() == count
     await world.streaming()

@@ -84,9 +84,9 @@ class World:
     def dsn(self) -> str:
         return self.postgres.dsn.removesuffix("/postgres") + f"/{self.name}"
 
-    def dsn_by(self, port: int) -> str:
-        """The same database through another port."""
-        return conninfo.make_conninfo(self.dsn, port=str(port))
+    def dsn_by(self, port: int, **more: str) -> str:
+        """The same database through another port, with more parameters."""
+        return conninfo.make_conninfo(self.dsn, port=str(port), **more)
 
     def sql(self, *statements: str, dsn: str | None = None) -> list[Any]:
         """Run each statement in a transaction of its own; the rows of the last one."""

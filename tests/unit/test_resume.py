@@ -42,9 +42,8 @@ def decide(
         # The slot is behind the tail, or exactly at it: what is stored is skipped.
         (Holding(OWNER, TAIL), 0x400, Start(TAIL, False, None)),
         (Holding(OWNER, TAIL), 0x500, Start(TAIL, False, None)),
-        (Holding(OWNER, TAIL), 0x501, Start(TAIL, False, None)),
         # So it is with a tail whose stream is not claimed yet.
-        (Holding(None, TAIL), 0x501, Start(TAIL, False, None)),
+        (Holding(None, TAIL), 0x500, Start(TAIL, False, None)),
         # Claimed, and stopped before the first message was stored.
         (Holding(OWNER, None), 0x300, Start(ORIGIN, True, None)),
         (Holding(OWNER, None), 0x200, Start(ORIGIN, True, None)),
@@ -60,10 +59,10 @@ def test_nothing_is_missing(holding: Holding, confirmed_lsn: int, start: Start) 
     [
         (
             Holding(OWNER, TAIL),
-            0x502,
+            0x501,
             "stream DITTO ends at 0/500:3, and PostgreSQL has given up what came after: "
-            "changes from 0/501 to 0/502 are missing",
-            Start(TAIL, True, (0x501, 0x502)),
+            "changes from 0/500 to 0/501 are missing",
+            Start(TAIL, True, (0x500, 0x501)),
         ),
         (
             Holding(OWNER, None),
@@ -94,7 +93,7 @@ def test_a_new_stream_for_a_slot_that_was_read_before_is_a_gap() -> None:
 
 @pytest.mark.parametrize("holding", [Holding(OWNER, TAIL), Holding(None, TAIL)])
 def test_with_a_tail_the_slot_may_have_been_read(holding: Holding) -> None:
-    assert decide(holding, 0x501, is_slot_used=True) == Start(TAIL, False, None)
+    assert decide(holding, 0x500, is_slot_used=True) == Start(TAIL, False, None)
 
 
 @pytest.mark.parametrize("options", [{}, {"accepts_gap": True}], ids=["stop", "continue"])

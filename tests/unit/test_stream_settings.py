@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from ditto.config import Nats
 from ditto.errors import NoJetStream, NotNow, PublishRejected, SinkError, StreamOwned, StreamUnusable
 from ditto.sinks.base import Owner
-from ditto.sinks.stream import Stream, refusal, subject_matches
+from ditto.sinks.stream import ApiError, Stream, refusal, subject_matches
 
 OWNER = Owner("7312", "ditto", "ditto", start_lsn=0x16_B374D848)
 METADATA = {
@@ -149,6 +149,8 @@ def test_an_age_of_two_days_is_not_called_shorter_than_one() -> None:
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
+        ((10004, 503), NotNow),
+        ((10131, 429), NotNow),
         (10077, NotNow),
         (10008, NotNow),
         (10009, NotNow),
@@ -163,8 +165,10 @@ def test_an_age_of_two_days_is_not_called_shorter_than_one() -> None:
         (99999, PublishRejected),
     ],
 )
-def test_jetstreams_codes(code: int, kind: type[SinkError]) -> None:
-    error = refusal(code, "the server's words", "store events")
+def test_jetstreams_codes(code: int | tuple[int, int], kind: type[SinkError]) -> None:
+    number, status = code if isinstance(code, tuple) else (code, 400)
+    given = {"err_code": number, "code": status, "description": "the server's words"}
+    error = refusal(ApiError(given, "store events"), "store events")
     assert type(error) is kind
     assert error.message.startswith("cannot store events")
     assert "the server's words" in error.message
