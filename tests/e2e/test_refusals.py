@@ -104,6 +104,15 @@ async def test_a_user_who_may_not_publish_the_events(world: World, tmp_path: Pat
         assert f"{world.name}._checkpoint" in sentence
 
 
+async def test_a_user_who_may_not_ask_for_streams(world: World, tmp_path: Path) -> None:
+    """Refused at once while starting, not taken for a JetStream that does not answer."""
+    permissions = {"publish": {"deny": "$JS.API.STREAM.>"}}
+    config = f'authorization {{ users: [{{ user: u, password: "p", permissions: {json.dumps(permissions)} }}] }}'
+    with NatsServer(tmp_path / "limited", config=config) as server:
+        sentence = await refusal(world, 4, nats_url=server.url, nats_user="u", nats_password="p")
+        assert "permissions violation" in sentence
+
+
 async def test_a_stream_of_another_slot(world: World) -> None:
     first = await world.streaming()
     sentence = await refusal(world, 4, postgres_slot=f"{world.name}_2")
