@@ -23,7 +23,7 @@ class Watermark:
     def sent(self, sequence: int, confirmed_lsn: int, end_lsn: int) -> bool:
         """Note that storing everything up to `sequence` allows to confirm `confirmed_lsn`.
 
-        That is `commit_lsn + 1` of a transaction whose Commit has been received, or the LSN of a
+        That is the `commit_lsn` of a transaction whose Commit has been received, or the LSN of a
         checkpoint. Returns whether it is stored already, so that the watermark moved.
         """
         if sequence <= self._stored_sequence and not self._sent:

@@ -25,7 +25,7 @@ class Confirming(RuleBasedStateMachine):
         commit_lsn = self.wal_lsn + gap
         self.wal_lsn = commit_lsn + size
         self.sent_sequence += events
-        self.note(commit_lsn + 1, self.wal_lsn)
+        self.note(commit_lsn, self.wal_lsn)
 
     @rule(gap=st.integers(0, 100))
     def send_checkpoint(self, gap: int) -> None:
