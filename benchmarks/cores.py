@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from ditto import _frames, _frames_py, _pgoutput, _pgoutput_py
 from ditto.event import event_key
 from ditto.events.encode import encode_events
-from ditto.messages import Block, Relation, Targets
+from ditto.messages import Block, Encoded, Relation, Targets
 from ditto.source.replication import MAX_EVENTS
 
 _SUBJECT: Final = b"ditto_public_bench"
@@ -51,7 +51,7 @@ def decode(core: Core, frames: Sequence[bytes]) -> int:
 def decode_and_encode(core: Core, frames: Sequence[bytes]) -> int:
     """Decode the frames and encode each block. Returns the number of events."""
     counts: list[int] = []
-    _decode(core, frames, lambda block: counts.append(len(encode_events(block.events))))
+    _decode(core, frames, lambda block: counts.append(len(encode_events(block.events).ends)))
     return sum(counts)
 
 
@@ -66,10 +66,10 @@ def _decode(core: Core, frames: Sequence[bytes], use: Callable[[Block], None]) -
 
 def encode(decoded: Sequence[Block]) -> int:
     """Encode blocks that are decoded already. Returns the number of events."""
-    return sum(len(encode_events(block.events)) for block in decoded)
+    return sum(len(encode_events(block.events).ends) for block in decoded)
 
 
-def frame(core: Core, decoded: Sequence[Block], payloads: Sequence[list[bytes]]) -> int:
+def frame(core: Core, decoded: Sequence[Block], payloads: Sequence[Encoded]) -> int:
     """Frame blocks that are encoded already. Returns the number of events."""
     sequence = 0
     for block, encoded in zip(decoded, payloads, strict=True):
@@ -77,12 +77,13 @@ def frame(core: Core, decoded: Sequence[Block], payloads: Sequence[list[bytes]])
             block.targets,
             block.commit_lsns,
             block.ordinals,
-            encoded,
+            encoded.data,
+            encoded.ends,
             last_sequence=sequence,
             reply=b"_INBOX.AbCdEfGhIjKlMnOpQrStUv",
             reply_every=256,
             is_first_answered=False,
             max_size=1 << 20,
         )
-        sequence += len(encoded)
+        sequence += len(encoded.ends)
     return sequence

@@ -11,7 +11,7 @@ import uvloop
 
 from ditto import log, pipeline
 from ditto.config import load
-from ditto.messages import Block
+from ditto.messages import Block, Encoded
 from ditto.sinks.null import NullSink
 
 
@@ -26,11 +26,11 @@ def main() -> None:
     count = 0
 
     class Counting(NullSink):
-        async def publish(self, block: Block, payloads: list[bytes]) -> None:
+        async def publish(self, block: Block, encoded: Encoded) -> None:
             nonlocal count
-            await super().publish(block, payloads)
+            await super().publish(block, encoded)
             was_complete = count >= arguments.events
-            count += len(payloads)
+            count += len(encoded.ends)
             if count >= arguments.events and not was_complete:
                 tell()
 

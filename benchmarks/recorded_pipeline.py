@@ -17,7 +17,7 @@ import uvloop
 
 from ditto import log, pipeline
 from ditto.config import Nats, load
-from ditto.messages import Block
+from ditto.messages import Block, Encoded
 from ditto.sinks.jetstream import JetStreamSink
 
 
@@ -56,10 +56,10 @@ def main() -> None:
             self._ends = ends
             self._count = 0
 
-        async def publish(self, block: Block, payloads: list[bytes]) -> None:
-            await super().publish(block, payloads)
+        async def publish(self, block: Block, encoded: Encoded) -> None:
+            await super().publish(block, encoded)
             # No acknowledgement can have come meanwhile: sending does not wait for the network.
-            self._count += len(payloads)
+            self._count += len(encoded.ends)
             self._ends.append((self.sent_sequence, self._count))
 
     log.configure("warning", "json")

@@ -16,10 +16,27 @@ cdef inline int fail(str message) except -1:
     raise DecodeError(message)
 
 
+# In C for its attributes, which Cython has no words for: with it inside, `take` was too large for the compiler to
+# expand in place, and every byte cost a call.
+cdef extern from *:
+    """
+    static __attribute__((noinline, cold, unused)) int ditto_fail_short(Py_ssize_t wanted, Py_ssize_t left) {
+        PyObject *errors = PyImport_ImportModule("ditto.errors");
+        PyObject *type = errors == NULL ? NULL : PyObject_GetAttrString(errors, "DecodeError");
+        if (type != NULL)
+            PyErr_Format(type, "need %zd bytes, %zd left", wanted, left);
+        Py_XDECREF(type);
+        Py_XDECREF(errors);
+        return -1;
+    }
+    """
+    int fail_short "ditto_fail_short"(Py_ssize_t wanted, Py_ssize_t left) except -1
+
+
 cdef inline const uint8_t *take(Cursor *c, Py_ssize_t n) except NULL:
     cdef const uint8_t *start = c.pos
     if n < 0 or n > c.end - c.pos:
-        fail(f"need {n} bytes, {c.end - c.pos} left")
+        fail_short(n, c.end - c.pos)
     c.pos += n
     return start
 

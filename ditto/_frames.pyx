@@ -64,7 +64,8 @@ def frame_block(
     list subjects not None,
     list commit_lsns not None,
     list ordinals not None,
-    list payloads not None,
+    bytearray payloads not None,
+    list ends not None,
     *,
     uint64_t last_sequence,
     bytes reply not None,
@@ -74,15 +75,19 @@ def frame_block(
 ):
     """Frame a block of messages, each of which expects the stream sequence before its own.
 
-    The first message expects `last_sequence`. Every `reply_every`-th message and the last one carry
+    `payloads` holds their payloads without a gap, and `ends` where each ends. The first message expects
+    `last_sequence`. Every `reply_every`-th message and the last one carry
     `reply`; with `is_first_answered` the first one too. Returns the bytes and, for each message with
     a reply, its stream sequence and the number of bytes since the one before.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
-    cdef Py_ssize_t count = len(payloads)
-    cdef Py_ssize_t index, header_size, total
-    cdef Py_ssize_t capacity = 0
-    cdef bytes subject, payload
+    cdef Py_ssize_t count = len(ends)
+    cdef Py_ssize_t index, header_size, payload_size, total
+    cdef Py_ssize_t payload_start = 0
+    cdef Py_ssize_t payload_end
+    cdef Py_ssize_t capacity = len(payloads)
+    cdef const char *data = PyByteArray_AS_STRING(payloads)
+    cdef bytes subject
     cdef uint64_t lsn, ordinal
     cdef bint is_answered
     cdef list marks = []
@@ -92,9 +97,13 @@ def frame_block(
         raise ValueError("a block's lists have different lengths")
     for index in range(count):
         subject = subjects[index]
-        payload = payloads[index]
-        capacity += len(subject) + len(payload)  # a TypeError for None, which the macros would not notice
+        payload_end = ends[index]
+        if not payload_start <= payload_end <= len(payloads):
+            raise ValueError("an end outside of the payloads")
+        payload_start = payload_end
+        capacity += len(subject)  # a TypeError for None, which the macros would not notice
     capacity += count * (OVERHEAD + PyBytes_GET_SIZE(reply))
+    payload_start = 0
     # A bytearray, because it can give back what it did not need without copying what it holds.
     cdef bytearray block = PyByteArray_FromStringAndSize(NULL, capacity)
     cdef char *start = PyByteArray_AS_STRING(block)
@@ -102,7 +111,8 @@ def frame_block(
     cdef char *mark = start
     for index in range(count):
         subject = subjects[index]
-        payload = payloads[index]
+        payload_end = ends[index]
+        payload_size = payload_end - payload_start
         lsn = commit_lsns[index]
         ordinal = ordinals[index]
         end = put_bytes(header, STATUS_AND_SEQUENCE)
@@ -115,7 +125,7 @@ def frame_block(
         end = put_number(end + 1, ordinal)
         end = put_line_end(put_line_end(end))
         header_size = end - header
-        total = header_size + PyBytes_GET_SIZE(payload)
+        total = header_size + payload_size
         if total > max_size:
             raise FrameTooLarge(index, total)
         is_answered = index == count - 1 or (index + 1) % reply_every == 0 or (index == 0 and is_first_answered)
@@ -132,8 +142,9 @@ def frame_block(
         out = put_number(out + 1, <uint64_t>total)
         out = put_line_end(out)
         memcpy(out, header, <size_t>header_size)
-        out = put_bytes(out + header_size, payload)
-        out = put_line_end(out)
+        memcpy(out + header_size, data + payload_start, <size_t>payload_size)
+        out = put_line_end(out + total)
+        payload_start = payload_end
         if is_answered:
             marks.append((last_sequence + <uint64_t>index + 1, out - mark))
             mark = out

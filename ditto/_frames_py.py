@@ -21,7 +21,8 @@ def frame_block(
     subjects: Sequence[bytes],
     commit_lsns: Sequence[int],
     ordinals: Sequence[int],
-    payloads: Sequence[bytes],
+    payloads: bytearray,
+    ends: Sequence[int],
     *,
     last_sequence: int,
     reply: bytes,
@@ -31,18 +32,20 @@ def frame_block(
 ) -> tuple[bytes | bytearray, list[tuple[int, int]]]:
     """Frame a block of messages, each of which expects the stream sequence before its own.
 
-    The first message expects `last_sequence`. Every `reply_every`-th message and the last one carry
-    `reply`; with `is_first_answered` the first one too. Returns the bytes and, for each message with
-    a reply, its stream sequence and the number of bytes since the one before.
+    `payloads` holds their payloads without a gap, and `ends` where each ends. The first message expects
+    `last_sequence`. Every `reply_every`-th message and the last one carry `reply`; with `is_first_answered`
+    the first one too. Returns the bytes and, for each message with a reply, its stream sequence and the
+    number of bytes since the one before.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
-    parts: list[bytes] = []
+    parts: list[bytes | bytearray] = []
     marks: list[tuple[int, int]] = []
     size = 0
-    last = len(payloads) - 1
-    for index, (subject, lsn, ordinal, payload) in enumerate(
-        zip(subjects, commit_lsns, ordinals, payloads, strict=True)
-    ):
+    start = 0
+    last = len(ends) - 1
+    for index, (subject, lsn, ordinal, end) in enumerate(zip(subjects, commit_lsns, ordinals, ends, strict=True)):
+        payload = payloads[start:end]
+        start = end
         header = b"NATS/1.0\r\nNats-Expected-Last-Sequence: %d\r\nDitto-Position: %X/%X:%d\r\n\r\n" % (
             last_sequence + index,
             lsn >> 32,

@@ -63,3 +63,11 @@ class Block(msgspec.Struct):
     """libpq holds nothing more; False when a limit ended the block."""
     is_ended: bool = False
     """The server ended the COPY; the connection's next result says why."""
+
+
+class Encoded(NamedTuple):
+    """A block's events in JSON, one after the other."""
+
+    data: bytearray
+    ends: list[int]
+    """Where each event ends in `data`."""

@@ -9,7 +9,7 @@ import msgspec
 
 from ditto.config import Nats
 from ditto.lsn import Position
-from ditto.messages import Block
+from ditto.messages import Block, Encoded
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ class Sink(Protocol):
     async def cover(self, subjects: Iterable[str]) -> None:
         """Make sure that events on these subjects will be stored."""
 
-    async def publish(self, block: Block, payloads: list[bytes]) -> None:
+    async def publish(self, block: Block, encoded: Encoded) -> None:
         """Send the block's events; waits while the window is full, never for acknowledgements of this block."""
 
     async def checkpoint(self, lsn: int) -> None:

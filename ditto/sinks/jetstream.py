@@ -21,7 +21,7 @@ from ditto.config import Nats
 from ditto.errors import AckTimeout, ChainBroken, EventTooLarge, NoJetStream, NotNow, SinkError, SinkLost
 from ditto.frames import FrameTooLarge, frame_block
 from ditto.lsn import Position, format_lsn
-from ditto.messages import Block
+from ditto.messages import Block, Encoded
 from ditto.sinks.base import Holding, Owner
 from ditto.sinks.stream import ApiError, Stream, refusal
 from ditto.sinks.wire import BlockWriter, connect, describe, has_jetstream, lost
@@ -143,19 +143,20 @@ class JetStreamSink:
             # The server applies an update between two messages; the chain goes on undisturbed.
             await self._stream.cover(subjects)
 
-    async def publish(self, block: Block, payloads: list[bytes]) -> None:
+    async def publish(self, block: Block, encoded: Encoded) -> None:
         """Send the block's events; waits while the window is full.
 
         Raises EventTooLarge, which names the event's table and position.
         """
-        size = sum(map(len, payloads))
-        await self._wait_for_room(len(payloads), size)
+        count = len(encoded.ends)
+        await self._wait_for_room(count, len(encoded.data))
         try:
             data, marks = frame_block(
                 block.targets,
                 block.commit_lsns,
                 block.ordinals,
-                payloads,
+                encoded.data,
+                encoded.ends,
                 last_sequence=self._sent_sequence,
                 reply=self._reply,
                 reply_every=REPLY_EVERY,
@@ -174,7 +175,7 @@ class JetStreamSink:
                 relation=f"{event.schema}.{event.table}",
                 position=str(position),
             ) from error
-        await self._send(data, marks, len(payloads))
+        await self._send(data, marks, count)
 
     async def checkpoint(self, lsn: int) -> None:
         """Send the message that says: everything before `lsn` is stored."""

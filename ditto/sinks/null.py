@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from ditto.config import Nats
-from ditto.messages import Block
+from ditto.messages import Block, Encoded
 from ditto.sinks.base import Holding, Owner
 
 
@@ -53,11 +53,11 @@ class NullSink:
     async def cover(self, subjects: Iterable[str]) -> None:
         """Every subject will do."""
 
-    async def publish(self, block: Block, payloads: list[bytes]) -> None:
+    async def publish(self, block: Block, encoded: Encoded) -> None:
         """Count."""
         del block
-        self.stored_bytes += sum(map(len, payloads))
-        self._store(len(payloads))
+        self.stored_bytes += len(encoded.data)
+        self._store(len(encoded.ends))
 
     async def checkpoint(self, lsn: int) -> None:
         """Count."""

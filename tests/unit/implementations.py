@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ditto import _frames, _frames_py, _pgoutput, _pgoutput_py, _values, _values_py
@@ -12,6 +13,7 @@ from ditto.lsn import ORIGIN, Position
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ditto.event import Event
     from ditto.messages import Block, Relation, Targets
 
 ID_KEY = event_key("7312345678901234567", "ditto")
@@ -57,6 +59,12 @@ def select_all(relation: Relation) -> Targets:
     return f"insert {name}", f"update {name}", f"delete {name}", f"truncate {name}"
 
 
+def encode(events: list[Event]) -> list[bytes]:
+    """Each event as it is encoded."""
+    data, ends = encode_events(events)
+    return [bytes(data[start:end]) for start, end in pairwise([0, *ends])]
+
+
 def positions(block: Block) -> list[Position]:
     return [Position(*pair) for pair in zip(block.commit_lsns, block.ordinals, strict=True)]
 
@@ -64,7 +72,7 @@ def positions(block: Block) -> list[Position]:
 def comparable(block: Block) -> tuple[object, ...]:
     """All that a block says. Events as they encode: raw JSON has no equality of its own."""
     return (
-        encode_events(block.events),
+        encode(block.events),
         block.targets,
         block.commit_lsns,
         block.ordinals,

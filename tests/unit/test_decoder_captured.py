@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ditto.events.encode import encode_events
 from ditto.lsn import Position
 from unit import captured
-from unit.implementations import positions
+from unit.implementations import encode, positions
 
 if TYPE_CHECKING:
     from unit.implementations import Implementation
@@ -124,7 +123,7 @@ EDGES: dict[int, dict[str, Any]] = {
 def decode(impl: Implementation, major: str, name: str) -> list[dict[str, Any]]:
     """The events as a consumer's JSON parser gives them."""
     events = impl.decode(captured.frames(major, name)).events
-    return [json.loads(payload, parse_float=Decimal) for payload in encode_events(events)]
+    return [json.loads(payload, parse_float=Decimal) for payload in encode(events)]
 
 
 def test_every_type(impl: Implementation, major: str) -> None:

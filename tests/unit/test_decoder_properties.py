@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from ditto.columns import ARRAY, ARRAY_SEMICOLON, BYTEA, TEXT
 from ditto.errors import DecodeError
-from ditto.events.encode import encode_events
 from ditto.lsn import ORIGIN, Position
 from unit import captured, wire
-from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, positions, select_all
+from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, encode, positions, select_all
 from unit.wire import UNCHANGED, Column
 
 KINDS = [
@@ -154,7 +153,7 @@ def test_what_is_encoded_decodes_to_the_same(given_transactions: list[tuple[int,
     for impl in IMPLEMENTATIONS:
         block = impl.decode(frames)
         assert positions(block) == places
-        events = [json.loads(payload) for payload in encode_events(block.events)]
+        events = [json.loads(payload) for payload in encode(block.events)]
         for event, (is_full, (action, data, old, unchanged)) in zip(events, wanted, strict=True):
             assert event["table"] == ("full" if is_full else "plain")
             assert (event["action"], event["data"], event["dataOld"]) == (action, data, old)

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ditto.event import Event, event_key
-from ditto.events.encode import encode_events
 from unit import wire
-from unit.implementations import IMPLEMENTATIONS
+from unit.implementations import IMPLEMENTATIONS, encode
 from unit.wire import Column
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def test_an_event_as_it_stands_in_the_stream(impl: Implementation) -> None:
     frame = wire.update(1, ["7", 'é"', '{"b": [1.0]}'], key=["6", None, None])
     moment = datetime(2026, 11, 23, 6, 8, 38, 123456)  # noqa: DTZ001
     event = one_event(impl, frame, time_us=(moment - EPOCH) // US)
-    (payload,) = encode_events([event])
+    (payload,) = encode([event])
     assert payload.decode() == (
         f'{{"id":"{event.id}","schema":"public","table":"trades","action":"UPDATE",'
         '"data":{"id":7,"name":"é\\"","doc":{"b": [1.0]}},"dataOld":{"id":6},'
@@ -46,7 +45,7 @@ def test_an_event_as_it_stands_in_the_stream(impl: Implementation) -> None:
 def test_unchanged_stands_last_and_only_where_there_is_any(impl: Implementation) -> None:
     with_unchanged = one_event(impl, wire.update(1, ["7", wire.UNCHANGED, wire.UNCHANGED]))
     without = one_event(impl, wire.insert(1, ["7", None, None]))
-    payloads = encode_events([with_unchanged, without])
+    payloads = encode([with_unchanged, without])
     assert payloads[0].endswith(b',"unchanged":["name","doc"]}')
     keys = ["id", "schema", "table", "action", "data", "dataOld", "commitTime"]
     assert list(json.loads(payloads[0])) == [*keys, "unchanged"]
@@ -54,19 +53,19 @@ def test_unchanged_stands_last_and_only_where_there_is_any(impl: Implementation)
 
 
 def test_empty_maps_are_written(impl: Implementation) -> None:
-    (payload,) = encode_events([one_event(impl, wire.truncate(1))])
+    (payload,) = encode([one_event(impl, wire.truncate(1))])
     assert b'"action":"TRUNCATE","data":{},"dataOld":{},"commitTime":"' in payload
 
 
 def test_html_is_not_escaped(impl: Implementation) -> None:
-    (payload,) = encode_events([one_event(impl, wire.insert(1, ["7", "<a href='x'>&</a>", None]))])
+    (payload,) = encode([one_event(impl, wire.insert(1, ["7", "<a href='x'>&</a>", None]))])
     assert b"<a href='x'>&</a>" in payload
 
 
 def test_every_event_of_a_block_is_encoded_in_order(impl: Implementation) -> None:
     events = [one_event(impl, wire.insert(1, [str(number), None, None])) for number in range(3)]
-    assert [json.loads(payload)["data"]["id"] for payload in encode_events(events)] == [0, 1, 2]
-    assert encode_events([]) == []
+    assert [json.loads(payload)["data"]["id"] for payload in encode(events)] == [0, 1, 2]
+    assert encode([]) == []
 
 
 @pytest.mark.parametrize(

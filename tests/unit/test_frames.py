@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -67,12 +68,14 @@ def frame(
     is_first_answered: bool = False,
     max_size: int = NO_LIMIT,
 ) -> tuple[bytes, list[tuple[int, int]]]:
-    subjects, lsns, ordinals, payloads = ([message[field] for message in messages] for field in range(4))
+    subjects, lsns, ordinals = ([message[field] for message in messages] for field in range(3))
+    payloads = [message.payload for message in messages]
     block, marks = impl.frame_block(
         subjects,
         lsns,
         ordinals,
-        payloads,
+        bytearray(b"".join(payloads)),
+        list(accumulate(map(len, payloads))),
         last_sequence=last_sequence,
         reply=b"_INBOX.abc.1",
         reply_every=reply_every,
@@ -160,15 +163,16 @@ def test_the_limit_is_on_headers_and_payload(impl: Implementation) -> None:
 
 def test_lists_of_different_lengths_are_an_error(impl: Implementation) -> None:
     for lengths in ((2, 1, 1, 1), (1, 2, 1, 1), (1, 1, 2, 1), (1, 1, 1, 2)):
-        subjects, lsns, ordinals, payloads = (
-            [item] * length for item, length in zip((b"s", 1, 1, b""), lengths, strict=True)
+        subjects, lsns, ordinals, ends = (
+            [item] * length for item, length in zip((b"s", 1, 1, 0), lengths, strict=True)
         )
         with pytest.raises(ValueError, match=r"length|longer|shorter"):
             impl.frame_block(
                 subjects,
                 lsns,
                 ordinals,
-                payloads,
+                bytearray(),
+                ends,
                 last_sequence=0,
                 reply=b"r",
                 reply_every=1,
