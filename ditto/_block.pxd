@@ -34,6 +34,7 @@ cdef class BlockBuilder:
     cdef Py_ssize_t frame_count
     cdef object delivered
     cdef bint is_reply_requested
+    cdef uint64_t wanted_lsn
     cdef int start_block(self) except -1
     cdef object finish_block(self, bint is_drained, bint is_ended)
     cdef int emit(self, Plan plan, object target, str action, dict data, dict old, object unchanged) except -1

@@ -67,6 +67,7 @@ cdef class BlockBuilder:
         self.frame_count = 0
         self.delivered = None
         self.is_reply_requested = False
+        self.wanted_lsn = 0
         return 0
 
     cdef object finish_block(self, bint is_drained, bint is_ended):
@@ -80,6 +81,7 @@ cdef class BlockBuilder:
             self.delivered,
             0 if self.is_open else self.idle_lsn,
             self.is_reply_requested,
+            self.wanted_lsn,
             is_drained,
             is_ended,
         )

@@ -19,7 +19,7 @@ from msgspec import UNSET
 from ditto.columns import KIND_OF_NAME, KIND_OF_OID, TEXT
 from ditto.errors import DecodeError
 from ditto.lsn import ORIGIN, format_lsn
-from ditto.messages import Column, Delivered, Relation
+from ditto.messages import WAIT_PREFIX, Column, Delivered, Relation
 
 # pgoutput's and the replication protocol's bytes, as integers.
 cdef enum:
@@ -48,6 +48,7 @@ cdef str A_UPDATE = "UPDATE"
 cdef str A_DELETE = "DELETE"
 cdef str A_TRUNCATE = "TRUNCATE"
 cdef object unset = UNSET
+cdef str wait_prefix = WAIT_PREFIX
 
 
 cdef class Decoder(BlockBuilder):
@@ -257,12 +258,17 @@ cdef class Decoder(BlockBuilder):
 
     cdef int decode_logical_message(self, Cursor *c) except -1:
         cdef int flags = take_u8(c)
-        take(c, 8)
-        take_string(c)
+        cdef uint64_t lsn = take_u64(c)
+        prefix = take_string(c)
         take(c, take_i32(c))
         finish(c)
         if flags > 1:
             raise DecodeError(f"unknown flags {flags} of a logical message")
+        if prefix == wait_prefix:
+            self.wanted_lsn = lsn
+            if not self.is_open and lsn > self.idle_lsn:
+                # Not part of a transaction: it comes at its place in the WAL, after every commit before it.
+                self.idle_lsn = lsn
         if flags == 1:
             self.count_change()
         self.logical_message_count += 1

@@ -21,7 +21,7 @@ from ditto._values_py import convert
 from ditto.errors import ConnectionLost, DecodeError
 from ditto.event import Event
 from ditto.lsn import ORIGIN, Position, format_lsn
-from ditto.messages import Block, Column, Delivered, Relation, Targets
+from ditto.messages import WAIT_PREFIX, Block, Column, Delivered, Relation, Targets
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
@@ -237,12 +237,17 @@ class Decoder:
 
     def _logical_message(self, cursor: Cursor) -> None:
         flags = cursor.u8()
-        cursor.u64()
-        cursor.string()
+        lsn = cursor.u64()
+        prefix = cursor.string()
         cursor.take(cursor.i32())
         cursor.finish()
         if flags > 1:
             raise DecodeError(f"unknown flags {flags} of a logical message")
+        if prefix == WAIT_PREFIX:
+            self._block.wanted_lsn = lsn
+            if not self._is_open:
+                # Not part of a transaction: it comes at its place in the WAL, after every commit before it.
+                self._idle_lsn = max(self._idle_lsn, lsn)
         if flags == 1:
             self._count_change()
         self.logical_message_count += 1

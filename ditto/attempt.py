@@ -15,17 +15,18 @@ from ditto.config import Config
 from ditto.errors import ConnectionLost, DittoError, SlotInUse, SlotMissing
 from ditto.event import event_key
 from ditto.events.encode import encode_events
-from ditto.events.route import Router, TablePattern
-from ditto.lsn import Position, format_lsn, parse_lsn
+from ditto.events.route import Router, plain_tables
+from ditto.lsn import Position, format_lsn
 from ditto.messages import Block
 from ditto.pgoutput import IMPL, Decoder
-from ditto.resume import Start, decide_start, gap_error
+from ditto.resume import Start, Timelines, decide_start, gap_error
 from ditto.sinks.base import Holding, MakeSink, Owner, Sink
 from ditto.source.control import Control, open_control
 from ditto.source.publication import ensure_publication, published_tables
 from ditto.source.replication import Replication
 from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot
-from ditto.watermark import Watermark
+from ditto.tally import Tally
+from ditto.watermark import ConfirmDelay, Watermark
 
 log = structlog.get_logger()
 
@@ -44,10 +45,11 @@ _CANCEL_PERIOD_S: Final = 0.5
 class Attempt:
     """Runs once. `clock` gives monotonic seconds."""
 
-    def __init__(self, config: Config, *, clock: Callable[[], float], make_sink: MakeSink) -> None:
+    def __init__(self, config: Config, *, clock: Callable[[], float], make_sink: MakeSink, tally: Tally) -> None:
         self._config = config
         self._clock = clock
         self._make_sink = make_sink
+        self._tally = tally
         self._watermark = Watermark()
         self._source = Replication(
             config.postgres.dsn,
@@ -57,6 +59,10 @@ class Attempt:
         )
         self._confirmed_at = 0.0
         self._checkpoint_at = clock()
+        self._checkpoint_lsn = 0
+        self._wanted_lsn = 0
+        self._has_new_timeline = False
+        self._confirm_delay = ConfirmDelay(config.nats.confirm_delay_s, start_lsn=0)
         self._event_count = 0
         self._wal_sender_timeout_s = 0.0
         self._accepted_gap: tuple[int, int] | None = None
@@ -68,6 +74,7 @@ class Attempt:
         self._sink: Sink
         self._router: Router
         self._slot: Slot
+        self._timelines: Timelines
         self.state = "connecting"
         """connecting, standby, streaming or draining."""
         self.has_progressed = False
@@ -92,6 +99,12 @@ class Attempt:
                     await self._source.finish()
         except BaseExceptionGroup as group_error:
             raise _cause(group_error) from group_error
+        finally:
+            self._tally.skipped += self._source.skipped_count
+
+    def _enter(self, state: str, *, reason: str) -> None:
+        log.debug("attempt.state", before=self.state, state=state, reason=reason)
+        self.state = state
 
     # ------------------------------------------------------------------------------------ set-up
 
@@ -105,7 +118,8 @@ class Attempt:
         await self._source.connect()
         stack.push_async_callback(self._source.close)
         system = await self._source.identify()
-        self._owner = Owner(system.identifier, config.postgres.slot, config.events.prefix, 0)
+        self._owner = Owner(system.identifier, config.postgres.slot, config.events.prefix, 0, system.timeline)
+        self._timelines = Timelines(system.timeline)
         self._router = Router(config.events, database=self._database)
         self._sink = self._make_sink(
             config.nats,
@@ -134,6 +148,7 @@ class Attempt:
         """Decide where to begin. Only now is the tail final: who held the slot before has stored its last event."""
         start = await self._decide(await self._open_sink())
         self._start = start._replace(gap=start.gap or self._accepted_gap)
+        self._confirm_delay = ConfirmDelay(self._config.nats.confirm_delay_s, start_lsn=self._slot.confirmed_lsn)
         self._source.decode_with(
             Decoder(
                 self._router.select,
@@ -155,7 +170,8 @@ class Attempt:
             slot=config.postgres.slot,
             confirmed_lsn=self._slot.confirmed_lsn,
             is_slot_used=self._slot.is_used,
-            wal_lsn=await _wal_lsn(self._control),
+            wal_lsn=await self._control.wal_lsn(),
+            timelines=self._timelines,
             accepts_gap=config.nats.on_gap == "continue",
         )
 
@@ -167,13 +183,17 @@ class Attempt:
         config = self._config.postgres
         slot = await find_slot(self._control, config.slot)
         holding = await self._sink.inspect(self._owner)
+        if holding.owner is not None and holding.owner.timeline != self._owner.timeline:
+            self._has_new_timeline = True
+            timeline = self._owner.timeline
+            self._timelines = Timelines(timeline, await self._source.switch_lsns(timeline))
         if slot is None and holding != (None, None) and self._config.nats.on_gap != "continue":
             stream = self._config.nats.stream
             raise gap_error(stream, config.slot, holding.tail, f"there on (slot {config.slot} does not exist)")
         await ensure_publication(
             self._control,
             config.publication,
-            tables=_plain_tables(self._config),
+            tables=plain_tables(self._config.events),
             may_create=config.create,
             allow_missing_identity=config.allow_missing_identity,
         )
@@ -219,9 +239,10 @@ class Attempt:
         self._watermark.stored(self._sink.sent_sequence)
         self._watermark.sent(self._sink.sent_sequence, start.after.commit_lsn, start.after.commit_lsn)
         self._confirm()
+        self._tally.rewinds += slot.confirmed_lsn < start.after.commit_lsn
         if start.needs_checkpoint:
             await self._checkpoint(slot.confirmed_lsn)
-        self.state = "streaming"
+        self._enter("streaming", reason="the slot is taken and the stream's tail is known")
         log.info(
             "pipeline.streaming",
             slot=slot.name,
@@ -233,6 +254,11 @@ class Attempt:
         while True:
             block = await self._source.read_block()
             await self._forward(block)
+            if self._has_new_timeline and self.has_progressed:
+                # Not before a message of this attempt is in the chain: what an old primary may still have stored
+                # after the tail was read would otherwise be taken for this timeline's.
+                await self._sink.set_timeline(self._owner.timeline)
+                self._has_new_timeline = False
             await self._source.pause_after(block)
 
     async def _forward(self, block: Block) -> None:
@@ -249,6 +275,7 @@ class Attempt:
             # stream have lost its end, what is missing is stored again; and slot and tail compare without slack.
             if self._watermark.sent(sequence + event_count, commit_lsn, end_lsn):
                 self._confirm()
+        self._wanted_lsn = max(self._wanted_lsn, block.wanted_lsn)
         if block.is_reply_requested:
             # Asked when half of wal_sender_timeout is over, and by a server that is shutting down: it waits
             # until the slot has confirmed all it sent.
@@ -257,6 +284,9 @@ class Attempt:
                 await self._checkpoint(block.idle_lsn)
                 await sink.settle()
             self._confirm()
+        elif self._wanted_lsn > self._checkpoint_lsn and block.idle_lsn >= self._wanted_lsn:
+            # Somebody waits for this LSN: it need not be stored yet, the chain keeps the order.
+            await self._checkpoint(block.idle_lsn)
         elif (
             block.idle_lsn > self._watermark.end_lsn
             and not sink.outstanding_count
@@ -269,6 +299,7 @@ class Attempt:
         await self._sink.checkpoint(lsn)
         self._watermark.sent(self._sink.sent_sequence, lsn, lsn)
         self._checkpoint_at = self._clock()
+        self._checkpoint_lsn = lsn
 
     def _on_stored(self, sequence: int) -> None:
         if self._watermark.stored(sequence):
@@ -282,7 +313,9 @@ class Attempt:
         """Tell PostgreSQL how far the stream has got."""
         self._confirmed_at = self._clock()
         self._source.send_status(
-            confirmed_lsn=self._watermark.confirmed_lsn, end_lsn=self._watermark.end_lsn, wants_reply=wants_reply
+            confirmed_lsn=self._confirm_delay.confirm(self._watermark.confirmed_lsn, now=self._confirmed_at),
+            end_lsn=self._watermark.end_lsn,
+            wants_reply=wants_reply,
         )
 
     async def _keep_alive(self) -> None:
@@ -306,7 +339,7 @@ class Attempt:
 
     async def _drain(self) -> None:
         """Everything sent is acknowledged and confirmed, or the deadline has passed."""
-        self.state = "draining"
+        self._enter("draining", reason="it was asked to stop")
         log.info("pipeline.draining", outstanding=self._sink.outstanding_count)
         try:
             async with asyncio.timeout(_DRAIN_TIMEOUT_S):
@@ -350,23 +383,3 @@ async def _existing_slot(control: Control, name: str) -> Slot:
     if slot is None:
         raise SlotMissing(f"slot {name} was dropped", hint="by whom? Its changes are gone with it", slot=name)
     return slot
-
-
-async def _wal_lsn(control: Control) -> int:
-    """Where the server's WAL ends, on a primary and on a standby."""
-    rows = await control.fetch(
-        "SELECT CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) "
-        "ELSE pg_current_wal_insert_lsn() END::text AS lsn",
-        doing="read the WAL position",
-    )
-    return parse_lsn(rows[0]["lsn"])
-
-
-def _plain_tables(config: Config) -> list[tuple[str | None, str]] | None:
-    """The tables that `events.tables` names one by one; None where it uses globs or is absent."""
-    if config.events.tables is None:
-        return None
-    patterns = [TablePattern(key) for key in config.events.tables]
-    if not all(pattern.is_plain for pattern in patterns):
-        return None
-    return [(pattern.schema, pattern.table) for pattern in patterns]

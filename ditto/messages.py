@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from ditto.event import Event
+
+WAIT_PREFIX: Final = "ditto.wait"
+"""The prefix of a logical message (`pg_logical_emit_message`) that asks for a checkpoint at once."""
 
 Targets = tuple[object, object, object, object]
 """For INSERT, UPDATE, DELETE and TRUNCATE: what the caller wants back with each event, or None to skip the change."""
@@ -59,6 +62,8 @@ class Block(msgspec.Struct):
     """Every transaction that begins to commit before this LSN has been delivered; 0 inside a transaction."""
     is_reply_requested: bool = False
     """The server asked for a status message at once."""
+    wanted_lsn: int = 0
+    """The LSN of the last logical message `ditto.wait`: whoever wrote it waits for the stream to reach that LSN."""
     is_drained: bool = True
     """libpq holds nothing more; False when a limit ended the block."""
     is_ended: bool = False

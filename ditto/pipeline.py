@@ -18,10 +18,11 @@ import structlog
 
 from ditto.attempt import Attempt
 from ditto.config import Config
-from ditto.errors import DittoError
+from ditto.errors import ChainBroken, DittoError
 from ditto.health import keep_heartbeat
 from ditto.sinks.base import MakeSink
 from ditto.sinks.jetstream import JetStreamSink
+from ditto.tally import Tally
 
 log = structlog.get_logger()
 
@@ -51,12 +52,16 @@ async def follow(
 ) -> None:
     """Attempt after attempt until `stop` is set. Raises the DittoError that cannot be retried."""
     failures = 0
+    tally = Tally()
     while not stop.is_set():
-        attempt = Attempt(config, clock=clock, make_sink=make_sink)
+        attempt = Attempt(config, clock=clock, make_sink=make_sink, tally=tally)
         try:
             async with keep_heartbeat(attempt):
                 await attempt.run(stop)
+            tally.attempts["stopped"] += 1
         except DittoError as error:
+            tally.attempts[type(error).__name__] += 1
+            tally.fenced += isinstance(error, ChainBroken)
             if not error.is_retryable:
                 raise
             failures = 0 if attempt.has_progressed else failures + 1

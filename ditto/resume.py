@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ditto.errors import SourceRewound, StreamGap
 from ditto.lsn import ORIGIN, Position, format_lsn
-from ditto.sinks.base import Holding
+from ditto.sinks.base import Holding, Owner
+
+
+class Timelines(NamedTuple):
+    """The timeline that the server is on, and where its ancestors ended; a promoted standby begins a new one."""
+
+    current: int
+    switch_lsns: Mapping[int, int] = MappingProxyType({})
+    """By ancestor, the LSN at which the server left it."""
 
 
 class Start(NamedTuple):
@@ -28,6 +38,7 @@ def decide_start(
     confirmed_lsn: int,
     is_slot_used: bool,
     wal_lsn: int,
+    timelines: Timelines,
     accepts_gap: bool,
 ) -> Start:
     """Compare the stream's tail with the slot's confirmed LSN.
@@ -39,13 +50,17 @@ def decide_start(
     Raises StreamGap unless `accepts_gap`, and SourceRewound.
     """
     owner, tail = holding
-    if tail is not None and tail.commit_lsn > wal_lsn:
-        raise SourceRewound(
-            f"stream {stream} holds events up to {tail}, and the server's WAL ends at {format_lsn(wal_lsn)}",
-            hint="was the server restored from a backup, or did a standby take over that had not received everything? "
-            "Its new changes would be taken for old ones: start with a new stream and a new slot",
-            slot=slot,
-        )
+    if tail is not None:
+        end_lsn, words = _end_of_history(owner, timelines, wal_lsn)
+        if tail.commit_lsn > end_lsn or (tail.ordinal and tail.commit_lsn == end_lsn):
+            raise SourceRewound(
+                f"stream {stream} holds events up to {tail}, and {words}",
+                hint="was the server restored from a backup, or did a standby take over that had not received "
+                "everything? Its new changes would be taken for old ones: start with a new stream and a new slot",
+                slot=slot,
+                missing_from=format_lsn(end_lsn),
+                missing_to=str(tail),
+            )
     if tail is not None:
         stored_lsn = tail.commit_lsn
     elif owner is not None:
@@ -69,6 +84,19 @@ def decide_start(
     if not accepts_gap:
         raise gap_error(stream, slot, tail, f"{format_lsn(gap[0])} to {format_lsn(gap[1])}")
     return Start(tail or ORIGIN, True, gap)
+
+
+def _end_of_history(owner: Owner | None, timelines: Timelines, wal_lsn: int) -> tuple[int, str]:
+    """Up to where the server's WAL is the one that the stream was filled from, and that in words."""
+    before, now = (owner.timeline if owner is not None else 0), timelines.current
+    if before in {0, now}:
+        return wal_lsn, f"the server's WAL ends at {format_lsn(wal_lsn)}"
+    switch_lsn = timelines.switch_lsns.get(before)
+    if switch_lsn is None:
+        return 0, f"was filled from timeline {before}, which the server's timeline {now} does not come from"
+    return min(switch_lsn, wal_lsn), (
+        f"the server's timeline {now} left the stream's timeline {before} at {format_lsn(switch_lsn)}"
+    )
 
 
 def gap_error(stream: str, slot: str, tail: Position | None, missing: str) -> StreamGap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 
 class Watermark:
@@ -46,3 +47,39 @@ class Watermark:
         self.confirmed_lsn = confirmed_lsn
         self.end_lsn = max(self.end_lsn, end_lsn)
         return True
+
+
+class ConfirmDelay:
+    """Holds confirmed LSNs back for `delay_s`, because acknowledged is not yet on the disk of nats-server.
+
+    `start_lsn` is what the slot has confirmed already. Times are monotonic seconds. It keeps at most about
+    `STEPS` LSNs, and so may hold one back for up to one step of `delay_s / STEPS` longer.
+    """
+
+    STEPS: Final = 100
+
+    def __init__(self, delay_s: float, *, start_lsn: int) -> None:
+        self._delay_s = delay_s
+        self._due_lsn = start_lsn
+        self._held: deque[tuple[float, float, int]] = deque()  # when the step began, its last LSN came, that LSN
+
+    def confirm(self, lsn: int, *, now: float) -> int:
+        """Note that `lsn` could be confirmed now; returns what may be, by now."""
+        if not self._delay_s:
+            return lsn
+        began = now
+        if self._held:
+            last_began, _, last_lsn = self._held[-1]
+            if last_lsn == lsn:
+                return self._take_due(now)
+            if now - last_began < self._delay_s / self.STEPS:
+                self._held.pop()
+                began = last_began
+        if lsn > self._due_lsn:
+            self._held.append((began, now, lsn))
+        return self._take_due(now)
+
+    def _take_due(self, now: float) -> int:
+        while self._held and now - self._held[0][1] >= self._delay_s:
+            self._due_lsn = self._held.popleft()[2]
+        return self._due_lsn

@@ -93,6 +93,12 @@ def _positive_seconds(value: float) -> float:
     return value
 
 
+def _seconds(value: float) -> float:
+    if value < 0:
+        raise Impossible("must not be negative")
+    return value
+
+
 def is_subject(text: str) -> bool:
     """Whether `text` is a literal NATS subject: tokens that are not empty, no wildcards, no white space."""
     return text.isprintable() and not re.search(r"[\s*>]", text) and all(text.split("."))
@@ -158,6 +164,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "nats.url": _url,
         "nats.stream": _stream,
         "nats.ack_timeout": _positive_seconds,
+        "nats.confirm_delay": _seconds,
         "events.prefix": _prefix,
         "events.subject": _subject,
         "events.tables": _tables,

@@ -109,6 +109,15 @@ class Nats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_in_flight_bytes: Annotated[
         int, Meta(ge=1), _doc("How many bytes may be sent and not yet acknowledged. Reading pauses at the limit.")
     ] = 33_554_432
+    confirm_delay_s: Annotated[
+        Seconds,
+        _doc(
+            "How long after its acknowledgement an event is confirmed to PostgreSQL. nats-server acknowledges before "
+            "its file is synchronised to the disk (its `sync_interval`, two minutes by default): what a crash of the "
+            "machine then takes away, PostgreSQL still has, and Ditto sends it again. It costs retained WAL only.",
+            "2m",
+        ),
+    ] = field(default=0.0, name="confirm_delay")
     on_gap: Annotated[
         Literal["stop", "continue"],
         _doc(

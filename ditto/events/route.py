@@ -52,6 +52,16 @@ class TablePattern:
         return (self.is_plain, self.schema is not None, len(_GLOB.sub("", self.key)))
 
 
+def plain_tables(config: Events) -> list[tuple[str | None, str]] | None:
+    """Schema and name of the tables that `events.tables` names one by one; None where it uses globs or is absent."""
+    if config.tables is None:
+        return None
+    patterns = [TablePattern(key) for key in config.tables]
+    if not all(pattern.is_plain for pattern in patterns):
+        return None
+    return [(pattern.schema, pattern.table) for pattern in patterns]
+
+
 class Patterns(Generic[T]):
     """Finds the most specific pattern for a table."""
 

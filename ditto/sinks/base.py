@@ -20,6 +20,8 @@ class Owner(msgspec.Struct, frozen=True):
     prefix: str
     start_lsn: int
     """The slot's confirmed LSN when the pipeline took the stream: nothing before it was ever due."""
+    timeline: int = 0
+    """The server's timeline when it last stored something; 0 for unknown. A promoted standby begins a new one."""
 
 
 class Holding(NamedTuple):
@@ -53,6 +55,9 @@ class Sink(Protocol):
 
     async def open(self, owner: Owner, subjects: Iterable[str]) -> Holding:
         """Create what is missing, claim it for `owner`, and look again: from here on `publish` may be called."""
+
+    async def set_timeline(self, timeline: int) -> None:
+        """Remember the server's new timeline with the stream."""
 
     async def cover(self, subjects: Iterable[str]) -> None:
         """Make sure that events on these subjects will be stored."""

@@ -143,6 +143,10 @@ class JetStreamSink:
             # The server applies an update between two messages; the chain goes on undisturbed.
             await self._stream.cover(subjects)
 
+    async def set_timeline(self, timeline: int) -> None:
+        """Remember the server's new timeline with the stream."""
+        await self._stream.set_timeline(timeline)
+
     async def publish(self, block: Block, encoded: Encoded) -> None:
         """Send the block's events; waits while the window is full.
 

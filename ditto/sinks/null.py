@@ -50,6 +50,9 @@ class NullSink:
         del subjects
         return Holding(owner, None)
 
+    async def set_timeline(self, timeline: int) -> None:
+        """There is nothing to remember it with."""
+
     async def cover(self, subjects: Iterable[str]) -> None:
         """Every subject will do."""
 

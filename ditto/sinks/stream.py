@@ -49,6 +49,7 @@ _OWNER_KEYS: Final = {
     "prefix": "ditto.prefix",
     "start_lsn": "ditto.start-lsn",
 }
+_TIMELINE_KEY: Final = "ditto.timeline"
 _CREATED_KEY: Final = "ditto.created"
 """Only a stream that Ditto created gets new subjects from it."""
 
@@ -185,7 +186,14 @@ class Stream:
         if not metadata.keys() >= set(_OWNER_KEYS.values()):
             return None
         values = {field: metadata[key] for field, key in _OWNER_KEYS.items()}
-        return Owner(values["system_identifier"], values["slot"], values["prefix"], parse_lsn(values["start_lsn"]))
+        timeline = metadata.get(_TIMELINE_KEY, "")
+        return Owner(
+            values["system_identifier"],
+            values["slot"],
+            values["prefix"],
+            parse_lsn(values["start_lsn"]),
+            int(timeline) if timeline.isdecimal() else 0,
+        )
 
     def check_owner(self, claimant: Owner) -> None:
         """Raise StreamOwned when the stream belongs to another slot or another database cluster."""
@@ -208,7 +216,15 @@ class Stream:
         metadata = dict(self.settings.get("metadata") or {})
         values = {**msgspec.structs.asdict(claimant), "start_lsn": format_lsn(start_lsn)}
         metadata.update({key: values[field] for field, key in _OWNER_KEYS.items()})
+        if owner is None:
+            metadata[_TIMELINE_KEY] = str(claimant.timeline)
         await self.update({"metadata": metadata}, f"claim stream {self.name}")
+
+    async def set_timeline(self, timeline: int) -> None:
+        """Write the server's new timeline into the metadata."""
+        await self.look()
+        metadata = {**(self.settings.get("metadata") or {}), _TIMELINE_KEY: str(timeline)}
+        await self.update({"metadata": metadata}, f"note the timeline in stream {self.name}")
 
     # ------------------------------------------------------------------------------------ subjects
 

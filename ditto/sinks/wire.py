@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, Final
@@ -19,6 +20,11 @@ CONNECT_TIMEOUT_S: Final = 5
 # A flush of every block may wait in nats-py's queue. It must never be full: putting into a full queue
 # would suspend, and nats-py swallows a cancellation there.
 _FLUSH_QUEUE: Final = 1 << 20
+
+_KEEPALIVE_IDLE_S: Final = 10
+_KEEPALIVE_INTERVAL_S: Final = 5
+_KEEPALIVE_COUNT: Final = 3
+_USER_TIMEOUT_MS: Final = 20_000
 
 _DENIALS: Final = ("authorization", "authentication", "permissions", "nkey", "user credentials")
 _NOT_NOW: Final = ("authentication timeout", "maximum connections")
@@ -118,11 +124,30 @@ async def connect(config: Nats, *, on_lost: Callable[[SinkError], None]) -> Clie
                 ) from error
             failures.append(_words(error))
         else:
+            _watch_socket(client)
             return client
     raise SinkLost(
         f"cannot reach NATS at {where}: {failures[-1] if failures else 'no server'}",
         hint="check nats.url, and that the server is running",
     )
+
+
+def _watch_socket(client: Client) -> None:
+    """Let the kernel find out about a dead peer, as on the connections to PostgreSQL; PINGs do so for a hanging one."""
+    transport = client._transport  # noqa: SLF001  nats-py does not hand out its socket
+    writer = getattr(transport, "_io_writer", None)
+    connection = None if writer is None else writer.get_extra_info("socket")
+    if connection is None:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", _KEEPALIVE_IDLE_S),
+        ("TCP_KEEPINTVL", _KEEPALIVE_INTERVAL_S),
+        ("TCP_KEEPCNT", _KEEPALIVE_COUNT),
+        ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MS),
+    ):
+        if hasattr(socket, option):  # macOS has only some of them
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _abandon(client: Client) -> None:

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection, conninfo
 from psycopg.rows import TupleRow, dict_row
 
 from ditto.errors import ConnectionLost, ServerUnsuitable
+from ditto.lsn import parse_lsn
 from ditto.source.failures import command_error, connect_error
 
 CONNECT_TIMEOUT_S: Final = 10
@@ -70,6 +71,15 @@ class Control:
     async def database(self) -> str:
         """The name of the database."""
         return str((await self.fetch("SELECT current_database() AS name", doing="read the database's name"))[0]["name"])
+
+    async def wal_lsn(self) -> int:
+        """Where the server's WAL ends, on a primary and on a standby."""
+        rows = await self.fetch(
+            "SELECT CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) "
+            "ELSE pg_current_wal_insert_lsn() END::text AS lsn",
+            doing="read the WAL position",
+        )
+        return parse_lsn(rows[0]["lsn"])
 
     async def wal_sender_timeout_s(self) -> float:
         """For how long this server, database and role let a replication client be silent; infinity for ever."""

@@ -102,6 +102,14 @@ class Replication:
         identifier, timeline, wal_lsn = (_text(result.get_value(0, column)) for column in range(3))
         return System(identifier, int(timeline), parse_lsn(wal_lsn))
 
+    async def switch_lsns(self, timeline: int) -> dict[int, int]:
+        """By ancestor of this timeline, the LSN at which it was left; the first timeline has none, and no history."""
+        if timeline == 1:
+            return {}
+        command = f"TIMELINE_HISTORY {timeline}".encode()
+        result = await self._command(command, doing=f"read the history of timeline {timeline}")
+        return parse_history(result.get_value(0, 1) or b"")
+
     async def start(self, slot: str, publication: str) -> None:
         """Take the slot. Raises SlotInUse while another reader holds it, SlotMissing and SlotInvalidated."""
         quoted = publication.replace('"', '""').replace("'", "''")
@@ -112,6 +120,11 @@ class Replication:
             expected=ExecStatus.COPY_BOTH,
             slot=slot,
         )
+
+    @property
+    def skipped_count(self) -> int:
+        """Changes that came although they are stored already."""
+        return 0 if self._decoder is None else self._decoder.skipped_count
 
     def decode_with(self, decoder: Decoder, *, wal_sender_timeout_s: float) -> None:
         """Give the decoder that read_block() is to use, and the server's wal_sender_timeout."""
@@ -241,6 +254,12 @@ class Replication:
             return readable.done()
         finally:
             loop.remove_reader(descriptor)
+
+
+def parse_history(content: bytes) -> dict[int, int]:
+    """By timeline, the LSN at which the next one left it: lines of number, LSN and reason, with tabs between."""
+    lines = (line.split("\t") for line in content.decode("utf-8", "replace").splitlines())
+    return {int(fields[0]): parse_lsn(fields[1].strip()) for fields in lines if fields[0].strip().isdecimal()}
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -81,6 +81,7 @@ def comparable(block: Block) -> tuple[object, ...]:
         block.delivered,
         block.idle_lsn,
         block.is_reply_requested,
+        block.wanted_lsn,
         block.is_drained,
         block.is_ended,
     )

@@ -130,6 +130,24 @@ def test_a_logical_message_alone_selects_nothing(impl: Implementation) -> None:
     assert block.idle_lsn == LSN + 8
 
 
+def test_a_message_that_asks_for_a_checkpoint(impl: Implementation) -> None:
+    asks = wire.logical_message(is_transactional=False, prefix="ditto.wait", lsn=LSN + 50)
+    other = wire.logical_message(is_transactional=False, prefix="ditto.waiting", lsn=LSN + 60)
+    decoder = impl.decoder()
+    for frame in (wire.begin(LSN), TABLE, wire.insert(1, ["1", None, None]), wire.commit(LSN), asks, other):
+        decoder.feed(frame)
+    block = decoder.take()
+    # Everything that committed before the message has come: it stands at its place in the WAL.
+    assert (block.wanted_lsn, block.idle_lsn) == (LSN + 50, LSN + 50)
+    assert decoder.take().wanted_lsn == 0
+
+
+def test_a_message_in_a_transaction_asks_too(impl: Implementation) -> None:
+    asks = wire.logical_message(prefix="ditto.wait", lsn=LSN - 20)
+    block = impl.decode([wire.begin(LSN), asks, wire.commit(LSN)])
+    assert (block.wanted_lsn, block.idle_lsn) == (LSN - 20, LSN + 8)
+
+
 def test_an_origin_changes_nothing(impl: Implementation) -> None:
     event = decode_one(impl, wire.origin("elsewhere"), TABLE, wire.insert(1, ["1", None, None]))
     assert event.data["id"] == 1

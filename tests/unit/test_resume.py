@@ -8,7 +8,7 @@ import pytest
 
 from ditto.errors import SourceRewound, StreamGap
 from ditto.lsn import ORIGIN, Position
-from ditto.resume import Start, decide_start
+from ditto.resume import Start, Timelines, decide_start
 from ditto.sinks.base import Holding, Owner
 
 TAIL = Position(0x500, 3)
@@ -22,6 +22,7 @@ def decide(
     accepts_gap: bool = False,
     is_slot_used: bool = False,
     wal_lsn: int = 0x9999,
+    timelines: Timelines = Timelines(1),  # noqa: B008  immutable
 ) -> Start:
     return decide_start(
         holding,
@@ -30,6 +31,7 @@ def decide(
         confirmed_lsn=confirmed_lsn,
         is_slot_used=is_slot_used,
         wal_lsn=wal_lsn,
+        timelines=timelines,
         accepts_gap=accepts_gap,
     )
 
@@ -104,3 +106,33 @@ def test_a_stream_ahead_of_the_server_is_refused_whatever_is_accepted(options: d
 
 def test_a_tail_at_the_end_of_the_wal_is_not_ahead() -> None:
     assert decide(Holding(OWNER, Position(0x500, 0)), 0x500, wal_lsn=0x500).after == Position(0x500, 0)
+
+
+@pytest.mark.parametrize(
+    ("timeline", "switch_lsns", "tail", "is_refused"),
+    [
+        (2, {1: 0x600}, TAIL, False),  # the standby had received all that is stored
+        (2, {1: 0x501}, TAIL, False),
+        (2, {1: 0x500}, TAIL, True),  # the commit record of the tail was not part of it
+        (2, {1: 0x4F0}, TAIL, True),
+        (2, {1: 0x500}, Position(0x500, 0), False),  # a checkpoint at the very LSN: nothing before it is missing
+        (2, {1: 0x4F0}, Position(0x500, 0), True),
+        (3, {1: 0x600, 2: 0x700}, TAIL, False),
+        (3, {1: 0x4F0, 2: 0x700}, TAIL, True),
+        (3, {2: 0x700}, TAIL, True),  # not an ancestor at all
+    ],
+)
+def test_a_promoted_standby(timeline: int, switch_lsns: dict[int, int], tail: Position, *, is_refused: bool) -> None:
+    holding = Holding(Owner("7312", "ditto", "ditto", start_lsn=0x300, timeline=1), tail)
+    timelines = Timelines(timeline, switch_lsns)
+    if not is_refused:
+        assert decide(holding, 0x400, timelines=timelines) == Start(tail, False, None)
+        return
+    with pytest.raises(SourceRewound) as caught:
+        decide(holding, 0x400, timelines=timelines, accepts_gap=True)
+    assert f"timeline {timeline}" in caught.value.message
+
+
+def test_a_timeline_that_is_not_known_is_taken_for_the_current_one() -> None:
+    holding = Holding(OWNER, TAIL)
+    assert decide(holding, 0x400, timelines=Timelines(5, {4: 0x100})) == Start(TAIL, False, None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ditto.watermark import Watermark
+from ditto.watermark import ConfirmDelay, Watermark
 
 
 class Confirming(RuleBasedStateMachine):
@@ -100,3 +101,34 @@ def test_a_transaction_whose_events_are_stored_already_is_confirmed_at_once() ->
     watermark.stored(7)
     assert watermark.sent(7, 101, 108)
     assert watermark.confirmed_lsn == 101
+
+
+def test_without_a_delay_everything_is_confirmed_at_once() -> None:
+    delay = ConfirmDelay(0, start_lsn=5)
+    assert [delay.confirm(lsn, now=1.0) for lsn in (7, 9)] == [7, 9]
+
+
+def test_an_lsn_is_confirmed_when_its_delay_is_over_and_not_before() -> None:
+    delay = ConfirmDelay(10, start_lsn=5)
+    assert delay.confirm(7, now=100) == 5
+    assert delay.confirm(9, now=104) == 5
+    assert delay.confirm(9, now=109.9) == 5
+    assert delay.confirm(9, now=110) == 7
+    assert delay.confirm(9, now=113.9) == 7
+    assert delay.confirm(9, now=114) == 9
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.integers(0, 5)), max_size=300), st.floats(0.5, 20))
+def test_the_delay_against_a_model_that_remembers_everything(steps: list[tuple[float, int]], delay_s: float) -> None:
+    delay = ConfirmDelay(delay_s, start_lsn=1)
+    now, lsn = 0.0, 1
+    seen: list[tuple[float, int]] = []
+    for seconds, growth in steps:
+        now, lsn = now + seconds, lsn + growth
+        seen.append((now, lsn))
+        confirmed = delay.confirm(lsn, now=now)
+        step_s = delay_s / ConfirmDelay.STEPS
+        at_most = max((each for at, each in seen if now - at >= delay_s - 1e-9), default=1)
+        at_least = max((each for at, each in seen if now - at >= delay_s + step_s + 1e-9), default=1)
+        assert at_least <= confirmed <= at_most
+        assert len(delay._held) <= ConfirmDelay.STEPS + 2

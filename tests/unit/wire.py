@@ -99,7 +99,9 @@ def truncate(*oids: int, flags: int = 0) -> bytes:
     return copy_data(b"T" + struct.pack("!IB", len(oids), flags) + b"".join(struct.pack("!I", oid) for oid in oids))
 
 
-def logical_message(content: bytes = b"content", *, is_transactional: bool = True, prefix: str = "prefix") -> bytes:
+def logical_message(
+    content: bytes = b"content", *, is_transactional: bool = True, prefix: str = "prefix", lsn: int = 9
+) -> bytes:
     return copy_data(
-        b"M" + struct.pack("!BQ", is_transactional, 9) + string(prefix) + struct.pack("!I", len(content)) + content
+        b"M" + struct.pack("!BQ", is_transactional, lsn) + string(prefix) + struct.pack("!I", len(content)) + content
     )
