@@ -29,6 +29,15 @@ class Meter:
         return total_ns / 1e9
 
 
+def processor_ticks() -> tuple[int, int]:
+    """Since boot, over all processors: what the hypervisor gave to other machines, and what was wanted here with it."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith("cpu "):
+            user, nice, system, _idle, _iowait, interrupts, soft_interrupts, stolen = map(int, line.split()[1:9])
+            return stolen, user + nice + system + interrupts + soft_interrupts + stolen
+    raise RuntimeError("/proc/stat does not tell what the processors did")
+
+
 def peak_rss_bytes(pid: int) -> int:
     """The most memory that the process has held so far."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

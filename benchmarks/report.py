@@ -23,6 +23,10 @@ _TRANSPORTS: Final = {"tcp": "TCP", "unix": "Unix socket", "tls": "TLS"}
 def markdown(records: dict[str, Any]) -> str:
     """The measured part of the page: what was measured on, then every table with its chart."""
     parts = [_environment(next(iter(records.values())))]
+    stolen = {name: made["stolen_percent"] for name, made in records.items() if made.get("stolen_percent", 0) >= 1}
+    if stolen:
+        shares = ", ".join(f"{name} {percent:.0f} %" for name, percent in stolen.items())
+        parts.append(f"Of the processor time that was wanted, the hypervisor gave to other machines: {shares}.")
     if "pipeline" in records:
         parts += _pipeline(records["pipeline"])
     if "growth" in records:
@@ -62,7 +66,7 @@ def charts(records: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 _PIPELINE_HEADINGS: Final = (
     *("transport", "workload", "", "events/s", "lowest-highest", "÷ pg_recvlogical"),
-    *("its CPU", "walsender", "nats-server", "peak MB"),
+    *("its CPU", "walsender", "nats-server", "peak MB", "stolen"),
 )
 _PERCENTILES: Final = (("p50", "p50_ms"), ("p99", "p99_ms"), ("p99.9", "p999_ms"))
 
@@ -96,6 +100,7 @@ def _pipeline(made: dict[str, Any]) -> Iterator[str]:
                 f"{each['walsender_cpu_us']:.2f}",
                 f"{each['nats_cpu_us']:.2f}" if each["nats_cpu_us"] else "",
                 f"{each['peak_rss_mb']:.0f}" if each["peak_rss_mb"] else "",
+                f"{each.get('stolen_percent', 0):.0f} %",
             ]
             for each in results
         ),

@@ -284,6 +284,9 @@ class Attempt:
                 await self._checkpoint(block.idle_lsn)
                 await sink.settle()
             self._confirm()
+            if self._confirm_delay.is_holding:
+                # A shutdown would wait for the delay. It has ended this session by now, and then so does the attempt.
+                await self._control.database()
         elif self._wanted_lsn > self._checkpoint_lsn and block.idle_lsn >= self._wanted_lsn:
             # Somebody waits for this LSN: it need not be stored yet, the chain keeps the order.
             await self._checkpoint(block.idle_lsn)

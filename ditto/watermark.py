@@ -63,6 +63,11 @@ class ConfirmDelay:
         self._due_lsn = start_lsn
         self._held: deque[tuple[float, float, int]] = deque()  # when the step began, its last LSN came, that LSN
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether an LSN waits for its time."""
+        return bool(self._held)
+
     def confirm(self, lsn: int, *, now: float) -> int:
         """Note that `lsn` could be confirmed now; returns what may be, by now."""
         if not self._delay_s:
