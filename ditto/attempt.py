@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from ditto.errors import ConnectionLost, DittoError, SlotInUse, SlotMissing
 from ditto.event import event_key
 from ditto.events.encode import encode_events
 from ditto.events.route import Router, plain_tables
+from ditto.lease import Lease
 from ditto.lsn import Position, format_lsn
 from ditto.messages import Block
 from ditto.pgoutput import IMPL, Decoder
@@ -25,7 +27,9 @@ from ditto.source.control import Control, open_control
 from ditto.source.publication import ensure_publication, published_tables
 from ditto.source.replication import Replication
 from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot
+from ditto.source.walsender import check_holder, end_walsender
 from ditto.tally import Tally
+from ditto.tasks import end
 from ditto.watermark import ConfirmDelay, Watermark
 
 log = structlog.get_logger()
@@ -39,7 +43,6 @@ _CONFIRM_PERIOD_S: Final = 0.2
 _STANDBY_POLL_S: Final = 0.5
 _DRAIN_TIMEOUT_S: Final = 30.0
 _REPORT_PERIOD_S: Final = 60.0
-_CANCEL_PERIOD_S: Final = 0.5
 
 
 class Attempt:
@@ -72,13 +75,14 @@ class Attempt:
         self._database: str
         self._owner: Owner
         self._sink: Sink
+        self._lease: Lease
         self._router: Router
         self._slot: Slot
         self._timelines: Timelines
         self.state = "connecting"
         """connecting, standby, streaming or draining."""
         self.has_progressed = False
-        """Something was stored and confirmed: the next attempt need not back off."""
+        """Something was stored and confirmed, or it stood by for a while: the next attempt need not back off."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises the DittoError that ended it; returns when `stop` is set, with everything sent confirmed."""
@@ -89,7 +93,7 @@ class Attempt:
                 async with asyncio.TaskGroup() as group:
                     beside = [group.create_task(self._sink.watch())]
                     if await _until(stop, self._prepare()):
-                        beside.append(group.create_task(self._keep_alive()))
+                        beside += [group.create_task(self._keep_alive()), group.create_task(self._hold_lease())]
                         if await _until(stop, self._begin()):
                             await _until(stop, self._stream())
                             await self._drain()
@@ -97,6 +101,7 @@ class Attempt:
                         task.cancel()
                 if self.state == "draining":
                     await self._source.finish()
+                await self._lease.release()
         except BaseExceptionGroup as group_error:
             raise _cause(group_error) from group_error
         finally:
@@ -130,6 +135,13 @@ class Attempt:
         )
         stack.push_async_callback(self._sink.close)
         await self._sink.connect()
+        self._lease = Lease(
+            self._sink.lease_place(config.postgres.slot) if config.nats.lease_ttl_s else None,
+            ttl_s=config.nats.lease_ttl_s,
+            slot=config.postgres.slot,
+            clock=self._clock,
+            tally=self._tally,
+        )
 
     async def _prepare(self) -> None:
         """See that everything exists, and take the slot."""
@@ -214,17 +226,36 @@ class Attempt:
                     self.state = "standby"
                     log.info("slot.standby", slot=config.slot, reason="another reader holds the slot; waiting for it")
                 await self._wait_for_slot()
+                await self._sink.inspect(self._owner)  # one that cannot reach the stream leaves the slot to others
             else:
                 break
         if self.state == "standby":
             log.info("slot.taken_over", slot=config.slot)
+            self.has_progressed = False
         self._slot = await _existing_slot(self._control, config.slot)
         check_slot(self._slot, self._database)
 
     async def _wait_for_slot(self) -> None:
+        """Until the slot is free; a holder that is dead or cut off is helped out of it."""
         name = self._config.postgres.slot
-        while (await _existing_slot(self._control, name)).active_pid is not None:  # noqa: ASYNC110  PostgreSQL tells nobody
-            await asyncio.sleep(_STANDBY_POLL_S)
+        watching = asyncio.ensure_future(self._lease.watch(partial(end_walsender, self._control, name)))
+        try:
+            while (await _existing_slot(self._control, name)).active_pid is not None:
+                await asyncio.sleep(_STANDBY_POLL_S)
+                self.has_progressed = True
+                if watching.done():
+                    watching.result()
+        finally:
+            await end(watching)
+
+    async def _hold_lease(self) -> None:
+        """Let the standbys know that this one is alive, as long as it holds the slot."""
+        name, pid = self._slot.name, self._slot.active_pid or 0
+        await self._lease.hold(
+            pid,
+            check_slot=partial(check_holder, self._control, name, pid),
+            stored_sequence=lambda: self._sink.sent_sequence - self._sink.outstanding_count,
+        )
 
     # ------------------------------------------------------------------------------------ streaming
 
@@ -365,13 +396,7 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
             return True
         return False
     finally:
-        # Again and again: a cancellation that meets the result of an asyncio.wait_for (nats-py's requests) is lost
-        # on Python 3.11.
-        while not running.done():
-            running.cancel()
-            await asyncio.wait([running], timeout=_CANCEL_PERIOD_S)
-        stopping.cancel()
-        await asyncio.gather(running, stopping, return_exceptions=True)
+        await end(running, stopping)
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 class Tally:
     """Counted over all attempts of one process."""
 
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Tells this process from others."""
     attempts: Counter[str] = field(default_factory=Counter)
     """By how they ended: the error's class, or `stopped`."""
     rewinds: int = 0
@@ -18,3 +21,7 @@ class Tally:
     """Changes that came again."""
     fenced: int = 0
     """Messages that the stream refused because another one came before: another Ditto, or another writer."""
+    ended_holders: int = 0
+    """Walsenders that were ended because the one that they served was dead or cut off."""
+    is_without_lease: bool = False
+    """The lease cannot be written or read at the moment, and that was said."""

@@ -99,6 +99,12 @@ def _seconds(value: float) -> float:
     return value
 
 
+def _lease_ttl(value: float) -> float:
+    if value != 0 and value < 1:
+        raise Impossible("must be 0 (no lease) or at least one second")
+    return value
+
+
 def is_subject(text: str) -> bool:
     """Whether `text` is a literal NATS subject: tokens that are not empty, no wildcards, no white space."""
     return text.isprintable() and not re.search(r"[\s*>]", text) and all(text.split("."))
@@ -165,6 +171,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "nats.stream": _stream,
         "nats.ack_timeout": _positive_seconds,
         "nats.confirm_delay": _seconds,
+        "nats.lease_ttl": _lease_ttl,
         "events.prefix": _prefix,
         "events.subject": _subject,
         "events.tables": _tables,

@@ -118,6 +118,17 @@ class Nats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "2m",
         ),
     ] = field(default=0.0, name="confirm_delay")
+    lease_ttl_s: Annotated[
+        Seconds,
+        _doc(
+            "Where several Dittos share a slot, one works and the others stand by. For how long the one that works may "
+            "be silent before a standby ends its connection to PostgreSQL and takes its place. The lease stands in the "
+            "key-value bucket `ditto_leases` and is renewed every third of this time. At least `1s`; with `0s` there "
+            "is no lease, and a standby waits until PostgreSQL itself drops the connection (`wal_sender_timeout`).",
+            "10s",
+            0,
+        ),
+    ] = field(default=10.0, name="lease_ttl")
     on_gap: Annotated[
         Literal["stop", "continue"],
         _doc(

@@ -262,6 +262,21 @@ class NatsServer:
         except (OSError, ValueError):
             return False
 
+    def save_store(self, copy: Path) -> None:
+        """Copy what JetStream holds to a folder that does not exist yet; the server must be stopped."""
+        self._check_stopped()
+        shutil.copytree(self.store_dir, copy)
+
+    def restore_store(self, copy: Path) -> None:
+        """Put back what was saved, as from a backup; the server must be stopped."""
+        self._check_stopped()
+        shutil.rmtree(self.store_dir)
+        shutil.copytree(copy, self.store_dir)
+
+    def _check_stopped(self) -> None:
+        if self._process is not None:
+            raise RuntimeError("the server is running")
+
     def pause(self) -> None:
         """Hang: connections stay open, nothing is read or answered."""
         _running(self._process).send(signal.SIGSTOP)

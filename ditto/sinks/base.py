@@ -33,6 +33,28 @@ class Holding(NamedTuple):
     """The position of the last event or checkpoint; None where there is none."""
 
 
+class Entry(NamedTuple):
+    """What stands in the place of a lease."""
+
+    revision: int
+    """0 where there is nothing; a deleted entry keeps one."""
+    value: bytes
+
+
+class LeasePlace(Protocol):
+    """Where the lease of one pipeline is kept. Every call may raise a SinkError."""
+
+    async def read(self) -> Entry: ...
+
+    async def write(self, value: bytes, *, after: int) -> int | None:
+        """Replace the entry of that revision; the new revision, or None where there is another one by now."""
+
+    async def remove(self, *, after: int) -> None: ...
+
+    async def last_sequence(self) -> int:
+        """The last sequence of the events' stream."""
+
+
 class Sink(Protocol):
     """Stores events in order and tells how far it has got.
 
@@ -49,6 +71,9 @@ class Sink(Protocol):
         """Messages sent and not yet acknowledged."""
 
     async def connect(self) -> None: ...
+
+    def lease_place(self, slot: str) -> LeasePlace | None:
+        """Where the lease of this slot's pipeline is kept; None for a sink that has no such place."""
 
     async def inspect(self, claimant: Owner) -> Holding:
         """Look, without changing anything; raises StreamOwned where the stream belongs to somebody else."""

@@ -8,9 +8,11 @@ whatever goes wrong ends the attempt, and the next one begins from the stream's 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +25,7 @@ from ditto.frames import FrameTooLarge, frame_block
 from ditto.lsn import Position, format_lsn
 from ditto.messages import Block, Encoded
 from ditto.sinks.base import Holding, Owner
+from ditto.sinks.bucket import LeaseBucket, is_about_leases
 from ditto.sinks.stream import ApiError, Stream, refusal
 from ditto.sinks.wire import BlockWriter, connect, describe, has_jetstream, lost
 
@@ -85,16 +88,43 @@ class JetStreamSink:
     # ------------------------------------------------------------------------------------ set-up
 
     async def connect(self) -> None:
-        """Connect, and make sure that there is a JetStream."""
-        self._client = await connect(self._config, on_lost=self._fail)
+        """Connect to a server of the cluster on which JetStream answers, beginning with any of them.
+
+        A server that is cut off from the others takes connections all the same, and may not know yet that it is:
+        the next attempt must not end there again and again.
+        """
+        servers = self._config.servers
+        first = random.randrange(len(servers))  # noqa: S311  no secret
+        failures: list[SinkError] = []
+        for server in servers[first:] + servers[:first]:
+            try:
+                await self._connect_to(msgspec.structs.replace(self._config, url=server))
+            except SinkError as error:
+                if not error.is_retryable:
+                    raise
+                failures.append(error)
+                await self.close()
+            else:
+                return
+        last = failures[-1]
+        words = "; ".join(dict.fromkeys(error.message for error in failures))
+        raise type(last)(words, hint=last.hint, **last.context) from last
+
+    async def _connect_to(self, config: Nats) -> None:
+        self._failure = asyncio.get_running_loop().create_future()
+        self._client = await connect(config, on_lost=partial(_set_failure, self._failure), may_lack=is_about_leases)
         self._writer = BlockWriter(self._client)
         self._stream = Stream(self._client, self._config)
         if not has_jetstream(self._client):
             raise NoJetStream(
-                f"nats-server at {describe(self._config)} runs without JetStream",
+                f"nats-server at {describe(config)} runs without JetStream",
                 hint="start it with JetStream (nats-server -js, or a jetstream block in its configuration)",
             )
         await self._stream.check_account()
+
+    def lease_place(self, slot: str) -> LeaseBucket:
+        """A key-value bucket, through the same connection: what cannot renew the lease cannot store events either."""
+        return LeaseBucket(self._connected(), self._config, slot=slot)
 
     async def inspect(self, claimant: Owner) -> Holding:
         """Look at the stream without changing anything."""
@@ -270,14 +300,13 @@ class JetStreamSink:
         if code in _WRONG_LAST_SEQUENCE:
             return ChainBroken(
                 f"cannot {doing}: {description}",
-                hint="something else was stored in between, or a message before it was refused: the tail is read again",
+                hint="something else was stored in between, or a message before it was refused, or could not be "
+                "written (see the log of nats-server): the tail is read again",
             )
         return refusal(ApiError(error, doing), doing)
 
     def _fail(self, error: SinkError) -> None:
-        if not self._failure.done():
-            self._failure.set_exception(error)
-            self._failure.exception()  # it may come after watch() is gone, during close()
+        _set_failure(self._failure, error)
 
     async def watch(self) -> None:
         """Runs until the connection ends, a message is rejected or an acknowledgement is late, and raises that."""
@@ -304,6 +333,12 @@ class JetStreamSink:
             with suppress(Exception):
                 async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                     await client.close()
+
+
+def _set_failure(failure: asyncio.Future[None], error: SinkError) -> None:
+    if not failure.done():
+        failure.set_exception(error)
+        failure.exception()  # it may come after watch() is gone, during close()
 
 
 def stream_subjects_outside(wildcard: str | None, subjects: Iterable[str]) -> set[str]:

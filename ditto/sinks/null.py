@@ -40,6 +40,9 @@ class NullSink:
     async def connect(self) -> None:
         """There is nothing to connect to."""
 
+    def lease_place(self, slot: str) -> None:
+        """There is none."""
+
     async def inspect(self, claimant: Owner) -> Holding:
         """Always empty, so that every start is a first one."""
         del claimant

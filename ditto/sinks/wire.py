@@ -65,10 +65,13 @@ def has_jetstream(client: Client) -> bool:
     return bool(info.get("jetstream") or info.get("cluster"))
 
 
-async def connect(config: Nats, *, on_lost: Callable[[SinkError], None]) -> Client:
+async def connect(
+    config: Nats, *, on_lost: Callable[[SinkError], None], may_lack: Callable[[str], bool] = lambda _words: False
+) -> Client:
     """Connect, without nats-py's own reconnect: the pipeline's next attempt is the reconnect.
 
-    `on_lost` is called when the connection ends. Raises SinkLost, SinkDenied and ConfigError.
+    `on_lost` is called when the connection ends, and when the server refuses a permission, in these words, that
+    the user may not lack. Raises SinkLost, SinkDenied and ConfigError.
     """
     where = describe(config)
     last_error: Exception | None = None
@@ -77,7 +80,7 @@ async def connect(config: Nats, *, on_lost: Callable[[SinkError], None]) -> Clie
         nonlocal last_error
         last_error = error
         # The connection stays open, and the message has gone: nobody would ever acknowledge it.
-        if "permissions violation" in str(error).lower():
+        if "permissions violation" in str(error).lower() and not may_lack(str(error)):
             on_lost(
                 SinkDenied(
                     f"NATS at {where} refuses: {_words(error)}",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ditto.demo.process import free_port
 from e2e.process import eventually
 from e2e.proxy import Proxy
+from e2e.traffic import Traffic
 
 if TYPE_CHECKING:
     from e2e.world import World
@@ -66,6 +70,42 @@ async def test_nats_hangs_for_longer_than_an_acknowledgement_may_take(tables: Wo
     world.nats_server.resume()
     assert (await world.info()).state.last_seq < ROWS, "it hung too late to test anything"
     await arrived(world)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+async def test_nats_hangs_for_thirty_seconds(tables: World) -> None:
+    """With the default time-outs, under traffic."""
+    world = tables
+    ditto = await world.streaming()
+    with Traffic(world) as traffic:
+        await eventually(lambda: traffic.committed_count >= 100, "the traffic goes on")
+        world.nats_server.pause()
+        hung_at = time.monotonic()
+        assert (await ditto.logged("attempt.failed", timeout_s=60))["kind"] == "AckTimeout"
+        assert time.monotonic() - hung_at < 25, "nats.ack_timeout is 10 s"
+        await eventually(lambda: time.monotonic() > hung_at + 30, "the hang is over", timeout_s=60)
+        world.nats_server.resume()
+        await world.fence(timeout_s=60)
+    await world.fence(timeout_s=60)
+    await world.matches_tables()
+    assert await ditto.stop() == 0
+
+
+async def test_some_servers_of_the_list_are_away(tables: World) -> None:
+    world = tables
+    port = free_port()
+    ditto = await world.streaming(nats_url=f"nats://127.0.0.1:{port},{world.nats_server.url}")
+    world.sql("INSERT INTO t VALUES (1)")
+    await arrived(world, 1)
+    world.nats_server.stop()
+    failure = await ditto.logged("attempt.failed", count=3)
+    assert {f"127.0.0.1:{each}" for each in (port, world.nats_server.port)} == set(
+        re.findall(r"127\.0\.0\.1:\d+", failure["error"])
+    )
+    world.nats_server.start()
+    world.sql("INSERT INTO t VALUES (2)")
+    await arrived(world, 2)
 
 
 async def test_the_connection_to_nats_breaks_in_the_middle_of_a_frame(tables: World) -> None:

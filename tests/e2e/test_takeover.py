@@ -1,4 +1,4 @@
-"""Two Dittos on one slot: one streams, the other stands by."""
+"""Several Dittos on one slot: one streams, the others stand by, and one of them follows when it is gone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,35 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.process import eventually
+from e2e.proxy import Proxy
+from e2e.traffic import Traffic
 
 if TYPE_CHECKING:
+    from e2e.process import DittoProcess
     from e2e.world import World
+
+SLOW_MACHINE = 3
+"""What is promised is asserted with room for a machine that has other things to do."""
+
+
+async def standby(world: World, **settings: object) -> DittoProcess:
+    ditto = world.ditto(**settings)
+    await ditto.logged("slot.standby")
+    return ditto
+
+
+async def taken_over(world: World, *standbys: DittoProcess, began_at: float) -> tuple[DittoProcess, float, float]:
+    """Who has taken over, after how long it streamed, and after how long a new event was stored."""
+    await eventually(
+        lambda: any(each.logs("pipeline.streaming") for each in standbys), "a standby takes over", timeout_s=60
+    )
+    streaming_s = time.monotonic() - began_at
+    await world.fence(timeout_s=60)
+    stored_s = time.monotonic() - began_at
+    print(f"takeover: streaming after {streaming_s:.2f} s, the next event stored after {stored_s:.2f} s")
+    active = [each for each in standbys if each.logs("pipeline.streaming")]
+    assert len(active) == 1
+    return active[0], streaming_s, stored_s
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
@@ -25,7 +51,7 @@ async def test_the_second_takes_over(world: World, end: signal.Signals) -> None:
     first.send(end)
     taken_at = time.monotonic()
     await second.streaming()
-    assert time.monotonic() - taken_at < 5
+    assert time.monotonic() - taken_at < 2 * SLOW_MACHINE
     assert len(second.logs("slot.standby")) == 1, "it says so once"
     assert second.logs("slot.taken_over")
     world.sql("INSERT INTO t SELECT generate_series(50001, 50100)")
@@ -86,3 +112,163 @@ async def test_one_that_was_frozen_stores_nothing_when_it_thaws(world: World) ->
     assert [event.change[2] for event in await world.events()] == list(range(1, 50201))
     assert first.is_running
     assert not second.logs("attempt.failed")
+
+
+async def test_three_are_killed_one_after_another(world: World) -> None:
+    active = await world.streaming()
+    with Traffic(world, seed=7) as traffic:
+        others = [await standby(world) for _ in range(3)]
+        for _ in range(3):
+            await world.fence()
+            began_at = time.monotonic()
+            active.kill()
+            active, streaming_s, stored_s = await taken_over(world, *others, began_at=began_at)
+            assert streaming_s < 2 * SLOW_MACHINE
+            assert stored_s < 2 * SLOW_MACHINE
+            others.remove(active)
+            assert active.logs("slot.taken_over")
+        assert traffic.committed_count > 100
+    await world.fence()
+    assert not active.logs("attempt.failed")
+    await world.matches_tables()
+
+
+async def test_a_frozen_one_is_replaced_and_fenced(world: World) -> None:
+    """PostgreSQL would wait for it for ever: only the lease tells that it is gone."""
+    world.sql(f"ALTER DATABASE {world.name} SET wal_sender_timeout = 0")
+    first = await world.streaming(nats_lease_ttl="2s")
+    with Traffic(world, seed=8):
+        second = await standby(world, nats_lease_ttl="2s")
+        await world.fence()
+        began_at = time.monotonic()
+        first.send(signal.SIGSTOP)
+        await taken_over(world, second, began_at=began_at)
+        ended = await second.logged("slot.holder_ended")
+        assert 1.9 < ended["silent_s"] < 2 * SLOW_MACHINE
+        first.send(signal.SIGCONT)
+        assert (await first.logged("attempt.failed"))["kind"] in {"ConnectionLost", "SlotInUse", "ChainBroken"}
+        await first.logged("slot.standby")
+        await world.fence()
+    await world.fence()
+    assert len(first.logs("pipeline.streaming")) == 1
+    assert not second.logs("attempt.failed")
+    await world.matches_tables()
+    # It has taken its place in the group again.
+    second.kill()
+    await first.streaming(count=2)
+    await world.fence()
+    await world.matches_tables()
+
+
+@pytest.mark.parametrize(
+    "which", [pytest.param("postgres", marks=pytest.mark.long), pytest.param("nats", marks=pytest.mark.long), "both"]
+)
+async def test_one_that_is_cut_off_is_replaced(world: World, which: str) -> None:
+    """No connection is closed: from one moment to the next nothing comes through."""
+    world.sql(f"ALTER DATABASE {world.name} SET wal_sender_timeout = 0")
+    async with Proxy(world.postgres.port) as postgres, Proxy(world.nats_server.port) as nats:
+        cut = {"postgres": [postgres], "nats": [nats], "both": [postgres, nats]}[which]
+        first = await world.streaming(
+            postgres_dsn=world.dsn_by(postgres.port), nats_url=f"nats://127.0.0.1:{nats.port}", nats_lease_ttl="2s"
+        )
+        with Traffic(world, seed=9):
+            second = await standby(world, nats_lease_ttl="2s")
+            await world.fence()
+            began_at = time.monotonic()
+            for proxy in cut:
+                proxy.is_silent = True
+            await taken_over(world, second, began_at=began_at)
+            for proxy in cut:
+                proxy.is_silent = False
+                proxy.cut()
+            await first.logged("attempt.failed")
+            await first.logged("slot.standby", timeout_s=40)
+            await world.fence()
+        await world.fence()
+        assert not second.logs("attempt.failed")
+        await world.matches_tables()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_frozen_for_longer_than_any_time_out(postgres_world: World) -> None:
+    """With every time-out as it is by default."""
+    world = postgres_world
+    first = await world.streaming()
+    with Traffic(world, seed=10, pause_s=0.01):
+        second = await standby(world)
+        await world.fence()
+        began_at = time.monotonic()
+        first.send(signal.SIGSTOP)
+        _, streaming_s, _ = await taken_over(world, second, began_at=began_at)
+        assert streaming_s < 15 + 2 * SLOW_MACHINE
+        longest_s = 75  # wal_sender_timeout is 60
+        await eventually(lambda: time.monotonic() > began_at + longest_s, "every time-out is over", timeout_s=100)
+        first.send(signal.SIGCONT)
+        await first.logged("attempt.failed")
+        await first.logged("slot.standby", timeout_s=40)
+        await world.fence()
+    await world.fence()
+    assert len(first.logs("pipeline.streaming")) == 1
+    assert not second.logs("attempt.failed")
+    await world.matches_tables()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("which", ["postgres", "nats", "both"])
+@pytest.mark.parametrize("is_busy", [True, False])
+async def test_a_network_cut_takes_fifteen_seconds_by_default(world: World, which: str, *, is_busy: bool) -> None:
+    async with Proxy(world.postgres.port) as postgres, Proxy(world.nats_server.port) as nats:
+        cut = {"postgres": [postgres], "nats": [nats], "both": [postgres, nats]}[which]
+        first = await world.streaming(
+            postgres_dsn=world.dsn_by(postgres.port), nats_url=f"nats://127.0.0.1:{nats.port}"
+        )
+        second = await standby(world)
+        with Traffic(world, seed=11, pause_s=0.003 if is_busy else 60):
+            await world.fence()
+            began_at = time.monotonic()
+            for proxy in cut:
+                proxy.is_silent = True
+            _, streaming_s, _ = await taken_over(world, second, began_at=began_at)
+            assert streaming_s < 15 + 2 * SLOW_MACHINE
+            for proxy in cut:
+                proxy.is_silent = False
+                proxy.cut()
+            await first.logged("slot.standby", timeout_s=60)
+        await world.fence()
+        await world.matches_tables()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_twenty_times_killed_frozen_or_stopped(world: World) -> None:
+    """A group of three that loses its active one again and again, in turn in every way."""
+    group = [await world.streaming(nats_lease_ttl="2s")]
+    with Traffic(world, seed=12):
+        group += [await standby(world, nats_lease_ttl="2s") for _ in range(2)]
+        for number in range(20):
+            await world.fence(timeout_s=60)
+            active = next(each for each in group if each.is_running and _is_active(each))
+            group.remove(active)
+            how = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)[number % 3]
+            active.send(how)
+            await eventually(lambda: any(_is_active(each) for each in group), "another one streams", timeout_s=60)
+            if how is signal.SIGSTOP:
+                active.send(signal.SIGCONT)
+                count = len(active.logs("slot.standby")) + 1
+                await active.logged("slot.standby", count=count, timeout_s=60)
+                group.append(active)
+            else:
+                code = await active.ended()
+                assert code == (0 if how is signal.SIGTERM else -signal.SIGKILL)
+                group.append(await standby(world, nats_lease_ttl="2s"))
+    await world.fence(timeout_s=60)
+    await world.matches_tables()
+
+
+def _is_active(ditto: DittoProcess) -> bool:
+    """The last that it said about its place in the group."""
+    said = [entry["event"] for entry in ditto.logs() if entry["event"] in {"slot.standby", "pipeline.streaming"}]
+    failed = [entry for entry in ditto.logs() if entry["event"] in {"pipeline.streaming", "attempt.failed"}]
+    return bool(said) and said[-1] == "pipeline.streaming" and failed[-1]["event"] == "pipeline.streaming"

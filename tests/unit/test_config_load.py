@@ -19,6 +19,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "nats.url": ("nats://n1:4222,nats://n2:4222", ["nats://n1:4222", "nats://n2:4222"]),
     "nats.ack_timeout": ("2m", 120.0),
     "nats.confirm_delay": ("3m", 180.0),
+    "nats.lease_ttl": ("20s", 20.0),
     "nats.replicas": ("3", 3),
     "nats.tls.cert": ("/c.pem", "/c.pem"),
     "nats.tls.key": ("/k.pem", "/k.pem"),

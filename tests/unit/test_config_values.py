@@ -44,6 +44,8 @@ def load_json(tmp_path: Path, path: str, value: Any) -> Any:
         ("nats.ack_timeout", True, "must be a number of seconds"),
         ("nats.ack_timeout", 0, "longer than 0"),
         ("nats.ack_timeout", -1, "longer than 0"),
+        ("nats.lease_ttl", -1, "must be 0 (no lease) or at least one second"),
+        ("nats.lease_ttl", "500ms", "must be 0 (no lease) or at least one second"),
         ("nats.on_gap", "ignore", "must be one of stop, continue"),
         ("log.level", "loud", "must be one of debug, info, warning, error"),
         ("log.level", 3, "must be text"),

@@ -1,0 +1,44 @@
+"""The process of PostgreSQL that serves the slot's reader: whose it is, and how to end it."""
+
+from __future__ import annotations
+
+from ditto.errors import ConnectionLost, SlotInUse
+from ditto.source.control import Control
+
+
+async def check_holder(control: Control, slot: str, walsender_pid: int) -> None:
+    """Raise SlotInUse or ConnectionLost when that walsender holds the slot no longer.
+
+    Waits for an answer as long as it takes: the kernel finds out when the connection is dead.
+    """
+    rows = await control.fetch(
+        "SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = %s",
+        [slot],
+        doing=f"see who holds slot {slot}",
+        timeout_s=None,
+    )
+    active_pid = rows[0]["active_pid"] if rows else None
+    if active_pid == walsender_pid:
+        return
+    if active_pid is None:
+        raise ConnectionLost(f"PostgreSQL has ended the connection that held slot {slot}", slot=slot)
+    raise SlotInUse(
+        f"slot {slot} was taken over while this one was not heard of (walsender {active_pid})",
+        hint="it stands by from now on",
+        slot=slot,
+    )
+
+
+async def end_walsender(control: Control, slot: str, pid: int) -> bool:
+    """End the walsender `pid` if it is the one that holds the slot; returns whether it was.
+
+    Raises AccessDenied where this role may not: that takes the role of the walsender's own connection, or
+    pg_signal_backend.
+    """
+    rows = await control.fetch(
+        "SELECT pg_catalog.pg_terminate_backend(active_pid) FROM pg_catalog.pg_replication_slots "
+        "WHERE slot_name = %s AND active_pid = %s",
+        [slot, pid],
+        doing=f"end the walsender that holds slot {slot}",
+    )
+    return bool(rows)
