@@ -80,9 +80,10 @@ def frame(core: Core, decoded: Sequence[Block], payloads: Sequence[Encoded]) -> 
             encoded.data,
             encoded.ends,
             last_sequence=sequence,
-            reply=b"_INBOX.AbCdEfGhIjKlMnOpQrStUv",
-            reply_every=256,
-            is_first_answered=False,
+            reply=b"_INBOX.AbCdEfGhIjKlMnOpQrStUv.AbCdEfGhIjKl1.256.fail.",
+            first_number=sequence + 1,
+            flow=256,
+            is_committed=False,
             max_size=1 << 20,
         )
         sequence += len(encoded.ends)

@@ -11,7 +11,8 @@ def frame_block(
     *,
     last_sequence: int,
     reply: bytes,
-    reply_every: int,
-    is_first_answered: bool,
+    first_number: int,
+    flow: int,
+    is_committed: bool,
     max_size: int,
 ) -> tuple[bytes | bytearray, list[tuple[int, int]]]: ...

@@ -12,9 +12,9 @@ from libc.string cimport memcpy
 from ditto._frames_py import FrameTooLarge
 
 # Room for what stands around subject, reply and payload: HPUB, two sizes, the header names, and at most
-# 20 + 17 + 20 digits of sequence, LSN and ordinal.
+# 20 + 17 + 20 + 20 digits of sequence, LSN, ordinal and number in the batch.
 cdef enum:
-    OVERHEAD = 256
+    OVERHEAD = 288
 
 cdef bytes STATUS_AND_SEQUENCE = b"NATS/1.0\r\nNats-Expected-Last-Sequence: "
 cdef bytes POSITION = b"\r\nDitto-Position: "
@@ -69,16 +69,18 @@ def frame_block(
     *,
     uint64_t last_sequence,
     bytes reply not None,
-    Py_ssize_t reply_every,
-    bint is_first_answered,
+    uint64_t first_number,
+    uint64_t flow,
+    bint is_committed,
     Py_ssize_t max_size,
 ):
-    """Frame a block of messages, each of which expects the stream sequence before its own.
+    """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
     `payloads` holds their payloads without a gap, and `ends` where each ends. The first message expects
-    `last_sequence`. Every `reply_every`-th message and the last one carry
-    `reply`; with `is_first_answered` the first one too. Returns the bytes and, for each message with
-    a reply, its stream sequence and the number of bytes since the one before.
+    `last_sequence`, and is number `first_number` of its batch: 1 begins it, and with `is_committed` the block's last
+    message ends it. `reply` is what comes before the number in the reply subjects. Returns the bytes and, for each
+    message that brings an acknowledgement (every `flow`-th of the batch) and for the last one, its stream sequence and
+    the number of bytes since the one before.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
     cdef Py_ssize_t count = len(ends)
@@ -88,8 +90,8 @@ def frame_block(
     cdef Py_ssize_t capacity = len(payloads)
     cdef const char *data = PyByteArray_AS_STRING(payloads)
     cdef bytes subject
-    cdef uint64_t lsn, ordinal
-    cdef bint is_answered
+    cdef uint64_t lsn, ordinal, number
+    cdef bint is_last
     cdef list marks = []
     cdef char[OVERHEAD] header
     cdef char *end
@@ -128,15 +130,20 @@ def frame_block(
         total = header_size + payload_size
         if total > max_size:
             raise FrameTooLarge(index, total)
-        is_answered = index == count - 1 or (index + 1) % reply_every == 0 or (index == 0 and is_first_answered)
         memcpy(out, b"HPUB ", 5)
         out = put_bytes(out + 5, subject)
         out[0] = 0x20
         out += 1
-        if is_answered:
-            out = put_bytes(out, reply)
-            out[0] = 0x20
-            out += 1
+        out = put_bytes(out, reply)
+        number = first_number + <uint64_t>index
+        is_last = index == count - 1
+        out = put_number(out, number)
+        memcpy(out, b".1.$FI ", 7)
+        if is_last and is_committed:
+            out[1] = 0x32
+        elif number == 1:
+            out[1] = 0x30
+        out += 7
         out = put_number(out, <uint64_t>header_size)
         out[0] = 0x20
         out = put_number(out + 1, <uint64_t>total)
@@ -145,7 +152,7 @@ def frame_block(
         memcpy(out + header_size, data + payload_start, <size_t>payload_size)
         out = put_line_end(out + total)
         payload_start = payload_end
-        if is_answered:
+        if is_last or number % flow == 0:
             marks.append((last_sequence + <uint64_t>index + 1, out - mark))
             mark = out
     PyByteArray_Resize(block, out - start)

@@ -1,11 +1,20 @@
 """The framing in plain Python: the same interface and the same bytes as `_frames.pyx`.
 
 NATS client protocol: https://docs.nats.io/reference/reference-protocols/nats-protocol#hpub
+Fast-ingest batches: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-50.md
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+# What a message does in its batch, the last number of its reply subject.
+OP_START: Final = b"0"
+OP_APPEND: Final = b"1"
+OP_COMMIT: Final = b"2"
+OP_COMMIT_ONLY: Final = b"3"
+"""Commits without storing this message."""
 
 
 class FrameTooLarge(Exception):
@@ -26,16 +35,18 @@ def frame_block(
     *,
     last_sequence: int,
     reply: bytes,
-    reply_every: int,
-    is_first_answered: bool,
+    first_number: int,
+    flow: int,
+    is_committed: bool,
     max_size: int,
 ) -> tuple[bytes | bytearray, list[tuple[int, int]]]:
-    """Frame a block of messages, each of which expects the stream sequence before its own.
+    """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
     `payloads` holds their payloads without a gap, and `ends` where each ends. The first message expects
-    `last_sequence`. Every `reply_every`-th message and the last one carry `reply`; with `is_first_answered`
-    the first one too. Returns the bytes and, for each message with a reply, its stream sequence and the
-    number of bytes since the one before.
+    `last_sequence`, and is number `first_number` of its batch: 1 begins it, and with `is_committed` the block's last
+    message ends it. `reply` is what comes before the number in the reply subjects. Returns the bytes and, for each
+    message that brings an acknowledgement (every `flow`-th of the batch) and for the last one, its stream sequence and
+    the number of bytes since the one before.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
     parts: list[bytes | bytearray] = []
@@ -55,12 +66,12 @@ def frame_block(
         total = len(header) + len(payload)
         if total > max_size:
             raise FrameTooLarge(index, total)
-        is_answered = index == last or (index + 1) % reply_every == 0 or (index == 0 and is_first_answered)
-        inbox = reply + b" " if is_answered else b""
-        command = b"HPUB %b %b%d %d\r\n" % (subject, inbox, len(header), total)
+        number = first_number + index
+        op = OP_COMMIT if is_committed and index == last else OP_START if number == 1 else OP_APPEND
+        command = b"HPUB %b %b%d.%b.$FI %d %d\r\n" % (subject, reply, number, op, len(header), total)
         parts += (command, header, payload, b"\r\n")
         size += len(command) + total + 2
-        if is_answered:
+        if index == last or number % flow == 0:
             marks.append((last_sequence + index + 1, size))
             size = 0
     return b"".join(parts), marks

@@ -21,6 +21,7 @@
         ├── NotNow                  *  no leader, out of resources, stream full
         ├── ChainBroken             *  something else was stored in between: read the tail again
         ├── SinkDenied              user, password, token, permissions
+        ├── NatsUnsuitable          nats-server is too old
         ├── NoJetStream             the server or the account has no JetStream
         ├── StreamNotFound          absent, and not to be created
         ├── StreamUnusable          its configuration cannot hold the events
@@ -129,6 +130,10 @@ class ChainBroken(SinkError):
 
 
 class SinkDenied(SinkError):
+    pass
+
+
+class NatsUnsuitable(SinkError):
     pass
 
 

@@ -1,46 +1,47 @@
-"""The chain publisher: blocks of messages, each of which expects the stream sequence before its own.
+"""The publisher: blocks of messages, sent in batches and each expecting the stream sequence before its own.
 
-One positive acknowledgement for sequence N proves that everything up to N is stored, and after a rejection
-every later message is rejected too, so that no hole can appear. Nothing is ever retried message by message:
-whatever goes wrong ends the attempt, and the next one begins from the stream's tail.
+What was sent is stored from the front without a hole, or not at all: a batch ends at the first message that the stream
+refuses. Nothing is ever sent again message by message: whatever goes wrong ends the attempt, and the next one begins
+from the stream's tail.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from ditto.config import Nats
-from ditto.errors import AckTimeout, ChainBroken, EventTooLarge, NoJetStream, NotNow, SinkError, SinkLost
+from ditto.errors import AckTimeout, EventTooLarge, NatsUnsuitable, NoJetStream, SinkError, SinkLost
 from ditto.frames import FrameTooLarge, frame_block
 from ditto.lsn import Position, format_lsn
 from ditto.messages import Block, Encoded
 from ditto.sinks.base import Holding, Owner
+from ditto.sinks.batch import FLOW, Batches
 from ditto.sinks.bucket import LeaseBucket, is_about_leases
-from ditto.sinks.stream import ApiError, Stream, refusal
-from ditto.sinks.wire import BlockWriter, connect, describe, has_jetstream, lost
+from ditto.sinks.stream import Stream
+from ditto.sinks.wire import BlockWriter, connect, describe, has_jetstream, lost, server_version
 
-REPLY_EVERY: Final = 256
-"""At least every so many messages one asks for an acknowledgement: the window opens in steps of this."""
+_OLDEST_VERSION: Final = (2, 14)
+"""The first with fast-ingest batches."""
+
+# The end of an open batch is acknowledged every FLOW messages only, or when the batch ends; and the next one has to
+# wait for that. So a batch ends where nothing more comes for the moment: at once after a few messages, or when it was
+# quiet before them; and after this time in any case.
+_QUIET_S: Final = 0.002
+_FEW: Final = 16
+
 _WATCH_PERIOD_S: Final = 0.5
 _CLOSE_TIMEOUT_S: Final = 2.0
-_WRONG_LAST_SEQUENCE: Final = {10071, 10164}
-
-
-class _Ack(msgspec.Struct):
-    """The fields of a PubAck that matter."""
-
-    seq: int = 0
-    error: dict[str, Any] | None = None
 
 
 class JetStreamSink:
@@ -68,22 +69,24 @@ class JetStreamSink:
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._room = asyncio.Event()
         self._pending: deque[tuple[int, int, float]] = deque()  # sequence, bytes, when sent
-        self._acked_sequence = 0
         self._outstanding_bytes = 0
-        self._is_first = True
-        self._reply = b""
+        self._batches = Batches(stream=config.stream, inbox="", name="", last_sequence=0)
+        self._inbox = ""
         self._max_size = 0
-        self._sent_sequence = 0
+        self._has_rollup = False
+        self._sent_at = -_QUIET_S
+        self._quiet: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def sent_sequence(self) -> int:
         """The stream sequence of the last message that was sent."""
-        return self._sent_sequence
+        return self._batches.sent_sequence
 
     @property
     def outstanding_count(self) -> int:
         """Messages sent and not yet acknowledged."""
-        return self._sent_sequence - self._acked_sequence
+        return self._batches.sent_sequence - self._batches.stored_sequence
 
     # ------------------------------------------------------------------------------------ set-up
 
@@ -120,6 +123,14 @@ class JetStreamSink:
                 f"nats-server at {describe(config)} runs without JetStream",
                 hint="start it with JetStream (nats-server -js, or a jetstream block in its configuration)",
             )
+        version = server_version(self._client)
+        if version < _OLDEST_VERSION:
+            raise NatsUnsuitable(
+                f"nats-server at {describe(config)} is version {'.'.join(map(str, version))}: Ditto needs "
+                f"{'.'.join(map(str, _OLDEST_VERSION))} or later",
+                hint="upgrade nats-server: older ones have no batches (allow_batched), by which nothing can be lost in "
+                "the middle",
+            )
         await self._stream.check_account()
 
     def lease_place(self, slot: str) -> LeaseBucket:
@@ -153,12 +164,11 @@ class JetStreamSink:
         limits = [client.max_payload, self._stream.settings.get("max_msg_size", -1)]
         self._max_size = min(limit for limit in limits if limit > 0)
         self._has_rollup = bool(self._stream.settings.get("allow_rollup_hdrs"))
-        if not self._reply:
-            inbox = client.new_inbox()
-            await client.subscribe(inbox, cb=self._on_reply, pending_bytes_limit=0)
-            self._reply = inbox.encode()
-        self._sent_sequence = self._acked_sequence = last_sequence
-        self._is_first = True
+        if not self._inbox:
+            self._inbox = client.new_inbox()
+            await client.subscribe(f"{self._inbox}.>", cb=self._on_answer, pending_bytes_limit=0)
+        name = secrets.token_urlsafe(9)
+        self._batches = Batches(stream=self._config.stream, inbox=self._inbox, name=name, last_sequence=last_sequence)
 
     def _connected(self) -> Client:
         if self._client is None:
@@ -184,6 +194,9 @@ class JetStreamSink:
         """
         count = len(encoded.ends)
         await self._wait_for_room(count, len(encoded.data))
+        batches = self._batches
+        was_quiet = self._clock() - self._sent_at >= _QUIET_S
+        is_committed = block.is_drained and (was_quiet or count <= _FEW)
         try:
             data, marks = frame_block(
                 block.targets,
@@ -191,12 +204,11 @@ class JetStreamSink:
                 block.ordinals,
                 encoded.data,
                 encoded.ends,
-                last_sequence=self._sent_sequence,
-                reply=self._reply,
-                reply_every=REPLY_EVERY,
-                # A rejected message without a reply is silent, and all that later ones say is that the chain is
-                # broken. The next attempt begins with that very message, and so learns the reason.
-                is_first_answered=self._is_first,
+                last_sequence=batches.sent_sequence,
+                reply=batches.reply,
+                first_number=batches.count + 1,
+                flow=FLOW,
+                is_committed=is_committed,
                 max_size=self._max_size,
             )
         except FrameTooLarge as error:
@@ -209,57 +221,80 @@ class JetStreamSink:
                 relation=f"{event.schema}.{event.table}",
                 position=str(position),
             ) from error
-        await self._send(data, marks, count)
+        await self._send(data, marks, count, is_committed=is_committed)
 
     async def checkpoint(self, lsn: int) -> None:
         """Send the message that says: everything before `lsn` is stored."""
-        rollup = b"Nats-Rollup: sub\r\n" if self._has_rollup else b""
-        header = b"NATS/1.0\r\nNats-Expected-Last-Sequence: %d\r\nDitto-Position: %b:0\r\n%b\r\n" % (
-            self._sent_sequence,
-            format_lsn(lsn).encode(),
-            rollup,
-        )
-        payload = b'{"lsn":"%b"}' % format_lsn(lsn).encode()
-        data = b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
-            self._checkpoint_subject.encode(),
-            self._reply,
-            len(header),
-            len(header) + len(payload),
-            header,
-            payload,
-        )
-        await self._send(data, [(self._sent_sequence + 1, len(data))], 1)
+        await self._wait_for_room(1, 0)
+        batches = self._batches
+        position = format_lsn(lsn).encode()
+        headers = b"Ditto-Position: %b:0\r\n" % position
+        if self._has_rollup:
+            headers += b"Nats-Rollup: sub\r\n"
+        data = batches.frame(self._checkpoint_subject.encode(), headers, b'{"lsn":"%b"}' % position)
+        await self._send(data, [(batches.sent_sequence + 1, len(data))], 1, is_committed=True)
 
-    async def _send(self, data: bytes | bytearray, marks: list[tuple[int, int]], count: int) -> None:
+    async def _send(
+        self, data: bytes | bytearray, marks: list[tuple[int, int]], count: int, *, is_committed: bool
+    ) -> None:
         if self._failure.done():
             await self._failure
-        now = self._clock()
+        self._sent_at = self._clock()
         for sequence, size in marks:
-            self._pending.append((sequence, size, now))
+            self._pending.append((sequence, size, self._sent_at))
         self._outstanding_bytes += len(data)
-        self._sent_sequence += count
-        self._is_first = False
+        self._batches.sent(count, is_committed=is_committed)
+        if not is_committed and self._quiet is None:
+            self._quiet = asyncio.get_running_loop().call_later(_QUIET_S, self._on_quiet)
+        await self._writer.write(data)
+
+    def _on_quiet(self) -> None:
+        """End the batch where nothing was sent for a while; not where a full window is the reason."""
+        self._quiet = None
+        batches = self._batches
+        if self._failure.done() or not batches.count or batches.is_committing:
+            return
+        remaining_s = self._sent_at + _QUIET_S - self._clock()
+        if remaining_s > 0 or self.outstanding_count >= FLOW:
+            self._quiet = asyncio.get_running_loop().call_later(max(remaining_s, _QUIET_S / 2), self._on_quiet)
+        else:
+            self._ending = asyncio.ensure_future(self._end_batch())
+
+    async def _end_batch(self) -> None:
+        """End the batch, so that all of it is acknowledged."""
+        data = self._batches.frame_end(self._checkpoint_subject.encode())
+        self._batches.sent(0, is_committed=True)
         await self._writer.write(data)
 
     async def _wait_for_room(self, count: int, size: int) -> None:
         """Wait until the window has room; one block always fits into an empty one."""
-        config = self._config
-        while self._pending and (
-            self.outstanding_count + count > config.max_in_flight
-            or self._outstanding_bytes + size > config.max_in_flight_bytes
+        config, batches = self._config, self._batches
+        while batches.is_committing or (
+            self._pending
+            and (
+                self.outstanding_count + count > config.max_in_flight
+                or self._outstanding_bytes + size > config.max_in_flight_bytes
+            )
         ):
             self._room.clear()
-            await self._room.wait()
+            if batches.is_committing or self.outstanding_count >= FLOW:
+                await self._room.wait()
+            else:
+                await self._end_batch()
 
     async def settle(self) -> None:
         """Wait until everything sent is acknowledged; `watch` ends it when that takes too long."""
-        while self._pending:
+        batches = self._batches
+        while batches.count:
             self._room.clear()
-            await self._room.wait()
+            if batches.is_committing:
+                await self._room.wait()
+            else:
+                await self._end_batch()
 
     # ------------------------------------------------------------------------------------ acknowledgements
 
-    async def _on_reply(self, message: Msg) -> None:
+    async def _on_answer(self, message: Msg) -> None:
         # Runs in a task of nats-py, which would swallow what is raised here.
         try:
             self._acknowledge(message)
@@ -269,41 +304,15 @@ class JetStreamSink:
             self._fail(SinkError(f"cannot handle an acknowledgement: {error!r}"))
 
     def _acknowledge(self, message: Msg) -> None:
-        name = self._config.stream
-        if not message.data:
-            status = (message.headers or {}).get("Status", "no status")
-            raise NotNow(
-                f"no stream answers for {name} (status {status})",
-                hint="the stream was deleted or has no leader at the moment",
-            )
-        try:
-            ack = msgspec.json.decode(message.data, type=_Ack)
-        except msgspec.MsgspecError as error:
-            raise SinkError(f"an acknowledgement that is not one: {error}") from error
-        if ack.error is not None:
-            raise self._rejection(ack.error)
-        if not self._pending or self._pending[0][0] != ack.seq:
-            expected = self._pending[0][0] if self._pending else "nothing"
-            raise ChainBroken(
-                f"stream {name} acknowledged sequence {ack.seq} where {expected} was expected",
-                hint="does another stream take the same subjects?",
-            )
-        _, size, _ = self._pending.popleft()
-        self._outstanding_bytes -= size
-        self._acked_sequence = ack.seq
+        batches = self._batches
+        before = batches.stored_sequence
+        batches.answered(message.subject, message.data)
+        stored = batches.stored_sequence
+        while self._pending and self._pending[0][0] <= stored:
+            self._outstanding_bytes -= self._pending.popleft()[1]
         self._room.set()
-        self._on_stored(ack.seq)
-
-    def _rejection(self, error: dict[str, Any]) -> SinkError:
-        code, description = error.get("err_code", 0), error.get("description", "unknown error")
-        doing = f"store events in stream {self._config.stream}"
-        if code in _WRONG_LAST_SEQUENCE:
-            return ChainBroken(
-                f"cannot {doing}: {description}",
-                hint="something else was stored in between, or a message before it was refused, or could not be "
-                "written (see the log of nats-server): the tail is read again",
-            )
-        return refusal(ApiError(error, doing), doing)
+        if stored > before:
+            self._on_stored(stored)
 
     def _fail(self, error: SinkError) -> None:
         _set_failure(self._failure, error)
@@ -327,6 +336,8 @@ class JetStreamSink:
     async def close(self) -> None:
         """Close the connection. What was not acknowledged is sent again by the next attempt."""
         client, self._client = self._client, None
+        if self._quiet is not None:
+            self._quiet.cancel()
         if client is not None:
             self._fail(SinkLost("closed"))
             # A connection that broke may break again while it is closed.

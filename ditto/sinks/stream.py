@@ -146,6 +146,7 @@ class Stream:
             "discard": "new",
             "num_replicas": self._config.replicas,
             "allow_rollup_hdrs": True,
+            "allow_batched": True,
             "metadata": {_CREATED_KEY: "true"},
         }
         doing = f"create stream {self.name}"
@@ -208,17 +209,26 @@ class Stream:
             )
 
     async def claim(self, claimant: Owner) -> None:
-        """Write the owner into the metadata, where it is not there yet."""
+        """Write the owner into the metadata, where it is not there yet; and let batches in."""
+        changes: dict[str, Any] = {}
         owner = self.owner
-        if owner is not None and owner.prefix == claimant.prefix:
-            return
-        start_lsn = claimant.start_lsn if owner is None else owner.start_lsn
-        metadata = dict(self.settings.get("metadata") or {})
-        values = {**msgspec.structs.asdict(claimant), "start_lsn": format_lsn(start_lsn)}
-        metadata.update({key: values[field] for field, key in _OWNER_KEYS.items()})
-        if owner is None:
-            metadata[_TIMELINE_KEY] = str(claimant.timeline)
-        await self.update({"metadata": metadata}, f"claim stream {self.name}")
+        if owner is None or owner.prefix != claimant.prefix:
+            start_lsn = claimant.start_lsn if owner is None else owner.start_lsn
+            metadata = dict(self.settings.get("metadata") or {})
+            values = {**msgspec.structs.asdict(claimant), "start_lsn": format_lsn(start_lsn)}
+            metadata.update({key: values[field] for field, key in _OWNER_KEYS.items()})
+            if owner is None:
+                metadata[_TIMELINE_KEY] = str(claimant.timeline)
+            changes["metadata"] = metadata
+        if not self.settings.get("allow_batched"):
+            changes["allow_batched"] = True
+        if changes:
+            await self.update(changes, f"claim stream {self.name}")
+        if not self.settings.get("allow_batched"):
+            raise StreamUnusable(
+                f"stream {self.name} does not take batches (allow_batched)",
+                hint="is the server that leads it older than 2.14?",
+            )
 
     async def set_timeline(self, timeline: int) -> None:
         """Write the server's new timeline into the metadata."""

@@ -65,6 +65,12 @@ def has_jetstream(client: Client) -> bool:
     return bool(info.get("jetstream") or info.get("cluster"))
 
 
+def server_version(client: Client) -> tuple[int, int]:
+    """Major and minor of the server that this is connected to."""
+    version = client.connected_server_version
+    return version.major, version.minor
+
+
 async def connect(
     config: Nats, *, on_lost: Callable[[SinkError], None], may_lack: Callable[[str], bool] = lambda _words: False
 ) -> Client:

@@ -21,6 +21,8 @@ HEADER = re.compile(
     rb"NATS/1\.0\r\nNats-Expected-Last-Sequence: (\d+)\r\nDitto-Position: ([0-9A-F]+)/([0-9A-F]+):(\d+)\r\n\r\n"
 )
 
+REPLY = re.compile(rb"_INBOX\.abc\.batch1\.256\.fail\.(\d+)\.([0-4])\.\$FI")
+
 
 class Message(NamedTuple):
     subject: bytes
@@ -32,19 +34,23 @@ class Message(NamedTuple):
 class Parsed(NamedTuple):
     message: Message
     expected_sequence: int
-    reply: bytes | None
+    number: int
+    """In the batch."""
+    op: bytes
     end: int
     """Where in the block it ends."""
 
 
 def parse(block: bytes) -> list[Parsed]:
-    """Read `HPUB subject [reply] header_size total_size`, as https://docs.nats.io has it."""
+    """Read `HPUB subject reply header_size total_size`, as https://docs.nats.io has it."""
     found = []
     pos = 0
     while pos < len(block):
         line_end = block.index(b"\r\n", pos)
-        command, subject, *reply, header_size, total_size = block[pos:line_end].split(b" ")
+        command, subject, reply, header_size, total_size = block[pos:line_end].split(b" ")
         assert command == b"HPUB"
+        numbers = REPLY.fullmatch(reply)
+        assert numbers is not None
         start = line_end + 2
         body = start + int(header_size)
         end = start + int(total_size)
@@ -55,7 +61,7 @@ def parse(block: bytes) -> list[Parsed]:
         assert block[end : end + 2] == b"\r\n"
         message = Message(subject, int(high, 16) << 32 | int(low, 16), int(ordinal), block[body:end])
         pos = end + 2
-        found.append(Parsed(message, int(sequence), reply[0] if reply else None, pos))
+        found.append(Parsed(message, int(sequence), int(numbers[1]), numbers[2], pos))
     return found
 
 
@@ -64,8 +70,9 @@ def frame(
     messages: list[Message],
     *,
     last_sequence: int = 0,
-    reply_every: int = 256,
-    is_first_answered: bool = False,
+    first_number: int = 1,
+    flow: int = 256,
+    is_committed: bool = False,
     max_size: int = NO_LIMIT,
 ) -> tuple[bytes, list[tuple[int, int]]]:
     subjects, lsns, ordinals = ([message[field] for message in messages] for field in range(3))
@@ -77,9 +84,10 @@ def frame(
         bytearray(b"".join(payloads)),
         list(accumulate(map(len, payloads))),
         last_sequence=last_sequence,
-        reply=b"_INBOX.abc.1",
-        reply_every=reply_every,
-        is_first_answered=is_first_answered,
+        reply=b"_INBOX.abc.batch1.256.fail.",
+        first_number=first_number,
+        flow=flow,
+        is_committed=is_committed,
         max_size=max_size,
     )
     return bytes(block), marks
@@ -97,17 +105,24 @@ messages_of_any_kind = st.lists(
 )
 
 
-@given(messages_of_any_kind, st.integers(0, (1 << 64) - 100), st.integers(1, 5), st.booleans())
+@given(
+    messages_of_any_kind,
+    st.integers(0, (1 << 64) - 100),
+    st.just(1) | st.integers(1, 1 << 40),
+    st.integers(1, 5),
+    st.booleans(),
+)
 def test_what_is_framed_is_read_back(
-    messages: list[Message], last_sequence: int, reply_every: int, is_first_answered: bool
+    messages: list[Message], last_sequence: int, first_number: int, flow: int, is_committed: bool
 ) -> None:
     compiled, plain = (
         frame(
             impl,
             messages,
             last_sequence=last_sequence,
-            reply_every=reply_every,
-            is_first_answered=is_first_answered,
+            first_number=first_number,
+            flow=flow,
+            is_committed=is_committed,
         )
         for impl in IMPLEMENTATIONS
     )
@@ -116,13 +131,14 @@ def test_what_is_framed_is_read_back(
     parsed = parse(bytes(block))
     assert [each.message for each in parsed] == messages
     assert [each.expected_sequence for each in parsed] == [last_sequence + index for index in range(len(messages))]
+    assert [each.number for each in parsed] == [first_number + index for index in range(len(messages))]
 
-    answered = [each for each in parsed if each.reply is not None]
-    assert {each.reply for each in answered} <= {b"_INBOX.abc.1"}
-    places = {index for index in range(len(messages)) if (index + 1) % reply_every == 0}
-    if messages:
-        places |= {len(messages) - 1} | ({0} if is_first_answered else set())
-    assert {parsed.index(each) for each in answered} == places
+    ops = [b"0" if each.number == 1 else b"1" for each in parsed]
+    if ops and is_committed:
+        ops[-1] = b"2"
+    assert [each.op for each in parsed] == ops
+
+    answered = [each for each in parsed if each.number % flow == 0 or each is parsed[-1]]
     # A mark is the sequence under which the server stores the message, and what lies between it and the mark before.
     assert [sequence for sequence, _ in marks] == [each.expected_sequence + 1 for each in answered]
     ends = [each.end for each in answered]
@@ -135,14 +151,15 @@ def test_a_block_as_it_goes_out(impl: Implementation) -> None:
         impl,
         [Message(b"ditto_public_a", 0x16_B374_D848, 1, b"{}"), Message(b"ditto_public_b", 0x16_0000_000F, 12, b"")],
         last_sequence=9,
+        is_committed=True,
     )
     first = (
-        b"HPUB ditto_public_a 75 77\r\nNATS/1.0\r\nNats-Expected-Last-Sequence: 9\r\n"
-        b"Ditto-Position: 16/B374D848:1\r\n\r\n{}\r\n"
+        b"HPUB ditto_public_a _INBOX.abc.batch1.256.fail.1.0.$FI 75 77\r\n"
+        b"NATS/1.0\r\nNats-Expected-Last-Sequence: 9\r\nDitto-Position: 16/B374D848:1\r\n\r\n{}\r\n"
     )
     second = (
-        b"HPUB ditto_public_b _INBOX.abc.1 70 70\r\nNATS/1.0\r\nNats-Expected-Last-Sequence: 10\r\n"
-        b"Ditto-Position: 16/F:12\r\n\r\n\r\n"
+        b"HPUB ditto_public_b _INBOX.abc.batch1.256.fail.2.2.$FI 70 70\r\n"
+        b"NATS/1.0\r\nNats-Expected-Last-Sequence: 10\r\nDitto-Position: 16/F:12\r\n\r\n\r\n"
     )
     assert block == first + second
     assert marks == [(11, len(first + second))]
@@ -175,8 +192,9 @@ def test_lists_of_different_lengths_are_an_error(impl: Implementation) -> None:
                 ends,
                 last_sequence=0,
                 reply=b"r",
-                reply_every=1,
-                is_first_answered=False,
+                first_number=1,
+                flow=1,
+                is_committed=False,
                 max_size=NO_LIMIT,
             )
 

@@ -1,0 +1,148 @@
+"""Fast-ingest batches: what is sent in them, and what the server's answers say is stored. No I/O.
+
+A batch stores its messages as they come, in order, and ends at the first that it cannot store: nothing after that
+one gets in, whatever it expects. https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-50.md
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from ditto._frames_py import OP_COMMIT, OP_COMMIT_ONLY
+from ditto.errors import ChainBroken, NotNow, SinkError
+from ditto.sinks.stream import ApiError, refusal
+
+FLOW: Final = 256
+"""Every so many messages of a batch the server acknowledges: the window opens in steps of this."""
+
+_WRONG_LAST_SEQUENCE: Final = {10071, 10164}
+_UNKNOWN_BATCH: Final = 10208
+
+
+class _Answer(msgspec.Struct):
+    """The fields that matter of the four kinds of answer: `ack`, `gap` and `err`, and the last one without a type."""
+
+    type: str = ""
+    seq: int = 0
+    """In the batch; of the last answer: in the stream."""
+    count: int = 0
+    batch: str = ""
+    error: dict[str, Any] | None = None
+
+
+class Batches:
+    """The batches of one attempt, one after the other. The next begins only when the one before is stored completely.
+
+    `inbox` is where the answers go, and `name` what all batches of this attempt are called; nobody else's may be
+    called so. `last_sequence` is the stream's.
+    """
+
+    def __init__(self, *, stream: str, inbox: str, name: str, last_sequence: int) -> None:
+        self._stream = stream
+        self._inbox = inbox
+        self._name = name
+        self._number = 0
+        self._token = ""
+        self._base_sequence = last_sequence
+        self.reply = b""
+        """What comes before the number in the reply subjects of the current batch."""
+        self.count = 0
+        """Messages sent in the current batch."""
+        self.is_committing = False
+        """Its end has been sent: nothing may be sent until the answer has come."""
+        self.stored_sequence = last_sequence
+        """The stream sequence up to which everything is acknowledged."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._number += 1
+        self._token = f"{self._name}{self._number}"
+        self.reply = f"{self._inbox}.{self._token}.{FLOW}.fail.".encode()
+        self.count = 0
+        self.is_committing = False
+
+    @property
+    def sent_sequence(self) -> int:
+        """The stream sequence of the last message that was sent."""
+        return self._base_sequence + self.count
+
+    def sent(self, count: int, *, is_committed: bool) -> None:
+        """Note that so many more messages were sent, the last of which ends the batch, or does not."""
+        self.count += count
+        self.is_committing = is_committed
+
+    def frame(self, subject: bytes, headers: bytes, payload: bytes) -> bytes:
+        """One message that ends the batch, the first one or not."""
+        head = b"NATS/1.0\r\nNats-Expected-Last-Sequence: %d\r\n%b\r\n" % (self.sent_sequence, headers)
+        return b"HPUB %b %b%d.%b.$FI %d %d\r\n%b%b\r\n" % (
+            subject,
+            self.reply,
+            self.count + 1,
+            OP_COMMIT,
+            len(head),
+            len(head) + len(payload),
+            head,
+            payload,
+        )
+
+    def frame_end(self, subject: bytes) -> bytes:
+        """What ends the batch without storing anything more. `subject` is any of the stream's."""
+        return b"PUB %b %b%d.%b.$FI 0\r\n\r\n" % (subject, self.reply, self.count + 1, OP_COMMIT_ONLY)
+
+    def answered(self, subject: str, data: bytes) -> None:
+        """Take an answer that came to this subject. Raises ChainBroken, NotNow, PublishRejected and others."""
+        if not data:
+            raise NotNow(f"no stream answers for {self._stream}", hint="it was deleted, or has no leader at the moment")
+        try:
+            answer = msgspec.json.decode(data, type=_Answer)
+        except msgspec.MsgspecError as error:
+            raise SinkError(f"an acknowledgement that is not one: {error}") from error
+        if subject.removeprefix(self._inbox).split(".")[1:2] != [self._token]:
+            return  # of a batch that is stored completely
+        if answer.error is not None:
+            raise self._rejection(answer.error)
+        if answer.type == "ack":
+            self._store(answer.seq)
+        elif answer.type:
+            raise ChainBroken(f"stream {self._stream} has not got every message ({answer.type} at {answer.seq})")
+        else:
+            self._end(answer)
+
+    def _store(self, number: int) -> None:
+        if number > self.count:
+            raise ChainBroken(f"stream {self._stream} acknowledged message {number} of {self.count} in a batch")
+        self.stored_sequence = max(self.stored_sequence, self._base_sequence + number)
+
+    def _end(self, answer: _Answer) -> None:
+        """The batch has ended: as it should, or early."""
+        if not self.is_committing or answer.count != self.count:
+            raise ChainBroken(
+                f"stream {self._stream} ended a batch after {answer.count} of {self.count} messages",
+                hint="its leader has changed: the tail is read again",
+            )
+        if answer.seq != self.sent_sequence:
+            raise ChainBroken(
+                f"stream {self._stream} acknowledged sequence {answer.seq} where {self.sent_sequence} was expected",
+                hint="does another stream take the same subjects?",
+            )
+        self._base_sequence = self.stored_sequence = answer.seq
+        self._begin()
+
+    def _rejection(self, error: dict[str, Any]) -> SinkError:
+        code, description = error.get("err_code", 0), error.get("description", "unknown error")
+        doing = f"store events in stream {self._stream}"
+        if code in _WRONG_LAST_SEQUENCE:
+            return ChainBroken(
+                f"cannot {doing}: {description}",
+                hint="something else was stored in between, or a message before it could not be written (see the log "
+                "of nats-server): the tail is read again",
+            )
+        if code == _UNKNOWN_BATCH:
+            return ChainBroken(
+                f"cannot {doing}: the server does not know the batch any more",
+                hint="its leader has changed, or nothing was sent for ten seconds in the middle of a batch: the tail "
+                "is read again",
+            )
+        return refusal(ApiError(error, doing), doing)

@@ -1,0 +1,86 @@
+"""What the answers to a batch say is stored, and what they do not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ditto.errors import ChainBroken, NotNow, PublishRejected, SinkError
+from ditto.sinks.batch import Batches
+
+
+def begun(*, last_sequence: int = 100) -> Batches:
+    return Batches(stream="S", inbox="_INBOX.x", name="n", last_sequence=last_sequence)
+
+
+def answer(batches: Batches, **fields: object) -> None:
+    batches.answered(batches.reply.decode() + "1.1.$FI", json.dumps(fields).encode())
+
+
+def test_acknowledgements_count_from_where_the_batch_began() -> None:
+    batches = begun()
+    batches.sent(600, is_committed=False)
+    answer(batches, type="ack", seq=0, msgs=256)
+    assert (batches.sent_sequence, batches.stored_sequence) == (700, 100), "the first answer only says that it began"
+    answer(batches, type="ack", seq=256, msgs=256)
+    assert batches.stored_sequence == 356
+    answer(batches, type="ack", seq=512, msgs=100)
+    assert batches.stored_sequence == 612
+
+
+def test_the_next_batch_follows_one_that_is_stored_completely() -> None:
+    batches = begun()
+    first = batches.reply
+    batches.sent(2, is_committed=False)
+    batches.sent(3, is_committed=True)
+    assert batches.is_committing
+    answer(batches, stream="S", seq=105, batch="n1", count=5)
+    assert (batches.stored_sequence, batches.sent_sequence, batches.count) == (105, 105, 0)
+    assert batches.reply != first
+    batches.answered(first.decode() + "256.1.$FI", b'{"type":"ack","seq":256,"msgs":256}')
+    assert batches.stored_sequence == 105, "a late answer to the batch before says nothing about this one"
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_committed"),
+    [
+        ({"stream": "S", "seq": 104, "batch": "n1", "count": 4}, True),  # ended before the last message
+        ({"stream": "S", "seq": 105, "batch": "n1", "count": 5}, False),  # ended by nobody's wish
+        ({"stream": "S", "seq": 106, "batch": "n1", "count": 5}, True),  # something else is in between
+        ({"type": "gap", "last_seq": 2, "seq": 3}, False),
+        ({"type": "ack", "seq": 6, "msgs": 256}, False),  # more than was sent
+        ({"type": "err", "seq": 2, "error": {"err_code": 10071, "description": "wrong last sequence: 9"}}, False),
+        ({"error": {"err_code": 10208, "description": "batch publish ID unknown"}, "stream": "S", "seq": 0}, False),
+    ],
+)
+def test_what_breaks_the_chain(fields: dict[str, object], is_committed: bool) -> None:
+    batches = begun()
+    batches.sent(5, is_committed=is_committed)
+    with pytest.raises(ChainBroken):
+        answer(batches, **fields)
+    assert batches.stored_sequence == 100
+
+
+def test_other_refusals() -> None:
+    batches = begun()
+    batches.sent(1, is_committed=True)
+    with pytest.raises(NotNow, match="full"):
+        answer(batches, type="err", seq=1, error={"code": 503, "err_code": 10077, "description": "maximum bytes"})
+    with pytest.raises(PublishRejected):
+        answer(batches, error={"code": 400, "err_code": 10109, "description": "stream is sealed"})
+    with pytest.raises(NotNow, match="no stream answers"):
+        batches.answered(batches.reply.decode() + "1.2.$FI", b"")
+    with pytest.raises(SinkError, match="not one"):
+        batches.answered(batches.reply.decode() + "1.2.$FI", b"+OK")
+
+
+def test_frames_of_single_messages() -> None:
+    batches = begun(last_sequence=7)
+    batches.sent(2, is_committed=False)
+    reply = batches.reply
+    assert reply.startswith(b"_INBOX.x.n1.")
+    assert batches.frame(b"s", b"A: b\r\n", b"{}") == (
+        b"HPUB s " + reply + b"3.2.$FI 50 52\r\nNATS/1.0\r\nNats-Expected-Last-Sequence: 9\r\nA: b\r\n\r\n{}\r\n"
+    )
+    assert batches.frame_end(b"s") == b"PUB s " + reply + b"3.3.$FI 0\r\n\r\n"
