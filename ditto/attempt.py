@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
 
 from ditto.config import Config
-from ditto.errors import ConnectionLost, DittoError, SlotInUse, SlotMissing
+from ditto.errors import ConnectionLost, SlotInUse, SlotMissing
 from ditto.event import event_key
 from ditto.events.encode import encode_events
 from ditto.events.route import Router, plain_tables
@@ -29,7 +29,7 @@ from ditto.source.replication import Replication
 from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot
 from ditto.source.walsender import check_holder, end_walsender
 from ditto.tally import Tally
-from ditto.tasks import end
+from ditto.tasks import deciding_error, end, until
 from ditto.watermark import ConfirmDelay, Watermark
 
 log = structlog.get_logger()
@@ -88,14 +88,14 @@ class Attempt:
         """Raises the DittoError that ended it; returns when `stop` is set, with everything sent confirmed."""
         try:
             async with AsyncExitStack() as stack:
-                if not await _until(stop, self._connect(stack)):
+                if not await until(stop, self._connect(stack)):
                     return
                 async with asyncio.TaskGroup() as group:
                     beside = [group.create_task(self._sink.watch())]
-                    if await _until(stop, self._prepare()):
+                    if await until(stop, self._prepare()):
                         beside += [group.create_task(self._keep_alive()), group.create_task(self._hold_lease())]
-                        if await _until(stop, self._begin()):
-                            await _until(stop, self._stream())
+                        if await until(stop, self._begin()):
+                            await until(stop, self._stream())
                             await self._drain()
                     for task in beside:
                         task.cancel()
@@ -103,7 +103,7 @@ class Attempt:
                     await self._source.finish()
                 await self._lease.release()
         except BaseExceptionGroup as group_error:
-            raise _cause(group_error) from group_error
+            raise deciding_error(group_error) from group_error
         finally:
             self._tally.skipped += self._source.skipped_count
 
@@ -383,27 +383,6 @@ class Attempt:
             log.warning("pipeline.drain_timeout", outstanding=self._sink.outstanding_count)
         self._confirm()
         log.info("pipeline.drained", events=self._event_count, confirmed=format_lsn(self._watermark.confirmed_lsn))
-
-
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Run `work`, and cancel it when `stop` is set; returns whether it ended by itself."""
-    running = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
-            return True
-        return False
-    finally:
-        await end(running, stopping)
-
-
-def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error of several at once that decides: one that cannot be retried before one that can."""
-    errors = [_cause(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
-    errors.sort(key=lambda error: isinstance(error, DittoError) and error.is_retryable)
-    return errors[0]
 
 
 async def _existing_slot(control: Control, name: str) -> Slot:

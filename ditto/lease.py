@@ -42,7 +42,6 @@ import structlog
 from ditto.errors import AccessDenied, AckTimeout, SinkDenied, SinkError, SinkLost
 from ditto.sinks.base import LeasePlace
 from ditto.tally import Tally
-from ditto.tasks import cancellable
 
 log = structlog.get_logger()
 
@@ -125,7 +124,7 @@ class Lease:
         stored = stored_sequence()
         while True:
             checked_at = self._clock()
-            await cancellable(check_slot())
+            await check_slot()
             answered_at += self._clock() - checked_at  # what PostgreSQL took is not the fault of NATS
             if stored_sequence() != stored:  # it stores events: NATS is there
                 stored, answered_at = stored_sequence(), self._clock()
@@ -152,7 +151,7 @@ class Lease:
         revision = await place.write(value, after=self._revision)
         while revision is None:
             # Another holder's, or an earlier one of this attempt whose answer was lost. PostgreSQL knows.
-            await cancellable(check_slot())
+            await check_slot()
             revision = await place.write(value, after=(await place.read()).revision)
         self._revision = revision
 

@@ -122,3 +122,5 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+            # It ends in a moment: a second signal that comes too late to matter must not end it with another code.
+            signal.signal(number, signal.SIG_IGN)

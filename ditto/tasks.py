@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-T = TypeVar("T")
+from ditto.errors import DittoError
 
 _CANCEL_PERIOD_S: Final = 0.5
 
@@ -32,11 +32,22 @@ async def end(*tasks: asyncio.Future[Any]) -> None:
         raise interruption
 
 
-async def cancellable(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` in a task of its own: one cancellation of the caller is enough to end it."""
-    task = asyncio.ensure_future(work)
+async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Run `work`, and cancel it when `stop` is set; returns whether it ended by itself."""
+    running = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait([task])
-        return task.result()
+        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+            return True
+        return False
     finally:
-        await end(task)
+        await end(running, stopping)
+
+
+def deciding_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error of several at once that decides: one that cannot be retried before one that can."""
+    errors = [deciding_error(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
+    errors.sort(key=lambda error: isinstance(error, DittoError) and error.is_retryable)
+    return errors[0]

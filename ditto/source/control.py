@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import psycopg
@@ -44,29 +46,63 @@ def parameters(dsn: str, **changes: str) -> str:
 
 
 class Control:
-    """Runs queries, each within a deadline, and turns failures into Ditto's errors."""
+    """Runs queries, each within a deadline, and turns failures into Ditto's errors.
+
+    No query is ever cancelled: psycopg then asks the server to, through a libpq (before 17) that waits for an answer
+    with the interpreter's lock held. A server that had gone silent froze the whole process that way.
+    """
 
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
+        self._running: set[asyncio.Task[list[dict[str, Any]]]] = set()
 
     async def fetch(
         self, query: str, arguments: Sequence[Any] = (), *, doing: str, timeout_s: float | None = QUERY_TIMEOUT_S
     ) -> list[dict[str, Any]]:
-        """The rows of a query; `doing` completes "cannot …" in the error."""
-        try:
-            async with asyncio.timeout(timeout_s), self._connection.cursor(row_factory=dict_row) as cursor:
-                await cursor.execute(query.encode(), arguments or None)
-                return await cursor.fetchall() if cursor.description else []
-        except TimeoutError as error:
+        """The rows of a query; `doing` completes "cannot …" in the error.
+
+        When the caller is cancelled, the query goes on, and the next one waits for it.
+        """
+        running = asyncio.ensure_future(self._run(query, arguments))
+        self._running.add(running)
+        running.add_done_callback(self._forget)
+        await asyncio.wait([running], timeout=timeout_s)
+        if not running.done():
+            self._hang_up()
             raise ConnectionLost(
                 f"cannot {doing}: no answer within {timeout_s:g} s", hint="is something holding a lock?"
-            ) from error
+            )
+        try:
+            return running.result()
         except psycopg.Error as error:
             if self._connection.broken:
                 raise ConnectionLost(f"cannot {doing}: the connection to PostgreSQL broke") from error
             raise command_error(
                 error.diag.message_primary or str(error).strip(), error.sqlstate, doing=doing
             ) from error
+
+    async def _run(self, query: str, arguments: Sequence[Any]) -> list[dict[str, Any]]:
+        async with self._connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(query.encode(), arguments or None)
+            return await cursor.fetchall() if cursor.description else []
+
+    def _forget(self, task: asyncio.Task[list[dict[str, Any]]]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # it is known, then: asyncio would report it as never retrieved
+
+    def _hang_up(self) -> None:
+        """End the connection under the query that runs: it fails at once."""
+        with suppress(OSError, psycopg.OperationalError):
+            with socket.socket(fileno=os.dup(self._connection.fileno())) as transport:
+                transport.shutdown(socket.SHUT_RDWR)
+
+    async def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        if self._running:
+            self._hang_up()
+            await asyncio.wait(self._running)
+        await self._connection.close()
 
     async def database(self) -> str:
         """The name of the database."""
@@ -114,7 +150,8 @@ async def open_control(dsn: str) -> AsyncIterator[Control]:
         )
     except psycopg.Error as error:
         raise connect_error(error, dsn) from error
+    control = Control(connection)
     try:
-        yield Control(connection)
+        yield control
     finally:
-        await connection.close()
+        await control.close()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ditto.errors import ConnectionLost, SlotInUse
 from ditto.source.control import Control
 
+_TIMEOUT_S: Final = 25.0
+"""With the few seconds between two questions: a connection that something between still acknowledges, but nobody
+answers on, is found out within 30 s. One that is not acknowledged the kernel ends before."""
+
 
 async def check_holder(control: Control, slot: str, walsender_pid: int) -> None:
-    """Raise SlotInUse or ConnectionLost when that walsender holds the slot no longer.
-
-    Waits for an answer as long as it takes: the kernel finds out when the connection is dead.
-    """
+    """Raise SlotInUse when that walsender holds the slot no longer, and ConnectionLost when PostgreSQL is silent."""
     rows = await control.fetch(
         "SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = %s",
         [slot],
         doing=f"see who holds slot {slot}",
-        timeout_s=None,
+        timeout_s=_TIMEOUT_S,
     )
     active_pid = rows[0]["active_pid"] if rows else None
     if active_pid == walsender_pid:

@@ -13,16 +13,18 @@ class Proxy:
     """Stands between Ditto and a server on 127.0.0.1. What it does may be changed at any time.
 
     `delay_s` holds every piece back; `is_silent` swallows all that comes, from both sides, while connections stay
-    open and new ones are accepted; `cut_later` breaks connections in the middle of what a server or client says.
+    open and new ones are accepted; `freeze` does so to those that are open only; `cut_later` breaks connections in the middle of what a server or client says.
     """
 
     def __init__(self, target_port: int) -> None:
         self.delay_s = 0.0
         self.is_silent = False
         self.connection_count = 0
+        self.swallowed_bytes = 0
         self._target_port = target_port
         self._budgets: dict[str, int | None] = {"from_server": None, "from_client": None}
         self._writers: set[asyncio.StreamWriter] = set()
+        self._frozen: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -42,6 +44,10 @@ class Proxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def freeze(self) -> None:
+        """Swallow from now on all that comes over the connections that are open; new ones work."""
+        self._frozen |= self._writers
 
     def cut(self) -> None:
         """Break all connections now, without a farewell."""
@@ -82,7 +88,8 @@ class Proxy:
         while data := await reader.read(CHUNK_BYTES):
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)
-            if self.is_silent:
+            if self._swallows(writer):
+                self.swallowed_bytes += len(data)
                 continue
             budget = self._budgets[direction]
             if budget is not None:
@@ -95,8 +102,11 @@ class Proxy:
                 self._budgets[direction] = budget - len(data)
             writer.write(data)
             await writer.drain()
-        if not self.is_silent:  # one that is silent does not even say that the other side has gone
+        if not self._swallows(writer):  # one that is silent does not even say that the other side has gone
             writer.close()
+
+    def _swallows(self, writer: asyncio.StreamWriter) -> bool:
+        return self.is_silent or writer in self._frozen
 
     def _close_all(self) -> None:
         # Not abort: what was forwarded up to the middle of a frame has to arrive.

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from e2e.process import eventually
+from e2e.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,24 +118,24 @@ async def test_a_signal_in_the_middle_of_a_big_transaction(world: World) -> None
     await world.matches_tables(event_count=ROWS)
 
 
-async def test_the_second_signal_quits(nats_world: World) -> None:
-    world = nats_world
+async def test_the_second_signal_quits(world: World) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
-    ditto = await world.streaming()
-    world.nats_server.pause()
-    world.sql("INSERT INTO t SELECT generate_series(1, 10)")
-    ditto.send(signal.SIGTERM)
-    await ditto.logged("pipeline.draining")
-    assert ditto.is_running, "it waits for the acknowledgements"
-    asked_at = time.monotonic()
-    ditto.send(signal.SIGTERM)
-    code = await ditto.ended(timeout_s=5)
-    assert code == 130
-    assert time.monotonic() - asked_at < 4
-    assert "Traceback" not in ditto.output
-    world.nats_server.resume()
+    async with Proxy(world.nats_server.port) as proxy:
+        ditto = await world.streaming(nats_url=f"nats://127.0.0.1:{proxy.port}")
+        proxy.is_silent = True
+        world.sql("INSERT INTO t SELECT generate_series(1, 100)")
+        await eventually(lambda: proxy.swallowed_bytes > 10_000, "the events are on their way")
+        ditto.send(signal.SIGTERM)
+        await ditto.logged("pipeline.draining")
+        assert ditto.is_running, "it waits for the acknowledgements"
+        asked_at = time.monotonic()
+        ditto.send(signal.SIGTERM)
+        code = await ditto.ended(timeout_s=5)
+        assert code == 130
+        assert time.monotonic() - asked_at < 4
+        assert "Traceback" not in ditto.output
     await world.streaming()
-    assert [event.change[2] for event in await world.events()] == list(range(1, 11))
+    assert [event.change[2] for event in await world.events()] == list(range(1, 101))
 
 
 async def test_an_idle_pipeline_stops_at_once(world: World) -> None:
