@@ -16,6 +16,8 @@ from ditto.cli.config import config
 from ditto.cli.options import examples
 from ditto.cli.run import run
 from ditto.cli.slot import slot
+from ditto.cli.verify import verify
+from ditto.cli.wait import wait
 from ditto.errors import ConfigError, DittoError
 
 if TYPE_CHECKING:
@@ -120,5 +122,5 @@ def main(debug: bool) -> None:
     """Every committed PostgreSQL change, once and in order, in a NATS JetStream stream."""
 
 
-for _command in (run, config, slot):
+for _command in (run, config, slot, verify, wait):
     main.add_command(_command)

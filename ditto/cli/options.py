@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ditto.config import FLAGS, KEYS, ORIGINAL_VARIABLES, Config, load
+from ditto.config.checks import Impossible
+from ditto.config.values import read_seconds
+from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +44,14 @@ def configuration(*paths: str) -> Callable[[Function], Function]:
 def effective(config_file: Path | None, **flags: object) -> Config:
     """The configuration that a command's options, the environment and the file make. Raises ConfigError."""
     return load(config_file, {_path(name): value for name, value in flags.items()}, os.environ)
+
+
+def seconds(text: str, option: str) -> float:
+    """What a duration on the command line means. Raises ConfigError."""
+    try:
+        return read_seconds(text)
+    except Impossible as error:
+        raise ConfigError(f"{option} {error}") from None
 
 
 def examples(*lines: str) -> str:

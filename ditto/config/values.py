@@ -51,7 +51,7 @@ def convert(key: Key, setting: Setting) -> Any:
     try:
         if setting.is_text:
             value = _read_text(key, value)
-        value = _seconds(value) if key.is_duration else _convert(key.path, value, key.annotation)
+        value = read_seconds(value) if key.is_duration else _convert(key.path, value, key.annotation)
         check = CHECKS.get(key.path)
         return check(value) if check else value
     except Impossible as error:
@@ -119,7 +119,8 @@ def _explain(error: msgspec.ValidationError) -> str:
     return f"must be {wanted}, not {_WORDS.get(found['got'], found['got'])}"
 
 
-def _seconds(value: Any) -> float:
+def read_seconds(value: Any) -> float:
+    """A duration, written as a number or as text. Raises Impossible."""
     seconds = math.nan
     if isinstance(value, str) and (found := re.match(DURATION, value.strip())):
         seconds = float(found[1]) * _UNITS[found[2] or ""]

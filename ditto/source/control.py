@@ -94,7 +94,8 @@ class Control:
     def _hang_up(self) -> None:
         """End the connection under the query that runs: it fails at once."""
         with suppress(OSError, psycopg.OperationalError):
-            with socket.socket(fileno=os.dup(self._connection.fileno())) as transport:
+            descriptor = os.dup(self._connection.fileno())
+            with socket.socket(fileno=descriptor) as transport:
                 transport.shutdown(socket.SHUT_RDWR)
 
     async def close(self) -> None:

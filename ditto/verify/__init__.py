@@ -4,9 +4,9 @@
     copy = await replay(client, "DITTO", keys=keys)
     result = await compare(connection, copy, tables=await published_tables(connection, "ditto"))
 
-It shares no code with the way from PostgreSQL to the stream except the notation of positions: values are
-converted back by PostgreSQL itself. It expects a stream that holds every event of its tables (none filtered,
-none aged out), and tables that nobody writes to while it compares.
+`replay` and `compare` share no code with the way from PostgreSQL to the stream except the notation of positions:
+values are converted back by PostgreSQL itself. They expect a stream that holds every event of its tables (none
+filtered, none aged out), and tables that nobody writes to meanwhile. `ditto.verify.run` is the command's whole check.
 """
 
 from ditto.verify.compare import Comparison, compare, published_tables, table_keys

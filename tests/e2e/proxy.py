@@ -13,7 +13,8 @@ class Proxy:
     """Stands between Ditto and a server on 127.0.0.1. What it does may be changed at any time.
 
     `delay_s` holds every piece back; `is_silent` swallows all that comes, from both sides, while connections stay
-    open and new ones are accepted; `freeze` does so to those that are open only; `cut_later` breaks connections in the middle of what a server or client says.
+    open and new ones are accepted; `freeze` does so to those that are open only; `cut_later` breaks connections in
+    the middle of what a server or client says.
     """
 
     def __init__(self, target_port: int) -> None:

@@ -1,0 +1,95 @@
+"""`ditto verify`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ditto import log
+from ditto.cli.options import configuration, effective, examples, seconds
+
+if TYPE_CHECKING:
+    from ditto.verify.run import Report
+
+_SHOWN = 20
+
+
+@click.command(epilog=examples("ditto verify --config ditto.yaml", "ditto verify --json | jq .differences"))
+@configuration("postgres.dsn", "postgres.publication", "nats.url", "nats.stream", "events.prefix")
+@click.option(
+    "--timeout",
+    "timeout",
+    default="10s",
+    envvar="DITTO_VERIFY_TIMEOUT",
+    show_envvar=True,
+    help="How long the stream may take to catch up with the tables first.  [default: 10s]",
+)
+@click.option(
+    "--json",
+    "is_json",
+    is_flag=True,
+    envvar="DITTO_VERIFY_JSON",
+    show_envvar=True,
+    help="Print one JSON object.  [default: a table]",
+)
+@click.pass_context
+def verify(ctx: click.Context, /, timeout: str, is_json: bool, **options: Any) -> None:
+    """Replay the whole stream and compare it with the tables, row by row.
+
+    Exits with 1 when they differ. Nobody should write to the tables meanwhile. Of a row only the key is shown. The
+    copy of the tables is held in memory.
+    """
+    timeout_s = seconds(timeout, "--timeout")
+    config = effective(**options)
+    log.configure(config.log.level, config.log.format)
+    from ditto.verify.run import verify as run  # noqa: PLC0415 -- other commands need not import both clients
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def on_progress(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bar.add_task(step)
+            bar.update(tasks[step], completed=done, total=total)
+
+        report = asyncio.run(run(config, timeout_s=timeout_s, on_progress=on_progress))
+    if is_json:
+        click.echo(json.dumps({**asdict(report), "differences": [each._asdict() for each in report.differences]}))
+    else:
+        _print(report)
+    if report.differences:
+        ctx.exit(1)
+
+
+def _print(report: Report) -> None:
+    count = len(report.differences)
+    for difference in report.differences[:_SHOWN]:
+        click.echo(f"DIFFERENT  {difference}")
+    if count > _SHOWN:
+        click.echo(f"           and {count - _SHOWN:,} more: --json lists them all")
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in (
+        ("events", f"{report.events:,}"),
+        ("stream's tail", report.tail),
+        ("compared", f"{report.rows:,} rows of {report.tables:,} tables"),
+        ("not compared", f"{', '.join(report.skipped)} (some actions are filtered out)" if report.skipped else ""),
+        *(("note", note) for note in report.notes),
+        ("result", f"{count:,} differences" if count else "stream equals tables"),
+    ):
+        if value:
+            table.add_row(name, value)
+    Console(soft_wrap=True).print(table)
