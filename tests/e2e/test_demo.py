@@ -133,6 +133,7 @@ def test_it_shows_events_and_ends_with_a_stream_that_equals_the_tables(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_difference_is_shown_and_the_exit_code_says_so(tmp_path: Path) -> None:
     with start([sys.executable, "-c", LOSE_A_MESSAGE], tmp_path) as demo:
         assert demo.wait() == 1, demo.output
@@ -153,8 +154,10 @@ def test_a_pipeline_that_does_not_start_is_quoted(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["Starting PostgreSQL", "Starting ditto run", "events stored"])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "moment", ["Starting PostgreSQL", pytest.param("Starting ditto run", marks=pytest.mark.long), "events stored"]
+)
 def test_an_interruption_leaves_nothing_behind(tmp_path: Path, number: signal.Signals, moment: str) -> None:
     with start([*DEMO, "--seconds", "60"], tmp_path) as demo:
         demo.wait_for(moment)
@@ -166,6 +169,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, number: signal.Si
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_keep_prints_two_commands_that_work(tmp_path: Path) -> None:
     with start([*DEMO, "--seconds", "0.5", "--rate", "500", "--keep"], tmp_path) as demo:
         watch_command = demo.wait_for(r"^\S.*demo --watch .*$")[0]

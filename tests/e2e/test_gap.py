@@ -203,6 +203,7 @@ async def test_the_database_was_restored_from_an_earlier_copy(stopped: World) ->
     assert future in ditto.sentence()
 
 
+@pytest.mark.long
 async def test_no_false_alarm_after_idleness(stopped: World) -> None:
     """An idle slot's confirmed LSN moves on, through checkpoints of which only the last one is kept."""
     world = stopped

@@ -241,6 +241,7 @@ async def test_nats_create_false_and_no_bucket(nats_world: World) -> None:
     await leased(world)
 
 
+@pytest.mark.long
 async def test_a_standby_that_may_not_end_the_walsender(world: World) -> None:
     """It says what to grant, and acts as soon as it may."""
     for role in ("works", "waits"):

@@ -31,7 +31,7 @@ async def arrived(world: World, count: int = ROWS) -> None:
     assert [event.change[2] for event in await world.events()] == list(range(1, count + 1))
 
 
-@pytest.mark.parametrize("end", ["kill", "stop"])
+@pytest.mark.parametrize("end", ["kill", pytest.param("stop", marks=pytest.mark.long)])
 async def test_nats_restarts_under_load(tables: World, end: str) -> None:
     world = tables
     ditto = await world.streaming()
@@ -60,6 +60,7 @@ async def test_nats_restarts_while_nothing_happens(tables: World) -> None:
     await arrived(world, 2)
 
 
+@pytest.mark.long
 async def test_nats_hangs_for_longer_than_an_acknowledgement_may_take(tables: World) -> None:
     world = tables
     ditto = await world.streaming(nats_ack_timeout="1s")
@@ -92,6 +93,7 @@ async def test_nats_hangs_for_thirty_seconds(tables: World) -> None:
     assert await ditto.stop() == 0
 
 
+@pytest.mark.long
 async def test_some_servers_of_the_list_are_away(tables: World) -> None:
     world = tables
     port = free_port()
@@ -108,6 +110,7 @@ async def test_some_servers_of_the_list_are_away(tables: World) -> None:
     await arrived(world, 2)
 
 
+@pytest.mark.long
 async def test_the_connection_to_nats_breaks_in_the_middle_of_a_frame(tables: World) -> None:
     world = tables
     async with Proxy(world.nats_server.port) as proxy:
@@ -121,6 +124,7 @@ async def test_the_connection_to_nats_breaks_in_the_middle_of_a_frame(tables: Wo
         await arrived(world)
 
 
+@pytest.mark.long
 async def test_the_connection_to_nats_breaks_in_the_middle_of_an_acknowledgement(tables: World) -> None:
     world = tables
     async with Proxy(world.nats_server.port) as proxy:
@@ -131,6 +135,7 @@ async def test_the_connection_to_nats_breaks_in_the_middle_of_an_acknowledgement
         await arrived(world)
 
 
+@pytest.mark.long
 async def test_nats_accepts_and_says_nothing(tables: World) -> None:
     world = tables
     async with Proxy(world.nats_server.port) as proxy:
@@ -157,6 +162,7 @@ async def test_a_slow_line_to_nats(tables: World) -> None:
         assert await ditto.stop() == 0
 
 
+@pytest.mark.long
 async def test_a_blocked_sink_does_not_cost_the_walsender(tables: World) -> None:
     """Standby status messages go out while reading is paused, for longer than wal_sender_timeout."""
     world = tables
@@ -174,6 +180,7 @@ async def test_a_blocked_sink_does_not_cost_the_walsender(tables: World) -> None
     assert not ditto.logs("attempt.failed")
 
 
+@pytest.mark.long
 async def test_memory_is_bounded_while_nats_hangs(tables: World) -> None:
     world = tables
     ditto = await world.streaming(nats_ack_timeout="60s", nats_max_in_flight_bytes=8_000_000)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from e2e.process import eventually
 from e2e.traffic import Traffic
 
@@ -52,6 +54,7 @@ async def test_foreign_messages_between_transactions(world: World) -> None:
     assert [failure["kind"] for failure in ditto.logs("attempt.failed")] == ["ChainBroken"] * FOREIGN
 
 
+@pytest.mark.long
 async def test_foreign_messages_in_the_middle_of_a_transaction(world: World) -> None:
     """One that takes the sequence of an event which is on its way: those after the event must not be stored."""
     world.sql("CREATE TABLE t (id int PRIMARY KEY, body text)")

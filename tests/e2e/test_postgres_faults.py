@@ -23,7 +23,7 @@ async def arrived(world: World, count: int = ROWS) -> None:
     assert [event.change[2] for event in await world.events()] == list(range(1, count + 1))
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("mode", ["fast", pytest.param("immediate", marks=pytest.mark.long)])
 async def test_postgresql_restarts_under_load(postgres_world: World, mode: Literal["fast", "immediate"]) -> None:
     world = postgres_world
     world.sql(TABLE)
@@ -76,6 +76,7 @@ async def test_postgresql_stops_although_nats_is_down(postgres_world: World) -> 
         await arrived(world, 1)
 
 
+@pytest.mark.long
 async def test_postgresql_is_killed(postgres_world: World) -> None:
     world = postgres_world
     world.sql(TABLE)
@@ -89,6 +90,7 @@ async def test_postgresql_is_killed(postgres_world: World) -> None:
     await arrived(world, 2)
 
 
+@pytest.mark.long
 async def test_the_walsender_is_terminated(world: World) -> None:
     world.sql(TABLE)
     ditto = await world.streaming()
@@ -100,6 +102,7 @@ async def test_the_walsender_is_terminated(world: World) -> None:
     await arrived(world)
 
 
+@pytest.mark.long
 async def test_the_connection_to_postgresql_breaks_in_the_middle_of_a_row(world: World) -> None:
     world.sql(TABLE)
     async with Proxy(world.postgres.port) as proxy:
@@ -123,6 +126,7 @@ async def test_the_connection_to_postgresql_breaks_while_nothing_happens(world: 
         await arrived(world, 1)
 
 
+@pytest.mark.long
 async def test_a_connection_to_postgresql_that_nobody_answers_on(world: World) -> None:
     """Half open: the server has gone without a word, and nothing that is sent comes back."""
     world.sql(TABLE)

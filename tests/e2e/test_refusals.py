@@ -127,7 +127,7 @@ async def test_subjects_that_another_stream_takes(world: World) -> None:
     assert "another stream takes some of its subjects" in await refusal(world, 4)
 
 
-@pytest.mark.parametrize("which", ["postgres", "nats"])
+@pytest.mark.parametrize("which", ["postgres", pytest.param("nats", marks=pytest.mark.long)])
 async def test_an_unreachable_server_is_tried_again_until_it_is_there(world: World, tmp_path: Path, which: str) -> None:
     port = free_port()
     url = f"nats://127.0.0.1:{port}"

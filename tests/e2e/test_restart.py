@@ -55,6 +55,7 @@ def load(world: World) -> Iterator[Load]:
     load.stop()
 
 
+@pytest.mark.long
 async def test_killed_again_and_again_in_one_big_transaction(world: World) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY, name text)")
     ditto = await world.streaming()
@@ -103,6 +104,7 @@ async def test_killed_again_and_again_under_load(world: World, load: Load) -> No
     assert [event.change[2] for event in await world.events()] == list(range(1, load.row_count + 1))
 
 
+@pytest.mark.long
 async def test_a_signal_in_the_middle_of_a_big_transaction(world: World) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY, name text)")
     ditto = await world.streaming()

@@ -50,7 +50,7 @@ async def refusal(ditto: DittoProcess) -> str:
 @pytest.mark.parametrize(
     ("is_down", "delay"),
     [
-        (False, "5m"),
+        pytest.param(False, "5m", marks=pytest.mark.long),
         (True, "0s"),
         pytest.param(False, "0s", marks=pytest.mark.long),
         pytest.param(True, "5m", marks=pytest.mark.long),
@@ -225,6 +225,7 @@ async def test_messages_expire(table: World) -> None:
     await ends_empty(world, ditto)
 
 
+@pytest.mark.long
 async def test_consumers_delete_what_they_have_read(table: World) -> None:
     world = table
     await make_stream(world, retention="workqueue")

@@ -40,7 +40,7 @@ async def taken_over(world: World, *standbys: DittoProcess, began_at: float) -> 
     return active[0], streaming_s, stored_s
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("end", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 async def test_the_second_takes_over(world: World, end: signal.Signals) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
     first = await world.streaming()
@@ -64,6 +64,7 @@ async def test_the_second_takes_over(world: World, end: signal.Signals) -> None:
     assert await third.stop() == 0
 
 
+@pytest.mark.long
 async def test_a_takeover_after_a_long_wait_stores_nothing_behind_the_tail(world: World) -> None:
     """A checkpoint is due at once then, and the slot stands before the tail: here far before, to be sure."""
     world.sql(
@@ -94,6 +95,7 @@ async def test_a_takeover_after_a_long_wait_stores_nothing_behind_the_tail(world
     assert [event.change[2] for event in await world.events()] == list(range(1, 40_001))
 
 
+@pytest.mark.long
 async def test_one_that_was_frozen_stores_nothing_when_it_thaws(world: World) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY)", f"ALTER DATABASE {world.name} SET wal_sender_timeout = '1s'")
     first = await world.streaming()
@@ -114,6 +116,7 @@ async def test_one_that_was_frozen_stores_nothing_when_it_thaws(world: World) ->
     assert not second.logs("attempt.failed")
 
 
+@pytest.mark.long
 async def test_three_are_killed_one_after_another(world: World) -> None:
     active = await world.streaming()
     with Traffic(world, seed=7) as traffic:
