@@ -57,7 +57,7 @@ async def recovers(world: World, ditto: DittoProcess, traffic: Traffic) -> None:
     ("tight", "wide"),
     [
         pytest.param({"max_msgs": 500}, {"max_msgs": -1}, id="max_msgs", marks=pytest.mark.long),
-        pytest.param({"max_bytes": 200_000}, {"max_bytes": 1 << 30}, id="max_bytes"),
+        pytest.param({"max_bytes": 200_000}, {"max_bytes": 1 << 30}, id="max_bytes", marks=pytest.mark.long),
     ],
 )
 async def test_the_limits_of_the_stream(world: World, tight: dict[str, int], wide: dict[str, int]) -> None:
