@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 import time
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,11 @@ def answer(server: PostgresServer, text: bytes | None) -> tuple[int, str]:
         while b"Drop it?" not in output and (part := os.read(process.stdout.fileno(), 4096)):
             output += part
         if text is None:
-            process.send_signal(signal.SIGINT)
+            # Again: one that comes between the question and the reading of the answer is noticed only afterwards.
+            while process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=0.5)
         else:
             os.write(ours, text)
         output += process.communicate(timeout=30)[0]
