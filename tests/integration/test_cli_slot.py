@@ -8,8 +8,8 @@ import pty
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psycopg
