@@ -166,7 +166,7 @@ class Soak:
 
     async def _foreign_message(self) -> None:
         async with self._world.jetstream() as jetstream:
-            answer = await jetstream.publish(self._world.fence_subject, b"{}", timeout=20)
+            answer = await jetstream.publish(self._world.fence_subject, b'{"data":{"n":0}}', timeout=20)
             self._foreign.append(answer.seq)
 
     async def _remove_foreign_messages(self) -> None:

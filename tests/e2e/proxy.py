@@ -70,7 +70,8 @@ class Proxy:
         assert task is not None, "asyncio runs this in a task"
         self._tasks.add(task)
         try:
-            with contextlib.suppress(OSError):
+            # Cancelled only at the end; asyncio's own callback would report it.
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
                 self._writers |= {writer, server_writer}
                 try:
