@@ -13,10 +13,19 @@ def extensions() -> list[Extension]:
         return []
     from Cython.Build import cythonize  # noqa: PLC0415  only needed where there is something to compile
 
-    flags = ["-O2", "-g0"]
+    flags, link_flags = ["-O2", "-g0"], []
+    if os.environ.get("DITTO_SANITIZE") == "1":  # scripts/fuzz: libasan has to be preloaded
+        link_flags = ["-fsanitize=address,undefined"]
+        flags = ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined", *link_flags]
     return cythonize(
         [
-            Extension(f"ditto.{name}", [f"ditto/{name}.pyx"], extra_compile_args=flags, libraries=["dl"])
+            Extension(
+                f"ditto.{name}",
+                [f"ditto/{name}.pyx"],
+                extra_compile_args=flags,
+                extra_link_args=link_flags,
+                libraries=["dl"],
+            )
             for name in MODULES
         ],
         language_level=3,
