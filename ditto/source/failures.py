@@ -37,6 +37,10 @@ _REFUSALS: tuple[tuple[str, type[SourceError], str], ...] = (
     ("must be superuser or replication role", AccessDenied, "give the role the attribute: ALTER ROLE … REPLICATION"),
     ("starting up", ServerNotReady, "it accepts connections when its recovery is done"),
     ("shutting down", ServerNotReady, "it is being stopped or restarted"),
+    # A server that is stopped, or has lost a process, while this connection is being made.
+    ("terminating connection", ServerNotReady, "it is being stopped or restarted"),
+    ("canceling authentication due to timeout", ServerNotReady, "it is too busy, or the network too slow"),
+    ("out of memory", ServerNotReady, "the server lacks memory at the moment: see its log"),
     ("recovery mode", ServerNotReady, "it accepts connections when its recovery is done"),
     ("not yet accepting connections", ServerNotReady, "it accepts connections when its recovery is done"),
     ("too many clients", ServerNotReady, "raise max_connections, or close other connections"),
