@@ -68,6 +68,9 @@ def test_every_command_has_an_example_and_documented_options(path: tuple[str, ..
     assert "Example" in text
     assert f"ditto {' '.join(path)}".strip() in text.partition("Example")[2]
     for parameter in command.params:
+        if isinstance(parameter, click.Argument):
+            assert parameter.make_metavar(click.Context(command)) in text
+            continue
         assert isinstance(parameter, click.Option)
         assert parameter.help
         if parameter.name != "version" and "--version" not in parameter.opts:
