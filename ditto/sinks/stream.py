@@ -40,7 +40,8 @@ _NOT_FOUND: Final = 10059
 _NO_MESSAGE: Final = 10037
 _NAME_IN_USE: Final = 10058
 _OVERLAP: Final = 10065
-_NOT_NOW: Final = {10002, 10008, 10009, 10023, 10047, 10077, 10167, 10210, 10211}
+_NOT_NOW: Final = {10002, 10005, 10008, 10009, 10023, 10047, 10077, 10167, 10210, 10211}
+_STORAGE: Final = {10023, 10047}
 _DAY_NS: Final = 24 * 3600 * 10**9
 
 _OWNER_KEYS: Final = {
@@ -75,9 +76,12 @@ def refusal(error: ApiError, doing: str) -> SinkError:
             hint="nothing is lost: PostgreSQL keeps the changes; make room (purge, raise the limits, or free the disk)",
         )
     if code in _NOT_NOW or error.status in {429, 503}:
-        return NotNow(
-            f"cannot {doing}: {description}", hint="JetStream has no leader or is out of resources", code=code
+        hint = (
+            "its storage is full; after a full disk nats-server may need a restart"
+            if code in _STORAGE
+            else "JetStream has no leader or is out of resources"
         )
+        return NotNow(f"cannot {doing}: {description}", hint=hint, code=code)
     return PublishRejected(f"cannot {doing}: {description}", hint=f"JetStream error {code}", code=code)
 
 
