@@ -207,7 +207,7 @@ class World:
                     last: RawStreamMsg | None = await jetstream.get_last_msg(self.stream, self.fence_subject)
                 except NotFoundError:
                     last = None
-                if last is not None and last.data and json.loads(last.data)["data"]["n"] == number:
+                if last is not None and last.data and json.loads(last.data)["data"].get("n") == number:
                     return
                 assert time.monotonic() < deadline, "\n".join(
                     ["the fence has not arrived", *(process.output for process in self._processes)]
