@@ -64,7 +64,7 @@ def answer(server: PostgresServer, text: bytes | None) -> tuple[int, str]:
             while process.poll() is None:
                 process.send_signal(signal.SIGINT)
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=0.5)
+                    process.wait(timeout=5)
         else:
             os.write(ours, text)
         output += process.communicate(timeout=30)[0]
