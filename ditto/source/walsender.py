@@ -13,7 +13,7 @@ answers on, is found out within 30 s. One that is not acknowledged the kernel en
 
 
 async def check_holder(control: Control, slot: str, walsender_pid: int) -> None:
-    """Raise SlotInUse when that walsender holds the slot no longer, and ConnectionLost when PostgreSQL is silent."""
+    """Raise SlotInUse or ConnectionLost when that walsender holds the slot no longer, or PostgreSQL is silent."""
     rows = await control.fetch(
         "SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = %s",
         [slot],
