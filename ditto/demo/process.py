@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import socket
@@ -116,6 +117,11 @@ class ServerProcess:
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    def suspend(self) -> None:
+        """Send SIGSTOP, and wait until each thread has stopped: on a busy machine one may go on for a while."""
+        self.send(signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)
 
     def end(self, number: signal.Signals, *, timeout_s: float = 30) -> int:
         """Send `number` and wait for the end; SIGKILL after `timeout_s`. Returns the exit code."""

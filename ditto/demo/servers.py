@@ -278,8 +278,8 @@ class NatsServer:
             raise RuntimeError("the server is running")
 
     def pause(self) -> None:
-        """Hang: connections stay open, nothing is read or answered."""
-        _running(self._process).send(signal.SIGSTOP)
+        """Hang: connections stay open, nothing is read or answered any more."""
+        _running(self._process).suspend()
 
     def resume(self) -> None:
         _running(self._process).send(signal.SIGCONT)

@@ -125,6 +125,7 @@ async def test_the_second_signal_quits(world: World) -> None:
     async with Proxy(world.nats_server.port) as proxy:
         ditto = await world.streaming(nats_url=f"nats://127.0.0.1:{proxy.port}")
         await world.fence()
+        await world.confirms_tail()  # or the answer to the fence might be what is swallowed
         proxy.is_silent = True
         world.sql("INSERT INTO t SELECT generate_series(1, 100)")
         await eventually(lambda: proxy.swallowed_bytes > 10_000, "the events are on their way")

@@ -179,6 +179,11 @@ class World:
             message = await jetstream.get_msg(self.stream, state.last_seq)
             return Position.parse((message.headers or {})["Ditto-Position"])
 
+    async def confirms_tail(self) -> None:
+        """Wait until the last message is acknowledged and confirmed: nothing is under way."""
+        tail = await self.tail()
+        await eventually(lambda: self.confirmed_lsn >= tail.commit_lsn, "the last message is confirmed")
+
     async def messages(self) -> list[Stored]:
         """All messages, checkpoints included. Their positions increase strictly, or the test fails."""
         found: list[Stored] = []
