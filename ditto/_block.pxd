@@ -1,4 +1,12 @@
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+
+# A column of the whole old row: its text in the message, and what was made of it (the old row owns that).
+cdef struct OldValue:
+    const uint8_t *data
+    Py_ssize_t size
+    PyObject *value  # NULL where it was not sent
 
 
 cdef class Plan:
@@ -11,6 +19,7 @@ cdef class Plan:
     cdef int count
     cdef uint8_t *kinds   # one a column
     cdef uint8_t *is_key  # one a column
+    cdef OldValue *old    # one a column
 
 
 cdef class BlockBuilder:

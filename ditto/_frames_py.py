@@ -6,6 +6,7 @@ Fast-ingest batches: https://github.com/nats-io/nats-architecture-and-design/blo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,6 +18,9 @@ OP_COMMIT_ONLY: Final = b"3"
 """Commits without storing this message."""
 
 
+_NEWLINE: Final = re.compile(rb"\n")
+
+
 class FrameTooLarge(Exception):
     """Message `index` of the block has `size` bytes of headers and payload, more than the limit."""
 
@@ -26,11 +30,16 @@ class FrameTooLarge(Exception):
         self.size = size
 
 
+def line_ends(data: bytes | bytearray) -> list[int]:
+    """Where the newlines stand in `data`."""
+    return [match.start() for match in _NEWLINE.finditer(data)]
+
+
 def frame_block(
     subjects: Sequence[bytes],
     commit_lsns: Sequence[int],
     ordinals: Sequence[int],
-    payloads: bytearray,
+    payloads: bytes | bytearray,
     ends: Sequence[int],
     *,
     last_sequence: int,
@@ -42,11 +51,11 @@ def frame_block(
 ) -> tuple[bytes | bytearray, list[tuple[int, int]]]:
     """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
-    `payloads` holds their payloads without a gap, and `ends` where each ends. The first message expects
-    `last_sequence`, and is number `first_number` of its batch: 1 begins it, and with `is_committed` the block's last
-    message ends it. `reply` is what comes before the number in the reply subjects. Returns the bytes and, for each
-    message that brings an acknowledgement (every `flow`-th of the batch) and for the last one, its stream sequence and
-    the number of bytes since the one before.
+    `payloads` holds their payloads, each with a newline after it, and `ends` where each ends, without the newline. The
+    first message expects `last_sequence`, and is number `first_number` of its batch: 1 begins it, and with
+    `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
+    Returns the bytes and, for each message that brings an acknowledgement (every `flow`-th of the batch) and for the
+    last one, its stream sequence and the number of bytes since the one before.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
     parts: list[bytes | bytearray] = []
@@ -55,8 +64,10 @@ def frame_block(
     start = 0
     last = len(ends) - 1
     for index, (subject, lsn, ordinal, end) in enumerate(zip(subjects, commit_lsns, ordinals, ends, strict=True)):
+        if not start <= end < len(payloads):
+            raise ValueError("an end outside of the payloads")
         payload = payloads[start:end]
-        start = end
+        start = end + 1
         header = b"NATS/1.0\r\nNats-Expected-Last-Sequence: %d\r\nDitto-Position: %X/%X:%d\r\n\r\n" % (
             last_sequence + index,
             lsn >> 32,

@@ -6,10 +6,12 @@ itself: one call a wake-up.
 """
 
 from cpython.dict cimport PyDict_Copy, PyDict_DelItem, PyDict_GetItem, PyDict_SetItem
+from cpython.list cimport PyList_GET_ITEM
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memcmp
 
-from ditto._block cimport BlockBuilder, Plan, format_time
+from ditto._block cimport BlockBuilder, OldValue, Plan, format_time
 from ditto._cursor cimport Cursor, finish, take, take_i32, take_string, take_u8, take_u16, take_u32, take_u64
 from ditto._libpq cimport CopyStream
 from ditto._values cimport convert_value
@@ -48,6 +50,8 @@ cdef str A_UPDATE = "UPDATE"
 cdef str A_DELETE = "DELETE"
 cdef str A_TRUNCATE = "TRUNCATE"
 cdef object unset = UNSET
+# Where an event has no row: one dict for all of them, which nobody changes.
+cdef dict nothing = {}
 cdef str wait_prefix = WAIT_PREFIX
 
 
@@ -315,7 +319,7 @@ cdef class Decoder(BlockBuilder):
             self.find_plan(take_u32(&oids))
             target = self.find_target(3)
             if target is not None:
-                self.emit(self.last_plan, target, A_TRUNCATE, {}, {}, unset)
+                self.emit(self.last_plan, target, A_TRUNCATE, nothing, nothing, unset)
         return 0
 
     cdef int decode_change(self, Cursor *c, int tag) except -1:
@@ -343,19 +347,20 @@ cdef class Decoder(BlockBuilder):
     cdef int decode_insert(self, Cursor *c, object target) except -1:
         cdef dict data = PyDict_Copy(self.last_plan.blank)
         expect(take_u8(c), NEW_ROW, NEW_ROW)
-        unchanged = self.decode_new(c, data, None)
+        unchanged = self.decode_new(c, data, False)
         finish(c)
-        return self.emit(self.last_plan, target, A_INSERT, data, {}, unchanged)
+        return self.emit(self.last_plan, target, A_INSERT, data, nothing, unchanged)
 
     cdef int decode_update(self, Cursor *c, object target) except -1:
         cdef dict data = PyDict_Copy(self.last_plan.blank)
-        cdef dict old = {}
+        cdef dict old = nothing
         cdef int part = take_u8(c)
         if part != NEW_ROW:
             expect(part, KEY_ROW, OLD_ROW)
+            old = {}
             self.decode_old(c, old, part == OLD_ROW)
             expect(take_u8(c), NEW_ROW, NEW_ROW)
-        unchanged = self.decode_new(c, data, old if part == OLD_ROW else None)
+        unchanged = self.decode_new(c, data, part == OLD_ROW)
         finish(c)
         return self.emit(self.last_plan, target, A_UPDATE, data, old, unchanged)
 
@@ -365,7 +370,7 @@ cdef class Decoder(BlockBuilder):
         expect(part, KEY_ROW, OLD_ROW)
         self.decode_old(c, old, part == OLD_ROW)
         finish(c)
-        return self.emit(self.last_plan, target, A_DELETE, {}, old, unset)
+        return self.emit(self.last_plan, target, A_DELETE, nothing, old, unset)
 
     cdef int check_count(self, Cursor *c) except -1:
         cdef int count = take_u16(c)
@@ -373,29 +378,35 @@ cdef class Decoder(BlockBuilder):
             raise DecodeError(f"a row of {count} columns where the relation has {self.last_plan.count}")
         return 0
 
-    cdef object decode_new(self, Cursor *c, dict row, dict full_old):
-        """Fill `row`, a copy of the blank one; return the names of the columns that were not sent, or UNSET."""
+    cdef object decode_new(self, Cursor *c, dict row, bint has_old):
+        """Fill `row`, a copy of the blank one; return the names of the columns that were not sent, or UNSET.
+
+        With `has_old` the whole old row was read before: its values serve again where they have not changed.
+        """
         cdef Plan plan = self.last_plan
         cdef object unchanged = unset
         cdef const uint8_t *data
-        cdef PyObject *old_value
+        cdef OldValue *old = NULL
         cdef int i, mark
         cdef Py_ssize_t n
         self.check_count(c)
         for i in range(plan.count):
             mark = take_u8(c)
+            if has_old:
+                old = &plan.old[i]
             if mark == VALUE_TEXT:
                 n = take_i32(c)
                 data = take(c, n)
-                PyDict_SetItem(row, plan.names[i], convert_value(data, n, plan.kinds[i]))
+                if old != NULL and old.value != NULL and old.size == n and memcmp(old.data, data, <size_t>n) == 0:
+                    value = <object>old.value
+                else:
+                    value = convert_value(data, n, plan.kinds[i])
+                PyDict_SetItem(row, <str>PyList_GET_ITEM(plan.names, i), value)
             elif mark == VALUE_NULL:
                 pass  # as in the blank row
             elif mark == VALUE_UNCHANGED:
-                old_value = NULL
-                if full_old is not None:
-                    old_value = PyDict_GetItem(full_old, plan.names[i])
-                if old_value != NULL:
-                    PyDict_SetItem(row, plan.names[i], <object>old_value)
+                if old != NULL and old.value != NULL:
+                    PyDict_SetItem(row, plan.names[i], <object>old.value)
                     continue
                 PyDict_DelItem(row, plan.names[i])
                 if unchanged is unset:
@@ -414,15 +425,19 @@ cdef class Decoder(BlockBuilder):
         cdef Py_ssize_t n
         self.check_count(c)
         for i in range(plan.count):
+            plan.old[i].value = NULL
             mark = take_u8(c)
             if mark == VALUE_TEXT:
                 n = take_i32(c)
                 data = take(c, n)
                 if is_whole or plan.is_key[i]:
-                    PyDict_SetItem(row, plan.names[i], convert_value(data, n, plan.kinds[i]))
+                    value = convert_value(data, n, plan.kinds[i])
+                    PyDict_SetItem(row, <str>PyList_GET_ITEM(plan.names, i), value)
+                    plan.old[i] = OldValue(data, n, <PyObject *>value)
             elif mark == VALUE_NULL:
                 if is_whole or plan.is_key[i]:
                     PyDict_SetItem(row, plan.names[i], None)
+                    plan.old[i] = OldValue(NULL, -1, <PyObject *>None)
             elif mark != VALUE_UNCHANGED:
                 raise DecodeError(f"unknown column kind 0x{mark:02X}")
         return 0

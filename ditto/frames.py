@@ -8,8 +8,8 @@ from ditto._frames_py import FrameTooLarge
 from ditto.pgoutput import IMPL
 
 if TYPE_CHECKING or IMPL == "c":
-    from ditto._frames import frame_block
+    from ditto._frames import frame_block, line_ends
 else:
-    from ditto._frames_py import frame_block
+    from ditto._frames_py import frame_block, line_ends
 
-__all__ = ["FrameTooLarge", "frame_block"]
+__all__ = ["FrameTooLarge", "frame_block", "line_ends"]

@@ -71,8 +71,8 @@ class Block(msgspec.Struct):
 
 
 class Encoded(NamedTuple):
-    """A block's events in JSON, one after the other."""
+    """A block's events in JSON, each with a newline after it."""
 
-    data: bytearray
+    data: bytes | bytearray
     ends: list[int]
-    """Where each event ends in `data`."""
+    """Where each event ends in `data`, without its newline."""

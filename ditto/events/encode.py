@@ -7,15 +7,28 @@ from typing import Final
 import msgspec
 
 from ditto.event import Event
+from ditto.frames import line_ends
 from ditto.messages import Encoded
 
-_ENCODE_INTO: Final = msgspec.json.Encoder().encode_into
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 def encode_events(events: list[Event]) -> Encoded:
-    """One JSON object an event, keys in the event's order, without white space.
+    """One JSON object an event, keys in the event's order, without white space of its own.
 
-    All into one buffer: a bytes object for each cost a fifth more.
+    All with one call: a call for each event costs a third more.
     """
+    data = _ENCODER.encode_lines(events)
+    ends = line_ends(data)
+    # JSON escapes newlines; a column of type `json` is embedded as it stands, and may have some between its tokens.
+    return Encoded(data, ends) if len(ends) == len(events) else _encode_one_by_one(events)
+
+
+def _encode_one_by_one(events: list[Event]) -> Encoded:
     data = bytearray()
-    return Encoded(data, [_ENCODE_INTO(event, data, -1) or len(data) for event in events])
+    ends = []
+    for event in events:
+        _ENCODER.encode_into(event, data, -1)
+        ends.append(len(data))
+        data += b"\n"
+    return Encoded(data, ends)

@@ -193,10 +193,10 @@ class JetStreamSink:
         Raises EventTooLarge, which names the event's table and position.
         """
         count = len(encoded.ends)
+        was_quiet = self._clock() - self._sent_at >= _QUIET_S
         await self._wait_for_room(count, len(encoded.data))
         batches = self._batches
-        was_quiet = self._clock() - self._sent_at >= _QUIET_S
-        is_committed = block.is_drained and (was_quiet or count <= _FEW)
+        is_committed = block.is_drained and not self.outstanding_count and (was_quiet or count <= _FEW)
         try:
             data, marks = frame_block(
                 block.targets,

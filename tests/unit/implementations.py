@@ -39,6 +39,7 @@ class Implementation(NamedTuple):
     make_decoder: Callable[..., Decoder]
     convert: Callable[[bytes, int], Any]
     frame_block: Callable[..., tuple[bytes | bytearray, list[tuple[int, int]]]]
+    line_ends: Callable[[bytes], list[int]]
 
     def decoder(
         self, select: Callable[[Relation], Targets] | None = None, *, after: Position = ORIGIN, id_key: bytes = ID_KEY
@@ -62,7 +63,7 @@ def select_all(relation: Relation) -> Targets:
 def encode(events: list[Event]) -> list[bytes]:
     """Each event as it is encoded."""
     data, ends = encode_events(events)
-    return [bytes(data[start:end]) for start, end in pairwise([0, *ends])]
+    return [bytes(data[start + 1 : end]) for start, end in pairwise([-1, *ends])]
 
 
 def positions(block: Block) -> list[Position]:
@@ -88,6 +89,6 @@ def comparable(block: Block) -> tuple[object, ...]:
 
 
 IMPLEMENTATIONS = (
-    Implementation("c", _pgoutput.Decoder, _values.convert, _frames.frame_block),
-    Implementation("python", _pgoutput_py.Decoder, _values_py.convert, _frames_py.frame_block),
+    Implementation("c", _pgoutput.Decoder, _values.convert, _frames.frame_block, _frames.line_ends),
+    Implementation("python", _pgoutput_py.Decoder, _values_py.convert, _frames_py.frame_block, _frames_py.line_ends),
 )

@@ -68,6 +68,15 @@ def test_every_event_of_a_block_is_encoded_in_order(impl: Implementation) -> Non
     assert encode([]) == []
 
 
+def test_line_breaks_between_the_tokens_of_a_document_stay(impl: Implementation) -> None:
+    """Of all that an event may hold only `json` brings any, and they are what tells one event from the next."""
+    documents = ['{"a":\n[1,\n2]}', "1", "\n{}\n", '"\\n"']
+    events = [one_event(impl, wire.insert(1, ["7", "x\ny", document])) for document in documents]
+    payloads = [payload.decode() for payload in encode(events)]
+    assert [payload.partition('"doc":')[2].partition('},"dataOld"')[0] for payload in payloads] == documents
+    assert all('"name":"x\\ny"' in payload for payload in payloads)
+
+
 @pytest.mark.parametrize(
     "moment",
     [

@@ -81,8 +81,8 @@ def frame(
         subjects,
         lsns,
         ordinals,
-        bytearray(b"".join(payloads)),
-        list(accumulate(map(len, payloads))),
+        b"".join(payload + b"\n" for payload in payloads),
+        [end - 1 for end in accumulate(len(payload) + 1 for payload in payloads)],
         last_sequence=last_sequence,
         reply=b"_INBOX.abc.batch1.256.fail.",
         first_number=first_number,
@@ -180,15 +180,14 @@ def test_the_limit_is_on_headers_and_payload(impl: Implementation) -> None:
 
 def test_lists_of_different_lengths_are_an_error(impl: Implementation) -> None:
     for lengths in ((2, 1, 1, 1), (1, 2, 1, 1), (1, 1, 2, 1), (1, 1, 1, 2)):
-        subjects, lsns, ordinals, ends = (
-            [item] * length for item, length in zip((b"s", 1, 1, 0), lengths, strict=True)
-        )
+        subjects, lsns, ordinals = ([item] * length for item, length in zip((b"s", 1, 1), lengths, strict=False))
+        ends = list(range(lengths[3]))
         with pytest.raises(ValueError, match=r"length|longer|shorter"):
             impl.frame_block(
                 subjects,
                 lsns,
                 ordinals,
-                bytearray(),
+                b"\n\n",
                 ends,
                 last_sequence=0,
                 reply=b"r",
@@ -197,6 +196,27 @@ def test_lists_of_different_lengths_are_an_error(impl: Implementation) -> None:
                 is_committed=False,
                 max_size=NO_LIMIT,
             )
+
+
+@pytest.mark.parametrize(("payloads", "ends"), [(b"", [0]), (b"a\n", [2]), (b"a\nb\n", [1, 0]), (b"a\n", [-1])])
+def test_an_end_outside_of_the_payloads_is_an_error(impl: Implementation, payloads: bytes, ends: list[int]) -> None:
+    count = len(ends)
+    with pytest.raises(ValueError, match="outside"):
+        impl.frame_block(
+            *([b"s"] * count, [1] * count, [1] * count, payloads, ends),
+            last_sequence=0,
+            reply=b"r",
+            first_number=1,
+            flow=1,
+            is_committed=False,
+            max_size=NO_LIMIT,
+        )
+
+
+@given(st.binary(max_size=60) | st.text("a\n", max_size=20).map(str.encode))
+def test_the_ends_of_lines(data: bytes) -> None:
+    expected = [index for index, byte in enumerate(data) if byte == 0x0A]
+    assert [impl.line_ends(data) for impl in IMPLEMENTATIONS] == [expected, expected]
 
 
 @pytest.mark.parametrize("field", [0, 3])
