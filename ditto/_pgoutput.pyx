@@ -44,6 +44,10 @@ cdef enum:
     VALUE_NULL = 0x6E     # n
     VALUE_UNCHANGED = 0x75  # u
 
+# libpq reads 16 KB at once, which may be only a few messages.
+cdef enum:
+    FEW_BYTES = 6144
+
 cdef uint64_t EVERYTHING = <uint64_t>1 << 63
 cdef str A_INSERT = "INSERT"
 cdef str A_UPDATE = "UPDATE"
@@ -89,14 +93,17 @@ cdef class Decoder(BlockBuilder):
         """Hand over what has been decoded since the last call."""
         return self.finish_block(True, False)
 
-    def read(self, pgconn, *, Py_ssize_t max_events, Py_ssize_t max_bytes):
+    def read(self, pgconn, *, Py_ssize_t max_events, Py_ssize_t max_bytes, Py_ssize_t enough=1):
         """Drain libpq and the socket until nothing new comes, or a limit is reached.
+
+        With `enough` it also ends where a read of the socket brings less than so many messages, and few bytes.
 
         Raises ConnectionLost and DecodeError.
         """
         cdef CopyStream stream = CopyStream(pgconn)
         cdef const uint8_t *data = NULL
         cdef Py_ssize_t count_at_read = -1
+        cdef Py_ssize_t size_at_read = 0
         cdef bint is_drained = True
         cdef bint is_ended = False
         cdef int length
@@ -110,10 +117,15 @@ cdef class Decoder(BlockBuilder):
             elif length < 0:
                 is_ended = True
                 break
-            elif self.frame_count == count_at_read:
+            elif self.frame_count == count_at_read or (
+                count_at_read > 0
+                and self.frame_count - count_at_read < enough
+                and self.size - size_at_read < FEW_BYTES
+            ):
                 break
             else:
                 count_at_read = self.frame_count
+                size_at_read = self.size
                 stream.read_socket()
         return self.finish_block(is_drained, is_ended)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _U32: Final = Struct("!I")
 
 _EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001  PostgreSQL's epoch; times here are UTC throughout
+_FEW_BYTES: Final = 6144  # libpq reads 16 KB at once, which may be only a few messages
 _EVERYTHING: Final = 1 << 63
 
 
@@ -89,13 +90,15 @@ class Decoder:
         self._block = Block([], [], [], [])
         return block
 
-    def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int) -> Block:
+    def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int = 1) -> Block:
         """Drain libpq and the socket until nothing new comes, or a limit is reached.
+
+        With `enough` it also ends where a read of the socket brings less than so many messages, and few bytes.
 
         Raises ConnectionLost and DecodeError.
         """
         block = self._block
-        count_at_read = -1
+        count_at_read, size_at_read = -1, 0
         while len(block.events) < max_events and block.size < max_bytes:
             try:
                 length, data = pgconn.get_copy_data(1)
@@ -106,10 +109,14 @@ class Decoder:
             elif length < 0:
                 block.is_ended = True
                 break
-            elif block.frame_count == count_at_read:
+            elif block.frame_count == count_at_read or (
+                count_at_read > 0
+                and block.frame_count - count_at_read < enough
+                and block.size - size_at_read < _FEW_BYTES
+            ):
                 break
             else:
-                count_at_read = block.frame_count
+                count_at_read, size_at_read = block.frame_count, block.size
                 try:
                     pgconn.consume_input()
                 except OperationalError as error:
