@@ -42,6 +42,26 @@ async def test_every_change_arrives_once_and_in_order(world: World, impl: str) -
     await world.matches_tables(event_count=8)
 
 
+@pytest.mark.parametrize("impl", ["c", "python"])
+@pytest.mark.parametrize("transport", ["tcp", "unix"])
+async def test_small_and_large_rows_over_each_transport(world: World, impl: str, transport: str) -> None:
+    """How a connection is drained depends on what it is, and on how much a read brings."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY, text text)")
+    over_socket = world.postgres.socket_dsn.replace("/postgres?", f"/{world.name}?")
+    await world.streaming(impl=impl, postgres_dsn=over_socket if transport == "unix" else world.dsn)
+    query = "SELECT client_addr IS NULL FROM pg_stat_replication JOIN pg_replication_slots ON pid = active_pid"
+    assert world.value(f"{query} WHERE slot_name = '{world.name}'") == (transport == "unix")
+    world.sql(
+        "INSERT INTO t SELECT n, 'small' FROM generate_series(1, 3000) AS n",
+        "INSERT INTO t SELECT n, repeat(md5(n::text), 100) FROM generate_series(3001, 3300) AS n",
+        "INSERT INTO t SELECT n, repeat(md5(n::text), 6000) FROM generate_series(3301, 3310) AS n",
+        "INSERT INTO t SELECT n, 'small' FROM generate_series(3311, 3400) AS n",
+    )
+    world.transaction(*(f"INSERT INTO t VALUES ({number}, 'one')" for number in range(3401, 3450)))
+    assert [event.change[2] for event in await world.events()] == list(range(1, 3450))
+    await world.matches_tables(event_count=3449)
+
+
 async def test_an_event_has_exactly_this_form(world: World) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY, name text)")
     await world.streaming()
