@@ -178,39 +178,24 @@ def test_the_limit_is_on_headers_and_payload(impl: Implementation) -> None:
     assert (caught.value.index, caught.value.size) == (1, max(sizes))
 
 
+def frame_lists(impl: Implementation, *lists: object) -> None:
+    """Frame what may not go together."""
+    impl.frame_block(*lists, last_sequence=0, reply=b"r", first_number=1, flow=1, is_committed=False, max_size=NO_LIMIT)
+
+
 def test_lists_of_different_lengths_are_an_error(impl: Implementation) -> None:
     for lengths in ((2, 1, 1, 1), (1, 2, 1, 1), (1, 1, 2, 1), (1, 1, 1, 2)):
         subjects, lsns, ordinals = ([item] * length for item, length in zip((b"s", 1, 1), lengths, strict=False))
         ends = list(range(lengths[3]))
         with pytest.raises(ValueError, match=r"length|longer|shorter"):
-            impl.frame_block(
-                subjects,
-                lsns,
-                ordinals,
-                b"\n\n",
-                ends,
-                last_sequence=0,
-                reply=b"r",
-                first_number=1,
-                flow=1,
-                is_committed=False,
-                max_size=NO_LIMIT,
-            )
+            frame_lists(impl, subjects, lsns, ordinals, b"\n\n", ends)
 
 
 @pytest.mark.parametrize(("payloads", "ends"), [(b"", [0]), (b"a\n", [2]), (b"a\nb\n", [1, 0]), (b"a\n", [-1])])
 def test_an_end_outside_of_the_payloads_is_an_error(impl: Implementation, payloads: bytes, ends: list[int]) -> None:
     count = len(ends)
     with pytest.raises(ValueError, match="outside"):
-        impl.frame_block(
-            *([b"s"] * count, [1] * count, [1] * count, payloads, ends),
-            last_sequence=0,
-            reply=b"r",
-            first_number=1,
-            flow=1,
-            is_committed=False,
-            max_size=NO_LIMIT,
-        )
+        frame_lists(impl, [b"s"] * count, [1] * count, [1] * count, payloads, ends)
 
 
 @given(st.binary(max_size=60) | st.text("a\n", max_size=20).map(str.encode))
