@@ -39,8 +39,8 @@ cdef class Plan:
         self.names = [sys.intern(column.name) for column in relation.columns]
         self.blank = dict.fromkeys(self.names)
         self.targets = targets[:4]
-        self.primary_key = targets.primary_key or []
-        self.schema_version = targets.schema_version
+        self.primary_key = unset if targets.primary_key is None else targets.primary_key
+        self.schema_version = unset if targets.schema_version is None else targets.schema_version
         self.description = targets.description
         self.count = <int>len(self.names)
         self.kinds = <uint8_t *>malloc(<size_t>self.count + 1)

@@ -63,9 +63,9 @@ class BlockBuilder:
     def _release(self, *, is_last: bool) -> None:
         """Let go of the event that was held back."""
         if self._held is not None:
-            event, *rest = self._held
+            event, target, commit_lsn, ordinal = self._held
             self._held = None
-            self._append(event.as_last() if is_last else event, *rest)
+            self._append(event.as_last() if is_last else event, target, commit_lsn, ordinal)
 
     def _emit(
         self,
@@ -102,15 +102,16 @@ class BlockBuilder:
         self._is_selected = True
 
     def _meta(self, plan: Plan) -> Meta:
-        fields = {
-            "lsn": format_lsn(self._commit_lsn),
-            "xid": self._xid,
-            "ordinal": self._ordinal,
-            "primary_key": plan.targets.primary_key or [],
-            "origin": self._origin,
-            "schema_version": plan.targets.schema_version,
-        }
-        return Meta(**{name: fields[name] for name in self._metadata})  # type: ignore[arg-type]  each its own type
+        metadata = self._metadata
+        targets = plan.targets
+        return Meta(
+            format_lsn(self._commit_lsn) if "lsn" in metadata else UNSET,
+            self._xid if "xid" in metadata else UNSET,
+            self._ordinal if "ordinal" in metadata else UNSET,
+            (UNSET if targets.primary_key is None else targets.primary_key) if "primary_key" in metadata else UNSET,
+            self._origin if "origin" in metadata else UNSET,
+            (targets.schema_version or UNSET) if "schema_version" in metadata else UNSET,
+        )
 
     def _event_id(self) -> str:
         high = (self._commit_lsn >> 4) ^ self._key_high

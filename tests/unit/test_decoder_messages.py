@@ -209,7 +209,7 @@ def test_a_relation_may_change_in_mid_transaction(impl: Implementation) -> None:
 
 
 def test_a_filtered_change_counts_and_is_not_decoded(impl: Implementation) -> None:
-    decoder = impl.decoder(lambda _: (None, "u", None, None))
+    decoder = impl.decoder(lambda _: Targets(None, "u", None, None))
     broken = wire.insert(1, ["1", "a", "b"])[:-5]
     deleted = wire.delete(1, key=["1", None, None])
     updated = wire.update(1, ["1", "a", "b"])
