@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 import sys
 
 from ditto.errors import DecodeError
-from ditto.event import Event, Meta
+from ditto.event import DetailedEvent, Event, Meta
 from ditto.lsn import format_lsn
 from ditto.messages import Block
 
@@ -25,6 +25,7 @@ cdef uint64_t VARIANT = <uint64_t>1 << 63  # of a UUID, RFC 9562
 cdef bytes HEX = bytes(range(256)).hex().encode()
 cdef const char *HEX_PAIRS = HEX
 cdef object make_event = Event
+cdef object make_detailed = DetailedEvent
 cdef object unset = UNSET
 
 
@@ -120,7 +121,7 @@ cdef class BlockBuilder:
                 unchanged,
             )
         else:
-            event = make_event(
+            event = make_detailed(
                 event_id,
                 plan.namespace,
                 plan.name,
@@ -142,7 +143,11 @@ cdef class BlockBuilder:
         if self.marks_last:
             self.held = event, target, self.commit_lsn_object, self.ordinal
             return 0
-        return self.append(event, target, self.commit_lsn_object, self.ordinal)
+        PyList_Append(self.events, event)
+        PyList_Append(self.targets, target)
+        PyList_Append(self.commit_lsns, self.commit_lsn_object)
+        PyList_Append(self.ordinals, self.ordinal)
+        return 0
 
     cdef int append(self, object event, object target, object commit_lsn, object ordinal) except -1:
         PyList_Append(self.events, event)

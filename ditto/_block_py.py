@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from ditto.event import Event, Meta
+from ditto.event import DetailedEvent, Event, Meta
 from ditto.lsn import format_lsn
 from ditto.messages import Block, Extras, Relation, Targets
 
@@ -77,7 +77,7 @@ class BlockBuilder:
         unchanged: list[str] | None,
     ) -> None:
         relation = plan.relation
-        event = Event(
+        common = (
             self._event_id(),
             relation.namespace,
             relation.name,
@@ -86,11 +86,12 @@ class BlockBuilder:
             old,
             self._commit_time,
             UNSET if unchanged is None else unchanged,
-            self._json_null,
-            self._json_null_old,
-            self._meta(plan) if self._metadata else UNSET,
         )
-        self._json_null = self._json_null_old = UNSET
+        event = Event(*common)
+        if self._metadata or self._json_null or self._json_null_old:
+            meta = self._meta(plan) if self._metadata else UNSET
+            event = DetailedEvent(*common, self._json_null, self._json_null_old, meta)
+            self._json_null = self._json_null_old = UNSET
         self._release(is_last=False)
         if plan.description is not None:
             self._append(*plan.description, self._commit_lsn, self._ordinal - 1)
