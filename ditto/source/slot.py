@@ -44,10 +44,11 @@ async def find_slot(control: Control, name: str) -> Slot | None:
     """The slot as it stands, or None."""
     # As JSON, since the columns differ between the majors.
     rows = await control.fetch(
-        "SELECT to_jsonb(s) || jsonb_build_object('total_txns', t.total_txns, 'is_standby', pg_is_in_recovery(), "
+        "SELECT to_jsonb(s) || jsonb_build_object("  # noqa: S608  a constant
+        "'total_txns', t.total_txns, 'is_standby', pg_is_in_recovery(), "
         f"'retained_bytes', pg_wal_lsn_diff({WAL_LSN}, restart_lsn)::bigint) AS slot "
         "FROM pg_catalog.pg_replication_slots AS s "
-        "LEFT JOIN pg_catalog.pg_stat_replication_slots AS t USING (slot_name) WHERE slot_name = %s",  # noqa: S608  constant
+        "LEFT JOIN pg_catalog.pg_stat_replication_slots AS t USING (slot_name) WHERE slot_name = %s",
         [name],
         doing=f"look up slot {name}",
     )

@@ -84,6 +84,16 @@ def own_world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
+def crowded_world(shared_nats: NatsServer, tmp_path: Path) -> Iterator[World]:
+    """With a PostgreSQL of its own that takes more than a thousand connections."""
+    with PostgresServer(tmp_path / "postgres", settings={"fsync": "off", "max_connections": "1100"}) as server:
+        world = _world(server, shared_nats, tmp_path)
+        with ExitStack() as stack:
+            stack.callback(world.close)
+            yield world
+
+
+@pytest.fixture
 def postgres_world(shared_nats: NatsServer, tmp_path: Path) -> Iterator[World]:
     """With a PostgreSQL of its own, to be stopped and killed, and configured before it is started again."""
     with PostgresServer(tmp_path / "postgres", settings={"fsync": "off"}) as server:
