@@ -83,7 +83,7 @@ class Attempt:
         """connecting, standby, streaming or draining."""
         self.has_progressed = False
         """Something was stored and confirmed, or it stood by for a while: the next attempt need not back off."""
-        self.retained: dict[str, int | None] = {}
+        self.retained: dict[str, int] = {}
         """How much WAL the slot kept when it began, for the log; see `Slot`."""
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -123,7 +123,8 @@ class Attempt:
         await self._control.check_server(needs_failover=config.postgres.failover)
         self._database = await self._control.database()
         if (slot := await find_slot(self._control, config.postgres.slot)) is not None:
-            self.retained = {"retained_bytes": slot.retained_bytes, "wal_left_bytes": slot.wal_left_bytes}
+            sizes = {"retained_bytes": slot.retained_bytes, "wal_left_bytes": slot.wal_left_bytes}
+            self.retained = {name: size for name, size in sizes.items() if size is not None}
             check_slot(slot, self._database)  # one that is lost is said to be also while NATS is away
         self._wal_sender_timeout_s = await self._control.wal_sender_timeout_s()
         await self._source.connect()

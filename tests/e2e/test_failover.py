@@ -56,7 +56,7 @@ def promote(world: World, standby: PostgresServer) -> None:
     world.settings["DITTO_POSTGRES_DSN"] = world.dsn
 
 
-@pytest.mark.parametrize("way", ["hosts", "proxy"])
+@pytest.mark.parametrize("way", [pytest.param("hosts", marks=pytest.mark.long), "proxy"])
 async def test_a_standby_is_promoted(postgres_world: World, way: str) -> None:
     """With several hosts in postgres.dsn, and behind an address that moves; the slot existed without `failover`."""
     world, primary = postgres_world, postgres_world.postgres
@@ -101,6 +101,7 @@ def received(world: World, standby: PostgresServer) -> int:
     return parse_lsn(world.sql("SELECT pg_last_wal_replay_lsn()::text", dsn=standby.dsn)[0][0])
 
 
+@pytest.mark.long
 async def test_the_standby_had_not_received_everything(postgres_world: World) -> None:
     """Without `synchronized_standby_slots` the stream may hold what the new primary never saw."""
     world, primary = postgres_world, postgres_world.postgres
