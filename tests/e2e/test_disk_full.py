@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,9 +37,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         mount("-t", "tmpfs", "-o", TIGHT, "tmpfs", folder)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"a file system cannot be mounted here: {error}")
-    with ExitStack() as stack:
-        stack.callback(subprocess.run, ["umount", "-l", folder], check=True)
+    try:
         yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 async def some(ledger: Ledger) -> None:
