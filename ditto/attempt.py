@@ -13,11 +13,11 @@ import msgspec
 import structlog
 
 from ditto.config import Config
-from ditto.errors import ConnectionLost, SlotInUse, SlotMissing
+from ditto.errors import ConnectionLost, SlotInUse
 from ditto.event import event_key
 from ditto.events.describe import Describer, Unkeyed
 from ditto.events.encode import encode_events
-from ditto.events.route import Router, plain_tables
+from ditto.events.route import Router, named_tables, plain_tables
 from ditto.events.types import interval_style, kinds
 from ditto.lease import Lease
 from ditto.lsn import Position, format_lsn
@@ -26,10 +26,16 @@ from ditto.pgoutput import IMPL, Decoder
 from ditto.resume import Start, Timelines, decide_start, gap_error
 from ditto.sinks.base import Holding, MakeSink, Owner, Sink
 from ditto.source.control import Control, open_control
-from ditto.source.publication import ensure_publication, primary_key, published_tables
+from ditto.source.publication import (
+    check_named,
+    ensure_publication,
+    primary_key,
+    published_tables,
+    watch_publication,
+)
 from ditto.source.replication import Replication
-from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot
-from ditto.source.walsender import check_holder, end_walsender
+from ditto.source.slot import Slot, check_slot, ensure_slot, existing_slot, find_slot
+from ditto.source.walsender import check_holder, describe_holder, end_walsender
 from ditto.tally import Tally
 from ditto.tasks import deciding_error, end, until
 from ditto.watermark import ConfirmDelay, Watermark
@@ -87,6 +93,8 @@ class Attempt:
         """connecting, standby, streaming or draining."""
         self.has_progressed = False
         """Something was stored and confirmed, or it stood by for a while: the next attempt need not back off."""
+        self.retained: dict[str, int] = {}
+        """How much WAL the slot kept when it began, for the log; see `Slot`."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises the DittoError that ended it; returns when `stop` is set, with everything sent confirmed."""
@@ -99,6 +107,7 @@ class Attempt:
                     if await until(stop, self._prepare()):
                         beside += [group.create_task(self._keep_alive()), group.create_task(self._hold_lease())]
                         if await until(stop, self._begin()):
+                            beside.append(group.create_task(self._watch_publication()))
                             await until(stop, self._stream())
                             await self._drain()
                     for task in beside:
@@ -121,8 +130,12 @@ class Attempt:
         """Connect both ends."""
         config = self._config
         self._control = await stack.enter_async_context(open_control(config.postgres.dsn))
-        await self._control.check_server()
+        await self._control.check_server(needs_failover=config.postgres.failover)
         self._database = await self._control.database()
+        if (slot := await find_slot(self._control, config.postgres.slot)) is not None:
+            sizes = {"retained_bytes": slot.retained_bytes, "wal_left_bytes": slot.wal_left_bytes}
+            self.retained = {name: size for name, size in sizes.items() if size is not None}
+            check_slot(slot, self._database)  # one that is lost is said to be also while NATS is away
         self._wal_sender_timeout_s = await self._control.wal_sender_timeout_s()
         await self._source.connect()
         stack.push_async_callback(self._source.close)
@@ -151,8 +164,14 @@ class Attempt:
     async def _prepare(self) -> None:
         """See that everything exists, and take the slot."""
         holding = await self._ensure_source()
-        for table in await published_tables(self._control, self._config.postgres.publication):
+        publication, named = self._config.postgres.publication, named_tables(self._config.events)
+        published = await published_tables(self._control, publication)
+        await check_named(self._control, publication, named=named, published=published)
+        for table in published:
             self._router.targets(*table)
+        self._watch_publication = partial(
+            watch_publication, self._control, publication, named=named, known=set(published)
+        )
         self._subjects = self._router.take_new_subjects()
         if self._describer.wildcard is not None:
             self._subjects.add(self._describer.wildcard)
@@ -222,7 +241,9 @@ class Attempt:
             allow_missing_identity=config.allow_missing_identity,
         )
         if slot is None:
-            slot = await ensure_slot(self._control, config.dsn, config.slot, may_create=config.create)
+            slot = await ensure_slot(
+                self._control, config.dsn, config.slot, may_create=config.create, is_failover=config.failover
+            )
         check_slot(slot, self._database)
         self._slot = slot
         return holding
@@ -232,11 +253,18 @@ class Attempt:
         config = self._config.postgres
         while True:
             try:
+                if config.failover and not self._slot.is_failover:
+                    await self._source.set_failover(config.slot)
                 await self._source.start(config.slot, config.publication)
             except SlotInUse:
                 if self.state != "standby":
                     self.state = "standby"
-                    log.info("slot.standby", slot=config.slot, reason="another reader holds the slot; waiting for it")
+                    log.info(
+                        "slot.standby",
+                        slot=config.slot,
+                        **await describe_holder(self._control, config.slot),
+                        reason="another reader holds the slot; waiting for it",
+                    )
                 await self._wait_for_slot()
                 await self._sink.inspect(self._owner)  # one that cannot reach the stream leaves the slot to others
             else:
@@ -244,7 +272,7 @@ class Attempt:
         if self.state == "standby":
             log.info("slot.taken_over", slot=config.slot)
             self.has_progressed = False
-        self._slot = await _existing_slot(self._control, config.slot)
+        self._slot = await existing_slot(self._control, config.slot)
         check_slot(self._slot, self._database)
 
     async def _wait_for_slot(self) -> None:
@@ -252,7 +280,7 @@ class Attempt:
         name = self._config.postgres.slot
         watching = asyncio.ensure_future(self._lease.watch(partial(end_walsender, self._control, name)))
         try:
-            while (await _existing_slot(self._control, name)).active_pid is not None:
+            while (await existing_slot(self._control, name)).active_pid is not None:
                 await asyncio.sleep(_STANDBY_POLL_S)
                 self.has_progressed = True
                 if watching.done():
@@ -403,10 +431,3 @@ class Attempt:
             log.warning("pipeline.drain_timeout", outstanding=self._sink.outstanding_count)
         self._confirm()
         log.info("pipeline.drained", events=self._event_count, confirmed=format_lsn(self._watermark.confirmed_lsn))
-
-
-async def _existing_slot(control: Control, name: str) -> Slot:
-    slot = await find_slot(control, name)
-    if slot is None:
-        raise SlotMissing(f"slot {name} was dropped", hint="by whom? Its changes are gone with it", slot=name)
-    return slot

@@ -10,6 +10,7 @@
     │   ├── ServerUnsuitable        wal_level, version, no slot left
     │   ├── IdentityMissing         a publication would break the application's UPDATE and DELETE
     │   ├── PublicationMissing      absent, and not to be created
+    │   ├── TableNotPublished       events.tables names it, and the publication lacks it
     │   ├── SlotMissing             absent, and not to be created
     │   ├── SlotUnusable            another plugin, another database, two-phase
     │   ├── SlotInvalidated         PostgreSQL has removed WAL that the slot needed
@@ -86,6 +87,10 @@ class IdentityMissing(SourceError):
 
 
 class PublicationMissing(SourceError):
+    pass
+
+
+class TableNotPublished(SourceError):
     pass
 
 

@@ -54,6 +54,13 @@ class Postgres(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _doc("Name of the publication. One that exists is used as it is, row filters included.", "ditto"),
     ] = "ditto"
     create: Annotated[bool, _doc("Create the publication and the slot at start where they are missing.")] = True
+    failover: Annotated[
+        bool,
+        _doc(
+            "Let standbys keep a copy of the slot (`sync_replication_slots` there), so that Ditto goes on with the one "
+            "that is promoted. An existing slot is altered. PostgreSQL 17 or later."
+        ),
+    ] = False
     allow_missing_identity: Annotated[
         bool,
         _doc(

@@ -20,6 +20,13 @@ from ditto.source.failures import command_error, connect_error
 
 CONNECT_TIMEOUT_S: Final = 10
 QUERY_TIMEOUT_S: Final = 30
+WAL_LSN: Final = (
+    "CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) "
+    "ELSE pg_current_wal_insert_lsn() END"
+)
+"""SQL: where the server's WAL ends, on a primary and on a standby."""
+FAILOVER_VERSION: Final = 170000
+"""The first whose logical slots survive a failover."""
 OLDEST_VERSION: Final = 140000
 """PostgreSQL 14 is the first whose pgoutput takes the option `messages`."""
 
@@ -112,8 +119,7 @@ class Control:
     async def wal_lsn(self) -> int:
         """Where the server's WAL ends, on a primary and on a standby."""
         rows = await self.fetch(
-            "SELECT CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) "
-            "ELSE pg_current_wal_insert_lsn() END::text AS lsn",
+            f"SELECT ({WAL_LSN})::text AS lsn",
             doing="read the WAL position",
         )
         return parse_lsn(rows[0]["lsn"])
@@ -126,13 +132,19 @@ class Control:
         )
         return rows[0]["ms"] / 1000 or math.inf
 
-    async def check_server(self) -> None:
-        """Raise ServerUnsuitable when logical decoding cannot work here."""
+    async def check_server(self, *, needs_failover: bool = False) -> None:
+        """Raise ServerUnsuitable when logical decoding, or a slot that survives a failover, cannot work here."""
         version = self._connection.info.server_version
         if version < OLDEST_VERSION:
             raise ServerUnsuitable(
                 f"PostgreSQL {version // 10000} is too old: Ditto needs {OLDEST_VERSION // 10000} or later",
                 hint="upgrade the server",
+            )
+        if needs_failover and version < FAILOVER_VERSION:
+            raise ServerUnsuitable(
+                f"PostgreSQL {version // 10000} has no slots that survive a failover: postgres.failover needs "
+                f"{FAILOVER_VERSION // 10000} or later",
+                hint="set postgres.failover: false, or upgrade the server",
             )
         level = (await self.fetch("SHOW wal_level", doing="read wal_level"))[0]["wal_level"]
         if level != "logical":

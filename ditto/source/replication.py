@@ -149,6 +149,15 @@ class Replication:
             slot=slot,
         )
 
+    async def set_failover(self, slot: str) -> None:
+        """Let standbys keep a copy of the slot. Raises SlotInUse while another reader holds it."""
+        await self._command(
+            f'ALTER_REPLICATION_SLOT "{slot}" (FAILOVER true)'.encode(),
+            doing=f"let slot {slot} survive a failover",
+            expected=ExecStatus.COMMAND_OK,
+            slot=slot,
+        )
+
     @property
     def skipped_count(self) -> int:
         """Changes that came although they are stored already."""

@@ -197,7 +197,7 @@ class World:
                 deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, inactive_threshold=60, mem_storage=True
             )
             consumer = await jetstream.add_consumer(self.stream, config)
-            reader = _Reader(jetstream._nc, f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{consumer.name}")
+            reader = Reader(jetstream._nc, f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{consumer.name}")
             while not found or found[-1].sequence < state.last_seq:
                 found += await reader.read()
         everything = [message.position for message in found]
@@ -247,7 +247,7 @@ class World:
             assert copy.events - (len(fence) if fence else 0) == event_count
 
 
-class _Reader:
+class Reader:
     """Reads a consumer in batches: nats-py's own fetch costs several times as much for each message."""
 
     BATCH = 5000
