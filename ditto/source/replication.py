@@ -18,8 +18,8 @@ from ditto.errors import ConnectionLost, PublicationMissing, SourceError
 from ditto.lsn import parse_lsn
 from ditto.messages import Block
 from ditto.pgoutput import Decoder
-from ditto.source.control import parameters
-from ditto.source.failures import command_error, connect_error
+from ditto.source.connect import connect
+from ditto.source.failures import command_error
 
 MAX_EVENTS: Final = 256
 MAX_BYTES: Final = 128 << 10
@@ -92,12 +92,7 @@ class Replication:
 
     async def connect(self) -> None:
         """Raises AccessDenied, ConnectionLost, ServerNotReady and ServerUnsuitable."""
-        try:
-            self._connection = await AsyncConnection.connect(
-                parameters(self._dsn, replication="database", client_encoding="UTF8", options=_OPTIONS), autocommit=True
-            )
-        except psycopg.Error as error:
-            raise connect_error(error, self._dsn) from error
+        self._connection = await connect(self._dsn, replication="database", client_encoding="UTF8", options=_OPTIONS)
         self._connection.add_notice_handler(self._on_notice)
         pgconn = self._connection.pgconn
         self._pace = _TLS if pgconn.ssl_in_use else _UNIX if pgconn.host.startswith(b"/") else _TCP
