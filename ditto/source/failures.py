@@ -153,7 +153,10 @@ def command_error(message: str, sqlstate: str | None, *, doing: str, **context: 
 def describe(dsn: str) -> str:
     """`host:port/database` for messages, without user and password."""
     given = conninfo.conninfo_to_dict(dsn)
-    host = given.get("host") or given.get("hostaddr") or "localhost"
+    host = given.get("host") or given.get("hostaddr")
+    if not host and given.get("service"):
+        return f"service {given['service']}"
+    host = host or "localhost"
     port = given.get("port") or "5432"
     database = given.get("dbname")
     return f"{host}:{port}" + (f"/{database}" if database else "")
