@@ -6,9 +6,10 @@ while it connects, and looks for the end of one without a JWT for ever.
 
 from __future__ import annotations
 
+import re
 import ssl
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import nkeys
@@ -16,7 +17,7 @@ import nkeys
 from ditto.config import Nats, Tls
 from ditto.errors import ConfigError
 
-_MARKERS = (b"BEGIN NATS USER JWT", b"BEGIN USER NKEY SEED")
+_SEED: Final = re.compile(rb"BEGIN USER NKEY SEED[^\n]*\n([^\r\n]*)")
 
 
 class Address(NamedTuple):
@@ -48,14 +49,16 @@ def authentication(config: Nats) -> dict[str, Any]:
         return {"token": config.token}
     if config.creds is not None:
         content = _read("nats.creds", config.creds)
-        if not all(marker in content for marker in _MARKERS):
+        seed = _SEED.search(content)
+        if b"BEGIN NATS USER JWT" not in content or seed is None:
             raise ConfigError(
                 f"nats.creds: {config.creds} does not hold a user's JWT and seed",
                 hint="make it with nsc generate creds",
             )
+        _check_seed("nats.creds", seed[1].decode("ascii", "replace"))
         return {"user_credentials": config.creds}
     if config.nkey_seed is not None:
-        _check_seed(config.nkey_seed)
+        _check_seed("nats.nkey_seed", config.nkey_seed)
         return {"nkeys_seed_str": config.nkey_seed}
     return {}
 
@@ -91,8 +94,10 @@ def _read(key: str, path: str) -> bytes:
         raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
 
 
-def _check_seed(seed: str) -> None:
+def _check_seed(key: str, seed: str) -> None:
     try:
         nkeys.from_seed(bytearray(seed.strip().encode())).wipe()
     except Exception:  # noqa: BLE001  whatever it is, it may quote the seed
-        raise ConfigError("nats.nkey_seed is not the seed of an NKey", hint="a user's seed begins with SU") from None
+        raise ConfigError(
+            f"{key} is not, or does not hold, the seed of an NKey", hint="a user's seed begins with SU"
+        ) from None
