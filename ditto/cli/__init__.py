@@ -63,9 +63,14 @@ class _Commands(click.Group):
 
 
 def _say(message: str, hint: str | None) -> None:
-    click.echo(f"ditto: error: {message}", err=True)
+    click.echo(f"ditto: error: {_printable(message)}", err=True)
     if hint:
-        click.echo(f"  hint: {hint}", err=True)
+        click.echo(f"  hint: {_printable(hint)}", err=True)
+
+
+def _printable(text: str) -> str:
+    """A table's name may hold what steers a terminal, and would."""
+    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
 
 
 def _demo() -> click.Command:
