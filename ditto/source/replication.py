@@ -95,6 +95,12 @@ class Replication:
         self._connection = await connect(self._dsn, replication="database", client_encoding="UTF8", options=_OPTIONS)
         self._connection.add_notice_handler(self._on_notice)
         pgconn = self._connection.pgconn
+        if pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
+            # The server would stop at the first text that is not UTF-8, and not say where. So it sends what it has, and
+            # the decoder names table and column.
+            await self._command(
+                b"SET client_encoding = 'SQL_ASCII'", doing="set client_encoding", expected=ExecStatus.COMMAND_OK
+            )
         self._pace = _TLS if pgconn.ssl_in_use else _UNIX if pgconn.host.startswith(b"/") else _TCP
 
     def _on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
@@ -290,7 +296,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 
 def _text(value: bytes | None) -> str:
-    return (value or b"").decode()
+    return (value or b"").decode(errors="replace")  # a message may quote text of a SQL_ASCII database
 
 
 def _failure(result: Any, pgconn: psycopg.pq.abc.PGconn) -> tuple[str, str | None]:

@@ -60,7 +60,7 @@ async def stores(world: World, server: NatsServer, **settings: object) -> None:
     assert ditto.logs("pipeline.drained")[0]["events"] >= 1
 
 
-async def refusal(world: World, server: NatsServer, *, code: int = 4, **settings: object) -> str:
+async def refusal(world: World, server: NatsServer, code: int = 4, **settings: object) -> str:
     """That it stops at once; what it says."""
     ditto = world.ditto(**{"nats_url": server.url, **settings})
     assert await ditto.ended() == code
@@ -106,9 +106,9 @@ async def test_a_client_certificate(world: World, authority: Authority, stranger
     tls = {"nats_tls_ca": str(authority.file)}
     with tls_server(tmp_path / "nats", authority, more=f'verify: true, ca_file: "{authority.file}"') as server:
         await stores(world, server, nats_tls_cert=str(right.cert), nats_tls_key=str(right.key), **tls)
-        assert "nats.tls.cert" in await refusal(world, server, **tls)
+        assert "nats.tls.cert" in await refusal(world, server, 4, **tls)
         assert "nats.tls.cert" in await refusal(
-            world, server, nats_tls_cert=str(foreign.cert), nats_tls_key=str(foreign.key), **tls
+            world, server, 4, nats_tls_cert=str(foreign.cert), nats_tls_key=str(foreign.key), **tls
         )
 
 
@@ -117,17 +117,17 @@ async def test_files_that_cannot_be_used(world: World, authority: Authority, tmp
     empty = tmp_path / "empty.pem"
     empty.touch()
     server = world.nats_server
-    absent = await refusal(world, server, code=2, nats_tls_ca="/nowhere/ca.pem")
+    absent = await refusal(world, server, 2, nats_tls_ca="/nowhere/ca.pem")
     assert "nats.tls.ca: cannot read /nowhere/ca.pem: No such file" in absent
-    assert "holds no certificate" in await refusal(world, server, code=2, nats_tls_ca=str(empty))
+    assert "holds no certificate" in await refusal(world, server, 2, nats_tls_ca=str(empty))
     pair = {"nats_tls_cert": str(first.cert), "nats_tls_key": str(second.key)}
-    assert "cannot be used together" in await refusal(world, server, code=2, **pair)
+    assert "cannot be used together" in await refusal(world, server, 2, **pair)
     pair["nats_tls_key"] = str(tmp_path)
-    assert "nats.tls.key: cannot read" in await refusal(world, server, code=2, **pair)
-    assert "nats.creds: cannot read /nowhere" in await refusal(world, server, code=2, nats_creds="/nowhere")
+    assert "nats.tls.key: cannot read" in await refusal(world, server, 2, **pair)
+    assert "nats.creds: cannot read /nowhere" in await refusal(world, server, 2, nats_creds="/nowhere")
     # nats-py would look for the end of this one for ever.
-    assert "does not hold a user's JWT" in await refusal(world, server, code=2, nats_creds=str(empty))
-    assert "nats.nkey_seed is not" in await refusal(world, server, code=2, nats_nkey_seed="SUAwrong")
+    assert "does not hold a user's JWT" in await refusal(world, server, 2, nats_creds=str(empty))
+    assert "nats.nkey_seed is not" in await refusal(world, server, 2, nats_nkey_seed="SUAwrong")
 
 
 async def test_nothing_is_sent_in_plain_text_where_tls_was_asked_for(world: World) -> None:
@@ -236,4 +236,4 @@ resolver_preload: {{
         assert "Authorization Violation" in await refusal(world, server, nats_creds=creds(jwt, other.seed))
         unknown = Key("A").sign(user, "ditto", claims)
         assert "Authorization Violation" in await refusal(world, server, nats_creds=creds(unknown, user.seed))
-        assert "nats.creds" in await refusal(world, server, code=2, nats_creds=creds(jwt, "SUAwrong"))
+        assert "nats.creds" in await refusal(world, server, 2, nats_creds=creds(jwt, "SUAwrong"))
