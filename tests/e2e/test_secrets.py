@@ -59,8 +59,8 @@ async def test_no_failure_shows_a_secret(world: World, tmp_path: Path) -> None:
             (4, {"nats_url": f"nats://{TOKEN}@127.0.0.1:{refused}"}),
             (4, {"nats_url": f"nats://127.0.0.1:{refused}", "nats_user": "u", "nats_password": NATS_PASSWORD}),
             (4, {"nats_url": f"nats://127.0.0.1:{refused}", "nats_token": TOKEN}),
-            (2, {"nats_url": f"nats://127.0.0.1:{refused}", "nats_nkey_seed": SEED}),
-            (2, {"nats_url": f"nats://127.0.0.1:{refused}", "nats_creds": str(seed_file)}),
+            (4, {"nats_url": f"nats://127.0.0.1:{refused}", "nats_nkey_seed": SEED}),
+            (4, {"nats_url": f"nats://127.0.0.1:{refused}", "nats_creds": str(seed_file)}),
             (2, {"nats_token": TOKEN, "nats_nkey_seed": SEED}),
             (2, {"nats_password": NATS_PASSWORD}),
         ]
