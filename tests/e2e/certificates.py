@@ -26,7 +26,7 @@ class Authority:
     """Signs; its files stand in a folder that PostgreSQL's account can enter."""
 
     def __init__(self) -> None:
-        self.folder = hand_over(Path(tempfile.mkdtemp(prefix="ditto-tls-", dir="/tmp")), postgres_account())
+        self.folder = hand_over(Path(tempfile.mkdtemp(prefix="certificates-", dir="/tmp")), postgres_account())
         self._authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
         self.file = self.folder / "ca.pem"
         self._authority.cert_pem.write_to_path(str(self.file))
