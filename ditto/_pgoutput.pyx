@@ -19,6 +19,7 @@ from ditto._values cimport convert_value, is_json_null
 from msgspec import UNSET
 
 from ditto.columns import JSON, KINDS, type_name
+from ditto.culprit import not_utf8
 from ditto.errors import DecodeError
 from ditto.lsn import ORIGIN, format_lsn
 from ditto.messages import NO_EXTRAS, WAIT_PREFIX, Column, Delivered, Relation, Targets
@@ -148,6 +149,8 @@ cdef class Decoder(BlockBuilder):
 
     cdef object explain(self, error):
         where = f" in the transaction that commits at {format_lsn(self.commit_lsn)}" if self.is_open else ""
+        if relation := error.context.get("relation"):
+            where += f", table {relation}"
         return DecodeError(
             f"cannot decode what PostgreSQL sent{where}: {error.message}",
             hint="nothing is lost, the slot holds the change. Text may be invalid in a SQL_ASCII database; all else "
@@ -343,6 +346,7 @@ cdef class Decoder(BlockBuilder):
         target = self.find_target(0 if tag == INSERT else 1 if tag == UPDATE else 2)
         if target is None:
             return 0
+        cdef const uint8_t *start = c.pos
         try:
             if tag == INSERT:
                 self.decode_insert(c, target)
@@ -354,9 +358,8 @@ cdef class Decoder(BlockBuilder):
             error.context["relation"] = f"{self.last_plan.namespace}.{self.last_plan.name}"
             raise
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
-            raise DecodeError(
-                "text that is not UTF-8", relation=f"{self.last_plan.namespace}.{self.last_plan.name}"
-            ) from None
+            relation = f"{self.last_plan.namespace}.{self.last_plan.name}"
+            raise not_utf8(start[:c.end - start], self.last_plan.names, relation=relation) from None
         return 0
 
     cdef int decode_insert(self, Cursor *c, object target) except -1:

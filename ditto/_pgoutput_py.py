@@ -18,6 +18,7 @@ from ditto._block_py import BlockBuilder, Plan
 from ditto._cursor_py import Cursor
 from ditto._values_py import convert, is_json_null
 from ditto.columns import JSON, KINDS, Kinds, type_name
+from ditto.culprit import not_utf8
 from ditto.errors import ConnectionLost, DecodeError
 from ditto.lsn import ORIGIN, Position, format_lsn
 from ditto.messages import NO_EXTRAS, WAIT_PREFIX, Block, Column, Delivered, Extras, Relation, Targets
@@ -107,6 +108,8 @@ class Decoder(BlockBuilder):
 
     def _explain(self, error: DecodeError) -> DecodeError:
         where = f" in the transaction that commits at {format_lsn(self._commit_lsn)}" if self._is_open else ""
+        if relation := error.context.get("relation"):
+            where += f", table {relation}"
         return DecodeError(
             f"cannot decode what PostgreSQL sent{where}: {error.message}",
             hint="nothing is lost, the slot holds the change. Text may be invalid in a SQL_ASCII database; all else "
@@ -280,6 +283,7 @@ class Decoder(BlockBuilder):
         target = self._target(plan, "IUD".index(tag))
         if target is None:
             return
+        start = cursor.pos
         try:
             if tag == "I":
                 self._insert(cursor, plan, target)
@@ -291,9 +295,8 @@ class Decoder(BlockBuilder):
             error.context["relation"] = f"{plan.relation.namespace}.{plan.relation.name}"
             raise
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
-            raise DecodeError(
-                "text that is not UTF-8", relation=f"{plan.relation.namespace}.{plan.relation.name}"
-            ) from None
+            relation = f"{plan.relation.namespace}.{plan.relation.name}"
+            raise not_utf8(cursor.data[start : cursor.end], plan.names, relation=relation) from None
 
     def _insert(self, cursor: Cursor, plan: Plan, target: object) -> None:
         _expect(cursor.u8(), b"N")

@@ -130,6 +130,7 @@ class Attempt:
         """Connect both ends."""
         config = self._config
         self._control = await stack.enter_async_context(open_control(config.postgres.dsn))
+        self._tell_transport()
         await self._control.check_server(needs_failover=config.postgres.failover)
         self._database = await self._control.database()
         if (slot := await find_slot(self._control, config.postgres.slot)) is not None:
@@ -160,6 +161,20 @@ class Attempt:
             clock=self._clock,
             tally=self._tally,
         )
+
+    def _tell_transport(self) -> None:
+        """Say once a process how far the connection to PostgreSQL can be trusted, where that is not all the way."""
+        if self._tally.has_told_transport:
+            return
+        self._tally.has_told_transport = True
+        if self._control.transport == "unverified":
+            log.warning(
+                "postgres.tls_unverified",
+                reason="sslmode asks for encryption only: whoever stands between could be the server",
+                hint="sslmode=verify-full and sslrootcert=… in postgres.dsn",
+            )
+        elif self._control.transport == "plain":
+            log.info("postgres.not_encrypted", reason="the server does no TLS, or sslmode forbids it")
 
     async def _prepare(self) -> None:
         """See that everything exists, and take the slot."""

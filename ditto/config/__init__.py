@@ -3,7 +3,7 @@
 from ditto.config.dsn import mask_dsn
 from ditto.config.keys import FLAGS, KEYS, ORIGINAL_VARIABLES, SECTIONS, Key
 from ditto.config.load import load
-from ditto.config.mask import mask_url, masked
+from ditto.config.mask import mask_url, masked, secrets
 from ditto.config.model import Action, Config, Events, Log, Nats, Postgres, Tls, Types
 from ditto.config.schema import schema
 
@@ -26,4 +26,5 @@ __all__ = [
     "mask_url",
     "masked",
     "schema",
+    "secrets",
 ]

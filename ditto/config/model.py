@@ -40,7 +40,9 @@ class Postgres(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         _doc(
             "Connection string of the database, in any notation that libpq reads (URL or key=value). A `replication` "
-            "parameter is accepted and ignored.",
+            "parameter is accepted and ignored. Without `sslmode`, a server on another machine that does TLS is "
+            "verified. Give no password on a command line, where others see it: use the file, the environment or "
+            "`.pgpass`.",
             "postgres://ditto:${PGPASSWORD}@db.example.com:5432/shop?sslmode=verify-full",
             mask="dsn",
         ),

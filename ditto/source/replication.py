@@ -18,8 +18,8 @@ from ditto.errors import ConnectionLost, PublicationMissing, SourceError
 from ditto.lsn import parse_lsn
 from ditto.messages import Block
 from ditto.pgoutput import Decoder
-from ditto.source.control import parameters
-from ditto.source.failures import command_error, connect_error
+from ditto.source.connect import connect
+from ditto.source.failures import command_error
 
 MAX_EVENTS: Final = 256
 MAX_BYTES: Final = 128 << 10
@@ -101,15 +101,17 @@ class Replication:
 
     async def connect(self) -> None:
         """Raises AccessDenied, ConnectionLost, ServerNotReady and ServerUnsuitable."""
-        try:
-            self._connection = await AsyncConnection.connect(
-                parameters(self._dsn, replication="database", client_encoding="UTF8", options=self._options),
-                autocommit=True,
-            )
-        except psycopg.Error as error:
-            raise connect_error(error, self._dsn) from error
+        self._connection = await connect(
+            self._dsn, replication="database", client_encoding="UTF8", options=self._options
+        )
         self._connection.add_notice_handler(self._on_notice)
         pgconn = self._connection.pgconn
+        if pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
+            # The server would stop at the first text that is not UTF-8, and not say where. So it sends what it has, and
+            # the decoder names table and column.
+            await self._command(
+                b"SET client_encoding = 'SQL_ASCII'", doing="set client_encoding", expected=ExecStatus.COMMAND_OK
+            )
         self._pace = _TLS if pgconn.ssl_in_use else _UNIX if pgconn.host.startswith(b"/") else _TCP
 
     def _on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
@@ -314,7 +316,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 
 def _text(value: bytes | None) -> str:
-    return (value or b"").decode()
+    return (value or b"").decode(errors="replace")  # a message may quote text of a SQL_ASCII database
 
 
 def _failure(result: Any, pgconn: psycopg.pq.abc.PGconn) -> tuple[str, str | None]:

@@ -117,6 +117,22 @@ def test_it_says_in_which_transaction_and_relation(impl: Implementation) -> None
 @pytest.mark.parametrize(
     "frame",
     [
+        wire.insert(1, ["1", b"caf\xe9"]),
+        wire.update(1, ["1", b"caf\xe9"]),
+        wire.update(1, ["1", b"caf\xe9"], key=["2", None]),
+    ],
+)
+def test_text_that_is_not_utf8_names_its_column(impl: Implementation, frame: bytes) -> None:
+    with pytest.raises(DecodeError) as caught:
+        impl.decode([*OPEN, frame])
+    assert caught.value.context == {"relation": "public.trades", "column": "name"}
+    assert "table public.trades: text that is not UTF-8 in the column name" in caught.value.message
+    assert "caf" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
         ROW[:-1],
         ROW + b"x",
         wire.insert(1, [SECRET, SECRET.encode() + b"\xff"]),
