@@ -329,7 +329,7 @@ class Decoder:
             _expect(part, b"KO")
             old = _old_tuple(cursor, plan, part == 0x4F)
             _expect(cursor.u8(), b"N")
-        data, unchanged = _new_tuple(cursor, plan, old if part == 0x4F else None)
+        data, unchanged = _new_tuple(cursor, plan, old)
         cursor.finish()
         self._emit(plan, target, "UPDATE", data, old, unchanged)
 
@@ -387,7 +387,7 @@ def _column_count(cursor: Cursor, plan: _Plan) -> None:
         raise DecodeError(f"a row of {count} columns where the relation has {len(plan.names)}")
 
 
-def _new_tuple(cursor: Cursor, plan: _Plan, full_old: dict[str, Any] | None) -> tuple[dict[str, Any], list[str] | None]:
+def _new_tuple(cursor: Cursor, plan: _Plan, old: dict[str, Any]) -> tuple[dict[str, Any], list[str] | None]:
     _column_count(cursor, plan)
     row: dict[str, Any] = {}
     unchanged: list[str] | None = None
@@ -398,8 +398,8 @@ def _new_tuple(cursor: Cursor, plan: _Plan, full_old: dict[str, Any] | None) -> 
         elif mark == 0x6E:  # n
             row[name] = None
         elif mark == 0x75:  # u
-            if full_old is not None and name in full_old:
-                row[name] = full_old[name]
+            if name in old:
+                row[name] = old[name]
             else:
                 unchanged = [*(unchanged or ()), name]
         else:

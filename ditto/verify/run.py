@@ -14,7 +14,7 @@ from ditto.events.route import Router
 from ditto.lsn import format_lsn, parse_lsn
 from ditto.source.control import parameters
 from ditto.source.failures import command_error, connect_error
-from ditto.verify.compare import Connection, compare, published_tables, table_keys
+from ditto.verify.compare import Connection, Published, compare, published_tables, table_keys
 from ditto.verify.difference import Difference
 from ditto.verify.replay import replay
 from ditto.wait import NotReached, open_client, wait
@@ -47,7 +47,9 @@ class Report:
 async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> Report:
     """Replay the stream and compare it with the tables. Raises what keeps this from reading them."""
     try:
-        connection = await psycopg.AsyncConnection.connect(parameters(config.postgres.dsn), autocommit=True)
+        connection = await psycopg.AsyncConnection.connect(
+            parameters(config.postgres.dsn, client_encoding="UTF8"), autocommit=True
+        )
     except psycopg.Error as error:
         raise connect_error(error, config.postgres.dsn) from error
     try:
@@ -101,14 +103,16 @@ async def _verify(config: Config, connection: Connection, *, timeout_s: float, o
     )
 
 
-async def _tables(config: Config, connection: Connection) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+async def _tables(
+    config: Config, connection: Connection
+) -> tuple[dict[tuple[str, str], Published], list[tuple[str, str]]]:
     """The published tables of which all actions are stored, and those of which only some are."""
     router = Router(config.events, database=connection.info.dbname)
-    complete, partial = [], []
-    for name in await published_tables(connection, config.postgres.publication):
+    complete, partial = {}, []
+    for name, published in (await published_tables(connection, config.postgres.publication)).items():
         targets = router.targets(*name)
         if all(targets):
-            complete.append(name)
+            complete[name] = published
         elif any(targets):
             partial.append(name)
     return complete, partial
