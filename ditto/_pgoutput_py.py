@@ -318,7 +318,7 @@ class Decoder:
 
     def _insert(self, cursor: Cursor, plan: _Plan, target: object) -> None:
         _expect(cursor.u8(), b"N")
-        data, unchanged = _new_tuple(cursor, plan, None)
+        data, unchanged = _new_tuple(cursor, plan, {})
         cursor.finish()
         self._emit(plan, target, "INSERT", data, {}, unchanged)
 

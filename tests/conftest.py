@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import ditto.demo.servers
-
 PROGRAMS = os.environ.get("DITTO_TEST_POSTGRES")
 
 
@@ -19,7 +17,7 @@ def pytest_configure() -> None:
     programs = Path(PROGRAMS)
     if not (programs / "postgres").exists():
         raise pytest.UsageError(f"DITTO_TEST_POSTGRES={PROGRAMS}: there is no program `postgres`")
-    ditto.demo.servers.embedded_postgres_bin = lambda: programs
+    pytest.MonkeyPatch().setattr("ditto.demo.servers.embedded_postgres_bin", lambda: programs)
 
 
 def pytest_report_header() -> str | None:

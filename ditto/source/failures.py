@@ -105,8 +105,8 @@ def command_error(message: str, sqlstate: str | None, *, doing: str, **context: 
     if sqlstate in {"22021", "22P05"}:
         return DecodeError(
             f"cannot {doing}: PostgreSQL found text that it cannot convert to UTF-8, and its log says at which LSN",
-            hint="nothing is lost, the slot holds the change. In a SQL_ASCII database text has to be UTF-8; other bytes "
-            "belong into a bytea column. To leave the transaction out: pg_replication_slot_advance, and once "
+            hint="nothing is lost, the slot holds the change. In a SQL_ASCII database text has to be UTF-8; other "
+            "bytes belong in a bytea column. To leave the transaction out: pg_replication_slot_advance, and once "
             "nats.on_gap: continue",
             **context,
         )

@@ -194,7 +194,7 @@ class _Table:
         if self.row_filter is not None:
             await self._execute(
                 "CREATE TEMPORARY VIEW ditto_published AS SELECT tableoid, * FROM {table} WHERE {row_filter}",
-                row_filter=sql.SQL(self.row_filter),  # type: ignore[arg-type]  # as the catalogue has it
+                row_filter=sql.SQL(self.row_filter),  # as the catalogue has it
             )
             self.rows = sql.Identifier("pg_temp", "ditto_published")
 

@@ -226,7 +226,9 @@ async def test_an_enum_gets_a_value(world: World, impl: str) -> None:
     world.sql("CREATE TYPE mood AS ENUM ('sad')", "CREATE TABLE t (id int PRIMARY KEY, mood mood)")
     await world.streaming(impl=impl)
     world.sql(
-        "INSERT INTO t VALUES (1, 'sad')", "ALTER TYPE mood ADD VALUE 'ok' BEFORE 'sad'", "INSERT INTO t VALUES (2, 'ok')"
+        "INSERT INTO t VALUES (1, 'sad')",
+        "ALTER TYPE mood ADD VALUE 'ok' BEFORE 'sad'",
+        "INSERT INTO t VALUES (2, 'ok')",
     )
     assert [row for _, row in rows(await world.events())] == [{"id": 1, "mood": "sad"}, {"id": 2, "mood": "ok"}]
     await world.matches_tables()

@@ -97,7 +97,9 @@ async def test_another_encoding(open_world: OpenWorld, impl: str, encoding: str,
     await world.streaming(impl=impl, events_tables={name: ["insert", "update"], "fence": ["insert"]})
     for number, text in enumerate(texts):
         document = literal(json.dumps({text: [text]}, ensure_ascii=False))
-        world.sql(f"INSERT INTO {table} VALUES ({number}, {literal(text)}, ARRAY[{literal(text)}], {document}, {document})")
+        world.sql(
+            f"INSERT INTO {table} VALUES ({number}, {literal(text)}, ARRAY[{literal(text)}], {document}, {document})"
+        )
     world.sql(f"UPDATE {table} SET {quoted('e' + name)} = {literal(texts[0])} WHERE id = 0")
     events = await world.events()
     rows: list[dict[str, Any]] = [
@@ -132,7 +134,7 @@ async def test_sql_ascii_that_holds_utf8(open_world: OpenWorld, impl: str) -> No
 
 @pytest.mark.parametrize("impl", ["c", "python"])
 async def test_sql_ascii_that_holds_something_else(open_world: OpenWorld, impl: str) -> None:
-    """Bytes that are not UTF-8 cannot be in JSON: it stops, and does not say what they are. A bytea column may have any."""
+    """Bytes that are not UTF-8 cannot be in JSON: it stops, and does not say what they are."""
     world = open_world("ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
     world.sql("CREATE TABLE t (id int PRIMARY KEY, a text, b bytea)")
     ditto = await world.streaming(impl=impl)

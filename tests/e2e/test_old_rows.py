@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from e2e.world import World
 
 BIG = "SELECT string_agg(md5(n::text), '') FROM generate_series(1, {count}) AS n"
-"""Text that does not compress: 32 bytes each. More than 2 kB are stored out of line, less than 2.7 kB fit into an index."""
+"""Text that does not compress: 32 bytes each. From 2 kB on out of line, up to 2.7 kB fit for an index."""
 
 
 async def changes(world: World) -> list[tuple[str, str, Any, Any]]:
@@ -135,7 +135,7 @@ async def test_generated_columns(world: World) -> None:
     def row(id_: int, a: str) -> dict[str, Any]:
         return {"s": id_ + 1, "id": id_, "a": a} if has_stored else {"id": id_, "a": a}
 
-    inserts = [("INSERT", row(1, "x"), {}), ("INSERT", row(5, "y"), {})]
+    inserts: list[tuple[str, Any, Any]] = [("INSERT", row(1, "x"), {}), ("INSERT", row(5, "y"), {})]
     assert [change[1:] for change in await changes(world)] == [
         *inserts,
         ("UPDATE", row(2, "x"), {"id": 1}),
@@ -173,7 +173,8 @@ async def test_column_lists(world: World) -> None:
     await world.matches_tables(event_count=5)
 
 
-async def test_row_filters(world: World) -> None:
+@pytest.mark.parametrize("impl", ["c", "python"])
+async def test_row_filters(world: World, impl: str) -> None:
     """A row that comes to fulfil the filter is inserted, one that ceases to is deleted."""
     if world.major < 15:
         return  # there are none
@@ -185,7 +186,7 @@ async def test_row_filters(world: World) -> None:
         "ALTER TABLE whole ALTER big SET STORAGE EXTERNAL",
         f"CREATE PUBLICATION {world.name} FOR TABLE t WHERE (n > 5), whole WHERE (n > 5), fence",
     )
-    await world.streaming()
+    await world.streaming(impl=impl)
     big = world.value(BIG.format(count=300))
     for table in ("t", "whole"):
         world.sql(

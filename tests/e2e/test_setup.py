@@ -103,6 +103,37 @@ async def test_the_refusal_is_about_a_rule_that_postgresql_really_has(world: Wor
     assert [event.change for event in await world.events()] == [("bare", "INSERT", 3)]
 
 
+async def test_generated_columns_in_an_identity_are_refused_where_postgresql_refuses_them(world: World) -> None:
+    """From 18 on, UPDATE fails where the identity has generated columns that are not published."""
+    generated = "int GENERATED ALWAYS AS (id + 1) STORED"
+    world.sql(
+        f"CREATE TABLE whole (id int PRIMARY KEY, g {generated})",
+        "ALTER TABLE whole REPLICA IDENTITY FULL",
+        f"CREATE TABLE keyed (id int, g {generated} PRIMARY KEY)",
+        f"CREATE TABLE covered (id int NOT NULL, g {generated})",
+        "CREATE UNIQUE INDEX by_id ON covered (id) INCLUDE (g)",
+        "ALTER TABLE covered REPLICA IDENTITY USING INDEX by_id",
+        f"CREATE TABLE fine (id int PRIMARY KEY, g {generated})",
+    )
+    tables = ("whole", "keyed", "covered", "fine")
+    world.sql("CREATE PUBLICATION probe FOR ALL TABLES", *(f"INSERT INTO {table} VALUES (1)" for table in tables))
+    refused = []
+    for table in tables:
+        try:
+            world.sql(f"UPDATE {table} SET id = 2")
+        except psycopg.errors.InvalidColumnReference:
+            refused.append(f"public.{table}")
+    world.sql("DROP PUBLICATION probe")
+    assert refused == (["public.whole", "public.keyed"] if world.major >= 18 else [])
+    if not refused:
+        await world.streaming()
+        return
+    ditto = world.ditto()
+    assert await ditto.ended() == 3
+    assert f"replica identity: {', '.join(sorted(refused))}" in ditto.sentence()
+    assert "generated columns" in ditto.sentence()
+
+
 async def test_tables_without_identity_that_are_not_named_do_not_matter(world: World) -> None:
     world.sql(*MISSING_IDENTITY)
     await world.streaming(events_tables={"keyed": ["insert"], "fence": ["insert"]})
