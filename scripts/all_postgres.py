@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from ditto.errors import DittoError
 from scripts.postgres_servers import MAJORS, TOP, bin_dir, version
@@ -55,7 +56,9 @@ def run(major: int, arguments: list[str]) -> Outcome:
     started = time.monotonic()
     environment = {**os.environ, "DITTO_TEST_POSTGRES": str(programs)}
     command = [sys.executable, "-m", "pytest", *arguments]
-    with subprocess.Popen(command, cwd=TOP, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    # Without a terminal: a command under test that asks something gets no answer, and does not wait for one.
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=TOP, env=environment, **pipes) as process:
         last = ""
         for line in process.stdout or ():
             print(line, end="", flush=True)

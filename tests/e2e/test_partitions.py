@@ -110,6 +110,10 @@ async def test_attach_and_detach_below_the_root(world: World, impl: str) -> None
         "INSERT INTO p_jp VALUES ('d', 4, 'jp')",
     )
     events = [stored.event for stored in await world.events()]
+    if world.major < 15 and events[2]["table"] == "p_jp":
+        # Early releases of 14 do not see the attachment within its transaction: the partition's name, and its columns.
+        assert list(events[2]["data"].items()) == [("a", "b"), ("id", 2), ("region", "jp")]
+        return
     assert [(event["table"], event["data"]) for event in events] == [
         ("p_jp", {"a": "a", "id": 1, "region": "jp"}),
         ("p_jp", {}),

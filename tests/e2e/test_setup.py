@@ -39,10 +39,11 @@ async def test_publication_of_exactly_the_tables_that_are_named(world: World) ->
 
 
 async def test_an_existing_publication_is_used_untouched(world: World) -> None:
+    narrow = "(id) WHERE (id > 10)" if world.major >= 15 else ""
     world.sql(
         "CREATE TABLE t (id int PRIMARY KEY, note text)",
         "CREATE TABLE other (id int PRIMARY KEY)",
-        f"CREATE PUBLICATION {world.name} FOR TABLE t (id) WHERE (id > 10), fence WITH (publish = 'insert, update')",
+        f"CREATE PUBLICATION {world.name} FOR TABLE t {narrow}, fence WITH (publish = 'insert, update')",
     )
     before = world.sql("SELECT * FROM pg_publication", "SELECT * FROM pg_publication_rel ORDER BY 1")
     await world.streaming()
@@ -53,7 +54,11 @@ async def test_an_existing_publication_is_used_untouched(world: World) -> None:
         "INSERT INTO other VALUES (1)",
     )
     events = [event.event for event in await world.events()]
-    assert [(event["action"], event["data"]) for event in events] == [("INSERT", {"id": 11}), ("INSERT", {"id": 12})]
+    expected: list[tuple[str, dict[str, object]]] = [("INSERT", {"id": 11}), ("INSERT", {"id": 12})]
+    if not narrow:
+        rows: list[dict[str, object]] = [{"id": number, "note": "x"} for number in (1, 11, 12)]
+        expected = list(zip(("INSERT", "INSERT", "UPDATE"), rows, strict=True))
+    assert [(event["action"], event["data"]) for event in events] == expected
     assert world.sql("SELECT * FROM pg_publication", "SELECT * FROM pg_publication_rel ORDER BY 1") == before
 
 
@@ -192,7 +197,10 @@ async def test_nothing_is_created_where_that_is_not_allowed(world: World) -> Non
     ],
 )
 async def test_a_slot_that_was_not_made_for_ditto(world: World, creation: str, words: str) -> None:
-    world.sql(f"SELECT {creation.format(world.name)}")
+    try:
+        world.sql(f"SELECT {creation.format(world.name)}")
+    except psycopg.errors.UndefinedFile:
+        pytest.skip("this PostgreSQL came without that plugin")
     try:
         ditto = world.ditto()
         assert await ditto.ended() == 3
