@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/test --all-postgres", description=__doc__)
     parser.add_argument("--majors", help="only these: --majors 14,16")
     arguments, pytest_arguments = parser.parse_known_args()
-    # A shell starts what runs in the background with SIGINT ignored, and children inherit that: tests that send it hang.
+    # A shell ignores SIGINT for what it runs in the background, children inherit that, and tests that send it hang.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     majors = [int(word) for word in arguments.majors.split(",")] if arguments.majors else MAJORS
     outcomes = [run(major, pytest_arguments or list(DEFAULT)) for major in majors]
