@@ -9,6 +9,11 @@ cdef struct OldValue:
     PyObject *value  # NULL where it was not sent
 
 
+# How many changes of a table were handed on, by action.
+cdef class TableCount:
+    cdef uint64_t[4] passed
+
+
 cdef class Plan:
     cdef object relation
     cdef str namespace
@@ -16,6 +21,7 @@ cdef class Plan:
     cdef list names
     cdef dict blank  # every column, null: a copy of it is filled a row
     cdef tuple targets
+    cdef TableCount count_of
     cdef int count
     cdef uint8_t *kinds   # one a column
     cdef uint8_t *is_key  # one a column

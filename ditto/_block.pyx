@@ -24,10 +24,14 @@ cdef const char *HEX_PAIRS = HEX
 cdef object make_event = Event
 
 
+cdef class TableCount:
+    """Zeros at first. A table keeps it when its Relation message comes again."""
+
+
 cdef class Plan:
     """What is worked out once for a relation."""
 
-    def __cinit__(self, relation, list column_kinds, targets):
+    def __cinit__(self, relation, list column_kinds, targets, TableCount count_of not None):
         cdef int i
         self.relation = relation
         self.namespace = relation.namespace
@@ -35,6 +39,7 @@ cdef class Plan:
         self.names = [sys.intern(column.name) for column in relation.columns]
         self.blank = dict.fromkeys(self.names)
         self.targets = tuple(targets)
+        self.count_of = count_of
         if len(self.targets) != 4:
             raise ValueError("select() returns a target for each of the four actions")
         self.count = <int>len(self.names)

@@ -36,14 +36,15 @@ _EVERYTHING: Final = 1 << 63
 class _Plan:
     """What is worked out once for a relation."""
 
-    __slots__ = ("keys", "kinds", "names", "relation", "targets")
+    __slots__ = ("keys", "kinds", "names", "passed", "relation", "targets")
 
-    def __init__(self, relation: Relation, column_kinds: list[int], targets: Targets) -> None:
+    def __init__(self, relation: Relation, column_kinds: list[int], targets: Targets, passed: list[int]) -> None:
         self.relation = relation
         self.names = [column.name for column in relation.columns]
         self.keys = [column.is_key for column in relation.columns]
         self.kinds = column_kinds
         self.targets = targets
+        self.passed = passed
 
 
 class Decoder:
@@ -59,6 +60,7 @@ class Decoder:
         self._key_low = int.from_bytes(id_key[8:16]) >> 2
         self._after = after
         self._plans: dict[int, _Plan] = {}
+        self._passed: dict[tuple[str, str], list[int]] = {}  # survives a table's next Relation message
         self._types: dict[int, str] = {}
         self._is_open = False  # inside a transaction
         self._commit_lsn = 0
@@ -82,6 +84,10 @@ class Decoder:
             raise self._explain(error) from error
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             raise self._explain(DecodeError("text that is not UTF-8")) from None
+
+    def passed_counts(self) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+        """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates."""
+        return {table: (counts[0], counts[1], counts[2], counts[3]) for table, counts in self._passed.items()}
 
     def take(self) -> Block:
         """Hand over what has been decoded since the last call."""
@@ -240,7 +246,8 @@ class Decoder:
         if len({column.name for column in columns}) != len(columns):
             raise DecodeError("two columns of one name", relation=f"{namespace}.{name}")
         relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
-        self._plans[oid] = _Plan(relation, column_kinds, self._select(relation))
+        passed = self._passed.setdefault((relation.namespace, name), [0, 0, 0, 0])
+        self._plans[oid] = _Plan(relation, column_kinds, self._select(relation), passed)
 
     def _logical_message(self, cursor: Cursor) -> None:
         flags = cursor.u8()
@@ -279,6 +286,7 @@ class Decoder:
         if self._ordinal <= self._skip_to:
             self.skipped_count += 1
             return None
+        plan.passed[action] += 1
         return target
 
     def _truncate(self, cursor: Cursor) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from ditto.config import Config
-from ditto.errors import ConnectionLost, SlotInUse, SlotMissing
+from ditto.errors import ConnectionLost
 from ditto.event import event_key
 from ditto.events.encode import encode_events
 from ditto.events.route import Router, plain_tables
@@ -23,13 +23,16 @@ from ditto.messages import Block
 from ditto.pgoutput import IMPL, Decoder
 from ditto.resume import Start, Timelines, decide_start, gap_error
 from ditto.sinks.base import Holding, MakeSink, Owner, Sink
+from ditto.probe import Probe
 from ditto.source.control import Control, open_control
 from ditto.source.publication import ensure_publication, published_tables
 from ditto.source.replication import Replication
 from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot
-from ditto.source.walsender import check_holder, end_walsender
-from ditto.tally import Tally
-from ditto.tasks import deciding_error, end, until
+from ditto.source.walsender import check_holder
+from ditto.states import States
+from ditto.takeover import Takeover
+from ditto.tally import DecoderCounts, Tally
+from ditto.tasks import deciding_error, until
 from ditto.watermark import ConfirmDelay, Watermark
 
 log = structlog.get_logger()
@@ -40,7 +43,6 @@ _CHECKPOINT_PERIOD_S: Final = 9.5
 """The answers to the status messages give the occasion: a little less than their period, so that each may do."""
 _CONFIRM_PERIOD_S: Final = 0.2
 """Under load the slot follows the acknowledgements at this pace; when nothing is outstanding, at once."""
-_STANDBY_POLL_S: Final = 0.5
 _DRAIN_TIMEOUT_S: Final = 30.0
 _REPORT_PERIOD_S: Final = 60.0
 
@@ -48,11 +50,16 @@ _REPORT_PERIOD_S: Final = 60.0
 class Attempt:
     """Runs once. `clock` gives monotonic seconds."""
 
-    def __init__(self, config: Config, *, clock: Callable[[], float], make_sink: MakeSink, tally: Tally) -> None:
+    def __init__(
+        self, config: Config, *, clock: Callable[[], float], make_sink: MakeSink, tally: Tally, states: States
+    ) -> None:
         self._config = config
         self._clock = clock
         self._make_sink = make_sink
         self._tally = tally
+        self._states = states
+        self._counts = DecoderCounts(tally)
+        self._probe = Probe(tally, clock=clock)
         self._watermark = Watermark()
         self._source = Replication(
             config.postgres.dsn,
@@ -66,8 +73,8 @@ class Attempt:
         self._wanted_lsn = 0
         self._has_new_timeline = False
         self._confirm_delay = ConfirmDelay(config.nats.confirm_delay_s, start_lsn=0)
-        self._event_count = 0
         self._wal_sender_timeout_s = 0.0
+        self._stored_sequence = 0
         self._accepted_gap: tuple[int, int] | None = None
         self._subjects: set[str] = set()
         self._start = Start(Position(0, 0), needs_checkpoint=False, gap=None)
@@ -79,13 +86,12 @@ class Attempt:
         self._router: Router
         self._slot: Slot
         self._timelines: Timelines
-        self.state = "connecting"
-        """connecting, standby, streaming or draining."""
         self.has_progressed = False
         """Something was stored and confirmed, or it stood by for a while: the next attempt need not back off."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises the DittoError that ended it; returns when `stop` is set, with everything sent confirmed."""
+        self._states.enter("connecting", reason="an attempt begins")
         try:
             async with AsyncExitStack() as stack:
                 if not await until(stop, self._connect(stack)):
@@ -99,17 +105,24 @@ class Attempt:
                             await self._drain()
                     for task in beside:
                         task.cancel()
-                if self.state == "draining":
+                if self._states.state == "draining":
                     await self._source.finish()
                 await self._lease.release()
         except BaseExceptionGroup as group_error:
             raise deciding_error(group_error) from group_error
         finally:
-            self._tally.skipped += self._source.skipped_count
+            self._tally.detach()
 
-    def _enter(self, state: str, *, reason: str) -> None:
-        log.debug("attempt.state", before=self.state, state=state, reason=reason)
-        self.state = state
+    def _refresh(self) -> None:
+        """Bring the tally up to date: the hot path's numbers stand where they arise."""
+        tally, source, sink = self._tally, self._source, self._sink
+        if (decoder := source.decoder) is not None:
+            self._counts.take(
+                decoder.passed_counts(), filtered_count=decoder.filtered_count, skipped_count=decoder.skipped_count
+            )
+        tally.stage_s["read"] += source.take_read_s()
+        tally.outstanding, tally.outstanding_bytes = sink.outstanding_count, sink.outstanding_bytes
+        tally.lag_s = self._probe.lag_s()
 
     # ------------------------------------------------------------------------------------ set-up
 
@@ -135,6 +148,7 @@ class Attempt:
         )
         stack.push_async_callback(self._sink.close)
         await self._sink.connect()
+        self._tally.refresh = self._refresh
         self._lease = Lease(
             self._sink.lease_place(config.postgres.slot) if config.nats.lease_ttl_s else None,
             ttl_s=config.nats.lease_ttl_s,
@@ -217,36 +231,16 @@ class Attempt:
 
     async def _take_slot(self) -> None:
         """START_REPLICATION, or wait as a standby until the slot is free."""
-        config = self._config.postgres
-        while True:
-            try:
-                await self._source.start(config.slot, config.publication)
-            except SlotInUse:
-                if self.state != "standby":
-                    self.state = "standby"
-                    log.info("slot.standby", slot=config.slot, reason="another reader holds the slot; waiting for it")
-                await self._wait_for_slot()
-                await self._sink.inspect(self._owner)  # one that cannot reach the stream leaves the slot to others
-            else:
-                break
-        if self.state == "standby":
-            log.info("slot.taken_over", slot=config.slot)
-            self.has_progressed = False
-        self._slot = await _existing_slot(self._control, config.slot)
-        check_slot(self._slot, self._database)
 
-    async def _wait_for_slot(self) -> None:
-        """Until the slot is free; a holder that is dead or cut off is helped out of it."""
-        name = self._config.postgres.slot
-        watching = asyncio.ensure_future(self._lease.watch(partial(end_walsender, self._control, name)))
-        try:
-            while (await _existing_slot(self._control, name)).active_pid is not None:
-                await asyncio.sleep(_STANDBY_POLL_S)
-                self.has_progressed = True
-                if watching.done():
-                    watching.result()
-        finally:
-            await end(watching)
+        def on_waited() -> None:
+            self.has_progressed = True
+
+        takeover = Takeover(
+            self._config.postgres, control=self._control, source=self._source, lease=self._lease, states=self._states
+        )
+        self._slot = await takeover.take(on_waited=on_waited, check_sink=partial(self._sink.inspect, self._owner))
+        self.has_progressed = False
+        check_slot(self._slot, self._database)
 
     async def _hold_lease(self) -> None:
         """Let the standbys know that this one is alive, as long as it holds the slot."""
@@ -267,13 +261,14 @@ class Attempt:
             log.error("stream.gap_accepted", slot=slot.name, missing_from=first, missing_to=last)
         # The slot may stand before the tail, after a crash of the server or at a takeover. What then comes again is
         # confirmed as it comes; and no checkpoint may be older than the tail.
-        self._watermark.stored(self._sink.sent_sequence)
+        self._stored_sequence = self._sink.sent_sequence
+        self._watermark.stored(self._stored_sequence)
         self._watermark.sent(self._sink.sent_sequence, start.after.commit_lsn, start.after.commit_lsn)
         self._confirm()
         self._tally.rewinds += slot.confirmed_lsn < start.after.commit_lsn
         if start.needs_checkpoint:
             await self._checkpoint(slot.confirmed_lsn)
-        self._enter("streaming", reason="the slot is taken and the stream's tail is known")
+        self._states.enter("streaming", reason="the slot is taken and the stream's tail is known")
         log.info(
             "pipeline.streaming",
             slot=slot.name,
@@ -293,13 +288,24 @@ class Attempt:
             await self._source.pause_after(block)
 
     async def _forward(self, block: Block) -> None:
-        sink = self._sink
+        sink, tally, clock = self._sink, self._tally, self._clock
         sequence = sink.sent_sequence
+        tally.read_bytes += block.size
         if block.events:
             if subjects := self._router.take_new_subjects():
                 await sink.cover(subjects)
-            await sink.publish(block, encode_events(block.events))
-            self._event_count += len(block.events)
+            began_at = clock()
+            encoded = encode_events(block.events)
+            encoded_at, waited_s = clock(), sink.waited_s
+            await sink.publish(block, encoded)
+            waited_s = sink.waited_s - waited_s
+            tally.stage_s["encode"] += encoded_at - began_at
+            tally.stage_s["room"] += waited_s
+            tally.stage_s["publish"] += clock() - encoded_at - waited_s
+            tally.events += len(block.events)
+            tally.sent_bytes += len(encoded.data)
+            if sink.outstanding_count:
+                self._probe.sent(sink.sent_sequence, block.events[-1].commit_time)
         if block.delivered is not None:
             commit_lsn, end_lsn, event_count = block.delivered
             # Up to the transaction, not past it: the last one comes again after a restart and is skipped. Should the
@@ -334,8 +340,12 @@ class Attempt:
         self._watermark.sent(self._sink.sent_sequence, lsn, lsn)
         self._checkpoint_at = self._clock()
         self._checkpoint_lsn = lsn
+        self._tally.checkpoints += 1
 
     def _on_stored(self, sequence: int) -> None:
+        self._tally.stored += sequence - self._stored_sequence
+        self._stored_sequence = sequence
+        self._probe.stored(sequence)
         if self._watermark.stored(sequence):
             self.has_progressed = True
             is_due = self._clock() - self._confirmed_at >= _CONFIRM_PERIOD_S
@@ -346,15 +356,18 @@ class Attempt:
     def _confirm(self, *, wants_reply: bool = False) -> None:
         """Tell PostgreSQL how far the stream has got."""
         self._confirmed_at = self._clock()
+        confirmed_lsn = self._confirm_delay.confirm(self._watermark.confirmed_lsn, now=self._confirmed_at)
+        self._tally.confirmed_lsn = max(self._tally.confirmed_lsn, confirmed_lsn)
         self._source.send_status(
-            confirmed_lsn=self._confirm_delay.confirm(self._watermark.confirmed_lsn, now=self._confirmed_at),
+            confirmed_lsn=confirmed_lsn,
             end_lsn=self._watermark.end_lsn,
             wants_reply=wants_reply,
         )
 
     async def _keep_alive(self) -> None:
         """Standby status on a timer, whether anything is read or not: the walsender does not time out."""
-        reported_count, reported_at = 0, self._clock()
+        tally = self._tally
+        reported_count, reported_at = tally.events, self._clock()
         while True:
             self._confirm(wants_reply=True)
             await asyncio.sleep(min(_STATUS_PERIOD_S, (self._wal_sender_timeout_s or math.inf) / 3))
@@ -364,16 +377,17 @@ class Attempt:
             log.info(
                 "pipeline.progress",
                 slot=self._slot.name,
-                events=self._event_count,
-                events_per_s=round((self._event_count - reported_count) / period_s, 1),
+                events=tally.events,
+                events_per_s=round((tally.events - reported_count) / period_s, 1),
                 outstanding=self._sink.outstanding_count,
+                lag_s=round(self._probe.lag_s(), 3),
                 confirmed=format_lsn(self._watermark.confirmed_lsn),
             )
-            reported_count, reported_at = self._event_count, self._clock()
+            reported_count, reported_at = tally.events, self._clock()
 
     async def _drain(self) -> None:
         """Everything sent is acknowledged and confirmed, or the deadline has passed."""
-        self._enter("draining", reason="it was asked to stop")
+        self._states.enter("draining", reason="it was asked to stop")
         log.info("pipeline.draining", outstanding=self._sink.outstanding_count)
         try:
             async with asyncio.timeout(_DRAIN_TIMEOUT_S):
@@ -382,11 +396,4 @@ class Attempt:
             # Nothing is lost by it: what is stored is found again at the next start.
             log.warning("pipeline.drain_timeout", outstanding=self._sink.outstanding_count)
         self._confirm()
-        log.info("pipeline.drained", events=self._event_count, confirmed=format_lsn(self._watermark.confirmed_lsn))
-
-
-async def _existing_slot(control: Control, name: str) -> Slot:
-    slot = await find_slot(control, name)
-    if slot is None:
-        raise SlotMissing(f"slot {name} was dropped", hint="by whom? Its changes are gone with it", slot=name)
-    return slot
+        log.info("pipeline.drained", events=self._tally.events, confirmed=format_lsn(self._watermark.confirmed_lsn))

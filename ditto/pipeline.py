@@ -22,6 +22,7 @@ from ditto.errors import ChainBroken, DittoError
 from ditto.health import keep_heartbeat
 from ditto.sinks.base import MakeSink
 from ditto.sinks.jetstream import JetStreamSink
+from ditto.states import States
 from ditto.tally import Tally
 
 log = structlog.get_logger()
@@ -38,9 +39,11 @@ async def run(config: Config, *, make_sink: MakeSink = JetStreamSink) -> None:
     Raises the DittoError that cannot be retried, and CancelledError after the second signal.
     """
     stop = asyncio.Event()
+    tally, states = Tally(), States()
     _calm_collector()
-    with _signals(stop):
-        await follow(config, stop=stop, make_sink=make_sink)
+    async with keep_heartbeat(states):
+        with _signals(stop):
+            await follow(config, stop=stop, make_sink=make_sink, tally=tally, states=states)
 
 
 async def follow(
@@ -49,15 +52,15 @@ async def follow(
     stop: asyncio.Event,
     make_sink: MakeSink = JetStreamSink,
     clock: Callable[[], float] = time.monotonic,
+    tally: Tally,
+    states: States,
 ) -> None:
     """Attempt after attempt until `stop` is set. Raises the DittoError that cannot be retried."""
     failures = 0
-    tally = Tally()
     while not stop.is_set():
-        attempt = Attempt(config, clock=clock, make_sink=make_sink, tally=tally)
+        attempt = Attempt(config, clock=clock, make_sink=make_sink, tally=tally, states=states)
         try:
-            async with keep_heartbeat(attempt):
-                await attempt.run(stop)
+            await attempt.run(stop)
             tally.attempts["stopped"] += 1
         except DittoError as error:
             tally.attempts[type(error).__name__] += 1
@@ -74,6 +77,7 @@ async def follow(
                 retry_in_s=round(delay_s, 2),
                 **error.context,
             )
+            states.enter("waiting", reason=f"{type(error).__name__}: {error.message}")
             await _sleep(delay_s, stop)
 
 
