@@ -21,9 +21,9 @@ from ditto.lease import Lease
 from ditto.lsn import Position, format_lsn
 from ditto.messages import Block
 from ditto.pgoutput import IMPL, Decoder
+from ditto.probe import Probe
 from ditto.resume import Start, Timelines, decide_start, gap_error
 from ditto.sinks.base import Holding, MakeSink, Owner, Sink
-from ditto.probe import Probe
 from ditto.source.control import Control, open_control
 from ditto.source.publication import ensure_publication, published_tables
 from ditto.source.replication import Replication

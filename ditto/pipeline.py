@@ -10,8 +10,8 @@ import gc
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import structlog
@@ -40,10 +40,11 @@ async def run(config: Config, *, make_sink: MakeSink = JetStreamSink) -> None:
     """
     stop = asyncio.Event()
     tally, states = Tally(), States()
-    _calm_collector()
-    async with keep_heartbeat(states):
-        with _signals(stop):
+    with _signals(stop):
+        async with keep_heartbeat(states), _telling(config, tally, states):
+            _calm_collector()
             await follow(config, stop=stop, make_sink=make_sink, tally=tally, states=states)
+            states.enter("stopped", reason="it was asked to stop")
 
 
 async def follow(
@@ -79,6 +80,19 @@ async def follow(
             )
             states.enter("waiting", reason=f"{type(error).__name__}: {error.message}")
             await _sleep(delay_s, stop)
+
+
+@asynccontextmanager
+async def _telling(config: Config, tally: Tally, states: States) -> AsyncIterator[None]:
+    """Serve HTTP while the body runs, where the configuration asks for it."""
+    if config.http.listen is None:
+        yield
+        return
+    from ditto.http.server import serving  # noqa: PLC0415 -- nobody else pays for it
+    from ditto.monitor import Monitor  # noqa: PLC0415
+
+    async with serving(config.http.listen, Monitor(config, tally=tally, states=states)):
+        yield
 
 
 def _calm_collector() -> None:

@@ -31,7 +31,10 @@ class States:
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self.changes: deque[Change] = deque([Change(now(), "starting", "the process has begun")], maxlen=_KEPT)
+        self.started_at = now()
+        self.changes: deque[Change] = deque(
+            [Change(self.started_at, "starting", "the process has begun")], maxlen=_KEPT
+        )
 
     @property
     def state(self) -> State:
