@@ -82,7 +82,7 @@ def _lag_bytes(monitor: Monitor) -> float | None:
 
 
 def _is_leader(monitor: Monitor) -> float:
-    return monitor.state in {"streaming", "draining"}
+    return float(monitor.state in {"streaming", "draining"})
 
 
 def _attempts(monitor: Monitor) -> Iterator[Sample]:

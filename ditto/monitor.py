@@ -49,7 +49,7 @@ class Monitor:
 
     def __init__(self, config: Config, *, tally: Tally, states: States) -> None:
         self.config = config
-        self._states = states
+        self.states = states
         self._rate = Rate()
         self.tally = tally
         self.survey = Survey(rfc3339(time.time()), None, None, None, [], ["both servers have not been asked yet"])
@@ -57,12 +57,12 @@ class Monitor:
     @property
     def state(self) -> str:
         """The current one."""
-        return self._states.state
+        return self.states.state
 
     @property
     def reason(self) -> str:
         """Why it is in this state."""
-        return self._states.changes[-1].reason
+        return self.states.changes[-1].reason
 
     @property
     def is_ready(self) -> bool:
@@ -96,13 +96,13 @@ class Monitor:
         """Everything, as of now; the servers as of the last look."""
         tally, config = self.tally, self.config.nats
         tally.refresh()
-        current = self._states.changes[-1]
+        current = self.states.changes[-1]
         process = Process(
             run_id=tally.run_id,
             version=__version__,
             host=socket.gethostname(),
             pid=os.getpid(),
-            started=rfc3339(self._states.started_at),
+            started=rfc3339(self.states.started_at),
             state=current.state,
             reason=current.reason,
             is_ready=self.is_ready,
@@ -113,7 +113,7 @@ class Monitor:
             rewinds=tally.rewinds,
             skipped=tally.skipped,
             fenced=tally.fenced,
-            states=[StateChange(rfc3339(each.at), each.state, each.reason) for each in self._states.changes],
+            states=[StateChange(rfc3339(each.at), each.state, each.reason) for each in self.states.changes],
         )
         return Status("ditto", process, self.lag_s(), self._rate.per_s, self.survey)
 

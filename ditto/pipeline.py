@@ -10,8 +10,8 @@ import gc
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -24,6 +24,7 @@ from ditto.sinks.base import MakeSink
 from ditto.sinks.jetstream import JetStreamSink
 from ditto.states import States
 from ditto.tally import Tally
+from ditto.telling import telling
 
 log = structlog.get_logger()
 
@@ -41,7 +42,7 @@ async def run(config: Config, *, make_sink: MakeSink = JetStreamSink) -> None:
     stop = asyncio.Event()
     tally, states = Tally(), States()
     with _signals(stop):
-        async with keep_heartbeat(states), _telling(config, tally, states):
+        async with keep_heartbeat(states), telling(config, tally=tally, states=states):
             _calm_collector()
             await follow(config, stop=stop, make_sink=make_sink, tally=tally, states=states)
             states.enter("stopped", reason="it was asked to stop")
@@ -66,7 +67,9 @@ async def follow(
         except DittoError as error:
             tally.attempts[type(error).__name__] += 1
             tally.fenced += isinstance(error, ChainBroken)
+            reason = f"{type(error).__name__}: {error.message}"
             if not error.is_retryable:
+                states.enter("stopped", reason=reason, is_failure=True)
                 raise
             failures = 0 if attempt.has_progressed else failures + 1
             delay_s = backoff_s(failures)
@@ -78,21 +81,8 @@ async def follow(
                 retry_in_s=round(delay_s, 2),
                 **error.context,
             )
-            states.enter("waiting", reason=f"{type(error).__name__}: {error.message}")
+            states.enter("waiting", reason=reason, is_failure=True)
             await _sleep(delay_s, stop)
-
-
-@asynccontextmanager
-async def _telling(config: Config, tally: Tally, states: States) -> AsyncIterator[None]:
-    """Serve HTTP while the body runs, where the configuration asks for it."""
-    if config.http.listen is None:
-        yield
-        return
-    from ditto.http.server import serving  # noqa: PLC0415 -- nobody else pays for it
-    from ditto.monitor import Monitor  # noqa: PLC0415
-
-    async with serving(config.http.listen, Monitor(config, tally=tally, states=states)):
-        yield
 
 
 def _calm_collector() -> None:

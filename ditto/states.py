@@ -9,6 +9,8 @@ from typing import Final, Literal, NamedTuple
 
 import structlog
 
+from ditto.log import mask_secrets
+
 log = structlog.get_logger()
 
 State = Literal["starting", "connecting", "standby", "streaming", "draining", "waiting", "stopped"]
@@ -24,6 +26,8 @@ class Change(NamedTuple):
     """Seconds since 1970."""
     state: State
     reason: str
+    is_failure: bool = False
+    """An error is the reason."""
 
 
 class States:
@@ -36,15 +40,21 @@ class States:
             [Change(self.started_at, "starting", "the process has begun")], maxlen=_KEPT
         )
 
+        self.listeners: list[Callable[[Change], None]] = []
+        """Who else is told of each."""
+
     @property
     def state(self) -> State:
         """The current one."""
         return self.changes[-1].state
 
-    def enter(self, state: State, *, reason: str) -> None:
+    def enter(self, state: State, *, reason: str, is_failure: bool = False) -> None:
         """Note it and log it; nothing happens where it is the state already."""
         before = self.state
         if state == before:
             return
-        self.changes.append(Change(self._now(), state, reason))
-        log.info("attempt.state", before=before, state=state, reason=reason)
+        change = Change(self._now(), state, mask_secrets(reason), is_failure)
+        self.changes.append(change)
+        log.info("attempt.state", before=before, state=state, reason=change.reason)
+        for listener in self.listeners:
+            listener(change)

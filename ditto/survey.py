@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from ditto.config import Config
 from ditto.errors import DittoError, SinkError
 from ditto.lease import read_terms
+from ditto.log import mask_secrets
 from ditto.lsn import Position, format_lsn, parse_lsn
 from ditto.sinks import wire
 from ditto.sinks.bucket import LeaseBucket, is_about_leases
@@ -126,7 +127,7 @@ async def _or_problem(
     try:
         return await ask()
     except DittoError as error:
-        problems.append(error.message)
+        problems.append(mask_secrets(error.message))
         await close()
         return None
 

@@ -54,10 +54,8 @@ def _lines(status: Status) -> Iterator[tuple[str, str]]:
     yield "events/s", "-" if status.events_per_s is None else f"{status.events_per_s:,g}"
     if process is not None:
         window = process.window
-        yield (
-            "window",
-            f"{window.events:,} of {window.max_events:,} events, {decimal(window.bytes)} of {decimal(window.max_bytes)}",
-        )
+        size = f"{decimal(window.bytes)} of {decimal(window.max_bytes)}"
+        yield "window", f"{window.events:,} of {window.max_events:,} events, {size}"
         ended = ", ".join(f"{count} {reason}" for reason, count in sorted(process.attempts.items()))
         yield "attempts", f"1 runs; ended: {ended or 'none'}" if process.state != "waiting" else f"ended: {ended}"
     yield "stream", _stream(survey)

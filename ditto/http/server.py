@@ -69,8 +69,7 @@ async def serving(listen: str, monitor: Monitor) -> AsyncIterator[None]:
     running = asyncio.create_task(server.serve(sockets=sockets))
     log.info("http.listening", address=listen, port=sockets[0].getsockname()[1])
     try:
-        async with monitor.watching():
-            yield
+        yield
     finally:
         server.should_exit = True
         await running
