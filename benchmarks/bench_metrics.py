@@ -14,6 +14,7 @@ import sys
 import tempfile
 import urllib.request
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,19 +95,19 @@ async def run(rows: int, repetitions: int, baseline: Path | None, console: Conso
 
 
 def _summary(name: str, found: list[Drain], off: list[Drain], rows: int, scrapes: int) -> dict[str, Any]:
-    def ratio(figure: str) -> float:
+    def ratio(figure: Callable[[Drain], float]) -> float:
         """The median of the ratios within a round."""
         pairs = zip(found, off, strict=True)
-        return round(statistics.median(getattr(each, figure) / getattr(other, figure) for each, other in pairs), 4)
+        return round(statistics.median(figure(each) / figure(other) for each, other in pairs), 4)
 
     return {
         "contender": name,
         "rows": rows,
         "rounds": len(found),
         "events_per_s": round(rows / statistics.median(drain.duration_s for drain in found)),
-        "duration_ratio": ratio("duration_s"),
+        "duration_ratio": ratio(lambda drain: drain.duration_s),
         "client_cpu_us": round(statistics.median(drain.client_cpu_s for drain in found) / rows * 1e6, 3),
-        "client_cpu_ratio": ratio("client_cpu_s"),
+        "client_cpu_ratio": ratio(lambda drain: drain.client_cpu_s),
         "scrapes": scrapes,
     }
 

@@ -15,17 +15,19 @@ import structlog
 from ditto.config import Config
 from ditto.errors import ConnectionLost
 from ditto.event import event_key
+from ditto.events.describe import Describer, Unkeyed
 from ditto.events.encode import encode_events
 from ditto.events.route import Router, plain_tables
+from ditto.events.types import interval_style, kinds
 from ditto.lease import Lease
 from ditto.lsn import Position, format_lsn
-from ditto.messages import Block
+from ditto.messages import Block, Extras
 from ditto.pgoutput import IMPL, Decoder
 from ditto.probe import Probe
 from ditto.resume import Start, Timelines, decide_start, gap_error
 from ditto.sinks.base import Holding, MakeSink, Owner, Sink
 from ditto.source.control import Control, open_control
-from ditto.source.publication import ensure_publication, published_tables
+from ditto.source.publication import ensure_publication, primary_key, published_tables
 from ditto.source.replication import Replication
 from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot
 from ditto.source.walsender import check_holder
@@ -66,6 +68,7 @@ class Attempt:
             clock=clock,
             max_events=config.nats.max_in_flight,
             max_bytes=config.nats.max_in_flight_bytes,
+            interval_style=interval_style(config.events.types),
         )
         self._confirmed_at = 0.0
         self._checkpoint_at = clock()
@@ -84,6 +87,7 @@ class Attempt:
         self._sink: Sink
         self._lease: Lease
         self._router: Router
+        self._describer: Describer
         self._slot: Slot
         self._timelines: Timelines
         self.has_progressed = False
@@ -139,6 +143,7 @@ class Attempt:
         self._owner = Owner(system.identifier, config.postgres.slot, config.events.prefix, 0, system.timeline)
         self._timelines = Timelines(system.timeline)
         self._router = Router(config.events, database=self._database)
+        self._describer = Describer(config.events, self._router)
         self._sink = self._make_sink(
             config.nats,
             checkpoint_subject=self._router.checkpoint_subject,
@@ -163,6 +168,8 @@ class Attempt:
         for table in await published_tables(self._control, self._config.postgres.publication):
             self._router.targets(*table)
         self._subjects = self._router.take_new_subjects()
+        if self._describer.wildcard is not None:
+            self._subjects.add(self._describer.wildcard)
         if holding.owner is None and holding.tail is None:
             # A new stream is claimed before the slot is read for the first time: from then on PostgreSQL counts its
             # transactions as read, whether they were stored or not.
@@ -175,11 +182,16 @@ class Attempt:
         start = await self._decide(await self._open_sink())
         self._start = start._replace(gap=start.gap or self._accepted_gap)
         self._confirm_delay = ConfirmDelay(self._config.nats.confirm_delay_s, start_lsn=self._slot.confirmed_lsn)
+        if self._describer.wildcard is not None:
+            self._describer.know(await self._sink.last_payloads(self._describer.wildcard))
+        events = self._config.events
         self._source.decode_with(
             Decoder(
-                self._router.select,
+                self._describer.select,
                 id_key=event_key(self._owner.system_identifier, self._slot.name),
                 after=start.after,
+                kinds=kinds(events.types),
+                extras=Extras(frozenset(events.metadata), events.transactions),
             ),
             wal_sender_timeout_s=self._wal_sender_timeout_s,
         )
@@ -291,6 +303,8 @@ class Attempt:
         sink, tally, clock = self._sink, self._tally, self._clock
         sequence = sink.sent_sequence
         tally.read_bytes += block.size
+        for unkeyed in self._describer.take_unkeyed():
+            await self._find_key(unkeyed)
         if block.events:
             if subjects := self._router.take_new_subjects():
                 await sink.cover(subjects)
@@ -304,8 +318,9 @@ class Attempt:
             tally.stage_s["publish"] += clock() - encoded_at - waited_s
             tally.events += len(block.events)
             tally.sent_bytes += len(encoded.data)
-            if sink.outstanding_count:
-                self._probe.sent(sink.sent_sequence, block.events[-1].commit_time)
+            # The description of a table, which may stand last, has no commit time.
+            if sink.outstanding_count and (commit_time := getattr(block.events[-1], "commit_time", None)):
+                self._probe.sent(sink.sent_sequence, commit_time)
         if block.delivered is not None:
             commit_lsn, end_lsn, event_count = block.delivered
             # Up to the transaction, not past it: the last one comes again after a restart and is skipped. Should the
@@ -333,6 +348,12 @@ class Attempt:
             and self._clock() - self._checkpoint_at >= _CHECKPOINT_PERIOD_S
         ):
             await self._checkpoint(block.idle_lsn)
+
+    async def _find_key(self, unkeyed: Unkeyed) -> None:
+        """Ask for a primary key as it is now, and use it where the relation's columns had it already."""
+        names = await primary_key(self._control, unkeyed.relation.oid)
+        if {column.name for column in unkeyed.relation.columns}.issuperset(names):
+            unkeyed.primary_key[:] = names
 
     async def _checkpoint(self, lsn: int) -> None:
         """Store "everything before `lsn` is stored"; once acknowledged, `lsn` is confirmed."""

@@ -32,7 +32,7 @@ def configuration() -> str:
     for section in SECTIONS:
         lines += ["", f"## {section}", "", "| Key | Default | What | Environment | Flag |", "|" + "---|" * 5]
         for key in KEYS.values():
-            if key.path.partition(".")[0] != section:
+            if key.path.rpartition(".")[0] != section:
                 continue
             default = "" if key.default is None else f"`{_plain(key.default)}`"
             about = key.description.replace("|", "\\|")
@@ -99,8 +99,7 @@ def metrics() -> str:
     for metric in METRICS:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         lines.append(f"| `{metric.name}` | {metric.kind} | {metric.about} | {labels} |")
-    for distribution in DISTRIBUTIONS:
-        lines.append(f"| `{distribution.name}` | histogram | {distribution.about} | |")
+    lines += [f"| `{each.name}` | histogram | {each.about} | |" for each in DISTRIBUTIONS]
     lines += ["", "| Label | Values |", "|" + "---|" * 2]
     lines += [f"| `{label}` | {values} |" for label, values in LABEL_VALUES.items()]
     return "\n".join(lines) + "\n"

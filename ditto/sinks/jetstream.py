@@ -190,6 +190,10 @@ class JetStreamSink:
             # The server applies an update between two messages; the chain goes on undisturbed.
             await self._stream.cover(subjects)
 
+    async def last_payloads(self, pattern: str) -> dict[str, bytes]:
+        """The last message on each subject that matches, as the stream's leader has it."""
+        return await self._stream.last_payloads(pattern)
+
     async def set_timeline(self, timeline: int) -> None:
         """Remember the server's new timeline with the stream."""
         await self._stream.set_timeline(timeline)
@@ -221,8 +225,9 @@ class JetStreamSink:
         except FrameTooLarge as error:
             event = block.events[error.index]
             position = Position(block.commit_lsns[error.index], block.ordinals[error.index])
+            what = getattr(event, "action", "description")
             raise EventTooLarge(
-                f"the {event.action} at {position} on table {event.schema}.{event.table} makes a message of "
+                f"the {what} at {position} on table {event.schema}.{event.table} makes a message of "
                 f"{error.size} bytes; the server accepts {self._max_size}",
                 hint="raise max_payload of nats-server (and max_msg_size of the stream); PostgreSQL keeps the change",
                 relation=f"{event.schema}.{event.table}",

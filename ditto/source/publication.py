@@ -26,6 +26,18 @@ async def published_tables(control: Control, publication: str) -> list[Table]:
     return [(row["schemaname"], row["tablename"]) for row in rows]
 
 
+async def primary_key(control: Control, relation_oid: int) -> list[str]:
+    """The columns of a table's primary key as it is now; empty where it has none, or does not exist any more."""
+    rows = await control.fetch(
+        "SELECT a.attname AS name FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_attribute AS a "
+        "ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) "
+        "WHERE i.indrelid = %s AND i.indisprimary ORDER BY a.attnum",
+        [relation_oid],
+        doing="look up a primary key",
+    )
+    return [row["name"] for row in rows]
+
+
 async def ensure_publication(
     control: Control,
     publication: str,

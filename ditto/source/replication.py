@@ -35,8 +35,8 @@ but while it decodes a large transaction of which nothing is published, only at 
 
 # Text depends on these settings of the walsender; the decoder relies on them.
 _OPTIONS: Final = (
-    "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c timezone=UTC "
-    "-c statement_timeout=0 -c lock_timeout=0"
+    "-c datestyle=ISO -c intervalstyle={interval_style} -c extra_float_digits=3 -c bytea_output=hex -c timezone=UTC "
+    "-c lc_monetary=C -c search_path=pg_catalog -c statement_timeout=0 -c lock_timeout=0"
 )
 
 
@@ -79,8 +79,17 @@ class System(NamedTuple):
 class Replication:
     """One replication connection, from connect() to close(). Owned by one task, except for send_status()."""
 
-    def __init__(self, dsn: str, *, clock: Callable[[], float], max_events: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        clock: Callable[[], float],
+        max_events: int,
+        max_bytes: int,
+        interval_style: str = "postgres",
+    ) -> None:
         self._dsn = dsn
+        self._options = _OPTIONS.format(interval_style=interval_style)
         self._clock = clock
         self._max_events = min(max_events, MAX_EVENTS)
         self._max_bytes = min(max_bytes, MAX_BYTES)
@@ -95,7 +104,8 @@ class Replication:
         """Raises AccessDenied, ConnectionLost, ServerNotReady and ServerUnsuitable."""
         try:
             self._connection = await AsyncConnection.connect(
-                parameters(self._dsn, replication="database", client_encoding="UTF8", options=_OPTIONS), autocommit=True
+                parameters(self._dsn, replication="database", client_encoding="UTF8", options=self._options),
+                autocommit=True,
             )
         except psycopg.Error as error:
             raise connect_error(error, self._dsn) from error

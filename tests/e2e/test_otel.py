@@ -45,7 +45,7 @@ def collecting() -> Iterator[tuple[Collector, str]]:
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802  the name that http.server asks for
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             collector.take(self.path, body)
             self.send_response(200)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ditto.errors import DecodeError
+from ditto.messages import Targets
 from unit import wire
 from unit.wire import Column, copy_data
 
@@ -143,7 +144,7 @@ def test_json_has_to_be_utf8_as_well(impl: Implementation) -> None:
 
 
 def test_an_error_of_select_is_passed_on(impl: Implementation) -> None:
-    def refuse(_: object) -> tuple[object, object, object, object]:
+    def refuse(_: object) -> Targets:
         raise KeyError("two tables")
 
     with pytest.raises(KeyError, match="two tables"):
