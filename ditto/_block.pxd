@@ -62,6 +62,7 @@ cdef class BlockBuilder:
     cdef object delivered
     cdef bint is_reply_requested
     cdef uint64_t wanted_lsn
+    cdef list traceparents
     cdef int start_block(self) except -1
     cdef int release(self, bint is_last) except -1
     cdef int append(self, object event, object target, object commit_lsn, object ordinal) except -1

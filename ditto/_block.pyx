@@ -86,6 +86,7 @@ cdef class BlockBuilder:
         self.delivered = None
         self.is_reply_requested = False
         self.wanted_lsn = 0
+        self.traceparents = []
         return 0
 
     cdef object finish_block(self, bint is_drained, bint is_ended):
@@ -102,6 +103,7 @@ cdef class BlockBuilder:
             self.wanted_lsn,
             is_drained,
             is_ended,
+            self.traceparents,
         )
         self.start_block()
         return block

@@ -21,7 +21,16 @@ from msgspec import UNSET
 from ditto.columns import JSON, KINDS, type_name
 from ditto.errors import DecodeError
 from ditto.lsn import ORIGIN, format_lsn
-from ditto.messages import NO_EXTRAS, WAIT_PREFIX, Column, Delivered, Relation, Targets
+from ditto.messages import (
+    NO_EXTRAS,
+    TRACE_PREFIX,
+    TRACEPARENT_SIZE,
+    WAIT_PREFIX,
+    Column,
+    Delivered,
+    Relation,
+    Targets,
+)
 
 # pgoutput's and the replication protocol's bytes, as integers.
 cdef enum:
@@ -58,6 +67,8 @@ cdef object unset = UNSET
 cdef dict nothing = {}
 cdef uint8_t json_kind = JSON
 cdef str wait_prefix = WAIT_PREFIX
+cdef str trace_prefix = TRACE_PREFIX
+cdef Py_ssize_t TRACEPARENT = TRACEPARENT_SIZE
 
 
 cdef class Decoder(BlockBuilder):
@@ -289,8 +300,11 @@ cdef class Decoder(BlockBuilder):
     cdef int decode_logical_message(self, Cursor *c) except -1:
         cdef int flags = take_u8(c)
         cdef uint64_t lsn = take_u64(c)
+        cdef const uint8_t *content
+        cdef Py_ssize_t n
         prefix = take_string(c)
-        take(c, take_i32(c))
+        n = take_i32(c)
+        content = take(c, n)
         finish(c)
         if flags > 1:
             raise DecodeError(f"unknown flags {flags} of a logical message")
@@ -301,6 +315,8 @@ cdef class Decoder(BlockBuilder):
                 self.idle_lsn = lsn
         if flags == 1:
             self.count_change()
+            if n == TRACEPARENT and prefix == trace_prefix:
+                self.traceparents.append((self.commit_lsn_object, self.ordinal, (<const char *>content)[:n]))
         self.logical_message_count += 1
         return 0
 

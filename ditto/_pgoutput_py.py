@@ -20,7 +20,18 @@ from ditto._values_py import convert, is_json_null
 from ditto.columns import JSON, KINDS, Kinds, type_name
 from ditto.errors import ConnectionLost, DecodeError
 from ditto.lsn import ORIGIN, Position, format_lsn
-from ditto.messages import NO_EXTRAS, WAIT_PREFIX, Block, Column, Delivered, Extras, Relation, Targets
+from ditto.messages import (
+    NO_EXTRAS,
+    TRACE_PREFIX,
+    TRACEPARENT_SIZE,
+    WAIT_PREFIX,
+    Block,
+    Column,
+    Delivered,
+    Extras,
+    Relation,
+    Targets,
+)
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
@@ -231,7 +242,7 @@ class Decoder(BlockBuilder):
         flags = cursor.u8()
         lsn = cursor.u64()
         prefix = cursor.string()
-        cursor.take(cursor.i32())
+        content = cursor.take(cursor.i32())
         cursor.finish()
         if flags > 1:
             raise DecodeError(f"unknown flags {flags} of a logical message")
@@ -242,6 +253,8 @@ class Decoder(BlockBuilder):
                 self._idle_lsn = max(self._idle_lsn, lsn)
         if flags == 1:
             self._count_change()
+            if prefix == TRACE_PREFIX and len(content) == TRACEPARENT_SIZE:
+                self._block.traceparents.append((self._commit_lsn, self._ordinal, bytes(content)))
         self.logical_message_count += 1
 
     def _count_change(self) -> None:

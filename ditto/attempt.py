@@ -18,6 +18,7 @@ from ditto.event import event_key
 from ditto.events.describe import Describer, Unkeyed
 from ditto.events.encode import encode_events
 from ditto.events.route import Router, plain_tables
+from ditto.events.traceparent import Traceparents
 from ditto.events.types import interval_style, kinds
 from ditto.lease import Lease
 from ditto.lsn import Position, format_lsn
@@ -62,6 +63,7 @@ class Attempt:
         self._states = states
         self._counts = DecoderCounts(tally)
         self._probe = Probe(tally, clock=clock)
+        self._traceparents = Traceparents(config.events.traceparent.column)
         self._watermark = Watermark()
         self._source = Replication(
             config.postgres.dsn,
@@ -310,6 +312,8 @@ class Attempt:
                 await sink.cover(subjects)
             began_at = clock()
             encoded = encode_events(block.events)
+            if (traceparents := self._traceparents.of(block)) is not None:
+                encoded = encoded._replace(traceparents=traceparents)
             encoded_at, waited_s = clock(), sink.waited_s
             await sink.publish(block, encoded)
             waited_s = sink.waited_s - waited_s

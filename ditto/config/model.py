@@ -181,6 +181,17 @@ class Types(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
 
+class Traceparent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The header `traceparent` of messages. A logical message sets it without any key here."""
+
+    column: Annotated[
+        str | None,
+        _doc(
+            "Name of the column, in whichever table has it, that holds the W3C traceparent of its row.", "traceparent"
+        ),
+    ] = None
+
+
 class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which changes become events, and on which subjects."""
 
@@ -229,6 +240,9 @@ class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     transactions: Annotated[
         bool, _doc('Mark the last event of each transaction: `"meta":{"last":true}`, also without `metadata`.')
     ] = False
+    traceparent: Annotated[
+        Traceparent, _doc("The header `traceparent` of messages. A logical message sets it without any key here.")
+    ] = Traceparent()
 
 
 class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

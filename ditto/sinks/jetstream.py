@@ -221,6 +221,7 @@ class JetStreamSink:
                 flow=FLOW,
                 is_committed=is_committed,
                 max_size=self._max_size,
+                traceparents=encoded.traceparents,
             )
         except FrameTooLarge as error:
             event = block.events[error.index]

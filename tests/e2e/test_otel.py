@@ -105,3 +105,21 @@ async def test_without_a_collector_it_streams_and_stops_all_the_same(world: Worl
     await world.fence()
     assert await ditto.stop() == 0
     assert "Traceback" not in ditto.output
+
+
+async def test_a_traceparent_becomes_a_header(world: World) -> None:
+    message, column = f"00-{'a' * 32}-{'1' * 16}-01", f"00-{'b' * 32}-{'2' * 16}-01"
+    world.sql("CREATE TABLE trades (id int PRIMARY KEY, trace text)")
+    ditto = await world.streaming(events_traceparent_column="trace")
+    world.transaction(
+        "INSERT INTO trades VALUES (1)",
+        f"SELECT pg_logical_emit_message(true, 'traceparent', '{message}')",
+        f"INSERT INTO trades VALUES (2, NULL), (3, NULL), (4, '{column}'), (5, 'not one')",
+    )
+    world.sql("INSERT INTO trades VALUES (6)")
+    stored = await world.events()
+    async with world.jetstream() as jetstream:
+        found = [await jetstream.get_msg(world.stream, each.sequence) for each in stored]
+    headers = [(each.headers or {}).get("traceparent") for each in found]
+    assert headers == [None, message, message, column, message, None]
+    assert await ditto.stop() == 0

@@ -69,7 +69,7 @@ def select_all(relation: Relation) -> Targets:
 
 def encode(events: list[Event]) -> list[bytes]:
     """Each event as it is encoded."""
-    data, ends = encode_events(events)
+    data, ends, _ = encode_events(events)
     return [bytes(data[start + 1 : end]) for start, end in pairwise([-1, *ends])]
 
 
@@ -92,6 +92,7 @@ def comparable(block: Block) -> tuple[object, ...]:
         block.wanted_lsn,
         block.is_drained,
         block.is_ended,
+        block.traceparents,
     )
 
 
