@@ -23,8 +23,8 @@ from ditto.events.types import interval_style, kinds
 from ditto.lease import Lease
 from ditto.lsn import Position, format_lsn
 from ditto.messages import Block, Extras
+from ditto.meter import Meter
 from ditto.pgoutput import IMPL, Decoder
-from ditto.probe import Probe
 from ditto.resume import Start, Timelines, decide_start, gap_error
 from ditto.sinks.base import Holding, MakeSink, Owner, Sink
 from ditto.source.control import Control, open_control
@@ -34,7 +34,7 @@ from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot
 from ditto.source.walsender import check_holder
 from ditto.states import States
 from ditto.takeover import Takeover
-from ditto.tally import DecoderCounts, Tally
+from ditto.tally import Tally
 from ditto.tasks import deciding_error, until
 from ditto.watermark import ConfirmDelay, Watermark
 
@@ -61,8 +61,6 @@ class Attempt:
         self._make_sink = make_sink
         self._tally = tally
         self._states = states
-        self._counts = DecoderCounts(tally)
-        self._probe = Probe(tally, clock=clock)
         self._traceparents = Traceparents(config.events.traceparent.column)
         self._watermark = Watermark()
         self._source = Replication(
@@ -72,6 +70,7 @@ class Attempt:
             max_bytes=config.nats.max_in_flight_bytes,
             interval_style=interval_style(config.events.types),
         )
+        self._meter = Meter(tally, self._source, clock=clock)
         self._confirmed_at = 0.0
         self._checkpoint_at = clock()
         self._checkpoint_lsn = 0
@@ -79,7 +78,6 @@ class Attempt:
         self._has_new_timeline = False
         self._confirm_delay = ConfirmDelay(config.nats.confirm_delay_s, start_lsn=0)
         self._wal_sender_timeout_s = 0.0
-        self._stored_sequence = 0
         self._accepted_gap: tuple[int, int] | None = None
         self._subjects: set[str] = set()
         self._start = Start(Position(0, 0), needs_checkpoint=False, gap=None)
@@ -119,17 +117,6 @@ class Attempt:
         finally:
             self._tally.detach()
 
-    def _refresh(self) -> None:
-        """Bring the tally up to date: the hot path's numbers stand where they arise."""
-        tally, source, sink = self._tally, self._source, self._sink
-        if (decoder := source.decoder) is not None:
-            self._counts.take(
-                decoder.passed_counts(), filtered_count=decoder.filtered_count, skipped_count=decoder.skipped_count
-            )
-        tally.stage_s["read"] += source.take_read_s()
-        tally.outstanding, tally.outstanding_bytes = sink.outstanding_count, sink.outstanding_bytes
-        tally.lag_s = self._probe.lag_s()
-
     # ------------------------------------------------------------------------------------ set-up
 
     async def _connect(self, stack: AsyncExitStack) -> None:
@@ -155,7 +142,7 @@ class Attempt:
         )
         stack.push_async_callback(self._sink.close)
         await self._sink.connect()
-        self._tally.refresh = self._refresh
+        self._meter.attach(self._sink)
         self._lease = Lease(
             self._sink.lease_place(config.postgres.slot) if config.nats.lease_ttl_s else None,
             ttl_s=config.nats.lease_ttl_s,
@@ -275,8 +262,8 @@ class Attempt:
             log.error("stream.gap_accepted", slot=slot.name, missing_from=first, missing_to=last)
         # The slot may stand before the tail, after a crash of the server or at a takeover. What then comes again is
         # confirmed as it comes; and no checkpoint may be older than the tail.
-        self._stored_sequence = self._sink.sent_sequence
-        self._watermark.stored(self._stored_sequence)
+        self._meter.begin(self._sink.sent_sequence)
+        self._watermark.stored(self._sink.sent_sequence)
         self._watermark.sent(self._sink.sent_sequence, start.after.commit_lsn, start.after.commit_lsn)
         self._confirm()
         self._tally.rewinds += slot.confirmed_lsn < start.after.commit_lsn
@@ -302,29 +289,19 @@ class Attempt:
             await self._source.pause_after(block)
 
     async def _forward(self, block: Block) -> None:
-        sink, tally, clock = self._sink, self._tally, self._clock
+        sink = self._sink
         sequence = sink.sent_sequence
-        tally.read_bytes += block.size
+        self._tally.read_bytes += block.size
         for unkeyed in self._describer.take_unkeyed():
             await self._find_key(unkeyed)
         if block.events:
             if subjects := self._router.take_new_subjects():
                 await sink.cover(subjects)
-            began_at = clock()
+            began_at = self._clock()
             encoded = encode_events(block.events)
             if (traceparents := self._traceparents.of(block)) is not None:
                 encoded = encoded._replace(traceparents=traceparents)
-            encoded_at, waited_s = clock(), sink.waited_s
-            await sink.publish(block, encoded)
-            waited_s = sink.waited_s - waited_s
-            tally.stage_s["encode"] += encoded_at - began_at
-            tally.stage_s["room"] += waited_s
-            tally.stage_s["publish"] += clock() - encoded_at - waited_s
-            tally.events += len(block.events)
-            tally.sent_bytes += len(encoded.data)
-            # The description of a table, which may stand last, has no commit time.
-            if sink.outstanding_count and (commit_time := getattr(block.events[-1], "commit_time", None)):
-                self._probe.sent(sink.sent_sequence, commit_time)
+            await self._meter.publish(sink, block, encoded, began_at=began_at)
         if block.delivered is not None:
             commit_lsn, end_lsn, event_count = block.delivered
             # Up to the transaction, not past it: the last one comes again after a restart and is skipped. Should the
@@ -368,9 +345,7 @@ class Attempt:
         self._tally.checkpoints += 1
 
     def _on_stored(self, sequence: int) -> None:
-        self._tally.stored += sequence - self._stored_sequence
-        self._stored_sequence = sequence
-        self._probe.stored(sequence)
+        self._meter.stored(sequence)
         if self._watermark.stored(sequence):
             self.has_progressed = True
             is_due = self._clock() - self._confirmed_at >= _CONFIRM_PERIOD_S
@@ -405,7 +380,7 @@ class Attempt:
                 events=tally.events,
                 events_per_s=round((tally.events - reported_count) / period_s, 1),
                 outstanding=self._sink.outstanding_count,
-                lag_s=round(self._probe.lag_s(), 3),
+                lag_s=round(self._meter.probe.lag_s(), 3),
                 confirmed=format_lsn(self._watermark.confirmed_lsn),
             )
             reported_count, reported_at = tally.events, self._clock()

@@ -83,7 +83,14 @@ def event(data: dict[str, Any], data_old: dict[str, Any] | None = None) -> Event
 
 
 def test_a_column_counts_for_its_row_and_before_the_message() -> None:
-    rows = [{"trace": A.decode()}, {"trace": "no"}, {"trace": None}, {"trace": 7}, {}, {"trace": "é" * 55}]
+    rows: list[dict[str, Any]] = [
+        {"trace": A.decode()},
+        {"trace": "no"},
+        {"trace": None},
+        {"trace": 7},
+        {},
+        {"trace": "é" * 55},
+    ]
     events = [*(event(row) for row in rows), event({}, {"trace": A.decode()})]
     block = Block(events, [b"s"] * 7, [100] * 7, list(range(1, 8)))
     assert Traceparents("trace").of(block) == {0: A, 6: A}
