@@ -9,6 +9,11 @@ cdef struct OldValue:
     PyObject *value  # NULL where it was not sent
 
 
+# How many changes of a table were handed on, by action.
+cdef class TableCount:
+    cdef uint64_t[4] passed
+
+
 cdef class Plan:
     cdef object relation
     cdef str namespace
@@ -19,6 +24,7 @@ cdef class Plan:
     cdef object primary_key
     cdef object schema_version
     cdef object description  # until it has been handed over
+    cdef TableCount count_of
     cdef int count
     cdef uint8_t *kinds   # one a column
     cdef uint8_t *is_key  # one a column
@@ -56,6 +62,7 @@ cdef class BlockBuilder:
     cdef object delivered
     cdef bint is_reply_requested
     cdef uint64_t wanted_lsn
+    cdef list traceparents
     cdef int start_block(self) except -1
     cdef int release(self, bint is_last) except -1
     cdef int append(self, object event, object target, object commit_lsn, object ordinal) except -1

@@ -29,10 +29,14 @@ cdef object make_detailed = DetailedEvent
 cdef object unset = UNSET
 
 
+cdef class TableCount:
+    """Zeros at first. A table keeps it when its Relation message comes again."""
+
+
 cdef class Plan:
     """What is worked out once for a relation."""
 
-    def __cinit__(self, relation, list column_kinds, targets):
+    def __cinit__(self, relation, list column_kinds, targets, TableCount count_of not None):
         cdef int i
         self.relation = relation
         self.namespace = relation.namespace
@@ -43,6 +47,7 @@ cdef class Plan:
         self.primary_key = unset if targets.primary_key is None else targets.primary_key
         self.schema_version = unset if targets.schema_version is None else targets.schema_version
         self.description = targets.description
+        self.count_of = count_of
         self.count = <int>len(self.names)
         self.kinds = <uint8_t *>malloc(<size_t>self.count + 1)
         self.is_key = <uint8_t *>malloc(<size_t>self.count + 1)
@@ -81,6 +86,7 @@ cdef class BlockBuilder:
         self.delivered = None
         self.is_reply_requested = False
         self.wanted_lsn = 0
+        self.traceparents = []
         return 0
 
     cdef object finish_block(self, bint is_drained, bint is_ended):
@@ -97,6 +103,7 @@ cdef class BlockBuilder:
             self.wanted_lsn,
             is_drained,
             is_ended,
+            self.traceparents,
         )
         self.start_block()
         return block

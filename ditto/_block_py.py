@@ -14,14 +14,15 @@ from ditto.messages import Block, Extras, Relation, Targets
 class Plan:
     """What is worked out once for a relation."""
 
-    __slots__ = ("description", "keys", "kinds", "names", "relation", "targets")
+    __slots__ = ("description", "keys", "kinds", "names", "passed", "relation", "targets")
 
-    def __init__(self, relation: Relation, column_kinds: list[int], targets: Targets) -> None:
+    def __init__(self, relation: Relation, column_kinds: list[int], targets: Targets, passed: list[int]) -> None:
         self.relation = relation
         self.names = [column.name for column in relation.columns]
         self.keys = [column.is_key for column in relation.columns]
         self.kinds = column_kinds
         self.targets = targets
+        self.passed = passed
         self.description = targets.description
 
 

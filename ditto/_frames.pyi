@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ditto._frames_py import FrameTooLarge as FrameTooLarge
 
@@ -16,4 +16,5 @@ def frame_block(
     flow: int,
     is_committed: bool,
     max_size: int,
+    traceparents: Mapping[int, bytes] | None = None,
 ) -> tuple[bytes | bytearray, list[tuple[int, int]]]: ...

@@ -12,11 +12,14 @@ from libc.string cimport memchr, memcpy
 from ditto._frames_py import FrameTooLarge
 
 # Room for what stands around subject, reply and payload: HPUB, two sizes, the header names, and at most
-# 20 + 17 + 20 + 20 digits of sequence, LSN, ordinal and number in the batch.
+# 20 + 17 + 20 + 20 digits of sequence, LSN, ordinal and number in the batch. A traceparent comes on top.
 cdef enum:
     OVERHEAD = 288
+    TRACEPARENT = 55
+    TRACE_HEADER = 70
 
 cdef bytes STATUS_AND_SEQUENCE = b"NATS/1.0\r\nNats-Expected-Last-Sequence: "
+cdef bytes TRACE = b"traceparent: "
 cdef bytes POSITION = b"\r\nDitto-Position: "
 cdef const char *HEX_DIGITS = "0123456789ABCDEF"
 
@@ -88,6 +91,7 @@ def frame_block(
     uint64_t flow,
     bint is_committed,
     Py_ssize_t max_size,
+    dict traceparents=None,
 ):
     """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
@@ -96,6 +100,7 @@ def frame_block(
     `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
     Returns the bytes and, for each message that brings an acknowledgement (every `flow`-th of the batch) and for the
     last one, its stream sequence and the number of bytes since the one before.
+    `traceparents` holds, by index, 55 bytes for the header of that name.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
     cdef Py_ssize_t count = len(ends)
@@ -108,7 +113,7 @@ def frame_block(
     cdef uint64_t lsn, ordinal, number
     cdef bint is_last
     cdef list marks = []
-    cdef char[OVERHEAD] header
+    cdef char[OVERHEAD + TRACE_HEADER] header
     cdef char *end
     if len(subjects) != count or len(commit_lsns) != count or len(ordinals) != count:
         raise ValueError("a block's lists have different lengths")
@@ -120,6 +125,11 @@ def frame_block(
         payload_start = payload_end + 1
         capacity += len(subject)  # a TypeError for None, which the macros would not notice
     capacity += count * (OVERHEAD + PyBytes_GET_SIZE(reply))
+    if traceparents is not None:
+        capacity += len(traceparents) * TRACE_HEADER
+        for traceparent in traceparents.values():
+            if len(<bytes?>traceparent) != TRACEPARENT:
+                raise ValueError("a traceparent of another size")
     payload_start = 0
     # A bytearray, because it can give back what it did not need without copying what it holds.
     cdef bytearray block = PyByteArray_FromStringAndSize(NULL, capacity)
@@ -140,7 +150,12 @@ def frame_block(
         end = put_hex(end + 1, lsn & 0xFFFFFFFF)
         end[0] = 0x3A
         end = put_number(end + 1, ordinal)
-        end = put_line_end(put_line_end(end))
+        end = put_line_end(end)
+        if traceparents is not None:
+            traceparent = traceparents.get(index)
+            if traceparent is not None:
+                end = put_line_end(put_bytes(put_bytes(end, TRACE), traceparent))
+        end = put_line_end(end)
         header_size = end - header
         total = header_size + payload_size
         if total > max_size:

@@ -7,8 +7,10 @@ Fast-ingest batches: https://github.com/nats-io/nats-architecture-and-design/blo
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from ditto.messages import TRACEPARENT_SIZE
 
 # What a message does in its batch, the last number of its reply subject.
 OP_START: Final = b"0"
@@ -48,6 +50,7 @@ def frame_block(
     flow: int,
     is_committed: bool,
     max_size: int,
+    traceparents: Mapping[int, bytes] | None = None,
 ) -> tuple[bytes | bytearray, list[tuple[int, int]]]:
     """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
@@ -56,6 +59,7 @@ def frame_block(
     `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
     Returns the bytes and, for each message that brings an acknowledgement (every `flow`-th of the batch) and for the
     last one, its stream sequence and the number of bytes since the one before.
+    `traceparents` holds, by index, 55 bytes for the header of that name.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
     parts: list[bytes | bytearray] = []
@@ -68,11 +72,17 @@ def frame_block(
             raise ValueError("an end outside of the payloads")
         payload = payloads[start:end]
         start = end + 1
-        header = b"NATS/1.0\r\nNats-Expected-Last-Sequence: %d\r\nDitto-Position: %X/%X:%d\r\n\r\n" % (
+        trace = b""
+        if traceparents is not None and (traceparent := traceparents.get(index)) is not None:
+            if len(traceparent) != TRACEPARENT_SIZE:
+                raise ValueError("a traceparent of another size")
+            trace = b"traceparent: %b\r\n" % traceparent
+        header = b"NATS/1.0\r\nNats-Expected-Last-Sequence: %d\r\nDitto-Position: %X/%X:%d\r\n%b\r\n" % (
             last_sequence + index,
             lsn >> 32,
             lsn & 0xFFFFFFFF,
             ordinal,
+            trace,
         )
         total = len(header) + len(payload)
         if total > max_size:

@@ -11,7 +11,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp
 
-from ditto._block cimport BlockBuilder, OldValue, Plan, format_time
+from ditto._block cimport BlockBuilder, OldValue, Plan, TableCount, format_time
 from ditto._cursor cimport Cursor, finish, take, take_i32, take_string, take_u8, take_u16, take_u32, take_u64
 from ditto._libpq cimport CopyStream
 from ditto._values cimport convert_value, is_json_null
@@ -22,7 +22,16 @@ from ditto.columns import JSON, KINDS, type_name
 from ditto.culprit import not_utf8
 from ditto.errors import DecodeError
 from ditto.lsn import ORIGIN, format_lsn
-from ditto.messages import NO_EXTRAS, WAIT_PREFIX, Column, Delivered, Relation, Targets
+from ditto.messages import (
+    NO_EXTRAS,
+    TRACE_PREFIX,
+    TRACEPARENT_SIZE,
+    WAIT_PREFIX,
+    Column,
+    Delivered,
+    Relation,
+    Targets,
+)
 
 # pgoutput's and the replication protocol's bytes, as integers.
 cdef enum:
@@ -59,6 +68,8 @@ cdef object unset = UNSET
 cdef dict nothing = {}
 cdef uint8_t json_kind = JSON
 cdef str wait_prefix = WAIT_PREFIX
+cdef str trace_prefix = TRACE_PREFIX
+cdef Py_ssize_t TRACEPARENT = TRACEPARENT_SIZE
 
 
 cdef class Decoder(BlockBuilder):
@@ -72,6 +83,7 @@ cdef class Decoder(BlockBuilder):
     cdef uint64_t after_lsn
     cdef uint64_t after_ordinal
     cdef dict plans
+    cdef dict table_counts
     cdef dict types
     cdef Plan last_plan
     cdef int64_t last_oid
@@ -86,12 +98,21 @@ cdef class Decoder(BlockBuilder):
         self.kinds = kinds
         self.after_lsn, self.after_ordinal = after
         self.plans = {}
+        self.table_counts = {}
         self.types = {}
         self.last_oid = -1
 
     def feed(self, bytes frame not None):
         """Decode one CopyData message. Raises DecodeError, after which the decoder is of no more use."""
         self.decode_frame(<const uint8_t *><const char *>frame, len(frame))
+
+    def passed_counts(self):
+        """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates."""
+        cdef TableCount count
+        found = {}
+        for table, count in self.table_counts.items():
+            found[table] = (count.passed[0], count.passed[1], count.passed[2], count.passed[3])
+        return found
 
     def take(self):
         """Hand over what has been decoded since the last call."""
@@ -274,15 +295,19 @@ cdef class Decoder(BlockBuilder):
         if len({column.name for column in columns}) != len(columns):
             raise DecodeError("two columns of one name", relation=f"{namespace}.{name}")
         relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
-        self.plans[oid] = Plan(relation, kinds, Targets(*self.select(relation)))
+        count_of = self.table_counts.setdefault((relation.namespace, name), TableCount())
+        self.plans[oid] = Plan(relation, kinds, Targets(*self.select(relation)), count_of)
         self.last_oid = -1
         return 0
 
     cdef int decode_logical_message(self, Cursor *c) except -1:
         cdef int flags = take_u8(c)
         cdef uint64_t lsn = take_u64(c)
+        cdef const uint8_t *content
+        cdef Py_ssize_t n
         prefix = take_string(c)
-        take(c, take_i32(c))
+        n = take_i32(c)
+        content = take(c, n)
         finish(c)
         if flags > 1:
             raise DecodeError(f"unknown flags {flags} of a logical message")
@@ -293,6 +318,8 @@ cdef class Decoder(BlockBuilder):
                 self.idle_lsn = lsn
         if flags == 1:
             self.count_change()
+            if n == TRACEPARENT and prefix == trace_prefix:
+                self.traceparents.append((self.commit_lsn_object, self.ordinal, (<const char *>content)[:n]))
         self.logical_message_count += 1
         return 0
 
@@ -321,6 +348,8 @@ cdef class Decoder(BlockBuilder):
         elif self.ordinal <= self.skip_to:
             self.skipped_count += 1
             target = None
+        else:
+            self.last_plan.count_of.passed[action] += 1
         return target
 
     cdef int decode_truncate(self, Cursor *c) except -1:

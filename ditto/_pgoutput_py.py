@@ -21,7 +21,18 @@ from ditto.columns import JSON, KINDS, Kinds, type_name
 from ditto.culprit import not_utf8
 from ditto.errors import ConnectionLost, DecodeError
 from ditto.lsn import ORIGIN, Position, format_lsn
-from ditto.messages import NO_EXTRAS, WAIT_PREFIX, Block, Column, Delivered, Extras, Relation, Targets
+from ditto.messages import (
+    NO_EXTRAS,
+    TRACE_PREFIX,
+    TRACEPARENT_SIZE,
+    WAIT_PREFIX,
+    Block,
+    Column,
+    Delivered,
+    Extras,
+    Relation,
+    Targets,
+)
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
@@ -54,6 +65,7 @@ class Decoder(BlockBuilder):
         self._kinds = kinds
         self._after = after
         self._plans: dict[int, Plan] = {}
+        self._passed: dict[tuple[str, str], list[int]] = {}  # survives a table's next Relation message
         self._types: dict[int, tuple[str, str]] = {}
         self._skip_to = 0  # ordinals up to this one are stored already
         self.skipped_count = 0
@@ -70,6 +82,10 @@ class Decoder(BlockBuilder):
             raise self._explain(error) from error
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             raise self._explain(DecodeError("text that is not UTF-8")) from None
+
+    def passed_counts(self) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+        """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates."""
+        return {table: (counts[0], counts[1], counts[2], counts[3]) for table, counts in self._passed.items()}
 
     def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int = 1) -> Block:
         """Drain libpq and the socket until nothing new comes, or a limit is reached.
@@ -222,13 +238,14 @@ class Decoder(BlockBuilder):
         if len({column.name for column in columns}) != len(columns):
             raise DecodeError("two columns of one name", relation=f"{namespace}.{name}")
         relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
-        self._plans[oid] = Plan(relation, column_kinds, Targets(*self._select(relation)))
+        passed = self._passed.setdefault((relation.namespace, name), [0, 0, 0, 0])
+        self._plans[oid] = Plan(relation, column_kinds, Targets(*self._select(relation)), passed)
 
     def _logical_message(self, cursor: Cursor) -> None:
         flags = cursor.u8()
         lsn = cursor.u64()
         prefix = cursor.string()
-        cursor.take(cursor.i32())
+        content = cursor.take(cursor.i32())
         cursor.finish()
         if flags > 1:
             raise DecodeError(f"unknown flags {flags} of a logical message")
@@ -239,6 +256,8 @@ class Decoder(BlockBuilder):
                 self._idle_lsn = max(self._idle_lsn, lsn)
         if flags == 1:
             self._count_change()
+            if prefix == TRACE_PREFIX and len(content) == TRACEPARENT_SIZE:
+                self._block.traceparents.append((self._commit_lsn, self._ordinal, bytes(content)))
         self.logical_message_count += 1
 
     def _count_change(self) -> None:
@@ -261,6 +280,7 @@ class Decoder(BlockBuilder):
         if self._ordinal <= self._skip_to:
             self.skipped_count += 1
             return None
+        plan.passed[action] += 1
         return target
 
     def _truncate(self, cursor: Cursor) -> None:

@@ -13,15 +13,17 @@ import msgspec
 import structlog
 
 from ditto.config import Config
-from ditto.errors import ConnectionLost, SlotInUse
+from ditto.errors import ConnectionLost
 from ditto.event import event_key
 from ditto.events.describe import Describer, Unkeyed
 from ditto.events.encode import encode_events
 from ditto.events.route import Router, named_tables, plain_tables
+from ditto.events.traceparent import Traceparents
 from ditto.events.types import interval_style, kinds
 from ditto.lease import Lease
 from ditto.lsn import Position, format_lsn
 from ditto.messages import Block, Extras
+from ditto.meter import Meter
 from ditto.pgoutput import IMPL, Decoder
 from ditto.resume import Start, Timelines, decide_start, gap_error
 from ditto.sinks.base import Holding, MakeSink, Owner, Sink
@@ -34,10 +36,12 @@ from ditto.source.publication import (
     watch_publication,
 )
 from ditto.source.replication import Replication
-from ditto.source.slot import Slot, check_slot, ensure_slot, existing_slot, find_slot
-from ditto.source.walsender import check_holder, describe_holder, end_walsender
+from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot
+from ditto.source.walsender import check_holder
+from ditto.states import States
+from ditto.takeover import Takeover
 from ditto.tally import Tally
-from ditto.tasks import deciding_error, end, until
+from ditto.tasks import deciding_error, until
 from ditto.watermark import ConfirmDelay, Watermark
 
 log = structlog.get_logger()
@@ -48,7 +52,6 @@ _CHECKPOINT_PERIOD_S: Final = 9.5
 """The answers to the status messages give the occasion: a little less than their period, so that each may do."""
 _CONFIRM_PERIOD_S: Final = 0.2
 """Under load the slot follows the acknowledgements at this pace; when nothing is outstanding, at once."""
-_STANDBY_POLL_S: Final = 0.5
 _DRAIN_TIMEOUT_S: Final = 30.0
 _REPORT_PERIOD_S: Final = 60.0
 
@@ -56,11 +59,15 @@ _REPORT_PERIOD_S: Final = 60.0
 class Attempt:
     """Runs once. `clock` gives monotonic seconds."""
 
-    def __init__(self, config: Config, *, clock: Callable[[], float], make_sink: MakeSink, tally: Tally) -> None:
+    def __init__(
+        self, config: Config, *, clock: Callable[[], float], make_sink: MakeSink, tally: Tally, states: States
+    ) -> None:
         self._config = config
         self._clock = clock
         self._make_sink = make_sink
         self._tally = tally
+        self._states = states
+        self._traceparents = Traceparents(config.events.traceparent.column)
         self._watermark = Watermark()
         self._source = Replication(
             config.postgres.dsn,
@@ -69,13 +76,13 @@ class Attempt:
             max_bytes=config.nats.max_in_flight_bytes,
             interval_style=interval_style(config.events.types),
         )
+        self._meter = Meter(tally, self._source, clock=clock)
         self._confirmed_at = 0.0
         self._checkpoint_at = clock()
         self._checkpoint_lsn = 0
         self._wanted_lsn = 0
         self._has_new_timeline = False
         self._confirm_delay = ConfirmDelay(config.nats.confirm_delay_s, start_lsn=0)
-        self._event_count = 0
         self._wal_sender_timeout_s = 0.0
         self._accepted_gap: tuple[int, int] | None = None
         self._subjects: set[str] = set()
@@ -89,8 +96,6 @@ class Attempt:
         self._describer: Describer
         self._slot: Slot
         self._timelines: Timelines
-        self.state = "connecting"
-        """connecting, standby, streaming or draining."""
         self.has_progressed = False
         """Something was stored and confirmed, or it stood by for a while: the next attempt need not back off."""
         self.retained: dict[str, int] = {}
@@ -98,6 +103,7 @@ class Attempt:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises the DittoError that ended it; returns when `stop` is set, with everything sent confirmed."""
+        self._states.enter("connecting", reason="an attempt begins")
         try:
             async with AsyncExitStack() as stack:
                 if not await until(stop, self._connect(stack)):
@@ -112,17 +118,13 @@ class Attempt:
                             await self._drain()
                     for task in beside:
                         task.cancel()
-                if self.state == "draining":
+                if self._states.state == "draining":
                     await self._source.finish()
                 await self._lease.release()
         except BaseExceptionGroup as group_error:
             raise deciding_error(group_error) from group_error
         finally:
-            self._tally.skipped += self._source.skipped_count
-
-    def _enter(self, state: str, *, reason: str) -> None:
-        log.debug("attempt.state", before=self.state, state=state, reason=reason)
-        self.state = state
+            self._tally.detach()
 
     # ------------------------------------------------------------------------------------ set-up
 
@@ -154,6 +156,7 @@ class Attempt:
         )
         stack.push_async_callback(self._sink.close)
         await self._sink.connect()
+        self._meter.attach(self._sink)
         self._lease = Lease(
             self._sink.lease_place(config.postgres.slot) if config.nats.lease_ttl_s else None,
             ttl_s=config.nats.lease_ttl_s,
@@ -265,43 +268,18 @@ class Attempt:
 
     async def _take_slot(self) -> None:
         """START_REPLICATION, or wait as a standby until the slot is free."""
-        config = self._config.postgres
-        while True:
-            try:
-                if config.failover and not self._slot.is_failover:
-                    await self._source.set_failover(config.slot)
-                await self._source.start(config.slot, config.publication)
-            except SlotInUse:
-                if self.state != "standby":
-                    self.state = "standby"
-                    log.info(
-                        "slot.standby",
-                        slot=config.slot,
-                        **await describe_holder(self._control, config.slot),
-                        reason="another reader holds the slot; waiting for it",
-                    )
-                await self._wait_for_slot()
-                await self._sink.inspect(self._owner)  # one that cannot reach the stream leaves the slot to others
-            else:
-                break
-        if self.state == "standby":
-            log.info("slot.taken_over", slot=config.slot)
-            self.has_progressed = False
-        self._slot = await existing_slot(self._control, config.slot)
-        check_slot(self._slot, self._database)
 
-    async def _wait_for_slot(self) -> None:
-        """Until the slot is free; a holder that is dead or cut off is helped out of it."""
-        name = self._config.postgres.slot
-        watching = asyncio.ensure_future(self._lease.watch(partial(end_walsender, self._control, name)))
-        try:
-            while (await existing_slot(self._control, name)).active_pid is not None:
-                await asyncio.sleep(_STANDBY_POLL_S)
-                self.has_progressed = True
-                if watching.done():
-                    watching.result()
-        finally:
-            await end(watching)
+        def on_waited() -> None:
+            self.has_progressed = True
+
+        takeover = Takeover(
+            self._config.postgres, control=self._control, source=self._source, lease=self._lease, states=self._states
+        )
+        self._slot = await takeover.take(
+            self._slot, on_waited=on_waited, check_sink=partial(self._sink.inspect, self._owner)
+        )
+        self.has_progressed = False
+        check_slot(self._slot, self._database)
 
     async def _hold_lease(self) -> None:
         """Let the standbys know that this one is alive, as long as it holds the slot."""
@@ -322,13 +300,14 @@ class Attempt:
             log.error("stream.gap_accepted", slot=slot.name, missing_from=first, missing_to=last)
         # The slot may stand before the tail, after a crash of the server or at a takeover. What then comes again is
         # confirmed as it comes; and no checkpoint may be older than the tail.
+        self._meter.begin(self._sink.sent_sequence)
         self._watermark.stored(self._sink.sent_sequence)
         self._watermark.sent(self._sink.sent_sequence, start.after.commit_lsn, start.after.commit_lsn)
         self._confirm()
         self._tally.rewinds += slot.confirmed_lsn < start.after.commit_lsn
         if start.needs_checkpoint:
             await self._checkpoint(slot.confirmed_lsn)
-        self._enter("streaming", reason="the slot is taken and the stream's tail is known")
+        self._states.enter("streaming", reason="the slot is taken and the stream's tail is known")
         log.info(
             "pipeline.streaming",
             slot=slot.name,
@@ -350,13 +329,17 @@ class Attempt:
     async def _forward(self, block: Block) -> None:
         sink = self._sink
         sequence = sink.sent_sequence
+        self._tally.read_bytes += block.size
         for unkeyed in self._describer.take_unkeyed():
             await self._find_key(unkeyed)
         if block.events:
             if subjects := self._router.take_new_subjects():
                 await sink.cover(subjects)
-            await sink.publish(block, encode_events(block.events))
-            self._event_count += len(block.events)
+            began_at = self._clock()
+            encoded = encode_events(block.events)
+            if (traceparents := self._traceparents.of(block)) is not None:
+                encoded = encoded._replace(traceparents=traceparents)
+            await self._meter.publish(sink, block, encoded, began_at=began_at)
         if block.delivered is not None:
             commit_lsn, end_lsn, event_count = block.delivered
             # Up to the transaction, not past it: the last one comes again after a restart and is skipped. Should the
@@ -397,8 +380,10 @@ class Attempt:
         self._watermark.sent(self._sink.sent_sequence, lsn, lsn)
         self._checkpoint_at = self._clock()
         self._checkpoint_lsn = lsn
+        self._tally.checkpoints += 1
 
     def _on_stored(self, sequence: int) -> None:
+        self._meter.stored(sequence)
         if self._watermark.stored(sequence):
             self.has_progressed = True
             is_due = self._clock() - self._confirmed_at >= _CONFIRM_PERIOD_S
@@ -409,15 +394,18 @@ class Attempt:
     def _confirm(self, *, wants_reply: bool = False) -> None:
         """Tell PostgreSQL how far the stream has got."""
         self._confirmed_at = self._clock()
+        confirmed_lsn = self._confirm_delay.confirm(self._watermark.confirmed_lsn, now=self._confirmed_at)
+        self._tally.confirmed_lsn = max(self._tally.confirmed_lsn, confirmed_lsn)
         self._source.send_status(
-            confirmed_lsn=self._confirm_delay.confirm(self._watermark.confirmed_lsn, now=self._confirmed_at),
+            confirmed_lsn=confirmed_lsn,
             end_lsn=self._watermark.end_lsn,
             wants_reply=wants_reply,
         )
 
     async def _keep_alive(self) -> None:
         """Standby status on a timer, whether anything is read or not: the walsender does not time out."""
-        reported_count, reported_at = 0, self._clock()
+        tally = self._tally
+        reported_count, reported_at = tally.events, self._clock()
         while True:
             self._confirm(wants_reply=True)
             await asyncio.sleep(min(_STATUS_PERIOD_S, (self._wal_sender_timeout_s or math.inf) / 3))
@@ -427,16 +415,17 @@ class Attempt:
             log.info(
                 "pipeline.progress",
                 slot=self._slot.name,
-                events=self._event_count,
-                events_per_s=round((self._event_count - reported_count) / period_s, 1),
+                events=tally.events,
+                events_per_s=round((tally.events - reported_count) / period_s, 1),
                 outstanding=self._sink.outstanding_count,
+                lag_s=round(self._meter.probe.lag_s(), 3),
                 confirmed=format_lsn(self._watermark.confirmed_lsn),
             )
-            reported_count, reported_at = self._event_count, self._clock()
+            reported_count, reported_at = tally.events, self._clock()
 
     async def _drain(self) -> None:
         """Everything sent is acknowledged and confirmed, or the deadline has passed."""
-        self._enter("draining", reason="it was asked to stop")
+        self._states.enter("draining", reason="it was asked to stop")
         log.info("pipeline.draining", outstanding=self._sink.outstanding_count)
         try:
             async with asyncio.timeout(_DRAIN_TIMEOUT_S):
@@ -445,4 +434,4 @@ class Attempt:
             # Nothing is lost by it: what is stored is found again at the next start.
             log.warning("pipeline.drain_timeout", outstanding=self._sink.outstanding_count)
         self._confirm()
-        log.info("pipeline.drained", events=self._event_count, confirmed=format_lsn(self._watermark.confirmed_lsn))
+        log.info("pipeline.drained", events=self._tally.events, confirmed=format_lsn(self._watermark.confirmed_lsn))

@@ -9,6 +9,12 @@ import msgspec
 WAIT_PREFIX: Final = "ditto.wait"
 """The prefix of a logical message (`pg_logical_emit_message`) that asks for a checkpoint at once."""
 
+TRACE_PREFIX: Final = "traceparent"
+"""The prefix of a transactional logical message that says to which trace the changes after it belong."""
+
+TRACEPARENT_SIZE: Final = 55
+"""Bytes of a traceparent of version 00; a message of another size is none."""
+
 
 class Targets(NamedTuple):
     """What the caller of a decoder says about a relation.
@@ -97,6 +103,8 @@ class Block(msgspec.Struct):
     """libpq holds nothing more; False when a limit ended the block."""
     is_ended: bool = False
     """The server ended the COPY; the connection's next result says why."""
+    traceparents: list[tuple[int, int, bytes]] = []
+    """What transactional logical messages `traceparent` say, with commit LSN and ordinal of each; not checked."""
 
 
 class Encoded(NamedTuple):
@@ -105,3 +113,5 @@ class Encoded(NamedTuple):
     data: bytes | bytearray
     ends: list[int]
     """Where each event ends in `data`, without its newline."""
+    traceparents: dict[int, bytes] | None = None
+    """By index of the event, the value of its header `traceparent`."""

@@ -22,7 +22,9 @@ from ditto.errors import ChainBroken, DittoError
 from ditto.health import keep_heartbeat
 from ditto.sinks.base import MakeSink
 from ditto.sinks.jetstream import JetStreamSink
+from ditto.states import States
 from ditto.tally import Tally
+from ditto.telling import telling
 
 log = structlog.get_logger()
 
@@ -38,9 +40,12 @@ async def run(config: Config, *, make_sink: MakeSink = JetStreamSink) -> None:
     Raises the DittoError that cannot be retried, and CancelledError after the second signal.
     """
     stop = asyncio.Event()
-    _calm_collector()
+    tally, states = Tally(), States()
     with _signals(stop):
-        await follow(config, stop=stop, make_sink=make_sink)
+        async with keep_heartbeat(states), telling(config, tally=tally, states=states):
+            _calm_collector()
+            await follow(config, stop=stop, make_sink=make_sink, tally=tally, states=states)
+            states.enter("stopped", reason="it was asked to stop")
 
 
 async def follow(
@@ -49,20 +54,22 @@ async def follow(
     stop: asyncio.Event,
     make_sink: MakeSink = JetStreamSink,
     clock: Callable[[], float] = time.monotonic,
+    tally: Tally,
+    states: States,
 ) -> None:
     """Attempt after attempt until `stop` is set. Raises the DittoError that cannot be retried."""
     failures = 0
-    tally = Tally()
     while not stop.is_set():
-        attempt = Attempt(config, clock=clock, make_sink=make_sink, tally=tally)
+        attempt = Attempt(config, clock=clock, make_sink=make_sink, tally=tally, states=states)
         try:
-            async with keep_heartbeat(attempt):
-                await attempt.run(stop)
+            await attempt.run(stop)
             tally.attempts["stopped"] += 1
         except DittoError as error:
             tally.attempts[type(error).__name__] += 1
             tally.fenced += isinstance(error, ChainBroken)
+            reason = f"{type(error).__name__}: {error.message}"
             if not error.is_retryable:
+                states.enter("stopped", reason=reason, is_failure=True)
                 raise
             failures = 0 if attempt.has_progressed else failures + 1
             delay_s = backoff_s(failures)
@@ -75,6 +82,7 @@ async def follow(
                 **({} if attempt.has_progressed else attempt.retained),
                 **error.context,
             )
+            states.enter("waiting", reason=reason, is_failure=True)
             await _sleep(delay_s, stop)
 
 

@@ -1,10 +1,48 @@
-"""What has happened since the process began, for logs and metrics."""
+"""What has happened since the process began, for logs, metrics and the status."""
 
 from __future__ import annotations
 
 import uuid
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
+
+ACTIONS: Final = ("insert", "update", "delete", "truncate")
+STAGES: Final = ("read", "encode", "publish", "room")
+"""Draining and decoding; to JSON; framing and writing; waiting until the window has room."""
+
+ACK_BOUNDS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+STORED_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600)
+
+
+class Histogram:
+    """Observations in seconds, counted by upper bound."""
+
+    def __init__(self, bounds_s: Sequence[float]) -> None:
+        self.bounds_s = bounds_s
+        self.counts = [0] * (len(bounds_s) + 1)
+        """How many were above the bound before and not above this one; the last has no bound."""
+        self.sum_s = 0.0
+        self.listeners: list[Callable[[float], None]] = []
+        """Who else is told of each: OpenTelemetry cannot read a histogram that was counted elsewhere."""
+
+    def observe(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(self.bounds_s, seconds)] += 1
+        self.sum_s += seconds
+        for listener in self.listeners:
+            listener(seconds)
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return sum(self.counts)
+
+
+def _nothing() -> None:
+    """Between attempts everything stands here already."""
 
 
 @dataclass
@@ -27,3 +65,62 @@ class Tally:
     """The lease cannot be written or read at the moment, and that was said."""
     has_told_transport: bool = False
     """That the connection to PostgreSQL is not verified, or not encrypted, was said."""
+    passed: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """Changes that became events, by schema, table and action; again, if an attempt ends before they are stored."""
+    filtered: int = 0
+    """Changes that the configuration does not select."""
+    events: int = 0
+    """Sent to the stream."""
+    stored: int = 0
+    """Messages that the stream has acknowledged, checkpoints included."""
+    checkpoints: int = 0
+    read_bytes: int = 0
+    """From PostgreSQL, as CopyData."""
+    sent_bytes: int = 0
+    """Of events, in JSON, without headers."""
+    stage_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    """Seconds by stage."""
+    ack_s: Histogram = field(default_factory=lambda: Histogram(ACK_BOUNDS_S))
+    """From sending the last event of a block to its acknowledgement; of one block at a time."""
+    stored_s: Histogram = field(default_factory=lambda: Histogram(STORED_BOUNDS_S))
+    """From the commit of the last event of a block to its acknowledgement; of one block at a time."""
+    outstanding: int = 0
+    """Messages sent and not yet acknowledged."""
+    outstanding_bytes: int = 0
+    confirmed_lsn: int = 0
+    """What was last confirmed to PostgreSQL; 0 before the first time."""
+    lag_s: float = 0.0
+    """How long ago that was committed which is being stored, or was stored last; 0 when nothing comes."""
+    refresh: Callable[[], None] = _nothing
+    """Brings the numbers up to date that stand elsewhere while an attempt runs: to be called before reading."""
+
+    def detach(self) -> None:
+        """The attempt has ended."""
+        self.refresh()
+        self.refresh = _nothing
+        self.outstanding = self.outstanding_bytes = 0
+
+
+class DecoderCounts:
+    """Carries the counts of one attempt's decoder over into the tally: each time what has come since the last."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._passed: dict[tuple[str, str], tuple[int, int, int, int]] = {}
+        self._filtered = 0
+        self._skipped = 0
+
+    def take(
+        self, passed: dict[tuple[str, str], tuple[int, int, int, int]], *, filtered_count: int, skipped_count: int
+    ) -> None:
+        """The decoder's counts as they stand now."""
+        tally = self._tally
+        for table, counts in passed.items():
+            before = self._passed.get(table, (0, 0, 0, 0))
+            if counts != before:
+                for action, count, old in zip(ACTIONS, counts, before, strict=True):
+                    if count != old:
+                        tally.passed[*table, action] += count - old
+        tally.filtered += filtered_count - self._filtered
+        tally.skipped += skipped_count - self._skipped
+        self._passed, self._filtered, self._skipped = passed, filtered_count, skipped_count

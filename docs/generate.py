@@ -10,6 +10,7 @@ import click
 
 from ditto.cli import main
 from ditto.config import FLAGS, KEYS, SECTIONS
+from ditto.metrics import DISTRIBUTIONS, LABEL_VALUES, METRICS
 
 DOCS = Path(__file__).parent
 
@@ -80,7 +81,31 @@ def _walk(context: click.Context) -> Iterator[click.Context]:
                 yield from _walk(_context(child, context, name))
 
 
-PAGES = {"configuration.md": configuration, "commands.md": commands}
+def metrics() -> str:
+    """docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "<!-- Made by docs/generate.py from ditto/metrics.py. -->",
+        "",
+        "`/metrics` of a Ditto with `http.listen`, in Prometheus' text format; beside these the usual `process_*` and",
+        "`python_info`. With OpenTelemetry the same ones are called `ditto.lag_bytes` for `ditto_lag_bytes`, without",
+        "`_total`. A metric whose value nobody knows at the moment has no sample.",
+        "",
+        "| Metric | Type | What | Labels |",
+        "|" + "---|" * 4,
+        "| `ditto_build_info` | gauge | 1; what runs. | `version`, `decoder` |",
+    ]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.kind} | {metric.about} | {labels} |")
+    lines += [f"| `{each.name}` | histogram | {each.about} | |" for each in DISTRIBUTIONS]
+    lines += ["", "| Label | Values |", "|" + "---|" * 2]
+    lines += [f"| `{label}` | {values} |" for label, values in LABEL_VALUES.items()]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"configuration.md": configuration, "commands.md": commands, "metrics.md": metrics}
 
 
 if __name__ == "__main__":

@@ -105,6 +105,29 @@ def _lease_ttl(value: float) -> float:
     return value
 
 
+def split_address(text: str) -> tuple[str, int]:
+    """Host (empty for every address) and port of `host:port`. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        colon = ""
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or re.search(r"[\s/]", host):
+        raise ValueError(text)
+    return host, int(port)
+
+
+def _listen(value: str | None) -> str | None:
+    if value is not None:
+        try:
+            split_address(value)
+        except ValueError:
+            raise Impossible(
+                "must be host:port or :port, such as 127.0.0.1:8080 or :8080", hint="an IPv6 address stands in [ ]"
+            ) from None
+    return value
+
+
 def is_subject(text: str) -> bool:
     """Whether `text` is a literal NATS subject: tokens that are not empty, no wildcards, no white space."""
     return text.isprintable() and not re.search(r"[\s*>]", text) and all(text.split("."))
@@ -176,6 +199,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "events.subject": _subject,
         "events.tables": _tables,
         "events.topics": _topics,
+        "http.listen": _listen,
     }
 )
 """By key: takes the value, returns it (put in order where there are several notations) or raises Impossible."""

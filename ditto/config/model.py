@@ -190,6 +190,17 @@ class Types(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
 
+class Traceparent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The header `traceparent` of messages. A logical message sets it without any key here."""
+
+    column: Annotated[
+        str | None,
+        _doc(
+            "Name of the column, in whichever table has it, that holds the W3C traceparent of its row.", "traceparent"
+        ),
+    ] = None
+
+
 class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which changes become events, and on which subjects."""
 
@@ -238,6 +249,23 @@ class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     transactions: Annotated[
         bool, _doc('Mark the last event of each transaction: `"meta":{"last":true}`, also without `metadata`.')
     ] = False
+    traceparent: Annotated[
+        Traceparent, _doc("The header `traceparent` of messages. A logical message sets it without any key here.")
+    ] = Traceparent()
+
+
+class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What Ditto says about itself over HTTP: health, readiness, metrics, status."""
+
+    listen: Annotated[
+        str | None,
+        _doc(
+            "Where to listen: `host:port`, or `:port` for every address of the machine. Serves `/healthz`, `/readyz`, "
+            "`/metrics` and `/v1/status`, without authentication. Absent: no HTTP at all.",
+            ":8080",
+            "127.0.0.1:8080",
+        ),
+    ] = None
 
 
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -257,4 +285,5 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     postgres: Annotated[Postgres, _doc("Where the changes come from.")] = Postgres()
     nats: Annotated[Nats, _doc("Where the events go.")] = Nats()
     events: Annotated[Events, _doc("Which changes become events, and on which subjects.")] = Events()
+    http: Annotated[Http, _doc("What Ditto says about itself over HTTP.")] = Http()
     log: Annotated[Log, _doc("What Ditto says about itself, on standard error.")] = Log()

@@ -70,6 +70,14 @@ class Sink(Protocol):
     def outstanding_count(self) -> int:
         """Messages sent and not yet acknowledged."""
 
+    @property
+    def outstanding_bytes(self) -> int:
+        """The same in bytes, as they go over the wire."""
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that events have waited for room in the window."""
+
     async def connect(self) -> None: ...
 
     def lease_place(self, slot: str) -> LeasePlace | None:

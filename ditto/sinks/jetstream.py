@@ -74,6 +74,8 @@ class JetStreamSink:
         self._room = asyncio.Event()
         self._pending: deque[tuple[int, int, float]] = deque()  # sequence, bytes, when sent
         self._outstanding_bytes = 0
+        self.waited_s = 0.0
+        """Seconds that events have waited for room in the window."""
         self._batches = Batches(stream=config.stream, inbox="", name="", last_sequence=0)
         self._inbox = ""
         self._max_size = 0
@@ -91,6 +93,11 @@ class JetStreamSink:
     def outstanding_count(self) -> int:
         """Messages sent and not yet acknowledged."""
         return self._batches.sent_sequence - self._batches.stored_sequence
+
+    @property
+    def outstanding_bytes(self) -> int:
+        """The same in bytes, as they go over the wire."""
+        return self._outstanding_bytes
 
     # ------------------------------------------------------------------------------------ set-up
 
@@ -220,6 +227,7 @@ class JetStreamSink:
                 flow=FLOW,
                 is_committed=is_committed,
                 max_size=self._max_size,
+                traceparents=encoded.traceparents,
             )
         except FrameTooLarge as error:
             event = block.events[error.index]
@@ -290,7 +298,9 @@ class JetStreamSink:
         ):
             self._room.clear()
             if batches.is_committing or self.outstanding_count >= FLOW:
+                began_at = self._clock()
                 await self._room.wait()
+                self.waited_s += self._clock() - began_at
             else:
                 await self._end_batch()
 

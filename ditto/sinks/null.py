@@ -37,6 +37,16 @@ class NullSink:
         """Nothing is ever outstanding."""
         return 0
 
+    @property
+    def outstanding_bytes(self) -> int:
+        """Nothing is ever outstanding."""
+        return 0
+
+    @property
+    def waited_s(self) -> float:
+        """There is always room."""
+        return 0.0
+
     async def connect(self) -> None:
         """There is nothing to connect to."""
 

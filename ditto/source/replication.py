@@ -98,6 +98,7 @@ class Replication:
         self._notice: SourceError | None = None
         self._pace = _TLS
         self._silence_limit_s = SILENCE_LIMIT_S
+        self._read_s = 0.0
 
     async def connect(self) -> None:
         """Raises AccessDenied, ConnectionLost, ServerNotReady and ServerUnsuitable."""
@@ -161,9 +162,14 @@ class Replication:
         )
 
     @property
-    def skipped_count(self) -> int:
-        """Changes that came although they are stored already."""
-        return 0 if self._decoder is None else self._decoder.skipped_count
+    def decoder(self) -> Decoder | None:
+        """What decode_with() gave."""
+        return self._decoder
+
+    def take_read_s(self) -> float:
+        """Seconds spent draining and decoding since the last call."""
+        read_s, self._read_s = self._read_s, 0.0
+        return read_s
 
     def decode_with(self, decoder: Decoder, *, wal_sender_timeout_s: float) -> None:
         """Give the decoder that read_block() is to use, and the server's wal_sender_timeout."""
@@ -180,9 +186,11 @@ class Replication:
             raise RuntimeError("decode_with() comes first")
         waiting_since = self._clock()
         while True:
+            began_at = self._clock()
             block = self._decoder.read(
                 self._pgconn, max_events=self._max_events, max_bytes=self._max_bytes, enough=self._pace.enough
             )
+            self._read_s += self._clock() - began_at
             if self._notice is not None:
                 raise self._notice
             if block.is_ended:

@@ -29,6 +29,7 @@ class Decoder(Protocol):
     def filtered_count(self) -> int: ...
     @property
     def logical_message_count(self) -> int: ...
+    def passed_counts(self) -> dict[tuple[str, str], tuple[int, int, int, int]]: ...
     def feed(self, frame: bytes) -> None: ...
     def take(self) -> Block: ...
 
@@ -68,7 +69,7 @@ def select_all(relation: Relation) -> Targets:
 
 def encode(events: list[Event]) -> list[bytes]:
     """Each event as it is encoded."""
-    data, ends = encode_events(events)
+    data, ends, _ = encode_events(events)
     return [bytes(data[start + 1 : end]) for start, end in pairwise([-1, *ends])]
 
 
@@ -91,6 +92,7 @@ def comparable(block: Block) -> tuple[object, ...]:
         block.wanted_lsn,
         block.is_drained,
         block.is_ended,
+        block.traceparents,
     )
 
 

@@ -27,6 +27,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "events.tables": ('{"trades": ["INSERT", "update"]}', {"trades": ["insert", "update"]}),
     "events.metadata": ("lsn, xid", ["lsn", "xid"]),
     "events.topics": ('{"trades": "transactions"}', {"trades": "transactions"}),
+    "http.listen": (":8080", ":8080"),
 }
 # What a key cannot stand without.
 COMPANIONS = {"nats.password": "nats.user", "nats.tls.cert": "nats.tls.key", "nats.tls.key": "nats.tls.cert"}

@@ -72,3 +72,10 @@ def test_a_stored_transaction_of_filtered_changes_may_be_confirmed(impl: Impleme
     for frame in FRAMES[:7]:
         decoder.feed(frame)
     assert decoder.take().delivered == Delivered(100, 108, 0)
+
+
+def test_what_was_handed_on_is_counted_by_table_and_action(impl: Implementation) -> None:
+    decoder = impl.decoder(after=Position(100, 1))
+    for frame in [*FRAMES, wire.begin(400), wire.relation(1, "a", COLUMNS), ROW, wire.commit(400)]:
+        decoder.feed(frame)
+    assert decoder.passed_counts() == {("public", "a"): (2, 0, 0, 1), ("public", "b"): (0, 1, 1, 1)}

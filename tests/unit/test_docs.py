@@ -20,6 +20,6 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["configuration.md", "commands.md"])
+@pytest.mark.parametrize("name", ["configuration.md", "commands.md", "metrics.md"])
 def test_generated_page_has_not_drifted(name: str) -> None:
     assert (DOCS / name).read_text() == generator().PAGES[name](), "run: python docs/generate.py"

@@ -1,0 +1,85 @@
+"""Asks for the status: a running Ditto over HTTP, or both servers where none runs."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.error
+import urllib.request
+from collections.abc import AsyncGenerator
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ditto.config import Config
+from ditto.config.checks import split_address
+from ditto.errors import ConfigError, DittoError
+from ditto.monitor import Rate, lag_by_servers
+from ditto.status import Status
+from ditto.survey import Surveyor
+
+_TIMEOUT_S: Final = 5.0
+_EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  only compared with
+
+
+class NoAnswer(DittoError):
+    """No Ditto answers at that address."""
+
+
+def own_url(listen: str) -> str:
+    """Where a Ditto of this machine with this `http.listen` can be reached."""
+    host, port = split_address(listen)
+    if host in _EVERYWHERE:
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def over_http(url: str) -> Status:
+    """The status of the Ditto at this address. Raises NoAnswer, and ConfigError for what is no address."""
+    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
+        raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080")
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/v1/status", timeout=_TIMEOUT_S) as answer:  # noqa: S310  checked
+            return msgspec.json.decode(answer.read(), type=Status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        reason = f"it answers {error.code}"
+    except urllib.error.URLError as error:
+        reason = str(getattr(error.reason, "strerror", None) or error.reason)
+    except (OSError, msgspec.MsgspecError) as error:
+        reason = str(error)
+    raise NoAnswer(
+        f"no status from {url}: {reason}",
+        hint="does a Ditto run there, with http.listen? Without --url both servers are asked",
+    )
+
+
+async def statuses(config: Config, *, url: str | None, period_s: float) -> AsyncGenerator[Status]:
+    """One after the other, for ever. `url` None: that of the configuration if a Ditto answers there, else the servers.
+
+    Raises NoAnswer where `url` is given.
+    """
+    surveyor, rate = Surveyor(config), Rate()
+    try:
+        while True:
+            status = await asyncio.to_thread(_running, config, url)
+            if status is None:
+                survey = await surveyor.look()
+                if survey.stream is not None:
+                    rate.note(survey.stream.last_sequence)
+                status = Status("servers", None, lag_by_servers(survey), rate.per_s, survey)
+            yield status
+            await asyncio.sleep(period_s)
+    finally:
+        await surveyor.close()
+
+
+def _running(config: Config, url: str | None) -> Status | None:
+    if url is not None:
+        return over_http(url)
+    if config.http.listen is None:
+        return None
+    try:
+        return over_http(own_url(config.http.listen))
+    except NoAnswer:
+        return None

@@ -1,0 +1,77 @@
+"""The HTTP server: uvicorn in the event loop that does the work, and without any say about the process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import structlog
+import uvicorn
+
+from ditto.config.checks import split_address
+from ditto.errors import ConfigError
+from ditto.http.app import make_app
+from ditto.monitor import Monitor
+
+log = structlog.get_logger()
+
+_BACKLOG = 128
+_KEEP_ALIVE_S = 75
+_CLOSE_TIMEOUT_S = 1
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the pipeline's."""
+        yield
+
+
+def bind(listen: str) -> list[socket.socket]:
+    """Sockets that listen there: with an empty host on every address, IPv6 included where there is any.
+
+    Raises ConfigError where that cannot be.
+    """
+    host, port = split_address(listen)
+    try:
+        if not host and socket.has_dualstack_ipv6():
+            return [socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)]
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return [socket.create_server((host, port), family=family, backlog=_BACKLOG)]
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {listen} (http.listen): {error.strerror or error}",
+            hint="give another port, or stop what uses this one: a second Ditto on the same machine needs its own",
+            key="http.listen",
+        ) from error
+
+
+@asynccontextmanager
+async def serving(listen: str, monitor: Monitor) -> AsyncIterator[None]:
+    """Serve while the body runs. Raises ConfigError before it begins."""
+    sockets = bind(listen)
+    settings = uvicorn.Config(
+        make_app(monitor),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        loop="none",
+        http="h11",
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_CLOSE_TIMEOUT_S,
+    )
+    server = _Server(settings)
+    running = asyncio.create_task(server.serve(sockets=sockets))
+    log.info("http.listening", address=listen, port=sockets[0].getsockname()[1])
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await running
+        for each in sockets:
+            each.close()

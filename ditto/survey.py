@@ -1,0 +1,198 @@
+"""Looks at both servers, changing nothing: the slot, the stream, who works and who stands by."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Final, TypeVar
+
+import msgspec
+from nats.aio.client import Client
+
+from ditto.config import Config
+from ditto.errors import DittoError, SinkError
+from ditto.lease import read_terms
+from ditto.log import mask_secrets
+from ditto.lsn import Position, format_lsn, parse_lsn
+from ditto.sinks import wire
+from ditto.sinks.bucket import LeaseBucket, is_about_leases
+from ditto.sinks.stream import POSITION_HEADER, ApiError
+from ditto.sinks.stream import Stream as StreamApi
+from ditto.source.control import Control, open_control
+from ditto.source.group import Standby, find_standbys
+from ditto.status import Leader, Slot, Stream, Survey, rfc3339
+
+_NOT_FOUND: Final = 10059
+_NO_MESSAGE: Final = 10037
+_TIMEOUT_S: Final = 10.0
+
+T = TypeVar("T")
+
+# A standby has no current WAL position of its own; what it has replayed is what its slots can be compared with.
+_SLOT: Final = """
+SELECT s.slot_name, s.active_pid, s.wal_status, s.confirmed_flush_lsn::text AS confirmed_lsn,
+       s.restart_lsn::text AS restart_lsn, s.safe_wal_size::bigint AS safe_bytes, now_lsn::text AS wal_lsn,
+       host(r.client_addr) AS address,
+       to_char(r.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
+  FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END) AS t (now_lsn)
+  JOIN pg_catalog.pg_replication_slots AS s ON s.slot_name = %s
+  LEFT JOIN pg_catalog.pg_stat_replication AS r ON r.pid = s.active_pid
+"""
+
+
+class _CommitTime(msgspec.Struct):
+    """The one field of an event that matters here; a checkpoint has none."""
+
+    commit_time: str | None = msgspec.field(default=None, name="commitTime")
+
+
+class Surveyor:
+    """Keeps a connection to each server, and makes it anew after a failure. Owned by one task."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._control: Control | None = None
+        self._client: Client | None = None
+        self._control_stack = AsyncExitStack()
+
+    async def look(self) -> Survey:
+        """Ask both; what does not answer is a problem in what is returned, never an error."""
+        problems: list[str] = []
+        postgres, nats = await asyncio.gather(
+            _or_problem(self._ask_postgres, problems, self._close_control),
+            _or_problem(self._ask_nats, problems, self._close_client),
+        )
+        slot, leader, standbys = postgres or (None, None, [])
+        stream, host, host_pid = nats or (None, None, 0)
+        if leader is not None and host_pid == leader.walsender_pid:
+            leader = msgspec.structs.replace(leader, host=host)
+        return Survey(rfc3339(time.time()), slot, stream, leader, standbys, problems)
+
+    async def close(self) -> None:
+        """Close both connections."""
+        await self._close_control()
+        await self._close_client()
+
+    async def _ask_postgres(self) -> tuple[Slot | None, Leader | None, list[Standby]]:
+        config = self._config.postgres
+        if self._control is None:
+            self._control = await self._control_stack.enter_async_context(open_control(config.dsn))
+        control = self._control
+        doing = f"look up slot {config.slot}"
+        rows = await control.fetch(_SLOT, [config.slot], doing=doing, timeout_s=_TIMEOUT_S)
+        standbys = await find_standbys(control, config.slot)
+        if not rows:
+            return None, None, standbys
+        (row,) = rows
+        pid = row["active_pid"]
+        leader = None if pid is None else Leader(pid, row["address"], row["since"], None)
+        return _slot(row), leader, standbys
+
+    async def _close_control(self) -> None:
+        self._control = None
+        with suppress(Exception):  # it was broken before
+            await self._control_stack.aclose()
+
+    async def _ask_nats(self) -> tuple[Stream | None, str | None, int]:
+        """The stream, and host and walsender of the lease."""
+        config = self._config.nats
+        if self._client is None or self._client.is_closed:
+            self._client = await wire.connect(config, on_lost=_ignore, may_lack=is_about_leases)
+        api = StreamApi(self._client, config)
+        stream = await _stream(api)
+        terms = None
+        if config.lease_ttl_s:
+            with suppress(SinkError):  # no rights for the bucket: the leader has no name then
+                bucket = LeaseBucket(self._client, config, slot=self._config.postgres.slot)
+                terms = read_terms((await bucket.read()).value)
+        return (stream, None, 0) if terms is None else (stream, terms.host, terms.walsender_pid)
+
+    async def _close_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(Exception):
+                await client.close()
+
+
+def _ignore(_error: SinkError) -> None:
+    """Who asks next finds out."""
+
+
+async def _or_problem(
+    ask: Callable[[], Awaitable[T]], problems: list[str], close: Callable[[], Awaitable[None]]
+) -> T | None:
+    try:
+        return await ask()
+    except DittoError as error:
+        problems.append(mask_secrets(error.message))
+        await close()
+        return None
+
+
+def _slot(row: dict[str, Any]) -> Slot:
+    wal_lsn = parse_lsn(row["wal_lsn"])
+
+    def behind(lsn: str | None) -> int:
+        return max(0, wal_lsn - parse_lsn(lsn)) if lsn else 0
+
+    return Slot(
+        name=row["slot_name"],
+        active_pid=row["active_pid"],
+        wal_status=row["wal_status"],
+        confirmed_lsn=row["confirmed_lsn"],
+        restart_lsn=row["restart_lsn"],
+        wal_lsn=format_lsn(wal_lsn),
+        lag_bytes=behind(row["confirmed_lsn"]),
+        retained_bytes=behind(row["restart_lsn"]),
+        safe_bytes=row["safe_bytes"],
+    )
+
+
+async def _stream(api: StreamApi) -> Stream | None:
+    """None where there is no such stream."""
+    try:
+        info = await api.call(f"STREAM.INFO.{api.name}", None, f"look up stream {api.name}")
+    except ApiError as error:
+        if error.code == _NOT_FOUND:
+            return None
+        raise
+    state, settings = info["state"], info["config"]
+    position, tail_time = await _tail(api, state["last_seq"])
+    return Stream(
+        name=api.name,
+        messages=state["messages"],
+        bytes=state["bytes"],
+        first_sequence=state["first_seq"],
+        last_sequence=state["last_seq"],
+        tail=None if position is None else str(position),
+        tail_time=tail_time,
+        storage=settings.get("storage", ""),
+        replicas=settings.get("num_replicas", 1),
+        node=(info.get("cluster") or {}).get("leader"),
+    )
+
+
+async def _tail(api: StreamApi, sequence: int) -> tuple[Position | None, str | None]:
+    """Position and time of the message with this sequence, if it is Ditto's."""
+    if not sequence:
+        return None, None
+    try:
+        answer = await api.call(f"STREAM.MSG.GET.{api.name}", {"seq": sequence}, f"read the tail of {api.name}")
+    except ApiError as error:
+        if error.code == _NO_MESSAGE:
+            return None, None
+        raise
+    message = answer["message"]
+    headers = base64.b64decode(message.get("hdrs") or "").decode("utf-8", "replace")
+    for line in headers.split("\r\n"):
+        name, _, value = line.partition(":")
+        if name == POSITION_HEADER:
+            try:
+                event = msgspec.json.decode(base64.b64decode(message.get("data") or ""), type=_CommitTime)
+                return Position.parse(value.strip()), event.commit_time or message["time"]
+            except (ValueError, msgspec.MsgspecError):
+                break
+    return None, None

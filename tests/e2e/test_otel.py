@@ -1,0 +1,125 @@
+"""Traces and metrics by OTLP, as a collector gets them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from e2e.process import eventually
+
+if TYPE_CHECKING:
+    from e2e.world import World
+
+
+class Collector:
+    """What was received."""
+
+    def __init__(self) -> None:
+        self.spans: list[Any] = []
+        self.metrics: dict[str, Any] = {}
+        self.services: set[str] = set()
+
+    def take(self, path: str, body: bytes) -> None:
+        if path == "/v1/traces":
+            for group in ExportTraceServiceRequest.FromString(body).resource_spans:
+                self._note(group.resource)
+                self.spans += [span for scope in group.scope_spans for span in scope.spans]
+        else:
+            for part in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                self._note(part.resource)
+                self.metrics.update({each.name: each for scope in part.scope_metrics for each in scope.metrics})
+
+    def _note(self, resource: Any) -> None:
+        self.services |= {each.value.string_value for each in resource.attributes if each.key == "service.name"}
+
+
+@contextmanager
+def collecting() -> Iterator[tuple[Collector, str]]:
+    """A collector, and its address."""
+    collector = Collector()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            collector.take(self.path, body)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  as above
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield collector, f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def test_attempts_blocks_and_metrics_arrive(world: World) -> None:
+    world.sql("CREATE TABLE trades (id int PRIMARY KEY)")
+    with collecting() as (collector, url):
+        world.settings |= {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+            "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
+            "OTEL_METRIC_EXPORT_INTERVAL": "300",
+        }
+        ditto = await world.streaming()
+        world.sql("INSERT INTO trades SELECT generate_series(1, 300)")
+        await world.fence()
+        await world.confirms_tail()
+        await eventually(lambda: "ditto.lag_seconds" in collector.metrics, "metrics come while it runs")
+        assert await ditto.stop() == 0
+        assert not ditto.logs(level="error")
+        assert "Traceback" not in ditto.output
+
+    assert collector.services == {"ditto"}
+    (events,) = (
+        point.as_int or point.as_double
+        for point in collector.metrics["ditto.events"].sum.data_points
+        if {each.key: each.value.string_value for each in point.attributes}
+        == {"schema": "public", "table": "trades", "action": "insert"}
+    )
+    assert events == 300, "the last export has the last numbers"
+    (latency,) = collector.metrics["ditto.commit_to_stored_seconds"].histogram.data_points
+    assert latency.count >= 1
+    (attempt,) = [span for span in collector.spans if span.name == "ditto.attempt"]
+    assert [event.name for event in attempt.events] == ["streaming", "draining", "stopped"]
+    blocks = [span for span in collector.spans if span.name == "ditto.block"]
+    assert blocks
+    assert {span.parent_span_id for span in blocks} == {attempt.span_id}
+
+
+async def test_without_a_collector_it_streams_and_stops_all_the_same(world: World) -> None:
+    world.settings |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    ditto = await world.streaming()
+    await world.fence()
+    assert await ditto.stop() == 0
+    assert "Traceback" not in ditto.output
+
+
+async def test_a_traceparent_becomes_a_header(world: World) -> None:
+    message, column = f"00-{'a' * 32}-{'1' * 16}-01", f"00-{'b' * 32}-{'2' * 16}-01"
+    world.sql("CREATE TABLE trades (id int PRIMARY KEY, trace text)")
+    ditto = await world.streaming(events_traceparent_column="trace")
+    world.transaction(
+        "INSERT INTO trades VALUES (1)",
+        f"SELECT pg_logical_emit_message(true, 'traceparent', '{message}')",
+        f"INSERT INTO trades VALUES (2, NULL), (3, NULL), (4, '{column}'), (5, 'not one')",
+    )
+    world.sql("INSERT INTO trades VALUES (6)")
+    stored = await world.events()
+    async with world.jetstream() as jetstream:
+        found = [await jetstream.get_msg(world.stream, each.sequence) for each in stored]
+    headers = [(each.headers or {}).get("traceparent") for each in found]
+    assert headers == [None, message, message, column, message, None]
+    assert await ditto.stop() == 0
