@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from ditto import notify
 from ditto.attempt import Attempt
 from ditto.config import Config
 from ditto.errors import ChainBroken, DittoError
@@ -56,7 +57,7 @@ async def follow(
     while not stop.is_set():
         attempt = Attempt(config, clock=clock, make_sink=make_sink, tally=tally)
         try:
-            async with keep_heartbeat(attempt):
+            async with keep_heartbeat(attempt), notify.keep_notified(attempt):
                 await attempt.run(stop)
             tally.attempts["stopped"] += 1
         except DittoError as error:
@@ -110,6 +111,7 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
     def on_signal(number: int) -> None:
         if not stop.is_set():
             log.info("pipeline.stopping", signal=signal.Signals(number).name)
+            notify.send("STOPPING=1", "STATUS=stopping")
             stop.set()
         elif root is not None:
             log.warning("pipeline.quitting", signal=signal.Signals(number).name)
