@@ -112,7 +112,7 @@ class ServerUnsuitable(SourceError):
 
 
 class IdentityMissing(SourceError):
-    """A publication would make PostgreSQL refuse the application's UPDATE and DELETE on tables without a replica identity.
+    """The publication would break the application's UPDATE and DELETE, on tables without a replica identity.
 
     `ALTER TABLE … REPLICA IDENTITY FULL`, or a primary key, for each table that it names; or create the publication
     yourself.

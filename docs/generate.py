@@ -89,8 +89,8 @@ def errors_page() -> str:
         "<!-- Made by docs/generate.py from ditto/errors.py. -->",
         "",
         "What stops Ditto, or ends an attempt. The log names the class as `kind`, and `ditto_attempts_total` has it as",
-        "`reason`; a command that ends with one says a sentence and a hint, and exits with its code. A retried error is",
-        "tried again for ever, with back-off; any other ends the process.",
+        "`reason`; a command that ends with one says a sentence and a hint, and exits with its code. What is",
+        "retried is tried for ever, with back-off; any other error ends the process.",
     ]
     for branch in errors.DittoError.__subclasses__():
         title = {"ConfigError": "Configuration", "SourceError": "PostgreSQL", "SinkError": "NATS"}[branch.__name__]

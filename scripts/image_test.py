@@ -1,5 +1,6 @@
 """Builds the Dockerfile step by step in chroots, and runs the result as a container engine would: as its user, on a
-read-only root, without any capability, against a PostgreSQL and a NATS server of its own."""
+read-only root, without any capability, against a PostgreSQL and a NATS server of its own.
+"""
 
 from __future__ import annotations
 
@@ -171,10 +172,9 @@ def try_out(stage: dockerfile.Stage, root: Path, env: dict[str, str], user: tupl
         binds = [(mounted, "/etc/ditto")]
         line = chroot(root, [*stage.entrypoint, *stage.command], binds=binds, user=user, is_read_only=True)
         container = subprocess.Popen(line, env=env, stderr=subprocess.PIPE, text=True)
-        assert container.stderr is not None
-        log: list[str] = []
         try:
-            for text in container.stderr:
+            log = []
+            for text in container.stderr or ():
                 log.append(text)
                 if "pipeline.streaming" in text:
                     break
@@ -192,7 +192,7 @@ def try_out(stage: dockerfile.Stage, root: Path, env: dict[str, str], user: tupl
             inside = ["nsenter", f"--target={container.pid}", "--mount", f"--root=/proc/{container.pid}/root"]
             inside += [f"--setuid={user[0]}", f"--setgid={user[1]}"]
             health = subprocess.run([*inside, *stage.health], env=env, capture_output=True, text=True, check=False)
-            check(health.returncode == 0 and health.stdout == "streaming\n", "it is healthy", health)
+            check(health.returncode == 0, "it is healthy", health)
             touch = subprocess.run([*inside, "touch", "/x"], env=env, capture_output=True, text=True, check=False)
             check("Read-only file system" in touch.stderr, "its root is read-only", touch)
             version = subprocess.run(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 _FENCE = re.compile(
     r"(?P<notes>(?:^[ ]*<!--[^\n]*-->\n)*)^(?P<indent>[ ]*)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
-    re.M | re.S,
+    re.MULTILINE | re.DOTALL,
 )
 _NOTE = re.compile(r"<!-- (?P<name>[a-z ]+?)(?:: (?P<value>.*?))? -->")
 
@@ -22,7 +22,8 @@ NOTES = {"not run", "needs", "given", "anew", "file", "standby"}
 class Example(NamedTuple):
     """A block, and the comments before it.
 
-    `<!-- not run: why -->`; `<!-- needs: COMMAND or KEY -->`, run once Ditto has that; `<!-- given: a running Ditto -->`;
+    `<!-- not run: why -->`; `<!-- needs: COMMAND or KEY -->`, run once Ditto has that;
+    `<!-- given: a running Ditto -->`;
     `<!-- anew -->`, another way to make role and publication; `<!-- file: NAME -->`, a file that is not Ditto's;
     `<!-- standby -->`, the Ditto that it starts will not stream.
     """

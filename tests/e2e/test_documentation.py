@@ -1,8 +1,8 @@
 """Every example of the documentation and the README is run, in the order of its page, on real servers.
 
-A page has a folder, a database `shop` and a nats-server of its own. What the pages call localhost:5432 and localhost:4222
-are those. YAML and TOML are configurations, which `ditto config show` has to accept; the last one is `ditto.yaml`. A block
-that ends with `ditto run` goes on in the background. Comments in a page's source name the exceptions: see `examples`.
+A page has a folder, a database `shop` and a nats-server of its own: what it calls localhost:5432 and localhost:4222.
+YAML and TOML are configurations, which `ditto config show` has to accept; the last one is `ditto.yaml`. A block that
+ends with `ditto run` goes on in the background. Comments in a page's source name the exceptions: see `examples`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -236,7 +235,7 @@ def check_unrun(example: Example) -> None:
     assert read.returncode == 0, read.stderr
     for name in re.findall(r"\b(?:deploy|scripts)/[\w./-]+", example.text):
         assert (TOP / name).exists(), name
-    for command in re.findall(r"^\s*(?:\S*/)?ditto (.+)$", example.text, re.M):
+    for command in re.findall(r"^\s*(?:\S*/)?ditto (.+)$", example.text, re.MULTILINE):
         parse(command)
 
 
@@ -261,7 +260,9 @@ def test_every_block_is_run_or_says_why_not() -> None:
             assert example.language in {*RUN, *SHOWN}, f"{where}: nobody knows how to run {example.language!r}"
             assert set(example.notes) <= NOTES, f"{where}: {example.notes}"
             if example.language in SHOWN:
-                assert not re.search(r"^(\$ |ditto )", example.text, re.M), f"{where}: a command that is not run"
+                assert not re.search(r"^(\$ |ditto )", example.text, re.MULTILINE), (
+                    f"{where}: a command that is not run"
+                )
 
 
 def test_the_examples_in_the_help_of_commands_can_be_parsed() -> None:
