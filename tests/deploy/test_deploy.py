@@ -188,16 +188,9 @@ def test_each_metric_that_is_used_is_documented() -> None:
     assert used_metrics() <= documented
 
 
-SOURCES = "\n".join(path.read_text() for path in (TOP / "ditto").rglob("*.py"))
-
-
-@pytest.mark.skipif("prometheus_client" not in SOURCES, reason="this Ditto has no metrics yet")
 def test_each_metric_that_is_used_exists() -> None:
-    # The client adds _total to counters by itself.
-    defined = {
-        name for found in re.findall(r"[\"'](ditto_[a-z_]+)[\"']", SOURCES) for name in (found, f"{found}_total")
-    }
-    assert used_metrics() - defined == set()
+    metrics = pytest.importorskip("ditto.metrics", reason="this Ditto has no metrics yet")
+    assert used_metrics() <= {metric.name for metric in (*metrics.METRICS, *metrics.DISTRIBUTIONS)}
 
 
 def test_the_dashboard_is_whole() -> None:
@@ -208,11 +201,6 @@ def test_the_dashboard_is_whole() -> None:
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24
         assert all('job="$job"' in target["expr"] for target in panel["targets"]), panel["title"]
-    shown = {
-        name for panel in panels for target in panel["targets"] for name in re.findall(r"ditto_\w+", target["expr"])
-    }
-    documented = set(re.findall(r"`(ditto_[a-z_]+)`", (TOP / "docs" / "metrics.md").read_text()))
-    assert {name.removesuffix("_bucket") for name in shown} == documented
 
 
 @pytest.mark.long
