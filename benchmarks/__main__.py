@@ -13,6 +13,7 @@ from benchmarks import (
     bench_latency,
     bench_pipeline,
     bench_stages,
+    bench_synchronous,
     cases,
 )
 
@@ -27,6 +28,7 @@ def main() -> None:
     bench_latency.main(quick=quick)
     bench_stages.main(quick=quick)
     bench_idle.main(quick=quick)
+    bench_synchronous.main(quick=quick)
     bench_growth.main(quick=quick)
     bench_pipeline.main(quick=quick)
 

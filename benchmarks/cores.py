@@ -31,7 +31,7 @@ CORES: Final = (
 
 def _select(relation: Relation) -> Targets:
     del relation
-    return (_SUBJECT, _SUBJECT, _SUBJECT, _SUBJECT)
+    return Targets(_SUBJECT, _SUBJECT, _SUBJECT, _SUBJECT)
 
 
 def blocks(core: Core, frames: Sequence[bytes]) -> list[Block]:

@@ -16,7 +16,7 @@ PAGE: Final = DOCS / "performance.md"
 CHARTS: Final = DOCS / "performance"
 BEGIN: Final = "<!-- measured: python -m benchmarks.report -->"
 END: Final = "<!-- /measured -->"
-_BENCHMARKS: Final = ("pipeline", "growth", "stages", "latency", "idle", "decode", "encode", "frame")
+_BENCHMARKS: Final = ("pipeline", "growth", "stages", "latency", "idle", "synchronous", "decode", "encode", "frame")
 _TRANSPORTS: Final = {"tcp": "TCP", "unix": "Unix socket", "tls": "TLS"}
 
 
@@ -37,6 +37,8 @@ def markdown(records: dict[str, Any]) -> str:
         parts += _latency(records["latency"]["results"])
     if "idle" in records:
         parts += _idle(records["idle"]["results"])
+    if "synchronous" in records:
+        parts += _synchronous(records["synchronous"]["results"])
     rows = [row for name in ("decode", "encode", "frame") if name in records for row in records[name]["results"]]
     if rows:
         parts += _cores(rows)
@@ -186,6 +188,19 @@ def _idle(result: dict[str, Any]) -> Iterator[str]:
     yield (
         f"With nothing to do for {result['duration_s']:.0f} s, Ditto uses {ditto} of a core "
         f"(its walsender {walsender}, nats-server {nats}) and {result['peak_rss_mb']:.0f} MB."
+    )
+
+
+def _synchronous(result: dict[str, Any]) -> Iterator[str]:
+    yield "### Commits that wait for the stream"
+    words = {"plain": "when it is on disk", "stored": "when its event is stored (`remote_apply`)"}
+    yield _table(
+        ["COMMIT returns", "p50 ms", "p95 ms", "p99 ms"],
+        1,
+        (
+            [text, *(f"{result[kind][f'p{percent}_ms']:.2f}" for percent in (50, 95, 99))]
+            for kind, text in words.items()
+        ),
     )
 
 

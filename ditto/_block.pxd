@@ -15,7 +15,10 @@ cdef class Plan:
     cdef str name
     cdef list names
     cdef dict blank  # every column, null: a copy of it is filled a row
-    cdef tuple targets
+    cdef tuple targets     # one an action
+    cdef object primary_key
+    cdef object schema_version
+    cdef object description  # until it has been handed over
     cdef int count
     cdef uint8_t *kinds   # one a column
     cdef uint8_t *is_key  # one a column
@@ -28,12 +31,21 @@ cdef class BlockBuilder:
     cdef uint64_t commit_lsn
     cdef object commit_lsn_object
     cdef str commit_time
+    cdef int64_t xid
+    cdef object origin
     cdef uint64_t ordinal
     cdef bint is_selected
     cdef uint64_t idle_lsn
     # half of the events' ids
     cdef uint64_t key_high
     cdef uint64_t key_low
+    # what events get besides
+    cdef frozenset metadata
+    cdef bint has_meta
+    cdef bint marks_last
+    cdef object held  # event, target, LSN and ordinal of the one that waits to be told whether it is the last
+    cdef object json_null
+    cdef object json_null_old
     # the block that is being filled
     cdef list events
     cdef list targets
@@ -45,6 +57,9 @@ cdef class BlockBuilder:
     cdef bint is_reply_requested
     cdef uint64_t wanted_lsn
     cdef int start_block(self) except -1
+    cdef int release(self, bint is_last) except -1
+    cdef int append(self, object event, object target, object commit_lsn, object ordinal) except -1
+    cdef object make_meta(self, Plan plan)
     cdef object finish_block(self, bint is_drained, bint is_ended)
     cdef int emit(self, Plan plan, object target, str action, dict data, dict old, object unchanged) except -1
 

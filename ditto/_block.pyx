@@ -9,8 +9,11 @@ from libc.string cimport memcpy
 import sys
 
 from ditto.errors import DecodeError
-from ditto.event import Event
+from ditto.event import DetailedEvent, Event, Meta
+from ditto.lsn import format_lsn
 from ditto.messages import Block
+
+from msgspec import UNSET
 
 
 cdef extern from "Python.h":
@@ -22,6 +25,8 @@ cdef uint64_t VARIANT = <uint64_t>1 << 63  # of a UUID, RFC 9562
 cdef bytes HEX = bytes(range(256)).hex().encode()
 cdef const char *HEX_PAIRS = HEX
 cdef object make_event = Event
+cdef object make_detailed = DetailedEvent
+cdef object unset = UNSET
 
 
 cdef class Plan:
@@ -34,9 +39,10 @@ cdef class Plan:
         self.name = relation.name
         self.names = [sys.intern(column.name) for column in relation.columns]
         self.blank = dict.fromkeys(self.names)
-        self.targets = tuple(targets)
-        if len(self.targets) != 4:
-            raise ValueError("select() returns a target for each of the four actions")
+        self.targets = targets[:4]
+        self.primary_key = unset if targets.primary_key is None else targets.primary_key
+        self.schema_version = unset if targets.schema_version is None else targets.schema_version
+        self.description = targets.description
         self.count = <int>len(self.names)
         self.kinds = <uint8_t *>malloc(<size_t>self.count + 1)
         self.is_key = <uint8_t *>malloc(<size_t>self.count + 1)
@@ -56,9 +62,13 @@ cdef class Plan:
 cdef class BlockBuilder:
     """What all messages of a connection fill; `id_key` is `event_key(…)`."""
 
-    def __init__(self, bytes id_key not None):
+    def __init__(self, bytes id_key not None, extras):
         self.key_high = int.from_bytes(id_key[:8]) >> 4
         self.key_low = int.from_bytes(id_key[8:16]) >> 2
+        self.metadata = extras.metadata
+        self.has_meta = bool(extras.metadata)
+        self.marks_last = extras.marks_last
+        self.json_null = self.json_null_old = unset
         self.start_block()
 
     cdef int start_block(self) except -1:
@@ -98,9 +108,9 @@ cdef class BlockBuilder:
             (high & ~<uint64_t>0xFFF) << 4 | 0x8000 | (high & 0xFFF),
             VARIANT | low,
         )
-        PyList_Append(
-            self.events,
-            make_event(
+        self.is_selected = True
+        if not self.has_meta and self.json_null is unset and self.json_null_old is unset:
+            event = make_event(
                 event_id,
                 plan.namespace,
                 plan.name,
@@ -109,13 +119,61 @@ cdef class BlockBuilder:
                 old,
                 self.commit_time,
                 unchanged,
-            ),
-        )
+            )
+        else:
+            event = make_detailed(
+                event_id,
+                plan.namespace,
+                plan.name,
+                action,
+                data,
+                old,
+                self.commit_time,
+                unchanged,
+                self.json_null,
+                self.json_null_old,
+                self.make_meta(plan) if self.has_meta else unset,
+            )
+            self.json_null = self.json_null_old = unset
+        if self.held is not None:
+            self.release(False)
+        if plan.description is not None:
+            self.append(plan.description[0], plan.description[1], self.commit_lsn_object, self.ordinal - 1)
+            plan.description = None
+        if self.marks_last:
+            self.held = event, target, self.commit_lsn_object, self.ordinal
+            return 0
+        PyList_Append(self.events, event)
         PyList_Append(self.targets, target)
         PyList_Append(self.commit_lsns, self.commit_lsn_object)
         PyList_Append(self.ordinals, self.ordinal)
-        self.is_selected = True
         return 0
+
+    cdef int append(self, object event, object target, object commit_lsn, object ordinal) except -1:
+        PyList_Append(self.events, event)
+        PyList_Append(self.targets, target)
+        PyList_Append(self.commit_lsns, commit_lsn)
+        PyList_Append(self.ordinals, ordinal)
+        return 0
+
+    cdef int release(self, bint is_last) except -1:
+        """Let go of the event that was held back."""
+        if self.held is None:
+            return 0
+        event, target, commit_lsn, ordinal = self.held
+        self.held = None
+        return self.append(event.as_last() if is_last else event, target, commit_lsn, ordinal)
+
+    cdef object make_meta(self, Plan plan):
+        metadata = self.metadata
+        return Meta(
+            format_lsn(self.commit_lsn) if "lsn" in metadata else unset,
+            self.xid if "xid" in metadata else unset,
+            self.ordinal if "ordinal" in metadata else unset,
+            plan.primary_key if "primary_key" in metadata else unset,
+            self.origin if "origin" in metadata else unset,
+            plan.schema_version if "schema_version" in metadata else unset,
+        )
 
 
 cdef inline void put_digits(char *out, int64_t value, int width) noexcept:

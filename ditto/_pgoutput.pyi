@@ -2,14 +2,23 @@ from collections.abc import Callable
 
 from psycopg.pq.abc import PGconn
 
+from ditto.columns import Kinds
 from ditto.lsn import Position
-from ditto.messages import Block, Relation, Targets
+from ditto.messages import Block, Extras, Relation, Targets
 
 class Decoder:
     skipped_count: int
     filtered_count: int
     logical_message_count: int
-    def __init__(self, select: Callable[[Relation], Targets], *, id_key: bytes, after: Position = ...) -> None: ...
+    def __init__(
+        self,
+        select: Callable[[Relation], Targets],
+        *,
+        id_key: bytes,
+        after: Position = ...,
+        kinds: Kinds = ...,
+        extras: Extras = ...,
+    ) -> None: ...
     def feed(self, frame: bytes) -> None: ...
     def take(self) -> Block: ...
     def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int = 1) -> Block: ...

@@ -14,14 +14,15 @@ from libc.string cimport memcmp
 from ditto._block cimport BlockBuilder, OldValue, Plan, format_time
 from ditto._cursor cimport Cursor, finish, take, take_i32, take_string, take_u8, take_u16, take_u32, take_u64
 from ditto._libpq cimport CopyStream
-from ditto._values cimport convert_value
+from ditto._values cimport convert_value, is_json_null
 
 from msgspec import UNSET
 
-from ditto.columns import KIND_OF_NAME, KIND_OF_OID, TEXT
+from ditto.columns import JSON, KINDS, type_name
+from ditto.culprit import not_utf8
 from ditto.errors import DecodeError
 from ditto.lsn import ORIGIN, format_lsn
-from ditto.messages import WAIT_PREFIX, Column, Delivered, Relation
+from ditto.messages import NO_EXTRAS, WAIT_PREFIX, Column, Delivered, Relation, Targets
 
 # pgoutput's and the replication protocol's bytes, as integers.
 cdef enum:
@@ -56,6 +57,7 @@ cdef str A_TRUNCATE = "TRUNCATE"
 cdef object unset = UNSET
 # Where an event has no row: one dict for all of them, which nobody changes.
 cdef dict nothing = {}
+cdef uint8_t json_kind = JSON
 cdef str wait_prefix = WAIT_PREFIX
 
 
@@ -66,6 +68,7 @@ cdef class Decoder(BlockBuilder):
     with the position `after` are stored already: they are skipped without being converted.
     """
     cdef object select
+    cdef object kinds
     cdef uint64_t after_lsn
     cdef uint64_t after_ordinal
     cdef dict plans
@@ -77,9 +80,10 @@ cdef class Decoder(BlockBuilder):
     cdef readonly uint64_t filtered_count
     cdef readonly uint64_t logical_message_count
 
-    def __init__(self, select, *, bytes id_key not None, after=ORIGIN):
-        super().__init__(id_key)
+    def __init__(self, select, *, bytes id_key not None, after=ORIGIN, kinds=KINDS, extras=NO_EXTRAS):
+        super().__init__(id_key, extras)
         self.select = select
+        self.kinds = kinds
         self.after_lsn, self.after_ordinal = after
         self.plans = {}
         self.types = {}
@@ -145,6 +149,8 @@ cdef class Decoder(BlockBuilder):
 
     cdef object explain(self, error):
         where = f" in the transaction that commits at {format_lsn(self.commit_lsn)}" if self.is_open else ""
+        if relation := error.context.get("relation"):
+            where += f", table {relation}"
         return DecodeError(
             f"cannot decode what PostgreSQL sent{where}: {error.message}",
             hint="nothing is lost, the slot holds the change. Text may be invalid in a SQL_ASCII database; all else "
@@ -187,7 +193,7 @@ cdef class Decoder(BlockBuilder):
             return self.decode_logical_message(c)
         if tag == ORIGIN_NAME:
             take(c, 8)
-            take_string(c)
+            self.origin = take_string(c)
             return finish(c)
         if chr(tag) in "SEcAbPKrp":
             raise DecodeError(f"a streamed or prepared transaction (message {chr(tag)!r}), which was not asked for")
@@ -196,7 +202,7 @@ cdef class Decoder(BlockBuilder):
     cdef int decode_begin(self, Cursor *c) except -1:
         cdef uint64_t final_lsn = take_u64(c)
         cdef int64_t time_us = <int64_t>take_u64(c)
-        take(c, 4)
+        self.xid = take_u32(c)
         finish(c)
         if self.is_open:
             raise DecodeError("a Begin inside a transaction")
@@ -206,6 +212,7 @@ cdef class Decoder(BlockBuilder):
         self.commit_lsn = final_lsn
         self.commit_lsn_object = final_lsn
         self.commit_time = format_time(time_us)
+        self.origin = None
         self.ordinal = 0
         self.is_selected = final_lsn <= self.after_lsn
         if final_lsn < self.after_lsn:
@@ -228,6 +235,7 @@ cdef class Decoder(BlockBuilder):
         if commit_lsn != self.commit_lsn or end_lsn <= commit_lsn:
             raise DecodeError(f"a Commit at {format_lsn(commit_lsn)} that does not fit its Begin")
         self.is_open = False
+        self.release(True)
         if end_lsn > self.idle_lsn:
             self.idle_lsn = end_lsn
         if self.is_selected:
@@ -239,7 +247,7 @@ cdef class Decoder(BlockBuilder):
         namespace = take_string(c)
         name = take_string(c)
         finish(c)
-        self.types[oid] = name if namespace in ("", "pg_catalog") else f"{namespace}.{name}"
+        self.types[oid] = namespace, name
         return 0
 
     cdef int decode_relation(self, Cursor *c) except -1:
@@ -258,17 +266,15 @@ cdef class Decoder(BlockBuilder):
                 raise DecodeError(f"unknown column flags {flags}", relation=f"{namespace}.{name}")
             column_name = take_string(c)
             type_oid = take_u32(c)
-            column = Column(column_name, type_oid, take_i32(c), flags == 1)
-            columns.append(column)
-            kind = KIND_OF_OID.get(type_oid)
-            if kind is None:
-                kind = KIND_OF_NAME.get(self.types.get(type_oid, ""), TEXT)
-            kinds.append(kind)
+            typmod = take_i32(c)
+            found = self.types.get(type_oid, ("", ""))
+            columns.append(Column(column_name, type_oid, typmod, flags == 1, type_name(type_oid, *found)))
+            kinds.append(self.kinds.find(type_oid, *found))
         finish(c)
         if len({column.name for column in columns}) != len(columns):
             raise DecodeError("two columns of one name", relation=f"{namespace}.{name}")
         relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
-        self.plans[oid] = Plan(relation, kinds, self.select(relation))
+        self.plans[oid] = Plan(relation, kinds, Targets(*self.select(relation)))
         self.last_oid = -1
         return 0
 
@@ -340,6 +346,7 @@ cdef class Decoder(BlockBuilder):
         target = self.find_target(0 if tag == INSERT else 1 if tag == UPDATE else 2)
         if target is None:
             return 0
+        cdef const uint8_t *start = c.pos
         try:
             if tag == INSERT:
                 self.decode_insert(c, target)
@@ -351,9 +358,8 @@ cdef class Decoder(BlockBuilder):
             error.context["relation"] = f"{self.last_plan.namespace}.{self.last_plan.name}"
             raise
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
-            raise DecodeError(
-                "text that is not UTF-8", relation=f"{self.last_plan.namespace}.{self.last_plan.name}"
-            ) from None
+            relation = f"{self.last_plan.namespace}.{self.last_plan.name}"
+            raise not_utf8(start[:c.end - start], self.last_plan.names, relation=relation) from None
         return 0
 
     cdef int decode_insert(self, Cursor *c, object target) except -1:
@@ -414,6 +420,8 @@ cdef class Decoder(BlockBuilder):
                 else:
                     value = convert_value(data, n, plan.kinds[i])
                 PyDict_SetItem(row, <str>PyList_GET_ITEM(plan.names, i), value)
+                if plan.kinds[i] == json_kind and is_json_null(data, n):
+                    self.json_null = [*(self.json_null or ()), plan.names[i]]
             elif mark == VALUE_NULL:
                 pass  # as in the blank row
             elif mark == VALUE_UNCHANGED:
@@ -446,6 +454,8 @@ cdef class Decoder(BlockBuilder):
                     value = convert_value(data, n, plan.kinds[i])
                     PyDict_SetItem(row, <str>PyList_GET_ITEM(plan.names, i), value)
                     plan.old[i] = OldValue(data, n, <PyObject *>value)
+                    if plan.kinds[i] == json_kind and is_json_null(data, n):
+                        self.json_null_old = [*(self.json_null_old or ()), plan.names[i]]
             elif mark == VALUE_NULL:
                 if is_whole or plan.is_key[i]:
                     PyDict_SetItem(row, plan.names[i], None)

@@ -12,16 +12,16 @@ from datetime import datetime, timedelta
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import UNSET
 from psycopg import OperationalError
 
-from ditto import columns as kinds
+from ditto._block_py import BlockBuilder, Plan
 from ditto._cursor_py import Cursor
-from ditto._values_py import convert
+from ditto._values_py import convert, is_json_null
+from ditto.columns import JSON, KINDS, Kinds, type_name
+from ditto.culprit import not_utf8
 from ditto.errors import ConnectionLost, DecodeError
-from ditto.event import Event
 from ditto.lsn import ORIGIN, Position, format_lsn
-from ditto.messages import WAIT_PREFIX, Block, Column, Delivered, Relation, Targets
+from ditto.messages import NO_EXTRAS, WAIT_PREFIX, Block, Column, Delivered, Extras, Relation, Targets
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
@@ -33,44 +33,32 @@ _FEW_BYTES: Final = 6144  # libpq reads 16 KB at once, which may be only a few m
 _EVERYTHING: Final = 1 << 63
 
 
-class _Plan:
-    """What is worked out once for a relation."""
-
-    __slots__ = ("keys", "kinds", "names", "relation", "targets")
-
-    def __init__(self, relation: Relation, column_kinds: list[int], targets: Targets) -> None:
-        self.relation = relation
-        self.names = [column.name for column in relation.columns]
-        self.keys = [column.is_key for column in relation.columns]
-        self.kinds = column_kinds
-        self.targets = targets
-
-
-class Decoder:
+class Decoder(BlockBuilder):
     """Turns the CopyData messages of one replication connection into events.
 
     `select` is asked once for each Relation message. `id_key` is `event_key(…)`. Changes up to and
     with the position `after` are stored already: they are skipped without being converted.
     """
 
-    def __init__(self, select: Callable[[Relation], Targets], *, id_key: bytes, after: Position = ORIGIN) -> None:
+    def __init__(
+        self,
+        select: Callable[[Relation], Targets],
+        *,
+        id_key: bytes,
+        after: Position = ORIGIN,
+        kinds: Kinds = KINDS,
+        extras: Extras = NO_EXTRAS,
+    ) -> None:
+        super().__init__(id_key, extras)
         self._select = select
-        self._key_high = int.from_bytes(id_key[:8]) >> 4
-        self._key_low = int.from_bytes(id_key[8:16]) >> 2
+        self._kinds = kinds
         self._after = after
-        self._plans: dict[int, _Plan] = {}
-        self._types: dict[int, str] = {}
-        self._is_open = False  # inside a transaction
-        self._commit_lsn = 0
-        self._commit_time = ""
-        self._ordinal = 0
+        self._plans: dict[int, Plan] = {}
+        self._types: dict[int, tuple[str, str]] = {}
         self._skip_to = 0  # ordinals up to this one are stored already
-        self._is_selected = False  # the open transaction has an event that is, or will be, stored
-        self._idle_lsn = 0
         self.skipped_count = 0
         self.filtered_count = 0
         self.logical_message_count = 0
-        self._block = Block([], [], [], [])
 
     def feed(self, frame: bytes) -> None:
         """Decode one CopyData message. Raises DecodeError, after which the decoder is of no more use."""
@@ -82,13 +70,6 @@ class Decoder:
             raise self._explain(error) from error
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             raise self._explain(DecodeError("text that is not UTF-8")) from None
-
-    def take(self) -> Block:
-        """Hand over what has been decoded since the last call."""
-        block = self._block
-        block.idle_lsn = 0 if self._is_open else self._idle_lsn
-        self._block = Block([], [], [], [])
-        return block
 
     def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int = 1) -> Block:
         """Drain libpq and the socket until nothing new comes, or a limit is reached.
@@ -127,6 +108,8 @@ class Decoder:
 
     def _explain(self, error: DecodeError) -> DecodeError:
         where = f" in the transaction that commits at {format_lsn(self._commit_lsn)}" if self._is_open else ""
+        if relation := error.context.get("relation"):
+            where += f", table {relation}"
         return DecodeError(
             f"cannot decode what PostgreSQL sent{where}: {error.message}",
             hint="nothing is lost, the slot holds the change. Text may be invalid in a SQL_ASCII database; all else "
@@ -162,16 +145,15 @@ class Decoder:
             self._relation(cursor)
         elif tag == "Y":
             oid = cursor.u32()
-            namespace, name = cursor.string(), cursor.string()
+            self._types[oid] = cursor.string(), cursor.string()
             cursor.finish()
-            self._types[oid] = name if namespace in {"", "pg_catalog"} else f"{namespace}.{name}"
         elif tag == "T":
             self._truncate(cursor)
         elif tag == "M":
             self._logical_message(cursor)
         elif tag == "O":
             cursor.u64()
-            cursor.string()
+            self._origin = cursor.string()
             cursor.finish()
         elif tag in "SEcAbPKrp":
             raise DecodeError(f"a streamed or prepared transaction (message {tag!r}), which was not asked for")
@@ -181,7 +163,7 @@ class Decoder:
     def _begin(self, cursor: Cursor) -> None:
         final_lsn = cursor.u64()
         time_us = cursor.i64()
-        cursor.u32()
+        self._xid = cursor.u32()
         cursor.finish()
         if self._is_open:
             raise DecodeError("a Begin inside a transaction")
@@ -193,6 +175,7 @@ class Decoder:
             self._commit_time = (_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
         except OverflowError:
             raise DecodeError(f"a commit time of {time_us} µs") from None
+        self._origin = None
         self._ordinal = 0
         after = self._after
         self._is_selected = final_lsn <= after.commit_lsn
@@ -214,6 +197,7 @@ class Decoder:
         if commit_lsn != self._commit_lsn or end_lsn <= commit_lsn:
             raise DecodeError(f"a Commit at {format_lsn(commit_lsn)} that does not fit its Begin")
         self._is_open = False
+        self._release(is_last=True)
         self._idle_lsn = max(self._idle_lsn, end_lsn)
         if self._is_selected:
             self._block.delivered = Delivered(commit_lsn, end_lsn, len(self._block.events))
@@ -230,17 +214,15 @@ class Decoder:
             flags = cursor.u8()
             if flags > 1:
                 raise DecodeError(f"unknown column flags {flags}", relation=f"{namespace}.{name}")
-            column = Column(cursor.string(), cursor.u32(), cursor.i32(), flags == 1)
-            columns.append(column)
-            kind = kinds.KIND_OF_OID.get(column.type_oid)
-            if kind is None:
-                kind = kinds.KIND_OF_NAME.get(self._types.get(column.type_oid, ""), kinds.TEXT)
-            column_kinds.append(kind)
+            column_name, oid_of_type, typmod = cursor.string(), cursor.u32(), cursor.i32()
+            found = self._types.get(oid_of_type, ("", ""))
+            columns.append(Column(column_name, oid_of_type, typmod, flags == 1, type_name(oid_of_type, *found)))
+            column_kinds.append(self._kinds.find(oid_of_type, *found))
         cursor.finish()
         if len({column.name for column in columns}) != len(columns):
             raise DecodeError("two columns of one name", relation=f"{namespace}.{name}")
         relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
-        self._plans[oid] = _Plan(relation, column_kinds, self._select(relation))
+        self._plans[oid] = Plan(relation, column_kinds, Targets(*self._select(relation)))
 
     def _logical_message(self, cursor: Cursor) -> None:
         flags = cursor.u8()
@@ -264,13 +246,13 @@ class Decoder:
             raise DecodeError("a change outside a transaction")
         self._ordinal += 1
 
-    def _plan(self, oid: int) -> _Plan:
+    def _plan(self, oid: int) -> Plan:
         plan = self._plans.get(oid)
         if plan is None:
             raise DecodeError(f"a change of relation {oid}, which was not described")
         return plan
 
-    def _target(self, plan: _Plan, action: int) -> object | None:
+    def _target(self, plan: Plan, action: int) -> object | None:
         """The target of this change, or None where it is to be skipped."""
         target = plan.targets[action]
         if target is None:
@@ -301,6 +283,7 @@ class Decoder:
         target = self._target(plan, "IUD".index(tag))
         if target is None:
             return
+        start = cursor.pos
         try:
             if tag == "I":
                 self._insert(cursor, plan, target)
@@ -312,68 +295,75 @@ class Decoder:
             error.context["relation"] = f"{plan.relation.namespace}.{plan.relation.name}"
             raise
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
-            raise DecodeError(
-                "text that is not UTF-8", relation=f"{plan.relation.namespace}.{plan.relation.name}"
-            ) from None
+            relation = f"{plan.relation.namespace}.{plan.relation.name}"
+            raise not_utf8(cursor.data[start : cursor.end], plan.names, relation=relation) from None
 
-    def _insert(self, cursor: Cursor, plan: _Plan, target: object) -> None:
+    def _insert(self, cursor: Cursor, plan: Plan, target: object) -> None:
         _expect(cursor.u8(), b"N")
-        data, unchanged = _new_tuple(cursor, plan, None)
+        data, unchanged = self._new_tuple(cursor, plan, None)
         cursor.finish()
         self._emit(plan, target, "INSERT", data, {}, unchanged)
 
-    def _update(self, cursor: Cursor, plan: _Plan, target: object) -> None:
+    def _update(self, cursor: Cursor, plan: Plan, target: object) -> None:
         part = cursor.u8()
         old: dict[str, Any] = {}
         if part != 0x4E:
             _expect(part, b"KO")
-            old = _old_tuple(cursor, plan, part == 0x4F)
+            old = self._old_tuple(cursor, plan, part == 0x4F)
             _expect(cursor.u8(), b"N")
-        data, unchanged = _new_tuple(cursor, plan, old if part == 0x4F else None)
+        data, unchanged = self._new_tuple(cursor, plan, old if part == 0x4F else None)
         cursor.finish()
         self._emit(plan, target, "UPDATE", data, old, unchanged)
 
-    def _delete(self, cursor: Cursor, plan: _Plan, target: object) -> None:
+    def _delete(self, cursor: Cursor, plan: Plan, target: object) -> None:
         part = cursor.u8()
         _expect(part, b"KO")
-        old = _old_tuple(cursor, plan, part == 0x4F)
+        old = self._old_tuple(cursor, plan, part == 0x4F)
         cursor.finish()
         self._emit(plan, target, "DELETE", {}, old, None)
 
-    def _emit(
-        self,
-        plan: _Plan,
-        target: object,
-        action: str,
-        data: dict[str, Any],
-        old: dict[str, Any],
-        unchanged: list[str] | None,
-    ) -> None:
-        event_id = self._event_id()
-        relation = plan.relation
-        block = self._block
-        block.events.append(
-            Event(
-                event_id,
-                relation.namespace,
-                relation.name,
-                action,
-                data,
-                old,
-                self._commit_time,
-                UNSET if unchanged is None else unchanged,
-            )
-        )
-        block.targets.append(target)
-        block.commit_lsns.append(self._commit_lsn)
-        block.ordinals.append(self._ordinal)
-        self._is_selected = True
+    def _new_tuple(
+        self, cursor: Cursor, plan: Plan, full_old: dict[str, Any] | None
+    ) -> tuple[dict[str, Any], list[str] | None]:
+        _column_count(cursor, plan)
+        row: dict[str, Any] = {}
+        unchanged: list[str] | None = None
+        for name, kind in zip(plan.names, plan.kinds, strict=True):
+            mark = cursor.u8()
+            if mark == 0x74:  # t
+                data = cursor.take(cursor.i32())
+                row[name] = convert(data, kind)
+                if kind == JSON and is_json_null(data):
+                    self._json_null = [*(self._json_null or ()), name]
+            elif mark == 0x6E:  # n
+                row[name] = None
+            elif mark == 0x75:  # u
+                if full_old is not None and name in full_old:
+                    row[name] = full_old[name]
+                else:
+                    unchanged = [*(unchanged or ()), name]
+            else:
+                raise DecodeError(f"unknown column kind 0x{mark:02X}")
+        return row, unchanged
 
-    def _event_id(self) -> str:
-        high = (self._commit_lsn >> 4) ^ self._key_high
-        low = ((self._commit_lsn & 0xF) << 58 | self._ordinal) ^ self._key_low
-        digits = f"{high >> 12:012x}8{high & 0xFFF:03x}{0x8000000000000000 | low:016x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    def _old_tuple(self, cursor: Cursor, plan: Plan, is_whole: bool) -> dict[str, Any]:
+        """The old row, or with `is_whole` False its key columns only: the others are sent as nulls."""
+        _column_count(cursor, plan)
+        row: dict[str, Any] = {}
+        for name, kind, is_key in zip(plan.names, plan.kinds, plan.keys, strict=True):
+            mark = cursor.u8()
+            if mark == 0x74:
+                data = cursor.take(cursor.i32())
+                if is_whole or is_key:
+                    row[name] = convert(data, kind)
+                    if kind == JSON and is_json_null(data):
+                        self._json_null_old = [*(self._json_null_old or ()), name]
+            elif mark == 0x6E:
+                if is_whole or is_key:
+                    row[name] = None
+            elif mark != 0x75:
+                raise DecodeError(f"unknown column kind 0x{mark:02X}")
+        return row
 
 
 def _expect(part: int, allowed: bytes) -> None:
@@ -381,45 +371,7 @@ def _expect(part: int, allowed: bytes) -> None:
         raise DecodeError(f"unknown part of a change 0x{part:02X}")
 
 
-def _column_count(cursor: Cursor, plan: _Plan) -> None:
+def _column_count(cursor: Cursor, plan: Plan) -> None:
     count = cursor.u16()
     if count != len(plan.names):
         raise DecodeError(f"a row of {count} columns where the relation has {len(plan.names)}")
-
-
-def _new_tuple(cursor: Cursor, plan: _Plan, full_old: dict[str, Any] | None) -> tuple[dict[str, Any], list[str] | None]:
-    _column_count(cursor, plan)
-    row: dict[str, Any] = {}
-    unchanged: list[str] | None = None
-    for name, kind in zip(plan.names, plan.kinds, strict=True):
-        mark = cursor.u8()
-        if mark == 0x74:  # t
-            row[name] = convert(cursor.take(cursor.i32()), kind)
-        elif mark == 0x6E:  # n
-            row[name] = None
-        elif mark == 0x75:  # u
-            if full_old is not None and name in full_old:
-                row[name] = full_old[name]
-            else:
-                unchanged = [*(unchanged or ()), name]
-        else:
-            raise DecodeError(f"unknown column kind 0x{mark:02X}")
-    return row, unchanged
-
-
-def _old_tuple(cursor: Cursor, plan: _Plan, is_whole: bool) -> dict[str, Any]:
-    """The old row, or with `is_whole` False its key columns only: the others are sent as nulls."""
-    _column_count(cursor, plan)
-    row: dict[str, Any] = {}
-    for name, kind, is_key in zip(plan.names, plan.kinds, plan.keys, strict=True):
-        mark = cursor.u8()
-        if mark == 0x74:
-            data = cursor.take(cursor.i32())
-            if is_whole or is_key:
-                row[name] = convert(data, kind)
-        elif mark == 0x6E:
-            if is_whole or is_key:
-                row[name] = None
-        elif mark != 0x75:
-            raise DecodeError(f"unknown column kind 0x{mark:02X}")
-    return row

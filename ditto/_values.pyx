@@ -6,7 +6,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from ditto._cursor cimport Cursor
 
@@ -27,6 +27,8 @@ cdef enum:
     KIND_TIMESTAMP = 5
     KIND_TIMESTAMPTZ = 6
     KIND_BYTEA = 7
+    KIND_TIMESTAMP_UTC = 8
+    KIND_HSTORE = 9
     KIND_ELEMENT = 15
     KIND_ARRAY_SEMICOLON = 32
 
@@ -134,8 +136,8 @@ cdef bint is_number(const uint8_t *p, Py_ssize_t n) noexcept:
     return p == end
 
 
-cdef object to_timestamp(const uint8_t *p, Py_ssize_t n, bint has_zone):
-    """`2026-01-02 03:04:05.1` with a T, and Z for +00; infinity and BC as they stand."""
+cdef object to_timestamp(const uint8_t *p, Py_ssize_t n, bint has_zone, bint is_utc):
+    """`2026-01-02 03:04:05.1` with a T, and Z for +00 or with `is_utc`; infinity and BC as they stand."""
     cdef Py_ssize_t length = n
     cdef Py_ssize_t space = -1
     cdef Py_ssize_t i
@@ -155,11 +157,11 @@ cdef object to_timestamp(const uint8_t *p, Py_ssize_t n, bint has_zone):
             space = i
     if space < 0:
         return to_text(p, n)
-    text = PyUnicode_New(length + has_zone, 0x7F)
+    text = PyUnicode_New(length + is_utc, 0x7F)
     out = <uint8_t *>PyUnicode_DATA(text)
     memcpy(out, p, <size_t>length)
     out[space] = 0x54
-    if has_zone:
+    if is_utc:
         out[length] = 0x5A
     return text
 
@@ -235,11 +237,15 @@ cdef object convert_value(const uint8_t *p, Py_ssize_t n, int kind):
             return make_raw(PyBytes_FromStringAndSize(<const char *>p, n))
         return ""
     if kind == KIND_TIMESTAMP:
-        return to_timestamp(p, n, False)
+        return to_timestamp(p, n, False, False)
     if kind == KIND_TIMESTAMPTZ:
-        return to_timestamp(p, n, True)
+        return to_timestamp(p, n, True, True)
     if kind == KIND_BYTEA:
         return to_bytea(p, n)
+    if kind == KIND_TIMESTAMP_UTC:
+        return to_timestamp(p, n, False, True)
+    if kind == KIND_HSTORE:
+        return to_hstore(p, n)
     return to_array(p, n, kind)
 
 
@@ -248,8 +254,58 @@ def convert(bytes data not None, int kind):
     return convert_value(<const uint8_t *><const char *>data, len(data), kind)
 
 
+cdef object to_hstore(const uint8_t *p, Py_ssize_t n):
+    """`"a"=>"1", "b"=>NULL` as hstore writes it, as a dict; what is something else stays text."""
+    cdef Cursor c
+    cdef dict pairs = {}
+    c.pos = p
+    c.end = p + n
+    try:
+        while c.pos != c.end:
+            if pairs:
+                expect_bytes(&c, b", ", 2)
+            expect_bytes(&c, b'"', 1)
+            key = read_quoted(&c, KIND_TEXT)
+            expect_bytes(&c, b"=>", 2)
+            if peek(&c) == 0x22:
+                c.pos += 1
+                pairs[key] = read_quoted(&c, KIND_TEXT)
+            else:
+                expect_bytes(&c, b"NULL", 4)
+                pairs[key] = None
+    except NotAnArray:
+        return to_text(p, n)
+    return pairs
+
+
+cdef int expect_bytes(Cursor *c, const char *wanted, Py_ssize_t n) except -1:
+    if c.end - c.pos < n or memcmp(c.pos, wanted, <size_t>n) != 0:
+        raise NotAnArray
+    c.pos += n
+    return 0
+
+
+cdef bint is_json_null(const uint8_t *p, Py_ssize_t n) noexcept:
+    """Whether a value of type json or jsonb is JSON's null, which embedded would look like SQL's NULL."""
+    cdef const uint8_t *end = p + n
+    if n < 4:
+        return False
+    while p < end and is_space(p[0]):
+        p += 1
+    while p < end and is_space((end - 1)[0]):
+        end -= 1
+    return end - p == 4 and memcmp(p, b"null", 4) == 0
+
+
+cdef inline bint is_space(uint8_t byte) noexcept:
+    return byte == 0x20 or byte == 0x09 or byte == 0x0D or byte == 0x0A
+
+
 cdef class NotAnArray(Exception):
-    """The text is not an array literal; it stays text."""
+    """The text is not a plain array literal, or JSON could not tell what it holds; it stays text.
+
+    Not plain are bounds of its own (`[0:2]={…}`), which JSON's arrays do not have.
+    """
 
 
 cdef object to_array(const uint8_t *p, Py_ssize_t n, int kind):
@@ -257,7 +313,6 @@ cdef object to_array(const uint8_t *p, Py_ssize_t n, int kind):
     cdef uint8_t delimiter = 0x3B if kind & KIND_ARRAY_SEMICOLON else 0x2C
     c.pos = p
     c.end = p + n
-    skip_bounds(&c)
     try:
         array = read_array(&c, kind & KIND_ELEMENT, delimiter, 1)
         if c.pos == c.end:
@@ -265,28 +320,6 @@ cdef object to_array(const uint8_t *p, Py_ssize_t n, int kind):
     except NotAnArray:
         pass
     return to_text(p, n)
-
-
-cdef void skip_bounds(Cursor *c) noexcept:
-    """Step over `[0:2][1:3]=`; anything else is left alone."""
-    cdef const uint8_t *p = c.pos
-    cdef int part
-    if p == c.end or p[0] != 0x5B:
-        return
-    while p < c.end and p[0] == 0x5B:
-        for part in range(2):
-            p += 1
-            if p < c.end and (p[0] == 0x2B or p[0] == 0x2D):
-                p += 1
-            if p == c.end or not is_digit(p[0]):
-                return
-            while p < c.end and is_digit(p[0]):
-                p += 1
-            if p == c.end or p[0] != (0x5D if part else 0x3A):
-                return
-        p += 1
-    if p < c.end and p[0] == 0x3D:
-        c.pos = p + 1
 
 
 cdef inline int peek(Cursor *c) except -1:
@@ -309,6 +342,7 @@ cdef list read_array(Cursor *c, int kind, uint8_t delimiter, int depth):
         if byte == 0x7B:
             items.append(read_array(c, kind, delimiter, depth + 1))
         elif byte == 0x22:
+            c.pos += 1
             items.append(read_quoted(c, kind))
         else:
             items.append(read_bare(c, kind, delimiter))
@@ -321,10 +355,10 @@ cdef list read_array(Cursor *c, int kind, uint8_t delimiter, int depth):
 
 
 cdef object read_quoted(Cursor *c, int kind):
+    """The value up to the closing quote, without its backslashes; the opening one has been read."""
     cdef uint8_t *text
     cdef Py_ssize_t n = 0
     cdef int byte
-    c.pos += 1
     text = <uint8_t *>malloc(<size_t>(c.end - c.pos) + 1)
     if text == NULL:
         raise MemoryError
@@ -333,6 +367,8 @@ cdef object read_quoted(Cursor *c, int kind):
             byte = peek(c)
             c.pos += 1
             if byte == 0x22:
+                if kind == KIND_JSON and is_json_null(text, n):
+                    raise NotAnArray
                 return convert_value(text, n, kind)
             if byte == 0x5C:
                 byte = peek(c)
@@ -359,4 +395,6 @@ cdef object read_bare(Cursor *c, int kind, uint8_t delimiter):
         raise NotAnArray
     if n == 4 and start[0] == 0x4E and start[1] == 0x55 and start[2] == 0x4C and start[3] == 0x4C:
         return None
+    if kind == KIND_JSON and is_json_null(start, n):
+        raise NotAnArray
     return convert_value(start, n, kind)

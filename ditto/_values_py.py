@@ -13,7 +13,8 @@ from ditto import columns as kinds
 _INT: Final = re.compile(rb"-?[0-9]{1,19}")
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _HEX: Final = re.compile(rb"\\x((?:[0-9a-fA-F]{2})*)")
-_BOUNDS: Final = re.compile(rb"(?:\[[+-]?[0-9]+:[+-]?[0-9]+\])+=")
+_PAIR: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"=>(?:NULL|"((?:[^"\\]|\\.)*)")(?:, (?=.)|\Z)', re.DOTALL)
+_ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 _MAX_DIMENSIONS: Final = 6
 
 
@@ -45,27 +46,54 @@ def convert(data: bytes, kind: int) -> Any:
     elif kind == kinds.BYTEA:
         if match := _HEX.fullmatch(data):
             return b64encode(bytes.fromhex(match[1].decode())).decode()
+    elif kind == kinds.TIMESTAMP_UTC:
+        if data.isascii() and data.count(b" ") == 1 and data[-1:].isdigit():
+            return data.replace(b" ", b"T").decode() + "Z"
+    elif kind == kinds.HSTORE:
+        pairs = _read_hstore(data)
+        if pairs is not None:
+            return pairs
     else:
         delimiter = 0x3B if kind & kinds.ARRAY_SEMICOLON else 0x2C
-        bounds = _BOUNDS.match(data)
         try:
-            reader = _ArrayReader(data, bounds.end() if bounds else 0, kind & 15, delimiter)
-            return reader.read()
+            return _ArrayReader(data, kind & 15, delimiter).read()
         except _NotAnArray:
             pass
     return data.decode()
 
 
+def is_json_null(data: bytes) -> bool:
+    """Whether a value of type json or jsonb is JSON's null, which embedded would look like SQL's NULL."""
+    return len(data) >= 4 and data.strip(b" \t\r\n") == b"null"
+
+
+def _read_hstore(data: bytes) -> dict[str, str | None] | None:
+    """`"a"=>"1", "b"=>NULL` as hstore writes it; None where it is something else."""
+    pairs: dict[str, str | None] = {}
+    pos = 0
+    while pos < len(data):
+        match = _PAIR.match(data, pos)
+        if match is None:
+            return None
+        key, value = match.groups()
+        pairs[_ESCAPED.sub(rb"\1", key).decode()] = None if value is None else _ESCAPED.sub(rb"\1", value).decode()
+        pos = match.end()
+    return pairs
+
+
 class _NotAnArray(Exception):
-    """The text is not an array literal; it stays text."""
+    """The text is not a plain array literal, or JSON could not tell what it holds; it stays text.
+
+    Not plain are bounds of its own (`[0:2]={…}`), which JSON's arrays do not have.
+    """
 
 
 class _ArrayReader:
     """Reads an array literal: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO."""
 
-    def __init__(self, data: bytes, pos: int, kind: int, delimiter: int) -> None:
+    def __init__(self, data: bytes, kind: int, delimiter: int) -> None:
         self._data = data
-        self._pos = pos
+        self._pos = 0
         self._kind = kind
         self._delimiter = delimiter
 
@@ -113,7 +141,7 @@ class _ArrayReader:
             text.append(byte)
             self._pos += 1
         self._pos += 1
-        return convert(bytes(text), self._kind)
+        return self._element(bytes(text))
 
     def _bare(self) -> Any:
         start = self._pos
@@ -124,4 +152,9 @@ class _ArrayReader:
         data = self._data[start : self._pos]
         if not data:
             raise _NotAnArray
-        return None if data == b"NULL" else convert(data, self._kind)
+        return None if data == b"NULL" else self._element(data)
+
+    def _element(self, data: bytes) -> Any:
+        if self._kind == kinds.JSON and is_json_null(data):
+            raise _NotAnArray
+        return convert(data, self._kind)

@@ -13,21 +13,29 @@ import msgspec
 import structlog
 
 from ditto.config import Config
-from ditto.errors import ConnectionLost, SlotInUse, SlotMissing
+from ditto.errors import ConnectionLost, SlotInUse
 from ditto.event import event_key
+from ditto.events.describe import Describer, Unkeyed
 from ditto.events.encode import encode_events
-from ditto.events.route import Router, plain_tables
+from ditto.events.route import Router, named_tables, plain_tables
+from ditto.events.types import interval_style, kinds
 from ditto.lease import Lease
 from ditto.lsn import Position, format_lsn
-from ditto.messages import Block
+from ditto.messages import Block, Extras
 from ditto.pgoutput import IMPL, Decoder
 from ditto.resume import Start, Timelines, decide_start, gap_error
 from ditto.sinks.base import Holding, MakeSink, Owner, Sink
 from ditto.source.control import Control, open_control
-from ditto.source.publication import ensure_publication, published_tables
+from ditto.source.publication import (
+    check_named,
+    ensure_publication,
+    primary_key,
+    published_tables,
+    watch_publication,
+)
 from ditto.source.replication import Replication
-from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot
-from ditto.source.walsender import check_holder, end_walsender
+from ditto.source.slot import Slot, check_slot, ensure_slot, existing_slot, find_slot
+from ditto.source.walsender import check_holder, describe_holder, end_walsender
 from ditto.tally import Tally
 from ditto.tasks import deciding_error, end, until
 from ditto.watermark import ConfirmDelay, Watermark
@@ -59,6 +67,7 @@ class Attempt:
             clock=clock,
             max_events=config.nats.max_in_flight,
             max_bytes=config.nats.max_in_flight_bytes,
+            interval_style=interval_style(config.events.types),
         )
         self._confirmed_at = 0.0
         self._checkpoint_at = clock()
@@ -77,12 +86,15 @@ class Attempt:
         self._sink: Sink
         self._lease: Lease
         self._router: Router
+        self._describer: Describer
         self._slot: Slot
         self._timelines: Timelines
         self.state = "connecting"
         """connecting, standby, streaming or draining."""
         self.has_progressed = False
         """Something was stored and confirmed, or it stood by for a while: the next attempt need not back off."""
+        self.retained: dict[str, int] = {}
+        """How much WAL the slot kept when it began, for the log; see `Slot`."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises the DittoError that ended it; returns when `stop` is set, with everything sent confirmed."""
@@ -95,6 +107,7 @@ class Attempt:
                     if await until(stop, self._prepare()):
                         beside += [group.create_task(self._keep_alive()), group.create_task(self._hold_lease())]
                         if await until(stop, self._begin()):
+                            beside.append(group.create_task(self._watch_publication()))
                             await until(stop, self._stream())
                             await self._drain()
                     for task in beside:
@@ -117,8 +130,13 @@ class Attempt:
         """Connect both ends."""
         config = self._config
         self._control = await stack.enter_async_context(open_control(config.postgres.dsn))
-        await self._control.check_server()
+        self._tell_transport()
+        await self._control.check_server(needs_failover=config.postgres.failover)
         self._database = await self._control.database()
+        if (slot := await find_slot(self._control, config.postgres.slot)) is not None:
+            sizes = {"retained_bytes": slot.retained_bytes, "wal_left_bytes": slot.wal_left_bytes}
+            self.retained = {name: size for name, size in sizes.items() if size is not None}
+            check_slot(slot, self._database)  # one that is lost is said to be also while NATS is away
         self._wal_sender_timeout_s = await self._control.wal_sender_timeout_s()
         await self._source.connect()
         stack.push_async_callback(self._source.close)
@@ -126,6 +144,7 @@ class Attempt:
         self._owner = Owner(system.identifier, config.postgres.slot, config.events.prefix, 0, system.timeline)
         self._timelines = Timelines(system.timeline)
         self._router = Router(config.events, database=self._database)
+        self._describer = Describer(config.events, self._router)
         self._sink = self._make_sink(
             config.nats,
             checkpoint_subject=self._router.checkpoint_subject,
@@ -143,12 +162,34 @@ class Attempt:
             tally=self._tally,
         )
 
+    def _tell_transport(self) -> None:
+        """Say once a process how far the connection to PostgreSQL can be trusted, where that is not all the way."""
+        if self._tally.has_told_transport:
+            return
+        self._tally.has_told_transport = True
+        if self._control.transport == "unverified":
+            log.warning(
+                "postgres.tls_unverified",
+                reason="sslmode asks for encryption only: whoever stands between could be the server",
+                hint="sslmode=verify-full and sslrootcert=… in postgres.dsn",
+            )
+        elif self._control.transport == "plain":
+            log.info("postgres.not_encrypted", reason="the server does no TLS, or sslmode forbids it")
+
     async def _prepare(self) -> None:
         """See that everything exists, and take the slot."""
         holding = await self._ensure_source()
-        for table in await published_tables(self._control, self._config.postgres.publication):
+        publication, named = self._config.postgres.publication, named_tables(self._config.events)
+        published = await published_tables(self._control, publication)
+        await check_named(self._control, publication, named=named, published=published)
+        for table in published:
             self._router.targets(*table)
+        self._watch_publication = partial(
+            watch_publication, self._control, publication, named=named, known=set(published)
+        )
         self._subjects = self._router.take_new_subjects()
+        if self._describer.wildcard is not None:
+            self._subjects.add(self._describer.wildcard)
         if holding.owner is None and holding.tail is None:
             # A new stream is claimed before the slot is read for the first time: from then on PostgreSQL counts its
             # transactions as read, whether they were stored or not.
@@ -161,11 +202,16 @@ class Attempt:
         start = await self._decide(await self._open_sink())
         self._start = start._replace(gap=start.gap or self._accepted_gap)
         self._confirm_delay = ConfirmDelay(self._config.nats.confirm_delay_s, start_lsn=self._slot.confirmed_lsn)
+        if self._describer.wildcard is not None:
+            self._describer.know(await self._sink.last_payloads(self._describer.wildcard))
+        events = self._config.events
         self._source.decode_with(
             Decoder(
-                self._router.select,
+                self._describer.select,
                 id_key=event_key(self._owner.system_identifier, self._slot.name),
                 after=start.after,
+                kinds=kinds(events.types),
+                extras=Extras(frozenset(events.metadata), events.transactions),
             ),
             wal_sender_timeout_s=self._wal_sender_timeout_s,
         )
@@ -210,7 +256,9 @@ class Attempt:
             allow_missing_identity=config.allow_missing_identity,
         )
         if slot is None:
-            slot = await ensure_slot(self._control, config.dsn, config.slot, may_create=config.create)
+            slot = await ensure_slot(
+                self._control, config.dsn, config.slot, may_create=config.create, is_failover=config.failover
+            )
         check_slot(slot, self._database)
         self._slot = slot
         return holding
@@ -220,11 +268,18 @@ class Attempt:
         config = self._config.postgres
         while True:
             try:
+                if config.failover and not self._slot.is_failover:
+                    await self._source.set_failover(config.slot)
                 await self._source.start(config.slot, config.publication)
             except SlotInUse:
                 if self.state != "standby":
                     self.state = "standby"
-                    log.info("slot.standby", slot=config.slot, reason="another reader holds the slot; waiting for it")
+                    log.info(
+                        "slot.standby",
+                        slot=config.slot,
+                        **await describe_holder(self._control, config.slot),
+                        reason="another reader holds the slot; waiting for it",
+                    )
                 await self._wait_for_slot()
                 await self._sink.inspect(self._owner)  # one that cannot reach the stream leaves the slot to others
             else:
@@ -232,7 +287,7 @@ class Attempt:
         if self.state == "standby":
             log.info("slot.taken_over", slot=config.slot)
             self.has_progressed = False
-        self._slot = await _existing_slot(self._control, config.slot)
+        self._slot = await existing_slot(self._control, config.slot)
         check_slot(self._slot, self._database)
 
     async def _wait_for_slot(self) -> None:
@@ -240,7 +295,7 @@ class Attempt:
         name = self._config.postgres.slot
         watching = asyncio.ensure_future(self._lease.watch(partial(end_walsender, self._control, name)))
         try:
-            while (await _existing_slot(self._control, name)).active_pid is not None:
+            while (await existing_slot(self._control, name)).active_pid is not None:
                 await asyncio.sleep(_STANDBY_POLL_S)
                 self.has_progressed = True
                 if watching.done():
@@ -295,6 +350,8 @@ class Attempt:
     async def _forward(self, block: Block) -> None:
         sink = self._sink
         sequence = sink.sent_sequence
+        for unkeyed in self._describer.take_unkeyed():
+            await self._find_key(unkeyed)
         if block.events:
             if subjects := self._router.take_new_subjects():
                 await sink.cover(subjects)
@@ -327,6 +384,12 @@ class Attempt:
             and self._clock() - self._checkpoint_at >= _CHECKPOINT_PERIOD_S
         ):
             await self._checkpoint(block.idle_lsn)
+
+    async def _find_key(self, unkeyed: Unkeyed) -> None:
+        """Ask for a primary key as it is now, and use it where the relation's columns had it already."""
+        names = await primary_key(self._control, unkeyed.relation.oid)
+        if {column.name for column in unkeyed.relation.columns}.issuperset(names):
+            unkeyed.primary_key[:] = names
 
     async def _checkpoint(self, lsn: int) -> None:
         """Store "everything before `lsn` is stored"; once acknowledged, `lsn` is confirmed."""
@@ -383,10 +446,3 @@ class Attempt:
             log.warning("pipeline.drain_timeout", outstanding=self._sink.outstanding_count)
         self._confirm()
         log.info("pipeline.drained", events=self._event_count, confirmed=format_lsn(self._watermark.confirmed_lsn))
-
-
-async def _existing_slot(control: Control, name: str) -> Slot:
-    slot = await find_slot(control, name)
-    if slot is None:
-        raise SlotMissing(f"slot {name} was dropped", hint="by whom? Its changes are gone with it", slot=name)
-    return slot

@@ -6,16 +6,22 @@ with a flag for the delimiter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 TEXT: Final = 0
 BOOL: Final = 1
 INT: Final = 2
 FLOAT: Final = 3
+"""A number token as it stands, NaN and the infinities as text; also for `numeric` as a number."""
 JSON: Final = 4
 TIMESTAMP: Final = 5
 TIMESTAMPTZ: Final = 6
 BYTEA: Final = 7
+TIMESTAMP_UTC: Final = 8
+"""A timestamp without a zone that is said to be UTC."""
+HSTORE: Final = 9
 ARRAY: Final = 16
 """Flag: an array of the kind in the lower bits, elements separated by commas."""
 ARRAY_SEMICOLON: Final = 32
@@ -29,9 +35,15 @@ _BUILT_IN: Final = (
     ("name", 19, 1003, TEXT),
     ("int8", 20, 1016, INT),
     ("int2", 21, 1005, INT),
+    ("int2vector", 22, 1006, TEXT),
     ("int4", 23, 1007, INT),
+    ("regproc", 24, 1008, TEXT),
     ("text", 25, 1009, TEXT),
     ("oid", 26, 1028, INT),
+    ("tid", 27, 1010, TEXT),
+    ("xid", 28, 1011, TEXT),
+    ("cid", 29, 1012, TEXT),
+    ("oidvector", 30, 1013, TEXT),
     ("json", 114, 199, JSON),
     ("xml", 142, 143, TEXT),
     ("point", 600, 1017, TEXT),
@@ -47,6 +59,7 @@ _BUILT_IN: Final = (
     ("money", 790, 791, TEXT),
     ("macaddr", 829, 1040, TEXT),
     ("inet", 869, 1041, TEXT),
+    ("aclitem", 1033, 1034, TEXT),
     ("bpchar", 1042, 1014, TEXT),
     ("varchar", 1043, 1015, TEXT),
     ("date", 1082, 1182, TEXT),
@@ -58,21 +71,106 @@ _BUILT_IN: Final = (
     ("bit", 1560, 1561, TEXT),
     ("varbit", 1562, 1563, TEXT),
     ("numeric", 1700, 1231, TEXT),
+    ("refcursor", 1790, 2201, TEXT),
+    ("regprocedure", 2202, 2207, TEXT),
+    ("regoper", 2203, 2208, TEXT),
+    ("regoperator", 2204, 2209, TEXT),
+    ("regclass", 2205, 2210, TEXT),
+    ("regtype", 2206, 2211, TEXT),
     ("uuid", 2950, 2951, TEXT),
+    ("txid_snapshot", 2970, 2949, TEXT),
     ("pg_lsn", 3220, 3221, TEXT),
     ("tsvector", 3614, 3643, TEXT),
     ("tsquery", 3615, 3645, TEXT),
+    ("gtsvector", 3642, 3644, TEXT),
+    ("regconfig", 3734, 3735, TEXT),
+    ("regdictionary", 3769, 3770, TEXT),
     ("jsonb", 3802, 3807, JSON),
+    ("int4range", 3904, 3905, TEXT),
+    ("numrange", 3906, 3907, TEXT),
+    ("tsrange", 3908, 3909, TEXT),
+    ("tstzrange", 3910, 3911, TEXT),
+    ("daterange", 3912, 3913, TEXT),
+    ("int8range", 3926, 3927, TEXT),
     ("jsonpath", 4072, 4073, TEXT),
+    ("regnamespace", 4089, 4090, TEXT),
+    ("regrole", 4096, 4097, TEXT),
+    ("regcollation", 4191, 4192, TEXT),
+    ("int4multirange", 4451, 6150, TEXT),
+    ("nummultirange", 4532, 6151, TEXT),
+    ("tsmultirange", 4533, 6152, TEXT),
+    ("tstzmultirange", 4534, 6153, TEXT),
+    ("datemultirange", 4535, 6155, TEXT),
+    ("int8multirange", 4536, 6157, TEXT),
+    ("pg_snapshot", 5038, 5039, TEXT),
+    ("xid8", 5069, 271, TEXT),
 )
-
 _BOX: Final = ("box", 603, 1020)
 
-KIND_OF_OID: Final[dict[int, int]] = {oid: kind for _, oid, _, kind in _BUILT_IN}
-KIND_OF_OID.update({array_oid: ARRAY | kind for _, _, array_oid, kind in _BUILT_IN})
-KIND_OF_OID.update({_BOX[1]: TEXT, _BOX[2]: ARRAY_SEMICOLON | TEXT})
+# Types of PostGIS, whose arrays separate with a colon: text.
+_COLON_ARRAYS: Final = frozenset({"_geometry", "_geography"})
 
-KIND_OF_NAME: Final[dict[str, int]] = {name: kind for name, _, _, kind in _BUILT_IN}
-"""For domains, whose Type message names the base type; an array type is `_` and its element's name."""
-KIND_OF_NAME.update({f"_{name}": ARRAY | kind for name, _, _, kind in _BUILT_IN})
-KIND_OF_NAME.update({"box": TEXT, "_box": ARRAY_SEMICOLON | TEXT})
+NAME_OF_OID: Final[dict[int, str]] = {oid: name for name, oid, _, _ in _BUILT_IN}
+"""Names of the built-in types; an array is written `int4[]`."""
+NAME_OF_OID.update({array_oid: f"{name}[]" for name, _, array_oid, _ in _BUILT_IN})
+NAME_OF_OID.update({_BOX[1]: "box", _BOX[2]: "box[]"})
+
+NO_CHANGES: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+class Kinds:
+    """Finds a column's kind. `changes` gives some built-in types another one than usual, and `others` all that are not
+    named there; arrays go with their elements, unless `arrays_are_text`.
+    """
+
+    def __init__(
+        self,
+        changes: Mapping[str, int] = NO_CHANGES,
+        *,
+        others: int | None = None,
+        arrays_are_text: bool = False,
+    ) -> None:
+        self._arrays_are_text = arrays_are_text
+        self._by_oid: dict[int, int] = {}
+        self._by_name: dict[str, int] = {}
+        for name, oid, array_oid, usual in _BUILT_IN:
+            kind = changes.get(name, usual if others is None else others)
+            self._add(name, oid, array_oid, kind, ARRAY)
+        self._add(*_BOX, TEXT, ARRAY_SEMICOLON)
+        self._hstore = changes.get("hstore", HSTORE if others is None else others)
+
+    def _add(self, name: str, oid: int, array_oid: int, kind: int, flag: int) -> None:
+        self._by_oid[oid] = self._by_name[name] = kind
+        self._by_oid[array_oid] = self._by_name[f"_{name}"] = TEXT if self._arrays_are_text else flag | kind
+
+    def find(self, oid: int, namespace: str, name: str) -> int:
+        """The kind of a column's type. Namespace and name are those of the Type message, empty where there was none.
+
+        For a domain they are the base type's. An array type is named `_` and its element; that is all pgoutput tells
+        about it, and a value that is no array literal stays text.
+        """
+        kind = self._by_oid.get(oid)
+        if kind is not None or not name:
+            return TEXT if kind is None else kind
+        if namespace in {"", "pg_catalog"}:
+            return self._by_name.get(name, TEXT)
+        if name == "hstore":
+            return self._hstore
+        if name.startswith("_") and name not in _COLON_ARRAYS and not self._arrays_are_text:
+            return ARRAY | (self._hstore if name == "_hstore" else TEXT)
+        return TEXT
+
+
+def type_name(oid: int, namespace: str, name: str) -> str:
+    """What a type is called in a schema message: `int4`, `numeric[]`, `public.mood`; its OID where it has no name."""
+    if oid in NAME_OF_OID:
+        return NAME_OF_OID[oid]
+    if not name:
+        return str(oid)
+    element = name.removeprefix("_")
+    full = element if namespace in {"", "pg_catalog"} else f"{namespace}.{element}"
+    return full if element == name else f"{full}[]"
+
+
+KINDS: Final = Kinds()
+"""The usual ones."""

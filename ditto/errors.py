@@ -10,6 +10,7 @@
     │   ├── ServerUnsuitable        wal_level, version, no slot left
     │   ├── IdentityMissing         a publication would break the application's UPDATE and DELETE
     │   ├── PublicationMissing      absent, and not to be created
+    │   ├── TableNotPublished       events.tables names it, and the publication lacks it
     │   ├── SlotMissing             absent, and not to be created
     │   ├── SlotUnusable            another plugin, another database, two-phase
     │   ├── SlotInvalidated         PostgreSQL has removed WAL that the slot needed
@@ -124,6 +125,10 @@ class PublicationMissing(SourceError):
 
     Create it, before the slot: `CREATE PUBLICATION ditto FOR TABLE …`.
     """
+
+
+class TableNotPublished(SourceError):
+    pass
 
 
 class SlotMissing(SourceError):

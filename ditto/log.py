@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 MASK = "***"
 _HANDLER = "ditto"
+_SHORTEST = 4
+"""A shorter secret stands in too many innocent words."""
 
 # The user part is whatever stands before the last @ of the address: a password may hold one itself.
 _URL_PASSWORD = re.compile(r"\b([a-z][a-z0-9+.-]*://[^\s:/@]*):\S*@", re.IGNORECASE)
@@ -25,8 +29,18 @@ _URL_TOKEN = re.compile(r"\b((?:nats|tls)://)[^\s:/@]+@", re.IGNORECASE)
 _ASSIGNED = re.compile(r"\b((?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE)
 
 
+_known: set[str] = set()
+
+
+def keep_secret(secrets: Iterable[str]) -> None:
+    """From now on mask these wherever they stand: a library may put them into an error by themselves."""
+    _known.update(secret for secret in secrets if len(secret) >= _SHORTEST)
+
+
 def mask_secrets(text: str) -> str:
-    """`text` with *** in place of what looks like a password: in URLs, and after `password=`."""
+    """`text` with *** in place of the known secrets, and of what looks like one: in URLs, and after `password=`."""
+    for secret in _known:
+        text = text.replace(secret, MASK)
     text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
     text = _URL_TOKEN.sub(rf"\1{MASK}@", text)
     return _ASSIGNED.sub(rf"\1{MASK}", text)

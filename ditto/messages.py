@@ -6,13 +6,39 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ditto.event import Event
-
 WAIT_PREFIX: Final = "ditto.wait"
 """The prefix of a logical message (`pg_logical_emit_message`) that asks for a checkpoint at once."""
 
-Targets = tuple[object, object, object, object]
-"""For INSERT, UPDATE, DELETE and TRUNCATE: what the caller wants back with each event, or None to skip the change."""
+
+class Targets(NamedTuple):
+    """What the caller of a decoder says about a relation.
+
+    The first four are for the actions: what the caller wants back with each event, or None to skip the change.
+    """
+
+    insert: object
+    update: object
+    delete: object
+    truncate: object
+    primary_key: list[str] | None = None
+    """For the events' `meta`; may be filled in until they are encoded."""
+    schema_version: str | None = None
+    """For the events' `meta`."""
+    description: tuple[object, object] | None = None
+    """A message that has to be stored before the relation's first event, and the target it gets."""
+
+
+class Extras(NamedTuple):
+    """What a decoder adds to events, besides what they always have."""
+
+    metadata: frozenset[str] = frozenset()
+    """Fields of `Meta`: lsn, xid, ordinal, primary_key, origin, schema_version."""
+    marks_last: bool = False
+    """Mark the last event of each transaction. An event then waits until the next message of its transaction says
+    whether it is the last: pgoutput sends a transaction in one go, so that this one is on its way already."""
+
+
+NO_EXTRAS: Final = Extras()
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -23,6 +49,8 @@ class Column(msgspec.Struct, frozen=True):
     typmod: int
     is_key: bool
     """Part of the replica identity; with identity FULL every column is."""
+    type_name: str = ""
+    """`int4`, `numeric[]`, `public.mood`; the base type's for a domain."""
 
 
 class Relation(msgspec.Struct, frozen=True):
@@ -48,7 +76,8 @@ class Delivered(NamedTuple):
 class Block(msgspec.Struct):
     """What one wake-up brought: four lists of the same length, one entry an event, and where the stream stands."""
 
-    events: list[Event]
+    events: list[Any]
+    """Each an Event, or a relation's description (see Targets), which has the position of the event before it."""
     targets: list[Any]
     commit_lsns: list[int]
     ordinals: list[int]

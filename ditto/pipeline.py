@@ -73,6 +73,7 @@ async def follow(
                 error=error.message,
                 hint=error.hint,
                 retry_in_s=round(delay_s, 2),
+                **({} if attempt.has_progressed else attempt.retained),
                 **error.context,
             )
             await _sleep(delay_s, stop)

@@ -25,3 +25,5 @@ class Tally:
     """Walsenders that were ended because the one that they served was dead or cut off."""
     is_without_lease: bool = False
     """The lease cannot be written or read at the moment, and that was said."""
+    has_told_transport: bool = False
+    """That the connection to PostgreSQL is not verified, or not encrypted, was said."""

@@ -32,7 +32,7 @@ def configuration() -> str:
     for section in SECTIONS:
         lines += ["", f"## {section}", "", "| Key | Default | What | Environment | Flag |", "|" + "---|" * 5]
         for key in KEYS.values():
-            if key.path.partition(".")[0] != section:
+            if key.path.rpartition(".")[0] != section:
                 continue
             default = "" if key.default is None else f"`{_plain(key.default)}`"
             about = key.description.replace("|", "\\|")

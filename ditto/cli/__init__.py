@@ -20,6 +20,7 @@ from ditto.cli.slot import slot
 from ditto.cli.verify import verify
 from ditto.cli.wait import wait
 from ditto.errors import ConfigError, DittoError
+from ditto.log import mask_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,13 +61,18 @@ class _Commands(click.Group):
     @staticmethod
     def _trace(ctx: click.Context) -> None:
         if ctx.params["debug"]:
-            click.echo(traceback.format_exc(), err=True, nl=False)
+            click.echo(mask_secrets(traceback.format_exc()), err=True, nl=False)
 
 
 def _say(message: str, hint: str | None) -> None:
-    click.echo(f"ditto: error: {message}", err=True)
+    click.echo(f"ditto: error: {_printable(message)}", err=True)
     if hint:
-        click.echo(f"  hint: {hint}", err=True)
+        click.echo(f"  hint: {_printable(hint)}", err=True)
+
+
+def _printable(text: str) -> str:
+    """A table's name may hold what steers a terminal, and would."""
+    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in mask_secrets(text))
 
 
 def _demo() -> click.Command:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ditto.config import FLAGS, KEYS, ORIGINAL_VARIABLES, Config, load
+from ditto.config import FLAGS, KEYS, ORIGINAL_VARIABLES, Config, load, secrets
 from ditto.config.checks import Impossible
 from ditto.config.values import read_seconds
 from ditto.errors import ConfigError
+from ditto.log import keep_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,9 @@ def configuration(*paths: str) -> Callable[[Function], Function]:
 
 def effective(config_file: Path | None, **flags: object) -> Config:
     """The configuration that a command's options, the environment and the file make. Raises ConfigError."""
-    return load(config_file, {_path(name): value for name, value in flags.items()}, os.environ)
+    config = load(config_file, {_path(name): value for name, value in flags.items()}, os.environ)
+    keep_secret(secrets(config))
+    return config
 
 
 def seconds(text: str, option: str) -> float:

@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from ditto.cli.options import configuration, effective, examples
 from ditto.errors import ConfigError, SlotInUse, SlotMissing
-from ditto.source.failures import command_error, connect_error
+from ditto.source.connect import connect_blocking
+from ditto.source.failures import command_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_CONNECT_TIMEOUT_S = 10
 
 # A standby has no current WAL position of its own; what it has replayed is what its slots can be compared with.
 _STATUS = """
@@ -39,11 +37,7 @@ SELECT slot_name AS slot, plugin, database, active, active_pid, wal_status,
 @contextmanager
 def _connected(dsn: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
     """An ordinary connection whose errors are Ditto's own."""
-    try:
-        connection = psycopg.connect(dsn, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S, row_factory=dict_row)
-    except psycopg.Error as error:
-        raise connect_error(error, dsn) from error
-    with connection:
+    with connect_blocking(dsn) as connection:
         yield connection
 
 

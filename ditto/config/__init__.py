@@ -3,8 +3,8 @@
 from ditto.config.dsn import mask_dsn
 from ditto.config.keys import FLAGS, KEYS, ORIGINAL_VARIABLES, SECTIONS, Key
 from ditto.config.load import load
-from ditto.config.mask import mask_url, masked
-from ditto.config.model import Action, Config, Events, Log, Nats, Postgres, Tls
+from ditto.config.mask import mask_url, masked, secrets
+from ditto.config.model import Action, Config, Events, Log, Nats, Postgres, Tls, Types
 from ditto.config.schema import schema
 
 __all__ = [
@@ -20,9 +20,11 @@ __all__ = [
     "Nats",
     "Postgres",
     "Tls",
+    "Types",
     "load",
     "mask_dsn",
     "mask_url",
     "masked",
     "schema",
+    "secrets",
 ]

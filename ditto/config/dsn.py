@@ -8,7 +8,7 @@ import psycopg
 from psycopg import conninfo
 
 MASK = "***"
-_SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 
 
 def _is_url(dsn: str) -> bool:
@@ -36,12 +36,12 @@ def mask_dsn(dsn: str) -> str:
         parameters = conninfo.conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
         return MASK
-    secrets = dict.fromkeys((name for name in _SECRETS if parameters.get(name)), MASK)
+    secrets = dict.fromkeys((name for name in SECRETS if parameters.get(name)), MASK)
     if not secrets:
         return dsn
     if _is_url(dsn):
         masked = re.sub(r"^([a-z]+://[^:@/]*):[^/]*@", rf"\1:{MASK}@", dsn)
-        masked = re.sub(rf"([?&](?:{'|'.join(_SECRETS)})=)[^&]*", rf"\1{MASK}", masked)
+        masked = re.sub(rf"([?&](?:{'|'.join(SECRETS)})=)[^&]*", rf"\1{MASK}", masked)
         if conninfo.conninfo_to_dict(masked) == {**parameters, **secrets}:
             return masked
     # Not a URL, or one that hides a secret in an unusual notation.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 import msgspec
+from psycopg import conninfo
 
-from ditto.config.dsn import mask_dsn
+from ditto.config.dsn import SECRETS, mask_dsn
 from ditto.config.keys import KEYS
 from ditto.log import MASK, mask_secrets
 
@@ -33,6 +35,20 @@ def masked(config: Config) -> dict[str, Any]:
         else:
             node[name] = [mask_url(each) for each in node[name]]
     return shown
+
+
+def secrets(config: Config) -> set[str]:
+    """Every secret in the configuration, by itself, as it is written and as it is meant."""
+    parameters = conninfo.conninfo_to_dict(config.postgres.dsn)
+    nats = config.nats
+    found = {str(parameters.get(name) or "") for name in SECRETS} | {
+        each or "" for each in (nats.password, nats.token, nats.nkey_seed)
+    }
+    for server in nats.servers:
+        identity = server.rpartition("@")[0].rpartition("://")[2]
+        user, has_password, password = identity.partition(":")
+        found.add(password if has_password else user)
+    return {form for secret in found if secret for form in (secret, unquote(secret), quote(secret, safe=""))}
 
 
 def mask_url(url: str) -> str:

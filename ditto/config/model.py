@@ -40,7 +40,9 @@ class Postgres(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         _doc(
             "Connection string of the database, in any notation that libpq reads (URL or key=value). A `replication` "
-            "parameter is accepted and ignored.",
+            "parameter is accepted and ignored. Without `sslmode`, a server on another machine that does TLS is "
+            "verified. Give no password on a command line, where others see it: use the file, the environment or "
+            "`.pgpass`.",
             "postgres://ditto:${PGPASSWORD}@db.example.com:5432/shop?sslmode=verify-full",
             mask="dsn",
         ),
@@ -54,6 +56,13 @@ class Postgres(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _doc("Name of the publication. One that exists is used as it is, row filters included.", "ditto"),
     ] = "ditto"
     create: Annotated[bool, _doc("Create the publication and the slot at start where they are missing.")] = True
+    failover: Annotated[
+        bool,
+        _doc(
+            "Let standbys keep a copy of the slot (`sync_replication_slots` there), so that Ditto goes on with the one "
+            "that is promoted. An existing slot is altered. PostgreSQL 17 or later."
+        ),
+    ] = False
     allow_missing_identity: Annotated[
         bool,
         _doc(
@@ -143,6 +152,44 @@ class Nats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return [self.url] if isinstance(self.url, str) else self.url
 
 
+class Types(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How values become JSON."""
+
+    profile: Annotated[
+        Literal["ditto", "wal-listener"],
+        _doc(
+            "What holds where a key below says nothing. `wal-listener`: as its consumers expect, with numeric, floats, "
+            "json (not jsonb), bytea and arrays as PostgreSQL's text, and timestamps with a `Z`."
+        ),
+    ] = "ditto"
+    numeric: Annotated[
+        Literal["string", "number"] | None,
+        _doc(
+            "`numeric` as text, or as a JSON number with all its digits, which many parsers round. By default `string`."
+        ),
+    ] = None
+    int8: Annotated[
+        Literal["number", "string"] | None,
+        _doc("`int8` as a number, or as text for parsers that read numbers as doubles. By default `number`."),
+    ] = None
+    bytea: Annotated[
+        Literal["base64", "hex"] | None,
+        _doc("`bytea` in base64, or as PostgreSQL writes it (`\\xdeadbeef`). By default `base64`."),
+    ] = None
+    interval: Annotated[
+        Literal["postgres", "iso8601"] | None,
+        _doc("`interval` as `1 day 02:00:00` or as `P1DT2H`. By default `postgres`."),
+    ] = None
+    json: Annotated[
+        Literal["embed", "string"] | None,
+        _doc("`json` and `jsonb` as part of the event, or as text that holds JSON. By default `embed`."),
+    ] = None
+    timestamp: Annotated[
+        Literal["plain", "utc"] | None,
+        _doc("`timestamp`, which has no time zone, as it stands, or with a `Z` behind it. By default `plain`."),
+    ] = None
+
+
 class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which changes become events, and on which subjects."""
 
@@ -172,6 +219,25 @@ class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             {"trades": "transactions"},
         ),
     ] = {}
+    types: Annotated[Types, _doc("How values become JSON.")] = Types()
+    metadata: Annotated[
+        list[Literal["lsn", "xid", "ordinal", "primary_key", "origin", "schema_version"]],
+        _doc(
+            "What each event says in `meta`: lsn, xid, ordinal, primary_key, origin, schema_version. Without any, "
+            "events have no `meta`.",
+            ["lsn", "ordinal", "primary_key"],
+        ),
+    ] = []
+    schemas: Annotated[
+        bool,
+        _doc(
+            "Store a message on `<prefix>._schema.<schema>.<table>` before the first event of a table, and before the "
+            "first one after its columns, types, keys or replica identity have changed."
+        ),
+    ] = False
+    transactions: Annotated[
+        bool, _doc('Mark the last event of each transaction: `"meta":{"last":true}`, also without `metadata`.')
+    ] = False
 
 
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -68,6 +68,8 @@ def _read_text(key: Key, text: str) -> Any:
         except json.JSONDecodeError as error:
             where = f"line {error.lineno}, column {error.colno}"
             raise Impossible(f"must be JSON, and is not ({where}: {error.msg})") from None
+    if list in kinds and str not in kinds:
+        return [part.strip() for part in text.split(",") if part.strip()]
     if str in kinds or Literal in kinds or key.is_duration:
         return text
     try:

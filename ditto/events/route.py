@@ -13,9 +13,11 @@ from ditto.messages import Relation, Targets
 
 ACTIONS: Final = ("insert", "update", "delete", "truncate")
 CHECKPOINT: Final = "_checkpoint"
+SCHEMA: Final = "_schema"
 
 _MAPPED: Final = ("", "")
 _CHECKPOINT_OWNER: Final = ("", CHECKPOINT)
+_CHECKPOINTS: Final = "Ditto's checkpoints"
 
 T = TypeVar("T")
 
@@ -62,6 +64,12 @@ def plain_tables(config: Events) -> list[tuple[str | None, str]] | None:
     return [(pattern.schema, pattern.table) for pattern in patterns]
 
 
+def named_tables(config: Events) -> list[tuple[str | None, str]]:
+    """Schema and name of each table of which `events.tables` wants events by its name, not by a glob."""
+    patterns = [TablePattern(key) for key, actions in (config.tables or {}).items() if actions]
+    return [(pattern.schema, pattern.table) for pattern in patterns if pattern.is_plain]
+
+
 class Patterns(Generic[T]):
     """Finds the most specific pattern for a table."""
 
@@ -91,6 +99,7 @@ class Router:
         self._topics: Patterns[str] = Patterns(config.topics)
         # Only the newest checkpoint is kept: an event on its subject would be deleted by the next one.
         self._owners: dict[str, tuple[str, str]] = {self.checkpoint_subject: _CHECKPOINT_OWNER}
+        self._reserved = f"{config.prefix}.{SCHEMA}." if config.schemas else None
         self._new: set[str] = set()
 
     @property
@@ -115,7 +124,7 @@ class Router:
         insert, update, delete, truncate = (
             self._subject(namespace, name, action).encode() if action in actions else None for action in ACTIONS
         )
-        return insert, update, delete, truncate
+        return Targets(insert, update, delete, truncate)
 
     def take_new_subjects(self) -> set[str]:
         """The subjects that came up since the last call: the stream has to take them before they are published."""
@@ -127,7 +136,7 @@ class Router:
         if topic is not None:
             owner = self._owners.setdefault(topic, _MAPPED)
             if owner == _CHECKPOINT_OWNER:
-                raise _checkpoint_collision(namespace, name, topic)
+                raise _collision(namespace, name, topic, _CHECKPOINTS)
             if owner == _MAPPED:
                 self._new.add(topic)
             return topic
@@ -138,11 +147,13 @@ class Router:
             action=action,
             database=self._database,
         )
+        if self._reserved is not None and subject.startswith(self._reserved):
+            raise _collision(namespace, name, subject, "Ditto's descriptions of tables")
         owner = self._owners.setdefault(subject, (namespace, name))
         if owner == (namespace, name):
             self._new.add(subject)
         elif owner == _CHECKPOINT_OWNER:
-            raise _checkpoint_collision(namespace, name, subject)
+            raise _collision(namespace, name, subject, _CHECKPOINTS)
         elif owner != _MAPPED:
             raise SubjectCollision(
                 f"tables {owner[0]}.{owner[1]} and {namespace}.{name} would share the subject {subject}",
@@ -152,9 +163,9 @@ class Router:
         return subject
 
 
-def _checkpoint_collision(namespace: str, name: str, subject: str) -> SubjectCollision:
+def _collision(namespace: str, name: str, subject: str, others: str) -> SubjectCollision:
     return SubjectCollision(
-        f"table {namespace}.{name} would share the subject {subject} with Ditto's checkpoints",
+        f"table {namespace}.{name} would share the subject {subject} with {others}",
         hint="map it to another subject under events.topics",
         relation=f"{namespace}.{name}",
     )

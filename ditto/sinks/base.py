@@ -81,6 +81,9 @@ class Sink(Protocol):
     async def open(self, owner: Owner, subjects: Iterable[str]) -> Holding:
         """Create what is missing, claim it for `owner`, and look again: from here on `publish` may be called."""
 
+    async def last_payloads(self, pattern: str) -> dict[str, bytes]:
+        """The last message on each subject that matches."""
+
     async def set_timeline(self, timeline: int) -> None:
         """Remember the server's new timeline with the stream."""
 

@@ -134,6 +134,12 @@ class Batches:
         code, description = error.get("err_code", 0), error.get("description", "unknown error")
         doing = f"store events in stream {self._stream}"
         if code in _WRONG_LAST_SEQUENCE:
+            if description.rpartition(" ")[2] == str(self.stored_sequence):
+                # Nobody's message follows the last one of which it is known that it is stored: one was dropped.
+                return NotNow(
+                    f"cannot {doing}: nats-server could not write what follows sequence {self.stored_sequence}",
+                    hint="its disk is full or failing (see its log); when there is room, it has to be restarted",
+                )
             return ChainBroken(
                 f"cannot {doing}: {description}",
                 hint="something else was stored in between, or a message before it could not be written (see the log "

@@ -40,6 +40,10 @@ _OLDEST_VERSION: Final = (2, 14)
 _QUIET_S: Final = 0.002
 _FEW: Final = 16
 
+_LARGEST_STORED: Final = (32 << 20) - (64 << 10)
+"""A message that nats-server's file store takes, its subject and record left out. It answers to a larger one as if the
+stream were full, for ever, whatever max_payload is."""
+
 _WATCH_PERIOD_S: Final = 0.5
 _CLOSE_TIMEOUT_S: Final = 2.0
 
@@ -162,6 +166,8 @@ class JetStreamSink:
     async def _start_chain(self, last_sequence: int) -> None:
         client = self._connected()
         limits = [client.max_payload, self._stream.settings.get("max_msg_size", -1)]
+        if self._stream.settings.get("storage") == "file":
+            limits.append(_LARGEST_STORED)
         self._max_size = min(limit for limit in limits if limit > 0)
         self._has_rollup = bool(self._stream.settings.get("allow_rollup_hdrs"))
         if not self._inbox:
@@ -182,6 +188,10 @@ class JetStreamSink:
         if self._stream.missing_subjects(subjects):
             # The server applies an update between two messages; the chain goes on undisturbed.
             await self._stream.cover(subjects)
+
+    async def last_payloads(self, pattern: str) -> dict[str, bytes]:
+        """The last message on each subject that matches, as the stream's leader has it."""
+        return await self._stream.last_payloads(pattern)
 
     async def set_timeline(self, timeline: int) -> None:
         """Remember the server's new timeline with the stream."""
@@ -214,10 +224,12 @@ class JetStreamSink:
         except FrameTooLarge as error:
             event = block.events[error.index]
             position = Position(block.commit_lsns[error.index], block.ordinals[error.index])
+            what = getattr(event, "action", "description")
             raise EventTooLarge(
-                f"the {event.action} at {position} on table {event.schema}.{event.table} makes a message of "
+                f"the {what} at {position} on table {event.schema}.{event.table} makes a message of "
                 f"{error.size} bytes; the server accepts {self._max_size}",
-                hint="raise max_payload of nats-server (and max_msg_size of the stream); PostgreSQL keeps the change",
+                hint="raise max_payload of nats-server (and max_msg_size of the stream), up to the 32 MB that its file "
+                "store takes; PostgreSQL keeps the change",
                 relation=f"{event.schema}.{event.table}",
                 position=str(position),
             ) from error

@@ -53,6 +53,11 @@ class NullSink:
         del subjects
         return Holding(owner, None)
 
+    async def last_payloads(self, pattern: str) -> dict[str, bytes]:
+        """None."""
+        del pattern
+        return {}
+
     async def set_timeline(self, timeline: int) -> None:
         """There is nothing to remember it with."""
 

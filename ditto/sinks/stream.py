@@ -288,17 +288,31 @@ class Stream:
                 reason="another writer stores into this stream; Ditto goes on, but must be its only writer",
             )
         # The last message was deleted, or is not Ditto's: the last one on each subject that there is.
-        found = [(await self._position({"last_by_subj": subject}))[1] for subject in await self._subjects()]
+        found = [(await self._position({"last_by_subj": subject}))[1] for subject in await self._subjects(">")]
         return max((position for position in found if position is not None), default=None)
 
-    async def _subjects(self) -> list[str]:
-        """Every subject that has messages, page by page."""
+    async def last_payloads(self, pattern: str) -> dict[str, bytes]:
+        """The last message on each subject that matches, as the stream's leader has it."""
+        doing = f"read the last messages on {pattern} in stream {self.name}"
+        found = {}
+        for subject in await self._subjects(pattern):
+            try:
+                answer = await self.call(f"STREAM.MSG.GET.{self.name}", {"last_by_subj": subject}, doing)
+            except ApiError as error:
+                if error.code != _NO_MESSAGE:
+                    raise refusal(error, doing) from error
+            else:
+                found[subject] = base64.b64decode(answer["message"].get("data") or "")
+        return found
+
+    async def _subjects(self, pattern: str) -> list[str]:
+        """Every subject that matches and has messages, page by page."""
         doing = f"list the subjects of stream {self.name}"
         subjects: list[str] = []
         while True:
             try:
                 info = await self.call(
-                    f"STREAM.INFO.{self.name}", {"subjects_filter": ">", "offset": len(subjects)}, doing
+                    f"STREAM.INFO.{self.name}", {"subjects_filter": pattern, "offset": len(subjects)}, doing
                 )
             except ApiError as error:
                 raise refusal(error, doing) from error

@@ -12,9 +12,11 @@ from typing import Any, Final
 import nats
 from nats.aio.client import Client
 from nats.errors import AuthorizationError, NoServersError
+from nats.errors import Error as NatsError
 
 from ditto.config import Nats
-from ditto.errors import ConfigError, SinkDenied, SinkError, SinkLost
+from ditto.errors import SinkDenied, SinkError, SinkLost
+from ditto.sinks.credentials import address, authentication, tls_context
 
 CONNECT_TIMEOUT_S: Final = 5
 # A flush of every block may wait in nats-py's queue. It must never be full: putting into a full queue
@@ -28,6 +30,28 @@ _USER_TIMEOUT_MS: Final = 20_000
 
 _DENIALS: Final = ("authorization", "authentication", "permissions", "nkey", "user credentials")
 _NOT_NOW: Final = ("authentication timeout", "maximum connections")
+
+
+class _NoTls(NatsError):
+    """The server does no TLS."""
+
+
+class _Client(Client):
+    """nats-py's client, but that encrypts where it has to: by itself it leaves that to what the server says.
+
+    An unencrypted INFO decides, which anybody on the way can write; user and password would follow in plain text.
+    """
+
+    def __init__(self, *, must_encrypt: bool) -> None:
+        super().__init__()
+        self._must_encrypt = must_encrypt
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection and self._must_encrypt and not info.get("tls_required"):
+            if not info.get("tls_available"):
+                raise _NoTls("it does no TLS")
+            info["tls_required"] = True
+        await super()._process_info(info, initial_connection)
 
 
 class BlockWriter:
@@ -49,7 +73,11 @@ class BlockWriter:
 
 def check_contract(client: Client) -> None:
     """Raise SinkError when this nats-py does not have the private methods that BlockWriter calls."""
-    for name, parameters in (("_send_command", ["cmd", "priority"]), ("_flush_pending", ["force_flush"])):
+    for name, parameters in (
+        ("_send_command", ["cmd", "priority"]),
+        ("_flush_pending", ["force_flush"]),
+        ("_process_info", ["info", "initial_connection"]),
+    ):
         method = getattr(client, name, None)
         if not inspect.iscoroutinefunction(method) or list(inspect.signature(method).parameters) != parameters:
             raise SinkError(
@@ -97,26 +125,29 @@ async def connect(
     async def on_closed() -> None:
         on_lost(lost(config, last_error))
 
-    options = _options(config)
-    options.update(
-        error_cb=on_error,
-        closed_cb=on_closed,
-        allow_reconnect=False,
-        max_reconnect_attempts=1,
-        connect_timeout=CONNECT_TIMEOUT_S,
-        pending_size=0,  # nats-py's own limit would flush inside _send_command; the window bounds what is pending
-        flusher_queue_size=_FLUSH_QUEUE,
-        ping_interval=10,
-        max_outstanding_pings=2,
-        name="ditto",
-    )
+    options: dict[str, Any] = {
+        "error_cb": on_error,
+        "closed_cb": on_closed,
+        "allow_reconnect": False,
+        "max_reconnect_attempts": 1,
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "pending_size": 0,  # nats-py's own limit would flush inside _send_command; the window bounds what is pending
+        "flusher_queue_size": _FLUSH_QUEUE,
+        "ping_interval": 10,
+        "max_outstanding_pings": 2,
+        "name": "ditto",
+    }
+    if config.tls is not None:
+        options["tls"] = tls_context(config.tls)  # otherwise nats-py makes one where it is needed, and verifies
+    identity = authentication(config)
     failures: list[str] = []
     # One server at a time: without reconnect nats-py gives up at the first that answers badly.
     for server in config.servers:
-        client = Client()
+        to = address(server, config)
+        client = _Client(must_encrypt=to.must_encrypt)
         try:
             async with asyncio.timeout(3 * CONNECT_TIMEOUT_S):
-                await client.connect(servers=[server], **options)
+                await client.connect(servers=[to.url], **options, **(identity or to.options))
         except Exception as error:
             error = last_error if isinstance(error, NoServersError) and last_error is not None else error
             _abandon(client)
@@ -127,10 +158,8 @@ async def connect(
                     f"NATS at {where} refused the connection: {_words(error)}",
                     hint="check nats.user and nats.password, nats.token, nats.creds or nats.nkey_seed",
                 ) from error
-            if isinstance(error, ssl.SSLError):
-                raise SinkDenied(
-                    f"TLS with NATS at {where} failed: {_words(error)}", hint="check nats.tls.ca, cert and key"
-                ) from error
+            if isinstance(error, ssl.SSLError | _NoTls):
+                raise SinkDenied(f"TLS with NATS at {where} failed: {_words(error)}", hint=_tls_hint(error)) from error
             failures.append(_words(error))
         else:
             _watch_socket(client)
@@ -172,31 +201,25 @@ def lost(config: Nats, error: Exception | None) -> SinkLost:
     return SinkLost(f"the connection to NATS at {describe(config)} ended{words}", hint="see the log of nats-server")
 
 
+def _tls_hint(error: Exception) -> str:
+    if isinstance(error, _NoTls):
+        return "enable TLS in nats-server, or connect without it: no nats.tls, and nats:// in nats.url"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            "nats.tls.ca names the file of the authority that signs the server's certificate (the system's, if it is "
+            "absent), and nats.url has to hold a name that stands in it"
+        )
+    return "check nats.tls.cert and nats.tls.key: the server may want a certificate from the client"
+
+
 def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_TIMEOUT_S} s"
     return str(error).removeprefix("nats: ").strip("'\" ") or type(error).__name__
-
-
-def _options(config: Nats) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if config.user is not None:
-        options.update(user=config.user, password=config.password)
-    if config.token is not None:
-        options["token"] = config.token
-    if config.creds is not None:
-        options["user_credentials"] = config.creds
-    if config.nkey_seed is not None:
-        options["nkeys_seed_str"] = config.nkey_seed
-    if config.tls is not None:
-        try:
-            context = ssl.create_default_context(cafile=config.tls.ca)
-            if config.tls.cert is not None:
-                context.load_cert_chain(config.tls.cert, config.tls.key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"nats.tls: cannot load the certificates: {error}") from error
-        options["tls"] = context
-    return options
 
 
 def describe(config: Nats) -> str:

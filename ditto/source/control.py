@@ -11,38 +11,24 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import psycopg
-from psycopg import AsyncConnection, conninfo
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
 
 from ditto.errors import ConnectionLost, ServerUnsuitable
 from ditto.lsn import parse_lsn
-from ditto.source.failures import command_error, connect_error
+from ditto.source.connect import Transport, connect, transport
+from ditto.source.failures import command_error
 
-CONNECT_TIMEOUT_S: Final = 10
 QUERY_TIMEOUT_S: Final = 30
+WAL_LSN: Final = (
+    "CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) "
+    "ELSE pg_current_wal_insert_lsn() END"
+)
+"""SQL: where the server's WAL ends, on a primary and on a standby."""
+FAILOVER_VERSION: Final = 170000
+"""The first whose logical slots survive a failover."""
 OLDEST_VERSION: Final = 140000
 """PostgreSQL 14 is the first whose pgoutput takes the option `messages`."""
-
-
-def parameters(dsn: str, **changes: str) -> str:
-    """The connection string with what Ditto adds; what the user gave for the same keyword stays, options are joined."""
-    given = conninfo.conninfo_to_dict(dsn)
-    given.pop("replication", None)  # Ditto says itself which of its connections replicates
-    options = " ".join(filter(None, (str(given.get("options") or ""), changes.pop("options", ""))))
-    merged: dict[str, Any] = {
-        "application_name": "ditto",
-        "connect_timeout": str(CONNECT_TIMEOUT_S),
-        "keepalives_idle": "10",
-        "keepalives_interval": "5",
-        "keepalives_count": "3",
-        # Every status message is data that a dead peer does not acknowledge: found out within half a minute.
-        "tcp_user_timeout": "20000",
-        **given,
-        **changes,
-    }
-    if options:
-        merged["options"] = options
-    return conninfo.make_conninfo("", **merged)
 
 
 class Control:
@@ -105,6 +91,11 @@ class Control:
             await asyncio.wait(self._running)
         await self._connection.close()
 
+    @property
+    def transport(self) -> Transport:
+        """How safe the connection is from others on the way."""
+        return transport(self._connection)
+
     async def database(self) -> str:
         """The name of the database."""
         return str((await self.fetch("SELECT current_database() AS name", doing="read the database's name"))[0]["name"])
@@ -112,8 +103,7 @@ class Control:
     async def wal_lsn(self) -> int:
         """Where the server's WAL ends, on a primary and on a standby."""
         rows = await self.fetch(
-            "SELECT CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) "
-            "ELSE pg_current_wal_insert_lsn() END::text AS lsn",
+            f"SELECT ({WAL_LSN})::text AS lsn",
             doing="read the WAL position",
         )
         return parse_lsn(rows[0]["lsn"])
@@ -126,13 +116,19 @@ class Control:
         )
         return rows[0]["ms"] / 1000 or math.inf
 
-    async def check_server(self) -> None:
-        """Raise ServerUnsuitable when logical decoding cannot work here."""
+    async def check_server(self, *, needs_failover: bool = False) -> None:
+        """Raise ServerUnsuitable when logical decoding, or a slot that survives a failover, cannot work here."""
         version = self._connection.info.server_version
         if version < OLDEST_VERSION:
             raise ServerUnsuitable(
                 f"PostgreSQL {version // 10000} is too old: Ditto needs {OLDEST_VERSION // 10000} or later",
                 hint="upgrade the server",
+            )
+        if needs_failover and version < FAILOVER_VERSION:
+            raise ServerUnsuitable(
+                f"PostgreSQL {version // 10000} has no slots that survive a failover: postgres.failover needs "
+                f"{FAILOVER_VERSION // 10000} or later",
+                hint="set postgres.failover: false, or upgrade the server",
             )
         level = (await self.fetch("SHOW wal_level", doing="read wal_level"))[0]["wal_level"]
         if level != "logical":
@@ -145,13 +141,7 @@ class Control:
 @asynccontextmanager
 async def open_control(dsn: str) -> AsyncIterator[Control]:
     """Connect, and close at the end. Raises AccessDenied, ConnectionLost, ServerNotReady."""
-    try:
-        connection = await AsyncConnection.connect(
-            parameters(dsn, client_encoding="UTF8", options="-c statement_timeout=0"), autocommit=True
-        )
-    except psycopg.Error as error:
-        raise connect_error(error, dsn) from error
-    control = Control(connection)
+    control = Control(await connect(dsn, client_encoding="UTF8", options="-c statement_timeout=0"))
     try:
         yield control
     finally:

@@ -9,7 +9,9 @@ from psycopg import Error, conninfo
 
 from ditto.errors import (
     AccessDenied,
+    ConfigError,
     ConnectionLost,
+    DittoError,
     ServerNotReady,
     ServerUnsuitable,
     SlotInUse,
@@ -17,6 +19,8 @@ from ditto.errors import (
     SlotMissing,
     SourceError,
 )
+
+_UNVERIFIED: Final = "sslmode=require there encrypts without verifying"
 
 # libpq does not expose the SQLSTATE of a refused connection (it has no result to hang it on), so the
 # server's English text decides. A localised server gets the general error with its own words.
@@ -48,6 +52,29 @@ _REFUSALS: tuple[tuple[str, type[SourceError], str], ...] = (
     ("too many connections", ServerNotReady, "raise the connection limit of the role or the database"),
     ("max_wal_senders", ServerNotReady, "raise max_wal_senders, or stop another replication client"),
     ("server does not support ssl", ServerUnsuitable, "remove sslmode=require from postgres.dsn, or enable TLS there"),
+    (
+        "does not match host name",
+        AccessDenied,
+        f"connect by a name that the certificate has; {_UNVERIFIED}",
+    ),
+    (
+        "certificate verify failed",
+        AccessDenied,
+        "no authority that is trusted here has signed the server's certificate, or it has expired: name the "
+        f"authority's file with sslrootcert=… in postgres.dsn; {_UNVERIFIED}",
+    ),
+    (
+        "root certificate file",
+        AccessDenied,
+        f"name the file of the authority that signs the server's certificate with sslrootcert=…; {_UNVERIFIED}",
+    ),
+    (
+        "valid client certificate",
+        AccessDenied,
+        "the server wants a certificate from the client: give sslcert=… and sslkey=… in postgres.dsn",
+    ),
+    ("unknown ca", AccessDenied, "the server does not know the authority that signed sslcert"),
+    ("private key", AccessDenied, "check sslkey in postgres.dsn: its owner alone may read the file"),
     ("certificate", AccessDenied, "check sslrootcert, sslcert and sslmode in postgres.dsn"),
     # Last, because many of the others speak of a role or of the database system too.
     ("role ", AccessDenied, "check the user in postgres.dsn"),
@@ -57,7 +84,9 @@ _REFUSALS: tuple[tuple[str, type[SourceError], str], ...] = (
 _UNREACHABLE_HINT = "check host and port in postgres.dsn, and that the server is running"
 
 
-_REASON: Final = re.compile(r".*(?:failed|FATAL|ERROR): +(.+)")
+# What libpq refuses before it connects: a value that it does not know, or two that exclude each other.
+_IMPOSSIBLE: Final = re.compile(r"(?:is bad|failed): (?:invalid|weak) ")
+_REASON: Final = re.compile(r".*(?:is bad|failed|FATAL|ERROR): +(.+)")
 
 
 def _reason(error: Error) -> str:
@@ -67,11 +96,13 @@ def _reason(error: Error) -> str:
     return str(reasons[-1]) if reasons else lines[-1] if lines else type(error).__name__
 
 
-def connect_error(error: Error, dsn: str) -> SourceError:
+def connect_error(error: Error, dsn: str) -> DittoError:
     """Say why connecting to `dsn` failed: where (never the password), the server's words, and a hint."""
     where = describe(dsn)
     text = str(error)
-    if "FATAL" in text or "SSL" in text or "fe_sendauth" in text:
+    if _IMPOSSIBLE.search(text):
+        return ConfigError(f"postgres.dsn: {_reason(error)}", hint="see libpq's documentation of this parameter")
+    if any(word in text for word in ("FATAL", "SSL", "fe_sendauth", "certificate", "private key")):
         for pattern, kind, hint in _REFUSALS:
             if pattern in text.lower():
                 return kind(f"PostgreSQL at {where} refused the connection: {_reason(error)}", hint=hint)
@@ -122,7 +153,10 @@ def command_error(message: str, sqlstate: str | None, *, doing: str, **context: 
 def describe(dsn: str) -> str:
     """`host:port/database` for messages, without user and password."""
     given = conninfo.conninfo_to_dict(dsn)
-    host = given.get("host") or given.get("hostaddr") or "localhost"
+    host = given.get("host") or given.get("hostaddr")
+    if not host and given.get("service"):
+        return f"service {given['service']}"
+    host = host or "localhost"
     port = given.get("port") or "5432"
     database = given.get("dbname")
     return f"{host}:{port}" + (f"/{database}" if database else "")

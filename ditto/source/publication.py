@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Final
 
 import structlog
 from psycopg.sql import SQL, Identifier
 
-from ditto.errors import AccessDenied, ConfigError, IdentityMissing, PublicationMissing
+from ditto.errors import AccessDenied, ConfigError, IdentityMissing, PublicationMissing, TableNotPublished
 from ditto.source.control import Control
 
 log = structlog.get_logger()
+
+_LOOK_PERIOD_S: Final = 5.0
 
 Table = tuple[str, str]
 """Schema and name."""
@@ -26,6 +30,118 @@ async def published_tables(control: Control, publication: str) -> list[Table]:
     return [(row["schemaname"], row["tablename"]) for row in rows]
 
 
+async def primary_key(control: Control, relation_oid: int) -> list[str]:
+    """The columns of a table's primary key as it is now; empty where it has none, or does not exist any more."""
+    rows = await control.fetch(
+        "SELECT a.attname AS name FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_attribute AS a "
+        "ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) "
+        "WHERE i.indrelid = %s AND i.indisprimary ORDER BY a.attnum",
+        [relation_oid],
+        doing="look up a primary key",
+    )
+    return [row["name"] for row in rows]
+
+
+async def watch_publication(
+    control: Control, publication: str, *, named: Sequence[tuple[str | None, str]], known: set[Table]
+) -> None:
+    """Until cancelled: see whether the publication is still there, and say which of the `known` tables it has lost.
+
+    PostgreSQL says so before the next row, or not at all. Raises PublicationMissing when it was dropped, and
+    TableNotPublished when it lacks one of the `named` tables.
+    """
+    while True:
+        await asyncio.sleep(_LOOK_PERIOD_S)
+        known = await _look(control, publication, named, known)
+
+
+async def _look(
+    control: Control, publication: str, named: Sequence[tuple[str | None, str]], known: set[Table]
+) -> set[Table]:
+    if not await _exists(control, publication):
+        raise PublicationMissing(
+            f"publication {publication} was dropped: changes are not sent any more",
+            hint="create it again, then drop the slot (ditto slot drop), reload consumers from the tables, and start "
+            "once with nats.on_gap: continue",
+        )
+    tables = await published_tables(control, publication)
+    await check_named(control, publication, named=named, published=tables)
+    if removed := await _existing(control, known.difference(tables)):
+        log.warning(
+            "publication.tables_removed",
+            publication=publication,
+            tables=[f"{schema}.{name}" for schema, name in removed],
+            reason="they are not published any more: what changes there from now on is in no stream",
+            hint=f"unless that is meant: ALTER PUBLICATION {_quoted(publication)} ADD TABLE …, and reload the "
+            "consumers of these tables",
+        )
+    if added := sorted(set(tables) - known):
+        names = [f"{schema}.{name}" for schema, name in added]
+        log.info("publication.tables_added", publication=publication, tables=names)
+    return set(tables)
+
+
+async def check_named(
+    control: Control, publication: str, *, named: Sequence[tuple[str | None, str]], published: Sequence[Table]
+) -> None:
+    """Raise TableNotPublished when the publication lacks a table that exists and is one of the `named` ones.
+
+    A name without a schema stands for that table in any schema; a partition may be published as its root, and a root
+    as its partitions.
+    """
+    missing = [
+        (schema, name)
+        for schema, name in named
+        if not any(name == table[1] and schema in {None, table[0]} for table in published)
+    ]
+    rows = await control.fetch(
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_catalog.pg_class AS c "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND NOT c.relispartition "
+        "AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND c.relname = ANY(%s) ORDER BY 1, 2",
+        [[name for _, name in missing]],
+        doing="look up the tables of events.tables",
+    )
+    found = [
+        (row["schema"], row["name"])
+        for row in rows
+        if any(row["name"] == name and schema in {None, row["schema"]} for schema, name in missing)
+    ]
+    if found:
+        names = ", ".join(f"{schema}.{name}" for schema, name in found)
+        raise TableNotPublished(
+            f"events.tables names {names}, and publication {publication} does not have it",
+            hint=f"ALTER PUBLICATION {_quoted(publication)} ADD TABLE …, and reload the consumers of what changed "
+            "there meanwhile; or take it out of events.tables",
+        )
+
+
+async def _exists(control: Control, publication: str) -> bool:
+    rows = await control.fetch(
+        "SELECT 1 AS found FROM pg_catalog.pg_publication WHERE pubname = %s",
+        [publication],
+        doing=f"look up publication {publication}",
+    )
+    return bool(rows)
+
+
+async def _existing(control: Control, tables: Collection[Table]) -> list[Table]:
+    """Those that have not been dropped or renamed."""
+    if not tables:
+        return []
+    rows = await control.fetch(
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_catalog.pg_class AS c "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relname = ANY(%s) ORDER BY 1, 2",
+        [[name for _, name in tables]],
+        doing="look up tables",
+    )
+    return [table for row in rows if (table := (row["schema"], row["name"])) in tables]
+
+
+def _quoted(name: str) -> str:
+    return Identifier(name).as_string()
+
+
 async def ensure_publication(
     control: Control,
     publication: str,
@@ -38,12 +154,7 @@ async def ensure_publication(
 
     One that exists is used untouched. Raises PublicationMissing, IdentityMissing, ConfigError and AccessDenied.
     """
-    found = await control.fetch(
-        "SELECT 1 AS found FROM pg_catalog.pg_publication WHERE pubname = %s",
-        [publication],
-        doing=f"look up publication {publication}",
-    )
-    if found:
+    if await _exists(control, publication):
         return
     if not may_create:
         raise PublicationMissing(

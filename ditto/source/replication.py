@@ -18,8 +18,8 @@ from ditto.errors import ConnectionLost, PublicationMissing, SourceError
 from ditto.lsn import parse_lsn
 from ditto.messages import Block
 from ditto.pgoutput import Decoder
-from ditto.source.control import parameters
-from ditto.source.failures import command_error, connect_error
+from ditto.source.connect import connect
+from ditto.source.failures import command_error
 
 MAX_EVENTS: Final = 256
 MAX_BYTES: Final = 128 << 10
@@ -35,8 +35,8 @@ but while it decodes a large transaction of which nothing is published, only at 
 
 # Text depends on these settings of the walsender; the decoder relies on them.
 _OPTIONS: Final = (
-    "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c timezone=UTC "
-    "-c statement_timeout=0 -c lock_timeout=0"
+    "-c datestyle=ISO -c intervalstyle={interval_style} -c extra_float_digits=3 -c bytea_output=hex -c timezone=UTC "
+    "-c lc_monetary=C -c search_path=pg_catalog -c statement_timeout=0 -c lock_timeout=0"
 )
 
 
@@ -79,8 +79,17 @@ class System(NamedTuple):
 class Replication:
     """One replication connection, from connect() to close(). Owned by one task, except for send_status()."""
 
-    def __init__(self, dsn: str, *, clock: Callable[[], float], max_events: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        clock: Callable[[], float],
+        max_events: int,
+        max_bytes: int,
+        interval_style: str = "postgres",
+    ) -> None:
         self._dsn = dsn
+        self._options = _OPTIONS.format(interval_style=interval_style)
         self._clock = clock
         self._max_events = min(max_events, MAX_EVENTS)
         self._max_bytes = min(max_bytes, MAX_BYTES)
@@ -92,14 +101,17 @@ class Replication:
 
     async def connect(self) -> None:
         """Raises AccessDenied, ConnectionLost, ServerNotReady and ServerUnsuitable."""
-        try:
-            self._connection = await AsyncConnection.connect(
-                parameters(self._dsn, replication="database", client_encoding="UTF8", options=_OPTIONS), autocommit=True
-            )
-        except psycopg.Error as error:
-            raise connect_error(error, self._dsn) from error
+        self._connection = await connect(
+            self._dsn, replication="database", client_encoding="UTF8", options=self._options
+        )
         self._connection.add_notice_handler(self._on_notice)
         pgconn = self._connection.pgconn
+        if pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
+            # The server would stop at the first text that is not UTF-8, and not say where. So it sends what it has, and
+            # the decoder names table and column.
+            await self._command(
+                b"SET client_encoding = 'SQL_ASCII'", doing="set client_encoding", expected=ExecStatus.COMMAND_OK
+            )
         self._pace = _TLS if pgconn.ssl_in_use else _UNIX if pgconn.host.startswith(b"/") else _TCP
 
     def _on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
@@ -136,6 +148,15 @@ class Replication:
             f"(proto_version '1', publication_names '\"{quoted}\"', messages 'true')".encode(),
             doing=f"start replication from slot {slot}",
             expected=ExecStatus.COPY_BOTH,
+            slot=slot,
+        )
+
+    async def set_failover(self, slot: str) -> None:
+        """Let standbys keep a copy of the slot. Raises SlotInUse while another reader holds it."""
+        await self._command(
+            f'ALTER_REPLICATION_SLOT "{slot}" (FAILOVER true)'.encode(),
+            doing=f"let slot {slot} survive a failover",
+            expected=ExecStatus.COMMAND_OK,
             slot=slot,
         )
 
@@ -295,7 +316,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 
 def _text(value: bytes | None) -> str:
-    return (value or b"").decode()
+    return (value or b"").decode(errors="replace")  # a message may quote text of a SQL_ASCII database
 
 
 def _failure(result: Any, pgconn: psycopg.pq.abc.PGconn) -> tuple[str, str | None]:

@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 import structlog
 
-from ditto.errors import SlotInvalidated, SlotMissing, SlotUnusable
+from ditto.errors import ServerNotReady, SlotInvalidated, SlotMissing, SlotUnusable
 from ditto.lsn import parse_lsn
-from ditto.source.control import Control, open_control
+from ditto.source.control import WAL_LSN, Control, open_control
 
 log = structlog.get_logger()
 
@@ -28,15 +28,25 @@ class Slot(msgspec.Struct, frozen=True):
     wal_status: str
     is_two_phase: bool
     is_logical: bool
+    is_copy: bool
+    """A standby's, kept in step with the primary's: it cannot be read before the standby is promoted."""
+    is_failover: bool
+    """Standbys may keep a copy of it."""
     is_used: bool
     """Transactions have been read from it: by whomever, since its creation or the server's last crash."""
+    retained_bytes: int | None
+    """How much WAL PostgreSQL keeps for it."""
+    wal_left_bytes: int | None
+    """How much more may be written before it is invalidated; None without a limit."""
 
 
 async def find_slot(control: Control, name: str) -> Slot | None:
     """The slot as it stands, or None."""
     # As JSON, since the columns differ between the majors.
     rows = await control.fetch(
-        "SELECT to_jsonb(s) || jsonb_build_object('total_txns', t.total_txns) AS slot "
+        "SELECT to_jsonb(s) || jsonb_build_object("  # noqa: S608  a constant
+        "'total_txns', t.total_txns, 'is_standby', pg_is_in_recovery(), "
+        f"'retained_bytes', pg_wal_lsn_diff({WAL_LSN}, restart_lsn)::bigint) AS slot "
         "FROM pg_catalog.pg_replication_slots AS s "
         "LEFT JOIN pg_catalog.pg_stat_replication_slots AS t USING (slot_name) WHERE slot_name = %s",
         [name],
@@ -55,12 +65,29 @@ async def find_slot(control: Control, name: str) -> Slot | None:
         wal_status=row.get("wal_status") or "",
         is_two_phase=bool(row.get("two_phase")),
         is_logical=row.get("slot_type") == "logical",
+        is_copy=bool(row.get("synced")) and row["is_standby"],
+        is_failover=bool(row.get("failover")),
         is_used=bool(row.get("total_txns")),
+        retained_bytes=row["retained_bytes"],
+        wal_left_bytes=row.get("safe_wal_size"),
     )
 
 
+async def existing_slot(control: Control, name: str) -> Slot:
+    """The slot, of which it is known that it was there. Raises SlotMissing."""
+    slot = await find_slot(control, name)
+    if slot is None:
+        raise SlotMissing(
+            f"slot {name} was dropped",
+            hint="by whom? Its changes are gone with it: reload "
+            "consumers from the tables, and start once with nats.on_gap: continue",
+            slot=name,
+        )
+    return slot
+
+
 def check_slot(slot: Slot, database: str) -> None:
-    """Raise SlotUnusable or SlotInvalidated when Ditto cannot read from it."""
+    """Raise SlotUnusable, SlotInvalidated or ServerNotReady when Ditto cannot read from it."""
     remake = "drop it (ditto slot drop), or set postgres.slot to another name; it was not made for Ditto"
     if not slot.is_logical:
         raise SlotUnusable(f"slot {slot.name} is a physical slot", hint=remake, slot=slot.name)
@@ -78,6 +105,13 @@ def check_slot(slot: Slot, database: str) -> None:
             hint=remake,
             slot=slot.name,
         )
+    if slot.is_copy:
+        raise ServerNotReady(
+            f"this server is a standby, and its slot {slot.name} a copy of the primary's",
+            hint="it is read as soon as the standby is promoted; to find the primary among several servers, give all "
+            "hosts in postgres.dsn, with target_session_attrs=read-write",
+            slot=slot.name,
+        )
     if slot.wal_status == "lost":
         raise SlotInvalidated(
             f"PostgreSQL has invalidated slot {slot.name}: WAL that it needed was removed",
@@ -87,7 +121,7 @@ def check_slot(slot: Slot, database: str) -> None:
         )
 
 
-async def ensure_slot(control: Control, dsn: str, name: str, *, may_create: bool) -> Slot:
+async def ensure_slot(control: Control, dsn: str, name: str, *, may_create: bool, is_failover: bool) -> Slot:
     """Find the slot, or create it; waits as long as PostgreSQL does for the transactions that are running."""
     slot = await find_slot(control, name)
     if slot is not None:
@@ -101,7 +135,8 @@ async def ensure_slot(control: Control, dsn: str, name: str, *, may_create: bool
         )
     creation = asyncio.ensure_future(
         control.fetch(
-            "SELECT pg_catalog.pg_create_logical_replication_slot(%s, 'pgoutput')",
+            "SELECT pg_catalog.pg_create_logical_replication_slot(%s, 'pgoutput'"
+            f"{', failover => true' if is_failover else ''})",
             [name],
             doing=f"create slot {name}",
             timeout_s=None,  # it waits for transactions of others, and says below for which

@@ -32,6 +32,19 @@ async def check_holder(control: Control, slot: str, walsender_pid: int) -> None:
     )
 
 
+async def describe_holder(control: Control, slot: str) -> dict[str, str | int]:
+    """Who reads the slot now: `pid`, and `application`, `user` and `address` as far as this role may see them."""
+    rows = await control.fetch(
+        "SELECT s.active_pid AS pid, nullif(a.application_name, '') AS application, a.usename AS user, "
+        "host(a.client_addr) AS address FROM pg_catalog.pg_replication_slots AS s "
+        "LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = s.active_pid "
+        "WHERE s.slot_name = %s AND s.active_pid IS NOT NULL",
+        [slot],
+        doing=f"see who holds slot {slot}",
+    )
+    return {key: value for row in rows for key, value in row.items() if value is not None}
+
+
 async def end_walsender(control: Control, slot: str, pid: int) -> bool:
     """End the walsender `pid` if it is the one that holds the slot; returns whether it was.
 

@@ -73,7 +73,7 @@ async def replay(
         info = await jetstream.stream_info(stream)
     except nats.js.errors.NotFoundError as error:
         raise StreamNotFound(f"there is no stream {stream}", hint="has ditto run yet?", stream=stream) from error
-    reader = _Reader(keys, f"{prefix}._checkpoint", last_sequence=info.state.last_seq)
+    reader = _Reader(keys, prefix, last_sequence=info.state.last_seq)
     started = time.monotonic()
     if info.state.messages:
         await _read(client, jetstream, stream, reader, lambda: on_progress(reader.messages, info.state.messages))
@@ -116,14 +116,13 @@ async def _read(
 class _Reader:
     """Takes the messages of one consumer after the other and applies them."""
 
-    def __init__(
-        self, keys: Mapping[tuple[str, str], Sequence[str]], checkpoint_subject: str, *, last_sequence: int
-    ) -> None:
+    def __init__(self, keys: Mapping[tuple[str, str], Sequence[str]], prefix: str, *, last_sequence: int) -> None:
         self.replay = Replay()
         self.messages = 0
         self.is_done = False
         self._keys = keys
-        self._checkpoint_subject = checkpoint_subject
+        self._checkpoint_subject = f"{prefix}._checkpoint"
+        self._descriptions = f"{prefix}._schema."
         self._last_sequence = last_sequence
         self._expected = 0
 
@@ -154,13 +153,15 @@ class _Reader:
             raise SinkLost("messages were lost between the server and the check", sequence=sequence)
         # Pending tells the end where the last messages have been removed meanwhile.
         self.is_done = sequence >= self._last_sequence or not pending
-        where = self._check_position(message, sequence)
+        is_description = message.subject.startswith(self._descriptions)
+        where = self._check_position(message, sequence, may_repeat=is_description)
         if message.subject == self._checkpoint_subject:
             self.replay.checkpoints += 1
-        else:
+        elif not is_description:
             self._apply(message, where, stored_ns)
 
-    def _check_position(self, message: Msg, sequence: int) -> str:
+    def _check_position(self, message: Msg, sequence: int, *, may_repeat: bool) -> str:
+        """`may_repeat`: a table's description has the position of the message before it."""
         header = (message.headers or {}).get("Ditto-Position", "")
         where = f"message {sequence} at {header or 'no position'}"
         try:
@@ -168,7 +169,7 @@ class _Reader:
         except ValueError:
             self._report("no position", "", where)
             return where
-        if position == self.replay.position:
+        if position == self.replay.position and not may_repeat:
             self._report("stored twice", "", where)
         elif position < self.replay.position:
             self._report(f"out of order, after {self.replay.position}", "", where)

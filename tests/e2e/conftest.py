@@ -73,6 +73,27 @@ def nats_world(shared_postgres: PostgresServer, tmp_path: Path) -> Iterator[Worl
 
 
 @pytest.fixture
+def own_world(tmp_path: Path) -> Iterator[World]:
+    """With both servers of its own."""
+    settings = {"fsync": "off", "max_wal_size": "8GB"}
+    with PostgresServer(tmp_path / "postgres", settings=settings) as postgres, NatsServer(tmp_path / "nats") as server:
+        world = _world(postgres, server, tmp_path)
+        with ExitStack() as stack:
+            stack.callback(world.close)
+            yield world
+
+
+@pytest.fixture
+def crowded_world(shared_nats: NatsServer, tmp_path: Path) -> Iterator[World]:
+    """With a PostgreSQL of its own that takes more than a thousand connections."""
+    with PostgresServer(tmp_path / "postgres", settings={"fsync": "off", "max_connections": "1100"}) as server:
+        world = _world(server, shared_nats, tmp_path)
+        with ExitStack() as stack:
+            stack.callback(world.close)
+            yield world
+
+
+@pytest.fixture
 def postgres_world(shared_nats: NatsServer, tmp_path: Path) -> Iterator[World]:
     """With a PostgreSQL of its own, to be stopped and killed, and configured before it is started again."""
     with PostgresServer(tmp_path / "postgres", settings={"fsync": "off"}) as server:

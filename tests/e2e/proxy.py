@@ -14,7 +14,7 @@ class Proxy:
 
     `delay_s` holds every piece back; `is_silent` swallows all that comes, from both sides, while connections stay
     open and new ones are accepted; `freeze` does so to those that are open only; `cut_later` breaks connections in
-    the middle of what a server or client says.
+    the middle of what a server or client says; new connections go to `target_port`.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -22,7 +22,7 @@ class Proxy:
         self.is_silent = False
         self.connection_count = 0
         self.swallowed_bytes = 0
-        self._target_port = target_port
+        self.target_port = target_port
         self._budgets: dict[str, int | None] = {"from_server": None, "from_client": None}
         self._writers: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
@@ -72,7 +72,7 @@ class Proxy:
         try:
             # Cancelled only at the end; asyncio's own callback would report it.
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+                server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
                 self._writers |= {writer, server_writer}
                 try:
                     await asyncio.gather(

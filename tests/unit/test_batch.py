@@ -67,6 +67,8 @@ def test_other_refusals() -> None:
     batches.sent(1, is_committed=True)
     with pytest.raises(NotNow, match="full"):
         answer(batches, type="err", seq=1, error={"code": 503, "err_code": 10077, "description": "maximum bytes"})
+    with pytest.raises(NotNow, match="could not write what follows sequence 100"):
+        answer(batches, type="err", seq=2, error={"err_code": 10071, "description": "wrong last sequence: 100"})
     with pytest.raises(PublishRejected):
         answer(batches, error={"code": 400, "err_code": 10109, "description": "stream is sealed"})
     with pytest.raises(NotNow, match="no stream answers"):

@@ -25,6 +25,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "nats.tls.key": ("/k.pem", "/k.pem"),
     "events.subject": ("{prefix}.{table}", "{prefix}.{table}"),
     "events.tables": ('{"trades": ["INSERT", "update"]}', {"trades": ["insert", "update"]}),
+    "events.metadata": ("lsn, xid", ["lsn", "xid"]),
     "events.topics": ('{"trades": "transactions"}', {"trades": "transactions"}),
 }
 # What a key cannot stand without.

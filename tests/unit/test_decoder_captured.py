@@ -66,13 +66,13 @@ FIRST_ROW: dict[str, Any] = {
     "a_numeric": ["1.50", "NaN"],
     "a_float8": [Decimal("0.1"), "NaN", "Infinity"],
     "a_text": ["a", "b,c", 'q"x', None, "NULL", "", "back\\slash", "{x}", " "],
-    "a_json": [{"a": [1, 2]}, None, "s", None],
+    "a_json": '{"{\\"a\\": [1, 2]}","null","\\"s\\"",NULL}',  # JSON's null in it would look like SQL's
     "a_jsonb": [{"a": 'q"x'}, 1],
     "a_bytea": ["AP8=", ""],
     "a_timestamp": ["2026-01-02T03:04:05", "infinity"],
     "a_timestamptz": ["2026-01-02T03:04:05Z", "-infinity", None],
     "a_box": ["(3,4),(1,2)", "(7,8),(5,6)"],
-    "a_mood": '{sad,"ok, \\"fine\\""}',
+    "a_mood": ["sad", 'ok, "fine"'],
     "a_uuid": ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"],
 }
 
@@ -95,7 +95,7 @@ EDGES: dict[int, dict[str, Any]] = {
         "c_timestamptz": "0044-03-15 12:00:00+00 BC",
         "c_bytea": "",
         "c_int4range": "empty",
-        "a_int4": [1, 2, 3],
+        "a_int4": "[0:2]={1,2,3}",
         "a_text": [],
         "a_timestamptz": [],
     },
@@ -106,7 +106,7 @@ EDGES: dict[int, dict[str, Any]] = {
         "c_date": "12345-01-01",
         "c_timestamp": "12345-01-01T00:00:00.5",
         "c_timestamptz": "294276-12-31T23:59:59.999999Z",
-        "a_int4": [[1, 2], [3, 4]],
+        "a_int4": "[-1:0][2:3]={{1,2},{3,4}}",
         "a_text": [[[[[["deep"]]]]]],
     },
     5: {
@@ -138,7 +138,7 @@ def test_every_type(impl: Implementation, major: str) -> None:
 
 def test_columns_that_the_server_puts_into_json_alike(impl: Implementation, major: str) -> None:
     alike = ["id", "c_bool", "c_int4", "c_int8", "c_text", "c_varchar", "c_enum", "c_uuid", "c_date", "c_interval"]
-    alike += ["c_tsvector", "c_int4range", "c_positive", "c_tags", "a_bool", "a_int4", "a_text", "a_uuid"]
+    alike += ["c_tsvector", "c_int4range", "c_positive", "c_tags", "a_bool", "a_text", "a_uuid"]
     sent = [event["data"] for event in decode(impl, major, "types")]
     expected = captured.rows(major, "types")["types"]
     assert len(sent) == len(expected) == 5

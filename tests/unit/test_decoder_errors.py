@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ditto.errors import DecodeError
+from ditto.messages import Targets
 from unit import wire
 from unit.wire import Column, copy_data
 
@@ -116,6 +117,22 @@ def test_it_says_in_which_transaction_and_relation(impl: Implementation) -> None
 @pytest.mark.parametrize(
     "frame",
     [
+        wire.insert(1, ["1", b"caf\xe9"]),
+        wire.update(1, ["1", b"caf\xe9"]),
+        wire.update(1, ["1", b"caf\xe9"], key=["2", None]),
+    ],
+)
+def test_text_that_is_not_utf8_names_its_column(impl: Implementation, frame: bytes) -> None:
+    with pytest.raises(DecodeError) as caught:
+        impl.decode([*OPEN, frame])
+    assert caught.value.context == {"relation": "public.trades", "column": "name"}
+    assert "table public.trades: text that is not UTF-8 in the column name" in caught.value.message
+    assert "caf" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
         ROW[:-1],
         ROW + b"x",
         wire.insert(1, [SECRET, SECRET.encode() + b"\xff"]),
@@ -143,7 +160,7 @@ def test_json_has_to_be_utf8_as_well(impl: Implementation) -> None:
 
 
 def test_an_error_of_select_is_passed_on(impl: Implementation) -> None:
-    def refuse(_: object) -> tuple[object, object, object, object]:
+    def refuse(_: object) -> Targets:
         raise KeyError("two tables")
 
     with pytest.raises(KeyError, match="two tables"):

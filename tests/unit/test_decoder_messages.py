@@ -181,12 +181,12 @@ def test_the_relation_is_described_to_select(impl: Implementation) -> None:
 
     def select(relation: Relation) -> Targets:
         seen.append(relation)
-        return (None, None, None, None)
+        return Targets(None, None, None, None)
 
     decoder = impl.decoder(select)
     decoder.feed(wire.relation(77, "Größe", [Column("id", wire.INT4, is_key=True), Column("t")], identity="i"))
     decoder.feed(wire.relation(78, "pg_class", [], namespace="", identity="n"))
-    columns = (DecodedColumn("id", 23, -1, True), DecodedColumn("t", 25, -1, False))
+    columns = (DecodedColumn("id", 23, -1, True, "int4"), DecodedColumn("t", 25, -1, False, "text"))
     assert seen == [Relation(77, "public", "Größe", "i", columns), Relation(78, "pg_catalog", "pg_class", "n", ())]
 
 
@@ -209,7 +209,7 @@ def test_a_relation_may_change_in_mid_transaction(impl: Implementation) -> None:
 
 
 def test_a_filtered_change_counts_and_is_not_decoded(impl: Implementation) -> None:
-    decoder = impl.decoder(lambda _: (None, "u", None, None))
+    decoder = impl.decoder(lambda _: Targets(None, "u", None, None))
     broken = wire.insert(1, ["1", "a", "b"])[:-5]
     deleted = wire.delete(1, key=["1", None, None])
     updated = wire.update(1, ["1", "a", "b"])
@@ -223,7 +223,7 @@ def test_a_filtered_change_counts_and_is_not_decoded(impl: Implementation) -> No
 
 
 def test_a_transaction_without_a_selected_change_is_not_delivered(impl: Implementation) -> None:
-    decoder = impl.decoder(lambda _: (None, None, None, None))
+    decoder = impl.decoder(lambda _: Targets(None, None, None, None))
     for frame in (wire.begin(LSN), TABLE, wire.insert(1, ["1", "a", "b"]), wire.commit(LSN)):
         decoder.feed(frame)
     block = decoder.take()

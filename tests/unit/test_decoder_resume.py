@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ditto.lsn import ORIGIN, Position
-from ditto.messages import Delivered
+from ditto.messages import Delivered, Targets
 from unit import wire
 from unit.implementations import positions
 from unit.wire import Column
@@ -68,7 +68,7 @@ def test_what_is_stored_is_not_decoded(impl: Implementation) -> None:
 
 def test_a_stored_transaction_of_filtered_changes_may_be_confirmed(impl: Implementation) -> None:
     # The stream's tail is behind it, hence confirming it cannot pass the tail.
-    decoder = impl.decoder(lambda _: (None, None, None, None), after=Position(200, 1))
+    decoder = impl.decoder(lambda _: Targets(None, None, None, None), after=Position(200, 1))
     for frame in FRAMES[:7]:
         decoder.feed(frame)
     assert decoder.take().delivered == Delivered(100, 108, 0)

@@ -26,7 +26,9 @@ COLUMNS = [Column("id", wire.INT4, is_key=True), Column("name"), Column("doc", w
 
 def one_event(impl: Implementation, frame: bytes, *, lsn: int = 0x16_B374_D848, time_us: int = 0) -> Event:
     table = wire.relation(1, "trades", COLUMNS)
-    (event,) = impl.decode([wire.begin(lsn, time_us=time_us), table, frame, wire.commit(lsn)]).events
+    block = impl.decode([wire.begin(lsn, time_us=time_us), table, frame, wire.commit(lsn)])
+    event: Event
+    (event,) = block.events
     return event
 
 

@@ -11,6 +11,7 @@ from psycopg import OperationalError
 from ditto import errors
 from ditto.errors import (
     AccessDenied,
+    ConfigError,
     ConnectionLost,
     DittoError,
     ServerNotReady,
@@ -29,7 +30,7 @@ DSN = "postgres://ditto:hunter2@db.example.com:6432/shop"
 FAILED = 'connection failed: connection to server at "10.0.0.5", port 6432 failed: '
 
 
-def refused(words: str) -> SourceError:
+def refused(words: str) -> DittoError:
     return connect_error(OperationalError(FAILED + words), DSN)
 
 
@@ -62,6 +63,12 @@ def refused(words: str) -> SourceError:
         ),
         ("server does not support SSL, but SSL was required", ServerUnsuitable),
         ("SSL error: certificate verify failed", AccessDenied),
+        ('server certificate for "a" does not match host name "b"', AccessDenied),
+        ('root certificate file "/ca.pem" does not exist', AccessDenied),
+        ("FATAL:  connection requires a valid client certificate", AccessDenied),
+        ("SSL error: tlsv1 alert unknown ca", AccessDenied),
+        ('private key file "/k" has group or world access', AccessDenied),
+        ('invalid integer value "x" for connection option "keepalives"', ConfigError),
         ("Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?", ConnectionLost),
         ("timeout expired", ConnectionLost),
         ("server closed the connection unexpectedly", ConnectionLost),

@@ -70,18 +70,18 @@ def test_nothing_matches_nothing() -> None:
 def test_only_listed_tables_and_actions_pass() -> None:
     route = router(tables={"trades": [Action.INSERT, Action.UPDATE]})
     subject = b"ditto_public_trades"
-    assert route.targets("public", "trades") == (subject, subject, None, None)
-    assert route.targets("public", "accounts") == (None, None, None, None)
+    assert route.targets("public", "trades")[:4] == (subject, subject, None, None)
+    assert route.targets("public", "accounts")[:4] == (None, None, None, None)
 
 
 def test_without_a_filter_everything_passes() -> None:
-    assert router().targets("public", "trades") == (b"ditto_public_trades",) * 4
+    assert router().targets("public", "trades")[:4] == (b"ditto_public_trades",) * 4
 
 
 def test_the_decoder_asks_with_a_relation() -> None:
     route = router(tables={"public.trades": [Action.DELETE]})
     relation = Relation(1, "public", "trades", "d", ())
-    assert route.select(relation) == (None, None, b"ditto_public_trades", None)
+    assert route.select(relation)[:4] == (None, None, b"ditto_public_trades", None)
 
 
 # ------------------------------------------------------------------------------------- subjects
@@ -89,24 +89,24 @@ def test_the_decoder_asks_with_a_relation() -> None:
 
 def test_a_mapped_table_has_the_whole_subject() -> None:
     route = router(topics={"trades": "transactions", "audit.*": "a.b"}, subject=DOTTED)
-    assert route.targets("public", "trades") == (b"transactions",) * 4
-    assert route.targets("audit", "x") == (b"a.b",) * 4
-    assert route.targets("public", "x") == (b"ditto.public.x",) * 4
+    assert route.targets("public", "trades")[:4] == (b"transactions",) * 4
+    assert route.targets("audit", "x")[:4] == (b"a.b",) * 4
+    assert route.targets("public", "x")[:4] == (b"ditto.public.x",) * 4
 
 
 def test_a_mapping_does_not_pass_what_the_filter_stops() -> None:
     route = router(topics={"trades": "transactions"}, tables={"trades": [Action.INSERT]})
-    assert route.targets("public", "trades") == (b"transactions", None, None, None)
+    assert route.targets("public", "trades")[:4] == (b"transactions", None, None, None)
 
 
 def test_tables_may_be_mapped_to_one_subject() -> None:
     route = router(topics={"trades": "all", "accounts": "all"})
-    assert route.targets("public", "trades") == route.targets("public", "accounts") == (b"all",) * 4
+    assert route.targets("public", "trades")[:4] == route.targets("public", "accounts")[:4] == (b"all",) * 4
 
 
 def test_action_and_database_in_the_template() -> None:
     route = router(subject="{prefix}.{database}.{action}.{schema}.{table}", prefix="cdc.x")
-    assert route.targets("public", "t") == tuple(f"cdc.x.shop.{action}.public.t".encode() for action in ACTIONS)
+    assert route.targets("public", "t")[:4] == tuple(f"cdc.x.shop.{action}.public.t".encode() for action in ACTIONS)
     encoded = Router(Events(subject="{prefix}.{database}.{table}"), database="my.db")
     assert encoded.targets("public", "t")[0] == b"ditto.my%2Edb.t"
 
@@ -175,7 +175,7 @@ def test_a_collision_names_both_tables_and_the_way_out() -> None:
 def test_a_collision_of_filtered_tables_is_none() -> None:
     route = router(tables={"a_b.c": ALL})
     route.targets("a_b", "c")
-    assert route.targets("a", "b_c") == (None,) * 4
+    assert route.targets("a", "b_c")[:4] == (None,) * 4
 
 
 def test_a_relation_that_is_described_again_does_not_collide_with_itself() -> None:
@@ -229,7 +229,7 @@ def test_the_wildcard_covers_every_subject_or_there_is_none(template: str, wildc
     assert route.wildcard == wildcard
     assert route.checkpoint_subject == "ditto._checkpoint"
     if wildcard is not None:
-        for subject in route.targets("s", "t.*"):
+        for subject in route.targets("s", "t.*")[:4]:
             assert isinstance(subject, bytes)
             assert subject_matches(wildcard, subject.decode())
         assert subject_matches(wildcard, route.checkpoint_subject)

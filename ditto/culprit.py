@@ -1,0 +1,35 @@
+"""What to say of a row whose text is not UTF-8: looked into only when there is one, by both decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ditto._cursor_py import Cursor
+from ditto.errors import DecodeError
+
+
+def not_utf8(change: bytes, names: Sequence[str], *, relation: str) -> DecodeError:
+    """The error that names the column, never the text.
+
+    `change` is an Insert, Update or Delete after the relation's OID; `names` are those of the columns.
+    """
+    column = _column(change, names)
+    where = "" if column is None else f" in the column {column}"
+    return DecodeError(f"text that is not UTF-8{where}", relation=relation, **({"column": column} if column else {}))
+
+
+def _column(change: bytes, names: Sequence[str]) -> str | None:
+    cursor = Cursor(change)
+    try:
+        while cursor.pos < cursor.end:
+            cursor.u8()  # K, O or N
+            for index in range(cursor.u16()):
+                if cursor.u8() != 0x74:  # t: nothing else has text
+                    continue
+                try:
+                    cursor.take(cursor.u32()).decode()
+                except UnicodeDecodeError:
+                    return names[index]
+    except (DecodeError, IndexError):
+        pass  # it has another fault as well
+    return None

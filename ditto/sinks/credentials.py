@@ -1,0 +1,103 @@
+"""What Ditto shows to NATS, and what it asks NATS to show: user, token, keys and certificates, for nats-py.
+
+Everything is read and checked here, so that a wrong file is one sentence at the start: nats-py reads a credentials file
+while it connects, and looks for the end of one without a JWT for ever.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+import nkeys
+
+from ditto.config import Nats, Tls
+from ditto.errors import ConfigError
+
+_SEED: Final = re.compile(rb"BEGIN USER NKEY SEED[^\n]*\n([^\r\n]*)")
+
+
+class Address(NamedTuple):
+    """A server without what identifies the user."""
+
+    url: str
+    options: dict[str, Any]
+    """The user and password, or the token, that stood in its URL: nats-py would send them percent-encoded."""
+    must_encrypt: bool
+
+
+def address(server: str, config: Nats) -> Address:
+    """One server of `nats.url`."""
+    scheme, has_scheme, rest = server.rpartition("://")
+    identity, has_identity, place = rest.rpartition("@")
+    options: dict[str, Any] = {}
+    if has_identity:
+        user, has_password, password = (unquote(part) for part in identity.partition(":"))
+        options = {"user": user, "password": password} if has_password else {"token": user}
+    must_encrypt = config.tls is not None or scheme == "tls"
+    return Address(f"{scheme}{has_scheme}{place}", options, must_encrypt)
+
+
+def authentication(config: Nats) -> dict[str, Any]:
+    """Arguments of nats-py's connect(), but for TLS. Raises ConfigError."""
+    if config.user is not None:
+        return {"user": config.user, "password": config.password or ""}
+    if config.token is not None:
+        return {"token": config.token}
+    if config.creds is not None:
+        content = _read("nats.creds", config.creds)
+        seed = _SEED.search(content)
+        if b"BEGIN NATS USER JWT" not in content or seed is None:
+            raise ConfigError(
+                f"nats.creds: {config.creds} does not hold a user's JWT and seed",
+                hint="make it with nsc generate creds",
+            )
+        _check_seed("nats.creds", seed[1].decode("ascii", "replace"))
+        return {"user_credentials": config.creds}
+    if config.nkey_seed is not None:
+        _check_seed("nats.nkey_seed", config.nkey_seed)
+        return {"nkeys_seed_str": config.nkey_seed}
+    return {}
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """Verifies the server against nats.tls.ca, or the system's authorities; nothing turns that off.
+
+    Raises ConfigError.
+    """
+    for key, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
+        if path is not None:
+            _read(f"nats.tls.{key}", path)
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+    except ssl.SSLError:
+        raise ConfigError(f"nats.tls.ca: {tls.ca} holds no certificate in PEM format") from None
+    if tls.cert is not None:
+        try:
+            # Without the callback, OpenSSL asks for the password of an encrypted key on the terminal.
+            context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
+        except (ssl.SSLError, ValueError):
+            raise ConfigError(
+                "nats.tls.cert and nats.tls.key cannot be used together",
+                hint="both are PEM files, the key without a password, and made for that certificate",
+            ) from None
+    return context
+
+
+def _read(key: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
+
+
+def _check_seed(key: str, seed: str) -> None:
+    try:
+        nkeys.from_seed(bytearray(seed.strip().encode())).wipe()
+    except Exception:  # noqa: BLE001  whatever it is, it may quote the seed
+        raise ConfigError(
+            f"{key} is not, or does not hold, the seed of an NKey", hint="a user's seed begins with SU"
+        ) from None

@@ -1,0 +1,137 @@
+"""A standby with a copy of the slot is promoted: Ditto goes on with it, or names what it had not received."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ditto.lsn import parse_lsn
+from e2e.ledger import Ledger, matches_ledger
+from e2e.process import eventually
+from e2e.proxy import Proxy
+from e2e.standby import SLOT, make_standby
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ditto.demo.servers import PostgresServer
+    from e2e.world import World
+
+ENOUGH = 100
+
+
+@contextmanager
+def standby_of(world: World) -> Iterator[PostgresServer]:
+    standby = make_standby(world, world.folder / "standby")
+    try:
+        standby.start()
+        yield standby
+    finally:
+        standby.close()
+
+
+async def some(ledger: Ledger) -> None:
+    before = ledger.committed_count
+    await eventually(lambda: ledger.committed_count >= before + ENOUGH, "the workload goes on")
+
+
+def has_copy(world: World, standby: PostgresServer) -> bool:
+    """The standby has a copy of the slot that survives its promotion."""
+    world.sql("SELECT pg_log_standby_snapshot()")  # what a busy primary writes every 15 s
+    query = (
+        f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{world.name}' AND synced AND NOT temporary "
+        "AND invalidation_reason IS NULL"
+    )
+    return bool(world.sql(query, dsn=standby.dsn)[0][0])
+
+
+def promote(world: World, standby: PostgresServer) -> None:
+    """The primary is gone for good; from now on the test speaks to the standby."""
+    world.sql("SELECT pg_promote()", dsn=standby.dsn)
+    world.postgres = standby
+    world.settings["DITTO_POSTGRES_DSN"] = world.dsn
+
+
+@pytest.mark.parametrize("way", [pytest.param("hosts", marks=pytest.mark.long), "proxy"])
+async def test_a_standby_is_promoted(postgres_world: World, way: str) -> None:
+    """With several hosts in postgres.dsn, and behind an address that moves; the slot existed without `failover`."""
+    world, primary = postgres_world, postgres_world.postgres
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)", f"CREATE PUBLICATION {world.name} FOR ALL TABLES")
+    world.sql(f"SELECT pg_create_logical_replication_slot('{world.name}', 'pgoutput')")
+    with standby_of(world) as standby:
+        # The primary sends Ditto nothing that the standby has not received.
+        primary.settings["synchronized_standby_slots"] = SLOT
+        world.sql(f"ALTER SYSTEM SET synchronized_standby_slots = '{SLOT}'", "SELECT pg_reload_conf()")
+        async with Proxy(primary.port) as proxy:
+            ports = f"{primary.port},{standby.port}"
+            dsn = {
+                "hosts": f"postgresql://postgres@127.0.0.1,127.0.0.1/{world.name}?port={ports}"
+                "&target_session_attrs=read-write",
+                "proxy": world.dsn_by(proxy.port),
+            }[way]
+            ditto = await world.streaming(postgres_dsn=dsn, postgres_failover=True)
+            with Ledger(world) as ledger:
+                await some(ledger)
+                await eventually(lambda: has_copy(world, standby), "the standby has a copy of the slot", timeout_s=60)
+                await some(ledger)
+            # What was committed and not received by the standby would be lost to the tables, too.
+            written = parse_lsn(world.value("SELECT pg_current_wal_lsn()::text"))
+            await eventually(lambda: received(world, standby) >= written, "the standby has received everything")
+            primary.kill()
+            proxy.target_port = standby.port
+            if way == "proxy":
+                failure = await ditto.logged("attempt.failed", kind="ServerNotReady")
+                assert "standby" in failure["error"]
+                assert "target_session_attrs=read-write" in failure["hint"]
+            await asyncio.to_thread(promote, world, standby)
+            await ditto.streaming(count=2, timeout_s=60)
+            with Ledger(world, seed=2) as ledger:
+                await some(ledger)
+            await matches_ledger(world)
+            assert await ditto.stop() == 0
+        ditto = await world.streaming(postgres_failover=True)  # the timeline is known by now
+        assert await ditto.stop() == 0
+
+
+def received(world: World, standby: PostgresServer) -> int:
+    return parse_lsn(world.sql("SELECT pg_last_wal_replay_lsn()::text", dsn=standby.dsn)[0][0])
+
+
+@pytest.mark.long
+async def test_the_standby_had_not_received_everything(postgres_world: World) -> None:
+    """Without `synchronized_standby_slots` the stream may hold what the new primary never saw."""
+    world, primary = postgres_world, postgres_world.postgres
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    with standby_of(world) as standby:
+        ditto = await world.streaming(postgres_failover=True)
+        world.sql("INSERT INTO t VALUES (1)")
+        await eventually(lambda: has_copy(world, standby), "the standby has a copy of the slot", timeout_s=60)
+        await world.fence()
+        last = received(world, standby)
+        await asyncio.to_thread(standby.stop)
+        world.sql("INSERT INTO t VALUES (2)")
+        await world.fence()
+        tail = await world.tail()
+        assert tail.commit_lsn > last
+        assert await ditto.stop() == 0
+        primary.kill()
+        await asyncio.to_thread(standby.start)
+        await asyncio.to_thread(promote, world, standby)
+        world.sql("INSERT INTO t SELECT generate_series(3, 5000)")
+        ditto = world.ditto(postgres_failover=True)
+        assert await ditto.ended() == 3
+        sentence = ditto.sentence()
+        assert f"holds events up to {tail}" in sentence
+        switch = re.search(r"left the stream's timeline 1 at (\S+)", sentence)
+        assert switch is not None, sentence
+        assert last <= parse_lsn(switch[1]) < tail.commit_lsn
+        assert "new stream and a new slot" in sentence
+
+
+async def test_the_slot_is_made_for_a_failover(world: World) -> None:
+    await world.streaming(postgres_failover=True)
+    assert world.value(f"SELECT failover FROM pg_replication_slots WHERE slot_name = '{world.name}'") is True
