@@ -128,7 +128,10 @@ class PublicationMissing(SourceError):
 
 
 class TableNotPublished(SourceError):
-    pass
+    """The publication lacks a table that `events.tables` names.
+
+    Add it, as the table's owner: `ALTER PUBLICATION ditto ADD TABLE …`; or take it out of `events.tables`.
+    """
 
 
 class SlotMissing(SourceError):

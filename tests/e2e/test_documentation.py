@@ -244,7 +244,7 @@ def parse(arguments: str) -> None:
     # What the shell puts in, or takes away, is no matter here.
     words = re.sub(r"\"\$\(.*?\)\"|\"?\$\w+\"?", "0/0", re.split(r"\s[|>]\s|\s#", arguments)[0]).split()
     command: click.Command = main
-    context = click.Context(main, info_name="ditto")
+    context = click.Context(main, info_name="ditto", **main.context_settings)
     while isinstance(command, click.Group):
         name, found, words = command.resolve_command(context, words)
         assert found is not None, name
