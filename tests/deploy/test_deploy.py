@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from ditto.cli import main
 from ditto.config import KEYS
+from ditto.demo.programs import nats_server_program
 from scripts import dockerfile
 
 TOP = Path(__file__).parents[2]
@@ -81,6 +82,17 @@ def test_compose_has_everything_and_mounts_only_what_is_there() -> None:
     assert "--wal_level=logical" in services["postgres"]["command"]
     scraped = yaml.safe_load((DEPLOY / "compose" / "prometheus.yml").read_text())["scrape_configs"][0]
     assert scraped == {"job_name": "ditto", "static_configs": [{"targets": ["ditto-1:8080", "ditto-2:8080"]}]}
+
+
+def test_nats_server_understands_its_configuration() -> None:
+    tried = subprocess.run(
+        [nats_server_program(), "-t", "-c", DEPLOY / "compose" / "nats.conf"],
+        env={"SERVER_NAME": "nats-1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert tried.returncode == 0, tried.stderr
 
 
 CONFIGURATIONS = {

@@ -265,6 +265,13 @@ def test_every_block_is_run_or_says_why_not() -> None:
                 )
 
 
+def test_the_links_of_the_readme_lead_somewhere() -> None:
+    """Those between the pages of the site are checked when it is built: `scripts/docs`."""
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (TOP / "README.md").read_text())
+    assert len(links) > 10
+    assert [link for link in links if not (TOP / link).exists()] == []
+
+
 def test_the_examples_in_the_help_of_commands_can_be_parsed() -> None:
     source = (TOP / "docs" / "commands.md").read_text()
     found = [line for part in re.findall(r"Examples?:\n((?:    .+\n)+)", source) for line in part.splitlines()]
