@@ -378,7 +378,7 @@ cdef class Decoder(BlockBuilder):
             old = {}
             self.decode_old(c, old, part == OLD_ROW)
             expect(take_u8(c), NEW_ROW, NEW_ROW)
-        unchanged = self.decode_new(c, data, part == OLD_ROW)
+        unchanged = self.decode_new(c, data, part != NEW_ROW)
         finish(c)
         return self.emit(self.last_plan, target, A_UPDATE, data, old, unchanged)
 
@@ -399,7 +399,7 @@ cdef class Decoder(BlockBuilder):
     cdef object decode_new(self, Cursor *c, dict row, bint has_old):
         """Fill `row`, a copy of the blank one; return the names of the columns that were not sent, or UNSET.
 
-        With `has_old` the whole old row was read before: its values serve again where they have not changed.
+        With `has_old` the old row or its key was read before: its values serve again where they have not changed.
         """
         cdef Plan plan = self.last_plan
         cdef object unchanged = unset

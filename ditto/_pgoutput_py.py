@@ -300,7 +300,7 @@ class Decoder(BlockBuilder):
 
     def _insert(self, cursor: Cursor, plan: Plan, target: object) -> None:
         _expect(cursor.u8(), b"N")
-        data, unchanged = self._new_tuple(cursor, plan, None)
+        data, unchanged = self._new_tuple(cursor, plan, {})
         cursor.finish()
         self._emit(plan, target, "INSERT", data, {}, unchanged)
 
@@ -311,7 +311,7 @@ class Decoder(BlockBuilder):
             _expect(part, b"KO")
             old = self._old_tuple(cursor, plan, part == 0x4F)
             _expect(cursor.u8(), b"N")
-        data, unchanged = self._new_tuple(cursor, plan, old if part == 0x4F else None)
+        data, unchanged = self._new_tuple(cursor, plan, old)
         cursor.finish()
         self._emit(plan, target, "UPDATE", data, old, unchanged)
 
@@ -322,9 +322,7 @@ class Decoder(BlockBuilder):
         cursor.finish()
         self._emit(plan, target, "DELETE", {}, old, None)
 
-    def _new_tuple(
-        self, cursor: Cursor, plan: Plan, full_old: dict[str, Any] | None
-    ) -> tuple[dict[str, Any], list[str] | None]:
+    def _new_tuple(self, cursor: Cursor, plan: Plan, old: dict[str, Any]) -> tuple[dict[str, Any], list[str] | None]:
         _column_count(cursor, plan)
         row: dict[str, Any] = {}
         unchanged: list[str] | None = None
@@ -338,8 +336,8 @@ class Decoder(BlockBuilder):
             elif mark == 0x6E:  # n
                 row[name] = None
             elif mark == 0x75:  # u
-                if full_old is not None and name in full_old:
-                    row[name] = full_old[name]
+                if name in old:
+                    row[name] = old[name]
                 else:
                     unchanged = [*(unchanged or ()), name]
             else:

@@ -1,1 +1,1 @@
-"""The commands of a checkout; see CONTRIBUTING."""
+"""What the commands in this folder run."""

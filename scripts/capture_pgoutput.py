@@ -2,7 +2,7 @@
 
 For each `NAME.sql` and the server's major version N it writes `pgN-NAME.bin`, the CopyData messages of the
 replication connection, each after its length (4 bytes, big-endian), and `pgN-NAME.json`, the rows that the tables
-hold in the end, as the server itself puts them into JSON. Needs no server: it starts one.
+hold in the end, as the server itself puts them into JSON. Needs no server: it starts one of each major version.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from psycopg.rows import scalar_row
 from ditto.demo.servers import PostgresServer
 from ditto.errors import DittoError
 from ditto.lsn import parse_lsn
+from scripts.postgres_servers import MAJORS, bin_dir
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
 DEADLINE_S = 60
@@ -36,14 +37,14 @@ STATUS = struct.pack("!cQQQqB", b"r", 0, 0, 0, 0, 1)  # nothing is flushed; answ
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin-dir", type=Path, help="where postgres and initdb are; default: the installed wheel")
-    arguments = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        PostgresServer(Path(folder), settings={"fsync": "off"}, bin_dir=arguments.bin_dir) as server,
-    ):
-        for script in sorted(DATA.glob("*.sql")):
-            print(*record(server, script))
+    parser.add_argument("majors", nargs="*", type=int, default=MAJORS, help="default: all that are supported")
+    for major in parser.parse_args().majors:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            PostgresServer(Path(folder), settings={"fsync": "off"}, bin_dir=bin_dir(major)) as server,
+        ):
+            for script in sorted(DATA.glob("*.sql")):
+                print(*record(server, script))
 
 
 def record(server: PostgresServer, script: Path) -> list[str]:

@@ -11,6 +11,7 @@ from ditto.errors import (
     AccessDenied,
     ConfigError,
     ConnectionLost,
+    DecodeError,
     DittoError,
     ServerNotReady,
     ServerUnsuitable,
@@ -131,6 +132,15 @@ def command_error(message: str, sqlstate: str | None, *, doing: str, **context: 
         )
     if sqlstate == "42704" and "slot" in lowered:
         return SlotMissing(text, hint="set postgres.create: true, or create the slot with pgoutput", **context)
+    # 22021 character_not_in_repertoire, 22P05 untranslatable_character: the message quotes bytes of the row
+    if sqlstate in {"22021", "22P05"}:
+        return DecodeError(
+            f"cannot {doing}: PostgreSQL found text that it cannot convert to UTF-8, and its log says at which LSN",
+            hint="nothing is lost, the slot holds the change. In a SQL_ASCII database text has to be UTF-8; other "
+            "bytes belong in a bytea column. To leave the transaction out: pg_replication_slot_advance, and once "
+            "nats.on_gap: continue",
+            **context,
+        )
     if sqlstate == "42501":
         return AccessDenied(text, hint="the role lacks a privilege for this: see the message", **context)
     if "wal_level" in lowered:

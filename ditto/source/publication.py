@@ -170,7 +170,9 @@ async def ensure_publication(
         raise IdentityMissing(
             f"publication {publication} is not created: PostgreSQL would then refuse the application's own UPDATE and "
             f"DELETE on tables without a usable replica identity: {names}{more}",
-            hint="give each a primary key, or ALTER TABLE … REPLICA IDENTITY FULL; or name only other tables in "
+            hint="give each a primary key, or ALTER TABLE … REPLICA IDENTITY FULL (from PostgreSQL 18 on neither may "
+            "contain generated columns, unless you create the publication yourself and it has "
+            "publish_generated_columns); or name only other tables in "
             "events.tables; or, where these tables are never updated, set postgres.allow_missing_identity: true",
         )
     if wanted is None:
@@ -218,16 +220,21 @@ async def tables_without_identity(control: Control, tables: Sequence[Table] | No
 
     https://www.postgresql.org/docs/current/logical-replication-publication.html#LOGICAL-REPLICATION-PUBLICATION-REPLICA-IDENTITY
     """
+    # From 18 on an identity must not hold generated columns that the publication leaves out, as it does by default.
     rows = await control.fetch(
         "SELECT n.nspname AS schema, c.relname AS name, p.roots FROM pg_catalog.pg_class AS c "
         "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
         "CROSS JOIN LATERAL (SELECT array_agg(rn.nspname || '.' || r.relname) AS roots "
         "  FROM pg_catalog.pg_partition_ancestors(c.oid) AS a JOIN pg_catalog.pg_class AS r ON r.oid = a.relid "
         "  JOIN pg_catalog.pg_namespace AS rn ON rn.oid = r.relnamespace) AS p "
+        "CROSS JOIN LATERAL (SELECT coalesce(array_agg(a.attnum), '{}') AS generated "
+        "  FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped "
+        "  AND current_setting('server_version_num')::int >= 180000) AS g "
         "WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' "
-        "AND n.nspname !~ '^pg_' AND c.relreplident <> 'f' AND NOT EXISTS ("
+        "AND n.nspname !~ '^pg_' AND CASE c.relreplident WHEN 'f' THEN g.generated <> '{}' ELSE NOT EXISTS ("
         "  SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indisunique "
-        "  AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END) "
+        "  AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END "
+        "  AND NOT g.generated && (i.indkey::int2[])[:i.indnkeyatts - 1]) END "
         "ORDER BY 1, 2",
         doing="look up replica identities",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from ditto.errors import ConnectionLost, SlotInUse
@@ -10,6 +11,9 @@ from ditto.source.control import Control
 _TIMEOUT_S: Final = 25.0
 """With the few seconds between two questions: a connection that something between still acknowledges, but nobody
 answers on, is found out within 30 s. One that is not acknowledged the kernel ends before."""
+
+
+_GRACE_S: Final = 1.0
 
 
 async def check_holder(control: Control, slot: str, walsender_pid: int) -> None:
@@ -24,6 +28,8 @@ async def check_holder(control: Control, slot: str, walsender_pid: int) -> None:
     if active_pid == walsender_pid:
         return
     if active_pid is None:
+        # Why stands in what the walsender sent last: whoever reads that gets the time to say so first.
+        await asyncio.sleep(_GRACE_S)
         raise ConnectionLost(f"PostgreSQL has ended the connection that held slot {slot}", slot=slot)
     raise SlotInUse(
         f"slot {slot} was taken over while this one was not heard of (walsender {active_pid})",

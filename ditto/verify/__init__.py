@@ -9,8 +9,8 @@ values are converted back by PostgreSQL itself. They expect a stream that holds 
 filtered, none aged out), and tables that nobody writes to meanwhile. `ditto.verify.run` is the command's whole check.
 """
 
-from ditto.verify.compare import Comparison, compare, published_tables, table_keys
+from ditto.verify.compare import Comparison, Published, compare, published_tables, table_keys
 from ditto.verify.difference import Difference
 from ditto.verify.replay import Replay, replay
 
-__all__ = ["Comparison", "Difference", "Replay", "compare", "published_tables", "replay", "table_keys"]
+__all__ = ["Comparison", "Difference", "Published", "Replay", "compare", "published_tables", "replay", "table_keys"]

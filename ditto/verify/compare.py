@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,7 @@ from ditto.verify.difference import Difference
 from ditto.verify.tables import Columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ditto.verify.replay import Replay
 
@@ -39,10 +40,17 @@ KEYS = """
     WHERE (i.indisprimary OR i.indisreplident) AND i.indimmediate AND i.indisvalid
     ORDER BY c.oid, i.indisreplident DESC"""
 
+# Before 15 there are neither lists of columns nor filters; before 18 generated columns are never published.
+PUBLISHED = """
+    SELECT schemaname::text, tablename::text, to_jsonb(p) -> 'attnames', to_jsonb(p) ->> 'rowfilter',
+           current_setting('server_version_num')::int >= 180000
+    FROM pg_publication_tables p WHERE pubname = %s ORDER BY 1, 2"""
+
 COLUMNS = """
     WITH RECURSIVE base(attnum, type) AS (
         SELECT attnum, atttypid FROM pg_attribute
-        WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+        WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND (attgenerated = '' OR %s)
+          AND coalesce(attname = ANY(%s::text[]), true)
         UNION ALL
         SELECT attnum, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END
         FROM base JOIN pg_type t ON t.oid = base.type
@@ -88,23 +96,38 @@ async def table_keys(connection: Connection) -> dict[tuple[str, str], tuple[str,
     return {(schema, table): tuple(columns) for schema, table, columns in await cursor.fetchall()}
 
 
-async def published_tables(connection: Connection, publication: str) -> list[tuple[str, str]]:
-    """Schema and name of each table in the publication."""
-    query = "SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = %s ORDER BY 1, 2"
-    return list(await (await connection.execute(query, [publication])).fetchall())
+@dataclass(kw_only=True, frozen=True)
+class Published:
+    """What a publication holds of a table; without arguments, all of it."""
+
+    columns: list[str] | None = None
+    has_generated: bool = False
+    """Whether generated columns that are among `columns` are published too."""
+    row_filter: str | None = None
+    """An SQL expression over the table's columns."""
+
+
+async def published_tables(connection: Connection, publication: str) -> dict[tuple[str, str], Published]:
+    """Each table in the publication, by schema and name."""
+    cursor = await connection.execute(PUBLISHED, [publication])
+    return {
+        (schema, table): Published(columns=columns, has_generated=has_generated, row_filter=row_filter)
+        for schema, table, columns, row_filter, has_generated in await cursor.fetchall()
+    }
 
 
 async def compare(
     connection: Connection,
     replay: Replay,
     *,
-    tables: Iterable[tuple[str, str]] = (),
+    tables: Mapping[tuple[str, str], Published] = MappingProxyType({}),
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Comparison:
     """Compare every replayed table, and those of `tables` that have no events, with the real ones, row by row.
 
-    Equal means equal as PostgreSQL's own text. Generated columns are left out: they are not published. An array with
-    bounds of its own differs, because JSON has none. `on_progress` is told replayed rows done and in all.
+    Equal means equal as PostgreSQL's own text. What is not published is left out: columns and rows that the publication
+    leaves out, generated columns. An array with bounds of its own differs, because JSON has none. `on_progress` is told
+    replayed rows done and in all.
     """
     keys = await table_keys(connection)
     total = sum(map(len, replay.tables.values()))
@@ -112,13 +135,13 @@ async def compare(
     result = Comparison()
     for name in sorted({*replay.tables, *tables}):
         copy = replay.tables.get(name)
-        table = await _Table.find(connection, name, keys.get(name, ()))
+        table = await _Table.find(connection, name, keys.get(name, ()), tables.get(name, Published()))
         if table is None:
             if copy:
                 result.differences.append(Difference("has rows in the stream but does not exist", ".".join(name), ""))
             continue
         async with connection.transaction(force_rollback=True):
-            await table.create_copy()
+            await table.create_copies()
             for chunk in _chunks(copy.rows() if copy else iter(())):
                 result.differences += await table.load(chunk)
                 loaded += len(chunk)
@@ -131,22 +154,27 @@ async def compare(
 
 @dataclass(kw_only=True)
 class _Table:
-    """A real table, and its copy in a temporary one."""
+    """What is published of a real table, and its copy in a temporary one."""
 
     connection: Connection
     name: str
     identifier: sql.Composable
-    source: sql.Composable
+    rows: sql.Composable
     """What to select from: without the tables that inherit from it, but with its partitions."""
+    row_filter: str | None
     key: tuple[str, ...]
     columns: list[str]
     bytea_columns: list[str]
 
     @classmethod
-    async def find(cls, connection: Connection, name: tuple[str, str], key: tuple[str, ...]) -> _Table | None:
+    async def find(
+        cls, connection: Connection, name: tuple[str, str], key: tuple[str, ...], published: Published
+    ) -> _Table | None:
         identifier = sql.Identifier(*name)
         text = identifier.as_string(connection)
-        rows = await (await connection.execute(COLUMNS, [text, text])).fetchall()
+        rows = await (
+            await connection.execute(COLUMNS, [text, published.has_generated, published.columns, text])
+        ).fetchall()
         if not rows:
             return None
         is_partitioned = rows[0][2]
@@ -154,14 +182,21 @@ class _Table:
             connection=connection,
             name=".".join(name),
             identifier=identifier,
-            source=identifier if is_partitioned else sql.SQL("ONLY ") + identifier,
+            rows=identifier if is_partitioned else sql.SQL("ONLY ") + identifier,
+            row_filter=published.row_filter,
             key=key,
             columns=[column for column, _, _ in rows],
             bytea_columns=[column for column, is_bytea, _ in rows if is_bytea],
         )
 
-    async def create_copy(self) -> None:
+    async def create_copies(self) -> None:
         await self._execute("CREATE TEMPORARY TABLE ditto_copy AS SELECT {columns} FROM {table} WITH NO DATA")
+        if self.row_filter is not None:
+            await self._execute(
+                "CREATE TEMPORARY VIEW ditto_published AS SELECT tableoid, * FROM {table} WHERE {row_filter}",
+                row_filter=sql.SQL(self.row_filter),  # as the catalogue has it
+            )
+            self.rows = sql.Identifier("pg_temp", "ditto_published")
 
     async def count(self) -> int:
         row = await (await self._execute("SELECT count(*) FROM {table}")).fetchone()
@@ -200,7 +235,7 @@ class _Table:
             )
 
         composed = sql.SQL(query).format(
-            table=self.source,
+            table=self.rows,
             identifier=self.identifier,
             columns=sql.SQL(", ").join(map(sql.Identifier, self.columns)),
             copied=each("{c}", self.columns, ", "),

@@ -14,7 +14,7 @@ from ditto.events.route import Router
 from ditto.lsn import format_lsn, parse_lsn
 from ditto.source.connect import connect
 from ditto.source.failures import command_error
-from ditto.verify.compare import Connection, compare, published_tables, table_keys
+from ditto.verify.compare import Connection, Published, compare, published_tables, table_keys
 from ditto.verify.difference import Difference
 from ditto.verify.replay import replay
 from ditto.wait import NotReached, open_client, wait
@@ -46,7 +46,7 @@ class Report:
 
 async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> Report:
     """Replay the stream and compare it with the tables. Raises what keeps this from reading them."""
-    connection = await connect(config.postgres.dsn)
+    connection = await connect(config.postgres.dsn, client_encoding="UTF8")
     try:
         async with connection:
             return await _verify(config, connection, timeout_s=timeout_s, on_progress=on_progress)
@@ -98,14 +98,16 @@ async def _verify(config: Config, connection: Connection, *, timeout_s: float, o
     )
 
 
-async def _tables(config: Config, connection: Connection) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+async def _tables(
+    config: Config, connection: Connection
+) -> tuple[dict[tuple[str, str], Published], list[tuple[str, str]]]:
     """The published tables of which all actions are stored, and those of which only some are."""
     router = Router(config.events, database=connection.info.dbname)
-    complete, partial = [], []
-    for name in await published_tables(connection, config.postgres.publication):
+    complete, partial = {}, []
+    for name, published in (await published_tables(connection, config.postgres.publication)).items():
         targets = router.targets(*name)[:4]
         if all(targets):
-            complete.append(name)
+            complete[name] = published
         elif any(targets):
             partial.append(name)
     return complete, partial

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,8 +26,11 @@ FAST = {
 _numbers = itertools.count(1)
 
 
-def _world(postgres: PostgresServer, nats_server: NatsServer, folder: Path) -> World:
-    return World(postgres, nats_server, name=f"w{next(_numbers)}", folder=folder)
+OpenWorld = Callable[[str], World]
+
+
+def _world(postgres: PostgresServer, nats_server: NatsServer, folder: Path, options: str = "") -> World:
+    return World(postgres, nats_server, name=f"w{next(_numbers)}", folder=folder, options=options)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +48,22 @@ def shared_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
 @pytest.fixture
 def world(shared_postgres: PostgresServer, shared_nats: NatsServer, tmp_path: Path) -> Iterator[World]:
     """On the shared servers: nobody may stop those."""
-    world = _world(shared_postgres, shared_nats, tmp_path)
+    with _shared_world(shared_postgres, shared_nats, tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+def open_world(shared_postgres: PostgresServer, shared_nats: NatsServer, tmp_path: Path) -> Iterator[OpenWorld]:
+    """As `world`, with options for CREATE DATABASE."""
+    with ExitStack() as stack:
+        yield lambda options: stack.enter_context(_shared_world(shared_postgres, shared_nats, tmp_path, options))
+
+
+@contextmanager
+def _shared_world(
+    postgres: PostgresServer, nats_server: NatsServer, folder: Path, options: str = ""
+) -> Iterator[World]:
+    world = _world(postgres, nats_server, folder, options)
     with ExitStack() as stack:
         stack.callback(_drop_slots, world)
         stack.callback(world.close)

@@ -55,7 +55,9 @@ class World:
     The table `fence` is there from the start: `events` writes into it to know when everything has arrived.
     """
 
-    def __init__(self, postgres: PostgresServer, nats_server: NatsServer, *, name: str, folder: Path) -> None:
+    def __init__(
+        self, postgres: PostgresServer, nats_server: NatsServer, *, name: str, folder: Path, options: str = ""
+    ) -> None:
         self.postgres = postgres
         self.nats_server = nats_server
         self.name = name
@@ -71,7 +73,7 @@ class World:
             "DITTO_EVENTS_PREFIX": name,
         }
         self._processes: list[DittoProcess] = []
-        self.sql(f"CREATE DATABASE {name}", dsn=postgres.dsn)
+        self.sql(f"CREATE DATABASE {name} {options}", dsn=postgres.dsn)
         self.sql("CREATE TABLE fence (n int GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
 
     def close(self) -> None:
@@ -91,15 +93,24 @@ class World:
     def sql(self, *statements: str, dsn: str | None = None) -> list[Any]:
         """Run each statement in a transaction of its own; the rows of the last one."""
         rows: list[Any] = []
-        with psycopg.connect(dsn or self.dsn, autocommit=True) as connection:
+        with psycopg.connect(dsn or self.dsn, autocommit=True, client_encoding="UTF8") as connection:
             for statement in statements:
                 cursor = connection.execute(statement.encode())
                 rows = cursor.fetchall() if cursor.description else []
         return rows
 
+    @property
+    def major(self) -> int:
+        """The server's major version."""
+        return int(self.value("SHOW server_version_num")) // 10000
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """A connection that begins transactions by itself."""
+        return psycopg.connect(self.dsn, client_encoding="UTF8")
+
     def transaction(self, *statements: str) -> None:
         """Run all statements in one transaction."""
-        with psycopg.connect(self.dsn) as connection:
+        with self.connect() as connection:
             for statement in statements:
                 connection.execute(statement.encode())
 
@@ -235,7 +246,9 @@ class World:
         """The stream, replayed, gives exactly the tables; and it holds `event_count` events besides the fences."""
         client = await nats.connect(self.nats_server.url, allow_reconnect=False)
         try:
-            async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
+            async with await psycopg.AsyncConnection.connect(
+                self.dsn, autocommit=True, client_encoding="UTF8"
+            ) as connection:
                 copy = await replay(client, self.stream, keys=await table_keys(connection), prefix=self.name)
                 assert copy.differences == []
                 result = await compare(connection, copy, tables=await published_tables(connection, self.name))

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 DATA = Path(__file__).parents[1] / "data"
-MAJORS = ("15", "16", "17", "18")
+MAJORS = ("14", "15", "16", "17", "18")
 
 
 @cache

@@ -1,0 +1,27 @@
+"""Which PostgreSQL the tests use: the installed wheel, or the one whose programs DITTO_TEST_POSTGRES names."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = os.environ.get("DITTO_TEST_POSTGRES")
+
+
+def pytest_configure() -> None:
+    if PROGRAMS is None:
+        return
+    programs = Path(PROGRAMS)
+    if not (programs / "postgres").exists():
+        raise pytest.UsageError(f"DITTO_TEST_POSTGRES={PROGRAMS}: there is no program `postgres`")
+    pytest.MonkeyPatch().setattr("ditto.demo.servers.embedded_postgres_bin", lambda: programs)
+
+
+def pytest_report_header() -> str | None:
+    if PROGRAMS is None:
+        return None
+    version = subprocess.run([Path(PROGRAMS, "postgres"), "--version"], capture_output=True, text=True, check=True)
+    return version.stdout.strip()
