@@ -36,6 +36,6 @@ ENV DITTO_IMPL=c \
 # A number, so that Kubernetes' runAsNonRoot can tell; it has a name because libpq looks for one.
 USER 10001:10001
 WORKDIR /
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-m", "ditto.health"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["ditto", "health"]
 ENTRYPOINT ["ditto"]
 CMD ["run", "--config", "/etc/ditto/ditto.yaml"]

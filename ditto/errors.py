@@ -32,7 +32,8 @@
         ├── EventTooLarge           one event is larger than the server accepts
         └── PublishRejected         the server refused a message for good
 
-Classes marked * are retried by the pipeline, with back-off; all others stop it (`is_retryable`).
+A class's docstring says what happened, and after an empty line what a user does about it; the reference of the errors
+is made of them. Classes marked * are retried by the pipeline, with back-off; all others stop it (`is_retryable`).
 The process then exits with the class's `exit_code`: 1 internal, 2 configuration, 3 PostgreSQL, 4 NATS.
 """
 
@@ -55,6 +56,12 @@ class DittoError(Exception):
 
 
 class ConfigError(DittoError):
+    """The configuration, or an option of a command, cannot be used.
+
+    The message names the key and the nearest known one. `ditto config show` tells what results;
+    [configuration](configuration.md) lists all keys.
+    """
+
     exit_code = 2
 
 
@@ -63,55 +70,104 @@ class SourceError(DittoError):
 
 
 class ConnectionLost(SourceError):
+    """The connection to PostgreSQL ended, or was never made.
+
+    Nothing, if it comes back. Otherwise look at address, network, TLS and the server's log; under load also at
+    `wal_sender_timeout`.
+    """
+
     is_retryable = True
 
 
 class ServerNotReady(SourceError):
+    """PostgreSQL is starting up, shutting down, or out of connections.
+
+    Wait; where it lasts, raise `max_connections` or `max_wal_senders`.
+    """
+
     is_retryable = True
 
 
 class SlotInUse(SourceError):
+    """Another reader holds the slot.
+
+    Nothing, where that is another Ditto: this one stands by. Otherwise end it, or use another `postgres.slot`.
+    """
+
     is_retryable = True
 
 
 class AccessDenied(SourceError):
-    pass
+    """PostgreSQL refuses the password, the role, the database or a privilege.
+
+    The role needs LOGIN and REPLICATION, a line in `pg_hba.conf` for the database itself, and to own the tables if
+    it is to create the publication. See [operations](operations.md#what-it-needs).
+    """
 
 
 class ServerUnsuitable(SourceError):
-    pass
+    """The server cannot serve logical replication: `wal_level`, its version, no slot or walsender left.
+
+    Set what the message names, and restart the server.
+    """
 
 
 class IdentityMissing(SourceError):
-    pass
+    """The publication would break the application's UPDATE and DELETE, on tables without a replica identity.
+
+    `ALTER TABLE … REPLICA IDENTITY FULL`, or a primary key, for each table that it names; or create the publication
+    yourself.
+    """
 
 
 class PublicationMissing(SourceError):
-    pass
+    """The publication does not exist, and `postgres.create` is false.
+
+    Create it, before the slot: `CREATE PUBLICATION ditto FOR TABLE …`.
+    """
 
 
 class TableNotPublished(SourceError):
-    pass
+    """The publication lacks a table that `events.tables` names.
+
+    Add it, as the table's owner: `ALTER PUBLICATION ditto ADD TABLE …`; or take it out of `events.tables`.
+    """
 
 
 class SlotMissing(SourceError):
-    pass
+    """The slot does not exist, and `postgres.create` is false.
+
+    Create it, or let Ditto create it.
+    """
 
 
 class SlotUnusable(SourceError):
-    pass
+    """The slot is not one for pgoutput of this database without two-phase commit.
+
+    Name another one in `postgres.slot`, or drop it: `ditto slot drop`.
+    """
 
 
 class SlotInvalidated(SourceError):
-    pass
+    """PostgreSQL has removed WAL that the slot still needed.
+
+    Drop it with `ditto slot drop`, and go on as after a [gap](operations.md#when-it-stops-with-a-gap). A larger
+    `max_slot_wal_keep_size` avoids it.
+    """
 
 
 class SourceRewound(SourceError):
-    pass
+    """The stream is ahead of the server: it was restored from a backup, or another one was promoted.
+
+    Give Ditto a new stream, or restore the stream to the same time.
+    """
 
 
 class DecodeError(SourceError):
-    pass
+    """PostgreSQL sent bytes that are not the pgoutput that was asked for.
+
+    Please report it, with the message and the server's version.
+    """
 
 
 class SinkError(DittoError):
@@ -119,56 +175,107 @@ class SinkError(DittoError):
 
 
 class SinkLost(SinkError):
+    """The connection to NATS ended, or was never made.
+
+    Nothing, if it comes back. Otherwise look at address, network, TLS and the server's log.
+    """
+
     is_retryable = True
 
 
 class AckTimeout(SinkError):
+    """JetStream did not acknowledge within `nats.ack_timeout`.
+
+    Look at nats-server's disk and load. See the [runbook](operations/runbooks.md#acknowledgement-latency).
+    """
+
     is_retryable = True
 
 
 class NotNow(SinkError):
+    """JetStream cannot store now: no leader, out of resources, or the stream is full.
+
+    Restore the cluster's majority, or make room: raise the stream's limits, or purge what all consumers have read.
+    """
+
     is_retryable = True
 
 
 class ChainBroken(SinkError):
+    """Something else was stored in the stream in between. The next attempt goes on after it.
+
+    Find the other writer; a stream of Ditto's has no other one. During a takeover it is how the former holder is
+    fenced.
+    """
+
     is_retryable = True
 
 
 class SinkDenied(SinkError):
-    pass
+    """NATS refuses the user, the password, the token or a permission.
+
+    Check the credentials; [operations](operations.md#what-it-needs) lists the subjects that Ditto needs.
+    """
 
 
 class NatsUnsuitable(SinkError):
-    pass
+    """nats-server is older than 2.14.
+
+    Upgrade it.
+    """
 
 
 class NoJetStream(SinkError):
-    pass
+    """The server, or the account, has no JetStream.
+
+    Start nats-server with `--jetstream`, or enable it for the account.
+    """
 
 
 class StreamNotFound(SinkError):
-    pass
+    """The stream does not exist, and `nats.create` is false.
+
+    Create it, or let Ditto create it.
+    """
 
 
 class StreamUnusable(SinkError):
-    pass
+    """The stream's configuration cannot hold the events: subjects, mirrors, or no batches.
+
+    Change what the message names, or give Ditto a stream of its own in `nats.stream`.
+    """
 
 
 class StreamOwned(SinkError):
-    pass
+    """The stream belongs to another slot or another database.
+
+    Give each Ditto a stream of its own in `nats.stream`.
+    """
 
 
 class StreamGap(SinkError):
-    pass
+    """The slot stands after the stream's tail: events in between are in neither.
+
+    [When it stops with a gap](operations.md#when-it-stops-with-a-gap).
+    """
 
 
 class SubjectCollision(SinkError):
-    pass
+    """Two tables would share a subject.
+
+    Use a dotted `events.subject`, or give one of them a subject in `events.topics`.
+    """
 
 
 class EventTooLarge(SinkError):
-    pass
+    """One event is larger than nats-server's `max_payload`.
+
+    Raise `max_payload` (up to 64 MB), or leave the column out of the publication.
+    """
 
 
 class PublishRejected(SinkError):
-    pass
+    """nats-server refused a message for good.
+
+    The message has the server's reason; a setting of the stream usually is in the way.
+    """

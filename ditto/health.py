@@ -1,7 +1,8 @@
-"""A heartbeat for container health checks: `python -m ditto.health` exits with 0 while `ditto run` is alive.
+"""A heartbeat for container health checks: `ditto health` exits with 0 while `ditto run` is alive.
 
 The running process writes the file named by DITTO_HEALTH_FILE every few seconds, from the event loop that does
 the work: a loop that hangs, or a process that is gone, stops writing. Without the variable nothing is written.
+`python -m ditto.health` does the same with fewer imports.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def main() -> int:
     """The exit code of the health check: 0 healthy, 1 not."""
     name = os.environ.get(VARIABLE)
     if not name:
-        sys.stderr.write(f"ditto.health: {VARIABLE} is not set\n")
+        sys.stderr.write(f"no heartbeat: {VARIABLE} is not set\n")
         return 1
     is_healthy, message = check(Path(name))
     (sys.stdout if is_healthy else sys.stderr).write(f"{message}\n")

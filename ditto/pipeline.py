@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from ditto import notify
 from ditto.attempt import Attempt
 from ditto.config import Config
 from ditto.errors import ChainBroken, DittoError
@@ -42,7 +43,7 @@ async def run(config: Config, *, make_sink: MakeSink = JetStreamSink) -> None:
     stop = asyncio.Event()
     tally, states = Tally(), States()
     with _signals(stop):
-        async with keep_heartbeat(states), telling(config, tally=tally, states=states):
+        async with keep_heartbeat(states), notify.keep_notified(states), telling(config, tally=tally, states=states):
             _calm_collector()
             await follow(config, stop=stop, make_sink=make_sink, tally=tally, states=states)
             states.enter("stopped", reason="it was asked to stop")
@@ -119,6 +120,7 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
     def on_signal(number: int) -> None:
         if not stop.is_set():
             log.info("pipeline.stopping", signal=signal.Signals(number).name)
+            notify.send("STOPPING=1", "STATUS=stopping")
             stop.set()
         elif root is not None:
             log.warning("pipeline.quitting", signal=signal.Signals(number).name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ditto import errors
 from ditto.cli import main
 from ditto.config import FLAGS, KEYS, SECTIONS
 from ditto.metrics import DISTRIBUTIONS, LABEL_VALUES, METRICS
@@ -105,7 +106,38 @@ def metrics() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"configuration.md": configuration, "commands.md": commands, "metrics.md": metrics}
+def errors_page() -> str:
+    """docs/errors.md."""
+    lines = [
+        "# Errors",
+        "",
+        "<!-- Made by docs/generate.py from ditto/errors.py. -->",
+        "",
+        "What stops Ditto, or ends an attempt. The log names the class as `kind`, and `ditto_attempts_total` has it as",
+        "`reason`; a command that ends with one says a sentence and a hint, and exits with its code. What is",
+        "retried is tried for ever, with back-off; any other error ends the process.",
+    ]
+    for branch in errors.DittoError.__subclasses__():
+        title = {"ConfigError": "Configuration", "SourceError": "PostgreSQL", "SinkError": "NATS"}[branch.__name__]
+        lines += ["", f"## {title}", "", "| Error | Exit code | Retried | What | What to do |", "|---|--:|---|---|---|"]
+        for kind in branch.__subclasses__() or [branch]:
+            about, _, advice = (kind.__doc__ or "").partition("\n\n")
+            is_retried = "yes" if kind.is_retryable else "no"
+            cells = [f"`{kind.__name__}`", str(kind.exit_code), is_retried, _line(about), _line(advice)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+PAGES = {
+    "configuration.md": configuration,
+    "commands.md": commands,
+    "metrics.md": metrics,
+    "errors.md": errors_page,
+}
 
 
 if __name__ == "__main__":

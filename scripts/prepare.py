@@ -335,7 +335,7 @@ def lock() -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("extra", choices=("demo", "test", "bench", "docs", "fuzz"), help="what .venv is needed for")
+    parser.add_argument("extra", choices=("demo", "test", "bench", "fuzz"), help="what .venv is needed for")
     extra = parser.parse_args().extra
     try:
         with lock():

@@ -13,6 +13,7 @@ import psycopg
 
 import ditto
 from ditto.cli.config import config
+from ditto.cli.health import health
 from ditto.cli.options import examples
 from ditto.cli.run import run
 from ditto.cli.slot import slot
@@ -129,5 +130,5 @@ def main(debug: bool) -> None:
     """Every committed PostgreSQL change, once and in order, in a NATS JetStream stream."""
 
 
-for _command in (run, config, slot, status, verify, wait):
+for _command in (run, config, health, slot, status, verify, wait):
     main.add_command(_command)

@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from ditto import errors
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -20,6 +22,18 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["configuration.md", "commands.md", "metrics.md"])
+@pytest.mark.parametrize("name", ["configuration.md", "commands.md", "errors.md", "metrics.md"])
 def test_generated_page_has_not_drifted(name: str) -> None:
     assert (DOCS / name).read_text() == generator().PAGES[name](), "run: python docs/generate.py"
+
+
+def test_every_error_says_what_to_do() -> None:
+    def tree(kind: type[errors.DittoError]) -> list[type[errors.DittoError]]:
+        return [found for child in kind.__subclasses__() for found in (tree(child) or [child])]
+
+    ours = [kind for kind in tree(errors.DittoError) if kind.__module__ == "ditto.errors"]
+    assert len(ours) > 20
+    for kind in ours:
+        about, _, advice = (kind.__doc__ or "").partition("\n\n")
+        assert about.strip(), kind
+        assert advice.strip(), kind

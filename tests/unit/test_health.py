@@ -106,3 +106,14 @@ def test_what_is_no_heartbeat_is_not_healthy(beat: Path, text: str) -> None:
 def test_a_heartbeat_from_before_a_reboot_is_not_healthy(beat: Path) -> None:
     beat.write_text(f"{time.monotonic() + 1000:.3f} streaming\n")
     assert not health.check(beat)[0]
+
+
+def test_ditto_health_says_the_same(beat: Path) -> None:
+    beat.write_text(f"{time.monotonic():.3f} standby\n")
+    command = [sys.executable, "-m", "ditto", "health"]
+    environment = {**os.environ, health.VARIABLE: str(beat)}
+    fresh = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (fresh.returncode, fresh.stdout, fresh.stderr) == (0, "standby\n", "")
+    beat.unlink()
+    missing = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (missing.returncode, missing.stderr) == (1, f"no heartbeat: {beat} does not exist\n")
