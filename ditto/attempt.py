@@ -48,11 +48,20 @@ _REPORT_PERIOD_S: Final = 60.0
 class Attempt:
     """Runs once. `clock` gives monotonic seconds."""
 
-    def __init__(self, config: Config, *, clock: Callable[[], float], make_sink: MakeSink, tally: Tally) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Callable[[], float],
+        make_sink: MakeSink,
+        tally: Tally,
+        on_streaming: Callable[[], None] = lambda: None,
+    ) -> None:
         self._config = config
         self._clock = clock
         self._make_sink = make_sink
         self._tally = tally
+        self._on_streaming = on_streaming
         self._watermark = Watermark()
         self._source = Replication(
             config.postgres.dsn,
@@ -282,6 +291,7 @@ class Attempt:
             stream=self._config.nats.stream,
             decoder=IMPL,
         )
+        self._on_streaming()
         while True:
             block = await self._source.read_block()
             await self._forward(block)

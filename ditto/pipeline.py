@@ -17,6 +17,7 @@ from typing import Final
 import structlog
 
 from ditto.attempt import Attempt
+from ditto.check.background import BackgroundCheck
 from ditto.config import Config
 from ditto.errors import ChainBroken, DittoError
 from ditto.health import keep_heartbeat
@@ -38,9 +39,13 @@ async def run(config: Config, *, make_sink: MakeSink = JetStreamSink) -> None:
     Raises the DittoError that cannot be retried, and CancelledError after the second signal.
     """
     stop = asyncio.Event()
+    check = BackgroundCheck(config)
     _calm_collector()
     with _signals(stop):
-        await follow(config, stop=stop, make_sink=make_sink)
+        try:
+            await follow(config, stop=stop, make_sink=make_sink, on_streaming=check.begin)
+        finally:
+            await check.close()
 
 
 async def follow(
@@ -49,12 +54,16 @@ async def follow(
     stop: asyncio.Event,
     make_sink: MakeSink = JetStreamSink,
     clock: Callable[[], float] = time.monotonic,
+    on_streaming: Callable[[], None] = lambda: None,
 ) -> None:
-    """Attempt after attempt until `stop` is set. Raises the DittoError that cannot be retried."""
+    """Attempt after attempt until `stop` is set; `on_streaming` is called when one streams.
+
+    Raises the DittoError that cannot be retried.
+    """
     failures = 0
     tally = Tally()
     while not stop.is_set():
-        attempt = Attempt(config, clock=clock, make_sink=make_sink, tally=tally)
+        attempt = Attempt(config, clock=clock, make_sink=make_sink, tally=tally, on_streaming=on_streaming)
         try:
             async with keep_heartbeat(attempt):
                 await attempt.run(stop)

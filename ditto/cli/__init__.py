@@ -12,6 +12,7 @@ import click
 import psycopg
 
 import ditto
+from ditto.cli.check import check
 from ditto.cli.config import config
 from ditto.cli.options import examples
 from ditto.cli.run import run
@@ -122,5 +123,5 @@ def main(debug: bool) -> None:
     """Every committed PostgreSQL change, once and in order, in a NATS JetStream stream."""
 
 
-for _command in (run, config, slot, verify, wait):
+for _command in (run, check, config, slot, verify, wait):
     main.add_command(_command)
