@@ -17,6 +17,7 @@ from ditto.cli.config import config
 from ditto.cli.options import examples
 from ditto.cli.run import run
 from ditto.cli.slot import slot
+from ditto.cli.tail import tail
 from ditto.cli.verify import verify
 from ditto.cli.wait import wait
 from ditto.errors import ConfigError, DittoError
@@ -123,5 +124,5 @@ def main(debug: bool) -> None:
     """Every committed PostgreSQL change, once and in order, in a NATS JetStream stream."""
 
 
-for _command in (run, check, config, slot, verify, wait):
+for _command in (run, check, config, slot, tail, verify, wait):
     main.add_command(_command)
