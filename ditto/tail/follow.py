@@ -104,7 +104,7 @@ class Follower:
         name = self._config.stream
         try:
             async with asyncio.timeout(_API_TIMEOUT_S):
-                await client.jetstream().subscribe(
+                subscription = await client.jetstream().subscribe(
                     ">",
                     stream=name,
                     ordered_consumer=True,
@@ -114,10 +114,14 @@ class Follower:
                     pending_msgs_limit=0,
                     pending_bytes_limit=0,
                 )
+                consumer = await subscription.consumer_info()
         except nats.js.errors.APIError as error:
             raise StreamUnusable(f"stream {name} cannot be followed: {error.description}", stream=name) from error
         except (nats.errors.Error, TimeoutError) as error:
             raise _not_now(name) from error
+        delivered = consumer.delivered.consumer_seq if consumer.delivered else 0
+        if not self._is_endless and not consumer.num_pending and not delivered and not self._done.done():
+            self._done.set_result(None)  # there is nothing from there on
 
     def _place(self, info: StreamInfo) -> ConsumerConfig:
         """Where to begin."""
