@@ -18,6 +18,7 @@ import structlog
 
 from ditto import notify
 from ditto.attempt import Attempt
+from ditto.check.background import BackgroundCheck
 from ditto.config import Config
 from ditto.errors import ChainBroken, DittoError
 from ditto.health import keep_heartbeat
@@ -42,10 +43,15 @@ async def run(config: Config, *, make_sink: MakeSink = JetStreamSink) -> None:
     """
     stop = asyncio.Event()
     tally, states = Tally(), States()
+    check = BackgroundCheck(config)
+    states.listeners.append(lambda change: check.begin() if change.state == "streaming" else None)
     with _signals(stop):
         async with keep_heartbeat(states), notify.keep_notified(states), telling(config, tally=tally, states=states):
             _calm_collector()
-            await follow(config, stop=stop, make_sink=make_sink, tally=tally, states=states)
+            try:
+                await follow(config, stop=stop, make_sink=make_sink, tally=tally, states=states)
+            finally:
+                await check.close()
             states.enter("stopped", reason="it was asked to stop")
 
 

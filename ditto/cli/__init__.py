@@ -12,12 +12,14 @@ import click
 import psycopg
 
 import ditto
+from ditto.cli.check import check
 from ditto.cli.config import config
 from ditto.cli.health import health
 from ditto.cli.options import examples
 from ditto.cli.run import run
 from ditto.cli.slot import slot
 from ditto.cli.status import status
+from ditto.cli.tail import tail
 from ditto.cli.verify import verify
 from ditto.cli.wait import wait
 from ditto.errors import ConfigError, DittoError
@@ -130,5 +132,5 @@ def main(debug: bool) -> None:
     """Every committed PostgreSQL change, once and in order, in a NATS JetStream stream."""
 
 
-for _command in (run, config, health, slot, status, verify, wait):
+for _command in (run, check, config, health, slot, status, tail, verify, wait):
     main.add_command(_command)

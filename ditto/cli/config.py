@@ -1,8 +1,9 @@
-"""`ditto config`: look at the configuration without starting anything."""
+"""`ditto config`: look at the configuration without starting anything, or make one from another tool's."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ import yaml
 
 from ditto.cli.options import configuration, effective, examples
 from ditto.config import masked, schema
+from ditto.config.wal_listener import read_wal_listener
 
 
 @click.group(epilog=examples("ditto config show --config ditto.yaml"))
@@ -46,3 +48,20 @@ def show(notation: str, **options: Any) -> None:
 def show_schema() -> None:
     """Print the JSON Schema of the configuration file."""
     click.echo(json.dumps(schema(), indent=2, ensure_ascii=False))
+
+
+@config.command(
+    "import",
+    epilog=examples("ditto config import config.yml > ditto.yaml", "ditto config import config.yml 2> notes.txt"),
+)
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+def import_file(file: Path) -> None:
+    """Turn a config.yml of wal-listener into a configuration of Ditto.
+
+    Prints YAML; and on standard error which keys have no counterpart, and what to do about each. Subjects stay the
+    same. References such as ${NAME} are passed on as they are, and so is a password.
+    """
+    imported = read_wal_listener(file)
+    click.echo(yaml.safe_dump(imported.settings, sort_keys=False, allow_unicode=True, width=1000), nl=False)
+    for note in imported.notes:
+        click.echo(f"note: {note}", err=True)

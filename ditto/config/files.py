@@ -38,7 +38,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parse_yaml(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
+    """Raises ValueError, which says where and never quotes what stands there."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 -- a SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -70,8 +71,8 @@ def _parse_json(text: str) -> Any:
 
 _PARSERS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
     {
-        ".yaml": ("YAML", _parse_yaml),
-        ".yml": ("YAML", _parse_yaml),
+        ".yaml": ("YAML", parse_yaml),
+        ".yml": ("YAML", parse_yaml),
         ".toml": ("TOML", tomllib.loads),
         ".json": ("JSON", _parse_json),
     }

@@ -31,7 +31,7 @@ from ditto.sinks.bucket import LeaseBucket, is_about_leases
 from ditto.sinks.stream import Stream
 from ditto.sinks.wire import BlockWriter, connect, describe, has_jetstream, lost, server_version
 
-_OLDEST_VERSION: Final = (2, 14)
+OLDEST_VERSION: Final = (2, 14)
 """The first with fast-ingest batches."""
 
 # The end of an open batch is acknowledged every FLOW messages only, or when the batch ends; and the next one has to
@@ -135,10 +135,10 @@ class JetStreamSink:
                 hint="start it with JetStream (nats-server -js, or a jetstream block in its configuration)",
             )
         version = server_version(self._client)
-        if version < _OLDEST_VERSION:
+        if version < OLDEST_VERSION:
             raise NatsUnsuitable(
                 f"nats-server at {describe(config)} is version {'.'.join(map(str, version))}: Ditto needs "
-                f"{'.'.join(map(str, _OLDEST_VERSION))} or later",
+                f"{'.'.join(map(str, OLDEST_VERSION))} or later",
                 hint="upgrade nats-server: older ones have no batches (allow_batched), by which nothing can be lost in "
                 "the middle",
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -85,6 +85,14 @@ def refusal(error: ApiError, doing: str) -> SinkError:
     return PublishRejected(f"cannot {doing}: {description}", hint=f"JetStream error {code}", code=code)
 
 
+class Risk(NamedTuple):
+    """A setting that can lose events: its name, what it is, and what follows."""
+
+    setting: str
+    what: str
+    why: str
+
+
 class Stream:
     """One stream, through the API. Every call may raise NotNow, SinkLost and NoJetStream."""
 
@@ -95,6 +103,11 @@ class Stream:
         self.settings: dict[str, Any] = {}
         """The stream's configuration as the server has it; empty where there is no stream."""
         self.last_sequence = 0
+        self.state: dict[str, Any] = {}
+        """How much it holds, as STREAM.INFO tells."""
+        self.is_clustered = False
+        self.asked_at = ""
+        """The server's clock when it told all this, RFC 3339; empty where it does not say."""
 
     async def call(self, subject: str, body: dict[str, Any] | None, doing: str) -> dict[str, Any]:
         """One request to the API; raises ApiError with the server's code."""
@@ -130,8 +143,21 @@ class Stream:
                 return False
             raise refusal(error, f"look up stream {self.name}") from error
         self.settings = info["config"]
-        self.last_sequence = info["state"]["last_seq"]
+        self.state = info["state"]
+        self.last_sequence = self.state["last_seq"]
+        self.is_clustered = bool((info.get("cluster") or {}).get("name"))
+        self.asked_at = info.get("ts", "")
         return True
+
+    @property
+    def is_created_here(self) -> bool:
+        """Whether Ditto created it: only then does it get new subjects."""
+        return (self.settings.get("metadata") or {}).get(_CREATED_KEY) == "true"
+
+    @property
+    def replicas(self) -> int:
+        """How many copies there are, or will be."""
+        return int(self.settings.get("num_replicas", self._config.replicas))
 
     async def check_account(self) -> None:
         """Raise NoJetStream when the account has none."""
@@ -260,8 +286,7 @@ class Stream:
         if not missing:
             return
         named = ", ".join(sorted(missing)[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        is_created_here = (self.settings.get("metadata") or {}).get(_CREATED_KEY) == "true"
-        if not self._config.create or not is_created_here:
+        if not self._config.create or not self.is_created_here:
             why = "nats.create is false" if not self._config.create else "Ditto did not create it"
             raise StreamUnusable(
                 f"stream {self.name} does not take the subjects {named}, and Ditto may not add them: {why}",
@@ -321,6 +346,10 @@ class Stream:
             if not page or len(subjects) >= info.get("total", 0):
                 return subjects
 
+    async def position(self, sequence: int) -> tuple[bool, Position | None]:
+        """Whether there is a message of that sequence, and its position if it is one of Ditto's."""
+        return await self._position({"seq": sequence})
+
     async def _position(self, which: dict[str, Any]) -> tuple[bool, Position | None]:
         """Whether there is such a message, and its position if it is one of Ditto's."""
         doing = f"read the tail of stream {self.name}"
@@ -355,44 +384,59 @@ class Stream:
 
     def check(self) -> None:
         """Raise StreamUnusable for settings that cannot work; warn about those that can lose events."""
-        settings = self.settings
+        self.check_usable()
+        for risk in self.risks():
+            log.warning("stream.risk", stream=self.name, reason=f"{risk.what}: {risk.why}")
+
+    def check_usable(self) -> None:
+        """Raise StreamUnusable for settings that cannot work."""
         for key, why in (
             ("sealed", "it is sealed"),
             ("mirror", "it is a mirror"),
             ("no_ack", "it does not acknowledge (no_ack)"),
         ):
-            if settings.get(key):
+            if self.settings.get(key):
                 raise StreamUnusable(f"stream {self.name} cannot be used: {why}", hint="choose another nats.stream")
-        for warning in self.warnings():
-            log.warning("stream.risk", stream=self.name, reason=warning)
 
-    def warnings(self) -> list[str]:
+    def risks(self) -> list[Risk]:
         """What in the stream's settings can lose events, and why."""
         settings = self.settings
         found = []
         if settings.get("storage") == "memory":
-            found.append("storage is memory: a restart of the server loses every event")
+            found.append(Risk("storage", "storage is memory", "a restart of the server loses every event"))
         if settings.get("persist_mode") == "async":
-            found.append("persist_mode is async: acknowledged events may not be on disk")
+            found.append(Risk("persist_mode", "persist_mode is async", "acknowledged events may not be on disk"))
         if settings.get("retention", "limits") != "limits":
             found.append(
-                f"retention is {settings['retention']}: consumers delete messages, the last one included, and Ditto "
-                "resumes from the last one"
+                Risk(
+                    "retention",
+                    f"retention is {settings['retention']}",
+                    "consumers delete messages, the last one included, and Ditto resumes from the last one",
+                )
             )
         limits = [key for key in ("max_msgs", "max_bytes") if settings.get(key, -1) > 0]
         if limits and settings.get("discard", "old") == "old":
             found.append(
-                f"discard is old with {' and '.join(limits)} set: unread events are dropped without a word when the "
-                "limit is reached; discard: new makes Ditto wait instead"
+                Risk(
+                    "discard",
+                    f"discard is old with {' and '.join(limits)} set",
+                    "unread events are dropped without a word when the limit is reached; discard: new makes Ditto "
+                    "wait instead",
+                )
             )
         age = settings.get("max_age", 0)
         if age:
             found.append(
-                "max_age drops unread events, and after a quiet time the last one, from which Ditto resumes"
-                + (": it is shorter than a day" if age < _DAY_NS else "")
+                Risk(
+                    "max_age",
+                    "max_age is set" + (", and shorter than a day" if age < _DAY_NS else ""),
+                    "it drops unread events, and after a quiet time the last one, from which Ditto resumes",
+                )
             )
         if settings.get("max_msgs_per_subject", -1) > 0:
-            found.append("max_msgs_per_subject drops earlier events of a table")
+            found.append(
+                Risk("max_msgs_per_subject", "max_msgs_per_subject is set", "it drops a table's earlier events")
+            )
         return found
 
 

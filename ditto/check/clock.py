@@ -1,0 +1,37 @@
+"""How far the clocks of this machine, of PostgreSQL and of NATS are apart."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Final
+
+from ditto.check.finding import Finding, bad, ok
+from ditto.source.control import Control
+
+_APART_S: Final = 1.0
+_WHY: Final = "commitTime is PostgreSQL's clock, the stream's times are NATS's: latencies and --since compare them"
+
+
+async def postgres_clock(control: Control) -> Finding:
+    """PostgreSQL's clock against this machine's."""
+    asked_at = time.time()
+    (row,) = await control.fetch("SELECT extract(epoch FROM clock_timestamp())::float8 AS now", doing="read the clock")
+    return _judge("clock.postgres", "PostgreSQL", row["now"], asked_at, time.time())
+
+
+def nats_clock(told: str, asked_at: float, answered_at: float) -> Finding:
+    """NATS's clock, as an answer told it, against this machine's."""
+    if not told:
+        return ok("clock.nats", "NATS's clock cannot be seen: there is no stream yet", _WHY)
+    # Go gives nanoseconds, which fromisoformat cuts off.
+    return _judge("clock.nats", "NATS", datetime.fromisoformat(told).timestamp(), asked_at, answered_at)
+
+
+def _judge(check: str, whose: str, told: float, asked_at: float, answered_at: float) -> Finding:
+    # Anything between question and answer is as good as equal.
+    apart_s = min(told - asked_at, 0.0) if told < asked_at else max(told - answered_at, 0.0)
+    what = f"{whose}'s clock and this machine's are {abs(apart_s):.3f} s apart"
+    if abs(apart_s) < _APART_S:
+        return ok(check, what, _WHY)
+    return bad("warning", check, what, _WHY, command="timedatectl set-ntp true   # on the machine whose clock is wrong")

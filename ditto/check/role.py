@@ -1,0 +1,88 @@
+"""What the role may do: connect, replicate, create the publication."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from psycopg.sql import SQL, Identifier
+
+from ditto.check.finding import Finding, bad, ok
+from ditto.config import Config
+from ditto.errors import AccessDenied, DittoError
+from ditto.source.control import Control
+from ditto.source.publication import Table
+from ditto.source.replication import Replication, System
+
+_REPLICATION_WHY = "the changes come over a replication connection"
+
+
+async def check_replication(config: Config, role: str) -> tuple[Finding, System | None]:
+    """Open a replication connection and close it again: the only proof that role, pg_hba.conf and server allow it."""
+    source = Replication(config.postgres.dsn, clock=time.monotonic, max_events=1, max_bytes=1)
+    try:
+        await source.connect()
+        system = await source.identify()
+    except AccessDenied as error:
+        # Where the provider keeps superusers to itself, membership in a role of its own stands for the attribute.
+        statement = f"ALTER ROLE {quoted(role)} REPLICATION; -- on Amazon RDS: GRANT rds_replication TO {quoted(role)};"
+        is_role = "replication" in error.message.lower() or "wal sender" in error.message.lower()
+        return bad(
+            "error",
+            "role.replication",
+            error.message,
+            f"{_REPLICATION_WHY}; {error.hint or 'this one is refused'}",
+            psql=statement if is_role and "pg_hba" not in error.message else None,
+        ), None
+    except DittoError as error:
+        return bad("error", "role.replication", error.message, error.hint or _REPLICATION_WHY), None
+    finally:
+        await source.close()
+    return ok("role.replication", f"{role} may replicate", _REPLICATION_WHY), system
+
+
+async def check_may_create(
+    control: Control, publication: str, role: str, tables: Sequence[Table] | None
+) -> Finding | None:
+    """Whether the role may create the publication for these tables, or for all; None where it may."""
+    (row,) = await control.fetch(
+        "SELECT r.rolsuper AS is_superuser, has_database_privilege(current_database(), 'CREATE') AS may_create, "
+        "current_database() AS database FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user",
+        doing="read the role's privileges",
+    )
+    if row["is_superuser"]:
+        return None
+    if tables is None:
+        missing = "that takes a superuser"
+    elif not row["may_create"]:
+        missing = f"it lacks CREATE on the database {row['database']}"
+    else:
+        rows = await control.fetch(
+            "SELECT n.nspname AS schema, c.relname AS name FROM pg_catalog.pg_class AS c "
+            "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') "
+            "AND NOT pg_has_role(c.relowner, 'USAGE')",
+            doing="see who owns the tables",
+        )
+        foreign = {(each["schema"], each["name"]) for each in rows} & set(tables)
+        if not foreign:
+            return None
+        missing = f"it does not own {', '.join(sorted('.'.join(table) for table in foreign)[:5])}"
+    return bad(
+        "error",
+        "role.create_publication",
+        f"publication {publication} does not exist, and {role} may not create it: {missing}",
+        "without the publication PostgreSQL sends nothing",
+        psql=create_publication(publication, tables),
+    )
+
+
+def create_publication(publication: str, tables: Sequence[Table] | None) -> str:
+    """The statement that creates it, for these tables or for all."""
+    if tables is None:
+        return f"CREATE PUBLICATION {quoted(publication)} FOR ALL TABLES;"
+    return f"CREATE PUBLICATION {quoted(publication)} FOR TABLE {', '.join(quoted(*table) for table in tables)};"
+
+
+def quoted(*names: str) -> str:
+    """An identifier as it stands in a statement."""
+    return SQL("{}").format(Identifier(*names)).as_string()

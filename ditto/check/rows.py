@@ -1,0 +1,63 @@
+"""The widest rows, by PostgreSQL's statistics, against the largest message that NATS takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ditto.check.finding import Finding, bad, named, ok, size
+from ditto.source.control import Control
+from ditto.source.publication import Table
+
+_JSON: Final = 1.5
+"""How much longer a value is as JSON: quotes, escapes, base64."""
+_SPREAD: Final = 4
+"""How much wider than the mean a table's widest row may be; its statistics do not say."""
+_TIMEOUT_S: Final = 10.0
+
+# avg_width counts 18 bytes for a value that was moved out of the row; those are in the TOAST table.
+_WIDTHS: Final = """
+SELECT n.nspname AS schema, c.relname AS name, c.relreplident = 'f' AS is_full,
+       coalesce(s.width, 0)::float8 AS width, coalesce(s.names, 0)::float8 AS names,
+       coalesce(s.is_seen, false) AS is_seen,
+       CASE WHEN c.reltoastrelid = 0 THEN 0
+            ELSE pg_relation_size(c.reltoastrelid) / greatest(c.reltuples, 1) END::float8 AS toasted
+  FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  LEFT JOIN LATERAL (
+       SELECT sum(st.avg_width) AS width, sum(length(st.attname) + 6) AS names, true AS is_seen
+         FROM pg_catalog.pg_stats AS st WHERE st.schemaname = n.nspname AND st.tablename = c.relname
+       HAVING count(*) > 0) AS s ON true
+ WHERE c.relkind = 'r' AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"""
+
+
+async def check_widths(control: Control, tables: Sequence[Table], max_size: int) -> Finding:
+    """An estimate: the mean row of each table, and what a row several times as wide would take."""
+    check = "nats.max_payload"
+    why = "an event that is larger than the server accepts stops Ditto, and the slot retains WAL until it is raised"
+    rows = await control.fetch(
+        _WIDTHS,
+        [[schema for schema, _ in tables], [name for _, name in tables]],
+        doing="read the tables' statistics",
+        timeout_s=_TIMEOUT_S,
+    )
+    limit = f"the largest message is {size(max_size)} (max_payload, max_msg_size)"
+    means = {
+        f"{row['schema']}.{row['name']}": (row["width"] + row["toasted"]) * _JSON * (1 + row["is_full"]) + row["names"]
+        for row in rows
+    }
+    unseen = [f"{row['schema']}.{row['name']}" for row in rows if not row["is_seen"]]
+    note = f"; no statistics of {named(unseen, limit=3)} (not analyzed, or no SELECT on them)" if unseen else ""
+    if not means:
+        return ok(check, f"{limit}; no table to compare it with", why)
+    widest = max(means, key=lambda name: means[name])
+    what = f"{limit}; rows of {widest} make events of {size(means[widest])} on average{note}"
+    # One that is raised only a little would have to be raised again soon.
+    wanted = max(4 << 20, int(2 * _SPREAD * means[widest]))
+    command = (
+        f"max_payload: {min(wanted, 64 << 20)}   # in nats-server's configuration, then: nats-server --signal reload"
+    )
+    if means[widest] > max_size:
+        return bad("error", check, what, why, configuration=command)
+    if _SPREAD * means[widest] > max_size:
+        return bad("warning", check, f"{what}: some may be too large", why, configuration=command)
+    return ok(check, what, why)

@@ -1,0 +1,168 @@
+"""All checks of one configuration, in an order in which one reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from msgspec import Struct
+from nats.aio.client import Client
+
+from ditto.check.clock import nats_clock, postgres_clock
+from ditto.check.finding import Finding, failed, ok, unseen
+from ditto.check.nats import check_nats, check_sync
+from ditto.check.publication import check_publication, look_at_publication, look_at_tables
+from ditto.check.role import check_replication, quoted
+from ditto.check.rows import check_widths
+from ditto.check.server import check_server, check_spilling, look_at_server
+from ditto.check.slot import check_the_slot, look_at_slot
+from ditto.check.stream import (
+    check_existence,
+    check_limits,
+    check_place,
+    check_settings,
+    check_subjects,
+    check_writers,
+)
+from ditto.config import Config
+from ditto.errors import DittoError, SubjectCollision
+from ditto.events.route import Router
+from ditto.resume import Timelines
+from ditto.sinks import wire
+from ditto.sinks.stream import Stream
+from ditto.source.control import Control, open_control
+from ditto.source.failures import describe
+from ditto.source.publication import Table
+from ditto.source.replication import System
+from ditto.source.slot import Slot
+
+T = TypeVar("T")
+
+
+class _Source(Struct, frozen=True, kw_only=True):
+    """What the checks of NATS want to know about PostgreSQL."""
+
+    control: Control
+    database: str
+    tables: list[Table]
+    slot: Slot | None
+    system: System | None
+
+
+async def run_checks(config: Config, *, monitor_url: str | None = None, is_running: bool = False) -> list[Finding]:
+    """Look at both ends, and change nothing. An end that cannot be reached is a finding of level error.
+
+    `monitor_url` is nats-server's monitoring endpoint. With `is_running` a Ditto streams already: what its start has
+    proved is not tried again.
+    """
+    found: list[Finding] = []
+    try:
+        async with open_control(config.postgres.dsn) as control:
+            found.append(
+                ok("role.connect", f"connected to {describe(config.postgres.dsn)}", "everything comes from there")
+            )
+            source = await _postgres(config, control, found, is_running=is_running)
+            await _nats(config, source, found, monitor_url)
+    except DittoError as error:
+        found.append(failed("role.connect", error))
+        await _nats(config, None, found, monitor_url)
+    return found
+
+
+async def _postgres(config: Config, control: Control, found: list[Finding], *, is_running: bool) -> _Source | None:
+    name = config.postgres.slot
+    try:
+        server = await look_at_server(control)
+        database = await control.database()
+        held = await look_at_slot(control, name)
+        tables = await look_at_tables(control)
+        publication = await look_at_publication(control, config, tables)
+    except DittoError as error:
+        found.append(unseen("server.settings", error))
+        return None
+    slot = held[0] if held else None
+    is_active = slot is not None and slot.active_pid is not None
+    found += check_server(server, has_slot=slot is not None, is_slot_active=is_active)
+    found += await _each("server.logical_decoding_work_mem", check_spilling(control, server, name, quoted(server.role)))
+    system = None
+    if not is_running:
+        finding, system = await check_replication(config, server.role)
+        found.append(finding)
+    try:
+        found += await check_publication(
+            control, config, publication, tables, role=server.role, has_slot=slot is not None
+        )
+    except DittoError as error:
+        found.append(unseen("publication.tables", error))
+    found += check_the_slot(config, server, database, held)
+    found += await _each("clock.postgres", postgres_clock(control))
+    return _Source(control=control, database=database, tables=publication.tables, slot=slot, system=system)
+
+
+async def _nats(config: Config, source: _Source | None, found: list[Finding], monitor_url: str | None) -> None:
+    try:
+        client = await wire.connect(config.nats, on_lost=lambda _error: None)
+    except DittoError as error:
+        found.append(failed("nats.connect", error))
+        return
+    try:
+        found.append(ok("nats.connect", f"connected to {wire.describe(config.nats)}", "everything goes there"))
+        await _jetstream(config, source, client, found, monitor_url)
+    except DittoError as error:
+        found.append(unseen("nats.jetstream", error))
+    finally:
+        await client.close()
+
+
+async def _jetstream(
+    config: Config, source: _Source | None, client: Client, found: list[Finding], monitor_url: str | None
+) -> None:
+    stream = Stream(client, config.nats)
+    about_nats = await check_nats(client, stream)
+    found += about_nats
+    if any(finding.level == "error" and finding.check == "nats.jetstream" for finding in about_nats):
+        return
+    asked_at = time.time()
+    exists = await stream.look()
+    found.append(nats_clock(stream.asked_at, asked_at, time.time()))
+    router, needed = _subjects(config, source, found)
+    found.append(check_existence(config, stream, needed))
+    found += await check_subjects(config, stream, router, needed)
+    if exists:
+        found += check_settings(stream)
+        found += check_limits(stream)
+        found += await check_writers(stream)
+    if source is not None:
+        found += await _together(config, source, stream)
+        limits = [client.max_payload, stream.settings.get("max_msg_size", -1)]
+        largest = min(limit for limit in limits if limit > 0)
+        found += await _each("nats.max_payload", check_widths(source.control, source.tables, largest))
+    found.append(await check_sync(config.nats, stream.replicas, monitor_url))
+
+
+def _subjects(config: Config, source: _Source | None, found: list[Finding]) -> tuple[Router, set[str]]:
+    """The router, and every subject that it gives the published tables."""
+    router = Router(config.events, database=source.database if source else "")
+    needed = {router.checkpoint_subject}
+    for table in source.tables if source else ():
+        try:
+            router.targets(*table)
+        except SubjectCollision as error:
+            found.append(failed("stream.subjects", error))
+    return router, needed | router.take_new_subjects()
+
+
+async def _together(config: Config, source: _Source, stream: Stream) -> list[Finding]:
+    if source.system is None:
+        return []
+    timelines = Timelines(source.system.timeline)
+    return await check_place(source.control, config, stream, source.system, source.slot, timelines)
+
+
+async def _each(check: str, looking: Awaitable[Finding]) -> list[Finding]:
+    """One finding, or that it could not be looked at."""
+    try:
+        return [await looking]
+    except DittoError as error:
+        return [unseen(check, error)]

@@ -1,0 +1,186 @@
+"""The stream: whose it is, what it takes, what may drop events from it, and how full it is."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ditto.check.finding import Finding, bad, failed, named, ok, size
+from ditto.config import Config
+from ditto.errors import DittoError, StreamUnusable
+from ditto.events.route import Router
+from ditto.resume import Timelines, decide_start
+from ditto.sinks.base import Owner
+from ditto.sinks.stream import Stream
+from ditto.source.control import Control
+from ditto.source.replication import System
+from ditto.source.slot import Slot
+
+_NEARLY: Final = 0.8
+_RECENT: Final = 20
+"""How many of the last messages are looked at for other writers."""
+
+# What mends a risk, as options of `nats stream edit`; a stream's storage cannot be changed.
+_EDITS: Final = {
+    "discard": "--discard=new",
+    "max_age": "--max-age=0s",
+    "max_msgs_per_subject": "--max-msgs-per-subject=-1",
+    "retention": "--retention=limits",
+}
+
+
+def check_existence(config: Config, stream: Stream, needed: set[str]) -> Finding:
+    """Whether there is one, or it will be created."""
+    name, check, why = stream.name, "stream.exists", "events are stored in it"
+    if stream.settings:
+        return ok(check, f"stream {name} exists", why)
+    if config.nats.create:
+        return ok(check, f"stream {name} will be created by ditto run", why)
+    subjects = ",".join(sorted(needed))
+    command = (
+        f"nats stream add {name} --subjects='{subjects}' --storage=file --retention=limits --discard=new --defaults"
+    )
+    return bad("error", check, f"stream {name} does not exist, and nats.create is false", why, command=command)
+
+
+async def check_subjects(config: Config, stream: Stream, router: Router, needed: set[str]) -> list[Finding]:
+    """That the stream takes every subject that events may have, and no other stream does."""
+    check, why = "stream.subjects", "an event on a subject that the stream does not take cannot be stored"
+    missing = sorted(stream.missing_subjects(needed)) if stream.settings else sorted(needed)
+    if not missing:
+        return [ok(check, f"it takes all {len(needed)} subjects", why)]
+    wanted = [router.wildcard] if router.wildcard and not stream.settings else missing[:_RECENT]
+    for subject in wanted:
+        answer = await stream.call("STREAM.NAMES", {"subject": subject}, f"look up who takes {subject}")
+        others = [name for name in answer.get("streams") or [] if name != stream.name]
+        if others:
+            what = f"stream {others[0]} takes {subject} already"
+            return [
+                bad("error", check, what, "a subject belongs to one stream", configuration="events: {prefix: ANOTHER}")
+            ]
+    if not stream.settings:
+        return [ok(check, f"{len(needed)} subjects, which no other stream takes", why)]
+    if config.nats.create and stream.is_created_here:
+        return [ok(check, f"ditto run will add {named(missing)}", why)]
+    subjects = ",".join([*(stream.settings.get("subjects") or []), *missing])
+    command = f"nats stream edit {stream.name} --subjects='{subjects}'"
+    return [bad("error", check, f"it does not take {named(missing)}", why, command=command)]
+
+
+def check_settings(stream: Stream) -> list[Finding]:
+    """What cannot work, and what may lose events."""
+    try:
+        stream.check_usable()
+    except StreamUnusable as error:
+        return [failed("stream.usable", error)]
+    found = []
+    for risk in stream.risks():
+        edit = _EDITS.get(risk.setting)
+        found.append(
+            bad(
+                "warning",
+                f"stream.{risk.setting}",
+                risk.what,
+                risk.why,
+                command=f"nats stream edit {stream.name} {edit}" if edit else None,
+                configuration=None if edit else "nats: {stream: NEW_NAME}   # ditto run creates it as it should be",
+            )
+        )
+    seen = {finding.check for finding in found}
+    for setting, what in _as_it_should_be(stream.settings):
+        if f"stream.{setting}" not in seen:
+            found.append(ok(f"stream.{setting}", what, "what is acknowledged has to stay in the stream"))
+    return [*found, _replicas(stream)]
+
+
+def _as_it_should_be(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("storage", f"storage is {settings.get('storage')}"),
+        ("discard", f"discard is {settings.get('discard')}"),
+        ("max_age", "there is no max_age"),
+    ]
+
+
+def _replicas(stream: Stream) -> Finding:
+    count, check = stream.replicas, "stream.replicas"
+    why = "the only copy is gone when its machine is, and with it the events that PostgreSQL has given up"
+    if count > 1:
+        return ok(check, f"{count} replicas", why)
+    if not stream.is_clustered:
+        return ok(check, "1 replica: the server is not in a cluster", why)
+    return bad("warning", check, "1 replica, in a cluster", why, command=f"nats stream edit {stream.name} --replicas=3")
+
+
+def check_limits(stream: Stream) -> list[Finding]:
+    """How full the stream is."""
+    found = []
+    refuses = stream.settings.get("discard") == "new"
+    for setting, used, words in (
+        ("max_bytes", stream.state.get("bytes", 0), size),
+        ("max_msgs", stream.state.get("messages", 0), lambda count: f"{count:,.0f} messages"),
+    ):
+        most = stream.settings.get(setting, -1)
+        if most <= 0:
+            continue
+        check, what = f"stream.{setting}", f"it holds {words(used)} of {words(most)}"
+        why = "at the limit nothing more is stored" if refuses else "at the limit the oldest events are dropped"
+        if used < _NEARLY * most:
+            found.append(ok(check, what, why))
+            continue
+        option = setting.replace("_", "-")
+        command = f"nats stream edit {stream.name} --{option}={2 * most}"
+        # A full one takes nothing: the next message is larger than what is left.
+        is_full = refuses and used >= 0.99 * most
+        found.append(bad("error" if is_full else "warning", check, what, why, command=command))
+    return found or [ok("stream.limits", "neither max_bytes nor max_msgs", "at a limit nothing more is stored")]
+
+
+async def check_writers(stream: Stream) -> list[Finding]:
+    """Whether somebody else stores into the stream, as its last messages tell."""
+    check, why = "stream.writers", "each foreign message ends an attempt: Ditto has to be the only writer"
+    last = stream.last_sequence
+    foreign = []
+    for sequence in range(last, max(0, last - _RECENT), -1):
+        exists, position = await stream.position(sequence)
+        if exists and position is None:
+            foreign.append(sequence)
+    if not foreign:
+        return [ok(check, f"its last {min(last, _RECENT)} messages are Ditto's", why)]
+    command = f"nats stream get {stream.name} {foreign[0]}"
+    what = f"{len(foreign)} of its last {min(last, _RECENT)} messages are not Ditto's, the newest is {foreign[0]}"
+    return [bad("warning", check, what, f"{why}; the message may tell who writes", command=command)]
+
+
+async def check_place(
+    control: Control, config: Config, stream: Stream, system: System, slot: Slot | None, timelines: Timelines
+) -> list[Finding]:
+    """Whether stream and slot fit together: what `ditto run` decides at its start."""
+    check, why = "stream.tail", "the slot may not stand after the stream's last event: what is between would be lost"
+    owner = Owner(system.identifier, config.postgres.slot, config.events.prefix, 0, system.timeline)
+    try:
+        holding = await stream.inspect(owner)
+        if slot is None:
+            if holding == (None, None):
+                return [ok(check, "slot and stream are both new", why)]
+            what = f"the stream holds events up to {holding.tail}, and slot {config.postgres.slot} does not exist"
+            return [
+                bad(
+                    "error",
+                    check,
+                    what,
+                    why,
+                    configuration="nats: {on_gap: continue}   # once, after consumers have reloaded from the tables",
+                )
+            ]
+        decide_start(
+            holding,
+            stream=stream.name,
+            slot=slot.name,
+            confirmed_lsn=slot.confirmed_lsn,
+            is_slot_used=slot.is_used,
+            wal_lsn=await control.wal_lsn(),
+            timelines=timelines,
+            accepts_gap=config.nats.on_gap == "continue",
+        )
+    except DittoError as error:
+        return [failed(check, error)]
+    return [ok(check, f"the slot does not stand after the stream's tail ({holding.tail or 'none yet'})", why)]

@@ -1,0 +1,142 @@
+"""`ditto tail`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from ditto import log
+from ditto.cli.options import configuration, effective, examples
+
+if TYPE_CHECKING:
+    from ditto.errors import SinkError
+
+
+@click.command(
+    epilog=examples(
+        "ditto tail --config ditto.yaml",
+        "ditto tail --table 'shop.*' --action update --action delete",
+        "ditto tail --since 5m --no-follow --json | jq .data",
+    )
+)
+@configuration("nats.url", "nats.stream", "events.prefix")
+@click.option(
+    "-t",
+    "--table",
+    "tables",
+    multiple=True,
+    metavar="TABLE",
+    envvar="DITTO_TAIL_TABLE",
+    show_envvar=True,
+    help="Only this table: table, schema.table, or a glob of either. May be repeated.  [default: all]",
+)
+@click.option(
+    "-a",
+    "--action",
+    "actions",
+    multiple=True,
+    metavar="ACTION",
+    envvar="DITTO_TAIL_ACTION",
+    show_envvar=True,
+    help="Only insert, update, delete or truncate. May be repeated.  [default: all]",
+)
+@click.option(
+    "--since",
+    metavar="TIME",
+    envvar="DITTO_TAIL_SINCE",
+    show_envvar=True,
+    help="Begin with what was stored then: a duration before now such as 5m, or 2026-01-02T15:04:05Z (UTC where it "
+    "has no offset).  [default: now; with --no-follow the stream's first message]",
+)
+@click.option(
+    "--last",
+    type=click.IntRange(min=1),
+    metavar="N",
+    envvar="DITTO_TAIL_LAST",
+    show_envvar=True,
+    help="Begin N messages before the end of the stream, checkpoints counted.  [default: at the end]",
+)
+@click.option(
+    "--no-follow",
+    is_flag=True,
+    envvar="DITTO_TAIL_NO_FOLLOW",
+    show_envvar=True,
+    help="End with the last message there is now.  [default: wait for more]",
+)
+@click.option(
+    "--json",
+    "is_json",
+    is_flag=True,
+    envvar="DITTO_TAIL_JSON",
+    show_envvar=True,
+    help="Print each event as it stands in the stream, one a line.  [default: as text, long values cut off]",
+)
+def tail(
+    tables: tuple[str, ...],
+    actions: tuple[str, ...],
+    since: str | None,
+    last: int | None,
+    no_follow: bool,
+    is_json: bool,
+    **options: Any,
+) -> None:
+    """Print the events of the stream as they are stored, until interrupted.
+
+    Reads through a consumer of its own: neither Ditto nor the stream notices. Which columns are a table's key is
+    learnt from its events; until then it is id, or the first column. What an update changed is only known where the
+    table has REPLICA IDENTITY FULL; elsewhere all its columns are printed. When NATS goes away it waits for it.
+    """
+    from ditto.tail.choose import choose, read_since  # noqa: PLC0415 -- other commands need not import all this
+    from ditto.tail.follow import Follower  # noqa: PLC0415
+    from ditto.tail.show import Shown, Writer  # noqa: PLC0415
+
+    choice = choose(tables, actions)
+    begin = None if since is None else read_since(since)
+    if begin is not None and last is not None:
+        raise click.UsageError("--since and --last exclude each other")
+    config = effective(**options)
+    log.configure(config.log.level, config.log.format)
+    is_terminal = sys.stdout.isatty()
+    writer = Writer(is_coloured=is_terminal and not os.environ.get("NO_COLOR"))
+    decode = msgspec.json.Decoder(Shown).decode
+    checkpoint = f"{config.events.prefix}._checkpoint"
+
+    def on_message(sequence: int, subject: str, payload: bytes) -> None:
+        if subject == checkpoint:
+            return
+        try:
+            event = decode(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            click.echo(f"message {sequence} is not an event of Ditto", err=True)
+            return
+        if choice.takes(event.schema, event.table, event.action):
+            click.echo(_line(payload, is_terminal=is_terminal) if is_json else writer.text(event))
+
+    def on_lost(error: SinkError) -> None:
+        click.echo(f"{error.message}; waiting for it to come back", err=True)
+
+    follower = Follower(
+        config.nats, on_message=on_message, on_lost=on_lost, since=begin, last=last, is_endless=not no_follow
+    )
+    asyncio.run(follower.run())
+
+
+def _line(payload: bytes, *, is_terminal: bool) -> str:
+    """The event on one line: a column of type json may have line ends between its tokens."""
+    line = (msgspec.json.format(payload, indent=-1) if b"\n" in payload or b"\r" in payload else payload).decode()
+    if is_terminal and not line.isprintable():
+        # The same JSON, without what a terminal would obey.
+        line = "".join(sign if sign.isprintable() else _escape(sign) for sign in line)
+    return line
+
+
+def _escape(sign: str) -> str:
+    if sign == "\t":  # between tokens: inside of a text it is escaped already
+        return " "
+    units = sign.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

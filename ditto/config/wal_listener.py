@@ -1,0 +1,276 @@
+"""A configuration file of wal-listener 2.x as one of Ditto.
+
+wal-listener reads its file without regard to case, and puts the names of tables and topics into lower case.
+https://github.com/ihippik/wal-listener
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+from psycopg import conninfo
+
+from ditto.config.files import parse_yaml
+from ditto.config.keys import KEYS
+from ditto.config.model import Action
+from ditto.config.values import Setting, convert
+from ditto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PUBLICATION: Final = "wal-listener"
+"""Fixed there."""
+_LEVELS: Final = {"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error"}
+_FORMATS: Final = {"json": "json", "text": "pretty"}
+_REFERENCE: Final = "${"
+
+_NO_COUNTERPART: Final = {
+    "listener.acktimeout": "leave it out: nats.ack_timeout is another thing, how long JetStream may take",
+    "listener.refreshconnection": "leave it out: a lost connection is made again by itself",
+    "listener.heartbeatinterval": "leave it out: status messages go out every 10 s, or sooner",
+    "listener.transformations": "no scripts run in Ditto: change events where they are consumed",
+    "database.debug": "log.level: debug tells more",
+    "publisher.messagekeyfrom": "for Kafka only; NATS has no message keys",
+    "publisher.enabletls": "wal-listener used it for Kafka only; for NATS give nats.tls or a tls:// address",
+    "publisher.clientcert": "wal-listener used it for Kafka only; for NATS it is nats.tls.cert",
+    "publisher.clientkey": "wal-listener used it for Kafka only; for NATS it is nats.tls.key",
+    "publisher.cacert": "wal-listener used it for Kafka only; for NATS it is nats.tls.ca",
+    "publisher.pubsubprojectid": "for Google Pub/Sub only",
+    "monitoring.sentrydsn": "no Sentry: collect the log, errors are JSON lines on standard error",
+}
+_SECTIONS: Final = {"listener", "database", "publisher", "logger", "monitoring"}
+_OPEN: Final = {"listener.filter.tables", "listener.topicsmap", "listener.transformations"}
+"""Mappings whose keys are names of the user's own."""
+
+
+class Imported(Struct, frozen=True, kw_only=True):
+    """Ditto's configuration, and what is to be said about it."""
+
+    settings: dict[str, Any]
+    """By section and key, as the file holds it."""
+    notes: list[str]
+    """What has no counterpart or works differently, and what to do about it."""
+
+
+def read_wal_listener(file: Path) -> Imported:
+    """Translate a file. Raises ConfigError for one that cannot be read, or does not publish to NATS."""
+    try:
+        root = parse_yaml(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror or type(error).__name__}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file} is not UTF-8 text") from None
+    except ValueError as error:
+        raise ConfigError(f"{file} is not valid YAML: {error}") from None
+    return _Translation(file, _flatten(root)).run()
+
+
+def _flatten(node: Any, path: str = "") -> dict[str, Any]:
+    """Every leaf by its path in lower case."""
+    if not isinstance(node, dict) or path in _OPEN:
+        return {path: node} if path else {}
+    leaves: dict[str, Any] = {}
+    for name, value in node.items():
+        leaves.update(_flatten(value, f"{path}.{name}".lower().removeprefix(".")))
+    return leaves
+
+
+class _Translation:
+    def __init__(self, file: Path, leaves: dict[str, Any]) -> None:
+        self._file = file
+        self._leaves = leaves
+        self._notes: list[str] = []
+        self._settings: dict[str, Any] = {}
+
+    def run(self) -> Imported:
+        if not any(path.partition(".")[0] in _SECTIONS for path in self._leaves):
+            raise ConfigError(
+                f"{self._file} is not a configuration of wal-listener",
+                hint="it has the sections listener, database, publisher, logger and monitoring",
+            )
+        kind = self._take("publisher.type")
+        if kind is not None and str(kind).lower() != "nats":
+            raise ConfigError(
+                f"publisher.type in {self._file} is {kind}, and Ditto stores events in NATS JetStream only",
+                hint="consumers have to read from NATS, or a bridge from NATS to the other broker",
+            )
+        self._postgres()
+        topic = str(self._take("publisher.topic") or "")
+        self._nats(topic)
+        tables = self._tables()
+        self._subjects(topic, tables)
+        self._log()
+        self._http()
+        self._rest()
+        self._check()
+        self._closing_notes()
+        return Imported(settings=self._settings, notes=self._notes)
+
+    def _take(self, path: str) -> Any:
+        return self._leaves.pop(path, None)
+
+    def _put(self, path: str, value: Any) -> None:
+        *sections, name = path.split(".")
+        node = self._settings
+        for each in sections:
+            node = node.setdefault(each, {})
+        node[name] = value
+
+    def _note(self, path: str, words: str) -> None:
+        self._notes.append(f"{path}: {words}")
+
+    def _postgres(self) -> None:
+        names = {"host": "host", "port": "port", "name": "dbname", "user": "user", "password": "password"}
+        parts = {ours: str(value) for theirs, ours in names.items() if (value := self._take(f"database.{theirs}"))}
+        is_tls, mode = self._take("database.enabletls"), self._take("database.sslmode")
+        if is_tls:
+            parts["sslmode"] = str(mode or "require")
+            if parts["sslmode"].startswith("verify"):
+                self._note(
+                    "database.sslMode", "libpq reads the authorities from sslrootcert, not from the system: add it"
+                )
+        elif mode:
+            self._note(
+                "database.sslMode", "not used without enableTLS, nor here: add sslmode to postgres.dsn if you want it"
+            )
+        self._put("postgres.dsn", " ".join(f"{name}={_quoted(value)}" for name, value in parts.items()))
+        if "password" in parts and _REFERENCE not in parts["password"]:
+            self._note(
+                "database.password", "stands in postgres.dsn as it is: better write ${NAME} there, or set PGPASSWORD"
+            )
+        slot = self._take("listener.slotname")
+        if slot is not None:
+            self._put("postgres.slot", slot)
+        self._put("postgres.publication", _PUBLICATION)
+
+    def _nats(self, topic: str) -> None:
+        address = str(self._take("publisher.address") or "")
+        if address:
+            servers = [each.strip() for each in address.split(",")]
+            with_scheme = [each if "://" in each or each.startswith("$") else f"nats://{each}" for each in servers]
+            self._put("nats.url", with_scheme if len(with_scheme) > 1 else with_scheme[0])
+        if topic:
+            self._put("nats.stream", topic)
+
+    def _tables(self) -> list[str]:
+        given = self._take("listener.filter.tables")
+        if not isinstance(given, dict) or not given:
+            self._note(
+                "listener.filter.tables", "wal-listener publishes nothing without it; Ditto then publishes everything"
+            )
+            return []
+        tables: dict[str, list[str]] = {}
+        for name, actions in given.items():
+            lower = str(name).lower()
+            if lower != str(name):
+                self._note(
+                    f"listener.filter.tables.{name}",
+                    f"wal-listener reads it as {lower}; if the table has capitals, write {name} in events.tables",
+                )
+            known = [str(each).lower() for each in actions or () if str(each).lower() in list(Action)]
+            unknown = [str(each) for each in actions or () if str(each).lower() not in list(Action)]
+            if unknown:
+                self._note(f"listener.filter.tables.{name}", f"there is no action {', '.join(unknown)}: left out")
+            if known:
+                tables[glob.escape(lower)] = known
+            else:
+                self._note(f"listener.filter.tables.{name}", "selects no action, and so nothing: left out")
+        if tables:
+            self._put("events.tables", tables)
+        return [str(name).lower() for name in given]
+
+    def _subjects(self, topic: str, tables: list[str]) -> None:
+        prefix = str(self._take("publisher.topicprefix") or "")
+        if topic:
+            self._put("events.prefix", topic)
+        self._put("events.subject", f"{{prefix}}.{_escaped(prefix)}{{schema}}_{{table}}")
+        topics = {}
+        for key, mapped in (self._take("listener.topicsmap") or {}).items():
+            names = _split(str(key).lower(), tables)
+            if not names:
+                self._note(f"listener.topicsMap.{key}", "belongs to no table of the filter: left out")
+            for name in names:
+                topics[name] = f"{topic}.{prefix}{mapped}"
+        if topics:
+            self._put("events.topics", topics)
+        strange = [name for name in tables if re.search(r"[\s.*>%]", name)]
+        if strange:
+            self._note(
+                "listener.filter.tables", f"the subjects of {', '.join(strange)} change: Ditto writes such signs as %XX"
+            )
+        self._put("events.types.profile", "wal-listener")
+
+    def _log(self) -> None:
+        for theirs, ours, words in (("logger.level", "log.level", _LEVELS), ("logger.fmt", "log.format", _FORMATS)):
+            value = self._take(theirs)
+            if value is None:
+                continue
+            if _REFERENCE in str(value):
+                self._put(ours, value)
+            elif str(value).lower() in words:
+                self._put(ours, words[str(value).lower()])
+            else:
+                self._note(theirs, f"there is no {value} in Ditto: {ours} keeps its default")
+
+    def _http(self) -> None:
+        port, address = self._take("listener.serverport"), self._take("monitoring.promaddr")
+        wanted = f"0.0.0.0:{port}" if port else re.sub(r"^:", "0.0.0.0:", str(address)) if address else None
+        if wanted is None:
+            return
+        self._put("http.listen", wanted)
+        paths = "/healthz, /readyz (there: /ready) and /metrics share one port"
+        self._note("listener.serverPort, monitoring.promAddr", f"{paths}: http.listen is {wanted}")
+
+    def _rest(self) -> None:
+        for path, value in self._leaves.items():
+            if path in _NO_COUNTERPART:
+                if value not in (None, "", False):
+                    self._note(path, _NO_COUNTERPART[path])
+            elif path.startswith("logger."):
+                self._note(path, "no counterpart: leave it out")
+            else:
+                self._note(path, "wal-listener does not know it either: leave it out")
+
+    def _check(self) -> None:
+        """What wal-listener took may still be impossible. Values with references are only known at the start."""
+        for path, key in KEYS.items():
+            node: Any = self._settings
+            for name in path.split("."):
+                node = node.get(name) if isinstance(node, dict) else None
+            if node is not None and _REFERENCE not in str(node):
+                convert(key, Setting(node, f"from {self._file}"))
+
+    def _closing_notes(self) -> None:
+        self._notes.append(
+            "WAL_… environment variables are not read: Ditto's begin with DITTO_, see ditto config show --help"
+        )
+        self._notes.append(
+            "the slot has been read by wal-listener and the stream has none of Ditto's messages yet: stop wal-listener "
+            "first, and start Ditto once with DITTO_NATS_ON_GAP=continue"
+        )
+
+
+def _quoted(value: str) -> str:
+    """A value of a connection string. What a reference brings is put between the quotes."""
+    if _REFERENCE in value:
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    return conninfo.make_conninfo("", password=value).removeprefix("password=")
+
+
+def _escaped(text: str) -> str:
+    """As part of a template: braces doubled, but for those of references."""
+    parts = re.split(r"(\$\{[^}]*\})", text)
+    return "".join(
+        part if part.startswith(_REFERENCE) else part.replace("{", "{{").replace("}", "}}") for part in parts
+    )
+
+
+def _split(key: str, tables: list[str]) -> list[str]:
+    """The `schema.table` that a key `schema_table` stands for: where both have underscores there may be several."""
+    places = [index for index, sign in enumerate(key) if sign == "_"]
+    return [f"{key[:at]}.{key[at + 1 :]}" for at in places if at and (not tables or key[at + 1 :] in tables)]

@@ -1,0 +1,171 @@
+"""Gets the stream's messages in order through an ordered consumer, over lost connections, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import ConsumerConfig, DeliverPolicy, StreamInfo
+
+from ditto.config import Nats
+from ditto.errors import NotNow, SinkError, SinkLost, StreamNotFound, StreamUnusable
+from ditto.sinks import wire
+from ditto.tasks import end
+
+_RETRY_FIRST_S: Final = 0.5
+_RETRY_CAP_S: Final = 10.0
+_API_TIMEOUT_S: Final = 5.0
+_WATCH_PERIOD_S: Final = 0.5
+
+
+class Follower:
+    """Calls `on_message` with subject and payload of each message, from where it was told to begin.
+
+    What `on_message` raises ends it. `on_lost` hears of a connection that ended, and that it is made again.
+    """
+
+    def __init__(
+        self,
+        config: Nats,
+        *,
+        on_message: Callable[[int, str, bytes], None],
+        on_lost: Callable[[SinkError], None],
+        since: datetime | None = None,
+        last: int | None = None,
+        is_endless: bool = True,
+    ) -> None:
+        self._config = config
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._since = since
+        self._last = last
+        self._is_endless = is_endless
+        self._sequence = 0
+        """Of the last message that was handed on; where there was none, the one to begin after."""
+        self._has_begun = False
+        self._end_sequence = 0
+        self._done: asyncio.Future[None]
+
+    async def run(self) -> None:
+        """Until cancelled; or, where it is not endless, until the message that was the last when it began.
+
+        Raises StreamNotFound, and what keeps it from connecting the first time. Later losses are tried again.
+        """
+        failures = 0
+        while True:
+            before = self._sequence
+            try:
+                await self._follow()
+            except SinkError as error:
+                if not self._has_begun or not error.is_retryable:
+                    raise
+                failures = 0 if self._sequence > before else failures + 1
+                if failures <= 1:
+                    self._on_lost(error)
+                await asyncio.sleep(min(_RETRY_CAP_S, _RETRY_FIRST_S * 2 ** min(failures, 10)))
+            else:
+                return
+
+    async def _follow(self) -> None:
+        self._done = asyncio.get_running_loop().create_future()
+        client = await wire.connect(self._config, on_lost=partial(_fail, self._done))
+        watching = asyncio.ensure_future(self._watch(client))
+        try:
+            info = await self._info(client)
+            if not self._has_begun:
+                self._end_sequence = info.state.last_seq
+                self._has_begun = True
+                if not self._is_endless and not info.state.messages:
+                    return
+            await self._subscribe(client, info)
+            await self._done
+        finally:
+            await end(watching)
+            await client.close()
+
+    async def _info(self, client: Client) -> StreamInfo:
+        name = self._config.stream
+        try:
+            async with asyncio.timeout(_API_TIMEOUT_S):
+                return await client.jetstream().stream_info(name)
+        except nats.js.errors.NotFoundError as error:
+            raise StreamNotFound(f"there is no stream {name}", hint="has ditto run yet?", stream=name) from error
+        except (nats.errors.Error, TimeoutError) as error:
+            raise _not_now(name) from error
+
+    async def _subscribe(self, client: Client, info: StreamInfo) -> None:
+        name = self._config.stream
+        try:
+            async with asyncio.timeout(_API_TIMEOUT_S):
+                subscription = await client.jetstream().subscribe(
+                    ">",
+                    stream=name,
+                    ordered_consumer=True,
+                    config=self._place(info),
+                    cb=self._take,
+                    # nats-py drops what is over its limits and goes on; flow control bounds what is under way.
+                    pending_msgs_limit=0,
+                    pending_bytes_limit=0,
+                )
+                consumer = await subscription.consumer_info()
+        except nats.js.errors.APIError as error:
+            raise StreamUnusable(f"stream {name} cannot be followed: {error.description}", stream=name) from error
+        except (nats.errors.Error, TimeoutError) as error:
+            raise _not_now(name) from error
+        delivered = consumer.delivered.consumer_seq if consumer.delivered else 0
+        if not self._is_endless and not consumer.num_pending and not delivered and not self._done.done():
+            self._done.set_result(None)  # there is nothing from there on
+
+    def _place(self, info: StreamInfo) -> ConsumerConfig:
+        """Where to begin."""
+        if not self._sequence and self._since is not None:
+            moment = self._since.isoformat().replace("+00:00", "Z")
+            return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=moment)  # type: ignore[arg-type]
+        if not self._sequence:
+            first = info.state.first_seq
+            if self._last is not None:
+                self._sequence = max(first, info.state.last_seq - self._last + 1) - 1
+            elif self._is_endless:
+                self._sequence = info.state.last_seq
+            else:
+                self._sequence = max(first - 1, 0)
+        return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=self._sequence + 1)
+
+    async def _take(self, message: Msg) -> None:
+        # In a task of nats-py, which would swallow what is raised here.
+        if self._done.done():
+            return
+        try:
+            metadata = message.metadata
+            sequence = metadata.sequence.stream
+            is_past = not self._is_endless and sequence > self._end_sequence
+            if not is_past:
+                self._on_message(sequence, message.subject, message.data)
+                self._sequence = sequence
+            if not self._is_endless and (is_past or sequence >= self._end_sequence or not metadata.num_pending):
+                self._done.set_result(None)
+        except Exception as error:  # noqa: BLE001  whoever waits for the end gets it
+            _fail(self._done, error)
+
+    async def _watch(self, client: Client) -> None:
+        """nats-py may close a connection without a word."""
+        while not client.is_closed:  # noqa: ASYNC110  nats-py has no event for it
+            await asyncio.sleep(_WATCH_PERIOD_S)
+        _fail(self._done, SinkLost("the connection to NATS ended"))
+
+
+def _not_now(name: str) -> NotNow:
+    return NotNow(f"JetStream does not answer for stream {name}", hint="it is starting, or has no leader", stream=name)
+
+
+def _fail(done: asyncio.Future[None], error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)
+        done.exception()  # it may come when nobody waits any more
