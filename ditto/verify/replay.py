@@ -182,6 +182,9 @@ class _Reader:
         except msgspec.MsgspecError:
             self._report("not an event", "", where)
             return
+        except RecursionError:
+            self._report("JSON that is nested too deeply for this check", "", where)
+            return
         name = (event.schema, event.table)
         copy = self.replay.tables.get(name)
         if copy is None:
