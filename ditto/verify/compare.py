@@ -157,6 +157,8 @@ class _Table:
     """Each column's type."""
     forms: dict[str, Form]
     """Of the columns whose values are converted here; PostgreSQL reads the others as they stand in the event."""
+    documents: frozenset[str]
+    """The columns of type json and jsonb, and of domains over these."""
 
     @classmethod
     async def find(
@@ -176,6 +178,7 @@ class _Table:
             key=key,
             columns={column: type_name for column, type_name, _, _, _ in rows},
             forms={column: form(base, types) for column, _, base, is_converted, _ in rows if is_converted},
+            documents=frozenset(column for column, _, base, _, _ in rows if base in {"json", "jsonb"}),
         )
 
     async def create_copy(self) -> None:
@@ -233,13 +236,13 @@ class _Table:
         )
         return await self.connection.execute(composed)
 
-    def _each_column(self, template_json: str, template: str) -> sql.Composable:
-        """A list of the columns, those that embed JSON by a template of their own.
+    def _each_column(self, template_document: str, template: str) -> sql.Composable:
+        """A list of the columns, documents by a template of their own.
 
         PostgreSQL takes a JSON string for a column of type json as a document, and for others as their text.
         """
         return sql.SQL(", ").join(
-            sql.SQL(template_json if self.forms.get(column) is Form.JSON else template).format(
+            sql.SQL(template_document if column in self.documents else template).format(
                 name=sql.Identifier(column), type=sql.SQL(type_name)
             )
             for column, type_name in self.columns.items()
