@@ -41,6 +41,10 @@ CREATED = [
     "CREATE DOMAIN odd.couple AS odd.pair",
     "CREATE TYPE odd.floats AS RANGE (subtype = float8)",
     'CREATE TYPE odd.words AS RANGE (subtype = text, collation = "C")',
+    # Arrays that do not separate with commas, and types that have an array's name.
+    "CREATE DOMAIN odd.corners AS box",
+    "CREATE TYPE odd._list AS ENUM ('{a}', '{1,2}', '{}')",
+    "CREATE TABLE odd._row (a int[] PRIMARY KEY, b text)",
     # A type of which Ditto knows nothing but its text.
     "CREATE TYPE odd.own",
     "CREATE FUNCTION odd.own_in(cstring) RETURNS odd.own LANGUAGE internal IMMUTABLE STRICT AS 'textin'",
@@ -94,6 +98,9 @@ USER: dict[str, Sample] = {
     "odd.floats_multirange": float_multiranges,
     "odd.words": words,
     "odd.own": text,
+    "odd.corners": BUILT_IN["box"],
+    "odd._list": chosen("{a}", "{1,2}", "{}"),
+    "odd._row": composite(array(whole(32)), text),
     "varchar(5)": Sample(["", "abcde", "\U0001f600" * 5], st.text(characters, max_size=5)),
     "char(4)": Sample(["", "a", "abcd", " x"], st.text(characters, max_size=4)),
     "bit(9)": chosen("000000000", "101010101"),
