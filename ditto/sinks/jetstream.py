@@ -40,6 +40,10 @@ _OLDEST_VERSION: Final = (2, 14)
 _QUIET_S: Final = 0.002
 _FEW: Final = 16
 
+# Bytes of headers and payload: nats-server's file storage refuses larger records, which have the subject too, whatever
+# max_payload says (`rlBadThresh` in filestore.go).
+_FILE_STORE_MAX_SIZE: Final = 32 * 1024 * 1024 - 4096
+
 _WATCH_PERIOD_S: Final = 0.5
 _CLOSE_TIMEOUT_S: Final = 2.0
 
@@ -162,6 +166,8 @@ class JetStreamSink:
     async def _start_chain(self, last_sequence: int) -> None:
         client = self._connected()
         limits = [client.max_payload, self._stream.settings.get("max_msg_size", -1)]
+        if self._stream.settings.get("storage") == "file":
+            limits.append(_FILE_STORE_MAX_SIZE)
         self._max_size = min(limit for limit in limits if limit > 0)
         self._has_rollup = bool(self._stream.settings.get("allow_rollup_hdrs"))
         if not self._inbox:
@@ -222,7 +228,8 @@ class JetStreamSink:
             raise EventTooLarge(
                 f"the {what} at {position} on table {event.schema}.{event.table} makes a message of "
                 f"{error.size} bytes; the server accepts {self._max_size}",
-                hint="raise max_payload of nats-server (and max_msg_size of the stream); PostgreSQL keeps the change",
+                hint="raise max_payload of nats-server (and max_msg_size of the stream), to 32 MB at most: file "
+                "storage takes no more; PostgreSQL keeps the change",
                 relation=f"{event.schema}.{event.table}",
                 position=str(position),
             ) from error
