@@ -189,7 +189,7 @@ async def test_types_without_samples_take_no_value(world: World) -> None:
 
 @pytest.mark.parametrize("impl", ["c", "python"])
 async def test_every_type_comes_back(world: World, impl: str) -> None:
-    await check(world, {}, impl=impl, count=5)
+    await check(world, {}, impl=impl, count=10)
 
 
 @pytest.mark.long
