@@ -304,7 +304,8 @@ cdef inline bint is_space(uint8_t byte) noexcept:
 cdef class NotAnArray(Exception):
     """The text is not a plain array literal, or JSON could not tell what it holds; it stays text.
 
-    Not plain are bounds of its own (`[0:2]={…}`), which JSON's arrays do not have.
+    Not plain are bounds of its own (`[0:2]={…}`), which JSON's arrays do not have. In arrays of JSON, a document that
+    is null would read as NULL, and one that is a list as another dimension.
     """
 
 
@@ -340,6 +341,8 @@ cdef list read_array(Cursor *c, int kind, uint8_t delimiter, int depth):
     while True:
         byte = peek(c)
         if byte == 0x7B:
+            if kind == KIND_JSON:
+                raise NotAnArray
             items.append(read_array(c, kind, delimiter, depth + 1))
         elif byte == 0x22:
             c.pos += 1

@@ -84,7 +84,8 @@ def _read_hstore(data: bytes) -> dict[str, str | None] | None:
 class _NotAnArray(Exception):
     """The text is not a plain array literal, or JSON could not tell what it holds; it stays text.
 
-    Not plain are bounds of its own (`[0:2]={…}`), which JSON's arrays do not have.
+    Not plain are bounds of its own (`[0:2]={…}`), which JSON's arrays do not have. In arrays of JSON, a document that
+    is null would read as NULL, and one that is a list as another dimension.
     """
 
 
@@ -119,6 +120,8 @@ class _ArrayReader:
         while True:
             head = self._peek()
             if head == 0x7B:
+                if self._kind == kinds.JSON:
+                    raise _NotAnArray
                 items.append(self._array(depth + 1))
             elif head == 0x22:
                 items.append(self._quoted())

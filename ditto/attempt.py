@@ -27,6 +27,7 @@ from ditto.meter import Meter
 from ditto.pgoutput import IMPL, Decoder
 from ditto.resume import Start, Timelines, decide_start, gap_error
 from ditto.sinks.base import Holding, MakeSink, Owner, Sink
+from ditto.source.arrays import not_arrays
 from ditto.source.control import Control, open_control
 from ditto.source.publication import (
     check_named,
@@ -213,7 +214,7 @@ class Attempt:
                 self._describer.select,
                 id_key=event_key(self._owner.system_identifier, self._slot.name),
                 after=start.after,
-                kinds=kinds(events.types),
+                kinds=kinds(events.types, not_arrays=await not_arrays(self._control)),
                 extras=Extras(frozenset(events.metadata), events.transactions),
             ),
             wal_sender_timeout_s=self._wal_sender_timeout_s,

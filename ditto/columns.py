@@ -6,7 +6,7 @@ with a flag for the delimiter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from types import MappingProxyType
 from typing import Final
 
@@ -107,7 +107,7 @@ _BUILT_IN: Final = (
 )
 _BOX: Final = ("box", 603, 1020)
 
-# Types of PostGIS, whose arrays separate with a colon: text.
+# Types of PostGIS, whose arrays separate with a colon: text, also where the extension is created while Ditto runs.
 _COLON_ARRAYS: Final = frozenset({"_geometry", "_geography"})
 
 NAME_OF_OID: Final[dict[int, str]] = {oid: name for name, oid, _, _ in _BUILT_IN}
@@ -120,7 +120,8 @@ NO_CHANGES: Final[Mapping[str, int]] = MappingProxyType({})
 
 class Kinds:
     """Finds a column's kind. `changes` gives some built-in types another one than usual, and `others` all that are not
-    named there; arrays go with their elements, unless `arrays_are_text`.
+    named there; arrays go with their elements, unless `arrays_are_text`. `not_arrays` are schema and name of types that
+    have an array type's name, but are none, or do not separate their elements with a comma.
     """
 
     def __init__(
@@ -129,7 +130,9 @@ class Kinds:
         *,
         others: int | None = None,
         arrays_are_text: bool = False,
+        not_arrays: Set[tuple[str, str]] = frozenset(),
     ) -> None:
+        self._not_arrays = not_arrays
         self._arrays_are_text = arrays_are_text
         self._by_oid: dict[int, int] = {}
         self._by_name: dict[str, int] = {}
@@ -156,9 +159,10 @@ class Kinds:
             return self._by_name.get(name, TEXT)
         if name == "hstore":
             return self._hstore
-        if name.startswith("_") and name not in _COLON_ARRAYS and not self._arrays_are_text:
-            return ARRAY | (self._hstore if name == "_hstore" else TEXT)
-        return TEXT
+        is_array = name.startswith("_") and name not in _COLON_ARRAYS and (namespace, name) not in self._not_arrays
+        if not is_array or self._arrays_are_text:
+            return TEXT
+        return ARRAY | (self._hstore if name == "_hstore" else TEXT)
 
 
 def type_name(oid: int, namespace: str, name: str) -> str:

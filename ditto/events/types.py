@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from types import MappingProxyType
 from typing import Final
 
@@ -38,15 +38,20 @@ _WAL_LISTENER: Final = MappingProxyType(
 )
 
 
-def kinds(types: Types) -> Kinds:
-    """The kinds of the profile, changed by the options that are given."""
+def kinds(types: Types, *, not_arrays: Set[tuple[str, str]] = frozenset()) -> Kinds:
+    """The kinds of the profile, changed by the options that are given. `not_arrays` is as for `Kinds`."""
     is_wal_listener = types.profile == "wal-listener"
     changes = dict(_WAL_LISTENER) if is_wal_listener else {}
     for option in ("numeric", "int8", "bytea", "json", "timestamp"):
         value = getattr(types, option)
         if value is not None:
             changes.update(_CHANGES[option, value])
-    return Kinds(changes, others=TEXT if is_wal_listener else None, arrays_are_text=is_wal_listener)
+    return Kinds(
+        changes,
+        others=TEXT if is_wal_listener else None,
+        arrays_are_text=is_wal_listener,
+        not_arrays=not_arrays,
+    )
 
 
 def interval_style(types: Types) -> str:

@@ -42,7 +42,7 @@ _FEW: Final = 16
 
 _LARGEST_STORED: Final = (32 << 20) - (64 << 10)
 """A message that nats-server's file store takes, its subject and record left out. It answers to a larger one as if the
-stream were full, for ever, whatever max_payload is."""
+stream were full, for ever, whatever max_payload is (`rlBadThresh` in filestore.go)."""
 
 _WATCH_PERIOD_S: Final = 0.5
 _CLOSE_TIMEOUT_S: Final = 2.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,8 +10,10 @@ import msgspec
 import psycopg
 from psycopg import sql
 
+from ditto.config import Types
 from ditto.verify.difference import Difference
-from ditto.verify.tables import Columns
+from ditto.verify.inverse import Form, form, input_text, members
+from ditto.verify.tables import JSON_NULLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,7 +26,12 @@ MAX_DIFFERENCES = 1000
 
 Connection = psycopg.AsyncConnection[Any]
 
-_columns = msgspec.json.Decoder(Columns)
+SETTINGS = "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL lc_monetary = 'C'; \
+SET LOCAL xmloption = 'content'; SET LOCAL extra_float_digits = 1"
+"""How the server reads what Ditto's connection had it write, whatever the database and the role say."""
+
+_DEFAULT = Types()
+_names = msgspec.json.Decoder(set[str])
 
 KEYS = """
     SELECT DISTINCT ON (c.oid) n.nspname, c.relname, (
@@ -46,21 +51,28 @@ PUBLISHED = """
            current_setting('server_version_num')::int >= 180000
     FROM pg_publication_tables p WHERE pubname = %s ORDER BY 1, 2"""
 
+# For each column its type and modifier, the type below its domains, and whether its values have to be converted: those
+# of some types, and of arrays and domains of these.
 COLUMNS = """
-    WITH RECURSIVE base(attnum, type) AS (
-        SELECT attnum, atttypid FROM pg_attribute
+    WITH RECURSIVE types(number, type, depth, is_element) AS (
+        SELECT attnum, atttypid, 0, false FROM pg_attribute
         WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND (attgenerated = '' OR %s)
           AND coalesce(attname = ANY(%s::text[]), true)
         UNION ALL
-        SELECT attnum, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END
-        FROM base JOIN pg_type t ON t.oid = base.type
+        SELECT number, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END, depth + 1,
+               is_element OR t.typtype <> 'd'
+        FROM types JOIN pg_type t ON t.oid = types.type
         WHERE t.typtype = 'd' OR t.typcategory = 'A')
-    SELECT a.attname::text, bool_or(base.type = 'bytea'::regtype), c.relkind = 'p'
+    SELECT a.attname::text, format_type(a.atttypid, a.atttypmod),
+           format_type((array_agg(t.oid ORDER BY depth DESC) FILTER (WHERE NOT is_element))[1], NULL),
+           bool_or(t.oid IN ('bytea'::regtype, 'json'::regtype, 'jsonb'::regtype) OR t.typname = 'hstore'),
+           c.relkind = 'p'
     FROM pg_class c
     JOIN pg_attribute a ON a.attrelid = c.oid
-    JOIN base ON base.attnum = a.attnum
+    JOIN types ON types.number = a.attnum
+    JOIN pg_type t ON t.oid = types.type
     WHERE c.oid = to_regclass(%s)
-    GROUP BY a.attnum, a.attname, c.relkind ORDER BY a.attnum"""
+    GROUP BY a.attnum, a.attname, a.atttypid, a.atttypmod, c.relkind ORDER BY a.attnum"""
 
 COUNTERPARTS = """
     SELECT CASE WHEN t.tableoid IS NULL THEN 'extra row' WHEN c.tableoid IS NULL THEN 'missing row'
@@ -121,12 +133,13 @@ async def compare(
     replay: Replay,
     *,
     tables: Mapping[tuple[str, str], Published] = MappingProxyType({}),
+    types: Types = _DEFAULT,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Comparison:
     """Compare every replayed table, and those of `tables` that have no events, with the real ones, row by row.
 
     Equal means equal as PostgreSQL's own text. What is not published is left out: columns and rows that the publication
-    leaves out, generated columns. An array with bounds of its own differs, because JSON has none. `on_progress` is told
+    leaves out, generated columns. `types` are the options that the events were written with. `on_progress` is told
     replayed rows done and in all.
     """
     keys = await table_keys(connection)
@@ -135,12 +148,13 @@ async def compare(
     result = Comparison()
     for name in sorted({*replay.tables, *tables}):
         copy = replay.tables.get(name)
-        table = await _Table.find(connection, name, keys.get(name, ()), tables.get(name, Published()))
+        table = await _Table.find(connection, name, keys.get(name, ()), tables.get(name, Published()), types)
         if table is None:
             if copy:
                 result.differences.append(Difference("has rows in the stream but does not exist", ".".join(name), ""))
             continue
         async with connection.transaction(force_rollback=True):
+            await connection.execute(SETTINGS)
             await table.create_copies()
             for chunk in _chunks(copy.rows() if copy else iter(())):
                 result.differences += await table.load(chunk)
@@ -163,12 +177,21 @@ class _Table:
     """What to select from: without the tables that inherit from it, but with its partitions."""
     row_filter: str | None
     key: tuple[str, ...]
-    columns: list[str]
-    bytea_columns: list[str]
+    columns: dict[str, str]
+    """Each column's type."""
+    forms: dict[str, Form]
+    """Of the columns whose values are converted here; PostgreSQL reads the others as they stand in the event."""
+    documents: frozenset[str]
+    """The columns of type json and jsonb, and of domains over these."""
 
     @classmethod
     async def find(
-        cls, connection: Connection, name: tuple[str, str], key: tuple[str, ...], published: Published
+        cls,
+        connection: Connection,
+        name: tuple[str, str],
+        key: tuple[str, ...],
+        published: Published,
+        types: Types,
     ) -> _Table | None:
         identifier = sql.Identifier(*name)
         text = identifier.as_string(connection)
@@ -177,7 +200,7 @@ class _Table:
         ).fetchall()
         if not rows:
             return None
-        is_partitioned = rows[0][2]
+        is_partitioned = rows[0][4]
         return cls(
             connection=connection,
             name=".".join(name),
@@ -185,8 +208,9 @@ class _Table:
             rows=identifier if is_partitioned else sql.SQL("ONLY ") + identifier,
             row_filter=published.row_filter,
             key=key,
-            columns=[column for column, _, _ in rows],
-            bytea_columns=[column for column, is_bytea, _ in rows if is_bytea],
+            columns={column: type_name for column, type_name, _, _, _ in rows},
+            forms={column: form(base, types) for column, _, base, is_converted, _ in rows if is_converted},
+            documents=frozenset(column for column, _, base, _, _ in rows if base in {"json", "jsonb"}),
         )
 
     async def create_copies(self) -> None:
@@ -204,12 +228,14 @@ class _Table:
 
     async def load(self, rows: list[bytes]) -> list[Difference]:
         """Put rows into the copy. The answer names those that PostgreSQL cannot read as rows of this table."""
-        text = b"[" + b",".join(self._with_hex(row) for row in rows) + b"]"
+        text = b"[" + b",".join(map(self._converted, rows)) + b"]"
         try:
             async with self.connection.transaction():
                 await self._execute(
-                    "INSERT INTO pg_temp.ditto_copy SELECT {columns} "
-                    "FROM json_populate_recordset(NULL::{identifier}, {rows}::json)",
+                    "INSERT INTO pg_temp.ditto_copy SELECT {loaded} "
+                    "FROM json_to_recordset({rows}::json) AS r ({definitions})",
+                    loaded=self._each_column("{name}::{type}", "{name}"),
+                    definitions=self._each_column("{name} text", "{name} {type}"),
                     rows=text.decode(),
                 )
         except psycopg.DataError:
@@ -248,32 +274,33 @@ class _Table:
         )
         return await self.connection.execute(composed)
 
+    def _each_column(self, template_document: str, template: str) -> sql.Composable:
+        """A list of the columns, documents by a template of their own.
+
+        PostgreSQL takes a JSON string for a column of type json as a document, and for others as their text.
+        """
+        return sql.SQL(", ").join(
+            sql.SQL(template_document if column in self.documents else template).format(
+                name=sql.Identifier(column), type=sql.SQL(type_name)
+            )
+            for column, type_name in self.columns.items()
+        )
+
     def _key_of(self, row: bytes) -> str:
-        values = _columns.decode(row)
+        values = members(row)
         key = ", ".join(bytes(values[column]).decode() for column in self.key if column in values)
         return f"({', '.join(self.key)}) = ({key})"
 
-    def _with_hex(self, row: bytes) -> bytes:
-        """An event has bytea as base64; PostgreSQL reads hexadecimal."""
-        if not self.bytea_columns:
+    def _converted(self, row: bytes) -> bytes:
+        if not self.forms:
             return row
-        values = _columns.decode(row)
-        for column in self.bytea_columns:
+        values = members(row)
+        json_nulls = _names.decode(values.pop(JSON_NULLS, b"[]"))
+        for column, column_form in self.forms.items():
             if column in values:
-                values[column] = msgspec.Raw(msgspec.json.encode(_hex(msgspec.json.decode(values[column]))))
+                text = input_text(values[column], column_form, is_json_null=column in json_nulls)
+                values[column] = msgspec.Raw(msgspec.json.encode(text))
         return msgspec.json.encode(values)
-
-
-def _hex(value: object) -> object:
-    match value:
-        case list():
-            return [_hex(element) for element in value]
-        case str():
-            try:
-                return "\\x" + base64.b64decode(value, validate=True).hex()
-            except binascii.Error:
-                return value  # not base64: PostgreSQL's own text
-    return value
 
 
 def _chunks(rows: Iterator[bytes]) -> Iterator[list[bytes]]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 BATCH_MESSAGES = 4000
 BATCH_BYTES = 16 * 1024 * 1024
+MESSAGE_ROOM = 64 * 1024
+"""What a message has around its headers and payload."""
 BATCH_TIMEOUT_S = 30
 
 _event = msgspec.json.Decoder(StoredEvent)
@@ -93,7 +95,8 @@ async def _read(
     subscription = await client.subscribe(inbox, cb=reader.on_message)
     request = {
         "batch": BATCH_MESSAGES,
-        "max_bytes": max(BATCH_BYTES, 2 * client.max_payload),  # a batch always has room for one message
+        # A batch has room for any one message, but no more than the server has for a client that is slow (64 MB).
+        "max_bytes": max(BATCH_BYTES, client.max_payload + MESSAGE_ROOM),
         "expires": BATCH_TIMEOUT_S * 1_000_000_000,
     }
     try:
@@ -181,6 +184,9 @@ class _Reader:
             event = _event.decode(message.data)
         except msgspec.MsgspecError:
             self._report("not an event", "", where)
+            return
+        except RecursionError:
+            self._report("JSON that is nested too deeply for this check", "", where)
             return
         name = (event.schema, event.table)
         copy = self.replay.tables.get(name)

@@ -80,6 +80,7 @@ async def _verify(config: Config, connection: Connection, *, timeout_s: float, o
             connection,
             copy,
             tables=complete,
+            types=config.events.types,
             on_progress=lambda done, total: on_progress("Comparing", done, total),
         )
         skipped = sorted(".".join(name) for name in partial)

@@ -1,4 +1,8 @@
-"""Copies of tables, built from nothing but events. Rows and keys are JSON text: no value is ever converted."""
+"""Copies of tables, built from nothing but events. Rows and keys are JSON text: no value is ever converted.
+
+A row is an event's `data`. Where a null in it is JSON's, one more member, whose name no column can have, holds the
+names of these columns.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from ditto.verify.inverse import members
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 Key = tuple[bytes, ...]
-Columns = dict[str, msgspec.Raw]
 
 NOTHING = b"{}"
-_columns = msgspec.json.Decoder(Columns)
+JSON_NULLS = ""
+"""The name of the member that names the columns whose null is JSON's: PostgreSQL has no empty names."""
 
 
 class StoredEvent(msgspec.Struct, gc=False, rename="camel"):
@@ -28,6 +34,16 @@ class StoredEvent(msgspec.Struct, gc=False, rename="camel"):
     data_old: msgspec.Raw
     commit_time: datetime
     unchanged: tuple[str, ...] = ()
+    json_null: tuple[str, ...] = ()
+    json_null_old: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> bytes:
+        """The new row."""
+        data = bytes(self.data)
+        if not self.json_null:
+            return data
+        return b'%b,"%b":%b}' % (data[:-1], JSON_NULLS.encode(), msgspec.json.encode(self.json_null))
 
 
 class TableCopy(Protocol):
@@ -37,7 +53,7 @@ class TableCopy(Protocol):
         """Change the rows as the event says. The answer is what is wrong with that, or None."""
 
     def rows(self) -> Iterator[bytes]:
-        """Each row as a JSON object; a column that is left out is NULL."""
+        """Each row; a column that is left out is NULL."""
 
     def __len__(self) -> int: ...
 
@@ -57,7 +73,7 @@ class KeyedCopy:
             case "INSERT":
                 key = self._read_key(event.data)
                 fault = "inserted twice" if key in self._rows else None
-                self._rows[key] = bytes(event.data)
+                self._rows[key] = event.row
                 return fault
             case "UPDATE":
                 return self._update(event)
@@ -77,9 +93,9 @@ class KeyedCopy:
         fault = "updated but never inserted" if old is None else None
         if new_key in self._rows:
             fault = "updated to the key of another row"
-        self._rows[new_key] = bytes(event.data)
+        self._rows[new_key] = event.row
         if event.unchanged and old is not None:
-            before, after = _columns.decode(old), _columns.decode(event.data)
+            before, after = members(old), members(event.row)
             if any(column in after or column not in before for column in event.unchanged):
                 fault = "unchanged columns that are sent, or were never sent before"
             after.update((column, before[column]) for column in event.unchanged if column in before)
@@ -104,13 +120,13 @@ class KeylessCopy:
         if event.action == "TRUNCATE":
             self._rows.clear()
         if event.action in {"UPDATE", "DELETE"}:
-            old = _canonical(event.data_old)
+            old = _canonical(event.data_old, event.json_null_old)
             if self._rows[old] > 0:
                 self._rows[old] -= 1
             else:
                 fault = f"{event.action.lower()}d but never inserted"
         if event.action in {"INSERT", "UPDATE"}:
-            self._rows[_canonical(event.data)] += 1
+            self._rows[_canonical(event.data, event.json_null)] += 1
         return fault
 
     def rows(self) -> Iterator[bytes]:
@@ -120,10 +136,15 @@ class KeylessCopy:
         return self._rows.total()
 
 
-def _canonical(row: msgspec.Raw) -> bytes:
+def _canonical(data: msgspec.Raw, json_null: tuple[str, ...]) -> bytes:
     """One text for equal rows, also when a column was added (as NULL) in between."""
-    columns = _columns.decode(row)
-    return msgspec.json.encode({name: columns[name] for name in sorted(columns) if bytes(columns[name]) != b"null"})
+    columns = members(data)
+    row: dict[str, Any] = {
+        name: columns[name] for name in sorted(columns) if name in json_null or bytes(columns[name]) != b"null"
+    }
+    if json_null:
+        row[JSON_NULLS] = json_null
+    return msgspec.json.encode(row)
 
 
 def _key_reader(columns: Sequence[str]) -> Callable[[msgspec.Raw], Key]:

@@ -14,6 +14,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RawStreamMsg, 
 from nats.js.errors import NotFoundError
 from psycopg import conninfo
 
+from ditto.config import Types
 from ditto.lsn import Position, parse_lsn
 from ditto.verify import compare, published_tables, replay, table_keys
 from e2e.process import DittoProcess, eventually
@@ -242,8 +243,11 @@ class World:
             if message.subject not in {self.fence_subject, f"{self.name}._checkpoint"}
         ]
 
-    async def matches_tables(self, *, event_count: int | None = None) -> None:
-        """The stream, replayed, gives exactly the tables; and it holds `event_count` events besides the fences."""
+    async def matches_tables(self, *, event_count: int | None = None, types: Types | None = None) -> None:
+        """The stream, replayed, gives exactly the tables; and it holds `event_count` events besides the fences.
+
+        `types` are the options that it was written with.
+        """
         client = await nats.connect(self.nats_server.url, allow_reconnect=False)
         try:
             async with await psycopg.AsyncConnection.connect(
@@ -251,7 +255,8 @@ class World:
             ) as connection:
                 copy = await replay(client, self.stream, keys=await table_keys(connection), prefix=self.name)
                 assert copy.differences == []
-                result = await compare(connection, copy, tables=await published_tables(connection, self.name))
+                tables = await published_tables(connection, self.name)
+                result = await compare(connection, copy, tables=tables, types=types or Types())
                 assert result.differences == []
         finally:
             await client.close()

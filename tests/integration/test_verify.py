@@ -11,6 +11,7 @@ import nats
 import psycopg
 import pytest
 
+from ditto.config import Types
 from ditto.demo.servers import NatsServer, PostgresServer
 from ditto.errors import StreamNotFound
 from ditto.lsn import Position
@@ -179,6 +180,93 @@ async def test_a_changed_value_is_found_with_its_key_and_column(bed: Bed, column
     await bed.sql(INSERT_TRADE)
     await bed.event("INSERT", "trades", trade(**{column: value}))
     assert await bed.differences() == [f"shop.trades (id, book) = (1, a,b): different values in {column}"]
+
+
+SPECIAL = """
+    CREATE EXTENSION IF NOT EXISTS hstore;
+    DROP DOMAIN IF EXISTS paper;
+    CREATE DOMAIN paper AS jsonb;
+    CREATE TABLE shop.special (
+        id int, h hstore, hs hstore[], j json, d paper, ds paper[], js jsonb[], b bytea[], price money, n int[]);"""
+SPECIAL_VALUES = r"""1, 'a=>1, "b\""=>NULL', ARRAY['x=>y'::hstore], E' {"\\u0000": 1}\n', 'null', ARRAY['[1]'::paper],
+    ARRAY['[1]', NULL]::jsonb[], '[0:0]={"\\x00"}', -1234.5, '[0:1]={1,2}'"""
+SPECIAL_ROW = (
+    r"""{"id":1,"h":{"a":"1","b\"":null},"hs":[{"x":"y"}],"j": {"\u0000": 1}"""
+    "\n"
+    r""","d":null,"ds":["[1]"],"js":[[1],null],"b":"[0:0]={\"\\\\x00\"}","price":"-$1,234.50","n":"[0:1]={1,2}"}"""
+)
+
+
+@pytest.mark.parametrize("key", ["PRIMARY KEY (id)", "CHECK (true)"], ids=["keyed", "keyless"])
+async def test_values_that_postgresql_does_not_read_as_json(bed: Bed, key: str) -> None:
+    await bed.sql(SPECIAL)
+    await bed.sql(f"ALTER TABLE shop.special ADD {key}")
+    await bed.sql(f"INSERT INTO shop.special VALUES ({SPECIAL_VALUES})")
+    before = SPECIAL_ROW.replace('"price":"-$1,234.50"', '"price":null')
+    old = before if "CHECK" in key else "{}"
+    await bed.event("INSERT", "special", before, jsonNull=["d"])
+    await bed.event("UPDATE", "special", SPECIAL_ROW, old, jsonNull=["d"], jsonNullOld=["d"])
+    assert await bed.differences() == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "column"),
+    [
+        ('{"a":"1",', '{"a":"2",', "h"),
+        ('{"x":"y"}', '{"x":null}', "hs"),
+        ('"j": {', '"j":{', "j"),
+        ('"ds":["[1]"]', '"ds":["[2]"]', "ds"),
+        ('"js":[[1],null]', '"js":[[1]]', "js"),
+        ("x00", "x01", "b"),
+        ("[0:1]={1,2}", "{1,2}", "n"),
+    ],
+)
+async def test_a_fault_in_such_a_value_is_found(bed: Bed, before: str, after: str, column: str) -> None:
+    await bed.sql(SPECIAL)
+    await bed.sql(f"ALTER TABLE shop.special ADD PRIMARY KEY (id); INSERT INTO shop.special VALUES ({SPECIAL_VALUES})")
+    await bed.event("INSERT", "special", SPECIAL_ROW.replace(before, after), jsonNull=["d"])
+    assert await bed.differences() == [f"shop.special (id) = (1): different values in {column}"]
+
+
+async def test_jsons_null_is_not_sqls(bed: Bed) -> None:
+    await bed.sql(SPECIAL)
+    await bed.sql("ALTER TABLE shop.special ADD PRIMARY KEY (id)")
+    await bed.sql("INSERT INTO shop.special (id, d) VALUES (1, NULL), (2, 'null')")
+    await bed.event("INSERT", "special", '{"id":1,"d":null}', jsonNull=["d"])
+    await bed.event("INSERT", "special", '{"id":2,"d":null}')
+    assert sorted(await bed.differences()) == [
+        "shop.special (id) = (1): different values in d",
+        "shop.special (id) = (2): different values in d",
+    ]
+
+
+async def test_values_as_the_options_have_them(bed: Bed) -> None:
+    await bed.sql("CREATE TABLE shop.t (id int8 PRIMARY KEY, n numeric, b bytea, i interval, j jsonb, t timestamp)")
+    await bed.sql(r"""INSERT INTO shop.t VALUES (1, 1.10, '\xff', '1 day', 'null', '2026-01-02 03:04:05')""")
+    row = r'{"id":"1","n":1.10,"b":"\\xff","i":"P1D","j":"null","t":"2026-01-02T03:04:05Z"}'
+    await bed.event("INSERT", "t", row)
+    copy = await bed.replay()
+    assert (await compare(bed.connection, copy, types=Types(json="string"))).differences == []
+    assert [str(found) for found in (await compare(bed.connection, copy)).differences] == [
+        "shop.t (id) = (1): different values in j"
+    ]
+
+
+async def test_settings_of_the_database_do_not_matter(bed: Bed) -> None:
+    await bed.sql("SET lc_monetary = 'C'; SET datestyle = 'German'; SET intervalstyle = 'sql_standard'")
+    await bed.sql("CREATE TABLE shop.t (id int PRIMARY KEY, i interval, d date, f float8)")
+    await bed.sql("INSERT INTO shop.t VALUES (1, '-1 day +02:00', '2026-02-03', 0.1)")
+    await bed.sql("SET extra_float_digits = -15")
+    await bed.event("INSERT", "t", '{"id":1,"i":"-1 days +02:00:00","d":"2026-02-03","f":0.2}')
+    assert await bed.differences() == ["shop.t (id) = (1): different values in f"]
+
+
+async def test_json_that_is_nested_too_deeply_is_named(bed: Bed) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    await bed.event("INSERT", "docs", f'{{"id":1,"body":{deep}}}')
+    assert [difference.kind for difference in (await bed.replay()).differences] == [
+        "JSON that is nested too deeply for this check"
+    ]
 
 
 async def test_a_value_that_is_none_of_its_type_is_found_among_good_rows(bed: Bed) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ditto.columns import ARRAY, ARRAY_SEMICOLON, BYTEA, TEXT
+from ditto.columns import ARRAY, ARRAY_SEMICOLON, HSTORE, JSON, TEXT
 from ditto.errors import DecodeError
 from ditto.lsn import ORIGIN, Position
 from unit import captured, wire
@@ -17,8 +17,8 @@ from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, en
 from unit.wire import UNCHANGED, Column
 
 KINDS = [
-    *range(TEXT, BYTEA + 1),
-    *(flag | kind for flag in (ARRAY, ARRAY_SEMICOLON) for kind in range(TEXT, BYTEA + 1)),
+    *range(TEXT, HSTORE + 1),
+    *(flag | kind for flag in (ARRAY, ARRAY_SEMICOLON) for kind in range(TEXT, HSTORE + 1)),
 ]
 
 
@@ -311,6 +311,13 @@ values = st.one_of(
     st.from_regex(rb"\A-?[0-9]{0,21}(\.[0-9]*)?([eE][+-]?[0-9]*)?\Z"),
     st.from_regex(rb"\A[0-9]{4,6}-[0-9]{2}-[0-9]{2} [0-9:.]{0,15}(\+00)?( BC)?\Z"),
     st.binary(max_size=20).map(lambda data: b"\\x" + data.hex().encode()),
+    st.lists(
+        st.sampled_from([b'"', b'""', b'"a"', b"=>", b", ", b"NULL", b"\\", b'"', b"\xc3\xa9", b" "]), max_size=14
+    ).map(b"".join),
+    st.dictionaries(texts, st.none() | texts, max_size=4).map(lambda pairs: pairs_literal(pairs).encode()),
+    st.lists(documents.map(json.dumps) | st.sampled_from(["null", " null ", "[1]"]), max_size=4).map(
+        lambda items: literal(items, ",").encode()
+    ),
 )
 
 
@@ -326,6 +333,8 @@ def repr_of(value: Any) -> object:
     """Raw JSON has no equality of its own, and 1 == True."""
     if isinstance(value, list):
         return [repr_of(item) for item in value]
+    if isinstance(value, dict):
+        return [(key, repr_of(item)) for key, item in value.items()]
     return type(value), str(value) if isinstance(value, str | int) or value is None else bytes(value)
 
 
@@ -335,16 +344,17 @@ def test_both_convert_anything_alike(data: bytes, kind: int) -> None:
     assert compiled == plain
 
 
+def quoted(text: str | None) -> str:
+    return "NULL" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def literal(items: list[Any], delimiter: str) -> str:
-    parts = []
-    for item in items:
-        if item is None:
-            parts.append("NULL")
-        elif isinstance(item, list):
-            parts.append(literal(item, delimiter))
-        else:
-            parts.append('"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"')
+    parts = (literal(item, delimiter) if isinstance(item, list) else quoted(item) for item in items)
     return "{" + delimiter.join(parts) + "}"
+
+
+def pairs_literal(pairs: dict[str, str | None]) -> str:
+    return ", ".join(f"{quoted(key)}=>{quoted(value)}" for key, value in pairs.items())
 
 
 def nested(depth: int) -> st.SearchStrategy[list[Any]]:
@@ -361,3 +371,22 @@ def test_an_array_comes_back_as_it_was(array: tuple[int, list[Any]], delimiter: 
     kind = TEXT | (ARRAY if delimiter == "," else ARRAY_SEMICOLON)
     for impl in IMPLEMENTATIONS:
         assert impl.convert(text.encode(), kind) == (items if depth <= 6 else text)
+
+
+@given(st.dictionaries(texts, st.none() | texts))
+def test_an_hstore_comes_back_as_it_was(pairs: dict[str, str | None]) -> None:
+    for impl in IMPLEMENTATIONS:
+        assert impl.convert(pairs_literal(pairs).encode(), HSTORE) == pairs
+
+
+@given(st.lists(st.none() | documents.map(json.dumps) | st.sampled_from([" null\n", "null"])), st.integers(1, 2))
+def test_an_array_of_json_is_a_list_where_nothing_is_lost(items: list[str | None], depth: int) -> None:
+    """A document that is null would read as NULL, and one that is a list as another dimension."""
+    text = literal(items if depth == 1 else [items], ",")
+    is_exact = depth == 1 and all(item is None or item.strip() != "null" for item in items)
+    for impl in IMPLEMENTATIONS:
+        value = impl.convert(text.encode(), ARRAY | JSON)
+        if is_exact:
+            assert [None if item is None else bytes(item).decode() for item in value] == items
+        else:
+            assert value == text
