@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Final
 
@@ -24,6 +24,7 @@ from ditto.tally import Tally
 from ditto.tasks import end
 
 PERIOD_S: Final = 5.0
+_SETTLE_S: Final = 0.3
 _READY: Final = frozenset({"streaming", "standby"})
 
 
@@ -51,6 +52,7 @@ class Monitor:
         self.config = config
         self.states = states
         self._rate = Rate()
+        self._has_news = asyncio.Event()
         self.tally = tally
         self.survey = Survey(rfc3339(time.time()), None, None, None, [], ["both servers have not been asked yet"])
 
@@ -71,7 +73,8 @@ class Monitor:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Look every few seconds while the body runs."""
+        """Look every few seconds while the body runs, and when the state has changed."""
+        self.states.listeners.append(lambda _change: self._has_news.set())
         watching = asyncio.ensure_future(self._watch())
         try:
             yield
@@ -84,7 +87,11 @@ class Monitor:
             while True:
                 self.survey = await surveyor.look()
                 self._rate.note(self.tally.events)
-                await asyncio.sleep(PERIOD_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PERIOD_S):
+                        await self._has_news.wait()
+                        await asyncio.sleep(_SETTLE_S)  # what follows a change, such as the lease, is there by then
+                self._has_news.clear()
         finally:
             await surveyor.close()
 

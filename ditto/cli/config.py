@@ -52,7 +52,7 @@ def show_schema() -> None:
 
 @config.command(
     "import",
-    epilog=examples("ditto config import config.yml > ditto.yaml", "ditto config import config.yml 2> notes.txt"),
+    epilog=examples("ditto config import config.yml > ditto.yaml"),
 )
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 def import_file(file: Path) -> None:

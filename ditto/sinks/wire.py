@@ -36,21 +36,32 @@ class _NoTls(NatsError):
     """The server does no TLS."""
 
 
+class _NoCertificate(NatsError):
+    """The server wants a certificate from the client, which has none."""
+
+
 class _Client(Client):
     """nats-py's client, but that encrypts where it has to: by itself it leaves that to what the server says.
 
     An unencrypted INFO decides, which anybody on the way can write; user and password would follow in plain text.
     """
 
-    def __init__(self, *, must_encrypt: bool) -> None:
+    def __init__(self, *, must_encrypt: bool, has_certificate: bool) -> None:
         super().__init__()
         self._must_encrypt = must_encrypt
+        self._has_certificate = has_certificate
+        self.wants_certificate = False
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection and self._must_encrypt and not info.get("tls_required"):
             if not info.get("tls_available"):
                 raise _NoTls("it does no TLS")
             info["tls_required"] = True
+        if initial_connection and info.get("tls_verify"):
+            # In TLS 1.3 the server only complains after the handshake, and may have closed before that is read.
+            self.wants_certificate = True
+            if not self._has_certificate:
+                raise _NoCertificate("it wants a certificate from the client")
         await super()._process_info(info, initial_connection)
 
 
@@ -141,10 +152,13 @@ async def connect(
         options["tls"] = tls_context(config.tls)  # otherwise nats-py makes one where it is needed, and verifies
     identity = authentication(config)
     failures: list[str] = []
+    hint = "check nats.url, and that the server is running"
     # One server at a time: without reconnect nats-py gives up at the first that answers badly.
     for server in config.servers:
         to = address(server, config)
-        client = _Client(must_encrypt=to.must_encrypt)
+        client = _Client(
+            must_encrypt=to.must_encrypt, has_certificate=config.tls is not None and config.tls.cert is not None
+        )
         try:
             async with asyncio.timeout(3 * CONNECT_TIMEOUT_S):
                 await client.connect(servers=[to.url], **options, **(identity or to.options))
@@ -158,15 +172,17 @@ async def connect(
                     f"NATS at {where} refused the connection: {_words(error)}",
                     hint="check nats.user and nats.password, nats.token, nats.creds or nats.nkey_seed",
                 ) from error
-            if isinstance(error, ssl.SSLError | _NoTls):
+            if isinstance(error, ssl.SSLError | _NoTls | _NoCertificate):
                 raise SinkDenied(f"TLS with NATS at {where} failed: {_words(error)}", hint=_tls_hint(error)) from error
             failures.append(_words(error))
+            if client.wants_certificate:
+                hint = "it wants a certificate from the client: does it trust who signed nats.tls.cert?"
         else:
             _watch_socket(client)
             return client
     raise SinkLost(
         f"cannot reach NATS at {where}: {failures[-1] if failures else 'no server'}",
-        hint="check nats.url, and that the server is running",
+        hint=hint,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +61,14 @@ async def test_a_leader_and_a_standby_over_http_and_from_the_servers(world: Worl
     found = await told(world, DITTO_HTTP_LISTEN=f":{ports[0]}")
     assert (found["source"], found["process"]["state"]) == ("ditto", "streaming")
 
-    code, out, err = await run(world, DITTO_HTTP_LISTEN=f":{ports[0]}", COLUMNS="200")
-    assert (code, err) == (0, "")
-    for words in ("streaming", world.name, world.stream, "standbys", "127.0.0.1", "events/s"):
-        assert words in out
+    deadline = time.monotonic() + 15
+    missing = ["everything"]
+    while missing:  # it looks at the servers from time to time
+        code, out, err = await run(world, DITTO_HTTP_LISTEN=f":{ports[0]}", COLUMNS="200")
+        assert (code, err) == (0, "")
+        wanted = ("streaming", world.name, world.stream, "standbys", "127.0.0.1", "events/s")
+        missing = [words for words in wanted if words not in out]
+        assert time.monotonic() < deadline, f"{missing} not in\n{out}"
     assert await leader.stop() == 0
     await standby.streaming()
     assert (await told(world))["survey"]["standbys"] == [], "who has taken over stands by no longer"

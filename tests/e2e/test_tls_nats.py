@@ -107,9 +107,11 @@ async def test_a_client_certificate(world: World, authority: Authority, stranger
     with tls_server(tmp_path / "nats", authority, more=f'verify: true, ca_file: "{authority.file}"') as server:
         await stores(world, server, nats_tls_cert=str(right.cert), nats_tls_key=str(right.key), **tls)
         assert "nats.tls.cert" in await refusal(world, server, 4, **tls)
-        assert "nats.tls.cert" in await refusal(
-            world, server, 4, nats_tls_cert=str(foreign.cert), nats_tls_key=str(foreign.key), **tls
-        )
+        # This server may have closed the connection before what it says is read: then it is tried again.
+        ditto = world.ditto(nats_url=server.url, nats_tls_cert=str(foreign.cert), nats_tls_key=str(foreign.key), **tls)
+        assert await ditto.ended() == 4
+        assert "nats.tls.cert" in ditto.output
+        assert not ditto.logs("pipeline.streaming")
 
 
 async def test_files_that_cannot_be_used(world: World, authority: Authority, tmp_path: Path) -> None:
