@@ -12,8 +12,8 @@ from ditto.tasks import end
 
 log = structlog.get_logger()
 
-_DELAY_S: Final = 1.0
-"""The first seconds belong to what has piled up."""
+_DELAY_S: Final = 5.0
+"""The first seconds belong to what has piled up: the checks take a tenth of a second of CPU."""
 _TIMEOUT_S: Final = 60.0
 
 

@@ -20,8 +20,8 @@ _WIDTHS: Final = """
 SELECT n.nspname AS schema, c.relname AS name, c.relreplident = 'f' AS is_full,
        coalesce(s.width, 0)::float8 AS width, coalesce(s.names, 0)::float8 AS names,
        coalesce(s.is_seen, false) AS is_seen,
-       CASE WHEN c.reltoastrelid = 0 THEN 0
-            ELSE pg_relation_size(c.reltoastrelid) / greatest(c.reltuples, 1) END::float8 AS toasted
+       CASE WHEN c.reltoastrelid = 0 OR c.reltuples < 1 THEN 0  -- below 1: empty, or never looked at
+            ELSE pg_relation_size(c.reltoastrelid) / c.reltuples END::float8 AS toasted
   FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
   LEFT JOIN LATERAL (
        SELECT sum(st.avg_width) AS width, sum(length(st.attname) + 6) AS names, true AS is_seen
