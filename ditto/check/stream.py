@@ -10,6 +10,7 @@ from ditto.errors import DittoError, StreamUnusable
 from ditto.events.route import Router
 from ditto.resume import Timelines, decide_start
 from ditto.sinks.base import Owner
+from ditto.sinks.risks import check_usable, risks
 from ditto.sinks.stream import Stream
 from ditto.source.control import Control
 from ditto.source.replication import System
@@ -69,11 +70,11 @@ async def check_subjects(config: Config, stream: Stream, router: Router, needed:
 def check_settings(stream: Stream) -> list[Finding]:
     """What cannot work, and what may lose events."""
     try:
-        stream.check_usable()
+        check_usable(stream.name, stream.settings)
     except StreamUnusable as error:
         return [failed("stream.usable", error)]
     found = []
-    for risk in stream.risks():
+    for risk in risks(stream.settings):
         edit = _EDITS.get(risk.setting)
         found.append(
             bad(

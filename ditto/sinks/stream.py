@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -30,6 +30,7 @@ from ditto.errors import (
 )
 from ditto.lsn import Position, format_lsn, parse_lsn
 from ditto.sinks.base import Holding, Owner
+from ditto.sinks.risks import check_usable, risks
 
 log = structlog.get_logger()
 
@@ -42,7 +43,6 @@ _NAME_IN_USE: Final = 10058
 _OVERLAP: Final = 10065
 _NOT_NOW: Final = {10002, 10005, 10008, 10009, 10023, 10047, 10077, 10167, 10210, 10211}
 _STORAGE: Final = {10023, 10047}
-_DAY_NS: Final = 24 * 3600 * 10**9
 
 _OWNER_KEYS: Final = {
     "system_identifier": "ditto.system-identifier",
@@ -83,14 +83,6 @@ def refusal(error: ApiError, doing: str) -> SinkError:
         )
         return NotNow(f"cannot {doing}: {description}", hint=hint, code=code)
     return PublishRejected(f"cannot {doing}: {description}", hint=f"JetStream error {code}", code=code)
-
-
-class Risk(NamedTuple):
-    """A setting that can lose events: its name, what it is, and what follows."""
-
-    setting: str
-    what: str
-    why: str
 
 
 class Stream:
@@ -384,60 +376,9 @@ class Stream:
 
     def check(self) -> None:
         """Raise StreamUnusable for settings that cannot work; warn about those that can lose events."""
-        self.check_usable()
-        for risk in self.risks():
+        check_usable(self.name, self.settings)
+        for risk in risks(self.settings):
             log.warning("stream.risk", stream=self.name, reason=f"{risk.what}: {risk.why}")
-
-    def check_usable(self) -> None:
-        """Raise StreamUnusable for settings that cannot work."""
-        for key, why in (
-            ("sealed", "it is sealed"),
-            ("mirror", "it is a mirror"),
-            ("no_ack", "it does not acknowledge (no_ack)"),
-        ):
-            if self.settings.get(key):
-                raise StreamUnusable(f"stream {self.name} cannot be used: {why}", hint="choose another nats.stream")
-
-    def risks(self) -> list[Risk]:
-        """What in the stream's settings can lose events, and why."""
-        settings = self.settings
-        found = []
-        if settings.get("storage") == "memory":
-            found.append(Risk("storage", "storage is memory", "a restart of the server loses every event"))
-        if settings.get("persist_mode") == "async":
-            found.append(Risk("persist_mode", "persist_mode is async", "acknowledged events may not be on disk"))
-        if settings.get("retention", "limits") != "limits":
-            found.append(
-                Risk(
-                    "retention",
-                    f"retention is {settings['retention']}",
-                    "consumers delete messages, the last one included, and Ditto resumes from the last one",
-                )
-            )
-        limits = [key for key in ("max_msgs", "max_bytes") if settings.get(key, -1) > 0]
-        if limits and settings.get("discard", "old") == "old":
-            found.append(
-                Risk(
-                    "discard",
-                    f"discard is old with {' and '.join(limits)} set",
-                    "unread events are dropped without a word when the limit is reached; discard: new makes Ditto "
-                    "wait instead",
-                )
-            )
-        age = settings.get("max_age", 0)
-        if age:
-            found.append(
-                Risk(
-                    "max_age",
-                    "max_age is set" + (", and shorter than a day" if age < _DAY_NS else ""),
-                    "it drops unread events, and after a quiet time the last one, from which Ditto resumes",
-                )
-            )
-        if settings.get("max_msgs_per_subject", -1) > 0:
-            found.append(
-                Risk("max_msgs_per_subject", "max_msgs_per_subject is set", "it drops a table's earlier events")
-            )
-        return found
 
 
 def subject_matches(pattern: str, subject: str) -> bool:

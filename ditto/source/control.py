@@ -141,7 +141,9 @@ class Control:
 @asynccontextmanager
 async def open_control(dsn: str) -> AsyncIterator[Control]:
     """Connect, and close at the end. Raises AccessDenied, ConnectionLost, ServerNotReady."""
-    control = Control(await connect(dsn, client_encoding="UTF8", options="-c statement_timeout=0 -c search_path=pg_catalog"))
+    control = Control(
+        await connect(dsn, client_encoding="UTF8", options="-c statement_timeout=0 -c search_path=pg_catalog")
+    )
     try:
         yield control
     finally:

@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from ditto.config import Nats
 from ditto.errors import NoJetStream, NotNow, PublishRejected, SinkError, StreamOwned, StreamUnusable
 from ditto.sinks.base import Owner
+from ditto.sinks.risks import risks
 from ditto.sinks.stream import ApiError, Stream, refusal, subject_matches
 
 OWNER = Owner("7312", "ditto", "ditto", start_lsn=0x16_B374D848)
@@ -122,9 +123,9 @@ def test_what_cannot_work_is_refused(settings: dict[str, Any], words: str) -> No
     ],
 )
 def test_what_can_lose_events_is_warned_of(settings: dict[str, Any], words: list[str]) -> None:
-    risks = stream(**settings).risks()
-    assert len(risks) == len(words)
-    for risk, each in zip(risks, words, strict=True):
+    found = risks(stream(**settings).settings)
+    assert len(found) == len(words)
+    for risk, each in zip(found, words, strict=True):
         assert each in risk.what
         assert risk.why
 
@@ -139,11 +140,11 @@ def test_what_can_lose_events_is_warned_of(settings: dict[str, Any], words: list
     ],
 )
 def test_what_loses_nothing_is_not_warned_of(settings: dict[str, Any]) -> None:
-    assert stream(**settings).risks() == []
+    assert risks(stream(**settings).settings) == []
 
 
 def test_an_age_of_two_days_is_not_called_shorter_than_one() -> None:
-    (risk,) = stream(max_age=48 * 3600 * 10**9).risks()
+    (risk,) = risks(stream(max_age=48 * 3600 * 10**9).settings)
     assert "shorter" not in risk.what
 
 
