@@ -16,13 +16,13 @@ _NOTE = re.compile(r"<!-- (?P<name>[a-z ]+?)(?:: (?P<value>.*?))? -->")
 # Of these every block is run, unless the line before it says why not. Others are output, or drawings.
 RUN = ("sh", "sql", "yaml", "toml", "json", "python", "ini")
 SHOWN = ("", "text")
-NOTES = {"not run", "needs", "given", "anew", "file", "standby"}
+NOTES = {"not run", "given", "anew", "file", "standby"}
 
 
 class Example(NamedTuple):
     """A block, and the comments before it.
 
-    `<!-- not run: why -->`; `<!-- needs: COMMAND or KEY -->`, run once Ditto has that;
+    `<!-- not run: why -->`;
     `<!-- given: a running Ditto -->`;
     `<!-- anew -->`, another way to make role and publication; `<!-- file: NAME -->`, a file that is not Ditto's;
     `<!-- standby -->`, the Ditto that it starts will not stream.

