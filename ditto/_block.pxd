@@ -46,7 +46,14 @@ cdef class BlockBuilder:
     cdef uint64_t key_high
     cdef uint64_t key_low
     # what events get besides
-    cdef frozenset metadata
+    cdef bint wants_lsn
+    cdef bint wants_xid
+    cdef bint wants_ordinal
+    cdef bint wants_primary_key
+    cdef bint wants_origin
+    cdef bint wants_schema_version
+    cdef object lsn_text  # of the commit LSN `lsn_text_of`
+    cdef uint64_t lsn_text_of
     cdef bint has_meta
     cdef bint marks_last
     cdef object held  # event, target, LSN and ordinal of the one that waits to be told whether it is the last

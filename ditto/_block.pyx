@@ -26,6 +26,7 @@ cdef bytes HEX = bytes(range(256)).hex().encode()
 cdef const char *HEX_PAIRS = HEX
 cdef object make_event = Event
 cdef object make_detailed = DetailedEvent
+cdef object make_meta = Meta
 cdef object unset = UNSET
 
 
@@ -70,7 +71,12 @@ cdef class BlockBuilder:
     def __init__(self, bytes id_key not None, extras):
         self.key_high = int.from_bytes(id_key[:8]) >> 4
         self.key_low = int.from_bytes(id_key[8:16]) >> 2
-        self.metadata = extras.metadata
+        self.wants_lsn = "lsn" in extras.metadata
+        self.wants_xid = "xid" in extras.metadata
+        self.wants_ordinal = "ordinal" in extras.metadata
+        self.wants_primary_key = "primary_key" in extras.metadata
+        self.wants_origin = "origin" in extras.metadata
+        self.wants_schema_version = "schema_version" in extras.metadata
         self.has_meta = bool(extras.metadata)
         self.marks_last = extras.marks_last
         self.json_null = self.json_null_old = unset
@@ -172,14 +178,16 @@ cdef class BlockBuilder:
         return self.append(event.as_last() if is_last else event, target, commit_lsn, ordinal)
 
     cdef object make_meta(self, Plan plan):
-        metadata = self.metadata
-        return Meta(
-            format_lsn(self.commit_lsn) if "lsn" in metadata else unset,
-            self.xid if "xid" in metadata else unset,
-            self.ordinal if "ordinal" in metadata else unset,
-            plan.primary_key if "primary_key" in metadata else unset,
-            self.origin if "origin" in metadata else unset,
-            plan.schema_version if "schema_version" in metadata else unset,
+        if self.wants_lsn and self.lsn_text_of != self.commit_lsn:
+            self.lsn_text = format_lsn(self.commit_lsn)
+            self.lsn_text_of = self.commit_lsn
+        return make_meta(
+            self.lsn_text if self.wants_lsn else unset,
+            self.xid if self.wants_xid else unset,
+            self.ordinal if self.wants_ordinal else unset,
+            plan.primary_key if self.wants_primary_key else unset,
+            self.origin if self.wants_origin else unset,
+            plan.schema_version if self.wants_schema_version else unset,
         )
 
 
