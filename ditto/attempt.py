@@ -37,7 +37,7 @@ from ditto.source.publication import (
     watch_publication,
 )
 from ditto.source.replication import Replication
-from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot
+from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot, settled_slot
 from ditto.source.walsender import check_holder
 from ditto.states import States
 from ditto.takeover import Takeover
@@ -197,6 +197,7 @@ class Attempt:
         if holding.owner is None and holding.tail is None:
             # A new stream is claimed before the slot is read for the first time: from then on PostgreSQL counts its
             # transactions as read, whether they were stored or not.
+            self._slot = await settled_slot(self._control, self._slot)
             self._accepted_gap = (await self._decide(holding)).gap
             await self._open_sink()
         await self._take_slot()

@@ -117,15 +117,20 @@ def errors_page() -> str:
         "`reason`; a command that ends with one says a sentence and a hint, and exits with its code. What is",
         "retried is tried for ever, with back-off; any other error ends the process.",
     ]
-    for branch in errors.DittoError.__subclasses__():
+    for branch in _ours(errors.DittoError):
         title = {"ConfigError": "Configuration", "SourceError": "PostgreSQL", "SinkError": "NATS"}[branch.__name__]
         lines += ["", f"## {title}", "", "| Error | Exit code | Retried | What | What to do |", "|---|--:|---|---|---|"]
-        for kind in branch.__subclasses__() or [branch]:
+        for kind in _ours(branch) or [branch]:
             about, _, advice = (kind.__doc__ or "").partition("\n\n")
             is_retried = "yes" if kind.is_retryable else "no"
             cells = [f"`{kind.__name__}`", str(kind.exit_code), is_retried, _line(about), _line(advice)]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _ours(kind: type[errors.DittoError]) -> list[type[errors.DittoError]]:
+    """Its subclasses in that module: others exist once their own module is imported."""
+    return [child for child in kind.__subclasses__() if child.__module__ == errors.__name__]
 
 
 def _line(text: str) -> str:

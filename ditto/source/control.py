@@ -116,6 +116,11 @@ class Control:
         )
         return rows[0]["ms"] / 1000 or math.inf
 
+    @property
+    def has_late_statistics(self) -> bool:
+        """A process of its own collects them, and writes them down twice a second."""
+        return self._connection.info.server_version < 150000
+
     async def check_server(self, *, needs_failover: bool = False) -> None:
         """Raise ServerUnsuitable when logical decoding, or a slot that survives a failover, cannot work here."""
         version = self._connection.info.server_version

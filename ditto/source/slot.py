@@ -14,6 +14,7 @@ from ditto.source.control import WAL_LSN, Control, open_control
 
 log = structlog.get_logger()
 
+_STATISTICS_DELAY_S: Final = 1.0
 _WAIT_REPORT_S: Final = 10.0
 
 
@@ -84,6 +85,14 @@ async def existing_slot(control: Control, name: str) -> Slot:
             slot=name,
         )
     return slot
+
+
+async def settled_slot(control: Control, slot: Slot) -> Slot:
+    """The slot with `is_used` for certain: before 15, statistics are up to half a second late."""
+    if slot.is_used or not control.has_late_statistics:
+        return slot
+    await asyncio.sleep(_STATISTICS_DELAY_S)
+    return await existing_slot(control, slot.name)
 
 
 def check_slot(slot: Slot, database: str) -> None:

@@ -251,6 +251,8 @@ async def test_a_stream_that_was_deleted_behind_a_slot(world: World) -> None:
     await ditto.stop()
     async with world.jetstream() as jetstream:
         await jetstream.delete_stream(world.stream)
+    used = f"SELECT total_txns > 0 FROM pg_stat_replication_slots WHERE slot_name = '{world.name}'"
+    await eventually(lambda: bool(world.value(used)), "the statistics know it (before 15 a little late)")
     assert (await check(world))["stream.tail"].level == "error"
 
 

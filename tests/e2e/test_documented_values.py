@@ -66,6 +66,8 @@ async def test_each_row_of_the_page(world: World, types: dict[str, str], rows: l
     match = re.search(r"```sql\n(.*?)```", VALUES, re.DOTALL)
     assert match
     with psycopg.connect(world.dsn) as connection:
+        if not connection.execute("SELECT FROM pg_available_extensions WHERE name = 'hstore'").fetchall():
+            pytest.skip("this server came without contrib")
         connection.execute(match[1].encode())
         if not has_xml(connection):
             rows = [row for row in rows if row.type != "xml"]

@@ -89,6 +89,9 @@ def available(connection: psycopg.Connection[Any]) -> dict[str, Sample]:
         samples |= OF_EXTENSIONS[name]
     if not has_xml(connection):
         del samples["xml"]
+    if connection.info.server_version < 150000:  # which cannot read the longest that it shows
+        bounds = [bound for bound in samples["interval"].bounds if "2562047788:" not in bound]
+        samples["interval"] = samples["interval"]._replace(bounds=bounds)
     return samples | USER
 
 
