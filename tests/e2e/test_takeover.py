@@ -56,7 +56,9 @@ async def test_the_second_takes_over(world: World, end: signal.Signals) -> None:
     assert second.logs("slot.taken_over")
     world.sql("INSERT INTO t SELECT generate_series(50001, 50100)")
     assert [event.change[2] for event in await world.events()] == list(range(1, 50101))
-    assert not second.logs("attempt.failed")
+    # What the first one had in its socket's buffer may be stored after the second has read the tail.
+    failed = [entry["kind"] for entry in second.logs("attempt.failed")]
+    assert failed in ([], ["ChainBroken"])
     third = world.ditto()
     await third.logged("slot.standby")
     assert await second.stop() == 0
