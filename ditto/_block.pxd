@@ -23,7 +23,7 @@ cdef class Plan:
     cdef tuple targets     # one an action
     cdef object primary_key
     cdef object schema_version
-    cdef object description  # until it has been handed over
+    cdef object describe  # asked once, before the first event
     cdef TableCount count_of
     cdef int count
     cdef uint8_t *kinds   # one a column

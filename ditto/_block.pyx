@@ -47,7 +47,7 @@ cdef class Plan:
         self.targets = targets[:4]
         self.primary_key = unset if targets.primary_key is None else targets.primary_key
         self.schema_version = unset if targets.schema_version is None else targets.schema_version
-        self.description = targets.description
+        self.describe = targets.describe
         self.count_of = count_of
         self.count = <int>len(self.names)
         self.kinds = <uint8_t *>malloc(<size_t>self.count + 1)
@@ -150,9 +150,11 @@ cdef class BlockBuilder:
             self.json_null = self.json_null_old = unset
         if self.held is not None:
             self.release(False)
-        if plan.description is not None:
-            self.append(plan.description[0], plan.description[1], self.commit_lsn_object, self.ordinal - 1)
-            plan.description = None
+        if plan.describe is not None:
+            description = plan.describe()
+            plan.describe = None
+            if description is not None:
+                self.append(description[0], description[1], self.commit_lsn_object, self.ordinal - 1)
         if self.marks_last:
             self.held = event, target, self.commit_lsn_object, self.ordinal
             return 0

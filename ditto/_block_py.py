@@ -14,7 +14,7 @@ from ditto.messages import Block, Extras, Relation, Targets
 class Plan:
     """What is worked out once for a relation."""
 
-    __slots__ = ("description", "keys", "kinds", "names", "passed", "relation", "targets")
+    __slots__ = ("describe", "keys", "kinds", "names", "passed", "relation", "targets")
 
     def __init__(self, relation: Relation, column_kinds: list[int], targets: Targets, passed: list[int]) -> None:
         self.relation = relation
@@ -23,7 +23,7 @@ class Plan:
         self.kinds = column_kinds
         self.targets = targets
         self.passed = passed
-        self.description = targets.description
+        self.describe = targets.describe
 
 
 class BlockBuilder:
@@ -94,9 +94,10 @@ class BlockBuilder:
             event = DetailedEvent(*common, self._json_null, self._json_null_old, meta)
             self._json_null = self._json_null_old = UNSET
         self._release(is_last=False)
-        if plan.description is not None:
-            self._append(*plan.description, self._commit_lsn, self._ordinal - 1)
-            plan.description = None
+        if plan.describe is not None:
+            description, plan.describe = plan.describe(), None
+            if description is not None:
+                self._append(*description, self._commit_lsn, self._ordinal - 1)
         if self._marks_last:
             self._held = event, target, self._commit_lsn, self._ordinal
         else:

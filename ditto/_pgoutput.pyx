@@ -18,7 +18,7 @@ from ditto._values cimport convert_value, is_json_null
 
 from msgspec import UNSET
 
-from ditto.columns import JSON, KINDS, type_name
+from ditto.columns import JSON, KINDS
 from ditto.culprit import not_utf8
 from ditto.errors import DecodeError
 from ditto.lsn import ORIGIN, format_lsn
@@ -289,7 +289,7 @@ cdef class Decoder(BlockBuilder):
             type_oid = take_u32(c)
             typmod = take_i32(c)
             found = self.types.get(type_oid, ("", ""))
-            columns.append(Column(column_name, type_oid, typmod, flags == 1, type_name(type_oid, *found)))
+            columns.append(Column(column_name, type_oid, typmod, flags == 1, self.kinds.type_name(type_oid, *found)))
             kinds.append(self.kinds.find(type_oid, *found))
         finish(c)
         if len({column.name for column in columns}) != len(columns):

@@ -17,7 +17,7 @@ from psycopg import OperationalError
 from ditto._block_py import BlockBuilder, Plan
 from ditto._cursor_py import Cursor
 from ditto._values_py import convert, is_json_null
-from ditto.columns import JSON, KINDS, Kinds, type_name
+from ditto.columns import JSON, KINDS, Kinds
 from ditto.culprit import not_utf8
 from ditto.errors import ConnectionLost, DecodeError
 from ditto.lsn import ORIGIN, Position, format_lsn
@@ -232,7 +232,9 @@ class Decoder(BlockBuilder):
                 raise DecodeError(f"unknown column flags {flags}", relation=f"{namespace}.{name}")
             column_name, oid_of_type, typmod = cursor.string(), cursor.u32(), cursor.i32()
             found = self._types.get(oid_of_type, ("", ""))
-            columns.append(Column(column_name, oid_of_type, typmod, flags == 1, type_name(oid_of_type, *found)))
+            columns.append(
+                Column(column_name, oid_of_type, typmod, flags == 1, self._kinds.type_name(oid_of_type, *found))
+            )
             column_kinds.append(self._kinds.find(oid_of_type, *found))
         cursor.finish()
         if len({column.name for column in columns}) != len(columns):

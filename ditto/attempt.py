@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from ditto.config import Config
-from ditto.errors import ConnectionLost
+from ditto.errors import ConnectionLost, TableLocked
 from ditto.event import event_key
 from ditto.events.describe import Describer, Unkeyed
 from ditto.events.encode import encode_events
@@ -184,8 +184,13 @@ class Attempt:
         """See that everything exists, and take the slot."""
         holding = await self._ensure_source()
         publication, named = self._config.postgres.publication, named_tables(self._config.events)
-        published = await published_tables(self._control, publication)
-        await check_named(self._control, publication, named=named, published=published)
+        try:
+            published = await published_tables(self._control, publication)
+        except TableLocked as error:
+            log.warning("publication.not_seen", reason=error.message, hint=error.hint)
+            published = []  # their subjects are added when their first events come
+        else:
+            await check_named(self._control, publication, named=named, published=published)
         for table in published:
             self._router.targets(*table)
         self._watch_publication = partial(
@@ -334,12 +339,13 @@ class Attempt:
         self._tally.read_bytes += block.size
         for unkeyed in self._describer.take_unkeyed():
             await self._find_key(unkeyed)
+        traceparents = self._traceparents.of(block)  # a block of nothing but a message may be the one that tells
         if block.events:
             if subjects := self._router.take_new_subjects():
                 await sink.cover(subjects)
             began_at = self._clock()
             encoded = encode_events(block.events)
-            if (traceparents := self._traceparents.of(block)) is not None:
+            if traceparents is not None:
                 encoded = encoded._replace(traceparents=traceparents)
             await self._meter.publish(sink, block, encoded, began_at=began_at)
         if block.delivered is not None:

@@ -164,16 +164,15 @@ class Kinds:
             return TEXT
         return ARRAY | (self._hstore if name == "_hstore" else TEXT)
 
-
-def type_name(oid: int, namespace: str, name: str) -> str:
-    """What a type is called in a schema message: `int4`, `numeric[]`, `public.mood`; its OID where it has no name."""
-    if oid in NAME_OF_OID:
-        return NAME_OF_OID[oid]
-    if not name:
-        return str(oid)
-    element = name.removeprefix("_")
-    full = element if namespace in {"", "pg_catalog"} else f"{namespace}.{element}"
-    return full if element == name else f"{full}[]"
+    def type_name(self, oid: int, namespace: str, name: str) -> str:
+        """What a type is called in a description: `int4`, `numeric[]`, `public.mood`; its OID where it has no name."""
+        if oid in NAME_OF_OID:
+            return NAME_OF_OID[oid]
+        if not name:
+            return str(oid)
+        element = name if (namespace, name) in self._not_arrays else name.removeprefix("_")
+        full = element if namespace in {"", "pg_catalog"} else f"{namespace}.{element}"
+        return full if element == name else f"{full}[]"
 
 
 KINDS: Final = Kinds()

@@ -5,6 +5,7 @@
     ├── SourceError                 PostgreSQL, or what it sent
     │   ├── ConnectionLost          *  the connection ended, or was never made
     │   ├── ServerNotReady          *  starting up, shutting down, out of connections
+    │   ├── TableLocked             *  somebody holds a lock on a table
     │   ├── SlotInUse               *  another reader holds the slot
     │   ├── AccessDenied            password, role, pg_hba, missing database or privilege
     │   ├── ServerUnsuitable        wal_level, version, no slot left
@@ -83,6 +84,15 @@ class ServerNotReady(SourceError):
     """PostgreSQL is starting up, shutting down, or out of connections.
 
     Wait; where it lasts, raise `max_connections` or `max_wal_senders`.
+    """
+
+    is_retryable = True
+
+
+class TableLocked(SourceError):
+    """A question could not be answered, because somebody holds a lock on a table.
+
+    Wait for that transaction, or end it: `SELECT * FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock'`.
     """
 
     is_retryable = True

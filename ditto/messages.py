@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -30,8 +31,9 @@ class Targets(NamedTuple):
     """For the events' `meta`; may be filled in until they are encoded."""
     schema_version: str | None = None
     """For the events' `meta`."""
-    description: tuple[object, object] | None = None
-    """A message that has to be stored before the relation's first event, and the target it gets."""
+    describe: Callable[[], tuple[object, object] | None] | None = None
+    """Asked once, before the relation's first event: a message that has to be stored before it and the target that this
+    one gets, or None."""
 
 
 class Extras(NamedTuple):

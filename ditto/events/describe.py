@@ -8,10 +8,13 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 
 from ditto.config import Events
 from ditto.events.route import SCHEMA, Router, encode_token
 from ditto.messages import Relation, Targets
+
+log = structlog.get_logger()
 
 _IDENTITIES: Final = MappingProxyType({"d": "default", "n": "nothing", "f": "full", "i": "index"})
 
@@ -70,7 +73,14 @@ class Describer:
     def know(self, stored: Mapping[str, bytes]) -> None:
         """These descriptions, by subject, are the last ones that the stream holds."""
         for subject, payload in stored.items():
-            self._known[subject] = msgspec.json.decode(payload, type=TableDescription).version
+            try:
+                self._known[subject] = msgspec.json.decode(payload, type=TableDescription).version
+            except msgspec.MsgspecError:
+                log.warning(
+                    "stream.foreign_message",
+                    subject=subject,
+                    reason="it is no description of a table: another one is stored before the table's next event",
+                )
 
     def select(self, relation: Relation) -> Targets:
         """The targets of a relation, for the decoder."""
@@ -85,9 +95,15 @@ class Describer:
             targets = targets._replace(primary_key=primary_key)
         if self._stores:
             subject = f"{self._prefix}.{encode_token(relation.namespace)}.{encode_token(relation.name)}"
-            if self._known.get(subject) != version:
+
+            def describe() -> tuple[TableDescription, bytes] | None:
+                # Not before an event is there: what is filtered, or stored already, brings no description.
+                if self._known.get(subject) == version:
+                    return None
                 self._known[subject] = version
-                targets = targets._replace(description=(_describe(relation, version, primary_key), subject.encode()))
+                return _describe(relation, version, primary_key), subject.encode()
+
+            targets = targets._replace(describe=describe)
         return targets
 
     def _primary_key(self, relation: Relation) -> list[str]:

@@ -99,7 +99,7 @@ class Router:
         self._topics: Patterns[str] = Patterns(config.topics)
         # Only the newest checkpoint is kept: an event on its subject would be deleted by the next one.
         self._owners: dict[str, tuple[str, str]] = {self.checkpoint_subject: _CHECKPOINT_OWNER}
-        self._reserved = f"{config.prefix}.{SCHEMA}." if config.schemas else None
+        self._reserved = f"{config.prefix}.{SCHEMA}."
         self._new: set[str] = set()
 
     @property
@@ -134,6 +134,7 @@ class Router:
     def _subject(self, namespace: str, name: str, action: str) -> str:
         topic = self._topics.find(namespace, name)
         if topic is not None:
+            self._check_reserved(namespace, name, topic)
             owner = self._owners.setdefault(topic, _MAPPED)
             if owner == _CHECKPOINT_OWNER:
                 raise _collision(namespace, name, topic, _CHECKPOINTS)
@@ -147,8 +148,7 @@ class Router:
             action=action,
             database=self._database,
         )
-        if self._reserved is not None and subject.startswith(self._reserved):
-            raise _collision(namespace, name, subject, "Ditto's descriptions of tables")
+        self._check_reserved(namespace, name, subject)
         owner = self._owners.setdefault(subject, (namespace, name))
         if owner == (namespace, name):
             self._new.add(subject)
@@ -161,6 +161,11 @@ class Router:
                 relation=f"{namespace}.{name}",
             )
         return subject
+
+    def _check_reserved(self, namespace: str, name: str, subject: str) -> None:
+        """Whatever the configuration says now: another one may have stored descriptions there."""
+        if subject.startswith(self._reserved):
+            raise _collision(namespace, name, subject, "Ditto's descriptions of tables")
 
 
 def _collision(namespace: str, name: str, subject: str, others: str) -> SubjectCollision:

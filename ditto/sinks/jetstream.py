@@ -81,6 +81,7 @@ class JetStreamSink:
         self._max_size = 0
         self._has_rollup = False
         self._sent_at = -_QUIET_S
+        self._ended_at = 0.0
         self._quiet: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
 
@@ -282,6 +283,7 @@ class JetStreamSink:
 
     async def _end_batch(self) -> None:
         """End the batch, so that all of it is acknowledged."""
+        self._ended_at = self._clock()
         data = self._batches.frame_end(self._checkpoint_subject.encode())
         self._batches.sent(0, is_committed=True)
         await self._writer.write(data)
@@ -348,9 +350,12 @@ class JetStreamSink:
             client = self._connected()
             if client.is_closed:  # nats-py closes without saying so when the server went while data was pending
                 raise lost(self._config, client.last_error)
-            if self._pending and self._clock() - self._pending[0][2] > self._config.ack_timeout_s:
+            waits_since = self._pending[0][2] if self._pending else self._ended_at
+            is_waiting = self._pending or self._batches.is_committing
+            if is_waiting and self._clock() - waits_since > self._config.ack_timeout_s:
+                sequence = self._pending[0][0] if self._pending else self.sent_sequence
                 raise AckTimeout(
-                    f"stream {self._config.stream} has not acknowledged sequence {self._pending[0][0]} within "
+                    f"stream {self._config.stream} has not acknowledged sequence {sequence} within "
                     f"{self._config.ack_timeout_s:g} s",
                     hint="the server hangs, or has lost its leader",
                 )

@@ -6,6 +6,7 @@ has to send back everything that it got. https://docs.nats.io/reference/referenc
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Iterable
 from typing import Any, Final
@@ -36,6 +37,8 @@ log = structlog.get_logger()
 
 POSITION_HEADER: Final = "Ditto-Position"
 API_TIMEOUT_S: Final = 5.0
+_AT_ONCE: Final = 64
+"""Requests that are under way at the same time."""
 
 _NOT_FOUND: Final = 10059
 _NO_MESSAGE: Final = 10037
@@ -311,8 +314,9 @@ class Stream:
     async def last_payloads(self, pattern: str) -> dict[str, bytes]:
         """The last message on each subject that matches, as the stream's leader has it."""
         doing = f"read the last messages on {pattern} in stream {self.name}"
-        found = {}
-        for subject in await self._subjects(pattern):
+        found: dict[str, bytes] = {}
+
+        async def read(subject: str) -> None:
             try:
                 answer = await self.call(f"STREAM.MSG.GET.{self.name}", {"last_by_subj": subject}, doing)
             except ApiError as error:
@@ -320,6 +324,10 @@ class Stream:
                     raise refusal(error, doing) from error
             else:
                 found[subject] = base64.b64decode(answer["message"].get("data") or "")
+
+        subjects = await self._subjects(pattern)
+        for start in range(0, len(subjects), _AT_ONCE):
+            await asyncio.gather(*map(read, subjects[start : start + _AT_ONCE]))
         return found
 
     async def _subjects(self, pattern: str) -> list[str]:

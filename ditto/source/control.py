@@ -147,7 +147,9 @@ class Control:
 async def open_control(dsn: str) -> AsyncIterator[Control]:
     """Connect, and close at the end. Raises AccessDenied, ConnectionLost, ServerNotReady."""
     control = Control(
-        await connect(dsn, client_encoding="UTF8", options="-c statement_timeout=0 -c search_path=pg_catalog")
+        await connect(
+            dsn, client_encoding="UTF8", options="-c statement_timeout=0 -c lock_timeout=0 -c search_path=pg_catalog"
+        )
     )
     try:
         yield control

@@ -19,6 +19,7 @@ from ditto.errors import (
     SlotInvalidated,
     SlotMissing,
     SourceError,
+    TableLocked,
 )
 
 _UNVERIFIED: Final = "sslmode=require there encrypts without verifying"
@@ -123,6 +124,8 @@ def command_error(message: str, sqlstate: str | None, *, doing: str, **context: 
     # 55006 object_in_use: "replication slot … is active for PID n"
     if sqlstate == "55006":
         return SlotInUse(text, hint="another reader holds the slot; it is taken over when that one stops", **context)
+    if sqlstate == "55P03":  # lock_not_available
+        return TableLocked(text, hint="somebody holds a lock on a table, such as ALTER TABLE takes", **context)
     if "invalidated" in lowered or "can no longer" in lowered:
         return SlotInvalidated(
             text,

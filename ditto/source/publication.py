@@ -9,24 +9,37 @@ from typing import Final
 import structlog
 from psycopg.sql import SQL, Identifier
 
-from ditto.errors import AccessDenied, ConfigError, IdentityMissing, PublicationMissing, TableNotPublished
+from ditto.errors import AccessDenied, ConfigError, IdentityMissing, PublicationMissing, TableLocked, TableNotPublished
 from ditto.source.control import Control
 
 log = structlog.get_logger()
 
 _LOOK_PERIOD_S: Final = 5.0
+_LOCK_TIMEOUT: Final = "1s"
+_SET_LOCK_TIMEOUT: Final = "SELECT pg_catalog.set_config('lock_timeout', %s, false)"
 
 Table = tuple[str, str]
 """Schema and name."""
 
 
 async def published_tables(control: Control, publication: str) -> list[Table]:
-    """The tables of the publication, at this moment."""
-    rows = await control.fetch(
-        "SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = %s ORDER BY 1, 2",
-        [publication],
-        doing=f"list the tables of publication {publication}",
-    )
+    """The tables of the publication, at this moment.
+
+    Raises TableLocked after a while: from 16 on PostgreSQL opens each table for that, and an ALTER TABLE that runs, or
+    waits, keeps it out. Nothing else may wait for that behind it.
+    """
+    doing = f"list the tables of publication {publication}"
+    await control.fetch(_SET_LOCK_TIMEOUT, [_LOCK_TIMEOUT], doing=doing)
+    try:
+        rows = await control.fetch(
+            "SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = %s ORDER BY 1, 2",
+            [publication],
+            doing=doing,
+        )
+    except TableLocked:
+        await control.fetch(_SET_LOCK_TIMEOUT, ["0"], doing=doing)
+        raise
+    await control.fetch(_SET_LOCK_TIMEOUT, ["0"], doing=doing)
     return [(row["schemaname"], row["tablename"]) for row in rows]
 
 
@@ -50,9 +63,18 @@ async def watch_publication(
     PostgreSQL says so before the next row, or not at all. Raises PublicationMissing when it was dropped, and
     TableNotPublished when it lacks one of the `named` tables.
     """
+    is_suspected = False
     while True:
         await asyncio.sleep(_LOOK_PERIOD_S)
-        known = await _look(control, publication, named, known)
+        try:
+            known = await _look(control, publication, named, known)
+            is_suspected = False
+        except TableLocked as error:
+            log.debug("publication.not_seen", reason=error.message)
+        except TableNotPublished:
+            if is_suspected:
+                raise
+            is_suspected = True  # a table that was just created may be added to the publication in a moment
 
 
 async def _look(

@@ -158,6 +158,23 @@ async def test_a_description_at_the_tail_is_gone_on_after(world: World) -> None:
     await world.matches_tables(event_count=40)
 
 
+async def test_what_somebody_else_stores_under_schema_does_not_stop_it(world: World) -> None:
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    settings: dict[str, Any] = {"events_schemas": True}
+    ditto = await world.streaming(**settings)
+    await world.fence()
+    await ditto.stop()
+    async with world.jetstream() as jetstream:
+        await jetstream.publish(f"{world.name}._schema.public.t", b"no description")
+    ditto = await world.streaming(**settings)
+    world.sql("INSERT INTO t VALUES (1)")
+    await world.fence()
+    assert ditto.logs("stream.foreign_message", subject=f"{world.name}._schema.public.t")
+    async with world.jetstream() as jetstream:
+        last = await jetstream.get_last_msg(world.stream, f"{world.name}._schema.public.t")
+    assert json.loads(last.data or b"")["table"] == "t"
+
+
 async def test_types_by_option(world: World) -> None:
     world.sql(
         "CREATE TABLE t (id int8 PRIMARY KEY, n numeric, b bytea, i interval, j jsonb, t timestamp, f float8[], "

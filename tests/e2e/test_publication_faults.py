@@ -135,3 +135,22 @@ async def test_a_publication_that_is_renamed_under_load(world: World) -> None:
     await asyncio.to_thread(world.sql, f"ALTER PUBLICATION {world.name}_other RENAME TO {world.name}")
     # The slot has not passed the rows that were left out: they are refused, not skipped.
     await says_the_way_out(world.ditto())
+
+
+async def test_a_locked_table_does_not_hold_up_the_others(world: World) -> None:
+    """From 16 on PostgreSQL opens every published table to list them: behind an ALTER TABLE that would wait."""
+    world.sql("CREATE TABLE locked (id int PRIMARY KEY)", "CREATE TABLE t (id int PRIMARY KEY)")
+    ditto = await world.streaming(log_level="debug")
+    with world.connect() as connection, connection.transaction():
+        connection.execute("LOCK TABLE locked IN ACCESS EXCLUSIVE MODE")
+        if world.major >= 16:
+            await ditto.logged("publication.not_seen")
+        world.sql("INSERT INTO t VALUES (1)")
+        await world.fence()
+        assert await ditto.stop() == 0
+        ditto = await world.streaming()
+        world.sql("INSERT INTO t VALUES (2)")
+        await world.fence()
+    world.sql("INSERT INTO locked VALUES (3)")
+    assert [event.change[2] for event in await world.events()] == [1, 2, 3]
+    assert not ditto.logs("attempt.failed")

@@ -29,7 +29,7 @@ def frames(data: bytes) -> list[bytes]:
 def described(relation: Relation) -> Targets:
     """As if the configuration asked for all that there is."""
     return select_all(relation)._replace(
-        primary_key=[relation.name], schema_version="v", description=(relation.name, "d")
+        primary_key=[relation.name], schema_version="v", describe=lambda: (relation.name, "d")
     )
 
 

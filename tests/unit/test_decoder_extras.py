@@ -25,7 +25,9 @@ LAST = Extras(marks_last=True)
 
 def described(relation: Relation) -> Targets:
     return select_all(relation)._replace(
-        primary_key=["id"], schema_version="v1", description=(f"description of {relation.name}", "descriptions")
+        primary_key=["id"],
+        schema_version="v1",
+        describe=lambda: (f"description of {relation.name}", "descriptions"),
     )
 
 
@@ -95,6 +97,22 @@ def test_a_changed_relation_is_described_again(impl: Implementation) -> None:
     for frame in (wire.begin(LSN), TABLE, wire.insert(1, ["1", None]), TABLE, wire.insert(1, ["2", None])):
         decoder.feed(frame)
     assert [event for event in decoder.take().events if isinstance(event, str)] == ["description of trades"] * 2
+
+
+def test_a_relation_is_asked_for_a_description_with_its_first_event_only(impl: Implementation) -> None:
+    asked = []
+
+    def select(relation: Relation) -> Targets:
+        return select_all(relation)._replace(update=None, describe=lambda: asked.append(relation.name))
+
+    decoder = impl.decoder(select)
+    for frame in (wire.begin(LSN), TABLE, wire.update(1, ["1", None]), TABLE):
+        decoder.feed(frame)
+    assert asked == []
+    for frame in (wire.insert(1, ["2", None]), wire.insert(1, ["3", None])):
+        decoder.feed(frame)
+    assert asked == ["trades"]
+    assert [event.data["id"] for event in decoder.take().events] == [2, 3]
 
 
 def test_events_that_are_stored_already_bring_no_description(impl: Implementation) -> None:
