@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator
@@ -19,6 +20,7 @@ from ditto.status import Status
 from ditto.survey import Surveyor
 
 _TIMEOUT_S: Final = 5.0
+_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a Ditto stands behind no proxy
 _EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  only compared with
 
 
@@ -39,13 +41,17 @@ def over_http(url: str) -> Status:
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
         raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080")
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/v1/status", timeout=_TIMEOUT_S) as answer:  # noqa: S310  checked
+        with _OPENER.open(f"{url.rstrip('/')}/v1/status", timeout=_TIMEOUT_S) as answer:
             return msgspec.json.decode(answer.read(), type=Status)
     except urllib.error.HTTPError as error:
         error.close()
         reason = f"it answers {error.code}"
     except urllib.error.URLError as error:
         reason = str(getattr(error.reason, "strerror", None) or error.reason)
+    except http.client.InvalidURL as error:
+        raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080") from error
+    except http.client.HTTPException:
+        reason = "it does not speak HTTP"
     except (OSError, msgspec.MsgspecError) as error:
         reason = str(error)
     raise NoAnswer(

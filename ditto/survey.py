@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 from nats.aio.client import Client
 
 from ditto.config import Config
@@ -24,6 +25,8 @@ from ditto.sinks.stream import Stream as StreamApi
 from ditto.source.control import Control, open_control
 from ditto.source.group import Standby, find_standbys
 from ditto.status import Leader, Slot, Stream, Survey, rfc3339
+
+log = structlog.get_logger()
 
 _NOT_FOUND: Final = 10059
 _NO_MESSAGE: Final = 10037
@@ -56,6 +59,7 @@ class Surveyor:
         self._config = config
         self._control: Control | None = None
         self._client: Client | None = None
+        self._bucket: LeaseBucket
         self._control_stack = AsyncExitStack()
 
     async def look(self) -> Survey:
@@ -101,13 +105,14 @@ class Surveyor:
         config = self._config.nats
         if self._client is None or self._client.is_closed:
             self._client = await wire.connect(config, on_lost=_ignore, may_lack=is_about_leases)
+            # One for as long as the connection: each has a subscription of its own.
+            self._bucket = LeaseBucket(self._client, config, slot=self._config.postgres.slot)
         api = StreamApi(self._client, config)
         stream = await _stream(api)
         terms = None
         if config.lease_ttl_s:
             with suppress(SinkError):  # no rights for the bucket: the leader has no name then
-                bucket = LeaseBucket(self._client, config, slot=self._config.postgres.slot)
-                terms = read_terms((await bucket.read()).value)
+                terms = read_terms((await self._bucket.read()).value)
         return (stream, None, 0) if terms is None else (stream, terms.host, terms.walsender_pid)
 
     async def _close_client(self) -> None:
@@ -128,8 +133,11 @@ async def _or_problem(
         return await ask()
     except DittoError as error:
         problems.append(mask_secrets(error.message))
-        await close()
-        return None
+    except Exception as error:  # noqa: BLE001  it may not end whoever looks; its text may hold anything
+        log.debug("survey.failed", kind=type(error).__name__)
+        problems.append(f"unexpected {type(error).__name__}")
+    await close()
+    return None
 
 
 def _slot(row: dict[str, Any]) -> Slot:

@@ -7,6 +7,7 @@ only where the SDK is installed (the extra `otel`). Nothing here is imported oth
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -38,7 +39,10 @@ _CLOSE_TIMEOUT_MS: Final = 5000
 _NS: Final = 1_000_000_000
 _UNITS: Final = {"seconds": "s", "bytes": "By"}
 
+_EXPORTERS: Final = frozenset({"otlp", "console", "none"})
+
 Signal = Literal["TRACES", "METRICS"]
+_SIGNALS: Final[tuple[Signal, ...]] = ("TRACES", "METRICS")
 
 
 @asynccontextmanager
@@ -51,14 +55,23 @@ async def exporting(monitor: Monitor, environ: Mapping[str, str]) -> AsyncIterat
     metrics = Metrics(monitor, resource, _metric_exporter(environ))
     traces = Traces(monitor, resource, _span_exporter(environ))
     snapshots = asyncio.ensure_future(metrics.keep_snapshots())
+    for signal in _SIGNALS:
+        if _exporter(environ, signal) not in _EXPORTERS:
+            log.warning(
+                "otel.unknown_exporter",
+                variable=f"OTEL_{signal}_EXPORTER",
+                hint="otlp (over HTTP), console and none are known; nothing is exported",
+            )
     log.info("otel.exporting", traces=_exporter(environ, "TRACES"), metrics=_exporter(environ, "METRICS"))
     try:
         yield
     finally:
         await end(snapshots)
         # They send what is left, and wait for that; the collector may be away.
-        await asyncio.to_thread(metrics.close)
-        await asyncio.to_thread(traces.close)
+        for close in (metrics.close, traces.close):
+            closing = threading.Thread(target=close, daemon=True)  # the process does not wait for it
+            closing.start()
+            await asyncio.to_thread(closing.join, _CLOSE_TIMEOUT_MS / 1000)
 
 
 def _exporter(environ: Mapping[str, str], signal: Signal) -> str:

@@ -43,7 +43,7 @@ class Postgres(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "parameter is accepted and ignored. Without `sslmode`, a server on another machine that does TLS is "
             "verified. Give no password on a command line, where others see it: use the file, the environment or "
             "`.pgpass`.",
-            "postgres://ditto:${PGPASSWORD}@db.example.com:5432/shop?sslmode=verify-full",
+            "postgres://ditto@db.example.com:5432/shop?sslmode=verify-full",
             mask="dsn",
         ),
     ] = "postgres://localhost:5432/postgres"
