@@ -45,8 +45,7 @@ class BackgroundCheck:
             log.debug("check.failed", kind=type(error).__name__)
             return
         for finding in findings:
-            # The stream's risks are in the log already: every attempt says them as stream.risk.
-            if finding.level == "ok" or finding.check.startswith("stream."):
+            if finding.level == "ok":
                 continue
             log.warning(
                 "check.warning",

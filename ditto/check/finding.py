@@ -9,7 +9,7 @@ from msgspec import Struct
 from ditto.errors import DittoError
 
 Level = Literal["ok", "warning", "error"]
-Place = Literal["psql", "shell", "configuration"]
+Place = Literal["psql", "shell", "configuration", "nats-server"]
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -25,7 +25,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     mend: str | None = None
     """What to enter, exactly as it stands; None where nothing is to be done, or nobody can know what."""
     mend_in: Place | None = None
-    """Where to enter it: statements for psql, commands for a shell, keys for the configuration file."""
+    """Where to enter it: statements for psql, commands for a shell, keys for the configuration file: Ditto's,
+    or nats-server's."""
 
 
 def ok(check: str, what: str, why: str) -> Finding:
@@ -42,10 +43,16 @@ def bad(
     psql: str | None = None,
     command: str | None = None,
     configuration: str | None = None,
+    nats_server: str | None = None,
 ) -> Finding:
-    """It is not, and this mends it: at most one of `psql`, `command` and `configuration`."""
-    place: Place | None = "psql" if psql else "shell" if command else "configuration" if configuration else None
-    mend = psql or command or configuration
+    """It is not, and this mends it: at most one of `psql`, `command`, `configuration` and `nats_server`."""
+    mends: list[tuple[Place, str | None]] = [
+        ("psql", psql),
+        ("shell", command),
+        ("configuration", configuration),
+        ("nats-server", nats_server),
+    ]
+    place, mend = next(((place, mend) for place, mend in mends if mend), (None, None))
     return Finding(check=check, level=level, what=what, why=why, mend=mend, mend_in=place)
 
 

@@ -39,7 +39,8 @@ async def check_nats(client: Client, stream: Stream) -> list[Finding]:
     check, why = "nats.jetstream", "events are stored in a JetStream stream"
     if not has_jetstream(client):
         what = "nats-server runs without JetStream"
-        return [version, bad("error", check, what, why, command="nats-server --jetstream --store_dir /var/lib/nats")]
+        block = 'jetstream { store_dir: "/var/lib/nats" }   # then restart nats-server'
+        return [version, bad("error", check, what, why, nats_server=block)]
     try:
         account = await stream.call("INFO", None, "use JetStream")
     except DittoError as error:
@@ -57,7 +58,12 @@ def _account(account: dict[str, Any]) -> list[Finding]:
     what = f"the account uses {size(used)} of {size(most)} of storage"
     if used < _NEARLY * most:
         return [ok(check, what, why)]
-    return [bad("warning", check, what, why, command="nats stream report")]
+    block = (
+        f"accounts: {{ ACCOUNT: {{ jetstream: {{ max_file: {2 * most} }} }} }}   # then: nats-server --signal reload"
+    )
+    return [
+        bad("warning", check, what, f"{why}; make room for more in the account, or in its streams", nats_server=block)
+    ]
 
 
 async def check_sync(config: Nats, replicas: int, monitor_url: str | None) -> Finding:

@@ -25,6 +25,8 @@ class Publication(Struct, frozen=True, kw_only=True):
     actions: frozenset[str]
     tables: list[Table]
     """What it publishes, or would."""
+    members: frozenset[Table]
+    """Partitioned tables that it is known to contain, under whatever names their rows come."""
 
 
 class Tables(Struct, frozen=True, kw_only=True):
@@ -34,6 +36,8 @@ class Tables(Struct, frozen=True, kw_only=True):
     """Tables, and partitions."""
     roots: list[Table]
     """Partitioned tables: rows are in their partitions."""
+    ancestors: dict[Table, list[Table]]
+    """By partition, the partitioned tables that it belongs to."""
 
     @property
     def all(self) -> list[Table]:
@@ -42,7 +46,11 @@ class Tables(Struct, frozen=True, kw_only=True):
 
 async def look_at_tables(control: Control) -> Tables:
     rows = await control.fetch(
-        "SELECT n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS is_root FROM pg_catalog.pg_class AS c "
+        "SELECT n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS is_root, "
+        "ARRAY(SELECT jsonb_build_array(rn.nspname, r.relname) FROM pg_catalog.pg_partition_ancestors(c.oid) AS a "
+        "  JOIN pg_catalog.pg_class AS r ON r.oid = a.relid JOIN pg_catalog.pg_namespace AS rn "
+        "  ON rn.oid = r.relnamespace WHERE a.relid <> c.oid) AS ancestors "
+        "FROM pg_catalog.pg_class AS c "
         "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') "
         "AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY 1, 2",
         doing="list the tables",
@@ -50,6 +58,11 @@ async def look_at_tables(control: Control) -> Tables:
     return Tables(
         plain=[(row["schema"], row["name"]) for row in rows if not row["is_root"]],
         roots=[(row["schema"], row["name"]) for row in rows if row["is_root"]],
+        ancestors={
+            (row["schema"], row["name"]): [(schema, name) for schema, name in row["ancestors"]]
+            for row in rows
+            if row["ancestors"]
+        },
     )
 
 
@@ -63,12 +76,24 @@ async def look_at_publication(control: Control, config: Config, tables: Tables) 
     if not rows:
         wanted = selected(config, tables)
         would_have = tables.plain if wanted is None else [table for table in wanted if table in tables.plain]
-        return Publication(exists=False, is_via_root=False, actions=frozenset(ACTIONS), tables=would_have)
+        return Publication(
+            exists=False, is_via_root=False, actions=frozenset(ACTIONS), tables=would_have, members=frozenset()
+        )
+    # One that is in it with its whole schema is not seen here, for the sake of PostgreSQL 14.
+    members = await control.fetch(
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_catalog.pg_class AS c "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "JOIN pg_catalog.pg_publication AS p ON p.pubname = %s WHERE c.relkind = 'p' AND (p.puballtables "
+        "OR EXISTS (SELECT FROM pg_catalog.pg_publication_rel AS m WHERE m.prpubid = p.oid AND m.prrelid = c.oid))",
+        [config.postgres.publication],
+        doing=f"look up the partitioned tables of publication {config.postgres.publication}",
+    )
     return Publication(
         exists=True,
         is_via_root=rows[0]["is_via_root"],
         actions=frozenset(action for action in ACTIONS if rows[0][action]),
         tables=await published_tables(control, config.postgres.publication),
+        members=frozenset((row["schema"], row["name"]) for row in members),
     )
 
 
@@ -102,6 +127,9 @@ async def _existence(
         return [ok(check, f"publication {name} has {len(publication.tables)} tables", why)]
     wanted = selected(config, tables)
     statement = create_publication(name, wanted)
+    if statement is None:
+        what = f"publication {name} does not exist, and none of the tables does that it would be created for"
+        return [bad("error", check, what, why)]
     if has_slot:
         return [
             bad(
@@ -145,36 +173,62 @@ def _missing_tables(config: Config, tables: Tables) -> list[Finding]:
 
 def _coverage(config: Config, publication: Publication, tables: Tables) -> list[Finding]:
     check, why = "publication.tables", "the changes of a table that is not in the publication are never sent"
-    name = quoted(config.postgres.publication)
+    published = set(publication.tables)
+
+    def is_published(table: Table) -> bool:
+        # With publish_via_partition_root a partition's rows come under the root's name.
+        return table in published or not published.isdisjoint(tables.ancestors.get(table, ()))
+
     if config.events.tables is None:
-        missing = [table for table in tables.plain if not publication.is_via_root and table not in publication.tables]
-        what = f"{len(publication.tables)} tables are published, {len(missing)} are not; events.tables is not set"
+        count = sum(not is_published(table) for table in tables.plain)
+        what = f"{len(publication.tables)} tables are published, {count} are not; events.tables is not set"
         return [ok(check, what, why)]
     patterns = [TablePattern(key) for key, actions in config.events.tables.items() if actions]
     wanted = [table for table in tables.all if any(pattern.matches(*table) for pattern in patterns)]
-    published = set(publication.tables)
-    roots = [table for table in wanted if table in tables.roots and table not in published]
-    # With publish_via_partition_root a partition's rows come under the root's name.
-    plain = [
-        table for table in wanted if table in tables.plain and table not in published and not publication.is_via_root
+    plain = [table for table in wanted if table in tables.plain and not is_published(table)]
+    roots = [
+        table
+        for table in wanted
+        if table in tables.roots
+        and not is_published(table)
+        and not _has_all_partitions(table, wanted, patterns, tables)
     ]
     found = []
     if plain:
-        listed = ", ".join(quoted(*table) for table in plain)
         what = f"events.tables selects tables that are not published: {named(['.'.join(table) for table in plain])}"
-        found.append(bad("error", check, what, why, psql=f"ALTER PUBLICATION {name} ADD TABLE {listed};"))
-    if roots and not publication.is_via_root:
-        found.append(
-            bad(
-                "error",
-                check,
-                f"events.tables selects partitioned tables: {named(['.'.join(table) for table in roots])}",
-                "their changes come under the names of the partitions, unless the publication says otherwise; "
-                "events.tables has to select those, or the publication to send the root's name",
-                psql=f"ALTER PUBLICATION {name} SET (publish_via_partition_root = true);",
-            )
-        )
+        found.append(bad("error", check, what, why, psql=_add(config, plain)))
+    if roots:
+        found.append(_roots(config, publication, roots))
     return found or [ok(check, f"the {len(wanted)} tables that events.tables selects are published", why)]
+
+
+def _has_all_partitions(root: Table, wanted: list[Table], patterns: list[TablePattern], tables: Tables) -> bool:
+    """Whether all rows come under the names of partitions that the configuration selects, too."""
+    partitions = [table for table in tables.plain if root in tables.ancestors.get(table, ())]
+    if not partitions:
+        return not any(pattern.is_plain and pattern.matches(*root) for pattern in patterns)
+    return all(table in wanted for table in partitions)
+
+
+def _roots(config: Config, publication: Publication, roots: list[Table]) -> Finding:
+    name = quoted(config.postgres.publication)
+    missing = [table for table in roots if table not in publication.members]
+    statements = [_add(config, missing)] if missing else []
+    if not publication.is_via_root:
+        statements.append(f"ALTER PUBLICATION {name} SET (publish_via_partition_root = true);")
+    return bad(
+        "error",
+        "publication.tables",
+        f"events.tables selects partitioned tables: {named(['.'.join(table) for table in roots])}",
+        "their changes come under the names of the partitions, unless the publication has them and says otherwise; "
+        "events.tables has to select those, or the publication to send the root's name",
+        psql="\n".join(statements),
+    )
+
+
+def _add(config: Config, tables: list[Table]) -> str:
+    listed = ", ".join(quoted(*table) for table in tables)
+    return f"ALTER PUBLICATION {quoted(config.postgres.publication)} ADD TABLE {listed};"
 
 
 def _actions(config: Config, publication: Publication) -> list[Finding]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from msgspec import Struct
 from psycopg.sql import SQL, Identifier
 
 from ditto.check.finding import Finding, bad, ok
 from ditto.config import Config
 from ditto.errors import AccessDenied, DittoError
+from ditto.resume import Timelines
 from ditto.source.control import Control
 from ditto.source.publication import Table
 from ditto.source.replication import Replication, System
@@ -17,12 +19,20 @@ from ditto.source.replication import Replication, System
 _REPLICATION_WHY = "the changes come over a replication connection"
 
 
-async def check_replication(config: Config, role: str) -> tuple[Finding, System | None]:
+class Identity(Struct, frozen=True, kw_only=True):
+    """What the server says over a replication connection alone."""
+
+    system: System
+    timelines: Timelines
+
+
+async def check_replication(config: Config, role: str) -> tuple[Finding, Identity | None]:
     """Open a replication connection and close it again: the only proof that role, pg_hba.conf and server allow it."""
     source = Replication(config.postgres.dsn, clock=time.monotonic, max_events=1, max_bytes=1)
     try:
         await source.connect()
         system = await source.identify()
+        timelines = Timelines(system.timeline, await source.switch_lsns(system.timeline))
     except AccessDenied as error:
         # Where the provider keeps superusers to itself, membership in a role of its own stands for the attribute.
         statement = f"ALTER ROLE {quoted(role)} REPLICATION; -- on Amazon RDS: GRANT rds_replication TO {quoted(role)};"
@@ -38,7 +48,8 @@ async def check_replication(config: Config, role: str) -> tuple[Finding, System 
         return bad("error", "role.replication", error.message, error.hint or _REPLICATION_WHY), None
     finally:
         await source.close()
-    return ok("role.replication", f"{role} may replicate", _REPLICATION_WHY), system
+    identity = Identity(system=system, timelines=timelines)
+    return ok("role.replication", f"{role} may replicate", _REPLICATION_WHY), identity
 
 
 async def check_may_create(
@@ -76,8 +87,10 @@ async def check_may_create(
     )
 
 
-def create_publication(publication: str, tables: Sequence[Table] | None) -> str:
-    """The statement that creates it, for these tables or for all."""
+def create_publication(publication: str, tables: Sequence[Table] | None) -> str | None:
+    """The statement that creates it, for these tables or for all (None); there is none for no tables."""
+    if tables is not None and not tables:
+        return None
     if tables is None:
         return f"CREATE PUBLICATION {quoted(publication)} FOR ALL TABLES;"
     return f"CREATE PUBLICATION {quoted(publication)} FOR TABLE {', '.join(quoted(*table) for table in tables)};"

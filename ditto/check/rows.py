@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
+
+from msgspec import Struct
 
 from ditto.check.finding import Finding, bad, named, ok, size
+from ditto.sinks.stream import Stream
 from ditto.source.control import Control
 from ditto.source.publication import Table
 
@@ -14,6 +17,8 @@ _JSON: Final = 1.5
 _SPREAD: Final = 4
 """How much wider than the mean a table's widest row may be; its statistics do not say."""
 _TIMEOUT_S: Final = 10.0
+_LARGEST_STORED: Final = 32 << 20
+"""Bytes of a message that nats-server's file store takes, whatever else is allowed."""
 
 # avg_width counts 18 bytes for a value that was moved out of the row; those are in the TOAST table.
 _WIDTHS: Final = """
@@ -30,7 +35,24 @@ SELECT n.nspname AS schema, c.relname AS name, c.relreplident = 'f' AS is_full,
  WHERE c.relkind = 'r' AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"""
 
 
-async def check_widths(control: Control, tables: Sequence[Table], max_size: int) -> Finding:
+class Largest(Struct, frozen=True, kw_only=True):
+    """The largest message that can be stored, in bytes, and which of the limits that is."""
+
+    size: int
+    limit: str
+    stream: str
+
+
+def largest_message(max_payload: int, stream: Stream) -> Largest:
+    """The smallest of the limits; a stream that is still to be created has file storage."""
+    limits = {"max_payload": max_payload, "max_msg_size": stream.settings.get("max_msg_size", -1)}
+    if stream.settings.get("storage", "file") == "file":
+        limits["file storage"] = _LARGEST_STORED
+    limit = min((name for name in limits if limits[name] > 0), key=lambda name: limits[name])
+    return Largest(size=limits[limit], limit=limit, stream=stream.name)
+
+
+async def check_widths(control: Control, tables: Sequence[Table], largest: Largest) -> Finding:
     """An estimate: the mean row of each table, and what a row several times as wide would take."""
     check = "nats.max_payload"
     why = "an event that is larger than the server accepts stops Ditto, and the slot retains WAL until it is raised"
@@ -40,7 +62,7 @@ async def check_widths(control: Control, tables: Sequence[Table], max_size: int)
         doing="read the tables' statistics",
         timeout_s=_TIMEOUT_S,
     )
-    limit = f"the largest message is {size(max_size)} (max_payload, max_msg_size)"
+    limit = f"the largest message is {size(largest.size)} ({largest.limit})"
     means = {
         f"{row['schema']}.{row['name']}": (row["width"] + row["toasted"]) * _JSON * (1 + row["is_full"]) + row["names"]
         for row in rows
@@ -51,13 +73,22 @@ async def check_widths(control: Control, tables: Sequence[Table], max_size: int)
         return ok(check, f"{limit}; no table to compare it with", why)
     widest = max(means, key=lambda name: means[name])
     what = f"{limit}; rows of {widest} make events of {size(means[widest])} on average{note}"
+    if _SPREAD * means[widest] <= largest.size:
+        return ok(check, what, why)
     # One that is raised only a little would have to be raised again soon.
-    wanted = max(4 << 20, int(2 * _SPREAD * means[widest]))
-    command = (
-        f"max_payload: {min(wanted, 64 << 20)}   # in nats-server's configuration, then: nats-server --signal reload"
-    )
-    if means[widest] > max_size:
-        return bad("error", check, what, why, configuration=command)
-    if _SPREAD * means[widest] > max_size:
-        return bad("warning", check, f"{what}: some may be too large", why, configuration=command)
-    return ok(check, what, why)
+    wanted = min(max(4 << 20, int(2 * _SPREAD * means[widest])), _LARGEST_STORED)
+    command = configuration = None
+    if wanted <= largest.size:
+        why = (
+            "an event that is larger stops Ditto, and no stream in files takes larger ones: leave wide columns out of "
+        )
+        why += "the publication"
+    elif largest.limit == "max_msg_size":
+        command = f"nats stream edit {largest.stream} --max-msg-size={wanted}"
+    else:
+        configuration = f"max_payload: {wanted}   # then: nats-server --signal reload"
+    is_certain = means[widest] > largest.size
+    level: Literal["warning", "error"] = "error" if is_certain else "warning"
+    if not is_certain:
+        what += ": some may be too large"
+    return bad(level, check, what, why, command=command, nats_server=configuration)

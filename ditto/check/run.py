@@ -13,8 +13,8 @@ from ditto.check.clock import nats_clock, postgres_clock
 from ditto.check.finding import Finding, failed, ok, unseen
 from ditto.check.nats import check_nats, check_sync
 from ditto.check.publication import check_publication, look_at_publication, look_at_tables
-from ditto.check.role import check_replication, quoted
-from ditto.check.rows import check_widths
+from ditto.check.role import Identity, check_replication, quoted
+from ditto.check.rows import check_widths, largest_message
 from ditto.check.server import check_server, check_spilling, look_at_server
 from ditto.check.slot import check_the_slot, look_at_slot
 from ditto.check.stream import (
@@ -28,13 +28,11 @@ from ditto.check.stream import (
 from ditto.config import Config
 from ditto.errors import DittoError, SubjectCollision
 from ditto.events.route import Router
-from ditto.resume import Timelines
 from ditto.sinks import wire
 from ditto.sinks.stream import Stream
 from ditto.source.control import Control, open_control
 from ditto.source.failures import describe
 from ditto.source.publication import Table
-from ditto.source.replication import System
 from ditto.source.slot import Slot
 
 T = TypeVar("T")
@@ -47,14 +45,14 @@ class _Source(Struct, frozen=True, kw_only=True):
     database: str
     tables: list[Table]
     slot: Slot | None
-    system: System | None
+    identity: Identity | None
 
 
 async def run_checks(config: Config, *, monitor_url: str | None = None, is_running: bool = False) -> list[Finding]:
     """Look at both ends, and change nothing. An end that cannot be reached is a finding of level error.
 
     `monitor_url` is nats-server's monitoring endpoint. With `is_running` a Ditto streams already: what its start has
-    proved is not tried again.
+    proved is not tried again, and what every attempt says, the stream's risks, not said again.
     """
     found: list[Finding] = []
     try:
@@ -63,10 +61,10 @@ async def run_checks(config: Config, *, monitor_url: str | None = None, is_runni
                 ok("role.connect", f"connected to {describe(config.postgres.dsn)}", "everything comes from there")
             )
             source = await _postgres(config, control, found, is_running=is_running)
-            await _nats(config, source, found, monitor_url)
+            await _nats(config, source, found, monitor_url, is_running=is_running)
     except DittoError as error:
         found.append(failed("role.connect", error))
-        await _nats(config, None, found, monitor_url)
+        await _nats(config, None, found, monitor_url, is_running=is_running)
     return found
 
 
@@ -85,9 +83,9 @@ async def _postgres(config: Config, control: Control, found: list[Finding], *, i
     is_active = slot is not None and slot.active_pid is not None
     found += check_server(server, has_slot=slot is not None, is_slot_active=is_active)
     found += await _each("server.logical_decoding_work_mem", check_spilling(control, server, name, quoted(server.role)))
-    system = None
+    identity = None
     if not is_running:
-        finding, system = await check_replication(config, server.role)
+        finding, identity = await check_replication(config, server.role)
         found.append(finding)
     try:
         found += await check_publication(
@@ -97,10 +95,12 @@ async def _postgres(config: Config, control: Control, found: list[Finding], *, i
         found.append(unseen("publication.tables", error))
     found += check_the_slot(config, server, database, held)
     found += await _each("clock.postgres", postgres_clock(control))
-    return _Source(control=control, database=database, tables=publication.tables, slot=slot, system=system)
+    return _Source(control=control, database=database, tables=publication.tables, slot=slot, identity=identity)
 
 
-async def _nats(config: Config, source: _Source | None, found: list[Finding], monitor_url: str | None) -> None:
+async def _nats(
+    config: Config, source: _Source | None, found: list[Finding], monitor_url: str | None, *, is_running: bool
+) -> None:
     try:
         client = await wire.connect(config.nats, on_lost=lambda _error: None)
     except DittoError as error:
@@ -108,7 +108,7 @@ async def _nats(config: Config, source: _Source | None, found: list[Finding], mo
         return
     try:
         found.append(ok("nats.connect", f"connected to {wire.describe(config.nats)}", "everything goes there"))
-        await _jetstream(config, source, client, found, monitor_url)
+        await _jetstream(config, source, client, found, monitor_url, is_running=is_running)
     except DittoError as error:
         found.append(unseen("nats.jetstream", error))
     finally:
@@ -116,7 +116,13 @@ async def _nats(config: Config, source: _Source | None, found: list[Finding], mo
 
 
 async def _jetstream(
-    config: Config, source: _Source | None, client: Client, found: list[Finding], monitor_url: str | None
+    config: Config,
+    source: _Source | None,
+    client: Client,
+    found: list[Finding],
+    monitor_url: str | None,
+    *,
+    is_running: bool,
 ) -> None:
     stream = Stream(client, config.nats)
     about_nats = await check_nats(client, stream)
@@ -130,13 +136,12 @@ async def _jetstream(
     found.append(check_existence(config, stream, needed))
     found += await check_subjects(config, stream, router, needed)
     if exists:
-        found += check_settings(stream)
+        found += check_settings(stream, says_risks=not is_running)
         found += check_limits(stream)
         found += await check_writers(stream)
     if source is not None:
         found += await _together(config, source, stream)
-        limits = [client.max_payload, stream.settings.get("max_msg_size", -1)]
-        largest = min(limit for limit in limits if limit > 0)
+        largest = largest_message(client.max_payload, stream)
         found += await _each("nats.max_payload", check_widths(source.control, source.tables, largest))
     found.append(await check_sync(config.nats, stream.replicas, monitor_url))
 
@@ -154,10 +159,9 @@ def _subjects(config: Config, source: _Source | None, found: list[Finding]) -> t
 
 
 async def _together(config: Config, source: _Source, stream: Stream) -> list[Finding]:
-    if source.system is None:
+    if source.identity is None:
         return []
-    timelines = Timelines(source.system.timeline)
-    return await check_place(source.control, config, stream, source.system, source.slot, timelines)
+    return await check_place(source.control, config, stream, source.identity, source.slot)
 
 
 async def _each(check: str, looking: Awaitable[Finding]) -> list[Finding]:

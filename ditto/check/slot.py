@@ -91,8 +91,10 @@ def _retention(server: Server, slot: Slot, retained: Retained) -> Finding:
         if retained.safe_bytes < limit / 2:
             return bad("warning", check, what, why, psql=statement)
     elif retained.retained_bytes > _MUCH:
-        command = "ditto run" if slot.active_pid is None else "ditto slot status"
-        return bad("warning", check, what, why, command=command)
+        if slot.active_pid is None:
+            return bad("warning", check, what, f"{why}; nobody reads it", command="ditto run --config FILE")
+        why += "; it is read, and retains less as its reader catches up and as long transactions end"
+        return bad("warning", check, what, why)
     return ok(check, what, why)
 
 

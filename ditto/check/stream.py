@@ -5,27 +5,27 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ditto.check.finding import Finding, bad, failed, named, ok, size
+from ditto.check.role import Identity
 from ditto.config import Config
-from ditto.errors import DittoError, StreamUnusable
+from ditto.errors import DittoError, StreamGap, StreamUnusable
 from ditto.events.route import Router
-from ditto.resume import Timelines, decide_start
+from ditto.lsn import format_lsn
+from ditto.resume import decide_start, gap_error
 from ditto.sinks.base import Owner
-from ditto.sinks.risks import check_usable, risks
+from ditto.sinks.risks import Risk, check_usable, risks
 from ditto.sinks.stream import Stream
 from ditto.source.control import Control
-from ditto.source.replication import System
 from ditto.source.slot import Slot
 
 _NEARLY: Final = 0.8
 _RECENT: Final = 20
 """How many of the last messages are looked at for other writers."""
 
-# What mends a risk, as options of `nats stream edit`; a stream's storage cannot be changed.
+# What mends a risk, as options of `nats stream edit`.
 _EDITS: Final = {
     "discard": "--discard=new",
     "max_age": "--max-age=0s",
     "max_msgs_per_subject": "--max-msgs-per-subject=-1",
-    "retention": "--retention=limits",
 }
 
 
@@ -67,30 +67,34 @@ async def check_subjects(config: Config, stream: Stream, router: Router, needed:
     return [bad("error", check, f"it does not take {named(missing)}", why, command=command)]
 
 
-def check_settings(stream: Stream) -> list[Finding]:
-    """What cannot work, and what may lose events."""
+def check_settings(stream: Stream, *, says_risks: bool = True) -> list[Finding]:
+    """What cannot work, and what may lose events; the latter only if `says_risks`."""
     try:
         check_usable(stream.name, stream.settings)
     except StreamUnusable as error:
         return [failed("stream.usable", error)]
-    found = []
-    for risk in risks(stream.settings):
-        edit = _EDITS.get(risk.setting)
-        found.append(
-            bad(
-                "warning",
-                f"stream.{risk.setting}",
-                risk.what,
-                risk.why,
-                command=f"nats stream edit {stream.name} {edit}" if edit else None,
-                configuration=None if edit else "nats: {stream: NEW_NAME}   # ditto run creates it as it should be",
-            )
-        )
-    seen = {finding.check for finding in found}
+    at_risk = risks(stream.settings)
+    found = [_risk(stream, risk) for risk in at_risk] if says_risks else []
+    seen = {risk.setting for risk in at_risk}
     for setting, what in _as_it_should_be(stream.settings):
-        if f"stream.{setting}" not in seen:
+        if setting not in seen:
             found.append(ok(f"stream.{setting}", what, "what is acknowledged has to stay in the stream"))
     return [*found, _replicas(stream)]
+
+
+def _risk(stream: Stream, risk: Risk) -> Finding:
+    check, edit = f"stream.{risk.setting}", _EDITS.get(risk.setting)
+    if edit:
+        return bad("warning", check, risk.what, risk.why, command=f"nats stream edit {stream.name} {edit}")
+    if risk.setting == "retention" and stream.settings["retention"] == "interest":
+        mend = "change it to limits in what nats stream info --json tells, for nats stream edit --config"
+    else:
+        # A stream of another name would not do: this one takes the subjects, and the slot has been read.
+        mend = (
+            "it cannot be changed: stop Ditto, delete the stream, have consumers reload from the tables, and start "
+            "once with nats.on_gap: continue, so that ditto run makes it anew"
+        )
+    return bad("warning", check, risk.what, f"{risk.why}; {mend}")
 
 
 def _as_it_should_be(settings: dict[str, Any]) -> list[tuple[str, str]]:
@@ -146,42 +150,46 @@ async def check_writers(stream: Stream) -> list[Finding]:
             foreign.append(sequence)
     if not foreign:
         return [ok(check, f"its last {min(last, _RECENT)} messages are Ditto's", why)]
-    command = f"nats stream get {stream.name} {foreign[0]}"
     what = f"{len(foreign)} of its last {min(last, _RECENT)} messages are not Ditto's, the newest is {foreign[0]}"
-    return [bad("warning", check, what, f"{why}; the message may tell who writes", command=command)]
+    mend = (
+        f"let nobody else publish on its subjects (nats stream get {stream.name} {foreign[0]} shows what was written)"
+    )
+    return [bad("warning", check, what, f"{why}; {mend}")]
 
 
 async def check_place(
-    control: Control, config: Config, stream: Stream, system: System, slot: Slot | None, timelines: Timelines
+    control: Control, config: Config, stream: Stream, identity: Identity, slot: Slot | None
 ) -> list[Finding]:
     """Whether stream and slot fit together: what `ditto run` decides at its start."""
     check, why = "stream.tail", "the slot may not stand after the stream's last event: what is between would be lost"
+    system, accepts_gap = identity.system, config.nats.on_gap == "continue"
     owner = Owner(system.identifier, config.postgres.slot, config.events.prefix, 0, system.timeline)
     try:
         holding = await stream.inspect(owner)
         if slot is None:
             if holding == (None, None):
                 return [ok(check, "slot and stream are both new", why)]
-            what = f"the stream holds events up to {holding.tail}, and slot {config.postgres.slot} does not exist"
-            return [
-                bad(
-                    "error",
-                    check,
-                    what,
-                    why,
-                    configuration="nats: {on_gap: continue}   # once, after consumers have reloaded from the tables",
-                )
-            ]
-        decide_start(
+            name = config.postgres.slot
+            if accepts_gap:
+                what = f"slot {name} does not exist, and nats.on_gap accepts that what came meanwhile is missing"
+                return [ok(check, what, why)]
+            raise gap_error(stream.name, name, holding.tail, f"there on (slot {name} does not exist)")
+        decision = decide_start(
             holding,
             stream=stream.name,
             slot=slot.name,
             confirmed_lsn=slot.confirmed_lsn,
             is_slot_used=slot.is_used,
             wal_lsn=await control.wal_lsn(),
-            timelines=timelines,
-            accepts_gap=config.nats.on_gap == "continue",
+            timelines=identity.timelines,
+            accepts_gap=accepts_gap,
         )
+    except StreamGap as error:
+        mend = "nats: {on_gap: continue}   # for one start, after consumers have reloaded from the tables"
+        return [bad("error", check, error.message, error.hint or why, configuration=mend)]
     except DittoError as error:
         return [failed(check, error)]
+    if decision.gap is not None:
+        missing = " to ".join(format_lsn(lsn) for lsn in decision.gap)
+        return [ok(check, f"changes from {missing} are missing, and nats.on_gap accepts that", why)]
     return [ok(check, f"the slot does not stand after the stream's tail ({holding.tail or 'none yet'})", why)]

@@ -13,11 +13,18 @@ from rich.table import Table
 
 from ditto import log
 from ditto.cli.options import configuration, effective, examples
+from ditto.log import mask_secrets
 
 if TYPE_CHECKING:
     from ditto.check.finding import Finding
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+_PLACES = {
+    "psql": "in psql",
+    "shell": "in a shell",
+    "configuration": "in the configuration",
+    "nats-server": "in nats-server's configuration",
+}
 
 
 @click.command(
@@ -50,13 +57,29 @@ def check(ctx: click.Context, /, nats_monitor: str | None, is_json: bool, **opti
     from ditto.check.nats import monitor_of  # noqa: PLC0415 -- other commands need not import both clients
     from ditto.check.run import run_checks  # noqa: PLC0415
 
-    findings = asyncio.run(run_checks(config, monitor_url=nats_monitor or monitor_of(config.nats)))
+    found = asyncio.run(run_checks(config, monitor_url=nats_monitor or monitor_of(config.nats)))
+    findings = [_masked(finding) for finding in found]
     if is_json:
         click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2))
     else:
         _print(findings)
     if any(finding.level == "error" for finding in findings):
         ctx.exit(1)
+
+
+def _masked(finding: Finding) -> Finding:
+    """Servers' and libraries' words are in it."""
+    return msgspec.structs.replace(
+        finding,
+        what=mask_secrets(finding.what),
+        why=mask_secrets(finding.why),
+        mend=finding.mend and mask_secrets(finding.mend),
+    )
+
+
+def _printable(text: str) -> str:
+    """As it can be shown: names of tables, and what servers say, may hold what steers a terminal."""
+    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
 
 
 def _print(findings: list[Finding]) -> None:
@@ -66,16 +89,18 @@ def _print(findings: list[Finding]) -> None:
     for finding in findings:
         style = _STYLES[finding.level]
         table.add_row(
-            f"[{style}]{finding.level}[/]", finding.check, escape(finding.what), f"[dim]{escape(finding.why)}[/]"
+            f"[{style}]{finding.level}[/]",
+            finding.check,
+            escape(_printable(finding.what)),
+            f"[dim]{escape(_printable(finding.why))}[/]",
         )
     console = Console(highlight=False)
     console.print(table)
     # Not in the table, whose cells are broken into lines: these are to be copied as they stand.
     for finding in findings:
         if finding.mend:
-            where = {"psql": "in psql", "shell": "in a shell", "configuration": "in the configuration"}
-            console.print(f"\n[{_STYLES[finding.level]}]{finding.check}[/], {where[finding.mend_in or 'shell']}:")
-            for line in finding.mend.splitlines():
+            console.print(f"\n[{_STYLES[finding.level]}]{finding.check}[/], {_PLACES[finding.mend_in or 'shell']}:")
+            for line in _printable(finding.mend).split("\n"):
                 console.print(f"  {line}", markup=False, soft_wrap=True)
     count = {level: sum(finding.level == level for finding in findings) for level in _STYLES}
     console.print(f"\n{count['ok']} ok, {count['warning']} warnings, {count['error']} errors")

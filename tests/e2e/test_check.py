@@ -65,6 +65,21 @@ CATALOGS = (
 )
 
 
+# What is looked at where all is set up. A limit that nobody has set is one point in place of two.
+POINTS = {
+    *(f"clock.{end}" for end in ("postgres", "nats")),
+    *(f"nats.{each}" for each in ("connect", "version", "jetstream", "storage", "max_payload", "sync_interval")),
+    *(f"publication.{each}" for each in ("exists", "tables", "actions")),
+    *(f"role.{each}" for each in ("connect", "replication")),
+    *(f"server.{each}" for each in ("version", "wal_level", "slots", "walsenders", "max_slot_wal_keep_size")),
+    *(f"server.{each}" for each in ("logical_decoding_work_mem", "wal_sender_timeout")),
+    *(f"slot.{each}" for each in ("usable", "active", "retained_wal")),
+    *(f"stream.{each}" for each in ("exists", "subjects", "storage", "discard", "max_age", "replicas", "limits")),
+    *(f"stream.{each}" for each in ("writers", "tail")),
+    *(f"tables.{each}" for each in ("exist", "identity")),
+}
+
+
 async def state(world: World) -> list[Any]:
     rows = [world.sql(query) for query in CATALOGS]
     async with world.jetstream() as jetstream:
@@ -81,22 +96,35 @@ async def test_nothing_is_found_where_all_is_well_and_nothing_is_changed(postgre
     await world.confirms_tail()
     await ditto.stop()
     before = await state(world)
-    found = await check(world)
-    result = await asyncio.to_thread(cli, world, "--json")
+    tables = {"public.t": ["insert"]}
+    found = await check(world, events_tables=tables)
+    result = await asyncio.to_thread(cli, world, "--json", DITTO_EVENTS_TABLES=json.dumps(tables))
     assert await state(world) == before
     levels = {name: finding.level for name, finding in found.items() if finding.level != "ok"}
     assert levels == {"server.max_slot_wal_keep_size": "warning", "nats.sync_interval": "warning"}, levels
+    assert set(found) >= POINTS, POINTS - set(found)
     assert result.returncode == 0, result.stderr
     assert {each["check"] for each in json.loads(result.stdout)} >= set(found)
 
 
 async def test_the_table_names_what_is_wrong_and_exits_with_1(world: World) -> None:
-    world.sql("CREATE TABLE bare (id int)")
+    world.sql("CREATE TABLE bare (id int)", 'CREATE TABLE "red\x1b[31m" (id int)')
     result = await asyncio.to_thread(cli, world)
     assert result.returncode == 1, result.stderr
     assert "error" in result.stdout
     assert '  ALTER TABLE "public"."bare" REPLICA IDENTITY FULL;\n' in result.stdout, "in one line, to be copied"
+    assert "red\\x1b[31m" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+async def test_what_a_server_says_is_masked(world: World, arguments: tuple[str, ...]) -> None:
+    """The name of a database that does not exist stands in PostgreSQL's own words."""
+    dsn = f"{world.dsn.rpartition('/')[0]}/password=hushhush"
+    result = await asyncio.to_thread(cli, world, *arguments, DITTO_POSTGRES_DSN=dsn)
+    assert result.returncode == 1
+    assert "password=" in result.stdout
+    assert "hushhush" not in result.stdout + result.stderr
 
 
 async def test_ends_that_cannot_be_reached_are_findings(world: World) -> None:
@@ -185,6 +213,36 @@ async def test_tables_of_the_configuration_and_of_the_publication(world: World) 
         assert found[name].level == "ok", found[name]
 
 
+async def test_roots_of_partitions(world: World) -> None:
+    def parted(name: str) -> list[str]:
+        return [
+            f"CREATE TABLE {name} (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+            f"CREATE TABLE {name}_1 PARTITION OF {name} FOR VALUES FROM (0) TO (10)",
+        ]
+
+    world.sql("CREATE TABLE plain (id int PRIMARY KEY)", *parted("a"), *parted("b"), *parted("c"))
+    world.sql(f"CREATE PUBLICATION {world.name} FOR TABLE a, b_1 WITH (publish_via_partition_root = true)")
+    found = (await check(world, events_tables={"plain": ["insert"], "a_1": ["insert"]}))["publication.tables"]
+    assert (found.level, found.mend) == ("error", f'ALTER PUBLICATION "{world.name}" ADD TABLE "public"."plain";')
+    mend(world, found)
+    found = (await check(world, events_tables={"a": ["insert"], "b": ["insert"]}))["publication.tables"]
+    assert (found.level, found.mend) == ("error", f'ALTER PUBLICATION "{world.name}" ADD TABLE "public"."b";')
+    mend(world, found)
+    assert (await check(world, events_tables={"?": ["insert"]}))["publication.tables"].level == "error"
+    world.sql(f"ALTER PUBLICATION {world.name} SET (publish_via_partition_root = false)")
+    world.sql(f"ALTER PUBLICATION {world.name} DROP TABLE a, b", f"ALTER PUBLICATION {world.name} ADD TABLE c_1")
+    assert (await check(world, events_tables={"c*": ["insert"]}))["publication.tables"].level == "ok"
+    mend(world, (await check(world, events_tables={"c": ["insert"]}))["publication.tables"])
+    assert (await check(world, events_tables={"c": ["insert"]}))["publication.tables"].level == "ok"
+    row = world.sql(f"SELECT tablename FROM pg_publication_tables WHERE pubname = '{world.name}' AND tablename ~ '^c'")
+    assert row == [("c",)]
+
+
+async def test_a_publication_for_tables_that_do_not_exist(world: World) -> None:
+    found = await check(world, events_tables={"nowhere": ["insert"]})
+    assert (found["publication.exists"].level, found["publication.exists"].mend) == ("error", None)
+
+
 async def test_a_publication_that_is_missing(world: World) -> None:
     found = await check(world, postgres_create="false")
     assert found["publication.exists"].level == "error"
@@ -198,7 +256,8 @@ async def test_a_publication_that_is_missing(world: World) -> None:
 
 async def test_nats_without_jetstream_or_with_small_messages(world: World, tmp_path: Path) -> None:
     with NatsServer(tmp_path / "plain", jetstream=False) as server:
-        assert (await check(world, nats_url=server.url))["nats.jetstream"].level == "error"
+        missing = (await check(world, nats_url=server.url))["nats.jetstream"]
+    assert (missing.level, missing.mend_in) == ("error", "nats-server")
     world.sql(
         "CREATE TABLE wide (id int PRIMARY KEY, note text)",
         "INSERT INTO wide SELECT n, repeat('x', 1500) FROM generate_series(1, 50) AS n",
@@ -206,8 +265,20 @@ async def test_nats_without_jetstream_or_with_small_messages(world: World, tmp_p
     )
     with NatsServer(tmp_path / "small", config="max_payload: 2048") as server:
         found = (await check(world, nats_url=server.url))["nats.max_payload"]
-    assert found.level == "error"
+    assert (found.level, found.mend_in) == ("error", "nats-server")
     assert "public.wide" in found.what
+    async with world.jetstream() as jetstream:
+        await jetstream.add_stream(name=world.stream, subjects=[world.fence_subject], max_msg_size=2048)
+    found = (await check(world))["nats.max_payload"]
+    assert (found.level, found.mend_in) == ("error", "shell")
+    assert found.mend == f"nats stream edit {world.stream} --max-msg-size={4 << 20}"
+    world.sql(
+        "UPDATE wide SET note = repeat('x', 20000000) WHERE id = 1", "ALTER TABLE wide ALTER note SET STORAGE EXTERNAL"
+    )
+    world.sql("DELETE FROM wide WHERE id > 1", "UPDATE wide SET note = note || 'y'", "VACUUM ANALYZE wide")
+    with NatsServer(tmp_path / "large", config="max_payload: 64MB") as server:
+        found = (await check(world, nats_url=server.url))["nats.max_payload"]
+    assert (found.level, found.mend) == ("warning", None)
 
 
 async def test_sync_interval_is_read_from_the_monitoring_endpoint(world: World, tmp_path: Path) -> None:
@@ -240,6 +311,8 @@ async def test_a_stream_that_cannot_hold_the_events(world: World) -> None:
     assert world.fence_subject in (found["stream.subjects"].mend or "")
     for name in ("storage", "discard", "max_age", "max_msgs", "writers"):
         assert found[f"stream.{name}"].level == "warning", name
+    assert found["stream.storage"].mend is None
+    assert "on_gap" in found["stream.storage"].why
     async with world.jetstream() as jetstream:
         await jetstream.add_stream(name=f"{world.stream}_OTHER", subjects=[world.fence_subject])
     assert "takes" in (await check(world))["stream.subjects"].what
@@ -254,13 +327,50 @@ async def test_a_stream_that_was_deleted_behind_a_slot(world: World) -> None:
     used = f"SELECT total_txns > 0 FROM pg_stat_replication_slots WHERE slot_name = '{world.name}'"
     await eventually(lambda: bool(world.value(used)), "the statistics know it (before 15 a little late)")
     assert (await check(world))["stream.tail"].level == "error"
+    assert (await check(world, nats_on_gap="continue"))["stream.tail"].level == "ok"
+
+
+async def test_a_slot_that_was_dropped_beside_its_stream(world: World) -> None:
+    ditto = await world.streaming()
+    await ditto.stop()
+    async with world.jetstream() as jetstream:
+        await jetstream.purge_stream(world.stream)
+    world.sql(f"SELECT pg_drop_replication_slot('{world.name}')")
+    found = (await check(world))["stream.tail"]
+    assert found.level == "error"
+    assert "holds none of this pipeline's messages any more" in found.what
+    assert "does not exist" in found.what
+    assert (await check(world, nats_on_gap="continue"))["stream.tail"].level == "ok"
+
+
+async def test_a_server_that_was_promoted(postgres_world: World) -> None:
+    """It goes on where the stream's timeline was left: nothing is wrong."""
+    world = postgres_world
+    ditto = await world.streaming()
+    await world.fence()
+    await world.confirms_tail()
+    await ditto.stop()
+    world.postgres.stop()
+    folder = world.postgres._run_dir
+    assert folder is not None
+    (world.postgres._data_dir(folder) / "standby.signal").touch()
+    world.postgres.start()
+    world.sql("SELECT pg_promote()", dsn=world.postgres.dsn)
+    assert world.value("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)") == "00000002"
+    found = await check(world)
+    assert found["stream.tail"].level == "ok", found["stream.tail"]
 
 
 async def test_run_says_the_same_once_and_goes_on(world: World) -> None:
+    async with world.jetstream() as jetstream:
+        await jetstream.add_stream(name=world.stream, subjects=[f"{world.name}.>", world.fence_subject], max_age=3600)
+        await jetstream.publish(f"{world.name}.other", b"not Ditto's")
     ditto = await world.streaming()
     first = await ditto.logged("check.warning", check="server.max_slot_wal_keep_size")
     assert first["level"] == "warning"
     assert "ALTER SYSTEM" in first["mend"]
+    await ditto.logged("check.warning", check="stream.writers")
+    assert not ditto.logs("check.warning", check="stream.max_age"), "stream.risk says it"
     pid = world.value(f"SELECT active_pid FROM pg_replication_slots WHERE slot_name = '{world.name}'")
     world.sql(f"SELECT pg_terminate_backend({pid})")
     await ditto.streaming(count=2)
