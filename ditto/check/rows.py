@@ -55,7 +55,7 @@ def largest_message(max_payload: int, stream: Stream) -> Largest:
 async def check_widths(control: Control, tables: Sequence[Table], largest: Largest) -> Finding:
     """An estimate: the mean row of each table, and what a row several times as wide would take."""
     check = "nats.max_payload"
-    why = "an event that is larger than the server accepts stops Ditto, and the slot retains WAL until it is raised"
+    why = "an event that is larger stops Ditto, and the slot retains WAL until the limit is raised"
     rows = await control.fetch(
         _WIDTHS,
         [[schema for schema, _ in tables], [name for _, name in tables]],
@@ -79,10 +79,7 @@ async def check_widths(control: Control, tables: Sequence[Table], largest: Large
     wanted = min(max(4 << 20, int(2 * _SPREAD * means[widest])), _LARGEST_STORED)
     command = configuration = None
     if wanted <= largest.size:
-        why = (
-            "an event that is larger stops Ditto, and no stream in files takes larger ones: leave wide columns out of "
-        )
-        why += "the publication"
+        why = f"{why}; files take no larger message than {size(_LARGEST_STORED)}: leave wide columns unpublished"
     elif largest.limit == "max_msg_size":
         command = f"nats stream edit {largest.stream} --max-msg-size={wanted}"
     else:

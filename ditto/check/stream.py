@@ -87,7 +87,7 @@ def _risk(stream: Stream, risk: Risk) -> Finding:
     if edit:
         return bad("warning", check, risk.what, risk.why, command=f"nats stream edit {stream.name} {edit}")
     if risk.setting == "retention" and stream.settings["retention"] == "interest":
-        mend = "change it to limits in what nats stream info --json tells, for nats stream edit --config"
+        mend = "let it be limits: nats stream edit --config FILE, with the stream's whole configuration in it"
     else:
         # A stream of another name would not do: this one takes the subjects, and the slot has been read.
         mend = (
@@ -162,25 +162,21 @@ async def check_place(
 ) -> list[Finding]:
     """Whether stream and slot fit together: what `ditto run` decides at its start."""
     check, why = "stream.tail", "the slot may not stand after the stream's last event: what is between would be lost"
-    system, accepts_gap = identity.system, config.nats.on_gap == "continue"
-    owner = Owner(system.identifier, config.postgres.slot, config.events.prefix, 0, system.timeline)
+    system, name, accepts_gap = identity.system, config.postgres.slot, config.nats.on_gap == "continue"
+    owner = Owner(system.identifier, name, config.events.prefix, 0, system.timeline)
     try:
         holding = await stream.inspect(owner)
-        if slot is None:
-            if holding == (None, None):
-                return [ok(check, "slot and stream are both new", why)]
-            name = config.postgres.slot
-            if accepts_gap:
-                what = f"slot {name} does not exist, and nats.on_gap accepts that what came meanwhile is missing"
-                return [ok(check, what, why)]
+        wal_lsn = await control.wal_lsn()
+        if slot is None and holding != (None, None) and not accepts_gap:
             raise gap_error(stream.name, name, holding.tail, f"there on (slot {name} does not exist)")
         decision = decide_start(
             holding,
             stream=stream.name,
-            slot=slot.name,
-            confirmed_lsn=slot.confirmed_lsn,
-            is_slot_used=slot.is_used,
-            wal_lsn=await control.wal_lsn(),
+            slot=name,
+            # One that is still to be created begins where the WAL ends.
+            confirmed_lsn=wal_lsn if slot is None else slot.confirmed_lsn,
+            is_slot_used=slot is not None and slot.is_used,
+            wal_lsn=wal_lsn,
             timelines=identity.timelines,
             accepts_gap=accepts_gap,
         )
@@ -192,4 +188,9 @@ async def check_place(
     if decision.gap is not None:
         missing = " to ".join(format_lsn(lsn) for lsn in decision.gap)
         return [ok(check, f"changes from {missing} are missing, and nats.on_gap accepts that", why)]
+    if slot is None:
+        what = (
+            "slot and stream are both new" if holding == (None, None) else f"slot {name} is new, and nothing is missing"
+        )
+        return [ok(check, what, why)]
     return [ok(check, f"the slot does not stand after the stream's tail ({holding.tail or 'none yet'})", why)]

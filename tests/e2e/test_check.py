@@ -343,6 +343,17 @@ async def test_a_slot_that_was_dropped_beside_its_stream(world: World) -> None:
     assert (await check(world, nats_on_gap="continue"))["stream.tail"].level == "ok"
 
 
+async def test_a_retention_that_consumers_decide_on(world: World) -> None:
+    for retention in ("interest", "workqueue"):
+        async with world.jetstream() as jetstream:
+            await jetstream.add_stream(name=world.stream, subjects=[world.fence_subject], retention=retention)
+        found = (await check(world))["stream.retention"]
+        assert (found.level, found.mend) == ("warning", None)
+        assert ("delete the stream" in found.why) == (retention == "workqueue"), "nats-server refuses that change"
+        async with world.jetstream() as jetstream:
+            await jetstream.delete_stream(world.stream)
+
+
 async def test_a_server_that_was_promoted(postgres_world: World) -> None:
     """It goes on where the stream's timeline was left: nothing is wrong."""
     world = postgres_world
