@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 import structlog
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composable, Identifier
 
 from ditto.errors import AccessDenied, ConfigError, IdentityMissing, PublicationMissing, TableLocked, TableNotPublished
 from ditto.source.control import Control
@@ -198,9 +198,12 @@ async def ensure_publication(
             "events.tables; or, where these tables are never updated, set postgres.allow_missing_identity: true",
         )
     if wanted is None:
-        scope = SQL("FOR ALL TABLES")
+        scope: Composable = SQL("FOR ALL TABLES")
     else:
-        scope = SQL("FOR TABLE {}").format(SQL(", ").join(Identifier(*table) for table in wanted))  # type: ignore[assignment]
+        scope = SQL("FOR TABLE {}").format(SQL(", ").join(Identifier(*table) for table in wanted))
+        if await _has_roots(control, wanted):
+            # Otherwise events come under the names of the partitions, and none is selected.
+            scope += SQL(" WITH (publish_via_partition_root = true)")
     statement = SQL("CREATE PUBLICATION {} {}").format(Identifier(publication), scope).as_string()
     try:
         await control.fetch(statement, doing=f"create publication {publication}")
@@ -235,6 +238,17 @@ async def _resolve(control: Control, tables: Sequence[tuple[str | None, str]]) -
             )
         wanted += [table for table in matches if table not in wanted]
     return wanted
+
+
+async def _has_roots(control: Control, tables: Sequence[Table]) -> bool:
+    """Whether one of them is partitioned."""
+    rows = await control.fetch(
+        "SELECT 1 AS found FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE c.relkind = 'p' AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[])) LIMIT 1",
+        [[schema for schema, _ in tables], [name for _, name in tables]],
+        doing="look up partitioned tables",
+    )
+    return bool(rows)
 
 
 async def tables_without_identity(control: Control, tables: Sequence[Table] | None) -> list[Table]:

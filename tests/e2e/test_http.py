@@ -78,7 +78,9 @@ async def test_a_streaming_ditto_tells_what_it_does(world: World) -> None:
     assert found["ditto_read_bytes_total"] > 0
     assert found["ditto_sent_bytes_total"] > 521 * 100
 
-    await eventually(lambda: status(port)["survey"]["leader"] is not None, "it has looked at the servers")
+    await eventually(
+        lambda: bool((status(port)["survey"]["leader"] or {}).get("host")), "it has looked at both servers"
+    )
     told = status(port)
     assert told["source"] == "ditto"
     assert told["process"]["is_ready"]

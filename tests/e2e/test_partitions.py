@@ -178,3 +178,16 @@ async def test_truncate_cascade_and_restart_identity(world: World) -> None:
     assert {change[:2] for change in events[3:6]} == {(t, "TRUNCATE") for t in ("t", "child", "grandchild")}
     assert events[6:] == [("t", "INSERT", 1), ("child", "INSERT", 1)]
     await world.matches_tables(event_count=8)
+
+
+async def test_a_root_that_is_named_is_published_under_its_name(world: World) -> None:
+    world.sql(
+        "CREATE TABLE root (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+        "CREATE TABLE low PARTITION OF root FOR VALUES FROM (0) TO (10)",
+        "CREATE TABLE high PARTITION OF root FOR VALUES FROM (10) TO (20)",
+    )
+    await world.streaming(events_tables={"root": ["insert", "delete"], "fence": ["insert"]})
+    world.sql("INSERT INTO root VALUES (1), (11)", "DELETE FROM root WHERE id = 1")
+    assert [event.change for event in await world.events()] == [
+        ("root", "INSERT", 1), ("root", "INSERT", 11), ("root", "DELETE", 1)
+    ]  # fmt: skip
