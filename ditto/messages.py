@@ -85,7 +85,7 @@ class Block(msgspec.Struct):
     """What one wake-up brought: four lists of the same length, one entry an event, and where the stream stands."""
 
     events: list[Any]
-    """Each an Event, or a relation's description (see Targets), which has the position of the event before it."""
+    """Each an Event, or a relation's description (see Targets): all before the event behind it is stored."""
     targets: list[Any]
     commit_lsns: list[int]
     ordinals: list[int]

@@ -15,7 +15,7 @@ import ditto
 from ditto.cli.check import check
 from ditto.cli.config import config
 from ditto.cli.health import health
-from ditto.cli.options import examples
+from ditto.cli.options import examples, printable
 from ditto.cli.run import run
 from ditto.cli.slot import slot
 from ditto.cli.status import status
@@ -68,14 +68,9 @@ class _Commands(click.Group):
 
 
 def _say(message: str, hint: str | None) -> None:
-    click.echo(f"ditto: error: {_printable(message)}", err=True)
+    click.echo(f"ditto: error: {printable(mask_secrets(message))}", err=True)
     if hint:
-        click.echo(f"  hint: {_printable(hint)}", err=True)
-
-
-def _printable(text: str) -> str:
-    """A table's name may hold what steers a terminal, and would."""
-    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in mask_secrets(text))
+        click.echo(f"  hint: {printable(mask_secrets(hint))}", err=True)
 
 
 def _demo() -> click.Command:

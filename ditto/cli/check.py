@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ditto import log
-from ditto.cli.options import configuration, effective, examples
+from ditto.cli.options import configuration, effective, examples, printable
 from ditto.log import mask_secrets
 
 if TYPE_CHECKING:
@@ -77,11 +77,6 @@ def _masked(finding: Finding) -> Finding:
     )
 
 
-def _printable(text: str) -> str:
-    """As it can be shown: names of tables, and what servers say, may hold what steers a terminal."""
-    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
-
-
 def _print(findings: list[Finding]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "Check", "Found", "Why it matters"):
@@ -91,8 +86,8 @@ def _print(findings: list[Finding]) -> None:
         table.add_row(
             f"[{style}]{finding.level}[/]",
             finding.check,
-            escape(_printable(finding.what)),
-            f"[dim]{escape(_printable(finding.why))}[/]",
+            escape(printable(finding.what)),
+            f"[dim]{escape(printable(finding.why))}[/]",
         )
     console = Console(highlight=False)
     console.print(table)
@@ -100,7 +95,7 @@ def _print(findings: list[Finding]) -> None:
     for finding in findings:
         if finding.mend:
             console.print(f"\n[{_STYLES[finding.level]}]{finding.check}[/], {_PLACES[finding.mend_in or 'shell']}:")
-            for line in _printable(finding.mend).split("\n"):
+            for line in printable(finding.mend).split("\n"):
                 console.print(f"  {line}", markup=False, soft_wrap=True)
     count = {level: sum(finding.level == level for finding in findings) for level in _STYLES}
     console.print(f"\n{count['ok']} ok, {count['warning']} warnings, {count['error']} errors")

@@ -85,3 +85,8 @@ def _argument(path: str) -> str:
 
 def _path(argument: str) -> str:
     return argument.replace("__", ".")
+
+
+def printable(text: str) -> str:
+    """As it can be shown: names of tables, and what servers say, may hold what steers a terminal."""
+    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
