@@ -1,7 +1,8 @@
 """Connecting to PostgreSQL: what Ditto adds to the connection string, and what it asks of TLS.
 
-Every connection is made here, so that all of them follow one rule: a server elsewhere that does TLS is verified, unless
-the user says otherwise (`sslmode`). libpq's own default encrypts without asking to whom.
+Every connection is made here, so that all of them follow the same rules: the settings of `session` are pinned, and a
+server elsewhere that does TLS is verified, unless the user says otherwise (`sslmode`). libpq's own default encrypts
+without asking to whom.
 """
 
 from __future__ import annotations
@@ -16,51 +17,73 @@ import psycopg
 from psycopg import AsyncConnection, Connection, conninfo, pq
 from psycopg.rows import TupleRow, dict_row
 
-from ditto.source.failures import connect_error
+from ditto.source.handshake import PinnedAsyncConnection, PinnedConnection
+from ditto.source.refusals import connect_error
+from ditto.source.session import MAY_WRITE, options
 
 CONNECT_TIMEOUT_S: Final = 10
 _KNOWS_SYSTEM_CAS: Final = 160000
 """The first libpq that takes `sslrootcert=system`."""
+KNOWS_REQUIRE_AUTH: Final = 160000
+"""The first libpq that can be told which ways of proving a password are out."""
 _UNVERIFIED_MODES: Final = frozenset({"allow", "prefer", "require"})
 
 Transport = Literal["local", "verified", "unverified", "plain"]
 """`local`: a Unix socket or a loopback address. `plain`: another machine, without TLS."""
 
 
-async def connect(dsn: str, **changes: str) -> AsyncConnection[TupleRow]:
-    """Connect, with `changes` to the connection string.
+async def connect(
+    dsn: str, *, is_replication: bool = False, is_read_only: bool = True, **settings: str
+) -> AsyncConnection[TupleRow]:
+    """Connect, with the pinned settings of `session`, of which `settings` replace some.
 
-    Raises AccessDenied, ConnectionLost, ServerNotReady, ServerUnsuitable and ConfigError.
+    Transactions are read-only, unless `is_read_only` is false. Raises AccessDenied, ConnectionLost, ServerNotReady,
+    ServerUnsuitable and ConfigError.
     """
+    changes = {"options": options(**settings), **({"replication": "database"} if is_replication else {})}
+    is_fallback = False
     try:
         try:
-            return await AsyncConnection.connect(parameters(dsn, **changes), autocommit=True)
+            connection = await PinnedAsyncConnection.connect(parameters(dsn, **changes), autocommit=True)
         except psycopg.Error as error:
-            if not _may_go_without_tls(dsn, error):
+            is_fallback = _may_go_without_tls(dsn, error)
+            if not is_fallback:
                 raise
-        return await AsyncConnection.connect(parameters(dsn, **changes, sslmode="disable"), autocommit=True)
+            changes |= _without_tls(dsn)
+            connection = await PinnedAsyncConnection.connect(parameters(dsn, **changes), autocommit=True)
+        if not is_read_only:
+            await connection.execute(MAY_WRITE.encode())
     except psycopg.Error as error:
-        raise connect_error(error, dsn) from error
+        raise connect_error(error, dsn, is_fallback=is_fallback) from error
+    return connection
 
 
 def connect_blocking(dsn: str) -> Connection[dict[str, Any]]:
     """The same for a command that has no event loop; rows are dictionaries."""
+    changes = {"options": options()}
+    is_fallback = False
     try:
         try:
-            return psycopg.connect(parameters(dsn), autocommit=True, row_factory=dict_row)
+            return PinnedConnection.connect(parameters(dsn, **changes), autocommit=True, row_factory=dict_row)
         except psycopg.Error as error:
-            if not _may_go_without_tls(dsn, error):
+            is_fallback = _may_go_without_tls(dsn, error)
+            if not is_fallback:
                 raise
-        return psycopg.connect(parameters(dsn, sslmode="disable"), autocommit=True, row_factory=dict_row)
+        changes |= _without_tls(dsn)
+        return PinnedConnection.connect(parameters(dsn, **changes), autocommit=True, row_factory=dict_row)
     except psycopg.Error as error:
-        raise connect_error(error, dsn) from error
+        raise connect_error(error, dsn, is_fallback=is_fallback) from error
 
 
 def parameters(dsn: str, **changes: str) -> str:
-    """The connection string with what Ditto adds; what the user gave for the same keyword stays, options are joined."""
+    """The connection string with what Ditto adds; what the user gave for the same keyword stays, options are joined.
+
+    The user's options may stand in the environment (PGOPTIONS) or in a service file, too. Where two set the same, the
+    server takes the later one.
+    """
     given = conninfo.conninfo_to_dict(dsn)
     given.pop("replication", None)  # Ditto says itself which of its connections replicates
-    options = " ".join(filter(None, (str(given.get("options") or ""), changes.pop("options", ""))))
+    joined = " ".join(filter(None, (resolved(dsn).get("options"), changes.pop("options", ""))))
     merged: dict[str, Any] = {
         "application_name": "ditto",
         "connect_timeout": str(CONNECT_TIMEOUT_S),
@@ -71,10 +94,11 @@ def parameters(dsn: str, **changes: str) -> str:
         "tcp_user_timeout": "20000",
         **_verification(dsn),
         **given,
+        "client_encoding": "UTF8",
         **changes,
     }
-    if options:
-        merged["options"] = options
+    if joined:
+        merged["options"] = joined
     return conninfo.make_conninfo("", **merged)
 
 
@@ -124,6 +148,19 @@ def _may_go_without_tls(dsn: str, error: psycopg.Error) -> bool:
     said = str(error).lower()
     # Of several servers one may have none while another one was not the right one.
     return "server does not support ssl" in said and "certificate" not in said and bool(_verification(dsn))
+
+
+def _without_tls(dsn: str) -> dict[str, str]:
+    """The parameters for a server that says it has no TLS, to which anybody in between can reduce it.
+
+    The password is not sent in clear text then. libpq before 16 sends it in whatever way the server asks for: it gets
+    none, and goes on only where the server wants none.
+    """
+    chosen = {"sslmode": "disable"}
+    if pq.version() < KNOWS_REQUIRE_AUTH:
+        # A file that cannot exist, instead of ~/.pgpass.
+        return {**chosen, "password": "", "passfile": f"{os.devnull}/none"}
+    return chosen if resolved(dsn).get("require_auth") else {**chosen, "require_auth": "!password"}
 
 
 def _default_authorities() -> Path:

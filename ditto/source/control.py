@@ -14,10 +14,11 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
 
-from ditto.errors import ConnectionLost, ServerUnsuitable
+from ditto.errors import ConnectionLost, ServerUnsuitable, SourceError
 from ditto.lsn import parse_lsn
 from ditto.source.connect import Transport, connect, transport
 from ditto.source.failures import command_error
+from ditto.source.session import MAY_WRITE, READ_ONLY
 
 QUERY_TIMEOUT_S: Final = 30
 WAL_LSN: Final = (
@@ -66,6 +67,15 @@ class Control:
             raise command_error(
                 error.diag.message_primary or str(error).strip(), error.sqlstate, doing=doing
             ) from error
+
+    async def change(self, statement: str, *, doing: str) -> None:
+        """Run a statement that writes: alone, since everything else on this connection is read-only."""
+        await self.fetch(MAY_WRITE, doing=doing)
+        try:
+            await self.fetch(statement, doing=doing)
+        finally:
+            with suppress(SourceError):  # the connection is broken then
+                await self.fetch(READ_ONLY, doing=doing)
 
     async def _run(self, query: str, arguments: Sequence[Any]) -> list[dict[str, Any]]:
         async with self._connection.cursor(row_factory=dict_row) as cursor:
@@ -146,11 +156,7 @@ class Control:
 @asynccontextmanager
 async def open_control(dsn: str) -> AsyncIterator[Control]:
     """Connect, and close at the end. Raises AccessDenied, ConnectionLost, ServerNotReady."""
-    control = Control(
-        await connect(
-            dsn, client_encoding="UTF8", options="-c statement_timeout=0 -c lock_timeout=0 -c search_path=pg_catalog"
-        )
-    )
+    control = Control(await connect(dsn))
     try:
         yield control
     finally:

@@ -206,7 +206,7 @@ async def ensure_publication(
             scope += SQL(" WITH (publish_via_partition_root = true)")
     statement = SQL("CREATE PUBLICATION {} {}").format(Identifier(publication), scope).as_string()
     try:
-        await control.fetch(statement, doing=f"create publication {publication}")
+        await control.change(statement, doing=f"create publication {publication}")
     except AccessDenied as error:
         raise AccessDenied(
             error.message,

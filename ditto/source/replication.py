@@ -33,12 +33,6 @@ SILENCE_LIMIT_S: Final = 30.0
 """At least how long the server may be silent. It answers a status message at once, and one goes out every 10 s;
 but while it decodes a large transaction of which nothing is published, only at half of its wal_sender_timeout."""
 
-# Text depends on these settings of the walsender; the decoder relies on them.
-_OPTIONS: Final = (
-    "-c datestyle=ISO -c intervalstyle={interval_style} -c extra_float_digits=3 -c bytea_output=hex -c timezone=UTC "
-    "-c lc_monetary=C -c search_path=pg_catalog -c statement_timeout=0 -c lock_timeout=0"
-)
-
 
 class Pace(NamedTuple):
     """How to read from a kind of connection. Reading is mostly the cost of waking up: a packet a message.
@@ -89,7 +83,7 @@ class Replication:
         interval_style: str = "postgres",
     ) -> None:
         self._dsn = dsn
-        self._options = _OPTIONS.format(interval_style=interval_style)
+        self._interval_style = interval_style
         self._clock = clock
         self._max_events = min(max_events, MAX_EVENTS)
         self._max_bytes = min(max_bytes, MAX_BYTES)
@@ -102,9 +96,7 @@ class Replication:
 
     async def connect(self) -> None:
         """Raises AccessDenied, ConnectionLost, ServerNotReady and ServerUnsuitable."""
-        self._connection = await connect(
-            self._dsn, replication="database", client_encoding="UTF8", options=self._options
-        )
+        self._connection = await connect(self._dsn, is_replication=True, intervalstyle=self._interval_style)
         self._connection.add_notice_handler(self._on_notice)
         pgconn = self._connection.pgconn
         if pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":

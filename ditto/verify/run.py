@@ -46,7 +46,7 @@ class Report:
 
 async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> Report:
     """Replay the stream and compare it with the tables. Raises what keeps this from reading them."""
-    connection = await connect(config.postgres.dsn, client_encoding="UTF8")
+    connection = await connect(config.postgres.dsn, is_read_only=False)  # it fills temporary tables
     try:
         async with connection:
             return await _verify(config, connection, timeout_s=timeout_s, on_progress=on_progress)

@@ -21,7 +21,9 @@ from ditto.errors import (
     SlotMissing,
     SourceError,
 )
-from ditto.source.failures import command_error, connect_error, describe
+from ditto.source.failures import command_error, describe
+from ditto.source.handshake import IS_VERBOSE
+from ditto.source.refusals import connect_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,44 +36,55 @@ def refused(words: str) -> DittoError:
     return connect_error(OperationalError(FAILED + words), DSN)
 
 
+def test_refusals_carry_the_sqlstate() -> None:
+    assert IS_VERBOSE
+
+
 @pytest.mark.parametrize(
     ("words", "kind"),
     [
-        ('FATAL:  password authentication failed for user "ditto"', AccessDenied),
+        ('FATAL:  28P01: password authentication failed for user "ditto"', AccessDenied),
         ("fe_sendauth: no password supplied", AccessDenied),
         (
-            'FATAL:  no pg_hba.conf entry for host "10.0.0.9", user "ditto", database "shop", no encryption',
+            'FATAL:  28000: no pg_hba.conf entry for host "10.0.0.9", user "ditto", database "shop", no encryption',
             AccessDenied,
         ),
-        ('FATAL:  role "ditto" does not exist', AccessDenied),
-        ('FATAL:  role "ditto" is not permitted to log in', AccessDenied),
-        ('FATAL:  database "shop" does not exist', AccessDenied),
+        ('FATAL:  28000: role "ditto" does not exist', AccessDenied),
+        ('FATAL:  28000: role "ditto" is not permitted to log in', AccessDenied),
+        ('FATAL:  3D000: database "shop" does not exist', AccessDenied),
         (
-            "FATAL:  permission denied to start WAL sender\n"
+            "FATAL:  42501: permission denied to start WAL sender\n"
             "DETAIL:  Only roles with the REPLICATION attribute may start a WAL sender process.",
             AccessDenied,
         ),
-        ("FATAL:  must be superuser or replication role to start walsender", AccessDenied),
-        ("FATAL:  sorry, too many clients already", ServerNotReady),
+        ("FATAL:  42501: must be superuser or replication role to start walsender", AccessDenied),
+        ("FATAL:  53300: sorry, too many clients already", ServerNotReady),
         (
-            "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+            "FATAL:  53300: remaining connection slots are reserved for roles with the SUPERUSER attribute",
             ServerNotReady,
         ),
         (
-            'FATAL:  number of requested standby connections exceeds "max_wal_senders" (currently 10)',
+            'FATAL:  53300: number of requested standby connections exceeds "max_wal_senders" (currently 10)',
             ServerNotReady,
         ),
         ("server does not support SSL, but SSL was required", ServerUnsuitable),
         ("SSL error: certificate verify failed", AccessDenied),
         ('server certificate for "a" does not match host name "b"', AccessDenied),
         ('root certificate file "/ca.pem" does not exist', AccessDenied),
-        ("FATAL:  connection requires a valid client certificate", AccessDenied),
+        ("FATAL:  28000: connection requires a valid client certificate", AccessDenied),
         ("SSL error: tlsv1 alert unknown ca", AccessDenied),
         ('private key file "/k" has group or world access', AccessDenied),
         ('invalid integer value "x" for connection option "keepalives"', ConfigError),
         ("Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?", ConnectionLost),
         ("timeout expired", ConnectionLost),
         ("server closed the connection unexpectedly", ConnectionLost),
+        ("FATAL:  28000: pg_hba.conf rejects connection for host", AccessDenied),
+        ('FATAL:  42704: unrecognized configuration parameter "x"', ConfigError),
+        ("FATAL:  0A000: unsupported frontend protocol", ServerUnsuitable),
+        ("FATAL:  08P01: unsupported startup parameter: options", ServerUnsuitable),
+        ("session is read-only", ServerNotReady),
+        ("server is in hot standby mode", ServerNotReady),
+        ('authentication method requirement "!password" failed: server requested a cleartext password', AccessDenied),
     ],
 )
 def test_a_refused_connection(words: str, kind: type[SourceError]) -> None:
@@ -81,37 +94,77 @@ def test_a_refused_connection(words: str, kind: type[SourceError]) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("sqlstate", "words"),
     [
-        "the database system is starting up",
-        "the database system is shutting down",
-        "the database system is in recovery mode",
-        "terminating connection due to administrator command",
-        "terminating connection because of crash of another server process",
-        "canceling authentication due to timeout",
-        "the database system is not yet accepting connections",
-        'too many connections for role "ditto"',
-        'too many connections for database "shop"',
+        ("57P03", "the database system is starting up"),
+        ("57P03", "the database system is not accepting connections"),
+        ("57P03", "das Datenbanksystem startet"),
+        ("57P01", "terminating connection due to administrator command"),
+        ("57P02", "terminating connection because of crash of another server process"),
+        ("57P05", "terminating connection due to idle-session timeout"),
+        ("57014", "canceling authentication due to timeout"),
+        ("53300", 'too many connections for role "ditto"'),
+        ("53300", "tut mir leid, schon zu viele Verbindungen"),
+        ("53100", "не удалось записать"),
+        ("55000", 'database "shop" is not currently accepting connections'),
+        ("XX000", "could not open critical system index 2662"),
     ],
 )
-def test_a_server_that_may_be_ready_later_is_tried_again(words: str) -> None:
-    error = refused(f"FATAL:  {words}")
+def test_a_server_that_may_be_ready_later_is_tried_again(sqlstate: str, words: str) -> None:
+    error = refused(f"FATAL:  {sqlstate}: {words}\nLOCATION:  somewhere, postmaster.c:1")
     assert type(error) is ServerNotReady
     assert error.is_retryable
+    assert error.message.endswith(f"refused the connection: {words}")
+
+
+@pytest.mark.parametrize(
+    ("severity", "sqlstate", "words"),
+    [
+        ("ВАЖНО", "28P01", "пользователь 'ditto' не прошёл проверку подлинности (по паролю)"),
+        ("致命错误", "28P01", "用户 'ditto' Password 认证失败"),
+        ("FATAL", "3D000", "Datenbank shop existiert nicht"),
+        ("致命的エラー", "28000", "ロール'ditto'は存在しません"),
+    ],
+)
+def test_the_language_of_the_server_does_not_matter(severity: str, sqlstate: str, words: str) -> None:
+    error = refused(f"{severity}:  {sqlstate}: {words}")
+    assert type(error) is AccessDenied
+    assert error.message.endswith(f"refused the connection: {words}")
 
 
 def test_it_says_where_and_in_the_servers_words_and_never_the_password() -> None:
-    error = refused('FATAL:  password authentication failed for user "ditto"')
+    error = refused(
+        'FATAL:  28P01: password authentication failed for user "ditto"\nLOCATION:  auth_failed, auth.c:337'
+    )
     assert error.message == (
         'PostgreSQL at db.example.com:6432/shop refused the connection: password authentication failed for user "ditto"'
     )
     assert "hunter2" not in f"{error.message}{error.hint}{error.context}"
 
 
-def test_a_refusal_in_another_language_is_passed_on() -> None:
-    error = refused("FATAL:  dieser Server mag heute nicht")
-    assert type(error) is AccessDenied
-    assert error.message.endswith("refused the connection: dieser Server mag heute nicht")
+def test_of_several_servers_one_that_may_be_ready_later_decides() -> None:
+    wrong = (
+        f'{FAILED}FATAL:  28P01: password authentication failed for user "ditto"\nLOCATION:  auth_failed, auth.c:337'
+    )
+    starting = (
+        f"{FAILED}FATAL:  57P03: the database system is starting up\nLOCATION:  ProcessStartupPacket, postmaster.c:1"
+    )
+    places = [f"- host: '{name}', port: '1', hostaddr: '127.0.0.1': " for name in ("a", "b")]
+
+    def both(first: str, second: str) -> DittoError:
+        lines = [
+            second,
+            "Multiple connection attempts failed. All failures were:",
+            places[0] + first,
+            places[1] + second,
+        ]
+        return connect_error(OperationalError("\n".join(lines)), DSN)
+
+    for error in (both(wrong, starting), both(starting, wrong)):
+        assert type(error) is ServerNotReady
+        assert "starting up" in error.message
+        assert "password authentication failed" in error.message
+    assert type(both(wrong, wrong)) is AccessDenied
 
 
 @pytest.mark.parametrize(
