@@ -139,7 +139,8 @@ class Attempt:
         if (slot := await find_slot(self._control, config.postgres.slot)) is not None:
             sizes = {"retained_bytes": slot.retained_bytes, "wal_left_bytes": slot.wal_left_bytes}
             self.retained = {name: size for name, size in sizes.items() if size is not None}
-            check_slot(slot, self._database)  # one that is lost is said to be also while NATS is away
+            if not slot.is_being_created:  # that is waited for, once NATS is there too
+                check_slot(slot, self._database)  # one that is lost is said to be also while NATS is away
         self._wal_sender_timeout_s = await self._control.wal_sender_timeout_s()
         await self._source.connect()
         stack.push_async_callback(self._source.close)
@@ -203,6 +204,9 @@ class Attempt:
             # A new stream is claimed before the slot is read for the first time: from then on PostgreSQL counts its
             # transactions as read, whether they were stored or not.
             self._slot = await settled_slot(self._control, self._slot)
+            # Another Ditto that started with this one may have claimed the stream and read the slot meanwhile.
+            holding = await self._sink.inspect(self._owner)
+        if holding.owner is None and holding.tail is None:
             self._accepted_gap = (await self._decide(holding)).gap
             await self._open_sink()
         await self._take_slot()
@@ -249,8 +253,9 @@ class Attempt:
         Returns what the stream holds, which nobody has changed yet.
         """
         config = self._config.postgres
-        slot = await find_slot(self._control, config.slot)
+        # In this order: another Ditto that starts with this one creates the slot before it claims the stream.
         holding = await self._sink.inspect(self._owner)
+        slot = await find_slot(self._control, config.slot)
         if holding.owner is not None and holding.owner.timeline != self._owner.timeline:
             self._has_new_timeline = True
             timeline = self._owner.timeline
@@ -265,12 +270,10 @@ class Attempt:
             may_create=config.create,
             allow_missing_identity=config.allow_missing_identity,
         )
-        if slot is None:
-            slot = await ensure_slot(
-                self._control, config.dsn, config.slot, may_create=config.create, is_failover=config.failover
-            )
-        check_slot(slot, self._database)
-        self._slot = slot
+        self._slot = await ensure_slot(
+            self._control, config.dsn, config.slot, may_create=config.create, is_failover=config.failover
+        )
+        check_slot(self._slot, self._database)
         return holding
 
     async def _take_slot(self) -> None:

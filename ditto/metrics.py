@@ -75,7 +75,7 @@ def _events(monitor: Monitor) -> Iterator[Sample]:
 def _lag_bytes(monitor: Monitor) -> float | None:
     """The slot's own LSN is some seconds old; what was confirmed since counts."""
     slot = monitor.survey.slot
-    if slot is None:
+    if slot is None or slot.lag_bytes is None:
         return None
     behind = parse_lsn(slot.wal_lsn) - monitor.tally.confirmed_lsn
     return min(slot.lag_bytes, max(0, behind)) if monitor.state == "streaming" else slot.lag_bytes

@@ -129,9 +129,9 @@ def lag_by_servers(survey: Survey, *, now: float | None = None) -> float | None:
     """The time since the stream's tail, where there is WAL after the slot's confirmed LSN; the most it can be."""
     if survey.slot is None or survey.stream is None:
         return None
-    if not survey.slot.lag_bytes:
+    if survey.slot.lag_bytes == 0:
         return 0.0
-    if survey.stream.tail_time is None:
+    if survey.slot.lag_bytes is None or survey.stream.tail_time is None:
         return None
     # nats-server writes nanoseconds, Python reads microseconds.
     whole, _, fraction = survey.stream.tail_time.rstrip("Z").partition(".")

@@ -24,11 +24,12 @@ class Slot(msgspec.Struct, frozen=True):
     wal_status: str | None
     """reserved, extended, unreserved or lost."""
     confirmed_lsn: str | None
+    """Null while the slot is being created: PostgreSQL waits for the transactions that are open."""
     restart_lsn: str | None
     wal_lsn: str
     """Where the server's WAL ends."""
-    lag_bytes: int
-    """From the confirmed LSN to the end of the WAL."""
+    lag_bytes: int | None
+    """From the confirmed LSN to the end of the WAL; null while there is no confirmed LSN."""
     retained_bytes: int
     """WAL that PostgreSQL keeps for the slot."""
     safe_bytes: int | None

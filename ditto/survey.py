@@ -92,7 +92,8 @@ class Surveyor:
             return None, None, standbys
         (row,) = rows
         pid = row["active_pid"]
-        leader = None if pid is None else Leader(pid, row["address"], row["since"], None)
+        is_being_created = row["confirmed_lsn"] is None  # by the session that holds it, which reads nothing
+        leader = None if pid is None or is_being_created else Leader(pid, row["address"], row["since"], None)
         return _slot(row), leader, standbys
 
     async def _close_control(self) -> None:
@@ -143,8 +144,8 @@ async def _or_problem(
 def _slot(row: dict[str, Any]) -> Slot:
     wal_lsn = parse_lsn(row["wal_lsn"])
 
-    def behind(lsn: str | None) -> int:
-        return max(0, wal_lsn - parse_lsn(lsn)) if lsn else 0
+    def behind(lsn: str | None) -> int | None:
+        return max(0, wal_lsn - parse_lsn(lsn)) if lsn else None
 
     return Slot(
         name=row["slot_name"],
@@ -154,7 +155,7 @@ def _slot(row: dict[str, Any]) -> Slot:
         restart_lsn=row["restart_lsn"],
         wal_lsn=format_lsn(wal_lsn),
         lag_bytes=behind(row["confirmed_lsn"]),
-        retained_bytes=behind(row["restart_lsn"]),
+        retained_bytes=behind(row["restart_lsn"]) or 0,
         safe_bytes=row["safe_bytes"],
     )
 

@@ -25,6 +25,7 @@ from ditto.check.stream import (
     check_subjects,
     check_writers,
 )
+from ditto.check.transactions import check_transactions
 from ditto.config import Config
 from ditto.errors import DittoError, SubjectCollision
 from ditto.events.route import Router
@@ -94,6 +95,8 @@ async def _postgres(config: Config, control: Control, found: list[Finding], *, i
     except DittoError as error:
         found.append(unseen("publication.tables", error))
     found += check_the_slot(config, server, database, held)
+    if held is not None:
+        found += await _each("slot.oldest_transaction", check_transactions(control, held[1]))
     found += await _each("clock.postgres", postgres_clock(control))
     return _Source(control=control, database=database, tables=publication.tables, slot=slot, identity=identity)
 

@@ -55,6 +55,12 @@ def check_the_slot(config: Config, server: Server, database: str, found: tuple[S
         what = f"slot {name} does not exist, and postgres.create is false"
         return [bad("error", "slot.exists", what, why, psql=statement)]
     slot, retained = found
+    if slot.is_being_created:
+        what = (
+            f"slot {name} is being created by PID {slot.active_pid}: PostgreSQL waits for the transactions that were "
+            "open when it began (slot.oldest_transaction)"
+        )
+        return [bad("warning", "slot.usable", what, "until then nothing is stored; a Ditto that starts now waits too")]
     try:
         check_slot(slot, database)
     except DittoError as error:

@@ -162,6 +162,8 @@ async def check_place(
 ) -> list[Finding]:
     """Whether stream and slot fit together: what `ditto run` decides at its start."""
     check, why = "stream.tail", "the slot may not stand after the stream's last event: what is between would be lost"
+    if slot is not None and slot.is_being_created:
+        return [ok(check, f"slot {slot.name} is still being created: there is no place to compare yet", why)]
     system, name, accepts_gap = identity.system, config.postgres.slot, config.nats.on_gap == "continue"
     owner = Owner(system.identifier, name, config.events.prefix, 0, system.timeline)
     try:

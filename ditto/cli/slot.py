@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # A standby has no current WAL position of its own; what it has replayed is what its slots can be compared with.
 _STATUS = """
 SELECT slot_name AS slot, plugin, database, active, active_pid, wal_status,
+       slot_type = 'logical' AND confirmed_flush_lsn IS NULL AS is_being_created,
        confirmed_flush_lsn::text AS confirmed_lsn, restart_lsn::text AS restart_lsn,
        pg_wal_lsn_diff(now_lsn, confirmed_flush_lsn)::bigint AS lag_bytes,
        pg_wal_lsn_diff(now_lsn, restart_lsn)::bigint AS retained_bytes
@@ -92,7 +93,7 @@ def status(is_json: bool, **options: Any) -> None:
         ("slot", row["slot"]),
         ("plugin", row["plugin"]),
         ("database", row["database"]),
-        ("active", f"yes (pid {row['active_pid']})" if row["active"] else "no"),
+        ("active", _activity(row)),
         ("confirmed LSN", row["confirmed_lsn"]),
         ("restart LSN", row["restart_lsn"]),
         ("lag", _size(row["lag_bytes"])),
@@ -101,6 +102,12 @@ def status(is_json: bool, **options: Any) -> None:
     ):
         table.add_row(name, value or "-")
     Console().print(table)
+
+
+def _activity(row: dict[str, Any]) -> str:
+    if row["active"] and row["is_being_created"]:
+        return f"being created (pid {row['active_pid']}): PostgreSQL waits for open transactions"
+    return f"yes (pid {row['active_pid']})" if row["active"] else "no"
 
 
 def _size(size_bytes: int | None) -> str | None:

@@ -40,7 +40,7 @@ def _lines(status: Status) -> Iterator[tuple[str, str]]:
         "lag",
         ", ".join(
             [
-                "-" if survey.slot is None else decimal(survey.slot.lag_bytes),
+                "-" if survey.slot is None or survey.slot.lag_bytes is None else decimal(survey.slot.lag_bytes),
                 "-" if status.lag_s is None else f"{'at most ' * (process is None)}{status.lag_s:g} s",
             ]
         ),
@@ -75,6 +75,8 @@ def _slot(survey: Survey) -> str:
     slot = survey.slot
     if slot is None:
         return "-"
+    if slot.confirmed_lsn is None:
+        return f"{slot.name}, being created: PostgreSQL waits for open transactions (ditto check names the oldest)"
     held = "nobody reads it" if slot.active_pid is None else f"held by walsender {slot.active_pid}"
     return f"{slot.name}, {held}, confirmed {slot.confirmed_lsn} of {slot.wal_lsn}"
 

@@ -9,7 +9,15 @@ from typing import Final
 import structlog
 from psycopg.sql import SQL, Composable, Identifier
 
-from ditto.errors import AccessDenied, ConfigError, IdentityMissing, PublicationMissing, TableLocked, TableNotPublished
+from ditto.errors import (
+    AccessDenied,
+    ConfigError,
+    IdentityMissing,
+    PublicationMissing,
+    SourceError,
+    TableLocked,
+    TableNotPublished,
+)
 from ditto.source.control import Control
 
 log = structlog.get_logger()
@@ -213,6 +221,10 @@ async def ensure_publication(
             hint="FOR ALL TABLES needs a superuser, FOR TABLE the owner of the tables: let one of them run "
             f"{statement[:200]}",
         ) from error
+    except SourceError:
+        if not await _exists(control, publication):
+            raise
+        return  # another Ditto that started with this one was first
     log.info("publication.created", publication=publication, tables=None if wanted is None else len(wanted))
 
 

@@ -8,14 +8,16 @@ from typing import Final
 import msgspec
 import structlog
 
-from ditto.errors import ServerNotReady, SlotInvalidated, SlotMissing, SlotUnusable
+from ditto.errors import ServerNotReady, SlotInvalidated, SlotMissing, SlotUnusable, SourceError
 from ditto.lsn import parse_lsn
 from ditto.source.control import WAL_LSN, Control, open_control
+from ditto.source.transactions import open_transactions
 
 log = structlog.get_logger()
 
 _STATISTICS_DELAY_S: Final = 1.0
-_WAIT_REPORT_S: Final = 10.0
+_WAIT_REPORT_S: Final = 5.0
+_POLL_S: Final = 0.5
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -26,6 +28,8 @@ class Slot(msgspec.Struct, frozen=True):
     database: str
     active_pid: int | None
     confirmed_lsn: int
+    is_being_created: bool
+    """By somebody else, and PostgreSQL waits for transactions: nothing that it says of itself is final."""
     wal_status: str
     is_two_phase: bool
     is_logical: bool
@@ -63,6 +67,7 @@ async def find_slot(control: Control, name: str) -> Slot | None:
         database=row.get("database") or "",
         active_pid=row.get("active_pid"),
         confirmed_lsn=parse_lsn(confirmed) if confirmed else 0,
+        is_being_created=row.get("slot_type") == "logical" and confirmed is None,
         wal_status=row.get("wal_status") or "",
         is_two_phase=bool(row.get("two_phase")),
         is_logical=row.get("slot_type") == "logical",
@@ -97,6 +102,13 @@ async def settled_slot(control: Control, slot: Slot) -> Slot:
 
 def check_slot(slot: Slot, database: str) -> None:
     """Raise SlotUnusable, SlotInvalidated or ServerNotReady when Ditto cannot read from it."""
+    if slot.is_being_created:
+        raise ServerNotReady(
+            f"slot {slot.name} is still being created (by PID {slot.active_pid}): PostgreSQL waits until the "
+            "transactions that were open when it began have ended",
+            hint="wait, or end the oldest transaction: ditto check names it",
+            slot=slot.name,
+        )
     remake = "drop it (ditto slot drop), or set postgres.slot to another name; it was not made for Ditto"
     if not slot.is_logical:
         raise SlotUnusable(f"slot {slot.name} is a physical slot", hint=remake, slot=slot.name)
@@ -131,17 +143,33 @@ def check_slot(slot: Slot, database: str) -> None:
 
 
 async def ensure_slot(control: Control, dsn: str, name: str, *, may_create: bool, is_failover: bool) -> Slot:
-    """Find the slot, or create it; waits as long as PostgreSQL does for the transactions that are running."""
-    slot = await find_slot(control, name)
-    if slot is not None:
-        return slot
-    if not may_create:
-        raise SlotMissing(
-            f"slot {name} does not exist",
-            hint="set postgres.create: true, or create it: "
-            f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')",
-            slot=name,
-        )
+    """Find the slot, or create it; waits as long as PostgreSQL does for the transactions that are open.
+
+    Somebody else may create it at the same time: what is being created is waited for, until it is there or gone.
+    """
+    waited_s = 0.0
+    while True:
+        slot = await find_slot(control, name)
+        if slot is None:
+            if not may_create:
+                raise SlotMissing(
+                    f"slot {name} does not exist",
+                    hint="set postgres.create: true, or create it: "
+                    f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')",
+                    slot=name,
+                )
+            await _create(control, dsn, name, is_failover=is_failover)
+        elif not slot.is_being_created:
+            return slot
+        else:
+            await asyncio.sleep(_POLL_S)
+            waited_s += _POLL_S
+            if waited_s >= _WAIT_REPORT_S:
+                waited_s = 0.0
+                await _report_wait(control, name)
+
+
+async def _create(control: Control, dsn: str, name: str, *, is_failover: bool) -> None:
     creation = asyncio.ensure_future(
         control.fetch(
             "SELECT pg_catalog.pg_create_logical_replication_slot(%s, 'pgoutput'"
@@ -153,29 +181,28 @@ async def ensure_slot(control: Control, dsn: str, name: str, *, may_create: bool
     )
     try:
         while not (await asyncio.wait([creation], timeout=_WAIT_REPORT_S))[0]:
-            await _report_wait(dsn, name)
+            async with open_control(dsn) as other:
+                await _report_wait(other, name)
     finally:
         creation.cancel()
         await asyncio.gather(creation, return_exceptions=True)
-    creation.result()
-    slot = await find_slot(control, name)
-    if slot is None:
-        raise SlotMissing(f"slot {name} was dropped right after it was created", hint="by whom?", slot=name)
+    try:
+        creation.result()
+    except SourceError:
+        if await find_slot(control, name) is None:
+            raise
+        return  # somebody else was first
     log.info("slot.created", slot=name)
-    return slot
 
 
-async def _report_wait(dsn: str, name: str) -> None:
-    async with open_control(dsn) as control:
-        rows = await control.fetch(
-            "SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::int AS age_s FROM pg_stat_activity "
-            "WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 3",
-            doing="look up running transactions",
-        )
+async def _report_wait(control: Control, name: str) -> None:
+    oldest = await open_transactions(control, limit=3)
     log.warning(
         "slot.waiting_for_transactions",
         slot=name,
-        pids=[row["pid"] for row in rows],
-        oldest_age_s=rows[0]["age_s"] if rows else None,
-        reason="a slot can only be created when the transactions that were running have ended",
+        transactions=[each.name for each in oldest],
+        oldest_age_s=round(oldest[0].age_s) if oldest and oldest[0].age_s is not None else None,
+        reason="a slot can only be created when the transactions that were open have ended",
+        hint="end the oldest one, if nobody needs it: SELECT pg_terminate_backend(PID), or ROLLBACK PREPARED 'NAME' in "
+        "its database",
     )

@@ -8,13 +8,19 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+import psycopg
 import pytest
 from nats.js.api import StorageType
 
 from ditto.check.finding import Finding
 from ditto.check.run import run_checks
+from ditto.check.slot import Retained
+from ditto.check.transactions import judge
 from ditto.config import load
 from ditto.demo.servers import NatsServer
+from ditto.source.control import open_control
+from ditto.source.transactions import open_transactions
 from e2e.process import eventually
 
 if TYPE_CHECKING:
@@ -405,3 +411,37 @@ async def test_twenty_checks_at_once_leave_nothing_behind(world: World) -> None:
     await asyncio.gather(*(check(world) for _ in range(10)))
     await asyncio.gather(*(check(world) for _ in range(10)))
     assert world.sql(f"SELECT 1 FROM pg_replication_slots WHERE database = '{world.name}'") == []
+
+
+async def test_the_oldest_transaction_is_named_to_a_role_without_rights(postgres_world: World) -> None:
+    """Of another database too: the slot's WAL is kept for those as well. What is printed ends a prepared one."""
+    world = postgres_world
+    world.postgres.settings["max_prepared_transactions"] = "5"
+    await asyncio.to_thread(world.postgres.stop)
+    await asyncio.to_thread(world.postgres.start)
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)", "CREATE ROLE plain LOGIN REPLICATION")
+    ditto = await world.streaming()
+    dsn = world.dsn_by(world.postgres.port, user="plain")
+    elsewhere = psycopg.connect(world.postgres.dsn, application_name="batch")
+    elsewhere.execute("SELECT pg_current_xact_id()")
+    world.sql("BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'it''s left'")
+    finding = (await check(world, postgres_dsn=dsn))["slot.oldest_transaction"]
+    assert f"PID {elsewhere.info.backend_pid}" in finding.what
+    finding = (await check(world))["slot.oldest_transaction"]
+    assert (
+        f"PID {elsewhere.info.backend_pid} (database postgres, application batch, idle in transaction)" in finding.what
+    )
+    elsewhere.close()
+    found = await open_and_judge(world)
+    assert 'prepared transaction "it\'s left"' in found.what
+    mend(world, found)
+    assert (await check(world))["slot.oldest_transaction"].what == "no open transaction has written anything"
+    assert await ditto.stop() == 0
+
+
+async def open_and_judge(world: World) -> Finding:
+    """As if the oldest transaction were an hour old."""
+    async with open_control(world.dsn) as control:
+        (oldest,) = await open_transactions(control, limit=1)
+    retained = Retained(retained_bytes=0, lag_bytes=0, safe_bytes=None)
+    return judge(msgspec.structs.replace(oldest, age_s=3600.0), retained)

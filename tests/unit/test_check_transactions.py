@@ -1,0 +1,53 @@
+"""What `ditto check` says of the oldest open transaction."""
+
+from __future__ import annotations
+
+import pytest
+
+from ditto.check.slot import Retained
+from ditto.check.transactions import judge
+from ditto.source.transactions import OpenTransaction
+
+SMALL = Retained(retained_bytes=1000, lag_bytes=0, safe_bytes=None)
+LARGE = Retained(retained_bytes=2 << 30, lag_bytes=0, safe_bytes=None)
+
+
+def session(age_s: float | None) -> OpenTransaction:
+    return OpenTransaction(
+        pid=17, gid=None, database="shop", application="psql", state="idle in transaction", age_s=age_s
+    )
+
+
+def prepared(gid: str, age_s: float) -> OpenTransaction:
+    return OpenTransaction(pid=None, gid=gid, database="shop", application=None, state="prepared", age_s=age_s)
+
+
+def test_none() -> None:
+    assert judge(None, LARGE).level == "ok"
+
+
+def test_a_young_one_is_named_all_the_same() -> None:
+    finding = judge(session(10), LARGE)
+    assert finding.level == "ok"
+    assert "PID 17 (database shop, application psql, idle in transaction), open for 10 s" in finding.what
+
+
+@pytest.mark.parametrize("retained", [SMALL, LARGE])
+def test_an_old_one(retained: Retained) -> None:
+    finding = judge(session(7200), retained)
+    assert finding.level == "warning"
+    assert "open for 2 h" in finding.what
+    assert (finding.mend or "").startswith("SELECT pg_terminate_backend(17);")
+    assert finding.mend_in == "psql"
+
+
+def test_one_whose_age_is_hidden_counts_as_old_when_much_is_retained() -> None:
+    assert judge(session(None), SMALL).level == "ok"
+    assert judge(session(None), LARGE).level == "warning"
+
+
+def test_an_orphaned_prepared_transaction() -> None:
+    finding = judge(prepared("it's", 400), SMALL)
+    assert finding.level == "warning"
+    assert 'prepared transaction "it\'s" (database shop)' in finding.what
+    assert finding.mend == "ROLLBACK PREPARED 'it''s';"
