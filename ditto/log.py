@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
+from ditto import log_stream
+from ditto.printable import printable, printable_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -30,6 +33,12 @@ _ASSIGNED = re.compile(r"\b((?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&'\
 
 
 _known: set[str] = set()
+_is_json = False
+
+
+def is_json() -> bool:
+    """Whether events are written as JSON lines."""
+    return _is_json
 
 
 def keep_secret(secrets: Iterable[str]) -> None:
@@ -63,18 +72,33 @@ def _mask_event(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> 
     return {name: _mask(value) for name, value in event_dict.items()}
 
 
+def _show(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {name: _show(item) for name, item in value.items()}
+    return [_show(item) for item in value] if isinstance(value, list) else value
+
+
+def _show_event(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """For people: a name or a server's words with a line end in them must not look like an event of their own."""
+    return {name: printable_lines(value) if name == "exception" else _show(value) for name, value in event_dict.items()}
+
+
 def configure(level: Literal["debug", "info", "warning", "error"], format: Literal["auto", "pretty", "json"]) -> None:  # noqa: A002 -- it is the key's name
     """Send Ditto's events, and what libraries log from WARNING up, to standard error.
 
     `auto` is pretty on a terminal and JSON lines elsewhere. Colours only on a terminal, and never if NO_COLOR is set.
     May be called again; the last call counts.
     """
+    global _is_json  # noqa: PLW0603  the last call counts
     is_terminal = sys.stderr.isatty()
+    _is_json = format == "json" or (format == "auto" and not is_terminal)
     renderer: Processor
-    if format == "pretty" or (format == "auto" and is_terminal):
-        renderer = structlog.dev.ConsoleRenderer(colors=is_terminal and not os.environ.get("NO_COLOR"))
-    else:
+    if _is_json:
         renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=is_terminal and not os.environ.get("NO_COLOR"))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -83,6 +107,8 @@ def configure(level: Literal["debug", "info", "warning", "error"], format: Liter
         structlog.processors.format_exc_info,
         _mask_event,
     ]
+    if not _is_json:
+        shared.append(_show_event)
     threshold = getattr(logging, level.upper())
     structlog.configure(
         processors=[*shared, renderer],
@@ -90,6 +116,16 @@ def configure(level: Literal["debug", "info", "warning", "error"], format: Liter
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
     _route_libraries(max(threshold, logging.WARNING), shared, renderer)
+    if (stream := log_stream.current()) is not None:
+        stream.notice = lambda count: _render("log.lost", [*shared, renderer], lines=count)
+
+
+def _render(event: str, processors: list[Processor], **fields: object) -> str:
+    """A warning as the line that is written."""
+    rendered: Any = {"event": event, **fields}
+    for process in processors:
+        rendered = process(None, "warning", rendered)
+    return str(rendered)
 
 
 def _route_libraries(threshold: int, shared: list[Processor], renderer: Processor) -> None:
@@ -107,3 +143,4 @@ def _route_libraries(threshold: int, shared: list[Processor], renderer: Processo
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(threshold)
+    logging.captureWarnings(True)

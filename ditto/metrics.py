@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple, get_args
 
+from ditto import log_stream
 from ditto.lsn import parse_lsn
 from ditto.monitor import Monitor
 from ditto.states import State
@@ -205,6 +206,11 @@ METRICS: Final[tuple[Metric, ...]] = (
         "ditto_lease_missing",
         "1 where the lease cannot be written or read: a takeover may take as long as wal_sender_timeout.",
         lambda m: float(m.tally.is_without_lease),
+    ),
+    _counter(
+        "ditto_log_lost_lines_total",
+        "Lines of the log that could not be written: a full disk, or a pipe that is closed or that nobody reads.",
+        lambda _: log_stream.lost_lines(),
     ),
     _gauge(
         "ditto_survey_problems",

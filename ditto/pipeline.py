@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from ditto import notify
+from ditto import notify, signals
 from ditto.attempt import Attempt
 from ditto.check.background import BackgroundCheck
 from ditto.config import Config
@@ -132,12 +132,13 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
             log.warning("pipeline.quitting", signal=signal.Signals(number).name)
             root.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = signals.stopping()
+    for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)
             # It ends in a moment: a second signal that comes too late to matter must not end it with another code.
             signal.signal(number, signal.SIG_IGN)

@@ -55,6 +55,7 @@ class States:
             return
         change = Change(self._now(), state, mask_secrets(reason), is_failure)
         self.changes.append(change)
-        log.info("attempt.state", before=before, state=state, reason=change.reason)
+        tell = log.error if is_failure and state == "stopped" else log.info
+        tell("attempt.state", before=before, state=state, reason=change.reason)
         for listener in self.listeners:
             listener(change)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import psycopg
+import structlog
 
 import ditto
 from ditto.cli.check import check
 from ditto.cli.config import config
 from ditto.cli.health import health
-from ditto.cli.options import examples, printable
+from ditto.cli.options import examples, say
 from ditto.cli.run import run
 from ditto.cli.slot import slot
 from ditto.cli.status import status
@@ -23,10 +24,13 @@ from ditto.cli.tail import tail
 from ditto.cli.verify import verify
 from ditto.cli.wait import wait
 from ditto.errors import ConfigError, DittoError
-from ditto.log import mask_secrets
+from ditto.log import is_json, mask_secrets
+from ditto.printable import indented, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+log = structlog.get_logger()
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -49,28 +53,32 @@ class _Commands(click.Group):
             self._trace(ctx)
             raise click.exceptions.Exit(INTERRUPTED) from error
         except DittoError as error:
-            self._trace(ctx)
-            _say(error.message, error.hint)
-            raise click.exceptions.Exit(error.exit_code) from error
+            raise self._end(ctx, error) from error
         except Exception as error:
-            self._trace(ctx)
             # Not its text, which may quote a row or a password.
-            _say(
+            told = DittoError(
                 f"an unexpected {type(error).__name__} ended the command",
-                f"run with --debug for the traceback: ditto --debug {ctx.invoked_subcommand} …",
+                hint=f"run with --debug for the traceback: ditto --debug {ctx.invoked_subcommand} …",
             )
-            raise click.exceptions.Exit(1) from error
+            raise self._end(ctx, told, kind=type(error).__name__) from error
+
+    @classmethod
+    def _end(cls, ctx: click.Context, error: DittoError, *, kind: str | None = None) -> click.exceptions.Exit:
+        """Say why the command ends: where `ditto run` logs JSON, as one line of that."""
+        if ctx.invoked_subcommand == run.name and is_json():
+            fields = {**error.context, "kind": kind or type(error).__name__, "exit_code": error.exit_code}
+            log.error("run.failed", error=error.message, hint=error.hint, exc_info=ctx.params["debug"], **fields)
+        else:
+            cls._trace(ctx)
+            say(f"ditto: error: {indented(mask_secrets(error.message))}")
+            if error.hint:
+                say(f"  hint: {indented(mask_secrets(error.hint))}")
+        return click.exceptions.Exit(error.exit_code)
 
     @staticmethod
     def _trace(ctx: click.Context) -> None:
         if ctx.params["debug"]:
-            click.echo(mask_secrets(traceback.format_exc()), err=True, nl=False)
-
-
-def _say(message: str, hint: str | None) -> None:
-    click.echo(f"ditto: error: {printable(mask_secrets(message))}", err=True)
-    if hint:
-        click.echo(f"  hint: {printable(mask_secrets(hint))}", err=True)
+            say(printable_lines(mask_secrets(traceback.format_exc().rstrip())))
 
 
 def _demo() -> click.Command:

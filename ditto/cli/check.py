@@ -12,8 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from ditto import log
-from ditto.cli.options import configuration, effective, examples, printable
+from ditto.cli.options import configuration, echo_json, effective, examples
 from ditto.log import mask_secrets
+from ditto.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from ditto.check.finding import Finding
@@ -60,7 +61,7 @@ def check(ctx: click.Context, /, nats_monitor: str | None, is_json: bool, **opti
     found = asyncio.run(run_checks(config, monitor_url=nats_monitor or monitor_of(config.nats)))
     findings = [_masked(finding) for finding in found]
     if is_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2))
+        echo_json(msgspec.json.format(msgspec.json.encode(findings), indent=2))
     else:
         _print(findings)
     if any(finding.level == "error" for finding in findings):
@@ -95,7 +96,7 @@ def _print(findings: list[Finding]) -> None:
     for finding in findings:
         if finding.mend:
             console.print(f"\n[{_STYLES[finding.level]}]{finding.check}[/], {_PLACES[finding.mend_in or 'shell']}:")
-            for line in printable(finding.mend).split("\n"):
+            for line in printable_lines(finding.mend).split("\n"):
                 console.print(f"  {line}", markup=False, soft_wrap=True)
     count = {level: sum(finding.level == level for finding in findings) for level in _STYLES}
     console.print(f"\n{count['ok']} ok, {count['warning']} warnings, {count['error']} errors")

@@ -9,9 +9,10 @@ from typing import Any
 import click
 import yaml
 
-from ditto.cli.options import configuration, effective, examples
+from ditto.cli.options import configuration, effective, examples, say
 from ditto.config import masked, schema
 from ditto.config.wal_listener import read_wal_listener
+from ditto.printable import indented
 
 
 @click.group(epilog=examples("ditto config show --config ditto.yaml"))
@@ -64,4 +65,4 @@ def import_file(file: Path) -> None:
     imported = read_wal_listener(file)
     click.echo(yaml.safe_dump(imported.settings, sort_keys=False, allow_unicode=True, width=1000), nl=False)
     for note in imported.notes:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {indented(note)}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,9 +15,10 @@ from ditto.config.checks import Impossible
 from ditto.config.values import read_seconds
 from ditto.errors import ConfigError
 from ditto.log import keep_secret
+from ditto.printable import printable_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -44,9 +47,16 @@ def configuration(*paths: str) -> Callable[[Function], Function]:
 
 def effective(config_file: Path | None, **flags: object) -> Config:
     """The configuration that a command's options, the environment and the file make. Raises ConfigError."""
+    _trim_password(os.environ)
     config = load(config_file, {_path(name): value for name, value in flags.items()}, os.environ)
     keep_secret(secrets(config))
     return config
+
+
+def _trim_password(environ: MutableMapping[str, str]) -> None:
+    """Libpq reads this one itself, and takes the line end behind a secret for a part of the password."""
+    if (password := environ.get("PGPASSWORD")) and password.endswith(("\n", "\r")):
+        environ["PGPASSWORD"] = password.rstrip("\r\n")
 
 
 def seconds(text: str, option: str) -> float:
@@ -73,7 +83,7 @@ def _flag(path: str) -> Callable[[Function], Function]:
     return click.option(
         *FLAGS[path],
         _argument(path),
-        type=click.Choice(choices) if choices else str,
+        type=click.Choice(choices, case_sensitive=False) if choices else str,
         help=f"{about}  [default: {default}; env var: {', '.join(variables)}]",
     )
 
@@ -87,6 +97,12 @@ def _path(argument: str) -> str:
     return argument.replace("__", ".")
 
 
-def printable(text: str) -> str:
-    """As it can be shown: names of tables, and what servers say, may hold what steers a terminal."""
-    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
+def say(text: str) -> None:
+    """Write a line to standard error. What cannot be written there must not change how the command ends."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
+def echo_json(document: bytes) -> None:
+    """Print a JSON document; on a terminal without what that would obey."""
+    click.echo(printable_json(document.decode()) if sys.stdout.isatty() else document)

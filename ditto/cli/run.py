@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, Literal
 
 import click
 import uvloop
 
 from ditto import log
 from ditto.cli.options import configuration, effective, examples
+from ditto.config import KEYS
 
 
 @click.command(
@@ -20,10 +22,18 @@ from ditto.cli.options import configuration, effective, examples
 def run(**options: Any) -> None:
     """Store every change in the stream, until stopped.
 
-    The first SIGINT or SIGTERM stops reading, waits for what is outstanding and confirms it; the second quits.
+    The first SIGINT, SIGTERM or SIGHUP stops reading, waits for what is outstanding and confirms it; the second quits.
+    Under nohup, SIGHUP is ignored.
     """
+    log.configure("info", _first_format(options["log__format"]))  # for what is wrong with the configuration
     config = effective(**options)
     log.configure(config.log.level, config.log.format)
     from ditto import pipeline  # noqa: PLC0415 -- the other commands work where the compiled core does not
 
     uvloop.run(pipeline.run(config))
+
+
+def _first_format(flag: str | None) -> Literal["auto", "pretty", "json"]:
+    """The format before the configuration is read, as far as the flag or the environment says it."""
+    given = (flag or os.environ.get(KEYS["log.format"].variable, "")).strip().lower()
+    return "json" if given == "json" else "pretty" if given == "pretty" else "auto"

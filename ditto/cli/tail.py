@@ -11,7 +11,9 @@ import click
 import msgspec
 
 from ditto import log
-from ditto.cli.options import configuration, effective, examples
+from ditto.cli.options import configuration, echo_json, effective, examples, say
+from ditto.log import mask_secrets
+from ditto.printable import printable
 
 if TYPE_CHECKING:
     from ditto.errors import SinkError
@@ -112,13 +114,16 @@ def tail(
         try:
             event = decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            click.echo(f"message {sequence} is not an event of Ditto", err=True)
+            say(f"message {sequence} is not an event of Ditto")
             return
         if choice.takes(event.schema, event.table, event.action):
-            click.echo(_line(payload, is_terminal=is_terminal) if is_json else writer.text(event))
+            if is_json:
+                echo_json(_line(payload))
+            else:
+                click.echo(writer.text(event))
 
     def on_lost(error: SinkError) -> None:
-        click.echo(f"{error.message}; waiting for it to come back", err=True)
+        say(f"{printable(mask_secrets(error.message))}; waiting for it to come back")
 
     follower = Follower(
         config.nats, on_message=on_message, on_lost=on_lost, since=begin, last=last, is_endless=not no_follow
@@ -126,17 +131,6 @@ def tail(
     asyncio.run(follower.run())
 
 
-def _line(payload: bytes, *, is_terminal: bool) -> str:
+def _line(payload: bytes) -> bytes:
     """The event on one line: a column of type json may have line ends between its tokens."""
-    line = (msgspec.json.format(payload, indent=-1) if b"\n" in payload or b"\r" in payload else payload).decode()
-    if is_terminal and not line.isprintable():
-        # The same JSON, without what a terminal would obey.
-        line = "".join(sign if sign.isprintable() else _escape(sign) for sign in line)
-    return line
-
-
-def _escape(sign: str) -> str:
-    if sign == "\t":  # between tokens: inside of a text it is escaped already
-        return " "
-    units = sign.encode("utf-16-be")
-    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+    return msgspec.json.format(payload, indent=-1) if b"\n" in payload or b"\r" in payload else payload

@@ -87,7 +87,7 @@ def read(file: Path, environ: Mapping[str, str]) -> dict[str, Setting]:
         )
     language, parse = _PARSERS[file.suffix.lower()]
     try:
-        root = parse(file.read_text(encoding="utf-8"))
+        root = parse(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
             f"the configuration file {file} cannot be read: {error.strerror or type(error).__name__}", file=str(file)
@@ -154,7 +154,7 @@ def _interpolate(path: str, text: str, origin: str, environ: Mapping[str, str]) 
                 key=path,
             )
         if found["has_default"]:  # as in a shell, a default also stands in for an empty variable
-            return environ.get(name) or found["default"]
+            return environ.get(name, "").rstrip("\r\n") or found["default"]
         if name not in environ:
             raise ConfigError(
                 f"{path} {origin} needs the environment variable {name}, which is not set",
@@ -162,6 +162,6 @@ def _interpolate(path: str, text: str, origin: str, environ: Mapping[str, str]) 
                 key=path,
                 variable=name,
             )
-        return environ[name]
+        return environ[name].rstrip("\r\n")  # secret stores and `echo` put a line end behind a password
 
     return _REFERENCE.sub(replace, text)

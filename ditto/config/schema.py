@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -30,14 +31,21 @@ def schema() -> dict[str, Any]:
             "description": each.get("description", ""),
             "anyOf": [{"$ref": each["$ref"]}, {"type": "null"}],
         }
-    definitions[Action.__name__] = {
-        "description": str(Action.__doc__),
-        "anyOf": [
-            {"enum": [action.value for action in Action]},
-            {"type": "string", "pattern": f"^({'|'.join(_any_case(action.value) for action in Action)})$"},
-        ],
-    }
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Ditto", **document}
+    definitions[Action.__name__]["description"] = str(Action.__doc__)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Ditto", **_in_any_case(document)}
+
+
+def _in_any_case(node: Any) -> Any:
+    """The same schema, in which words of a fixed list may be written in upper case too."""
+    if isinstance(node, list):
+        return [_in_any_case(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if not (words := node.get("enum")):
+        return {name: _in_any_case(each) for name, each in node.items()}
+    rest = {name: each for name, each in node.items() if name not in {"enum", "type"}}
+    pattern = "|".join(map(_any_case, words))
+    return {**rest, "anyOf": [{"enum": words}, {"type": "string", "pattern": f"^({pattern})$"}]}
 
 
 def _definition(node: dict[str, Any]) -> str:
@@ -54,4 +62,4 @@ def _or_text(node: dict[str, Any], *, is_duration: bool) -> dict[str, Any]:
 
 
 def _any_case(word: str) -> str:
-    return "".join(f"[{letter.upper()}{letter}]" for letter in word)
+    return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else re.escape(letter) for letter in word)

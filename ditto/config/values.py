@@ -30,6 +30,7 @@ _WORDS = {
     "object": "a mapping",
     "null": "nothing",
 }
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _BOUNDS = {">=": "at least", "<=": "at most"}
 
 
@@ -47,7 +48,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 def convert(key: Key, setting: Setting) -> Any:
     """The value of `key` as the model holds it. Raises ConfigError, which never quotes a secret."""
-    value = setting.value
+    value = _without_line_ends(setting.value)
     try:
         if setting.is_text:
             value = _read_text(key, value)
@@ -57,6 +58,11 @@ def convert(key: Key, setting: Setting) -> Any:
     except Impossible as error:
         path = error.place or key.path
         raise ConfigError(f"{path} {setting.origin} {error}", hint=error.hint, key=key.path) from None
+
+
+def _without_line_ends(value: Any) -> Any:
+    """What editors, `echo` and secret stores put behind a value, a password too, is no part of it."""
+    return value.rstrip("\r\n") if isinstance(value, str) else value
 
 
 def _read_text(key: Key, text: str) -> Any:
@@ -70,8 +76,12 @@ def _read_text(key: Key, text: str) -> Any:
             raise Impossible(f"must be JSON, and is not ({where}: {error.msg})") from None
     if list in kinds and str not in kinds:
         return [part.strip() for part in text.split(",") if part.strip()]
-    if str in kinds or Literal in kinds or key.is_duration:
+    if str in kinds or key.is_duration:
         return text
+    if Literal in kinds:
+        return text.strip()
+    if kinds == {bool} and (word := text.strip().lower()) in _BOOLEANS:
+        return _BOOLEANS[word]
     try:
         return msgspec.convert(text.strip(), key.annotation, strict=False)
     except msgspec.ValidationError as error:
@@ -90,6 +100,8 @@ def _convert(path: str, value: Any, annotation: Any) -> Any:
         choices = _choices(member)
         if choices and isinstance(value, str) and value.lower() not in choices:
             raise Impossible(f"must be one of {', '.join(choices)}", place=path)
+        if choices and isinstance(value, str):
+            value = value.lower()
     try:
         return msgspec.convert(value, annotation)
     except msgspec.ValidationError as error:

@@ -59,7 +59,7 @@ class Imported(Struct, frozen=True, kw_only=True):
 def read_wal_listener(file: Path) -> Imported:
     """Translate a file. Raises ConfigError for one that cannot be read, or does not publish to NATS."""
     try:
-        root = parse_yaml(file.read_text(encoding="utf-8"))
+        root = parse_yaml(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror or type(error).__name__}") from None
     except UnicodeDecodeError:

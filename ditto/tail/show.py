@@ -8,6 +8,8 @@ from typing import Any, Final
 import click
 import msgspec
 
+from ditto.printable import printable
+
 _SHORT: Final = 80
 """Characters of a value."""
 _COLOURS: Final = {"INSERT": "green", "UPDATE": "yellow", "DELETE": "red", "TRUNCATE": "magenta"}
@@ -92,13 +94,3 @@ def short(value: Any) -> str:
     if len(data) <= 4 * _SHORT and len(text) <= _SHORT:
         return printable(text)
     return f"{printable(text[:_SHORT])}… ({len(data):,} bytes)"
-
-
-def printable(text: str) -> str:
-    """`text` with everything escaped by which a value could drive a terminal, or hide in it."""
-    if text.isprintable():
-        return text
-    return "".join(
-        sign if sign.isprintable() else f"\\x{ord(sign):02x}" if ord(sign) < 256 else f"\\u{ord(sign):04x}"
-        for sign in text
-    )

@@ -114,9 +114,10 @@ class DittoProcess:
         self._process.end(signal.SIGKILL)
 
     def sentence(self) -> str:
-        """What it said at its end: one sentence and a hint, never a traceback."""
+        """What it said at its end: one event at level error with a sentence and a hint, never a traceback."""
         lines = self.output.splitlines()
-        assert not any("Traceback" in line for line in lines), self.output
-        starts = [index for index, line in enumerate(lines) if line.startswith("ditto: error: ")]
-        assert len(starts) == 1, self.output
-        return "\n".join(lines[starts[0] :])
+        assert not any("Traceback" in line or line.startswith("ditto: error: ") for line in lines), self.output
+        (last,) = self.logs("run.failed")
+        assert json.loads(lines[-1]) == last, "it is the last line"
+        assert last["level"] == "error"
+        return f"{last['error']}\n  hint: {last['hint']}" if last["hint"] else str(last["error"])

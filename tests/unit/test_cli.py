@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import sys
 from types import ModuleType
@@ -150,7 +151,7 @@ def test_schema_is_printed() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("run",), ("config", "show"), ("slot", "status"), ("slot", "drop", "--yes")],
+    [("config", "show"), ("slot", "status"), ("slot", "drop", "--yes")],
     ids=" ".join,
 )
 def test_a_wrong_configuration_is_one_sentence(arguments: tuple[str, ...], tmp_path: Path) -> None:
@@ -160,6 +161,46 @@ def test_a_wrong_configuration_is_one_sentence(arguments: tuple[str, ...], tmp_p
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr == f"ditto: error: nats.urll in {file} is not a known key: did you mean nats.url?\n"
+
+
+def test_a_fatal_stop_in_json_logging_is_one_json_line_at_error(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("nats: {urll: x}", encoding="utf-8")
+    result = invoke("run", "-c", str(file))
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = map(json.loads, result.stderr.splitlines())
+    assert (line["event"], line["level"], line["kind"]) == ("run.failed", "error", "ConfigError")
+    assert line["error"] == f"nats.urll in {file} is not a known key: did you mean nats.url?"
+    assert line["exit_code"] == 2
+    traced = invoke("--debug", "run", "-c", str(file))
+    (line,) = map(json.loads, traced.stderr.splitlines())
+    assert line["exception"].startswith("Traceback (most recent call last)")
+    pretty = invoke("run", "-c", str(file), env={"DITTO_LOG_FORMAT": "pretty"})
+    assert pretty.stderr.startswith("ditto: error: nats.urll in")
+
+
+def test_an_unexpected_fatal_stop_is_one_json_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise ValueError(SECRET)
+
+    monkeypatch.setattr(sys.modules["ditto.cli.run"], "effective", fail)
+    result = invoke("run", "-c", "x.yaml")
+    (line,) = map(json.loads, result.stderr.splitlines())
+    assert (result.exit_code, line["level"], line["kind"]) == (1, "error", "ValueError")
+    assert SECRET not in result.stderr
+
+
+def test_a_line_end_in_an_error_does_not_begin_a_line() -> None:
+    @click.command("failing")
+    def command() -> None:
+        raise ConfigError("no\nditto: error: forged\x1b[2J", hint="one\ntwo")
+
+    main.add_command(command)
+    try:
+        result = invoke("failing")
+    finally:
+        del main.commands["failing"]
+    assert result.stderr == "ditto: error: no\n    ditto: error: forged\\x1b[2J\n  hint: one\n    two\n"
 
 
 @pytest.mark.parametrize(
@@ -211,7 +252,8 @@ def test_run_hands_the_configuration_to_the_pipeline(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ditto, "pipeline", fake, raising=False)
     result = invoke("run", "--slot", "s", "--log-level", "error", "--output-plugin", "pgoutput")
     assert result.exit_code == 0, result.output
-    levels, config, loop = seen
+    first, levels, config, loop = seen
+    assert first == ("info", "auto"), "for what is wrong with the configuration"
     assert levels == ("error", "auto")
     assert config.postgres.slot == "s"
     assert loop.startswith("uvloop")
@@ -243,3 +285,16 @@ def test_an_unreachable_server_exits_with_3(arguments: tuple[str, ...]) -> None:
     assert "hint: " in result.stderr
     assert SECRET not in result.output
     assert "Traceback" not in result.output
+
+
+def test_flags_are_read_in_any_case_and_files_with_a_mark_are_imported(tmp_path: Path) -> None:
+    assert "level: error" in invoke("config", "show", "--log-level", "ERROR").stdout
+    file = tmp_path / "config.yml"
+    file.write_bytes(b"\xef\xbb\xbflistener: {slotName: s}\r\npublisher: {type: NATS}\r\n")
+    assert "slot: s" in invoke("config", "import", str(file)).stdout
+
+
+def test_the_line_end_behind_the_password_that_libpq_reads_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", "secret\n")
+    assert invoke("config", "show").exit_code == 0
+    assert os.environ["PGPASSWORD"] == "secret"

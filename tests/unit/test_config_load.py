@@ -295,3 +295,61 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "directory" in refusal(tmp_path / "folder.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"nats: {user: \xe9}")
     assert "UTF-8" in refusal(tmp_path / "latin.yaml")
+
+
+@pytest.mark.parametrize("path", [path for path, key in KEYS.items() if key.choices])
+def test_words_of_a_fixed_list_are_read_in_any_case(path: str, tmp_path: Path) -> None:
+    key = KEYS[path]
+    for choice in key.choices:
+        section, _, name = path.rpartition(".")
+        for word in (choice.upper(), choice.title()):
+            node: Any = {name: word}
+            for each in reversed(section.split(".")):
+                node = {each: node}
+            file = write(tmp_path, json.dumps(node), "c.json")
+            assert value_of(load(file, {}, {}), path) == choice
+            assert value_of(load(None, {}, {key.variable: f"{word}\r\n"}), path) == choice
+            if path in FLAGS:
+                assert value_of(load(None, {path: word}, {}), path) == choice
+
+
+def test_words_in_lists_are_read_in_any_case(tmp_path: Path) -> None:
+    file = write(tmp_path, "events: {metadata: [LSN, Primary_Key], tables: {t: [INSERT, Update]}}")
+    events = load(file, {}, {}).events
+    assert (events.metadata, events.tables) == (["lsn", "primary_key"], {"t": ["insert", "update"]})
+
+
+@pytest.mark.parametrize("name", ["c.yaml", "c.toml", "c.json"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "bom"])
+def test_byte_order_marks_and_line_ends_of_other_systems(name: str, line_end: str, mark: bytes, tmp_path: Path) -> None:
+    texts = {
+        "c.yaml": ["nats:", "  stream: S", "log: {level: debug}", ""],
+        "c.toml": ["[nats]", 'stream = "S"', "[log]", 'level = "debug"', ""],
+        "c.json": ["{", '"nats": {"stream": "S"},', '"log": {"level": "debug"}', "}", ""],
+    }
+    file = tmp_path / name
+    file.write_bytes(mark + line_end.join(texts[name]).encode())
+    config = load(file, {}, {})
+    assert (config.nats.stream, config.log.level) == ("S", "debug")
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_the_line_end_behind_a_secret_is_no_part_of_it(line_end: str, tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        "nats: {user: u, password: '${PW}', url: 'nats://u:${PW}@h'}\n"
+        "postgres: {dsn: 'host=h password=${PW} dbname=${DB:-x}'}",
+    )
+    config = load(file, {}, {"PW": f"secret{line_end}", "DB": f"shop{line_end}"})
+    assert (config.nats.password, config.nats.url) == ("secret", "nats://u:secret@h")
+    assert config.postgres.dsn == "host=h password=secret dbname=shop"
+    config = load(None, {}, {"DITTO_NATS_USER": "u", "DITTO_NATS_PASSWORD": f" s{line_end}"})
+    assert config.nats.password == " s", "a space may belong to a password"
+    block = write(tmp_path, "nats:\n  user: u\n  password: |\n    secret\n")
+    assert load(block, {}, {}).nats.password == "secret"
+
+
+@pytest.mark.parametrize(("word", "value"), [("yes", True), ("ON", True), ("True", True), ("no", False), ("0", False)])
+def test_true_and_false_as_environments_write_them(word: str, value: bool) -> None:
+    assert load(None, {}, {"DITTO_NATS_CREATE": word}).nats.create is value

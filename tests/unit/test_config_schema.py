@@ -51,7 +51,8 @@ def accepts(document: dict[str, Any], node: dict[str, Any], value: Any) -> bool:
         {"nats": {"url": "nats://a", "ack_timeout": "500ms", "replicas": "${N:-1}", "create": "${C}"}},
         {"nats": {"ack_timeout": "${T}"}},
         {"events": {"tables": {"trades": ["insert", "UPDATE", "Delete"]}, "topics": {"a": "b"}}},
-        {"events": {"tables": None}},
+        {"events": {"tables": None, "metadata": ["LSN", "primary_key"]}},
+        {"log": {"level": "INFO", "format": "Json"}, "events": {"types": {"profile": "WAL-listener"}}},
     ],
 )
 def test_accepted(value: Any) -> None:

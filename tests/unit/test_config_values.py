@@ -51,7 +51,7 @@ def load_json(tmp_path: Path, path: str, value: Any) -> Any:
         ("log.level", 3, "must be text"),
         ("postgres.slot", "", "lower-case letters"),
         ("postgres.slot", "My-Slot", "lower-case letters"),
-        ("postgres.slot", "s\n", "lower-case letters"),
+        ("postgres.slot", "s\nt", "lower-case letters"),
         ("postgres.slot", "s" * 64, "lower-case letters"),
         ("postgres.publication", "", "1 to 63 bytes"),
         ("postgres.publication", "ü" * 32, "1 to 63 bytes"),

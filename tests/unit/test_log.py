@@ -169,3 +169,20 @@ def test_a_traceback_shows_no_local_variables(form: Any, stderr: io.StringIO) ->
 def test_addresses_without_secrets_stay_readable() -> None:
     for text in ("nats://h:4222", "postgres://u@h:5432/d", "https://example.com/a@b", "table users: 3 rows"):
         assert log.mask_secrets(text) == text
+
+
+def test_line_ends_and_terminal_escapes_in_values_do_not_pass(stderr: io.StringIO) -> None:
+    configure("info", "pretty", stderr)
+    name = "t\n2026-01-01T00:00:00Z [error    ] forged \x1b[2J\u009b"
+    structlog.get_logger().warning("tables.added", table=name, tables=[name], more={"table": name})
+    logging.getLogger("nats").warning("lost %s", name)
+    assert len(stderr.getvalue().splitlines()) == 2
+    assert all(sign.isprintable() or sign == "\n" for sign in stderr.getvalue())
+
+
+def test_json_lines_stay_one_line_each(stderr: io.StringIO) -> None:
+    configure("info", "json", stderr)
+    name = "t\n{}\x1b[2J\u009b\u2028"
+    structlog.get_logger().warning("tables.added", table=name)
+    assert lines(stderr)[0]["table"] == name
+    assert stderr.getvalue().isascii()
