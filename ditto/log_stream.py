@@ -1,4 +1,4 @@
-"""Standard error as a stream that never raises and never blocks: a thread writes, and what cannot be written is counted.
+"""Standard error as a stream that never raises and never blocks: a thread writes, and lost lines are counted.
 
 The event loop does all the work of a running Ditto. A log that cannot take a line (a full disk, a pipe that nobody
 reads or that is closed) must neither stop nor delay it. Lines wait in a bounded queue; those that find it full, and

@@ -1,4 +1,4 @@
-"""`ditto run` as a process among others: a log that takes nothing, signals, and being the first process of a container."""
+"""`ditto run` as a process: a log that takes nothing, signals, and being the first process of a container."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def test_without_standard_error_it_runs_and_keeps_its_sockets_clean(world:
     env = environment(world, DITTO_HTTP_LISTEN=f"127.0.0.1:{port}")
     with started("sh", "-c", 'exec "$@" 2>&-', "sh", *COMMAND, env=env) as process:
         await stores(world, port)
-        assert str(Path(f"/proc/{process.pid}/fd/2").readlink()) == "/dev/null"
+        assert standard_error(process.pid) == "/dev/null"
         process.terminate()
         assert await ended(process) == 0
 
@@ -177,6 +177,11 @@ def handles(pid: int, number: signal.Signals) -> bool:
         return False
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def standard_error(pid: int) -> str:
+    """What that process writes its log to."""
+    return str(Path(f"/proc/{pid}/fd/2").readlink())
 
 
 def has_imported(pid: int) -> bool:
