@@ -37,6 +37,7 @@ def main() -> None:
             checkpoint_subject: str,
             wildcard: str | None,
             on_stored: Callable[[int], None],
+            on_foreign_answer: Callable[[], None],
             clock: Callable[[], float],
         ) -> None:
             def on_acknowledged(sequence: int) -> None:
@@ -50,6 +51,7 @@ def main() -> None:
                 checkpoint_subject=checkpoint_subject,
                 wildcard=wildcard,
                 on_stored=on_acknowledged,
+                on_foreign_answer=on_foreign_answer,
                 clock=clock,
             )
             ends: deque[tuple[int, int]] = deque()  # where blocks end: stream sequence, events so far

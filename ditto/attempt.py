@@ -154,6 +154,7 @@ class Attempt:
             checkpoint_subject=self._router.checkpoint_subject,
             wildcard=self._router.wildcard,
             on_stored=self._on_stored,
+            on_foreign_answer=self._meter.foreign_answer,
             clock=self._clock,
         )
         stack.push_async_callback(self._sink.close)

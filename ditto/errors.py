@@ -21,6 +21,7 @@
         ├── SinkLost                *  the connection ended, or was never made
         ├── AckTimeout              *  no acknowledgement within the deadline
         ├── NotNow                  *  no leader, out of resources, stream full
+        ├── AnswerUnreadable        *  an answer that does not have the form that Ditto knows
         ├── ChainBroken             *  something else was stored in between: read the tail again
         ├── SinkDenied              user, password, token, permissions
         ├── NatsUnsuitable          nats-server is too old
@@ -31,6 +32,7 @@
         ├── StreamGap               the slot stands after the stream's tail: events are missing
         ├── SubjectCollision        two tables would share a subject
         ├── EventTooLarge           one event is larger than the server accepts
+        ├── RequestTooLarge         a request is larger than the server accepts
         └── PublishRejected         the server refused a message for good
 
 A class's docstring says what happened, and after an empty line what a user does about it; the reference of the errors
@@ -211,6 +213,16 @@ class NotNow(SinkError):
     is_retryable = True
 
 
+class AnswerUnreadable(SinkError):
+    """An answer of nats-server, or an entry of its store, does not have the form that Ditto knows.
+
+    See what answers at that address: a proxy, or something else than nats-server. Otherwise please report it, with the
+    message and the server's version.
+    """
+
+    is_retryable = True
+
+
 class ChainBroken(SinkError):
     """Something else was stored in the stream in between. The next attempt goes on after it.
 
@@ -281,6 +293,14 @@ class EventTooLarge(SinkError):
     """One event is larger than nats-server's `max_payload`.
 
     Raise `max_payload` (up to 32 MB: files take no larger message), or leave the column out of the publication.
+    """
+
+
+class RequestTooLarge(SinkError):
+    """A request to JetStream is larger than nats-server's `max_payload`: a stream with a long list of subjects, mostly.
+
+    Raise `max_payload`, or let one wildcard take the place of many subjects:
+    `events.subject: "{prefix}.{schema}.{table}"`.
     """
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import structlog
+
 from ditto.messages import Block, Encoded
 from ditto.probe import Probe
 from ditto.sinks.base import Sink
 from ditto.source.replication import Replication
 from ditto.tally import DecoderCounts, Tally
+
+log = structlog.get_logger()
 
 
 class Meter:
@@ -51,6 +55,17 @@ class Meter:
         self._tally.stored += sequence - self._stored_sequence
         self._stored_sequence = sequence
         self.probe.stored(sequence)
+
+    def foreign_answer(self) -> None:
+        """Somebody who subscribes to the events' subjects has answered one."""
+        self._tally.foreign_answers += 1
+        if self._tally.foreign_answers == 1:
+            log.warning(
+                "events.answered",
+                reason="an answer to an event did not come from JetStream; Ditto ignores such answers",
+                hint="somebody subscribes to the events' subjects and replies to what comes: let it read the stream "
+                "through a consumer, or not reply; nats.inbox_prefix and permissions keep others from answering",
+            )
 
     def _refresh(self) -> None:
         tally, sink = self._tally, self._sink

@@ -104,6 +104,11 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Messages that the stream has acknowledged, checkpoints included.",
         lambda m: m.tally.stored,
     ),
+    _counter(
+        "ditto_foreign_answers_total",
+        "Answers to events that did not come from JetStream, and were ignored.",
+        lambda m: m.tally.foreign_answers,
+    ),
     _counter("ditto_checkpoints_total", "Checkpoints sent to the stream.", lambda m: m.tally.checkpoints),
     _counter(
         "ditto_filtered_events_total",

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
-from nats.aio.client import Client
 
 from ditto.config import Config
 from ditto.errors import DittoError, SinkError
 from ditto.lease import read_terms
 from ditto.log import mask_secrets
-from ditto.lsn import Position, format_lsn, parse_lsn
+from ditto.lsn import format_lsn, parse_lsn
 from ditto.sinks import wire
-from ditto.sinks.bucket import LeaseBucket, is_about_leases
-from ditto.sinks.stream import POSITION_HEADER, ApiError
+from ditto.sinks.api import StoredMessage
+from ditto.sinks.bucket import LeaseBucket
+from ditto.sinks.connection import Connection
 from ditto.sinks.stream import Stream as StreamApi
+from ditto.sinks.stream import position_of
 from ditto.source.control import Control, open_control
 from ditto.source.group import Standby, find_standbys
 from ditto.status import Leader, Slot, Stream, Survey, rfc3339
 
 log = structlog.get_logger()
 
-_NOT_FOUND: Final = 10059
-_NO_MESSAGE: Final = 10037
 _TIMEOUT_S: Final = 10.0
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ SELECT s.slot_name, s.active_pid, s.wal_status, s.confirmed_flush_lsn::text AS c
 class _CommitTime(msgspec.Struct):
     """The one field of an event that matters here; a checkpoint has none."""
 
-    commit_time: str | None = msgspec.field(default=None, name="commitTime")
+    commit_time: datetime | None = msgspec.field(default=None, name="commitTime")
 
 
 class Surveyor:
@@ -58,7 +58,7 @@ class Surveyor:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._control: Control | None = None
-        self._client: Client | None = None
+        self._client: Connection | None = None
         self._bucket: LeaseBucket
         self._control_stack = AsyncExitStack()
 
@@ -105,7 +105,7 @@ class Surveyor:
         """The stream, and host and walsender of the lease."""
         config = self._config.nats
         if self._client is None or self._client.is_closed:
-            self._client = await wire.connect(config, on_lost=_ignore, may_lack=is_about_leases)
+            self._client = await wire.connect(config, accept=partial(wire.usable, config=config))
             # One for as long as the connection: each has a subscription of its own.
             self._bucket = LeaseBucket(self._client, config, slot=self._config.postgres.slot)
         api = StreamApi(self._client, config)
@@ -119,12 +119,7 @@ class Surveyor:
     async def _close_client(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            with suppress(Exception):
-                await client.close()
-
-
-def _ignore(_error: SinkError) -> None:
-    """Who asks next finds out."""
+            await wire.close(client)
 
 
 async def _or_problem(
@@ -162,46 +157,29 @@ def _slot(row: dict[str, Any]) -> Slot:
 
 async def _stream(api: StreamApi) -> Stream | None:
     """None where there is no such stream."""
-    try:
-        info = await api.call(f"STREAM.INFO.{api.name}", None, f"look up stream {api.name}")
-    except ApiError as error:
-        if error.code == _NOT_FOUND:
-            return None
-        raise
-    state, settings = info["state"], info["config"]
-    position, tail_time = await _tail(api, state["last_seq"])
+    if not await api.look():
+        return None
+    state = api.state
+    message = await api.message(state.last_seq) if state.last_seq else None
+    position = None if message is None else position_of(message)
     return Stream(
         name=api.name,
-        messages=state["messages"],
-        bytes=state["bytes"],
-        first_sequence=state["first_seq"],
-        last_sequence=state["last_seq"],
+        messages=state.messages,
+        bytes=state.bytes,
+        first_sequence=state.first_seq,
+        last_sequence=state.last_seq,
         tail=None if position is None else str(position),
-        tail_time=tail_time,
-        storage=settings.get("storage", ""),
-        replicas=settings.get("num_replicas", 1),
-        node=(info.get("cluster") or {}).get("leader"),
+        tail_time=None if message is None or position is None else _time(message),
+        storage=api.config.storage,
+        replicas=api.replicas,
+        node=None if api.cluster is None else api.cluster.leader,
     )
 
 
-async def _tail(api: StreamApi, sequence: int) -> tuple[Position | None, str | None]:
-    """Position and time of the message with this sequence, if it is Ditto's."""
-    if not sequence:
-        return None, None
+def _time(message: StoredMessage) -> str:
+    """When the change was committed; of a checkpoint: when it was stored."""
     try:
-        answer = await api.call(f"STREAM.MSG.GET.{api.name}", {"seq": sequence}, f"read the tail of {api.name}")
-    except ApiError as error:
-        if error.code == _NO_MESSAGE:
-            return None, None
-        raise
-    message = answer["message"]
-    headers = base64.b64decode(message.get("hdrs") or "").decode("utf-8", "replace")
-    for line in headers.split("\r\n"):
-        name, _, value = line.partition(":")
-        if name == POSITION_HEADER:
-            try:
-                event = msgspec.json.decode(base64.b64decode(message.get("data") or ""), type=_CommitTime)
-                return Position.parse(value.strip()), event.commit_time or message["time"]
-            except (ValueError, msgspec.MsgspecError):
-                break
-    return None, None
+        committed = msgspec.json.decode(message.data, type=_CommitTime).commit_time
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        committed = None
+    return (committed or message.time).astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -73,6 +73,8 @@ class Tally:
     """Sent to the stream."""
     stored: int = 0
     """Messages that the stream has acknowledged, checkpoints included."""
+    foreign_answers: int = 0
+    """Answers to events that did not come from JetStream."""
     checkpoints: int = 0
     read_bytes: int = 0
     """From PostgreSQL, as CopyData."""

@@ -6,15 +6,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
-from nats.aio.client import Client
-
 from ditto.config import Config
-from ditto.errors import DittoError, SinkError
+from ditto.errors import DittoError
 from ditto.lsn import Position, format_lsn
 from ditto.messages import WAIT_PREFIX
 from ditto.sinks import wire
+from ditto.sinks.connection import Connection
 from ditto.sinks.stream import Stream
 from ditto.source.control import Control, open_control
 
@@ -27,17 +27,13 @@ class NotReached(DittoError):
 
 
 @asynccontextmanager
-async def open_client(config: Config) -> AsyncIterator[Client]:
+async def open_client(config: Config) -> AsyncIterator[Connection]:
     """A connection to NATS for a command that looks at the stream. Raises what `wire.connect` does."""
-    client = await wire.connect(config.nats, on_lost=_ignore)
+    client = await wire.connect(config.nats, accept=partial(wire.usable, config=config.nats))
     try:
         yield client
     finally:
-        await client.close()
-
-
-def _ignore(_error: SinkError) -> None:
-    """Who asks next finds out."""
+        await wire.close(client)
 
 
 async def wait(config: Config, lsn: int, *, timeout_s: float) -> Position:

@@ -20,12 +20,11 @@ async def postgres_clock(control: Control) -> Finding:
     return _judge("clock.postgres", "PostgreSQL", row["now"], asked_at, time.time())
 
 
-def nats_clock(told: str, asked_at: float, answered_at: float) -> Finding:
+def nats_clock(told: datetime | None, asked_at: float, answered_at: float) -> Finding:
     """NATS's clock, as an answer told it, against this machine's."""
-    if not told:
+    if told is None:
         return ok("clock.nats", "NATS's clock cannot be seen: there is no stream yet", _WHY)
-    # Go gives nanoseconds, which fromisoformat cuts off.
-    return _judge("clock.nats", "NATS", datetime.fromisoformat(told).timestamp(), asked_at, answered_at)
+    return _judge("clock.nats", "NATS", told.timestamp(), asked_at, answered_at)
 
 
 def _judge(check: str, whose: str, told: float, asked_at: float, answered_at: float) -> Finding:

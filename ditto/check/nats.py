@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import http.client
 import re
-import urllib.error
 import urllib.request
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from nats.aio.client import Client
+import msgspec
+from msgspec import Struct
 
 from ditto.check.finding import Finding, bad, failed, ok, size, span
 from ditto.config import Nats
 from ditto.errors import DittoError
-from ditto.sinks.jetstream import OLDEST_VERSION
+from ditto.sinks.api import Account
+from ditto.sinks.connection import Connection
 from ditto.sinks.stream import Stream
-from ditto.sinks.wire import has_jetstream, server_version
+from ditto.sinks.wire import OLDEST_VERSION
 
 _NEARLY: Final = 0.8
 _MONITOR_PORT: Final = 8222
@@ -26,33 +27,49 @@ _DEFAULT_SYNC_S: Final = 120.0
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
-async def check_nats(client: Client, stream: Stream) -> list[Finding]:
+class _Settings(Struct):
+    """What is needed of JetStream's settings."""
+
+    sync_always: bool = False
+    sync_interval: float | str = 0
+
+
+class _JetStream(Struct):
+    config: _Settings | None = None
+
+
+class _Varz(Struct):
+    """What is needed of the monitoring endpoint's /varz."""
+
+    jetstream: _JetStream | None = None
+
+
+async def check_nats(client: Connection, config: Nats, stream: Stream) -> list[Finding]:
     """Version, JetStream and the account's limits."""
     wanted = ".".join(map(str, OLDEST_VERSION))
     why = f"nats-server {wanted} is the first with the batches by which nothing can be lost in the middle"
-    version_text = client.connected_server_version
-    what = f"nats-server {version_text.major}.{version_text.minor}.{version_text.patch}"
-    if server_version(client) < OLDEST_VERSION:
+    release = client.server.release
+    what = f"nats-server {'.'.join(map(str, release))}"
+    if release[:2] < OLDEST_VERSION:
         version = bad("error", "nats.version", f"{what} is too old", why)
     else:
         version = ok("nats.version", what, why)
     check, why = "nats.jetstream", "events are stored in a JetStream stream"
-    if not has_jetstream(client):
+    if config.domain is None and not client.server.has_jetstream:
         what = "nats-server runs without JetStream"
         block = 'jetstream { store_dir: "/var/lib/nats" }   # then restart nats-server'
         return [version, bad("error", check, what, why, nats_server=block)]
     try:
-        account = await stream.call("INFO", None, "use JetStream")
+        account = await stream.api.call("INFO", None, "use JetStream", to=Account)
     except DittoError as error:
         return [version, failed(check, error)]
     return [version, ok(check, "JetStream is enabled", why), *_account(account)]
 
 
-def _account(account: dict[str, Any]) -> list[Finding]:
-    limits = account.get("limits") or {}
-    most = limits.get("max_storage", -1)
+def _account(account: Account) -> list[Finding]:
+    most = -1 if account.limits is None else account.limits.max_storage
     check, why = "nats.storage", "when the account's storage is full, nothing more is stored"
-    used = account.get("storage", 0)
+    used = account.storage
     if most <= 0:
         return [ok(check, f"the account uses {size(used)} of storage, without limit", why)]
     what = f"the account uses {size(used)} of {size(most)} of storage"
@@ -73,11 +90,11 @@ async def check_sync(config: Nats, replicas: int, monitor_url: str | None) -> Fi
         "nats-server acknowledges before its file is synchronised: when its machine loses power, a stream with one "
         "replica loses the end, which PostgreSQL has given up by then unless nats.confirm_delay is longer"
     )
-    seen = None if monitor_url is None else await asyncio.to_thread(_monitored, config, monitor_url)
+    seen = None if monitor_url is None else await asyncio.to_thread(_monitored, monitor_url)
     what = "sync_interval cannot be seen (no monitoring endpoint; --nats-monitor URL)"
     interval_s = _DEFAULT_SYNC_S
     if seen is not None:
-        interval_s = 0.0 if seen.get("sync_always") else _seconds(seen.get("sync_interval")) or _DEFAULT_SYNC_S
+        interval_s = 0.0 if seen.sync_always else _seconds(seen.sync_interval) or _DEFAULT_SYNC_S
         what = f"sync_interval is {span(interval_s)}" if interval_s else "sync_interval is always"
     what += f"; the stream has {replicas} replica{'s' if replicas > 1 else ''}"
     if replicas > 1 or not interval_s or config.confirm_delay_s > interval_s:
@@ -93,20 +110,19 @@ def monitor_of(config: Nats) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{_MONITOR_PORT}"
 
 
-def _monitored(config: Nats, url: str) -> dict[str, Any] | None:
+def _monitored(url: str) -> _Settings | None:
     """JetStream's settings as the monitoring endpoint tells them; None where it does not."""
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/varz", timeout=_MONITOR_TIMEOUT_S) as answer:  # noqa: S310  the operator's own
-            varz = json.load(answer)
-    except (OSError, ValueError, urllib.error.URLError):
+            varz = msgspec.json.decode(answer.read(), type=_Varz)
+    except (OSError, ValueError, http.client.HTTPException):  # msgspec's errors are ValueErrors
         return None
-    settings: dict[str, Any] | None = (varz.get("jetstream") or {}).get("config")
-    return settings
+    return None if varz.jetstream is None else varz.jetstream.config
 
 
-def _seconds(value: Any) -> float:
+def _seconds(value: float | str) -> float:
     """Nanoseconds, or the notation of Go (`2m0s`)."""
     if isinstance(value, int | float):
         return value / 1e9
-    parts = re.findall(r"([0-9.]+)(h|ms|m|us|µs|ns|s)", value or "")
+    parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|us|µs|ns|s)", value)
     return sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -45,8 +45,8 @@ class Largest(Struct, frozen=True, kw_only=True):
 
 def largest_message(max_payload: int, stream: Stream) -> Largest:
     """The smallest of the limits; a stream that is still to be created has file storage."""
-    limits = {"max_payload": max_payload, "max_msg_size": stream.settings.get("max_msg_size", -1)}
-    if stream.settings.get("storage", "file") == "file":
+    limits = {"max_payload": max_payload, "max_msg_size": stream.config.max_msg_size}
+    if stream.config.storage == "file":
         limits["file storage"] = _LARGEST_STORED
     limit = min((name for name in limits if limits[name] > 0), key=lambda name: limits[name])
     return Largest(size=limits[limit], limit=limit, stream=stream.name)

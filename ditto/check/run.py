@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
+from functools import partial
 from typing import TypeVar
 
 from msgspec import Struct
-from nats.aio.client import Client
 
 from ditto.check.clock import nats_clock, postgres_clock
 from ditto.check.finding import Finding, failed, ok, unseen
@@ -30,6 +30,7 @@ from ditto.config import Config
 from ditto.errors import DittoError, SubjectCollision
 from ditto.events.route import Router
 from ditto.sinks import wire
+from ditto.sinks.connection import Connection
 from ditto.sinks.stream import Stream
 from ditto.source.control import Control, open_control
 from ditto.source.failures import describe
@@ -105,30 +106,39 @@ async def _nats(
     config: Config, source: _Source | None, found: list[Finding], monitor_url: str | None, *, is_running: bool
 ) -> None:
     try:
-        client = await wire.connect(config.nats, on_lost=lambda _error: None)
+        client = await _connect(config)
     except DittoError as error:
         found.append(failed("nats.connect", error))
         return
     try:
-        found.append(ok("nats.connect", f"connected to {wire.describe(config.nats)}", "everything goes there"))
+        found.append(ok("nats.connect", f"connected to {client.where}", "everything goes there"))
+        found += [unseen("nats.servers", error) for error in client.refused]
         await _jetstream(config, source, client, found, monitor_url, is_running=is_running)
     except DittoError as error:
         found.append(unseen("nats.jetstream", error))
     finally:
-        await client.close()
+        await wire.close(client)
+
+
+async def _connect(config: Config) -> Connection:
+    """To a server that Ditto can use; where there is none, to any: the checks say what it lacks."""
+    try:
+        return await wire.connect(config.nats, accept=partial(wire.usable, config=config.nats))
+    except DittoError:
+        return await wire.connect(config.nats)
 
 
 async def _jetstream(
     config: Config,
     source: _Source | None,
-    client: Client,
+    client: Connection,
     found: list[Finding],
     monitor_url: str | None,
     *,
     is_running: bool,
 ) -> None:
     stream = Stream(client, config.nats)
-    about_nats = await check_nats(client, stream)
+    about_nats = await check_nats(client, config.nats, stream)
     found += about_nats
     if any(finding.level == "error" and finding.check == "nats.jetstream" for finding in about_nats):
         return

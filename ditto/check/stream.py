@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from ditto.check.finding import Finding, bad, failed, named, ok, size
 from ditto.check.role import Identity
@@ -11,6 +11,7 @@ from ditto.errors import DittoError, StreamGap, StreamUnusable
 from ditto.events.route import Router
 from ditto.lsn import format_lsn
 from ditto.resume import decide_start, gap_error
+from ditto.sinks.api import NamesAnswer, StreamConfig
 from ditto.sinks.base import Owner
 from ditto.sinks.risks import Risk, check_usable, risks
 from ditto.sinks.stream import Stream
@@ -32,7 +33,7 @@ _EDITS: Final = {
 def check_existence(config: Config, stream: Stream, needed: set[str]) -> Finding:
     """Whether there is one, or it will be created."""
     name, check, why = stream.name, "stream.exists", "events are stored in it"
-    if stream.settings:
+    if stream.exists:
         return ok(check, f"stream {name} exists", why)
     if config.nats.create:
         return ok(check, f"stream {name} will be created by ditto run", why)
@@ -46,23 +47,24 @@ def check_existence(config: Config, stream: Stream, needed: set[str]) -> Finding
 async def check_subjects(config: Config, stream: Stream, router: Router, needed: set[str]) -> list[Finding]:
     """That the stream takes every subject that events may have, and no other stream does."""
     check, why = "stream.subjects", "an event on a subject that the stream does not take cannot be stored"
-    missing = sorted(stream.missing_subjects(needed)) if stream.settings else sorted(needed)
+    missing = sorted(stream.missing_subjects(needed)) if stream.exists else sorted(needed)
     if not missing:
         return [ok(check, f"it takes all {len(needed)} subjects", why)]
-    wanted = [router.wildcard] if router.wildcard and not stream.settings else missing[:_RECENT]
+    wanted = [router.wildcard] if router.wildcard and not stream.exists else missing[:_RECENT]
     for subject in wanted:
-        answer = await stream.call("STREAM.NAMES", {"subject": subject}, f"look up who takes {subject}")
-        others = [name for name in answer.get("streams") or [] if name != stream.name]
+        doing = f"look up who takes {subject}"
+        answer = await stream.api.call("STREAM.NAMES", {"subject": subject}, doing, to=NamesAnswer)
+        others = [name for name in answer.streams or [] if name != stream.name]
         if others:
             what = f"stream {others[0]} takes {subject} already"
             return [
                 bad("error", check, what, "a subject belongs to one stream", configuration="events: {prefix: ANOTHER}")
             ]
-    if not stream.settings:
+    if not stream.exists:
         return [ok(check, f"{len(needed)} subjects, which no other stream takes", why)]
     if config.nats.create and stream.is_created_here:
         return [ok(check, f"ditto run will add {named(missing)}", why)]
-    subjects = ",".join([*(stream.settings.get("subjects") or []), *missing])
+    subjects = ",".join([*(stream.config.subjects or []), *missing])
     command = f"nats stream edit {stream.name} --subjects='{subjects}'"
     return [bad("error", check, f"it does not take {named(missing)}", why, command=command)]
 
@@ -70,13 +72,13 @@ async def check_subjects(config: Config, stream: Stream, router: Router, needed:
 def check_settings(stream: Stream, *, says_risks: bool = True) -> list[Finding]:
     """What cannot work, and what may lose events; the latter only if `says_risks`."""
     try:
-        check_usable(stream.name, stream.settings)
+        check_usable(stream.name, stream.config)
     except StreamUnusable as error:
         return [failed("stream.usable", error)]
-    at_risk = risks(stream.settings)
+    at_risk = risks(stream.config)
     found = [_risk(stream, risk) for risk in at_risk] if says_risks else []
     seen = {risk.setting for risk in at_risk}
-    for setting, what in _as_it_should_be(stream.settings):
+    for setting, what in _as_it_should_be(stream.config):
         if setting not in seen:
             found.append(ok(f"stream.{setting}", what, "what is acknowledged has to stay in the stream"))
     return [*found, _replicas(stream)]
@@ -86,7 +88,7 @@ def _risk(stream: Stream, risk: Risk) -> Finding:
     check, edit = f"stream.{risk.setting}", _EDITS.get(risk.setting)
     if edit:
         return bad("warning", check, risk.what, risk.why, command=f"nats stream edit {stream.name} {edit}")
-    if risk.setting == "retention" and stream.settings["retention"] == "interest":
+    if risk.setting == "retention" and stream.config.retention == "interest":
         mend = "let it be limits: nats stream edit --config FILE, with the stream's whole configuration in it"
     else:
         # A stream of another name would not do: this one takes the subjects, and the slot has been read.
@@ -97,10 +99,10 @@ def _risk(stream: Stream, risk: Risk) -> Finding:
     return bad("warning", check, risk.what, f"{risk.why}; {mend}")
 
 
-def _as_it_should_be(settings: dict[str, Any]) -> list[tuple[str, str]]:
+def _as_it_should_be(config: StreamConfig) -> list[tuple[str, str]]:
     return [
-        ("storage", f"storage is {settings.get('storage')}"),
-        ("discard", f"discard is {settings.get('discard')}"),
+        ("storage", f"storage is {config.storage}"),
+        ("discard", f"discard is {config.discard}"),
         ("max_age", "there is no max_age"),
     ]
 
@@ -118,12 +120,12 @@ def _replicas(stream: Stream) -> Finding:
 def check_limits(stream: Stream) -> list[Finding]:
     """How full the stream is."""
     found = []
-    refuses = stream.settings.get("discard") == "new"
+    refuses = stream.config.discard == "new"
     for setting, used, words in (
-        ("max_bytes", stream.state.get("bytes", 0), size),
-        ("max_msgs", stream.state.get("messages", 0), lambda count: f"{count:,.0f} messages"),
+        ("max_bytes", stream.state.bytes, size),
+        ("max_msgs", stream.state.messages, lambda count: f"{count:,.0f} messages"),
     ):
-        most = stream.settings.get(setting, -1)
+        most = getattr(stream.config, setting)
         if most <= 0:
             continue
         check, what = f"stream.{setting}", f"it holds {words(used)} of {words(most)}"

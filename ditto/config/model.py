@@ -81,6 +81,9 @@ class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
     cert: Annotated[str | None, _doc("File with the client's certificate. Needs `key`.", "/etc/ditto/tls.crt")] = None
     key: Annotated[str | None, _doc("File with the client's private key. Needs `cert`.", "/etc/ditto/tls.key")] = None
+    handshake_first: Annotated[
+        bool, _doc("Begin with TLS, before the server says anything: for servers with `handshake_first: true`.")
+    ] = False
 
 
 class Nats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,6 +111,20 @@ class Nats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None, _doc("Seed of the user's NKey: the seed itself, not a file.", "${NATS_NKEY_SEED}", mask="whole")
     ] = None
     tls: Annotated[Tls | None, _doc("Connect with TLS. Absent: only if the server or a `tls://` address asks.")] = None
+    allow_plaintext_credentials: Annotated[
+        bool,
+        _doc(
+            "Send a password or a token to a server on another machine that does no TLS. Whoever can read the network "
+            "between them, or answer in the server's place, gets it. By default Ditto refuses. `creds` and `nkey_seed` "
+            "are never sent and need no TLS for their own sake."
+        ),
+    ] = False
+    domain: Annotated[
+        str | None, _doc("JetStream domain of the stream, where it is not that of the server's own JetStream.", "hub")
+    ] = None
+    inbox_prefix: Annotated[
+        str, _doc("What the subjects begin with on which Ditto gets answers: where the user may not use `_INBOX`.")
+    ] = "_INBOX"
     ack_timeout_s: Annotated[
         Seconds,
         _doc("How long an acknowledgement may take before the attempt ends and the next one begins.", "10s", 2.5),

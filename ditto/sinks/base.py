@@ -123,8 +123,10 @@ class MakeSink(Protocol):
         checkpoint_subject: str,
         wildcard: str | None,
         on_stored: Callable[[int], None],
+        on_foreign_answer: Callable[[], None],
         clock: Callable[[], float],
     ) -> Sink:
         """`wildcard` covers the subjects of all tables, where there is such a one; `on_stored` takes the sequence
-        up to which everything is stored; `clock` gives monotonic seconds.
+        up to which everything is stored; `on_foreign_answer` is called for each answer to an event that does not come
+        from the sink's server; `clock` gives monotonic seconds.
         """

@@ -6,30 +6,67 @@ one gets in, whatever it expects. https://github.com/nats-io/nats-architecture-a
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from ditto._frames_py import OP_COMMIT, OP_COMMIT_ONLY
 from ditto.errors import ChainBroken, NotNow, SinkError
-from ditto.sinks.stream import ApiError, refusal
+from ditto.sinks.api import WRONG_LAST_SEQUENCE, ApiError, Fault, refusal
 
 FLOW: Final = 256
 """Every so many messages of a batch the server acknowledges: the window opens in steps of this."""
 
-_WRONG_LAST_SEQUENCE: Final = {10071, 10164}
 _UNKNOWN_BATCH: Final = 10208
 
 
-class _Answer(msgspec.Struct):
-    """The fields that matter of the four kinds of answer: `ack`, `gap` and `err`, and the last one without a type."""
+class _Ack(Struct, tag="ack"):
+    """The batch is stored up to this message of it."""
 
-    type: str = ""
-    seq: int = 0
-    """In the batch; of the last answer: in the stream."""
-    count: int = 0
-    batch: str = ""
-    error: dict[str, Any] | None = None
+    seq: int
+    msgs: int
+
+
+class _Gap(Struct, tag="gap"):
+    """A message has not come."""
+
+    seq: int
+    last_seq: int
+
+
+class _Err(Struct, tag="err"):
+    """A message could not be stored."""
+
+    seq: int
+    error: Fault
+
+
+class _End(Struct):
+    """The batch has ended, with so many messages; `seq` is the stream's sequence of the last one."""
+
+    stream: str
+    seq: int
+    batch: str
+    count: int
+
+
+class _Kind(Struct):
+    """By what the answers are told apart; one with an error and no type is the refusal of the whole batch."""
+
+    type: str | None = None
+    error: Fault | None = None
+
+
+def read_answer(data: bytes) -> _Ack | _Gap | _Err | _End | Fault | None:
+    """An answer of JetStream to a message of a batch; None for what others send who listen on the message's subject."""
+    try:
+        kind = msgspec.json.decode(data, type=_Kind)
+        if kind.type is not None:
+            return msgspec.json.decode(data, type=_Ack | _Gap | _Err)
+        return kind.error or msgspec.json.decode(data, type=_End)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 class Batches:
@@ -91,31 +128,38 @@ class Batches:
         """What ends the batch without storing anything more. `subject` is any of the stream's."""
         return b"PUB %b %b%d.%b.$FI 0\r\n\r\n" % (subject, self.reply, self.count + 1, OP_COMMIT_ONLY)
 
-    def answered(self, subject: str, data: bytes) -> None:
-        """Take an answer that came to this subject. Raises ChainBroken, NotNow, PublishRejected and others."""
-        if not data:
-            raise NotNow(f"no stream answers for {self._stream}", hint="it was deleted, or has no leader at the moment")
-        try:
-            answer = msgspec.json.decode(data, type=_Answer)
-        except msgspec.MsgspecError as error:
-            raise SinkError(f"an acknowledgement that is not one: {error}") from error
+    def answered(self, subject: str, data: bytes, *, has_no_responders: bool) -> bool:
+        """Take an answer that came to this subject; returns False for one that is not JetStream's.
+
+        `has_no_responders`: it is the server's word that nobody takes the message. Raises ChainBroken, NotNow,
+        PublishRejected and others.
+        """
         if subject.removeprefix(self._inbox).split(".")[1:2] != [self._token]:
-            return  # of a batch that is stored completely
-        if answer.error is not None:
-            raise self._rejection(answer.error)
-        if answer.type == "ack":
-            self._store(answer.seq)
-        elif answer.type:
-            raise ChainBroken(f"stream {self._stream} has not got every message ({answer.type} at {answer.seq})")
-        else:
-            self._end(answer)
+            return True  # to a batch that is stored completely: whatever it says, it is too late to matter
+        if has_no_responders:
+            raise NotNow(f"no stream answers for {self._stream}", hint="it was deleted, or has no leader at the moment")
+        answer = read_answer(data)
+        match answer:
+            case _Ack():
+                self._store(answer.seq)
+            case _End() if answer.batch == self._token:
+                self._end(answer)
+            case _Gap():
+                raise ChainBroken(f"stream {self._stream} has not got every message (gap at {answer.seq})")
+            case _Err():
+                raise self._rejection(answer.error)
+            case Fault():
+                raise self._rejection(answer)
+            case _:
+                return False
+        return True
 
     def _store(self, number: int) -> None:
         if number > self.count:
             raise ChainBroken(f"stream {self._stream} acknowledged message {number} of {self.count} in a batch")
         self.stored_sequence = max(self.stored_sequence, self._base_sequence + number)
 
-    def _end(self, answer: _Answer) -> None:
+    def _end(self, answer: _End) -> None:
         """The batch has ended: as it should, or early."""
         if not self.is_committing or answer.count != self.count:
             raise ChainBroken(
@@ -130,10 +174,10 @@ class Batches:
         self._base_sequence = self.stored_sequence = answer.seq
         self._begin()
 
-    def _rejection(self, error: dict[str, Any]) -> SinkError:
-        code, description = error.get("err_code", 0), error.get("description", "unknown error")
+    def _rejection(self, error: Fault) -> SinkError:
+        code, description = error.err_code, error.description
         doing = f"store events in stream {self._stream}"
-        if code in _WRONG_LAST_SEQUENCE:
+        if code in WRONG_LAST_SEQUENCE:
             if description.rpartition(" ")[2] == str(self.stored_sequence):
                 # Nobody's message follows the last one of which it is known that it is stored: one was dropped.
                 return NotNow(

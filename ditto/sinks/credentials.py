@@ -6,24 +6,38 @@ while it connects, and looks for the end of one without a JWT for ever.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import ssl
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import nkeys
+from nats.aio.client import RawCredentials
 
 from ditto.config import Nats, Tls
 from ditto.errors import ConfigError
 
-_SEED: Final = re.compile(rb"BEGIN USER NKEY SEED[^\n]*\n([^\r\n]*)")
+_PORT: Final = 4222
+_JWT: Final = re.compile(rb"BEGIN NATS USER JWT[^\r\n]*\s+([^\s]+)")
+_SEED: Final = re.compile(rb"BEGIN USER NKEY SEED[^\r\n]*\s+([^\s]+)")
+_CREDS: Final = """-----BEGIN NATS USER JWT-----
+%s
+------END NATS USER JWT------
+
+-----BEGIN USER NKEY SEED-----
+%s
+------END USER NKEY SEED------
+"""
 
 
 class Address(NamedTuple):
     """A server without what identifies the user."""
 
-    url: str
+    scheme: str
+    host: str
+    port: int
     options: dict[str, Any]
     """The user and password, or the token, that stood in its URL: nats-py would send them percent-encoded."""
     must_encrypt: bool
@@ -31,14 +45,26 @@ class Address(NamedTuple):
 
 def address(server: str, config: Nats) -> Address:
     """One server of `nats.url`."""
-    scheme, has_scheme, rest = server.rpartition("://")
+    scheme, _, rest = server.rpartition("://")
     identity, has_identity, place = rest.rpartition("@")
     options: dict[str, Any] = {}
     if has_identity:
         user, has_password, password = (unquote(part) for part in identity.partition(":"))
         options = {"user": user, "password": password} if has_password else {"token": user}
+    parts = urlsplit(f"nats://{place}")
+    scheme = scheme.lower() or "nats"
     must_encrypt = config.tls is not None or scheme == "tls"
-    return Address(f"{scheme}{has_scheme}{place}", options, must_encrypt)
+    return Address(scheme, parts.hostname or "localhost", parts.port or _PORT, options, must_encrypt)
+
+
+def is_local(host: str) -> bool:
+    """Whether this IP address is one of this machine alone."""
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+
+def is_secret(identity: dict[str, Any]) -> bool:
+    """Whether these arguments of nats-py's connect() hold what the server is sent as it is: a password or a token."""
+    return bool(identity.get("password") or identity.get("token"))
 
 
 def authentication(config: Nats) -> dict[str, Any]:
@@ -49,14 +75,15 @@ def authentication(config: Nats) -> dict[str, Any]:
         return {"token": config.token}
     if config.creds is not None:
         content = _read("nats.creds", config.creds)
-        seed = _SEED.search(content)
-        if b"BEGIN NATS USER JWT" not in content or seed is None:
+        jwt, seed = _JWT.search(content), _SEED.search(content)
+        if jwt is None or seed is None:
             raise ConfigError(
                 f"nats.creds: {config.creds} does not hold a user's JWT and seed",
                 hint="make it with nsc generate creds",
             )
         _check_seed("nats.creds", seed[1].decode("ascii", "replace"))
-        return {"user_credentials": config.creds}
+        # As nats-py wants it, whatever its line ends are; and not read again while it may be replaced.
+        return {"user_credentials": RawCredentials(_CREDS % (jwt[1].decode("ascii", "replace"), seed[1].decode()))}
     if config.nkey_seed is not None:
         _check_seed("nats.nkey_seed", config.nkey_seed)
         return {"nkeys_seed_str": config.nkey_seed}

@@ -8,31 +8,26 @@ from the stream's tail.
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Final
 
-import msgspec
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from ditto.config import Nats
-from ditto.errors import AckTimeout, EventTooLarge, NatsUnsuitable, NoJetStream, SinkError, SinkLost
+from ditto.errors import AckTimeout, EventTooLarge, SinkError, SinkLost
 from ditto.frames import FrameTooLarge, frame_block
 from ditto.lsn import Position, format_lsn
 from ditto.messages import Block, Encoded
 from ditto.sinks.base import Holding, Owner
 from ditto.sinks.batch import FLOW, Batches
-from ditto.sinks.bucket import LeaseBucket, is_about_leases
+from ditto.sinks.bucket import LeaseBucket
+from ditto.sinks.connection import BlockWriter, Connection
+from ditto.sinks.requests import is_unanswered
 from ditto.sinks.stream import Stream
-from ditto.sinks.wire import BlockWriter, connect, describe, has_jetstream, lost, server_version
-
-OLDEST_VERSION: Final = (2, 14)
-"""The first with fast-ingest batches."""
+from ditto.sinks.wire import close, connect, lost, usable
 
 # The end of an open batch is acknowledged every FLOW messages only, or when the batch ends; and the next one has to
 # wait for that, which takes 1.5 ms under load. So a batch ends where nothing more comes for the moment: at once after a
@@ -45,13 +40,13 @@ _LARGEST_STORED: Final = (32 << 20) - (64 << 10)
 stream were full, for ever, whatever max_payload is (`rlBadThresh` in filestore.go)."""
 
 _WATCH_PERIOD_S: Final = 0.5
-_CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class JetStreamSink:
     """A sink (see `base.Sink`) that stores events in one JetStream stream.
 
-    `on_stored` is called with the stream sequence up to which everything is acknowledged. `clock` gives
+    `on_stored` is called with the stream sequence up to which everything is acknowledged, `on_foreign_answer` for each
+    answer that is not JetStream's: whoever subscribes to the events' subjects can send one. `clock` gives
     monotonic seconds.
     """
 
@@ -62,14 +57,16 @@ class JetStreamSink:
         checkpoint_subject: str,
         wildcard: str | None,
         on_stored: Callable[[int], None],
+        on_foreign_answer: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._config = config
         self._checkpoint_subject = checkpoint_subject
         self._wildcard = wildcard
         self._on_stored = on_stored
+        self._on_foreign_answer = on_foreign_answer
         self._clock = clock
-        self._client: Client | None = None
+        self._client: Connection | None = None
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._room = asyncio.Event()
         self._pending: deque[tuple[int, int, float]] = deque()  # sequence, bytes, when sent
@@ -103,47 +100,16 @@ class JetStreamSink:
     # ------------------------------------------------------------------------------------ set-up
 
     async def connect(self) -> None:
-        """Connect to a server of the cluster on which JetStream answers, beginning with any of them.
-
-        A server that is cut off from the others takes connections all the same, and may not know yet that it is:
-        the next attempt must not end there again and again.
-        """
-        servers = self._config.servers
-        first = random.randrange(len(servers))  # noqa: S311  no secret
-        failures: list[SinkError] = []
-        for server in servers[first:] + servers[:first]:
-            try:
-                await self._connect_to(msgspec.structs.replace(self._config, url=server))
-            except SinkError as error:
-                if not error.is_retryable:
-                    raise
-                failures.append(error)
-                await self.close()
-            else:
-                return
-        last = failures[-1]
-        words = "; ".join(dict.fromkeys(error.message for error in failures))
-        raise type(last)(words, hint=last.hint, **last.context) from last
-
-    async def _connect_to(self, config: Nats) -> None:
+        """Connect to a server on which JetStream answers."""
         self._failure = asyncio.get_running_loop().create_future()
-        self._client = await connect(config, on_lost=partial(_set_failure, self._failure), may_lack=is_about_leases)
+        self._client = await connect(self._config, accept=partial(usable, config=self._config))
+        self._client.failure.add_done_callback(self._on_lost)
         self._writer = BlockWriter(self._client)
         self._stream = Stream(self._client, self._config)
-        if not has_jetstream(self._client):
-            raise NoJetStream(
-                f"nats-server at {describe(config)} runs without JetStream",
-                hint="start it with JetStream (nats-server -js, or a jetstream block in its configuration)",
-            )
-        version = server_version(self._client)
-        if version < OLDEST_VERSION:
-            raise NatsUnsuitable(
-                f"nats-server at {describe(config)} is version {'.'.join(map(str, version))}: Ditto needs "
-                f"{'.'.join(map(str, OLDEST_VERSION))} or later",
-                hint="upgrade nats-server: older ones have no batches (allow_batched), by which nothing can be lost in "
-                "the middle",
-            )
-        await self._stream.check_account()
+
+    def _on_lost(self, lost: asyncio.Future[None]) -> None:
+        error = lost.exception()
+        self._fail(error if isinstance(error, SinkError) else SinkLost("the connection to NATS ended"))
 
     def lease_place(self, slot: str) -> LeaseBucket:
         """A key-value bucket, through the same connection: what cannot renew the lease cannot store events either."""
@@ -173,18 +139,19 @@ class JetStreamSink:
 
     async def _start_chain(self, last_sequence: int) -> None:
         client = self._connected()
-        limits = [client.max_payload, self._stream.settings.get("max_msg_size", -1)]
-        if self._stream.settings.get("storage") == "file":
+        config = self._stream.config
+        limits = [client.max_payload, config.max_msg_size]
+        if config.storage == "file":
             limits.append(_LARGEST_STORED)
         self._max_size = min(limit for limit in limits if limit > 0)
-        self._has_rollup = bool(self._stream.settings.get("allow_rollup_hdrs"))
+        self._has_rollup = config.allow_rollup_hdrs
         if not self._inbox:
             self._inbox = client.new_inbox()
             await client.subscribe(f"{self._inbox}.>", cb=self._on_answer, pending_bytes_limit=0)
         name = secrets.token_urlsafe(9)
         self._batches = Batches(stream=self._config.stream, inbox=self._inbox, name=name, last_sequence=last_sequence)
 
-    def _connected(self) -> Client:
+    def _connected(self) -> Connection:
         if self._client is None:
             raise SinkLost("not connected to NATS")
         return self._client
@@ -330,7 +297,9 @@ class JetStreamSink:
     def _acknowledge(self, message: Msg) -> None:
         batches = self._batches
         before = batches.stored_sequence
-        batches.answered(message.subject, message.data)
+        if not batches.answered(message.subject, message.data, has_no_responders=is_unanswered(message)):
+            self._on_foreign_answer()
+            return
         stored = batches.stored_sequence
         while self._pending and self._pending[0][0] <= stored:
             self._outstanding_bytes -= self._pending.popleft()[1]
@@ -349,7 +318,7 @@ class JetStreamSink:
                 await self._failure
             client = self._connected()
             if client.is_closed:  # nats-py closes without saying so when the server went while data was pending
-                raise lost(self._config, client.last_error)
+                raise lost(client)
             waits_since = self._pending[0][2] if self._pending else self._ended_at
             is_waiting = self._pending or self._batches.is_committing
             if is_waiting and self._clock() - waits_since > self._config.ack_timeout_s:
@@ -367,10 +336,7 @@ class JetStreamSink:
             self._quiet.cancel()
         if client is not None:
             self._fail(SinkLost("closed"))
-            # A connection that broke may break again while it is closed.
-            with suppress(Exception):
-                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                    await client.close()
+            await close(client)
 
 
 def _set_failure(failure: asyncio.Future[None], error: SinkError) -> None:

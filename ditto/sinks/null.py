@@ -20,9 +20,10 @@ class NullSink:
         checkpoint_subject: str,
         wildcard: str | None,
         on_stored: Callable[[int], None],
+        on_foreign_answer: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
-        del config, checkpoint_subject, wildcard, clock
+        del config, checkpoint_subject, wildcard, on_foreign_answer, clock
         self._on_stored = on_stored
         self._sequence = 0
         self.stored_bytes = 0

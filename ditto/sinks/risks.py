@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ditto.errors import StreamUnusable
+from ditto.sinks.api import StreamConfig
 
 _DAY_NS: Final = 24 * 3600 * 10**9
 
@@ -18,34 +18,34 @@ class Risk(NamedTuple):
     why: str
 
 
-def check_usable(name: str, settings: Mapping[str, Any]) -> None:
+def check_usable(name: str, config: StreamConfig) -> None:
     """Raise StreamUnusable for settings that cannot work."""
-    for key, why in (
-        ("sealed", "it is sealed"),
-        ("mirror", "it is a mirror"),
-        ("no_ack", "it does not acknowledge (no_ack)"),
+    for is_so, why in (
+        (config.sealed, "it is sealed"),
+        (config.mirror is not None, "it is a mirror"),
+        (config.no_ack, "it does not acknowledge (no_ack)"),
     ):
-        if settings.get(key):
+        if is_so:
             raise StreamUnusable(f"stream {name} cannot be used: {why}", hint="choose another nats.stream")
 
 
-def risks(settings: Mapping[str, Any]) -> list[Risk]:
+def risks(config: StreamConfig) -> list[Risk]:
     """What in the stream's settings can lose events, and why."""
     found = []
-    if settings.get("storage") == "memory":
+    if config.storage == "memory":
         found.append(Risk("storage", "storage is memory", "a restart of the server loses every event"))
-    if settings.get("persist_mode") == "async":
+    if config.persist_mode == "async":
         found.append(Risk("persist_mode", "persist_mode is async", "acknowledged events may not be on disk"))
-    if settings.get("retention", "limits") != "limits":
+    if config.retention != "limits":
         found.append(
             Risk(
                 "retention",
-                f"retention is {settings['retention']}",
+                f"retention is {config.retention}",
                 "consumers delete messages, the last one included, and Ditto resumes from the last one",
             )
         )
-    limits = [key for key in ("max_msgs", "max_bytes") if settings.get(key, -1) > 0]
-    if limits and settings.get("discard", "old") == "old":
+    limits = [key for key in ("max_msgs", "max_bytes") if getattr(config, key) > 0]
+    if limits and config.discard == "old":
         found.append(
             Risk(
                 "discard",
@@ -54,15 +54,14 @@ def risks(settings: Mapping[str, Any]) -> list[Risk]:
                 "wait instead",
             )
         )
-    age = settings.get("max_age", 0)
-    if age:
+    if config.max_age:
         found.append(
             Risk(
                 "max_age",
-                "max_age is set" + (", and shorter than a day" if age < _DAY_NS else ""),
+                "max_age is set" + (", and shorter than a day" if config.max_age < _DAY_NS else ""),
                 "it drops unread events, and after a quiet time the last one, from which Ditto resumes",
             )
         )
-    if settings.get("max_msgs_per_subject", -1) > 0:
+    if config.max_msgs_per_subject > 0:
         found.append(Risk("max_msgs_per_subject", "max_msgs_per_subject is set", "it drops a table's earlier events"))
     return found

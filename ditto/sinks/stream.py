@@ -7,45 +7,41 @@ has to send back everything that it got. https://docs.nats.io/reference/referenc
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 import structlog
-from nats.aio.client import Client
-from nats.errors import NoRespondersError
-from nats.errors import TimeoutError as NatsTimeoutError
 
 from ditto.config import Nats
-from ditto.errors import (
-    AckTimeout,
-    NoJetStream,
-    NotNow,
-    PublishRejected,
-    SinkError,
-    SinkLost,
-    StreamNotFound,
-    StreamOwned,
-    StreamUnusable,
-)
+from ditto.errors import AnswerUnreadable, PublishRejected, SinkError, StreamNotFound, StreamOwned, StreamUnusable
 from ditto.lsn import Position, format_lsn, parse_lsn
+from ditto.sinks.api import (
+    NAME_IN_USE,
+    NO_MESSAGE,
+    NO_STREAM,
+    OVERLAP,
+    Api,
+    ApiError,
+    Cluster,
+    MessageAnswer,
+    StoredMessage,
+    StreamConfig,
+    StreamInfo,
+    StreamState,
+    read_config,
+    refusal,
+)
 from ditto.sinks.base import Holding, Owner
+from ditto.sinks.connection import Connection
 from ditto.sinks.risks import check_usable, risks
 
 log = structlog.get_logger()
 
 POSITION_HEADER: Final = "Ditto-Position"
-API_TIMEOUT_S: Final = 5.0
 _AT_ONCE: Final = 64
 """Requests that are under way at the same time."""
-
-_NOT_FOUND: Final = 10059
-_NO_MESSAGE: Final = 10037
-_NAME_IN_USE: Final = 10058
-_OVERLAP: Final = 10065
-_NOT_NOW: Final = {10002, 10005, 10008, 10009, 10023, 10047, 10077, 10167, 10210, 10211}
-_STORAGE: Final = {10023, 10047}
 
 _OWNER_KEYS: Final = {
     "system_identifier": "ditto.system-identifier",
@@ -57,109 +53,69 @@ _TIMELINE_KEY: Final = "ditto.timeline"
 _CREATED_KEY: Final = "ditto.created"
 """Only a stream that Ditto created gets new subjects from it."""
 
-
-class ApiError(SinkError):
-    """An error of the JetStream API that the caller may know better what to do about."""
-
-    def __init__(self, error: dict[str, Any], doing: str) -> None:
-        self.code: int = error.get("err_code", 0)
-        self.status: int = error.get("code", 0)
-        self.description: str = error.get("description", "unknown error")
-        super().__init__(f"cannot {doing}: {self.description}", err_code=self.code)
-
-
-def refusal(error: ApiError, doing: str) -> SinkError:
-    """An error code of JetStream as Ditto's error: https://github.com/nats-io/nats-server/blob/main/server/errors.json."""
-    code, description = error.code, error.description
-    if code in {10039, 10076}:
-        return NoJetStream(f"cannot {doing}: {description}", hint="enable JetStream for the server and the account")
-    if code == 10077:
-        return NotNow(
-            f"cannot {doing}: the stream is full, or its storage failed ({description})",
-            hint="nothing is lost: PostgreSQL keeps the changes; make room (purge, raise the limits, or free the disk)",
-        )
-    if code in _NOT_NOW or error.status in {429, 503}:
-        hint = (
-            "its storage is full; after a full disk nats-server may need a restart"
-            if code in _STORAGE
-            else "JetStream has no leader or is out of resources"
-        )
-        return NotNow(f"cannot {doing}: {description}", hint=hint, code=code)
-    return PublishRejected(f"cannot {doing}: {description}", hint=f"JetStream error {code}", code=code)
+_NOTHING: Final = StreamState(messages=0, bytes=0, first_seq=0, last_seq=0)
 
 
 class Stream:
-    """One stream, through the API. Every call may raise NotNow, SinkLost and NoJetStream."""
+    """One stream, through the API. Every call may raise what `Api.call` does, and NoJetStream."""
 
-    def __init__(self, client: Client, config: Nats) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, config: Nats) -> None:
+        self.api = Api(connection, config)
         self._config = config
         self.name = config.stream
-        self.settings: dict[str, Any] = {}
-        """The stream's configuration as the server has it; empty where there is no stream."""
-        self.last_sequence = 0
-        self.state: dict[str, Any] = {}
-        """How much it holds, as STREAM.INFO tells."""
-        self.is_clustered = False
-        self.asked_at = ""
-        """The server's clock when it told all this, RFC 3339; empty where it does not say."""
+        self.exists = False
+        """Whether there was such a stream when it was last looked at."""
+        self.config = StreamConfig()
+        """What Ditto reads of its configuration."""
+        self._settings: dict[str, Any] = {}
+        """All of its configuration, as the server gave it: what an update sends back."""
+        self.state = _NOTHING
+        """How much it holds."""
+        self.cluster: Cluster | None = None
+        self.asked_at: datetime | None = None
+        """The server's clock when it told all this; None where it did not say."""
 
-    async def call(self, subject: str, body: dict[str, Any] | None, doing: str) -> dict[str, Any]:
-        """One request to the API; raises ApiError with the server's code."""
-        try:
-            reply = await self._client.request(
-                f"$JS.API.{subject}", b"" if body is None else msgspec.json.encode(body), timeout=API_TIMEOUT_S
-            )
-        except NoRespondersError as error:
-            raise NotNow(
-                f"cannot {doing}: nothing answers for JetStream",
-                hint="it is starting or stopping, or has no leader",
-            ) from error
-        except (NatsTimeoutError, TimeoutError) as error:
-            raise AckTimeout(
-                f"cannot {doing}: JetStream did not answer within {API_TIMEOUT_S:g} s",
-                hint="the stream may have no leader; or the user may not publish to $JS.API.>",
-            ) from error
-        except Exception as error:
-            raise SinkLost(f"cannot {doing}: {error}", hint="the connection to NATS ended") from error
-        answer: dict[str, Any] = msgspec.json.decode(reply.data)
-        if failure := answer.get("error"):
-            raise ApiError(failure, doing)
-        return answer
+    @property
+    def last_sequence(self) -> int:
+        """Of the last message that was stored, whether it is there still or not."""
+        return self.state.last_seq
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether its server is one of a cluster."""
+        return self.cluster is not None and bool(self.cluster.name)
 
     async def look(self) -> bool:
         """Read the stream's state; False where it does not exist."""
+        doing = f"look up stream {self.name}"
         try:
-            info = await self.call(f"STREAM.INFO.{self.name}", None, f"look up stream {self.name}")
+            info = await self.api.call(f"STREAM.INFO.{self.name}", None, doing, to=StreamInfo)
         except ApiError as error:
-            if error.code == _NOT_FOUND:
-                self.settings = {}
-                self.last_sequence = 0
+            if error.code == NO_STREAM:
+                self.exists, self.config, self._settings, self.state = False, StreamConfig(), {}, _NOTHING
                 return False
-            raise refusal(error, f"look up stream {self.name}") from error
-        self.settings = info["config"]
-        self.state = info["state"]
-        self.last_sequence = self.state["last_seq"]
-        self.is_clustered = bool((info.get("cluster") or {}).get("name"))
-        self.asked_at = info.get("ts", "")
+            raise refusal(error, doing) from error
+        self.exists = True
+        self._take_config(info, doing)
+        self.state, self.cluster, self.asked_at = info.state, info.cluster, info.ts
         return True
+
+    def _take_config(self, info: StreamInfo, doing: str) -> None:
+        self.config, self._settings = read_config(info, doing=doing)
 
     @property
     def is_created_here(self) -> bool:
         """Whether Ditto created it: only then does it get new subjects."""
-        return (self.settings.get("metadata") or {}).get(_CREATED_KEY) == "true"
+        return self._metadata.get(_CREATED_KEY) == "true"
+
+    @property
+    def _metadata(self) -> dict[str, str]:
+        return self.config.metadata or {}
 
     @property
     def replicas(self) -> int:
         """How many copies there are, or will be."""
-        return int(self.settings.get("num_replicas", self._config.replicas))
-
-    async def check_account(self) -> None:
-        """Raise NoJetStream when the account has none."""
-        try:
-            await self.call("INFO", None, "use JetStream")
-        except ApiError as error:
-            raise refusal(error, "use JetStream") from error
+        return self.config.num_replicas if self.exists else self._config.replicas
 
     async def create(self, subjects: Iterable[str]) -> None:
         """Create it, for one writer: file storage, no limits, no deduplication work."""
@@ -176,24 +132,24 @@ class Stream:
         }
         doing = f"create stream {self.name}"
         try:
-            await self.call(f"STREAM.CREATE.{self.name}", wanted, doing)
+            await self.api.call(f"STREAM.CREATE.{self.name}", wanted, doing, to=StreamInfo)
         except ApiError as error:
-            if error.code == _NAME_IN_USE:  # somebody was quicker
+            if error.code == NAME_IN_USE:  # somebody was quicker
                 return
             raise self._set_up_error(error, doing) from error
         log.info("stream.created", stream=self.name, replicas=self._config.replicas)
 
     async def update(self, changes: dict[str, Any], doing: str) -> None:
         """Change some settings and leave the others as they are."""
-        wanted = {**self.settings, **changes}
+        wanted = {**self._settings, **changes}
         try:
-            answer = await self.call(f"STREAM.UPDATE.{self.name}", wanted, doing)
+            info = await self.api.call(f"STREAM.UPDATE.{self.name}", wanted, doing, to=StreamInfo)
         except ApiError as error:
             raise self._set_up_error(error, doing) from error
-        self.settings = answer["config"]
+        self._take_config(info, doing)
 
     def _set_up_error(self, error: ApiError, doing: str) -> SinkError:
-        if error.code == _OVERLAP:
+        if error.code == OVERLAP:
             return StreamUnusable(
                 f"cannot {doing}: another stream takes some of its subjects already ({error.description})",
                 hint="choose another events.prefix, or remove those subjects from the other stream",
@@ -207,18 +163,27 @@ class Stream:
 
     @property
     def owner(self) -> Owner | None:
-        """Whom the metadata names."""
-        metadata: dict[str, str] = self.settings.get("metadata") or {}
+        """Whom the metadata names. Raises AnswerUnreadable."""
+        metadata = self._metadata
         if not metadata.keys() >= set(_OWNER_KEYS.values()):
             return None
         values = {field: metadata[key] for field, key in _OWNER_KEYS.items()}
         timeline = metadata.get(_TIMELINE_KEY, "")
+        try:
+            start_lsn = parse_lsn(values["start_lsn"])
+        except ValueError as error:
+            key = _OWNER_KEYS["start_lsn"]
+            raise AnswerUnreadable(
+                f"cannot look up stream {self.name}: {key} in its metadata is not an LSN",
+                hint=f"somebody has changed it; it was written as {key}=0/0 or later, see nats stream info {self.name}",
+                stream=self.name,
+            ) from error
         return Owner(
             values["system_identifier"],
             values["slot"],
             values["prefix"],
-            parse_lsn(values["start_lsn"]),
-            int(timeline) if timeline.isdecimal() else 0,
+            start_lsn,
+            int(timeline) if timeline.isascii() and timeline.isdecimal() else 0,
         )
 
     def check_owner(self, claimant: Owner) -> None:
@@ -239,17 +204,17 @@ class Stream:
         owner = self.owner
         if owner is None or owner.prefix != claimant.prefix:
             start_lsn = claimant.start_lsn if owner is None else owner.start_lsn
-            metadata = dict(self.settings.get("metadata") or {})
+            metadata = dict(self._metadata)
             values = {**msgspec.structs.asdict(claimant), "start_lsn": format_lsn(start_lsn)}
             metadata.update({key: values[field] for field, key in _OWNER_KEYS.items()})
             if owner is None:
                 metadata[_TIMELINE_KEY] = str(claimant.timeline)
             changes["metadata"] = metadata
-        if not self.settings.get("allow_batched"):
+        if not self.config.allow_batched:
             changes["allow_batched"] = True
         if changes:
             await self.update(changes, f"claim stream {self.name}")
-        if not self.settings.get("allow_batched"):
+        if not self.config.allow_batched:
             raise StreamUnusable(
                 f"stream {self.name} does not take batches (allow_batched)",
                 hint="is the server that leads it older than 2.14?",
@@ -258,14 +223,14 @@ class Stream:
     async def set_timeline(self, timeline: int) -> None:
         """Write the server's new timeline into the metadata."""
         await self.look()
-        metadata = {**(self.settings.get("metadata") or {}), _TIMELINE_KEY: str(timeline)}
+        metadata = {**self._metadata, _TIMELINE_KEY: str(timeline)}
         await self.update({"metadata": metadata}, f"note the timeline in stream {self.name}")
 
     # ------------------------------------------------------------------------------------ subjects
 
     def missing_subjects(self, subjects: Iterable[str]) -> set[str]:
         """Those that the stream does not take."""
-        taken = self.settings.get("subjects") or []
+        taken = self.config.subjects or []
         literal = set(taken)
         wildcards = [pattern for pattern in taken if "*" in pattern or ">" in pattern]
         return {
@@ -287,7 +252,7 @@ class Stream:
                 f"stream {self.name} does not take the subjects {named}, and Ditto may not add them: {why}",
                 hint="add them to the stream; or give it {prefix}.> and use the template {prefix}.{schema}.{table}",
             )
-        wanted = [*(self.settings.get("subjects") or []), *sorted(missing)]
+        wanted = [*(self.config.subjects or []), *sorted(missing)]
         await self.update({"subjects": wanted}, f"add the subjects {named} to stream {self.name}")
         log.info("stream.subjects_added", stream=self.name, subjects=sorted(missing)[:20], count=len(missing))
 
@@ -317,13 +282,9 @@ class Stream:
         found: dict[str, bytes] = {}
 
         async def read(subject: str) -> None:
-            try:
-                answer = await self.call(f"STREAM.MSG.GET.{self.name}", {"last_by_subj": subject}, doing)
-            except ApiError as error:
-                if error.code != _NO_MESSAGE:
-                    raise refusal(error, doing) from error
-            else:
-                found[subject] = base64.b64decode(answer["message"].get("data") or "")
+            message = await self._message({"last_by_subj": subject}, doing)
+            if message is not None:
+                found[subject] = message.data
 
         subjects = await self._subjects(pattern)
         for start in range(0, len(subjects), _AT_ONCE):
@@ -336,14 +297,13 @@ class Stream:
         subjects: list[str] = []
         while True:
             try:
-                info = await self.call(
-                    f"STREAM.INFO.{self.name}", {"subjects_filter": pattern, "offset": len(subjects)}, doing
-                )
+                body = {"subjects_filter": pattern, "offset": len(subjects)}
+                info = await self.api.call(f"STREAM.INFO.{self.name}", body, doing, to=StreamInfo)
             except ApiError as error:
                 raise refusal(error, doing) from error
-            page = info["state"].get("subjects") or {}
+            page = info.state.subjects or {}
             subjects += page
-            if not page or len(subjects) >= info.get("total", 0):
+            if not page or len(subjects) >= info.total:
                 return subjects
 
     async def position(self, sequence: int) -> tuple[bool, Position | None]:
@@ -352,22 +312,21 @@ class Stream:
 
     async def _position(self, which: dict[str, Any]) -> tuple[bool, Position | None]:
         """Whether there is such a message, and its position if it is one of Ditto's."""
-        doing = f"read the tail of stream {self.name}"
+        message = await self._message(which, f"read the tail of stream {self.name}")
+        return (False, None) if message is None else (True, position_of(message))
+
+    async def message(self, sequence: int) -> StoredMessage | None:
+        """The message of that sequence; None where there is none."""
+        return await self._message({"seq": sequence}, f"read message {sequence} of stream {self.name}")
+
+    async def _message(self, which: dict[str, Any], doing: str) -> StoredMessage | None:
         try:
-            answer = await self.call(f"STREAM.MSG.GET.{self.name}", which, doing)
+            answer = await self.api.call(f"STREAM.MSG.GET.{self.name}", which, doing, to=MessageAnswer)
         except ApiError as error:
-            if error.code == _NO_MESSAGE:
-                return False, None
+            if error.code == NO_MESSAGE:
+                return None
             raise refusal(error, doing) from error
-        headers = base64.b64decode(answer["message"].get("hdrs") or "").decode("utf-8", "replace")
-        for line in headers.split("\r\n"):
-            name, _, value = line.partition(":")
-            if name == POSITION_HEADER:
-                try:
-                    return True, Position.parse(value.strip())
-                except ValueError:
-                    break
-        return True, None
+        return answer.message
 
     async def inspect(self, claimant: Owner) -> Holding:
         """Who owns the stream and where its tail is, without changing anything. Raises StreamOwned."""
@@ -384,9 +343,17 @@ class Stream:
 
     def check(self) -> None:
         """Raise StreamUnusable for settings that cannot work; warn about those that can lose events."""
-        check_usable(self.name, self.settings)
-        for risk in risks(self.settings):
+        check_usable(self.name, self.config)
+        for risk in risks(self.config):
             log.warning("stream.risk", stream=self.name, reason=f"{risk.what}: {risk.why}")
+
+
+def position_of(message: StoredMessage) -> Position | None:
+    """The position of a message of Ditto's; None for somebody else's."""
+    try:
+        return Position.parse(message.header(POSITION_HEADER) or "")
+    except ValueError:
+        return None
 
 
 def subject_matches(pattern: str, subject: str) -> bool:

@@ -1,140 +1,164 @@
-"""The connection to NATS, and the one place that uses what nats-py keeps private."""
+"""Reaching NATS: every address of every server, until one can be used."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
+import random
 import socket
 import ssl
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
-import nats
-from nats.aio.client import Client
 from nats.errors import AuthorizationError, NoServersError
 from nats.errors import Error as NatsError
 
 from ditto.config import Nats
-from ditto.errors import SinkDenied, SinkError, SinkLost
-from ditto.sinks.credentials import address, authentication, tls_context
+from ditto.errors import NatsUnsuitable, NoJetStream, SinkDenied, SinkError, SinkLost
+from ditto.sinks.api import Account, Api, ApiError, refusal
+from ditto.sinks.connection import Connection, NoCertificate, NoTls, PlaintextCredentials
+from ditto.sinks.credentials import Address, address, authentication, is_local, is_secret, tls_context
+from ditto.sinks.requests import PERMISSIONS_HINT
+
+OLDEST_VERSION: Final = (2, 14)
+"""The first with fast-ingest batches."""
 
 CONNECT_TIMEOUT_S: Final = 5
+"""For the name, for the TCP connection, and for each answer of the server while one logs in."""
+_CLOSE_TIMEOUT_S: Final = 2.0
 # A flush of every block may wait in nats-py's queue. It must never be full: putting into a full queue
 # would suspend, and nats-py swallows a cancellation there.
 _FLUSH_QUEUE: Final = 1 << 20
 
-_KEEPALIVE_IDLE_S: Final = 10
-_KEEPALIVE_INTERVAL_S: Final = 5
-_KEEPALIVE_COUNT: Final = 3
-_USER_TIMEOUT_MS: Final = 20_000
-
 _DENIALS: Final = ("authorization", "authentication", "permissions", "nkey", "user credentials")
 _NOT_NOW: Final = ("authentication timeout", "maximum connections")
 
-
-class _NoTls(NatsError):
-    """The server does no TLS."""
-
-
-class _NoCertificate(NatsError):
-    """The server wants a certificate from the client, which has none."""
+Accept = Callable[[Connection], Awaitable[None]]
+"""Raises the SinkError for which a connection cannot be used."""
 
 
-class _Client(Client):
-    """nats-py's client, but that encrypts where it has to: by itself it leaves that to what the server says.
+class _Place(NamedTuple):
+    """One address of one server."""
 
-    An unencrypted INFO decides, which anybody on the way can write; user and password would follow in plain text.
+    url: str
+    words: str
+    """For messages."""
+    is_local: bool
+
+
+async def connect(config: Nats, *, accept: Accept | None = None) -> Connection:
+    """Connect to an address that takes the connection and that `accept` takes; each has a time limit of its own.
+
+    Begins with any of the servers: one that is cut off from the others takes connections all the same, and the next
+    attempt must not end there again. nats-py's own reconnect is off: the pipeline's next attempt is the reconnect.
+    Raises ConfigError; and where no address can be used, an error that is retried if one of them may be usable later.
     """
-
-    def __init__(self, *, must_encrypt: bool, has_certificate: bool) -> None:
-        super().__init__()
-        self._must_encrypt = must_encrypt
-        self._has_certificate = has_certificate
-        self.wants_certificate = False
-
-    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        if initial_connection and self._must_encrypt and not info.get("tls_required"):
-            if not info.get("tls_available"):
-                raise _NoTls("it does no TLS")
-            info["tls_required"] = True
-        if initial_connection and info.get("tls_verify"):
-            # In TLS 1.3 the server only complains after the handshake, and may have closed before that is read.
-            self.wants_certificate = True
-            if not self._has_certificate:
-                raise _NoCertificate("it wants a certificate from the client")
-        await super()._process_info(info, initial_connection)
-
-
-class BlockWriter:
-    """Writes framed blocks into a nats-py connection.
-
-    nats-py 2.16 has no public call that takes bytes which are framed already; `publish` costs 18 µs a message
-    where a block costs 0.2. `_send_command` only appends to the pending list, `_flush_pending` wakes its
-    flusher. A block must not change after it was handed over.
-    """
-
-    def __init__(self, client: Client) -> None:
-        check_contract(client)
-        self._client = client
-
-    async def write(self, block: bytes | bytearray) -> None:
-        await self._client._send_command(block)  # type: ignore[arg-type]  # noqa: SLF001  it takes any buffer
-        await self._client._flush_pending()  # noqa: SLF001
+    authentication(config)  # a file that cannot be used is said before anything is tried
+    servers = config.servers
+    first = random.randrange(len(servers))  # noqa: S311  no secret
+    failures: list[SinkError] = []
+    for server in servers[first:] + servers[:first]:
+        to = address(server, config)
+        try:
+            places = await _places(to)
+        except SinkError as error:
+            failures.append(error)
+            continue
+        for place in places:
+            try:
+                connection = await _connect(config, to, place)
+                if accept is not None:
+                    await _try(accept, connection)
+            except SinkError as error:
+                failures.append(error)
+            else:
+                connection.refused = failures
+                return connection
+    raise _decide(failures)
 
 
-def check_contract(client: Client) -> None:
-    """Raise SinkError when this nats-py does not have the private methods that BlockWriter calls."""
-    for name, parameters in (
-        ("_send_command", ["cmd", "priority"]),
-        ("_flush_pending", ["force_flush"]),
-        ("_process_info", ["info", "initial_connection"]),
-    ):
-        method = getattr(client, name, None)
-        if not inspect.iscoroutinefunction(method) or list(inspect.signature(method).parameters) != parameters:
-            raise SinkError(
-                f"this version of nats-py ({nats.__version__ if hasattr(nats, '__version__') else 'unknown'}) has no "
-                f"Client.{name}({', '.join(parameters)})",
-                hint="install the version that this release of Ditto is pinned to",
-            )
+async def usable(connection: Connection, config: Nats) -> None:
+    """Raise NoJetStream, NatsUnsuitable and others for a server that Ditto cannot use."""
+    where = connection.where
+    if config.domain is None and not connection.server.has_jetstream:
+        raise NoJetStream(
+            f"nats-server at {where} runs without JetStream",
+            hint="start it with JetStream (nats-server -js, or a jetstream block in its configuration)",
+        )
+    release = connection.server.release
+    if release[:2] < OLDEST_VERSION:
+        raise NatsUnsuitable(
+            f"nats-server at {where} is version {'.'.join(map(str, release))}: Ditto needs "
+            f"{'.'.join(map(str, OLDEST_VERSION))} or later",
+            hint="upgrade nats-server: older ones have no batches (allow_batched), by which nothing can be lost in "
+            "the middle",
+        )
+    doing = f"use JetStream at {where}"
+    try:
+        await Api(connection, config).call("INFO", None, doing, to=Account)
+    except ApiError as error:
+        raise refusal(error, doing) from error
 
 
-def has_jetstream(client: Client) -> bool:
-    """Whether the server, or another one of its cluster, may run JetStream, as its INFO tells."""
-    info = client._server_info  # noqa: SLF001  nats-py keeps it to itself
-    return bool(info.get("jetstream") or info.get("cluster"))
+async def close(connection: Connection) -> None:
+    """Close a connection, which may be broken, and break again while it is closed."""
+    with suppress(Exception):
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await connection.close()
 
 
-def server_version(client: Client) -> tuple[int, int]:
-    """Major and minor of the server that this is connected to."""
-    version = client.connected_server_version
-    return version.major, version.minor
+def describe(config: Nats) -> str:
+    """The servers for messages, without user and password."""
+    return ", ".join(server.rpartition("@")[2].removeprefix("nats://") for server in config.servers)
 
 
-async def connect(
-    config: Nats, *, on_lost: Callable[[SinkError], None], may_lack: Callable[[str], bool] = lambda _words: False
-) -> Client:
-    """Connect, without nats-py's own reconnect: the pipeline's next attempt is the reconnect.
+# ---------------------------------------------------------------------------------------- one address
 
-    `on_lost` is called when the connection ends, and when the server refuses a permission, in these words, that
-    the user may not lack. Raises SinkLost, SinkDenied and ConfigError.
-    """
-    where = describe(config)
+
+async def _places(to: Address) -> list[_Place]:
+    """Every address of a server's name."""
+    name = f"{to.host}:{to.port}" if ":" not in to.host else f"[{to.host}]:{to.port}"
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            found = await asyncio.get_running_loop().getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, TimeoutError) as error:
+        raise SinkLost(
+            f"cannot reach NATS at {name}: {_words(error)}", hint="check nats.url, and how this machine resolves names"
+        ) from error
+    hosts = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    return [
+        _Place(
+            url=f"{to.scheme}://[{host}]:{to.port}" if ":" in host else f"{to.scheme}://{host}:{to.port}",
+            words=name if len(hosts) == 1 else f"{name} ({host})",
+            is_local=is_local(host),
+        )
+        for host in hosts
+    ]
+
+
+async def _connect(config: Nats, to: Address, place: _Place) -> Connection:
+    """Raises SinkLost, SinkDenied, AnswerUnreadable and ConfigError."""
+    identity = authentication(config) or to.options
+    handshake_first = config.tls is not None and config.tls.handshake_first
+    connection = Connection(
+        where=place.words,
+        must_encrypt=to.must_encrypt,
+        has_certificate=config.tls is not None and config.tls.cert is not None,
+        keeps_secret=is_secret(identity) and not place.is_local and not config.allow_plaintext_credentials,
+        is_encrypted=handshake_first,
+    )
     last_error: Exception | None = None
 
     async def on_error(error: Exception) -> None:
         nonlocal last_error
         last_error = error
-        # The connection stays open, and the message has gone: nobody would ever acknowledge it.
-        if "permissions violation" in str(error).lower() and not may_lack(str(error)):
-            on_lost(
-                SinkDenied(
-                    f"NATS at {where} refuses: {_words(error)}",
-                    hint="the user publishes to the events' subjects and $JS.API.>, and subscribes to _INBOX.>",
-                )
-            )
+        words = str(error).removeprefix("nats: ")
+        # The connection stays open, and a message that was refused has gone: nobody would ever acknowledge it.
+        if "permissions violation" in words.lower() and not connection.requests.refused(words):
+            connection.fail(SinkDenied(f"NATS at {place.words} refuses: {words}", hint=PERMISSIONS_HINT))
 
     async def on_closed() -> None:
-        on_lost(lost(config, last_error))
+        connection.fail(lost(connection))
 
     options: dict[str, Any] = {
         "error_cb": on_error,
@@ -147,78 +171,86 @@ async def connect(
         "ping_interval": 10,
         "max_outstanding_pings": 2,
         "name": "ditto",
+        "inbox_prefix": config.inbox_prefix,
+        "tls_hostname": to.host,
+        "tls_handshake_first": handshake_first,
     }
     if config.tls is not None:
         options["tls"] = tls_context(config.tls)  # otherwise nats-py makes one where it is needed, and verifies
-    identity = authentication(config)
-    failures: list[str] = []
-    hint = "check nats.url, and that the server is running"
-    # One server at a time: without reconnect nats-py gives up at the first that answers badly.
-    for server in config.servers:
-        to = address(server, config)
-        client = _Client(
-            must_encrypt=to.must_encrypt, has_certificate=config.tls is not None and config.tls.cert is not None
+    try:
+        async with asyncio.timeout(3 * CONNECT_TIMEOUT_S):
+            await connection.connect(servers=[place.url], **options, **identity)
+            if not connection.is_connected:  # nats-py takes an end of the connection for a login
+                raise NatsError("nats: it ended the connection while Ditto logged in")
+    except Exception as error:
+        connection.abandon()
+        given = last_error if isinstance(error, NoServersError) and last_error is not None else error
+        raise _failure(config, connection, given) from error
+    except BaseException:
+        connection.abandon()
+        raise
+    connection.watch_socket()
+    return connection
+
+
+async def _try(accept: Accept, connection: Connection) -> None:
+    try:
+        await accept(connection)
+    except BaseException:
+        await close(connection)
+        raise
+
+
+def _failure(config: Nats, connection: Connection, error: Exception) -> Exception:
+    """Why it cannot be connected to."""
+    where = connection.where
+    if isinstance(error, SinkError):
+        return error
+    if isinstance(error, PlaintextCredentials):
+        return SinkDenied(
+            f"NATS at {where} does no TLS: a password or a token would go to another machine in plain text",
+            hint="enable TLS in nats-server; or use nats.creds or nats.nkey_seed, which are never sent; or allow it "
+            "with nats.allow_plaintext_credentials: true, on a network that nobody else can read",
         )
-        try:
-            async with asyncio.timeout(3 * CONNECT_TIMEOUT_S):
-                await client.connect(servers=[to.url], **options, **(identity or to.options))
-        except Exception as error:
-            error = last_error if isinstance(error, NoServersError) and last_error is not None else error
-            _abandon(client)
-            said = str(error).lower()
-            is_denied = isinstance(error, AuthorizationError) or any(word in said for word in _DENIALS)
-            if is_denied and not any(word in said for word in _NOT_NOW):
-                raise SinkDenied(
-                    f"NATS at {where} refused the connection: {_words(error)}",
-                    hint="check nats.user and nats.password, nats.token, nats.creds or nats.nkey_seed",
-                ) from error
-            if isinstance(error, ssl.SSLError | _NoTls | _NoCertificate):
-                raise SinkDenied(f"TLS with NATS at {where} failed: {_words(error)}", hint=_tls_hint(error)) from error
-            failures.append(_words(error))
-            if client.wants_certificate:
-                hint = "it wants a certificate from the client: does it trust who signed nats.tls.cert?"
-        else:
-            _watch_socket(client)
-            return client
-    raise SinkLost(
-        f"cannot reach NATS at {where}: {failures[-1] if failures else 'no server'}",
-        hint=hint,
-    )
+    said = str(error).lower()
+    is_denied = isinstance(error, AuthorizationError) or any(word in said for word in _DENIALS)
+    if is_denied and not any(word in said for word in _NOT_NOW):
+        return SinkDenied(
+            f"NATS at {where} refused the connection: {_words(error)}",
+            hint="check nats.user and nats.password, nats.token, nats.creds or nats.nkey_seed",
+        )
+    if isinstance(error, ssl.SSLError | NoTls | NoCertificate):
+        return SinkDenied(f"TLS with NATS at {where} failed: {_words(error)}", hint=_tls_hint(error))
+    if not isinstance(error, NatsError | OSError | TimeoutError | EOFError | ValueError):
+        return error
+    hint = "check nats.url, and that the server is running"
+    if connection.wants_certificate:
+        hint = "it wants a certificate from the client: does it trust who signed nats.tls.cert?"
+    elif isinstance(error, TimeoutError) and not connection.is_encrypted:
+        hint += "; one with handshake_first in its tls block needs nats.tls.handshake_first: true"
+    return SinkLost(f"cannot reach NATS at {where}: {_words(error)}", hint=hint)
 
 
-def _watch_socket(client: Client) -> None:
-    """Let the kernel find out about a dead peer, as on the connections to PostgreSQL; PINGs do so for a hanging one."""
-    transport = client._transport  # noqa: SLF001  nats-py does not hand out its socket
-    writer = getattr(transport, "_io_writer", None)
-    connection = None if writer is None else writer.get_extra_info("socket")
-    if connection is None:
-        return
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_KEEPIDLE", _KEEPALIVE_IDLE_S),
-        ("TCP_KEEPINTVL", _KEEPALIVE_INTERVAL_S),
-        ("TCP_KEEPCNT", _KEEPALIVE_COUNT),
-        ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MS),
-    ):
-        if hasattr(socket, option):  # macOS has only some of them
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+def _decide(failures: list[SinkError]) -> SinkError:
+    """One error of all: it is retried if any of them is."""
+    kind = next((error for error in reversed(failures) if error.is_retryable), failures[0])
+    if len(failures) == 1:
+        return kind
+    words = "; ".join(dict.fromkeys(error.message for error in failures))
+    together = type(kind)(words, hint=kind.hint, **kind.context)
+    together.__cause__ = kind
+    return together
 
 
-def _abandon(client: Client) -> None:
-    """Close what a failed attempt to connect has left open; its own error is what counts."""
-    transport = client._transport  # noqa: SLF001  nats-py leaves it open when the handshake fails
-    if transport is not None:
-        transport.close()  # type: ignore[no-untyped-call]
-
-
-def lost(config: Nats, error: Exception | None) -> SinkLost:
-    """The connection ended, by `error` if that is known."""
+def lost(connection: Connection) -> SinkLost:
+    """The connection has ended; with the server's reason where it gave one."""
+    error = connection.last_error
     words = f": {_words(error)}" if error is not None else ""
-    return SinkLost(f"the connection to NATS at {describe(config)} ended{words}", hint="see the log of nats-server")
+    return SinkLost(f"the connection to NATS at {connection.where} ended{words}", hint="see the log of nats-server")
 
 
 def _tls_hint(error: Exception) -> str:
-    if isinstance(error, _NoTls):
+    if isinstance(error, NoTls):
         return "enable TLS in nats-server, or connect without it: no nats.tls, and nats:// in nats.url"
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
@@ -236,8 +268,3 @@ def _words(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_TIMEOUT_S} s"
     return str(error).removeprefix("nats: ").strip("'\" ") or type(error).__name__
-
-
-def describe(config: Nats) -> str:
-    """The servers for messages, without user and password."""
-    return ", ".join(server.rpartition("@")[2].removeprefix("nats://") for server in config.servers)

@@ -10,13 +10,15 @@ from typing import Final
 
 import nats.errors
 import nats.js.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import ConsumerConfig, DeliverPolicy, StreamInfo
+from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from ditto.config import Nats
 from ditto.errors import NotNow, SinkError, SinkLost, StreamNotFound, StreamUnusable
 from ditto.sinks import wire
+from ditto.sinks.api import StreamState
+from ditto.sinks.connection import Connection
+from ditto.sinks.stream import Stream
 from ditto.tasks import end
 
 _RETRY_FIRST_S: Final = 0.5
@@ -75,32 +77,28 @@ class Follower:
 
     async def _follow(self) -> None:
         self._done = asyncio.get_running_loop().create_future()
-        client = await wire.connect(self._config, on_lost=partial(_fail, self._done))
+        client = await wire.connect(self._config, accept=partial(wire.usable, config=self._config))
         watching = asyncio.ensure_future(self._watch(client))
         try:
-            info = await self._info(client)
-            if not self._has_begun:
-                self._end_sequence = info.state.last_seq
-                self._has_begun = True
-                if not self._is_endless and not info.state.messages:
-                    return
-            await self._subscribe(client, info)
-            await self._done
+            await client.guard(self._read(client))
         finally:
             await end(watching)
-            await client.close()
+            await wire.close(client)
 
-    async def _info(self, client: Client) -> StreamInfo:
-        name = self._config.stream
-        try:
-            async with asyncio.timeout(_API_TIMEOUT_S):
-                return await client.jetstream().stream_info(name)
-        except nats.js.errors.NotFoundError as error:
-            raise StreamNotFound(f"there is no stream {name}", hint="has ditto run yet?", stream=name) from error
-        except (nats.errors.Error, TimeoutError) as error:
-            raise _not_now(name) from error
+    async def _read(self, client: Connection) -> None:
+        stream = Stream(client, self._config)
+        if not await stream.look():
+            raise StreamNotFound(f"there is no stream {stream.name}", hint="has ditto run yet?", stream=stream.name)
+        state = stream.state
+        if not self._has_begun:
+            self._end_sequence = state.last_seq
+            if not self._is_endless and not state.messages:
+                return
+        await self._subscribe(client, state)
+        self._has_begun = True
+        await self._done
 
-    async def _subscribe(self, client: Client, info: StreamInfo) -> None:
+    async def _subscribe(self, client: Connection, state: StreamState) -> None:
         name = self._config.stream
         try:
             async with asyncio.timeout(_API_TIMEOUT_S):
@@ -108,7 +106,7 @@ class Follower:
                     ">",
                     stream=name,
                     ordered_consumer=True,
-                    config=self._place(info),
+                    config=self._place(state),
                     cb=self._take,
                     # nats-py drops what is over its limits and goes on; flow control bounds what is under way.
                     pending_msgs_limit=0,
@@ -123,17 +121,17 @@ class Follower:
         if not self._is_endless and not consumer.num_pending and not delivered and not self._done.done():
             self._done.set_result(None)  # there is nothing from there on
 
-    def _place(self, info: StreamInfo) -> ConsumerConfig:
+    def _place(self, state: StreamState) -> ConsumerConfig:
         """Where to begin."""
         if not self._sequence and self._since is not None:
             moment = self._since.isoformat().replace("+00:00", "Z")
             return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=moment)  # type: ignore[arg-type]
         if not self._sequence:
-            first = info.state.first_seq
+            first = state.first_seq
             if self._last is not None:
-                self._sequence = max(first, info.state.last_seq - self._last + 1) - 1
+                self._sequence = max(first, state.last_seq - self._last + 1) - 1
             elif self._is_endless:
-                self._sequence = info.state.last_seq
+                self._sequence = state.last_seq
             else:
                 self._sequence = max(first - 1, 0)
         return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=self._sequence + 1)
@@ -154,7 +152,7 @@ class Follower:
         except Exception as error:  # noqa: BLE001  whoever waits for the end gets it
             _fail(self._done, error)
 
-    async def _watch(self, client: Client) -> None:
+    async def _watch(self, client: Connection) -> None:
         """nats-py may close a connection without a word."""
         while not client.is_closed:  # noqa: ASYNC110  nats-py has no event for it
             await asyncio.sleep(_WATCH_PERIOD_S)

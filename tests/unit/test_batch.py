@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ditto.errors import ChainBroken, NotNow, PublishRejected, SinkError
+from ditto.errors import ChainBroken, NotNow, PublishRejected
 from ditto.sinks.batch import Batches
 
 
@@ -15,7 +15,11 @@ def begun(*, last_sequence: int = 100) -> Batches:
 
 
 def answer(batches: Batches, **fields: object) -> None:
-    batches.answered(batches.reply.decode() + "1.1.$FI", json.dumps(fields).encode())
+    assert says(batches, json.dumps(fields).encode())
+
+
+def says(batches: Batches, data: bytes, *, has_no_responders: bool = False) -> bool:
+    return batches.answered(batches.reply.decode() + "1.2.$FI", data, has_no_responders=has_no_responders)
 
 
 def test_acknowledgements_count_from_where_the_batch_began() -> None:
@@ -38,7 +42,8 @@ def test_the_next_batch_follows_one_that_is_stored_completely() -> None:
     answer(batches, stream="S", seq=105, batch="n1", count=5)
     assert (batches.stored_sequence, batches.sent_sequence, batches.count) == (105, 105, 0)
     assert batches.reply != first
-    batches.answered(first.decode() + "256.1.$FI", b'{"type":"ack","seq":256,"msgs":256}')
+    for late in (b'{"type":"ack","seq":256,"msgs":256}', b"+ACK", b""):
+        assert batches.answered(first.decode() + "256.1.$FI", late, has_no_responders=not late)
     assert batches.stored_sequence == 105, "a late answer to the batch before says nothing about this one"
 
 
@@ -50,8 +55,22 @@ def test_the_next_batch_follows_one_that_is_stored_completely() -> None:
         ({"stream": "S", "seq": 106, "batch": "n1", "count": 5}, True),  # something else is in between
         ({"type": "gap", "last_seq": 2, "seq": 3}, False),
         ({"type": "ack", "seq": 6, "msgs": 256}, False),  # more than was sent
-        ({"type": "err", "seq": 2, "error": {"err_code": 10071, "description": "wrong last sequence: 9"}}, False),
-        ({"error": {"err_code": 10208, "description": "batch publish ID unknown"}, "stream": "S", "seq": 0}, False),
+        (
+            {
+                "type": "err",
+                "seq": 2,
+                "error": {"code": 400, "err_code": 10071, "description": "wrong last sequence: 9"},
+            },
+            False,
+        ),
+        (
+            {
+                "error": {"code": 400, "err_code": 10208, "description": "batch publish ID unknown"},
+                "stream": "S",
+                "seq": 0,
+            },
+            False,
+        ),
     ],
 )
 def test_what_breaks_the_chain(fields: dict[str, object], is_committed: bool) -> None:
@@ -68,13 +87,50 @@ def test_other_refusals() -> None:
     with pytest.raises(NotNow, match="full"):
         answer(batches, type="err", seq=1, error={"code": 503, "err_code": 10077, "description": "maximum bytes"})
     with pytest.raises(NotNow, match="could not write what follows sequence 100"):
-        answer(batches, type="err", seq=2, error={"err_code": 10071, "description": "wrong last sequence: 100"})
+        answer(
+            batches,
+            type="err",
+            seq=2,
+            error={"code": 400, "err_code": 10071, "description": "wrong last sequence: 100"},
+        )
     with pytest.raises(PublishRejected):
         answer(batches, error={"code": 400, "err_code": 10109, "description": "stream is sealed"})
     with pytest.raises(NotNow, match="no stream answers"):
-        batches.answered(batches.reply.decode() + "1.2.$FI", b"")
-    with pytest.raises(SinkError, match="not one"):
-        batches.answered(batches.reply.decode() + "1.2.$FI", b"+OK")
+        says(batches, b"", has_no_responders=True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"+ACK",
+        b"+OK",
+        b"\xff\xfe",
+        b'"ok"',
+        b"[]",
+        b"5",
+        b"null",
+        b"true",
+        b"{}",
+        b'{"status":"ok"}',
+        b'{"type":"ack"}',
+        b'{"type":"ack","seq":"5","msgs":256}',
+        b'{"type":"done","seq":5}',
+        b'{"type":7}',
+        b'{"error":"no"}',
+        b'{"error":{"message":"no"}}',
+        b'{"error":null}',
+        b'{"stream":"S","seq":105}',
+        b'{"stream":"S","seq":105,"batch":"somebody\'s","count":5}',
+        b"[" * 100_000,
+    ],
+)
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_what_subscribers_reply_is_no_answer(data: bytes, is_committed: bool) -> None:
+    batches = begun()
+    batches.sent(5, is_committed=is_committed)
+    assert not says(batches, data)
+    assert (batches.stored_sequence, batches.sent_sequence, batches.is_committing) == (100, 105, is_committed)
 
 
 def test_frames_of_single_messages() -> None:

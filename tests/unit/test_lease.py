@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ditto.lease import Silence, Terms, read_terms
-from ditto.sinks.bucket import is_about_leases, lease_key
+from ditto.sinks.bucket import lease_key
 
 
 def test_silence_is_counted_from_the_answer_to_the_next_request() -> None:
@@ -60,17 +60,3 @@ def test_a_key_holds_only_what_keys_may(stream: str, key: str) -> None:
 
 def test_two_streams_never_share_a_key() -> None:
     assert lease_key("a=3D", "s") != lease_key("a=", "s")
-
-
-@pytest.mark.parametrize(
-    ("words", "is_so"),
-    [
-        ('nats: permissions violation for publish to "$kv.ditto_leases.orders.ditto"', True),
-        ('Permissions Violation for Publish to "$JS.API.STREAM.MSG.GET.KV_ditto_leases"', True),
-        ('Permissions Violation for Publish to "$JS.API.STREAM.INFO.ORDERS"', False),
-        ('Permissions Violation for Publish to "ditto_public_ditto_leases"', False),
-        ('Permissions Violation for Subscription to "_INBOX.x.*"', False),
-    ],
-)
-def test_only_what_is_about_the_bucket_may_be_refused(words: str, is_so: bool) -> None:
-    assert is_about_leases(words) is is_so

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
-from nats.aio.client import Client
 
 from ditto.config import Nats
 from ditto.errors import NoJetStream, NotNow, PublishRejected, SinkError, StreamOwned, StreamUnusable
+from ditto.sinks.api import ApiError, Fault, StreamConfig, refusal
 from ditto.sinks.base import Owner
+from ditto.sinks.connection import Connection
 from ditto.sinks.risks import risks
-from ditto.sinks.stream import ApiError, Stream, refusal, subject_matches
+from ditto.sinks.stream import Stream, subject_matches
 
 OWNER = Owner("7312", "ditto", "ditto", start_lsn=0x16_B374D848)
 METADATA = {
@@ -37,8 +39,8 @@ DEFAULTS: dict[str, Any] = {
 
 
 def stream(**settings: Any) -> Stream:
-    made = Stream(Client(), Nats(stream="DITTO"))
-    made.settings = {**DEFAULTS, **settings}
+    made = Stream(cast("Connection", None), Nats(stream="DITTO"))
+    made.config = msgspec.convert({**DEFAULTS, **settings}, StreamConfig)
     return made
 
 
@@ -123,7 +125,7 @@ def test_what_cannot_work_is_refused(settings: dict[str, Any], words: str) -> No
     ],
 )
 def test_what_can_lose_events_is_warned_of(settings: dict[str, Any], words: list[str]) -> None:
-    found = risks(stream(**settings).settings)
+    found = risks(stream(**settings).config)
     assert len(found) == len(words)
     for risk, each in zip(found, words, strict=True):
         assert each in risk.what
@@ -140,11 +142,11 @@ def test_what_can_lose_events_is_warned_of(settings: dict[str, Any], words: list
     ],
 )
 def test_what_loses_nothing_is_not_warned_of(settings: dict[str, Any]) -> None:
-    assert risks(stream(**settings).settings) == []
+    assert risks(stream(**settings).config) == []
 
 
 def test_an_age_of_two_days_is_not_called_shorter_than_one() -> None:
-    (risk,) = risks(stream(max_age=48 * 3600 * 10**9).settings)
+    (risk,) = risks(stream(max_age=48 * 3600 * 10**9).config)
     assert "shorter" not in risk.what
 
 
@@ -169,8 +171,8 @@ def test_an_age_of_two_days_is_not_called_shorter_than_one() -> None:
 )
 def test_jetstreams_codes(code: int | tuple[int, int], kind: type[SinkError]) -> None:
     number, status = code if isinstance(code, tuple) else (code, 400)
-    given = {"err_code": number, "code": status, "description": "the server's words"}
-    error = refusal(ApiError(given, "store events"), "store events")
+    fault = Fault(code=status, err_code=number, description="the server's words")
+    error = refusal(ApiError(fault, "store events"), "store events")
     assert type(error) is kind
     assert error.message.startswith("cannot store events")
     assert "the server's words" in error.message
