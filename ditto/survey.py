@@ -24,7 +24,7 @@ from ditto.sinks.bucket import LeaseBucket
 from ditto.sinks.connection import Connection
 from ditto.sinks.stream import Stream as StreamApi
 from ditto.sinks.stream import position_of
-from ditto.source.control import Control, open_control
+from ditto.source.control import NOW_LSN, Control, open_control
 from ditto.source.group import Standby, find_standbys
 from ditto.status import Leader, Slot, Stream, Survey, rfc3339
 
@@ -34,16 +34,15 @@ _TIMEOUT_S: Final = 10.0
 
 T = TypeVar("T")
 
-# A standby has no current WAL position of its own; what it has replayed is what its slots can be compared with.
-_SLOT: Final = """
+_SLOT: Final = f"""
 SELECT s.slot_name, s.active_pid, s.wal_status, s.confirmed_flush_lsn::text AS confirmed_lsn,
        s.restart_lsn::text AS restart_lsn, s.safe_wal_size::bigint AS safe_bytes, now_lsn::text AS wal_lsn,
-       host(r.client_addr) AS address,
-       to_char(r.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
-  FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END) AS t (now_lsn)
+       pg_catalog.host(r.client_addr) AS address,
+       pg_catalog.to_char(r.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
+  FROM (SELECT {NOW_LSN}) AS t (now_lsn)
   JOIN pg_catalog.pg_replication_slots AS s ON s.slot_name = %s
   LEFT JOIN pg_catalog.pg_stat_replication AS r ON r.pid = s.active_pid
-"""
+"""  # noqa: S608  a constant
 
 
 class _CommitTime(msgspec.Struct):

@@ -16,7 +16,9 @@ _WHY: Final = "commitTime is PostgreSQL's clock, the stream's times are NATS's: 
 async def postgres_clock(control: Control) -> Finding:
     """PostgreSQL's clock against this machine's."""
     asked_at = time.time()
-    (row,) = await control.fetch("SELECT extract(epoch FROM clock_timestamp())::float8 AS now", doing="read the clock")
+    (row,) = await control.fetch(
+        "SELECT extract(epoch FROM pg_catalog.clock_timestamp())::float8 AS now", doing="read the clock"
+    )
     return _judge("clock.postgres", "PostgreSQL", row["now"], asked_at, time.time())
 
 

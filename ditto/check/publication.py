@@ -47,7 +47,8 @@ class Tables(Struct, frozen=True, kw_only=True):
 async def look_at_tables(control: Control) -> Tables:
     rows = await control.fetch(
         "SELECT n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS is_root, "
-        "ARRAY(SELECT jsonb_build_array(rn.nspname, r.relname) FROM pg_catalog.pg_partition_ancestors(c.oid) AS a "
+        "ARRAY(SELECT pg_catalog.jsonb_build_array(rn.nspname, r.relname) "
+        "  FROM pg_catalog.pg_partition_ancestors(c.oid) AS a "
         "  JOIN pg_catalog.pg_class AS r ON r.oid = a.relid JOIN pg_catalog.pg_namespace AS rn "
         "  ON rn.oid = r.relnamespace WHERE a.relid <> c.oid) AS ancestors "
         "FROM pg_catalog.pg_class AS c "

@@ -57,8 +57,9 @@ async def check_may_create(
 ) -> Finding | None:
     """Whether the role may create the publication for these tables, or for all; None where it may."""
     (row,) = await control.fetch(
-        "SELECT r.rolsuper AS is_superuser, has_database_privilege(current_database(), 'CREATE') AS may_create, "
-        "current_database() AS database FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user",
+        "SELECT r.rolsuper AS is_superuser, "
+        "pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') AS may_create, "
+        "pg_catalog.current_database() AS database FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user",
         doing="read the role's privileges",
     )
     if row["is_superuser"]:
@@ -71,7 +72,7 @@ async def check_may_create(
         rows = await control.fetch(
             "SELECT n.nspname AS schema, c.relname AS name FROM pg_catalog.pg_class AS c "
             "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') "
-            "AND NOT pg_has_role(c.relowner, 'USAGE')",
+            "AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')",
             doing="see who owns the tables",
         )
         foreign = {(each["schema"], each["name"]) for each in rows} & set(tables)

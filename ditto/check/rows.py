@@ -26,13 +26,15 @@ SELECT n.nspname AS schema, c.relname AS name, c.relreplident = 'f' AS is_full,
        coalesce(s.width, 0)::float8 AS width, coalesce(s.names, 0)::float8 AS names,
        coalesce(s.is_seen, false) AS is_seen,
        CASE WHEN c.reltoastrelid = 0 OR c.reltuples < 1 THEN 0  -- below 1: empty, or never looked at
-            ELSE pg_relation_size(c.reltoastrelid) / c.reltuples END::float8 AS toasted
+            ELSE pg_catalog.pg_relation_size(c.reltoastrelid) / c.reltuples END::float8 AS toasted
   FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
   LEFT JOIN LATERAL (
-       SELECT sum(st.avg_width) AS width, sum(length(st.attname) + 6) AS names, true AS is_seen
+       SELECT pg_catalog.sum(st.avg_width) AS width, pg_catalog.sum(pg_catalog.length(st.attname) + 6) AS names,
+              true AS is_seen
          FROM pg_catalog.pg_stats AS st WHERE st.schemaname = n.nspname AND st.tablename = c.relname
-       HAVING count(*) > 0) AS s ON true
- WHERE c.relkind = 'r' AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"""
+       HAVING pg_catalog.count(*) > 0) AS s ON true
+ WHERE c.relkind = 'r' AND (n.nspname, c.relname) IN (
+       SELECT * FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])))"""
 
 
 class Largest(Struct, frozen=True, kw_only=True):

@@ -56,11 +56,11 @@ async def look_at_server(control: Control) -> Server:
     )
     settings = {row["name"]: row["setting"] for row in rows}
     (row,) = await control.fetch(
-        "SELECT current_setting('server_version') AS version, pg_is_in_recovery() AS is_standby, "
-        "current_user AS role, (SELECT count(*) FROM pg_catalog.pg_replication_slots) AS slots, "
-        "(SELECT count(*) FROM pg_catalog.pg_stat_replication) AS walsenders, "
-        "(SELECT wal_bytes / extract(epoch FROM now() - stats_reset) FROM pg_catalog.pg_stat_wal "
-        "WHERE stats_reset < now() - interval '1 hour') AS rate",
+        "SELECT pg_catalog.current_setting('server_version') AS version, pg_catalog.pg_is_in_recovery() AS is_standby, "
+        "current_user AS role, (SELECT pg_catalog.count(*) FROM pg_catalog.pg_replication_slots) AS slots, "
+        "(SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication) AS walsenders, "
+        "(SELECT wal_bytes / extract(epoch FROM pg_catalog.now() - stats_reset) FROM pg_catalog.pg_stat_wal "
+        "WHERE stats_reset < pg_catalog.now() - interval '1 hour') AS rate",
         doing=doing,
     )
     return Server(

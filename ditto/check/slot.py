@@ -11,7 +11,7 @@ from ditto.check.finding import Finding, bad, ok, size
 from ditto.check.server import Server
 from ditto.config import Config
 from ditto.errors import DittoError, SlotInvalidated
-from ditto.source.control import Control
+from ditto.source.control import NOW_LSN, Control
 from ditto.source.slot import Slot, check_slot, find_slot
 
 _MB: Final = 1 << 20
@@ -34,10 +34,11 @@ async def look_at_slot(control: Control, name: str) -> tuple[Slot, Retained] | N
     if slot is None:
         return None
     (row,) = await control.fetch(
-        "SELECT coalesce(pg_wal_lsn_diff(now_lsn, restart_lsn), 0)::bigint AS retained_bytes, "
-        "coalesce(pg_wal_lsn_diff(now_lsn, confirmed_flush_lsn), 0)::bigint AS lag_bytes, safe_wal_size AS safe_bytes "
-        "FROM pg_catalog.pg_replication_slots, (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() "
-        "ELSE pg_current_wal_lsn() END) AS t (now_lsn) WHERE slot_name = %s",
+        "SELECT coalesce(pg_catalog.pg_wal_lsn_diff(now_lsn, restart_lsn), 0)::bigint "  # noqa: S608  a constant
+        "AS retained_bytes, "
+        "coalesce(pg_catalog.pg_wal_lsn_diff(now_lsn, confirmed_flush_lsn), 0)::bigint AS lag_bytes, "
+        f"safe_wal_size AS safe_bytes FROM pg_catalog.pg_replication_slots, (SELECT {NOW_LSN}) AS t (now_lsn) "
+        "WHERE slot_name = %s",
         [name],
         doing=f"look up slot {name}",
     ) or [{"retained_bytes": 0, "lag_bytes": 0, "safe_bytes": None}]
@@ -51,7 +52,7 @@ def check_the_slot(config: Config, server: Server, database: str, found: tuple[S
     if found is None:
         if config.postgres.create:
             return [ok("slot.exists", f"slot {name} will be created by ditto run", why)]
-        statement = f"SELECT pg_create_logical_replication_slot({_literal(name)}, 'pgoutput');"
+        statement = f"SELECT pg_catalog.pg_create_logical_replication_slot({_literal(name)}, 'pgoutput');"
         what = f"slot {name} does not exist, and postgres.create is false"
         return [bad("error", "slot.exists", what, why, psql=statement)]
     slot, retained = found
@@ -65,7 +66,7 @@ def check_the_slot(config: Config, server: Server, database: str, found: tuple[S
         check_slot(slot, database)
     except DittoError as error:
         is_lost = isinstance(error, SlotInvalidated)
-        drop = f"SELECT pg_drop_replication_slot({_literal(name)});"
+        drop = f"SELECT pg_catalog.pg_drop_replication_slot({_literal(name)});"
         usable = bad("error", "slot.usable", error.message, error.hint or why, psql=drop if is_lost else None)
     else:
         usable = ok("slot.usable", f"slot {name} (pgoutput, WAL status {slot.wal_status or 'unknown'})", why)

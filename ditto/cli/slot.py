@@ -17,22 +17,21 @@ from rich.table import Table
 from ditto.cli.options import configuration, effective, examples
 from ditto.errors import ConfigError, SlotInUse, SlotMissing
 from ditto.source.connect import connect_blocking
+from ditto.source.control import NOW_LSN
 from ditto.source.failures import command_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A standby has no current WAL position of its own; what it has replayed is what its slots can be compared with.
-_STATUS = """
+_STATUS = f"""
 SELECT slot_name AS slot, plugin, database, active, active_pid, wal_status,
        slot_type = 'logical' AND confirmed_flush_lsn IS NULL AS is_being_created,
        confirmed_flush_lsn::text AS confirmed_lsn, restart_lsn::text AS restart_lsn,
-       pg_wal_lsn_diff(now_lsn, confirmed_flush_lsn)::bigint AS lag_bytes,
-       pg_wal_lsn_diff(now_lsn, restart_lsn)::bigint AS retained_bytes
-  FROM pg_replication_slots,
-       (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END) AS t (now_lsn)
+       pg_catalog.pg_wal_lsn_diff(now_lsn, confirmed_flush_lsn)::bigint AS lag_bytes,
+       pg_catalog.pg_wal_lsn_diff(now_lsn, restart_lsn)::bigint AS retained_bytes
+  FROM pg_catalog.pg_replication_slots, (SELECT {NOW_LSN}) AS t (now_lsn)
  WHERE slot_name = %s
-"""
+"""  # noqa: S608  a constant
 
 
 @contextmanager
@@ -146,7 +145,7 @@ def drop(is_sure: bool, **options: Any) -> None:
                 click.echo("The slot stays.")
                 raise click.exceptions.Exit(1)
         try:
-            connection.execute(sql.SQL("SELECT pg_drop_replication_slot({})").format(settings.slot))
+            connection.execute(sql.SQL("SELECT pg_catalog.pg_drop_replication_slot({})").format(settings.slot))
         except psycopg.errors.ObjectInUse as error:
             raise _in_use(settings.slot, "another connection") from error
         except psycopg.Error as error:

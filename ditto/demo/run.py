@@ -29,6 +29,7 @@ from ditto.demo.servers import NatsServer, PostgresServer
 from ditto.demo.workload import Workload
 from ditto.errors import DittoError
 from ditto.lsn import parse_lsn
+from ditto.source.connect import connect
 from ditto.verify import Comparison, Difference, Replay, compare, published_tables, replay, table_keys
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ STATEMENT_TO_TRY = "INSERT INTO audit_log (actor, action) VALUES ('you', 'hello'
 
 POSITIONS = """
     SELECT pg_current_wal_lsn()::text, confirmed_flush_lsn::text, active
-    FROM pg_replication_slots WHERE slot_name = %s"""
+    FROM pg_catalog.pg_replication_slots WHERE slot_name = %s"""
 
 
 def run(*, seconds: float, rows_per_s: int, keep: bool) -> bool:
@@ -82,7 +83,7 @@ class _Demo:
         if task := asyncio.current_task():
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         async with AsyncExitStack() as stack:
-            connection = await psycopg.AsyncConnection.connect(self._postgres.dsn, autocommit=True)
+            connection = await connect(self._postgres.dsn, is_read_only=False)
             self._connection = await stack.enter_async_context(connection)
             self._client = await nats.connect(self._server.url, allow_reconnect=False, error_cb=_ignore)
             stack.push_async_callback(self._client.close)

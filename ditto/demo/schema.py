@@ -12,9 +12,9 @@ SYMBOLS = 40
 TABLES = ("accounts", "instruments", "trades", "quotes", "audit_log", "scratch")
 
 SCHEMA = """
-CREATE TYPE side AS ENUM ('buy', 'sell');
+CREATE TYPE public.side AS ENUM ('buy', 'sell');
 
-CREATE TABLE accounts (
+CREATE TABLE public.accounts (
     id         int PRIMARY KEY,
     owner      text NOT NULL,
     balance    numeric(20, 4) NOT NULL,
@@ -24,57 +24,57 @@ CREATE TABLE accounts (
 );
 
 -- The document is large: PostgreSQL does not send it again when another column changes.
-CREATE TABLE instruments (
+CREATE TABLE public.instruments (
     symbol     text PRIMARY KEY,
     name       text NOT NULL,
     tick       numeric NOT NULL,
     document   jsonb
 );
 
-CREATE TABLE trades (
+CREATE TABLE public.trades (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account_id  int NOT NULL,
     symbol      text NOT NULL,
-    side        side NOT NULL,
+    side        public.side NOT NULL,
     quantity    int NOT NULL,
     price       numeric(20, 6) NOT NULL,
     executed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     terms       jsonb
 );
-CREATE INDEX ON trades (account_id, id);
+CREATE INDEX ON public.trades (account_id, id);
 
 -- Its events carry the whole old row.
-CREATE TABLE quotes (
+CREATE TABLE public.quotes (
     symbol    text PRIMARY KEY,
     bid       float8,
     ask       float8,
     depth     int[][],
     quoted_at timestamp
 );
-ALTER TABLE quotes REPLICA IDENTITY FULL;
+ALTER TABLE public.quotes REPLICA IDENTITY FULL;
 
 -- No key at all.
-CREATE TABLE audit_log (
+CREATE TABLE public.audit_log (
     at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     actor  text NOT NULL,
     action text NOT NULL,
     detail jsonb
 );
-ALTER TABLE audit_log REPLICA IDENTITY FULL;
+ALTER TABLE public.audit_log REPLICA IDENTITY FULL;
 
-CREATE TABLE scratch (id int PRIMARY KEY, note text);
+CREATE TABLE public.scratch (id int PRIMARY KEY, note text);
 """
 
 ROWS = (
     """
-    INSERT INTO accounts (id, owner, balance, tags, avatar)
+    INSERT INTO public.accounts (id, owner, balance, tags, avatar)
     SELECT i, 'Åse "the ' || i || '"', 10000, ARRAY['new', NULL, 'tier,' || i %% 3], decode(md5(i::text), 'hex')
     FROM generate_series(0, %(accounts)s - 1) i""",
     """
-    INSERT INTO instruments (symbol, name, tick)
+    INSERT INTO public.instruments (symbol, name, tick)
     SELECT 'SYM' || i, 'Instrument ' || i, 0.01 FROM generate_series(0, %(symbols)s - 1) i""",
     """
-    INSERT INTO quotes SELECT symbol, 'NaN', 'Infinity', '{}', '-infinity' FROM instruments""",
+    INSERT INTO public.quotes SELECT symbol, 'NaN', 'Infinity', '{}', '-infinity' FROM public.instruments""",
 )
 
 

@@ -8,56 +8,58 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psycopg
-
 from ditto.demo.schema import ACCOUNTS, SYMBOLS
 from ditto.lsn import parse_lsn
+from ditto.source.connect import connect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import psycopg
 
 WORKERS = 2
 MAX_BATCH_ROWS = 50
 
 TRADE = """
-    INSERT INTO trades (account_id, symbol, side, quantity, price, terms)
-    SELECT %(account)s, 'SYM' || i %% 40, (ARRAY['buy', 'sell']::side[])[1 + i %% 2], i, random() * 1000,
+    INSERT INTO public.trades (account_id, symbol, side, quantity, price, terms)
+    SELECT %(account)s, 'SYM' || i %% 40, (ARRAY['buy', 'sell']::public.side[])[1 + i %% 2], i, random() * 1000,
            jsonb_build_object('venue', 'ØX', 'fee', random()::numeric(30, 20), 'legs', ARRAY[i, -i], 'note', NULL)
     FROM generate_series(1, %(rows)s) i"""
 
 SETTLE = """
-    UPDATE accounts SET balance = balance + (random() * 100 - 50)::numeric(20, 4), tags[1] = 'active'
+    UPDATE public.accounts SET balance = balance + (random() * 100 - 50)::numeric(20, 4), tags[1] = 'active'
     WHERE id %% %(workers)s = %(worker)s AND id BETWEEN %(account)s AND %(account)s + %(rows)s * %(workers)s - 1"""
 
 NOTE = """
-    INSERT INTO audit_log (actor, action, detail)
+    INSERT INTO public.audit_log (actor, action, detail)
     VALUES ('worker ' || %(worker)s, 'settled', jsonb_build_object('rows', %(rows)s))"""
 
 FORGET = """
-    DELETE FROM audit_log WHERE ctid IN
-        (SELECT ctid FROM audit_log WHERE actor = 'worker ' || %(worker)s LIMIT 1)"""
+    DELETE FROM public.audit_log WHERE ctid IN
+        (SELECT ctid FROM public.audit_log WHERE actor = 'worker ' || %(worker)s LIMIT 1)"""
 
 PURGE = """
-    DELETE FROM trades WHERE id IN
-        (SELECT id FROM trades WHERE account_id = %(account)s ORDER BY id LIMIT %(rows)s)"""
+    DELETE FROM public.trades WHERE id IN
+        (SELECT id FROM public.trades WHERE account_id = %(account)s ORDER BY id LIMIT %(rows)s)"""
 
 QUOTE = """
-    UPDATE quotes SET bid = random(), ask = 1e300 * random(), quoted_at = clock_timestamp(), depth = '{{1,2},{3,NULL}}'
+    UPDATE public.quotes
+    SET bid = random(), ask = 1e300 * random(), quoted_at = clock_timestamp(), depth = '{{1,2},{3,NULL}}'
     WHERE symbol = 'SYM' || %(symbol)s"""
 
 # About 150 kB, and too random to be compressed into the row itself.
 DESCRIBE = """
-    UPDATE instruments SET document = (
+    UPDATE public.instruments SET document = (
         SELECT jsonb_build_object('id', 12345678901234567890.0987654321, 'chapters', jsonb_agg(md5(random()::text)))
         FROM generate_series(1, 4000))
     WHERE symbol = 'SYM' || %(symbol)s"""
 
-RENAME = "UPDATE instruments SET name = 'Instrument of ' || clock_timestamp() WHERE symbol = 'SYM' || %(symbol)s"
-MOVE = "UPDATE instruments SET symbol = 'MOVED' || %(symbol)s WHERE symbol = 'SYM' || %(symbol)s"
-MOVE_BACK = "UPDATE instruments SET symbol = 'SYM' || %(symbol)s WHERE symbol = 'MOVED' || %(symbol)s"
+RENAME = "UPDATE public.instruments SET name = 'Instrument of ' || clock_timestamp() WHERE symbol = 'SYM' || %(symbol)s"
+MOVE = "UPDATE public.instruments SET symbol = 'MOVED' || %(symbol)s WHERE symbol = 'SYM' || %(symbol)s"
+MOVE_BACK = "UPDATE public.instruments SET symbol = 'SYM' || %(symbol)s WHERE symbol = 'MOVED' || %(symbol)s"
 
-SCRIBBLE = "INSERT INTO scratch SELECT i, 'note' FROM generate_series(1, %(rows)s) i ON CONFLICT DO NOTHING"
-WIPE = "TRUNCATE scratch"
+SCRIBBLE = "INSERT INTO public.scratch SELECT i, 'note' FROM generate_series(1, %(rows)s) i ON CONFLICT DO NOTHING"
+WIPE = "TRUNCATE public.scratch"
 
 
 class Kind(NamedTuple):
@@ -98,7 +100,7 @@ class Workload:
         deadline = None if seconds is None else time.monotonic() + seconds
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             for number in range(WORKERS):
-                connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True)
+                connection = await connect(self._dsn, is_read_only=False)
                 await stack.enter_async_context(connection)
                 group.create_task(self._work(connection, number, deadline))
 
@@ -106,7 +108,7 @@ class Workload:
         """Commit one more transaction. Returns an LSN after which nothing but that has committed."""
         async with connection.transaction():
             row = await (await connection.execute("SELECT pg_current_wal_insert_lsn()::text")).fetchone()
-            await connection.execute("INSERT INTO audit_log (actor, action) VALUES ('demo', 'end')")
+            await connection.execute("INSERT INTO public.audit_log (actor, action) VALUES ('demo', 'end')")
         self.committed(1)
         return parse_lsn(row[0]) if row else 0
 

@@ -11,7 +11,7 @@ _QUERY: Final = """
     SELECT n.nspname AS namespace, a.typname AS name FROM pg_catalog.pg_type AS a
     JOIN pg_catalog.pg_namespace AS n ON n.oid = a.typnamespace
     LEFT JOIN pg_catalog.pg_type AS e ON e.typarray = a.oid
-    WHERE a.oid >= 16384 AND left(a.typname, 1) = '_' AND e.typdelim IS DISTINCT FROM ','"""
+    WHERE a.oid >= 16384 AND pg_catalog.left(a.typname, 1) = '_' AND e.typdelim IS DISTINCT FROM ','"""
 
 
 async def not_arrays(control: Control) -> frozenset[tuple[str, str]]:

@@ -22,10 +22,16 @@ from ditto.source.session import MAY_WRITE, READ_ONLY
 
 QUERY_TIMEOUT_S: Final = 30
 WAL_LSN: Final = (
-    "CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) "
-    "ELSE pg_current_wal_insert_lsn() END"
+    "CASE WHEN pg_catalog.pg_is_in_recovery() "
+    "THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()) "
+    "ELSE pg_catalog.pg_current_wal_insert_lsn() END"
 )
 """SQL: where the server's WAL ends, on a primary and on a standby."""
+NOW_LSN: Final = (
+    "CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() "
+    "ELSE pg_catalog.pg_current_wal_lsn() END"
+)
+"""SQL: what slots are compared with; a standby has no current position of its own, but what it has replayed."""
 FAILOVER_VERSION: Final = 170000
 """The first whose logical slots survive a failover."""
 OLDEST_VERSION: Final = 140000
@@ -108,7 +114,8 @@ class Control:
 
     async def database(self) -> str:
         """The name of the database."""
-        return str((await self.fetch("SELECT current_database() AS name", doing="read the database's name"))[0]["name"])
+        rows = await self.fetch("SELECT pg_catalog.current_database() AS name", doing="read the database's name")
+        return str(rows[0]["name"])
 
     async def wal_lsn(self) -> int:
         """Where the server's WAL ends, on a primary and on a standby."""

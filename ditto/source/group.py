@@ -51,11 +51,11 @@ async def leave_group(control: Control, slot: str) -> None:
 async def find_standbys(control: Control, slot: str) -> list[Standby]:
     """Who stands by for the slot, in the order in which they connected."""
     rows = await control.fetch(
-        "SELECT l.pid, host(a.client_addr) AS address, "
-        "to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS since "
+        "SELECT l.pid, pg_catalog.host(a.client_addr) AS address, "
+        "pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS since "
         "FROM pg_catalog.pg_locks AS l LEFT JOIN pg_catalog.pg_stat_activity AS a USING (pid) "
         "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 "
-        "AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) "
+        "AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) "
         "AND l.classid = %s::oid AND l.objid = %s::oid ORDER BY a.backend_start, l.pid",
         [_CLASS, crc32(slot.encode())],
         doing="look up the standbys",

@@ -256,7 +256,9 @@ async def _has_roots(control: Control, tables: Sequence[Table]) -> bool:
     """Whether one of them is partitioned."""
     rows = await control.fetch(
         "SELECT 1 AS found FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-        "WHERE c.relkind = 'p' AND (n.nspname, c.relname) IN (SELECT * FROM unnest(%s::text[], %s::text[])) LIMIT 1",
+        "WHERE c.relkind = 'p' "
+        "AND (n.nspname, c.relname) IN ("
+        "  SELECT * FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[]))) LIMIT 1",
         [[schema for schema, _ in tables], [name for _, name in tables]],
         doing="look up partitioned tables",
     )
@@ -272,12 +274,12 @@ async def tables_without_identity(control: Control, tables: Sequence[Table] | No
     rows = await control.fetch(
         "SELECT n.nspname AS schema, c.relname AS name, p.roots FROM pg_catalog.pg_class AS c "
         "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-        "CROSS JOIN LATERAL (SELECT array_agg(rn.nspname || '.' || r.relname) AS roots "
+        "CROSS JOIN LATERAL (SELECT pg_catalog.array_agg(rn.nspname || '.' || r.relname) AS roots "
         "  FROM pg_catalog.pg_partition_ancestors(c.oid) AS a JOIN pg_catalog.pg_class AS r ON r.oid = a.relid "
         "  JOIN pg_catalog.pg_namespace AS rn ON rn.oid = r.relnamespace) AS p "
-        "CROSS JOIN LATERAL (SELECT coalesce(array_agg(a.attnum), '{}') AS generated "
+        "CROSS JOIN LATERAL (SELECT coalesce(pg_catalog.array_agg(a.attnum), '{}') AS generated "
         "  FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attgenerated <> '' AND NOT a.attisdropped "
-        "  AND current_setting('server_version_num')::int >= 180000) AS g "
+        "  AND pg_catalog.current_setting('server_version_num')::int >= 180000) AS g "
         "WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' "
         "AND n.nspname !~ '^pg_' AND CASE c.relreplident WHEN 'f' THEN g.generated <> '{}' ELSE NOT EXISTS ("
         "  SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indisunique "

@@ -49,9 +49,9 @@ async def find_slot(control: Control, name: str) -> Slot | None:
     """The slot as it stands, or None."""
     # As JSON, since the columns differ between the majors.
     rows = await control.fetch(
-        "SELECT to_jsonb(s) || jsonb_build_object("  # noqa: S608  a constant
-        "'total_txns', t.total_txns, 'is_standby', pg_is_in_recovery(), "
-        f"'retained_bytes', pg_wal_lsn_diff({WAL_LSN}, restart_lsn)::bigint) AS slot "
+        "SELECT pg_catalog.to_jsonb(s) || pg_catalog.jsonb_build_object("  # noqa: S608  a constant
+        "'total_txns', t.total_txns, 'is_standby', pg_catalog.pg_is_in_recovery(), "
+        f"'retained_bytes', pg_catalog.pg_wal_lsn_diff({WAL_LSN}, restart_lsn)::bigint) AS slot "
         "FROM pg_catalog.pg_replication_slots AS s "
         "LEFT JOIN pg_catalog.pg_stat_replication_slots AS t USING (slot_name) WHERE slot_name = %s",
         [name],
@@ -155,7 +155,7 @@ async def ensure_slot(control: Control, dsn: str, name: str, *, may_create: bool
                 raise SlotMissing(
                     f"slot {name} does not exist",
                     hint="set postgres.create: true, or create it: "
-                    f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')",
+                    f"SELECT pg_catalog.pg_create_logical_replication_slot('{name}', 'pgoutput')",
                     slot=name,
                 )
             await _create(control, dsn, name, is_failover=is_failover)
@@ -203,6 +203,6 @@ async def _report_wait(control: Control, name: str) -> None:
         transactions=[each.name for each in oldest],
         oldest_age_s=round(oldest[0].age_s) if oldest and oldest[0].age_s is not None else None,
         reason="a slot can only be created when the transactions that were open have ended",
-        hint="end the oldest one, if nobody needs it: SELECT pg_terminate_backend(PID), or ROLLBACK PREPARED 'NAME' in "
+        hint="end the oldest one, if nobody needs it: SELECT pg_catalog.pg_terminate_backend(PID), or ROLLBACK PREPARED 'NAME' in "
         "its database",
     )

@@ -42,7 +42,7 @@ async def describe_holder(control: Control, slot: str) -> dict[str, str | int]:
     """Who reads the slot now: `pid`, and `application`, `user` and `address` as far as this role may see them."""
     rows = await control.fetch(
         "SELECT s.active_pid AS pid, nullif(a.application_name, '') AS application, a.usename AS user, "
-        "host(a.client_addr) AS address FROM pg_catalog.pg_replication_slots AS s "
+        "pg_catalog.host(a.client_addr) AS address FROM pg_catalog.pg_replication_slots AS s "
         "LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = s.active_pid "
         "WHERE s.slot_name = %s AND s.active_pid IS NOT NULL",
         [slot],
