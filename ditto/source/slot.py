@@ -203,6 +203,6 @@ async def _report_wait(control: Control, name: str) -> None:
         transactions=[each.name for each in oldest],
         oldest_age_s=round(oldest[0].age_s) if oldest and oldest[0].age_s is not None else None,
         reason="a slot can only be created when the transactions that were open have ended",
-        hint="end the oldest one, if nobody needs it: SELECT pg_catalog.pg_terminate_backend(PID), or ROLLBACK PREPARED 'NAME' in "
-        "its database",
+        hint="end the oldest one, if nobody needs it: SELECT pg_catalog.pg_terminate_backend(PID), or "
+        "ROLLBACK PREPARED 'NAME' in its database",
     )

@@ -37,7 +37,7 @@ def test_an_old_one(retained: Retained) -> None:
     finding = judge(session(7200), retained)
     assert finding.level == "warning"
     assert "open for 2 h" in finding.what
-    assert (finding.mend or "").startswith("SELECT pg_terminate_backend(17);")
+    assert (finding.mend or "").startswith("SELECT pg_catalog.pg_terminate_backend(17);")
     assert finding.mend_in == "psql"
 
 
