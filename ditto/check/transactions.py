@@ -38,7 +38,7 @@ def judge(oldest: OpenTransaction | None, retained: Retained) -> Finding:
         return ok(CHECK, what, why)
     what += f"; the slot retains {size(retained.retained_bytes)} of WAL"
     if oldest.pid is not None:
-        statement = f"SELECT pg_catalog.pg_terminate_backend({oldest.pid}); -- rolls back its writes: ask its owner first"
+        statement = f"SELECT pg_catalog.pg_terminate_backend({oldest.pid}); -- rolls back its writes: ask first"
     else:
         what += "; it can be ended in its own database only, and committed instead (COMMIT PREPARED)"
         statement = f"ROLLBACK PREPARED {Literal(oldest.gid).as_string()};"
