@@ -92,7 +92,7 @@ def parameters(dsn: str, **changes: str) -> str:
         "keepalives_count": "3",
         # Every status message is data that a dead peer does not acknowledge: found out within half a minute.
         "tcp_user_timeout": "20000",
-        **_verification(dsn),
+        **({} if "sslmode" in changes else _verification(dsn)),
         **given,
         "client_encoding": "UTF8",
         **changes,

@@ -90,7 +90,7 @@ def _find_function() -> Any:
     """The function of libpq, from the library that psycopg itself has loaded; None where it cannot be found."""
     module = sys.modules[pq.PGconn.__module__]
     try:
-        library = module.pq if pq.__impl__ == "python" else ctypes.CDLL(module.__file__)
+        library = module.impl.pq if pq.__impl__ == "python" else ctypes.CDLL(module.__file__)
         function = library.PQsetErrorVerbosity
     except (AttributeError, OSError, TypeError):
         return None
