@@ -20,8 +20,23 @@ from ditto.status import Status
 from ditto.survey import Surveyor
 
 _TIMEOUT_S: Final = 5.0
-_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a Ditto stands behind no proxy
+_MAX_BYTES: Final = 16 * 1024 * 1024
+_REFUSALS: Final = {
+    401: "it wants the token of http.token (DITTO_HTTP_TOKEN)",
+    421: "it is not known under this name: add the name to http.hosts there",
+}
 _EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  only compared with
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Ditto redirects nobody, and the token must not go elsewhere."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow none."""
+
+
+_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+"""A Ditto stands behind no proxy."""
 
 
 class NoAnswer(DittoError):
@@ -36,16 +51,22 @@ def own_url(listen: str) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def over_http(url: str) -> Status:
-    """The status of the Ditto at this address. Raises NoAnswer, and ConfigError for what is no address."""
+def over_http(url: str, *, token: str | None = None) -> Status:
+    """The status of the Ditto at this address, which may ask for a token.
+
+    Raises NoAnswer, and ConfigError for what is no address.
+    """
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
         raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080")
     try:
-        with _OPENER.open(f"{url.rstrip('/')}/v1/status", timeout=_TIMEOUT_S) as answer:
-            return msgspec.json.decode(answer.read(), type=Status)
+        request = urllib.request.Request(f"{url.rstrip('/')}/v1/status")  # noqa: S310  the scheme is checked
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
+        with _OPENER.open(request, timeout=_TIMEOUT_S) as answer:
+            return msgspec.json.decode(answer.read(_MAX_BYTES), type=Status)
     except urllib.error.HTTPError as error:
         error.close()
-        reason = f"it answers {error.code}"
+        reason = _REFUSALS.get(error.code, f"it answers {error.code}")
     except urllib.error.URLError as error:
         reason = str(getattr(error.reason, "strerror", None) or error.reason)
     except http.client.InvalidURL as error:
@@ -82,10 +103,10 @@ async def statuses(config: Config, *, url: str | None, period_s: float) -> Async
 
 def _running(config: Config, url: str | None) -> Status | None:
     if url is not None:
-        return over_http(url)
+        return over_http(url, token=config.http.token)
     if config.http.listen is None:
         return None
     try:
-        return over_http(own_url(config.http.listen))
+        return over_http(own_url(config.http.listen), token=config.http.token)
     except NoAnswer:
         return None

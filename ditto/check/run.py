@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from ditto.check.clock import nats_clock, postgres_clock
 from ditto.check.finding import Finding, failed, ok, unseen
+from ditto.check.http import check_http
 from ditto.check.nats import check_nats, check_sync
 from ditto.check.publication import check_publication, look_at_publication, look_at_tables
 from ditto.check.role import Identity, check_replication, quoted
@@ -56,7 +57,7 @@ async def run_checks(config: Config, *, monitor_url: str | None = None, is_runni
     `monitor_url` is nats-server's monitoring endpoint. With `is_running` a Ditto streams already: what its start has
     proved is not tried again, and what every attempt says, the stream's risks, not said again.
     """
-    found: list[Finding] = []
+    found: list[Finding] = [] if is_running else check_http(config.http)  # a running one has said it already
     try:
         async with open_control(config.postgres.dsn) as control:
             found.append(

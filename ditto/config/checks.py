@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import string
 from types import MappingProxyType
@@ -117,6 +118,15 @@ def split_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can connect to that address."""
+    host, _ = split_address(listen)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _listen(value: str | None) -> str | None:
     if value is not None:
         try:
@@ -125,6 +135,12 @@ def _listen(value: str | None) -> str | None:
             raise Impossible(
                 "must be host:port or :port, such as 127.0.0.1:8080 or :8080", hint="an IPv6 address stands in [ ]"
             ) from None
+    return value
+
+
+def _http_token(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[!-~]+", value):
+        raise Impossible("must be printable ASCII characters without white space, and not empty")
     return value
 
 
@@ -200,6 +216,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "events.tables": _tables,
         "events.topics": _topics,
         "http.listen": _listen,
+        "http.token": _http_token,
     }
 )
 """By key: takes the value, returns it (put in order where there are several notations) or raises Impossible."""

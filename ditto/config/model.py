@@ -278,11 +278,29 @@ class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None,
         _doc(
             "Where to listen: `host:port`, or `:port` for every address of the machine. Serves `/healthz`, `/readyz`, "
-            "`/metrics` and `/v1/status`, without authentication. Absent: no HTTP at all.",
+            "`/metrics` and `/v1/status`. Absent: no HTTP at all.",
             ":8080",
             "127.0.0.1:8080",
         ),
     ] = None
+    token: Annotated[
+        str | None,
+        _doc(
+            "What a client has to send (`Authorization: Bearer TOKEN`) for everything but `/healthz`, `/readyz` and "
+            "`/ready`, which then tell no reasons. `ditto status` sends it. Absent: whoever can connect may read.",
+            "${DITTO_TOKEN}",
+            mask="whole",
+        ),
+    ] = None
+    hosts: Annotated[
+        list[str],
+        _doc(
+            "Names under which clients reach it, as the Host header has them. Always allowed: addresses, the machine's "
+            "own name, names without a dot, and those that end in `.local`, `.localhost`, `.internal`, `.svc` or "
+            "`.cluster.local`. `*` allows all.",
+            ["ditto.example.com"],
+        ),
+    ] = []
 
 
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from litestar import Litestar, MediaType, Response, get
@@ -12,9 +15,15 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from ditto import __version__
+from ditto.http.gate import Gate
 from ditto.http.prometheus import registry
 from ditto.monitor import Monitor
 from ditto.status import Status
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp
+
+FRESH_S: Final = 1.0
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -24,14 +33,36 @@ class Health(msgspec.Struct, frozen=True):
     reason: str
 
 
-def make_app(monitor: Monitor) -> Litestar:
+class Cached:
+    """The last rendering, for as long as it is fresh: many who ask at once cost one rendering."""
+
+    def __init__(self, render: Callable[[], bytes], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._render = render
+        self._clock = clock
+        self._rendered_at = -math.inf
+        self._rendered = b""
+
+    def __call__(self) -> bytes:
+        """Not older than `FRESH_S`."""
+        now = self._clock()
+        if now - self._rendered_at > FRESH_S:
+            self._rendered, self._rendered_at = self._render(), now
+        return self._rendered
+
+
+def make_app(monitor: Monitor) -> ASGIApp:
     """The application for one running Ditto."""
+    settings = monitor.config.http
     metrics_of = registry(monitor)
+    rendered = Cached(lambda: generate_latest(metrics_of))
+
+    def health() -> Health:
+        return Health(monitor.state, monitor.reason if settings.token is None else "")
 
     @get("/healthz", summary="Whether the process is alive", sync_to_thread=False)
     def healthz() -> Health:
         """Always 200: whoever gets an answer knows that the event loop, which does all the work, runs."""
-        return Health(monitor.state, monitor.reason)
+        return health()
 
     @get(
         ["/readyz", "/ready"],
@@ -43,12 +74,12 @@ def make_app(monitor: Monitor) -> Litestar:
         """200 while it streams or stands by, otherwise 503 with the reason. `/ready` is the name that wal-listener
         gave it.
         """
-        return Response(Health(monitor.state, monitor.reason), status_code=200 if monitor.is_ready else 503)
+        return Response(health(), status_code=200 if monitor.is_ready else 503)
 
     @get("/metrics", summary="Metrics for Prometheus", media_type=MediaType.TEXT, sync_to_thread=False)
     def metrics() -> Response[bytes]:
-        """In the text format 0.0.4."""
-        return Response(generate_latest(metrics_of), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        """In the text format 0.0.4, not older than a second."""
+        return Response(rendered(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     @get("/v1/status", summary="Everything that `ditto status` shows", sync_to_thread=False)
     def status() -> Status:
@@ -56,10 +87,11 @@ def make_app(monitor: Monitor) -> Litestar:
         return monitor.status()
 
     handlers: list[Any] = [healthz, readyz, metrics, status]
-    return Litestar(
+    app = Litestar(
         handlers,
         openapi_config=OpenAPIConfig(
             title="Ditto", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]
         ),
         logging_config=None,
     )
+    return Gate(app, token=settings.token, hosts=settings.hosts)

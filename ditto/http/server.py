@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,15 +13,15 @@ from contextlib import asynccontextmanager
 import structlog
 import uvicorn
 
-from ditto.config.checks import split_address
+from ditto.config.checks import is_loopback, split_address
 from ditto.errors import ConfigError
 from ditto.http.app import make_app
+from ditto.http.connections import IDLE_TIMEOUT_S, LimitedProtocol
 from ditto.monitor import Monitor
 
 log = structlog.get_logger()
 
 _BACKLOG = 128
-_KEEP_ALIVE_S = 75
 _CLOSE_TIMEOUT_S = 1
 
 
@@ -53,6 +55,7 @@ def bind(listen: str) -> list[socket.socket]:
 async def serving(listen: str, monitor: Monitor) -> AsyncIterator[None]:
     """Serve while the body runs. Raises ConfigError before it begins."""
     sockets = bind(listen)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # one warning for each malformed request
     settings = uvicorn.Config(
         make_app(monitor),
         log_config=None,
@@ -60,14 +63,22 @@ async def serving(listen: str, monitor: Monitor) -> AsyncIterator[None]:
         lifespan="off",
         ws="none",
         loop="none",
-        http="h11",
+        http=LimitedProtocol,
+        backlog=_BACKLOG,
         server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=math.ceil(IDLE_TIMEOUT_S),
         timeout_graceful_shutdown=_CLOSE_TIMEOUT_S,
     )
     server = _Server(settings)
     running = asyncio.create_task(server.serve(sockets=sockets))
     log.info("http.listening", address=listen, port=sockets[0].getsockname()[1])
+    if monitor.config.http.token is None and not is_loopback(listen):
+        log.warning(
+            "http.open",
+            address=listen,
+            reason="whoever can connect reads metrics and status without a token",
+            hint="set http.token, or listen on 127.0.0.1, or let only Prometheus and probes in (a NetworkPolicy)",
+        )
     try:
         yield
     finally:

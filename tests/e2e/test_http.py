@@ -88,7 +88,7 @@ async def test_a_streaming_ditto_tells_what_it_does(world: World) -> None:
     assert told["survey"]["slot"]["name"] == world.name
     assert told["survey"]["leader"]["host"] == socket.gethostname()
     assert told["survey"]["standbys"] == told["survey"]["problems"] == []
-    assert samples(port)["ditto_slot_active"] == 1
+    await eventually(lambda: samples(port).get("ditto_slot_active") == 1, "so do the metrics, a second later at most")
 
     document = json.loads(fetch(port, "/schema/openapi.json")[1])
     assert {"/healthz", "/readyz", "/ready", "/metrics", "/v1/status"} <= set(document["paths"])

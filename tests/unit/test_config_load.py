@@ -28,6 +28,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "events.metadata": ("lsn, xid", ["lsn", "xid"]),
     "events.topics": ('{"trades": "transactions"}', {"trades": "transactions"}),
     "http.listen": (":8080", ":8080"),
+    "http.hosts": ("a.example.com, b.example.com", ["a.example.com", "b.example.com"]),
 }
 # What a key cannot stand without.
 COMPANIONS = {"nats.password": "nats.user", "nats.tls.cert": "nats.tls.key", "nats.tls.key": "nats.tls.cert"}

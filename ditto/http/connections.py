@@ -1,0 +1,68 @@
+"""How many connections there may be, and for how long each may wait.
+
+uvicorn limits neither: it counts only requests, and its one time-out begins after a first answer. Without limits,
+clients that connect and send nothing take every file descriptor of the process, and Ditto cannot connect to its servers
+again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any, Final
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MAX_CONNECTIONS: Final = 100
+"""Where one more comes, the one that has been waiting longest for a request is closed: a probe always gets through."""
+REQUEST_TIMEOUT_S: Final = 10.0
+"""From connecting to the answer of the first request."""
+IDLE_TIMEOUT_S: Final = 75.0
+"""From an answer to the next one: longer than Prometheus's usual scrape interval of a minute."""
+
+
+class LimitedProtocol(H11Protocol):
+    """One connection, that ends when its client takes too long, or when others need its place."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _waiting_since = 0.0
+
+    @property
+    def waiting_since(self) -> float:
+        """Since when it waits for a request, in the loop's time; later than any other while one is answered."""
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        return math.inf if is_answering else self._waiting_since
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Accept it, and make room for it."""
+        super().connection_made(transport)
+        self._wait(REQUEST_TIMEOUT_S)
+        if len(self.connections) > MAX_CONNECTIONS:
+            oldest = min((each for each in self.connections if isinstance(each, LimitedProtocol)), key=_age)
+            oldest.end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        self._wait(IDLE_TIMEOUT_S)
+        super().on_response_complete()
+
+    def end(self) -> None:
+        """Close it at once: whatever it still has to say or to hear is lost."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+    def _wait(self, timeout_s: float) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._waiting_since = self.loop.time()
+        self._deadline = self.loop.call_later(timeout_s, self.end)
+
+
+def _age(connection: LimitedProtocol) -> Any:
+    return connection.waiting_since

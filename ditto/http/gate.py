@@ -1,0 +1,83 @@
+"""Who is let in, before any route is looked for: the Host header, and the token where one is configured."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp, Receive, Scope, Send
+
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/ready"})
+"""Probes need no token: they tell the state and nothing else where there is one."""
+_ANY: Final = "*"
+_INTERNAL: Final = (".localhost", ".local", ".internal", ".svc", ".cluster.local")
+"""Endings that no name of the public DNS can have."""
+
+
+class Gate:
+    """An ASGI application in front of another one.
+
+    A web page can make its visitor's browser ask a server of the visitor's network under a name of the page's owner
+    (DNS rebinding). Such a name is one of the public DNS; the Host header tells. `hosts` are the names that are meant.
+    """
+
+    def __init__(self, app: ASGIApp, *, token: str | None, hosts: Iterable[str]) -> None:
+        self._app = app
+        self._expected = None if token is None else f"Bearer {token}".encode()
+        self._hosts = {each.lower() for each in hosts} | {socket.getfqdn().lower()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request through, or answer it."""
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        if not self.is_known(host):
+            await _refuse(send, 421, "this name is not one of Ditto's: add it to http.hosts")
+            return
+        if self._expected is not None and scope["path"] not in OPEN_PATHS:
+            given = headers.get(b"authorization", b"")
+            if not hmac.compare_digest(given, self._expected):
+                await _refuse(send, 401, "give the token of http.token as: Authorization: Bearer TOKEN")
+                return
+        if scope.get("method") == "HEAD":
+            # uvicorn sends no body in answer to HEAD.
+            scope = {**scope, "method": "GET"}  # type: ignore[assignment]
+        await self._app(scope, receive, send)
+
+    def is_known(self, host: str) -> bool:
+        """Whether a Host header names this machine, a name inside of its network, or one of `hosts`."""
+        name = host.lower().strip()
+        if name.startswith("["):
+            name = name[1:].partition("]")[0]
+        elif name.count(":") == 1:
+            name = name.partition(":")[0]
+        name = name.rstrip(".")
+        if "." not in name or name.endswith(_INTERNAL) or name in self._hosts or _ANY in self._hosts:
+            return ":" not in name or _is_address(name)
+        return _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+async def _refuse(send: Send, status: int, detail: str) -> None:
+    body = msgspec.json.encode({"status_code": status, "detail": detail})
+    headers: list[tuple[bytes, bytes]] = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *([(b"www-authenticate", b"Bearer")] if status == 401 else []),
+    ]
+    start: Any = {"type": "http.response.start", "status": status, "headers": headers}
+    end: Any = {"type": "http.response.body", "body": body, "more_body": False}
+    await send(start)
+    await send(end)
