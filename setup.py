@@ -4,7 +4,7 @@ import os
 
 from setuptools import Extension, setup
 
-MODULES = ("_block", "_frames", "_libpq", "_pgoutput", "_values")
+MODULES = ("_block", "_frames", "_libpq", "_pgoutput", "_scalars", "_values")
 
 
 def extensions() -> list[Extension]:

@@ -14,7 +14,8 @@ from libc.string cimport memcmp
 from ditto._block cimport BlockBuilder, OldValue, Plan, TableCount, format_time
 from ditto._cursor cimport Cursor, finish, take, take_i32, take_string, take_u8, take_u16, take_u32, take_u64
 from ditto._libpq cimport CopyStream
-from ditto._values cimport convert_value, is_json_null
+from ditto._scalars cimport is_json_null
+from ditto._values cimport convert_value
 
 from msgspec import UNSET
 
@@ -388,7 +389,8 @@ cdef class Decoder(BlockBuilder):
             raise
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             relation = f"{self.last_plan.namespace}.{self.last_plan.name}"
-            raise not_utf8(start[:c.end - start], self.last_plan.names, relation=relation) from None
+            change, kinds = start[:c.end - start], self.last_plan.kinds[:self.last_plan.count]
+            raise not_utf8(change, self.last_plan.names, kinds, relation=relation) from None
         return 0
 
     cdef int decode_insert(self, Cursor *c, object target) except -1:

@@ -318,7 +318,7 @@ class Decoder(BlockBuilder):
             raise
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             relation = f"{plan.relation.namespace}.{plan.relation.name}"
-            raise not_utf8(cursor.data[start : cursor.end], plan.names, relation=relation) from None
+            raise not_utf8(cursor.data[start : cursor.end], plan.names, plan.kinds, relation=relation) from None
 
     def _insert(self, cursor: Cursor, plan: Plan, target: object) -> None:
         _expect(cursor.u8(), b"N")

@@ -1,21 +1,29 @@
-"""PostgreSQL's text of a value as what msgspec encodes, in plain Python. Same results as `_values.pyx`."""
+"""PostgreSQL's text of a value as what msgspec encodes, in plain Python. Same results as `_values` and `_scalars`."""
 
 from __future__ import annotations
 
 import re
 from base64 import b64encode
+from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Raw
+from msgspec.json import Encoder
 
 from ditto import columns as kinds
 
 _INT: Final = re.compile(rb"-?[0-9]{1,19}")
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _HEX: Final = re.compile(rb"\\x((?:[0-9a-fA-F]{2})*)")
-_PAIR: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"=>(?:NULL|"((?:[^"\\]|\\.)*)")(?:, (?=.)|\Z)', re.DOTALL)
+_QUOTED: Final = rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
+_PAIR: Final = re.compile(_QUOTED + b"=>(?:NULL|" + _QUOTED + rb")(?:, (?=.)|\Z)", re.DOTALL)
+_ELEMENT: Final = re.compile(_QUOTED, re.DOTALL)
+_BARE: Final = MappingProxyType({0x2C: re.compile(rb'[^{}"\\,]+'), 0x3B: re.compile(rb'[^{}"\\;]+')})
+"""By delimiter."""
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 _MAX_DIMENSIONS: Final = 6
+
+_encode: Final = Encoder().encode
 
 
 def convert(data: bytes, kind: int) -> Any:
@@ -49,6 +57,8 @@ def convert(data: bytes, kind: int) -> Any:
     elif kind == kinds.TIMESTAMP_UTC:
         if data.isascii() and data.count(b" ") == 1 and data[-1:].isdigit():
             return data.replace(b" ", b"T").decode() + "Z"
+    elif kind == kinds.CHAR:
+        return _char(data)
     elif kind == kinds.HSTORE:
         pairs = _read_hstore(data)
         if pairs is not None:
@@ -56,8 +66,8 @@ def convert(data: bytes, kind: int) -> Any:
     else:
         delimiter = 0x3B if kind & kinds.ARRAY_SEMICOLON else 0x2C
         try:
-            return _ArrayReader(data, kind & 15, delimiter).read()
-        except _NotAnArray:
+            return Raw(_encode(_ArrayReader(data, kind & 15, delimiter).read()))
+        except _NotPlain:
             pass
     return data.decode()
 
@@ -67,22 +77,38 @@ def is_json_null(data: bytes) -> bool:
     return len(data) >= 4 and data.strip(b" \t\r\n") == b"null"
 
 
-def _read_hstore(data: bytes) -> dict[str, str | None] | None:
+def _char(data: bytes) -> str:
+    r"""A value of type "char", or the text of an array of them.
+
+    Before 15 a byte from 128 on comes as it is, which is no UTF-8; from then on as `\310`, in an array as `"\\310"`.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        escape = r"\%o" if len(data) == 1 else r'"\\%o"'
+        return "".join(chr(byte) if byte < 0x80 else escape % byte for byte in data)
+
+
+def _read_hstore(data: bytes) -> Raw | None:
     """`"a"=>"1", "b"=>NULL` as hstore writes it; None where it is something else."""
-    pairs: dict[str, str | None] = {}
+    pairs: list[bytes] = []
     pos = 0
     while pos < len(data):
         match = _PAIR.match(data, pos)
         if match is None:
             return None
-        key, value = match.groups()
-        pairs[_ESCAPED.sub(rb"\1", key).decode()] = None if value is None else _ESCAPED.sub(rb"\1", value).decode()
+        key, value = (None if text is None else _unescaped(text).decode() for text in match.groups())
+        pairs.append(_encode(key) + b":" + _encode(value))
         pos = match.end()
-    return pairs
+    return Raw(b"{%b}" % b",".join(pairs))
 
 
-class _NotAnArray(Exception):
-    """The text is not a plain array literal, or JSON could not tell what it holds; it stays text.
+def _unescaped(text: bytes) -> bytes:
+    return _ESCAPED.sub(rb"\1", text) if b"\\" in text else text
+
+
+class _NotPlain(Exception):
+    """The text is no plain literal, or JSON could not tell what it holds; it stays text.
 
     Not plain are bounds of its own (`[0:2]={…}`), which JSON's arrays do not have. In arrays of JSON, a document that
     is null would read as NULL, and one that is a list as another dimension.
@@ -97,21 +123,22 @@ class _ArrayReader:
         self._pos = 0
         self._kind = kind
         self._delimiter = delimiter
+        self._bare_text = _BARE[delimiter]
 
     def read(self) -> list[Any]:
         array = self._array(1)
         if self._pos != len(self._data):
-            raise _NotAnArray
+            raise _NotPlain
         return array
 
     def _peek(self) -> int:
         if self._pos >= len(self._data):
-            raise _NotAnArray
+            raise _NotPlain
         return self._data[self._pos]
 
     def _array(self, depth: int) -> list[Any]:
         if depth > _MAX_DIMENSIONS or self._peek() != 0x7B:
-            raise _NotAnArray
+            raise _NotPlain
         self._pos += 1
         items: list[Any] = []
         if self._peek() == 0x7D:
@@ -121,7 +148,7 @@ class _ArrayReader:
             head = self._peek()
             if head == 0x7B:
                 if self._kind == kinds.JSON:
-                    raise _NotAnArray
+                    raise _NotPlain
                 items.append(self._array(depth + 1))
             elif head == 0x22:
                 items.append(self._quoted())
@@ -132,32 +159,24 @@ class _ArrayReader:
             if mark == 0x7D:
                 return items
             if mark != self._delimiter:
-                raise _NotAnArray
+                raise _NotPlain
 
     def _quoted(self) -> Any:
-        self._pos += 1
-        text = bytearray()
-        while (byte := self._peek()) != 0x22:
-            if byte == 0x5C:
-                self._pos += 1
-                byte = self._peek()
-            text.append(byte)
-            self._pos += 1
-        self._pos += 1
-        return self._element(bytes(text))
+        match = _ELEMENT.match(self._data, self._pos)
+        if match is None:
+            raise _NotPlain
+        self._pos = match.end()
+        return self._element(_unescaped(match[1]))
 
     def _bare(self) -> Any:
-        start = self._pos
-        while (byte := self._peek()) not in (0x7D, self._delimiter):
-            if byte in b'{"\\':
-                raise _NotAnArray
-            self._pos += 1
-        data = self._data[start : self._pos]
-        if not data:
-            raise _NotAnArray
+        match = self._bare_text.match(self._data, self._pos)
+        if match is None:
+            raise _NotPlain
+        self._pos = match.end()
+        data = match[0]
         return None if data == b"NULL" else self._element(data)
 
     def _element(self, data: bytes) -> Any:
         if self._kind == kinds.JSON and is_json_null(data):
-            raise _NotAnArray
+            raise _NotPlain
         return convert(data, self._kind)

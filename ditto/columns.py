@@ -22,6 +22,8 @@ BYTEA: Final = 7
 TIMESTAMP_UTC: Final = 8
 """A timestamp without a zone that is said to be UTC."""
 HSTORE: Final = 9
+CHAR: Final = 10
+"""The type "char", a byte, or the text of an array of it."""
 ARRAY: Final = 16
 """Flag: an array of the kind in the lower bits, elements separated by commas."""
 ARRAY_SEMICOLON: Final = 32
@@ -31,7 +33,7 @@ ARRAY_SEMICOLON: Final = 32
 _BUILT_IN: Final = (
     ("bool", 16, 1000, BOOL),
     ("bytea", 17, 1001, BYTEA),
-    ("char", 18, 1002, TEXT),
+    ("char", 18, 1002, CHAR),
     ("name", 19, 1003, TEXT),
     ("int8", 20, 1016, INT),
     ("int2", 21, 1005, INT),
@@ -137,14 +139,18 @@ class Kinds:
         self._by_oid: dict[int, int] = {}
         self._by_name: dict[str, int] = {}
         for name, oid, array_oid, usual in _BUILT_IN:
-            kind = changes.get(name, usual if others is None else others)
+            kind = changes.get(name, usual if others is None or usual == CHAR else others)
             self._add(name, oid, array_oid, kind, ARRAY)
         self._add(*_BOX, TEXT, ARRAY_SEMICOLON)
         self._hstore = changes.get("hstore", HSTORE if others is None else others)
 
     def _add(self, name: str, oid: int, array_oid: int, kind: int, flag: int) -> None:
         self._by_oid[oid] = self._by_name[name] = kind
-        self._by_oid[array_oid] = self._by_name[f"_{name}"] = TEXT if self._arrays_are_text else flag | kind
+        if self._arrays_are_text:
+            array_kind = CHAR if kind == CHAR else TEXT
+        else:
+            array_kind = flag | kind
+        self._by_oid[array_oid] = self._by_name[f"_{name}"] = array_kind
 
     def find(self, oid: int, namespace: str, name: str) -> int:
         """The kind of a column's type. Namespace and name are those of the Type message, empty where there was none.

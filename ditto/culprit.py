@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from ditto._cursor_py import Cursor
+from ditto.columns import CHAR
 from ditto.errors import DecodeError
 
+_ELEMENT: Final = 15
+"""The bits of an array's kind that are its element's."""
 
-def not_utf8(change: bytes, names: Sequence[str], *, relation: str) -> DecodeError:
+
+def not_utf8(change: bytes, names: Sequence[str], kinds: Sequence[int], *, relation: str) -> DecodeError:
     """The error that names the column, never the text.
 
-    `change` is an Insert, Update or Delete after the relation's OID; `names` are those of the columns.
+    `change` is an Insert, Update or Delete after the relation's OID; `names` and `kinds` are those of the columns.
     """
-    column = _column(change, names)
+    column = _column(change, names, kinds)
     where = "" if column is None else f" in the column {column}"
     return DecodeError(f"text that is not UTF-8{where}", relation=relation, **({"column": column} if column else {}))
 
 
-def _column(change: bytes, names: Sequence[str]) -> str | None:
+def _column(change: bytes, names: Sequence[str], kinds: Sequence[int]) -> str | None:
     cursor = Cursor(change)
     try:
         while cursor.pos < cursor.end:
@@ -26,8 +31,11 @@ def _column(change: bytes, names: Sequence[str]) -> str | None:
             for index in range(cursor.u16()):
                 if cursor.u8() != 0x74:  # t: nothing else has text
                     continue
+                text = cursor.take(cursor.u32())
+                if kinds[index] & _ELEMENT == CHAR:  # any byte will do
+                    continue
                 try:
-                    cursor.take(cursor.u32()).decode()
+                    text.decode()
                 except UnicodeDecodeError:
                     return names[index]
     except (DecodeError, IndexError):

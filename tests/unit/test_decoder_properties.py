@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -331,11 +332,7 @@ def converted(impl: Implementation, data: bytes, kind: int) -> object:
 
 def repr_of(value: Any) -> object:
     """Raw JSON has no equality of its own, and 1 == True."""
-    if isinstance(value, list):
-        return [repr_of(item) for item in value]
-    if isinstance(value, dict):
-        return [(key, repr_of(item)) for key, item in value.items()]
-    return type(value), str(value) if isinstance(value, str | int) or value is None else bytes(value)
+    return type(value), bytes(value) if isinstance(value, msgspec.Raw) else str(value)
 
 
 @given(values, st.sampled_from(KINDS))
@@ -357,6 +354,11 @@ def pairs_literal(pairs: dict[str, str | None]) -> str:
     return ", ".join(f"{quoted(key)}=>{quoted(value)}" for key, value in pairs.items())
 
 
+def in_json(value: object) -> Any:
+    """What a consumer reads."""
+    return json.loads(msgspec.json.encode(value))
+
+
 def nested(depth: int) -> st.SearchStrategy[list[Any]]:
     """Arrays of that many dimensions: PostgreSQL has at most six."""
     if depth == 1:
@@ -370,13 +372,13 @@ def test_an_array_comes_back_as_it_was(array: tuple[int, list[Any]], delimiter: 
     text = literal(items, delimiter)
     kind = TEXT | (ARRAY if delimiter == "," else ARRAY_SEMICOLON)
     for impl in IMPLEMENTATIONS:
-        assert impl.convert(text.encode(), kind) == (items if depth <= 6 else text)
+        assert in_json(impl.convert(text.encode(), kind)) == (items if depth <= 6 else text)
 
 
 @given(st.dictionaries(texts, st.none() | texts))
 def test_an_hstore_comes_back_as_it_was(pairs: dict[str, str | None]) -> None:
     for impl in IMPLEMENTATIONS:
-        assert impl.convert(pairs_literal(pairs).encode(), HSTORE) == pairs
+        assert in_json(impl.convert(pairs_literal(pairs).encode(), HSTORE)) == pairs
 
 
 @given(st.lists(st.none() | documents.map(json.dumps) | st.sampled_from([" null\n", "null"])), st.integers(1, 2))
@@ -387,6 +389,7 @@ def test_an_array_of_json_is_a_list_where_nothing_is_lost(items: list[str | None
     for impl in IMPLEMENTATIONS:
         value = impl.convert(text.encode(), ARRAY | JSON)
         if is_exact:
-            assert [None if item is None else bytes(item).decode() for item in value] == items
+            expected = (b"null" if item is None else item.encode() for item in items)
+            assert bytes(value) == b"[%b]" % b",".join(expected)
         else:
             assert value == text

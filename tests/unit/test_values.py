@@ -10,9 +10,13 @@ import msgspec
 import pytest
 
 from ditto.columns import HSTORE, INT, JSON, KINDS, TEXT, TIMESTAMP_UTC, TIMESTAMPTZ
+from ditto.config import Types
+from ditto.events.types import kinds as kinds_of
 
 if TYPE_CHECKING:
     from unit.implementations import Implementation
+
+TYPES_OF_WAL_LISTENER = kinds_of(Types(profile="wal-listener"))
 
 # Type, PostgreSQL's text, value.
 VALUES: list[tuple[str, str, Any]] = [
@@ -206,7 +210,7 @@ def test_json_and_floats_are_embedded_to_the_letter(impl: Implementation, type_n
     ],
 )
 def test_hstore_is_an_object(impl: Implementation, text: str, value: Any) -> None:
-    assert impl.convert(text.encode(), HSTORE) == value
+    assert parse(msgspec.json.encode(impl.convert(text.encode(), HSTORE))) == value
 
 
 @pytest.mark.parametrize(
@@ -227,6 +231,46 @@ def test_what_is_no_hstore_stays_text(impl: Implementation, text: str) -> None:
 )
 def test_a_timestamp_that_is_said_to_be_utc(impl: Implementation, text: str, value: str) -> None:
     assert impl.convert(text.encode(), TIMESTAMP_UTC) == value
+
+
+def every_control_character() -> list[str]:
+    return [chr(code) for code in range(0x80)] + ["a\x00b", "\x1f" * 100, 'é"\n', "\u2028😀\\"]
+
+
+@pytest.mark.parametrize("text", every_control_character())
+def test_text_in_an_array_is_escaped_as_everywhere(impl: Implementation, text: str) -> None:
+    quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    assert msgspec.json.encode(impl.convert(f"{{{quoted}}}".encode(), KINDS.find(0, "", "_text"))) == (
+        msgspec.json.encode([text])
+    )
+    assert msgspec.json.encode(impl.convert(f"{quoted}=>{quoted}".encode(), HSTORE)) == msgspec.json.encode({text: text})
+
+
+# What 14 sends, and what 15 and later send for the same value.
+@pytest.mark.parametrize(
+    ("before_15", "text", "value"),
+    [
+        (b"\xc8", rb"\310", r"\310"),
+        (b"\x80", rb"\200", r"\200"),
+        (b"\xff", rb"\377", r"\377"),
+        (b"", b"", ""),
+        (b"\\", b"\\", "\\"),
+        (b"\x7f", b"\x7f", "\x7f"),
+    ],
+)
+def test_a_byte_is_the_same_from_every_version(impl: Implementation, before_15: bytes, text: bytes, value: str) -> None:
+    for kinds in (KINDS, TYPES_OF_WAL_LISTENER):
+        assert impl.convert(before_15, kinds.find(18, "", "")) == value
+        assert impl.convert(text, kinds.find(18, "", "")) == value
+
+
+def test_bytes_in_an_array_are_the_same_from_every_version(impl: Implementation) -> None:
+    texts = (b'{a,\xc8,NULL,"\\\\",\xff}', rb'{a,"\\310",NULL,"\\","\\377"}')
+    for text in texts:
+        assert parse(msgspec.json.encode(impl.convert(text, KINDS.find(1002, "", "")))) == (
+            ["a", r"\310", None, "\\", r"\377"]
+        )
+        assert impl.convert(text, TYPES_OF_WAL_LISTENER.find(1002, "", "")) == texts[1].decode()
 
 
 def test_bytes_outlive_the_buffer_they_came_from(impl: Implementation) -> None:
