@@ -19,8 +19,8 @@ class Cursor:
 
     __slots__ = ("data", "end", "pos")
 
-    def __init__(self, data: bytes, pos: int = 0) -> None:
-        self.data = data
+    def __init__(self, data: bytes | memoryview, pos: int = 0) -> None:
+        self.data: bytes = data  # type: ignore[assignment]  # of a memoryview no string is taken
         self.pos = pos
         self.end = len(data)
 

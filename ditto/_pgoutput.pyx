@@ -28,11 +28,19 @@ from ditto.messages import (
     TRACE_PREFIX,
     TRACEPARENT_SIZE,
     WAIT_PREFIX,
+    ChangeTooLarge,
     Column,
     Delivered,
     Relation,
     Targets,
 )
+from ditto.oversize import check_size
+
+
+cdef extern from "Python.h":
+    object PyMemoryView_FromMemory(char *data, Py_ssize_t size, int flags)
+    int PyBUF_READ
+    Py_ssize_t PY_SSIZE_T_MAX
 
 # pgoutput's and the replication protocol's bytes, as integers.
 cdef enum:
@@ -54,6 +62,11 @@ cdef enum:
     VALUE_TEXT = 0x74     # t
     VALUE_NULL = 0x6E     # n
     VALUE_UNCHANGED = 0x75  # u
+
+# Why a drain ended, where nothing else was the reason.
+cdef enum:
+    IS_LIMITED = 1
+    IS_ENDED = 2
 
 # libpq reads 16 KB at once, which may be only a few messages.
 cdef enum:
@@ -77,7 +90,8 @@ cdef class Decoder(BlockBuilder):
     """Turns the CopyData messages of one replication connection into events.
 
     `select` is asked once for each Relation message. `id_key` is `event_key(…)`. Changes up to and
-    with the position `after` are stored already: they are skipped without being converted.
+    with the position `after` are stored already: they are skipped without being converted. One whose event certainly
+    takes more than `max_size` bytes raises ChangeTooLarge instead; 0 is no limit.
     """
     cdef object select
     cdef object kinds
@@ -88,12 +102,16 @@ cdef class Decoder(BlockBuilder):
     cdef dict types
     cdef Plan last_plan
     cdef int64_t last_oid
+    cdef Py_ssize_t max_size
+    cdef object refused  # to be raised when what comes before it has been handed over
     cdef uint64_t skip_to
     cdef readonly uint64_t skipped_count
     cdef readonly uint64_t filtered_count
     cdef readonly uint64_t logical_message_count
 
-    def __init__(self, select, *, bytes id_key not None, after=ORIGIN, kinds=KINDS, extras=NO_EXTRAS):
+    def __init__(
+        self, select, *, bytes id_key not None, after=ORIGIN, kinds=KINDS, extras=NO_EXTRAS, Py_ssize_t max_size=0
+    ):
         super().__init__(id_key, extras)
         self.select = select
         self.kinds = kinds
@@ -102,6 +120,7 @@ cdef class Decoder(BlockBuilder):
         self.table_counts = {}
         self.types = {}
         self.last_oid = -1
+        self.max_size = max_size or PY_SSIZE_T_MAX
 
     def feed(self, bytes frame not None):
         """Decode one CopyData message. Raises DecodeError, after which the decoder is of no more use."""
@@ -124,36 +143,44 @@ cdef class Decoder(BlockBuilder):
 
         With `enough` it also ends where a read of the socket brings less than so many messages, and few bytes.
 
-        Raises ConnectionLost and DecodeError.
+        Raises ConnectionLost, DecodeError, and ChangeTooLarge once all before that change has been handed over.
         """
+        cdef int state = 0
+        if self.refused is not None:
+            raise self.refused
+        try:
+            state = self.drain(pgconn, max_events, max_bytes, enough)
+        except ChangeTooLarge as error:
+            self.release(False)
+            if not self.events:
+                raise
+            self.refused = error
+        return self.finish_block(state != IS_LIMITED, state == IS_ENDED)
+
+    cdef int drain(self, pgconn, Py_ssize_t max_events, Py_ssize_t max_bytes, Py_ssize_t enough) except -1:
         cdef CopyStream stream = CopyStream(pgconn)
         cdef const uint8_t *data = NULL
         cdef Py_ssize_t count_at_read = -1
         cdef Py_ssize_t size_at_read = 0
-        cdef bint is_drained = True
-        cdef bint is_ended = False
         cdef int length
         while True:
             if len(self.events) >= max_events or self.size >= max_bytes:
-                is_drained = False
-                break
+                return IS_LIMITED
             length = stream.next_message(&data)
             if length > 0:
                 self.decode_frame(data, length)
             elif length < 0:
-                is_ended = True
-                break
+                return IS_ENDED
             elif self.frame_count == count_at_read or (
                 count_at_read > 0
                 and self.frame_count - count_at_read < enough
                 and self.size - size_at_read < FEW_BYTES
             ):
-                break
+                return 0
             else:
                 count_at_read = self.frame_count
                 size_at_read = self.size
                 stream.read_socket()
-        return self.finish_block(is_drained, is_ended)
 
     cdef int decode_frame(self, const uint8_t *data, Py_ssize_t n) except -1:
         cdef Cursor c
@@ -377,6 +404,8 @@ cdef class Decoder(BlockBuilder):
         if target is None:
             return 0
         cdef const uint8_t *start = c.pos
+        if c.end - start > self.max_size:
+            self.refuse_too_large(c, tag)
         try:
             if tag == INSERT:
                 self.decode_insert(c, target)
@@ -391,6 +420,18 @@ cdef class Decoder(BlockBuilder):
             relation = f"{self.last_plan.namespace}.{self.last_plan.name}"
             change, kinds = start[:c.end - start], self.last_plan.kinds[:self.last_plan.count]
             raise not_utf8(change, self.last_plan.names, kinds, relation=relation) from None
+        return 0
+
+    cdef int refuse_too_large(self, Cursor *c, int tag) except -1:
+        cdef Plan plan = self.last_plan
+        change = PyMemoryView_FromMemory(<char *>c.pos, c.end - c.pos, PyBUF_READ)
+        try:
+            check_size(change, plan.names, plan.kinds[:plan.count], plan.is_key[:plan.count], limit=self.max_size)
+        except ChangeTooLarge as error:
+            error.relation = f"{plan.namespace}.{plan.name}"
+            error.action = A_INSERT if tag == INSERT else A_UPDATE if tag == UPDATE else A_DELETE
+            error.commit_lsn, error.ordinal = self.commit_lsn, self.ordinal
+            raise
         return 0
 
     cdef int decode_insert(self, Cursor *c, object target) except -1:

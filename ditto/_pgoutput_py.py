@@ -7,6 +7,7 @@ and https://www.postgresql.org/docs/current/protocol-replication.html
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from struct import Struct
@@ -27,12 +28,14 @@ from ditto.messages import (
     TRACEPARENT_SIZE,
     WAIT_PREFIX,
     Block,
+    ChangeTooLarge,
     Column,
     Delivered,
     Extras,
     Relation,
     Targets,
 )
+from ditto.oversize import check_size
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
@@ -48,7 +51,8 @@ class Decoder(BlockBuilder):
     """Turns the CopyData messages of one replication connection into events.
 
     `select` is asked once for each Relation message. `id_key` is `event_key(…)`. Changes up to and
-    with the position `after` are stored already: they are skipped without being converted.
+    with the position `after` are stored already: they are skipped without being converted. One whose event certainly
+    takes more than `max_size` bytes raises ChangeTooLarge instead; 0 is no limit.
     """
 
     def __init__(
@@ -59,11 +63,14 @@ class Decoder(BlockBuilder):
         after: Position = ORIGIN,
         kinds: Kinds = KINDS,
         extras: Extras = NO_EXTRAS,
+        max_size: int = 0,
     ) -> None:
         super().__init__(id_key, extras)
         self._select = select
         self._kinds = kinds
         self._after = after
+        self._max_size = max_size or sys.maxsize
+        self._refused: ChangeTooLarge | None = None  # to be raised when what comes before it has been handed over
         self._plans: dict[int, Plan] = {}
         self._passed: dict[tuple[str, str], list[int]] = {}  # survives a table's next Relation message
         self._types: dict[int, tuple[str, str]] = {}
@@ -92,8 +99,20 @@ class Decoder(BlockBuilder):
 
         With `enough` it also ends where a read of the socket brings less than so many messages, and few bytes.
 
-        Raises ConnectionLost and DecodeError.
+        Raises ConnectionLost, DecodeError, and ChangeTooLarge once all before that change has been handed over.
         """
+        if self._refused is not None:
+            raise self._refused
+        try:
+            self._drain(pgconn, max_events=max_events, max_bytes=max_bytes, enough=enough)
+        except ChangeTooLarge as error:
+            self._release(is_last=False)
+            if not self._block.events:
+                raise
+            self._refused = error
+        return self.take()
+
+    def _drain(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int) -> None:
         block = self._block
         count_at_read, size_at_read = -1, 0
         while len(block.events) < max_events and block.size < max_bytes:
@@ -120,7 +139,6 @@ class Decoder(BlockBuilder):
                     raise ConnectionLost("the replication connection broke") from error
         else:
             block.is_drained = False
-        return self.take()
 
     def _explain(self, error: DecodeError) -> DecodeError:
         where = f" in the transaction that commits at {format_lsn(self._commit_lsn)}" if self._is_open else ""
@@ -306,6 +324,8 @@ class Decoder(BlockBuilder):
         if target is None:
             return
         start = cursor.pos
+        if cursor.end - start > self._max_size:
+            self._refuse_too_large(cursor.data[start : cursor.end], plan, tag)
         try:
             if tag == "I":
                 self._insert(cursor, plan, target)
@@ -319,6 +339,15 @@ class Decoder(BlockBuilder):
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             relation = f"{plan.relation.namespace}.{plan.relation.name}"
             raise not_utf8(cursor.data[start : cursor.end], plan.names, plan.kinds, relation=relation) from None
+
+    def _refuse_too_large(self, change: bytes, plan: Plan, tag: str) -> None:
+        try:
+            check_size(change, plan.names, plan.kinds, plan.keys, limit=self._max_size)
+        except ChangeTooLarge as error:
+            error.relation = f"{plan.relation.namespace}.{plan.relation.name}"
+            error.action = {"I": "INSERT", "U": "UPDATE", "D": "DELETE"}[tag]
+            error.commit_lsn, error.ordinal = self._commit_lsn, self._ordinal
+            raise
 
     def _insert(self, cursor: Cursor, plan: Plan, target: object) -> None:
         _expect(cursor.u8(), b"N")

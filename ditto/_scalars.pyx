@@ -198,7 +198,7 @@ cdef object to_bytea(const uint8_t *p, Py_ssize_t n):
 
 
 cdef inline int hex_group(const uint8_t *p, Py_ssize_t count) noexcept:
-    """Three bytes as one number, or the last one or two as if zeros followed; less than 0 for what is not hexadecimal."""
+    """Three bytes as one number, one or two as if zeros followed; less than 0 for what is not hexadecimal."""
     cdef int high = HEX_VALUES[p[0]] << 4 | HEX_VALUES[p[1]]
     cdef int middle = HEX_VALUES[p[2]] << 4 | HEX_VALUES[p[3]] if count > 1 else 0
     cdef int low = HEX_VALUES[p[4]] << 4 | HEX_VALUES[p[5]] if count > 2 else 0

@@ -6,7 +6,7 @@ An array or an hstore becomes JSON at once: an object for each element would tak
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_XDECREF, PyObject
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc

@@ -66,7 +66,7 @@ def convert(data: bytes, kind: int) -> Any:
     else:
         delimiter = 0x3B if kind & kinds.ARRAY_SEMICOLON else 0x2C
         try:
-            return Raw(_encode(_ArrayReader(data, kind & 15, delimiter).read()))
+            return Raw(_encode(_ArrayReader(data, kind & kinds.ELEMENT, delimiter).read()))
         except _NotPlain:
             pass
     return data.decode()

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from ditto.config import Config
-from ditto.errors import ConnectionLost, TableLocked
+from ditto.errors import ConnectionLost, NotNow, TableLocked
 from ditto.event import event_key
 from ditto.events.describe import Describer, Unkeyed
 from ditto.events.encode import encode_events
@@ -22,11 +22,11 @@ from ditto.events.traceparent import Traceparents
 from ditto.events.types import interval_style, kinds
 from ditto.lease import Lease
 from ditto.lsn import Position, format_lsn
-from ditto.messages import Block, Extras
+from ditto.messages import Block, ChangeTooLarge, Extras
 from ditto.meter import Meter
 from ditto.pgoutput import IMPL, Decoder
 from ditto.resume import Start, Timelines, decide_start, gap_error
-from ditto.sinks.base import Holding, MakeSink, Owner, Sink
+from ditto.sinks.base import Holding, MakeSink, Owner, Sink, event_too_large
 from ditto.source.arrays import not_arrays
 from ditto.source.control import Control, open_control
 from ditto.source.publication import (
@@ -227,6 +227,7 @@ class Attempt:
                 after=start.after,
                 kinds=kinds(events.types, not_arrays=await not_arrays(self._control)),
                 extras=Extras(frozenset(events.metadata), events.transactions),
+                max_size=self._sink.max_size,
             ),
             wal_sender_timeout_s=self._wal_sender_timeout_s,
         )
@@ -328,7 +329,7 @@ class Attempt:
             decoder=IMPL,
         )
         while True:
-            block = await self._source.read_block()
+            block = await self._read_block()
             await self._forward(block)
             if self._has_new_timeline and self.has_progressed:
                 # Not before a message of this attempt is in the chain: what an old primary may still have stored
@@ -336,6 +337,21 @@ class Attempt:
                 await self._sink.set_timeline(self._owner.timeline)
                 self._has_new_timeline = False
             await self._source.pause_after(block)
+
+    async def _read_block(self) -> Block:
+        """Raises EventTooLarge once everything before that event is stored."""
+        try:
+            return await self._source.read_block()
+        except ChangeTooLarge as error:
+            await self._sink.settle()
+            position = Position(error.commit_lsn, error.ordinal)
+            limit = self._sink.max_size
+            if error.size <= limit:
+                raise NotNow(f"the server accepts larger messages than when it was connected: {limit} bytes") from error
+            size = f"at least {error.size}"
+            raise event_too_large(
+                error.action, error.relation, position, size=size, limit=limit, column=error.column
+            ) from error
 
     async def _forward(self, block: Block) -> None:
         sink = self._sink

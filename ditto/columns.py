@@ -24,6 +24,8 @@ TIMESTAMP_UTC: Final = 8
 HSTORE: Final = 9
 CHAR: Final = 10
 """The type "char", a byte, or the text of an array of it."""
+ELEMENT: Final = 15
+"""Mask: the bits of an array's kind that are its element's."""
 ARRAY: Final = 16
 """Flag: an array of the kind in the lower bits, elements separated by commas."""
 ARRAY_SEMICOLON: Final = 32

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from ditto._cursor_py import Cursor
-from ditto.columns import CHAR
+from ditto.columns import CHAR, ELEMENT
 from ditto.errors import DecodeError
-
-_ELEMENT: Final = 15
-"""The bits of an array's kind that are its element's."""
 
 
 def not_utf8(change: bytes, names: Sequence[str], kinds: Sequence[int], *, relation: str) -> DecodeError:
@@ -32,7 +28,7 @@ def _column(change: bytes, names: Sequence[str], kinds: Sequence[int]) -> str | 
                 if cursor.u8() != 0x74:  # t: nothing else has text
                     continue
                 text = cursor.take(cursor.u32())
-                if kinds[index] & _ELEMENT == CHAR:  # any byte will do
+                if kinds[index] & ELEMENT == CHAR:  # any byte will do
                     continue
                 try:
                     text.decode()

@@ -72,6 +72,21 @@ class Relation(msgspec.Struct, frozen=True):
     columns: tuple[Column, ...]
 
 
+class ChangeTooLarge(Exception):
+    """A change whose event cannot be stored, found before its values are converted. The decoder says where it is."""
+
+    def __init__(self, size: int, column: str) -> None:
+        super().__init__(size, column)
+        self.size = size
+        """At least so many bytes."""
+        self.column = column
+        """The one that takes most of them."""
+        self.relation = ""
+        self.action = ""
+        self.commit_lsn = 0
+        self.ordinal = 0
+
+
 class Delivered(NamedTuple):
     """A transaction of which every change has been delivered and at least one was selected."""
 

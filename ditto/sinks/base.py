@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from ditto.config import Nats
+from ditto.errors import EventTooLarge
+from ditto.event import Event
 from ditto.lsn import Position
 from ditto.messages import Block, Encoded
 
@@ -39,6 +42,31 @@ class Entry(NamedTuple):
     revision: int
     """0 where there is nothing; a deleted entry keeps one."""
     value: bytes
+
+
+def event_too_large(
+    action: str, relation: str, position: Position, *, size: str, limit: int, column: str | None
+) -> EventTooLarge:
+    """The error that names table, position and, where it is known, the column that takes most of the event."""
+    where = "" if column is None else f", most of it in the column {column}"
+    return EventTooLarge(
+        f"the {action} at {position} on table {relation} makes a message of {size} bytes{where}; "
+        f"the server accepts {limit}",
+        hint="raise max_payload of nats-server (and max_msg_size of the stream), up to the 32 MB that its file "
+        "store takes; PostgreSQL keeps the change",
+        relation=relation,
+        position=str(position),
+        **({} if column is None else {"column": column}),
+    )
+
+
+def widest_column(event: Event) -> str | None:
+    """The column that takes most of an event, its old value counted; None where there are no values."""
+    sizes: Counter[str] = Counter()
+    for row in (event.data, event.data_old):
+        for name, value in row.items():
+            sizes[name] += len(msgspec.json.encode(value))
+    return max(sizes, key=sizes.__getitem__, default=None)
 
 
 class LeasePlace(Protocol):
@@ -77,6 +105,10 @@ class Sink(Protocol):
     @property
     def waited_s(self) -> float:
         """Seconds that events have waited for room in the window."""
+
+    @property
+    def max_size(self) -> int:
+        """Bytes of the largest message, known once it is open; 0 for no limit."""
 
     async def connect(self) -> None: ...
 

@@ -17,11 +17,12 @@ from typing import Final
 from nats.aio.msg import Msg
 
 from ditto.config import Nats
-from ditto.errors import AckTimeout, EventTooLarge, SinkError, SinkLost
+from ditto.errors import AckTimeout, SinkError, SinkLost
+from ditto.event import Event
 from ditto.frames import FrameTooLarge, frame_block
 from ditto.lsn import Position, format_lsn
 from ditto.messages import Block, Encoded
-from ditto.sinks.base import Holding, Owner
+from ditto.sinks.base import Holding, Owner, event_too_large, widest_column
 from ditto.sinks.batch import FLOW, Batches
 from ditto.sinks.bucket import LeaseBucket
 from ditto.sinks.connection import BlockWriter, Connection
@@ -96,6 +97,11 @@ class JetStreamSink:
     def outstanding_bytes(self) -> int:
         """The same in bytes, as they go over the wire."""
         return self._outstanding_bytes
+
+    @property
+    def max_size(self) -> int:
+        """Bytes of headers and payload of the largest message that is stored."""
+        return self._max_size
 
     # ------------------------------------------------------------------------------------ set-up
 
@@ -199,15 +205,13 @@ class JetStreamSink:
             )
         except FrameTooLarge as error:
             event = block.events[error.index]
-            position = Position(block.commit_lsns[error.index], block.ordinals[error.index])
-            what = getattr(event, "action", "description")
-            raise EventTooLarge(
-                f"the {what} at {position} on table {event.schema}.{event.table} makes a message of "
-                f"{error.size} bytes; the server accepts {self._max_size}",
-                hint="raise max_payload of nats-server (and max_msg_size of the stream), up to the 32 MB that its file "
-                "store takes; PostgreSQL keeps the change",
-                relation=f"{event.schema}.{event.table}",
-                position=str(position),
+            raise event_too_large(
+                getattr(event, "action", "description"),
+                f"{event.schema}.{event.table}",
+                Position(block.commit_lsns[error.index], block.ordinals[error.index]),
+                size=str(error.size),
+                limit=self._max_size,
+                column=widest_column(event) if isinstance(event, Event) else None,
             ) from error
         await self._send(data, marks, count, is_committed=is_committed)
 

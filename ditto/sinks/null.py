@@ -48,6 +48,11 @@ class NullSink:
         """There is always room."""
         return 0.0
 
+    @property
+    def max_size(self) -> int:
+        """There is no limit."""
+        return 0
+
     async def connect(self) -> None:
         """There is nothing to connect to."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from e2e.world import World
 
@@ -22,6 +24,7 @@ async def test_an_event_that_is_too_large(nats_world: World) -> None:
     assert "public.t" in sentence
     assert "INSERT" in sentence
     assert "2400" in sentence, "the size"
+    assert "column body" in sentence
     assert "confidential" not in ditto.output
     messages = await world.messages()
     assert [message.change[2] for message in messages if message.subject == f"{world.name}_public_t"] == [1, 2]
@@ -33,6 +36,34 @@ async def test_an_event_that_is_too_large(nats_world: World) -> None:
     await world.streaming()
     assert [event.change[2] for event in await world.events()] == [1, 2, 3, 4]
     await world.matches_tables(event_count=4)
+
+
+@pytest.mark.parametrize("impl", ["c", "python"])
+@pytest.mark.parametrize("transactions", ["true", "false"])
+async def test_what_comes_before_an_event_that_is_too_large_is_stored(
+    world: World, impl: str, transactions: str
+) -> None:
+    """Also where all of it is decoded together."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY, list text[])")
+    world.settings |= {"DITTO_IMPL": impl, "DITTO_EVENTS_TRANSACTIONS": transactions}
+    ditto = await world.streaming()
+    world.transaction(
+        "INSERT INTO t SELECT n, '{a}' FROM generate_series(1, 100) AS n",
+        "INSERT INTO t SELECT 0, array_agg('confidential \"' || n) FROM generate_series(1, 100000) AS n",
+        "INSERT INTO t SELECT n, '{a}' FROM generate_series(101, 200) AS n",
+    )
+    assert await ditto.ended() == 4
+    sentence = ditto.sentence()
+    assert "the INSERT at" in sentence
+    assert "public.t" in sentence
+    assert "column list" in sentence
+    assert "at least" in sentence
+    assert "confidential" not in ditto.output
+    messages = await world.messages()
+    stored = [message for message in messages if message.subject == f"{world.name}_public_t"]
+    assert [message.change[2] for message in stored] == list(range(1, 101))
+    assert not any(b'"last":true' in message.payload for message in stored)
+    assert str(stored[-1].position._replace(ordinal=101)) in sentence
 
 
 async def test_an_event_as_large_as_the_server_takes(world: World) -> None:

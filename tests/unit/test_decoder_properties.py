@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ditto.columns import ARRAY, ARRAY_SEMICOLON, HSTORE, JSON, TEXT
+from ditto.columns import ARRAY, ARRAY_SEMICOLON, CHAR, HSTORE, JSON, TEXT
 from ditto.errors import DecodeError
 from ditto.lsn import ORIGIN, Position
+from ditto.oversize import least_size
 from unit import captured, wire
 from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, encode, positions, select_all
 from unit.wire import UNCHANGED, Column
 
 KINDS = [
-    *range(TEXT, HSTORE + 1),
-    *(flag | kind for flag in (ARRAY, ARRAY_SEMICOLON) for kind in range(TEXT, HSTORE + 1)),
+    *range(TEXT, CHAR + 1),
+    *(flag | kind for flag in (ARRAY, ARRAY_SEMICOLON) for kind in range(TEXT, CHAR + 1)),
 ]
 
 
@@ -372,13 +373,18 @@ def test_an_array_comes_back_as_it_was(array: tuple[int, list[Any]], delimiter: 
     text = literal(items, delimiter)
     kind = TEXT | (ARRAY if delimiter == "," else ARRAY_SEMICOLON)
     for impl in IMPLEMENTATIONS:
-        assert in_json(impl.convert(text.encode(), kind)) == (items if depth <= 6 else text)
+        value = impl.convert(text.encode(), kind)
+        assert in_json(value) == (items if depth <= 6 else text)
+        assert len(msgspec.json.encode(value)) >= least_size(kind, len(text.encode()))
 
 
 @given(st.dictionaries(texts, st.none() | texts))
 def test_an_hstore_comes_back_as_it_was(pairs: dict[str, str | None]) -> None:
     for impl in IMPLEMENTATIONS:
-        assert in_json(impl.convert(pairs_literal(pairs).encode(), HSTORE)) == pairs
+        text = pairs_literal(pairs).encode()
+        value = impl.convert(text, HSTORE)
+        assert in_json(value) == pairs
+        assert len(bytes(value)) >= least_size(HSTORE, len(text))
 
 
 @given(st.lists(st.none() | documents.map(json.dumps) | st.sampled_from([" null\n", "null"])), st.integers(1, 2))
@@ -391,5 +397,6 @@ def test_an_array_of_json_is_a_list_where_nothing_is_lost(items: list[str | None
         if is_exact:
             expected = (b"null" if item is None else item.encode() for item in items)
             assert bytes(value) == b"[%b]" % b",".join(expected)
+            assert len(bytes(value)) >= least_size(ARRAY | JSON, len(text.encode()))
         else:
             assert value == text

@@ -243,7 +243,9 @@ def test_text_in_an_array_is_escaped_as_everywhere(impl: Implementation, text: s
     assert msgspec.json.encode(impl.convert(f"{{{quoted}}}".encode(), KINDS.find(0, "", "_text"))) == (
         msgspec.json.encode([text])
     )
-    assert msgspec.json.encode(impl.convert(f"{quoted}=>{quoted}".encode(), HSTORE)) == msgspec.json.encode({text: text})
+    assert msgspec.json.encode(impl.convert(f"{quoted}=>{quoted}".encode(), HSTORE)) == msgspec.json.encode(
+        {text: text}
+    )
 
 
 # What 14 sends, and what 15 and later send for the same value.

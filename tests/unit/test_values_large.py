@@ -26,7 +26,7 @@ LITERALS = {
     "hstore[]": (KINDS.find(0, "public", "_hstore"), b"{", rb'"\"a\"=>\"b\\\\\""', b",", b"}"),
     "bytea": (KINDS.find(0, "", "bytea"), b"\\x", b"0123456789ab", b"", b""),
     "bytea[]": (KINDS.find(0, "", "_bytea"), b"{", rb'"\\x0123456789ab"', b",", b"}"),
-    "json": (KINDS.find(0, "", "json"), b"[", "[1, 2.50, \"é\"]".encode(), b",", b"]"),
+    "json": (KINDS.find(0, "", "json"), b"[", '[1, 2.50, "é"]'.encode(), b",", b"]"),
     "text": (TEXT, b"", 'é "b"\n'.encode(), b"", b""),
 }
 
