@@ -325,7 +325,7 @@ class Decoder(BlockBuilder):
             return
         start = cursor.pos
         if cursor.end - start > self._max_size:
-            self._refuse_too_large(cursor.data[start : cursor.end], plan, tag)
+            self._refuse_too_large(memoryview(cursor.data)[start : cursor.end], plan, tag)
         try:
             if tag == "I":
                 self._insert(cursor, plan, target)
@@ -340,7 +340,7 @@ class Decoder(BlockBuilder):
             relation = f"{plan.relation.namespace}.{plan.relation.name}"
             raise not_utf8(cursor.data[start : cursor.end], plan.names, plan.kinds, relation=relation) from None
 
-    def _refuse_too_large(self, change: bytes, plan: Plan, tag: str) -> None:
+    def _refuse_too_large(self, change: memoryview, plan: Plan, tag: str) -> None:
         try:
             check_size(change, plan.names, plan.kinds, plan.keys, limit=self._max_size)
         except ChangeTooLarge as error:

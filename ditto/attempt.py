@@ -55,6 +55,8 @@ _CONFIRM_PERIOD_S: Final = 0.2
 """Under load the slot follows the acknowledgements at this pace; when nothing is outstanding, at once."""
 _DRAIN_TIMEOUT_S: Final = 30.0
 _REPORT_PERIOD_S: Final = 60.0
+_LARGE_BLOCK: Final = 4 << 20
+"""Bytes; each step that such a block goes through takes some 10 ms or more."""
 
 
 class Attempt:
@@ -330,6 +332,7 @@ class Attempt:
         )
         while True:
             block = await self._read_block()
+            await _let_others_run(block)
             await self._forward(block)
             if self._has_new_timeline and self.has_progressed:
                 # Not before a message of this attempt is in the chain: what an old primary may still have stored
@@ -365,6 +368,7 @@ class Attempt:
                 await sink.cover(subjects)
             began_at = self._clock()
             encoded = encode_events(block.events)
+            await _let_others_run(block)
             if traceparents is not None:
                 encoded = encoded._replace(traceparents=traceparents)
             await self._meter.publish(sink, block, encoded, began_at=began_at)
@@ -463,3 +467,9 @@ class Attempt:
             log.warning("pipeline.drain_timeout", outstanding=self._sink.outstanding_count)
         self._confirm()
         log.info("pipeline.drained", events=self._tally.events, confirmed=format_lsn(self._watermark.confirmed_lsn))
+
+
+async def _let_others_run(block: Block) -> None:
+    """Between two steps of a large block: heartbeat, HTTP and acknowledgements wait for one of them, not for all."""
+    if block.size >= _LARGE_BLOCK:
+        await asyncio.sleep(0)
