@@ -106,7 +106,8 @@ class Attempt:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises the DittoError that ended it; returns when `stop` is set, with everything sent confirmed."""
-        self._states.enter("connecting", reason="an attempt begins")
+        failure = self._states.failure
+        self._states.enter("connecting", reason="an attempt begins" + (f", after {failure}" if failure else ""))
         try:
             async with AsyncExitStack() as stack:
                 if not await until(stop, self._connect(stack)):

@@ -20,7 +20,7 @@ from ditto import notify, signals
 from ditto.attempt import Attempt
 from ditto.check.background import BackgroundCheck
 from ditto.config import Config
-from ditto.errors import ChainBroken, DittoError
+from ditto.errors import ChainBroken, ConfigError, DittoError
 from ditto.health import keep_heartbeat
 from ditto.sinks.base import MakeSink
 from ditto.sinks.jetstream import JetStreamSink
@@ -75,7 +75,8 @@ async def follow(
             tally.attempts[type(error).__name__] += 1
             tally.fenced += isinstance(error, ChainBroken)
             reason = f"{type(error).__name__}: {error.message}"
-            if not error.is_retryable:
+            # A process that has streamed has a good configuration: a file that it names is being replaced.
+            if not error.is_retryable and not (states.has_streamed and isinstance(error, ConfigError)):
                 states.enter("stopped", reason=reason, is_failure=True)
                 raise
             failures = 0 if attempt.has_progressed else failures + 1

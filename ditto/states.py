@@ -40,6 +40,10 @@ class States:
             [Change(self.started_at, "starting", "the process has begun")], maxlen=_KEPT
         )
 
+        self.failure = ""
+        """Why it does not work at the moment: how the last attempt ended, until one streams or stands by."""
+        self.has_streamed = False
+        """Whether one of the attempts so far has streamed."""
         self.listeners: list[Callable[[Change], None]] = []
         """Who else is told of each."""
 
@@ -55,6 +59,11 @@ class States:
             return
         change = Change(self._now(), state, mask_secrets(reason), is_failure)
         self.changes.append(change)
+        if state in {"streaming", "standby"}:
+            self.failure = ""
+            self.has_streamed = self.has_streamed or state == "streaming"
+        elif is_failure:
+            self.failure = change.reason
         tell = log.error if is_failure and state == "stopped" else log.info
         tell("attempt.state", before=before, state=state, reason=change.reason)
         for listener in self.listeners:

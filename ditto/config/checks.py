@@ -85,7 +85,25 @@ def _url(value: str | list[str]) -> str | list[str]:
                 hint="percent-encode the characters : / @ , ? # % in a user and a password; several servers can be "
                 "given as a list",
             )
+    servers = [_lower_scheme(server) for server in servers]
     return servers if len(servers) > 1 or isinstance(value, list) else servers[0]
+
+
+def _lower_scheme(server: str) -> str:
+    scheme, has_scheme, rest = server.rpartition("://")
+    return f"{scheme.lower()}{has_scheme}{rest}"
+
+
+def _domain(value: str | None) -> str | None:
+    if value is not None and (not is_subject(value) or "." in value):
+        raise Impossible("must be the name of a JetStream domain: no white space, no dot, no * or >")
+    return value
+
+
+def _inbox_prefix(value: str) -> str:
+    if not is_subject(value):
+        raise Impossible("must be the beginning of a NATS subject, without a dot at the end: no white space, no * or >")
+    return value
 
 
 def _positive_seconds(value: float) -> float:
@@ -208,6 +226,8 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "postgres.publication": _publication,
         "nats.url": _url,
         "nats.stream": _stream,
+        "nats.domain": _domain,
+        "nats.inbox_prefix": _inbox_prefix,
         "nats.ack_timeout": _positive_seconds,
         "nats.confirm_delay": _seconds,
         "nats.lease_ttl": _lease_ttl,
