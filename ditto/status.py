@@ -77,7 +77,9 @@ class Survey(msgspec.Struct, frozen=True):
     leader: Leader | None
     standbys: list[Standby]
     problems: list[str]
-    """Why something is missing here."""
+    """Why something is missing here: a server that cannot be asked."""
+    notes: list[str] = []
+    """What else could not be seen, although both servers have answered."""
 
 
 class Window(msgspec.Struct, frozen=True):

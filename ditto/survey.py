@@ -64,15 +64,16 @@ class Surveyor:
     async def look(self) -> Survey:
         """Ask both; what does not answer is a problem in what is returned, never an error."""
         problems: list[str] = []
+        notes: list[str] = []
         postgres, nats = await asyncio.gather(
             _or_problem(self._ask_postgres, problems, self._close_control),
-            _or_problem(self._ask_nats, problems, self._close_client),
+            _or_problem(partial(self._ask_nats, notes), problems, self._close_client),
         )
         slot, leader, standbys = postgres or (None, None, [])
         stream, host, host_pid = nats or (None, None, 0)
         if leader is not None and host_pid == leader.walsender_pid:
             leader = msgspec.structs.replace(leader, host=host)
-        return Survey(rfc3339(time.time()), slot, stream, leader, standbys, problems)
+        return Survey(rfc3339(time.time()), slot, stream, leader, standbys, problems, notes)
 
     async def close(self) -> None:
         """Close both connections."""
@@ -100,7 +101,7 @@ class Surveyor:
         with suppress(Exception):  # it was broken before
             await self._control_stack.aclose()
 
-    async def _ask_nats(self) -> tuple[Stream | None, str | None, int]:
+    async def _ask_nats(self, notes: list[str]) -> tuple[Stream | None, str | None, int]:
         """The stream, and host and walsender of the lease."""
         config = self._config.nats
         if self._client is None or self._client.is_closed:
@@ -111,8 +112,10 @@ class Surveyor:
         stream = await _stream(api)
         terms = None
         if config.lease_ttl_s:
-            with suppress(SinkError):  # no rights for the bucket: the leader has no name then
+            try:
                 terms = read_terms((await self._bucket.read()).value)
+            except SinkError as error:  # the leader has no name then
+                notes.append(mask_secrets(error.message))
         return (stream, None, 0) if terms is None else (stream, terms.host, terms.walsender_pid)
 
     async def _close_client(self) -> None:

@@ -67,6 +67,8 @@ def _lines(status: Status) -> Iterator[tuple[str, str]]:
         )
         or "none",
     )
+    for note in survey.notes:
+        yield "[yellow]not seen[/]", escape(note)
     for problem in survey.problems:
         yield "[red]problem[/]", escape(problem)
 

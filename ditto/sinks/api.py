@@ -45,6 +45,12 @@ class _Refused(Struct):
     error: Fault | None = None
 
 
+class _Typed(Struct):
+    """What every answer of the API has."""
+
+    type: str
+
+
 class StreamConfig(Struct, frozen=True, kw_only=True):
     """What Ditto reads of a stream's configuration; there is more, which an update has to send back."""
 
@@ -214,13 +220,23 @@ class Api:
         """Send a request such as `STREAM.INFO.ORDERS`; raises ApiError where JetStream answers with an error."""
         subject = f"{self._prefix}.{request}"
         content = b"" if body is None else msgspec.json.encode(body)
-        message = await self._connection.requests.ask(subject, content, doing=doing, timeout_s=timeout_s)
+        message = await self._connection.requests.ask(
+            subject, content, doing=doing, timeout_s=timeout_s, is_answer=_is_answer
+        )
         if message is None:
             raise NotNow(
                 f"cannot {doing}: nothing answers for JetStream",
                 hint="it is starting or stopping, or the account has no JetStream",
             )
         return read_answer(message.data, to, doing=doing, request=subject)
+
+
+def _is_answer(data: bytes) -> bool:
+    """Whether JetStream may have sent this."""
+    try:
+        return msgspec.json.decode(data, type=_Typed).type.startswith("io.nats.jetstream.api.")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def read_answer(data: bytes, to: type[T], *, doing: str, request: str) -> T:

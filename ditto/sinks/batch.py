@@ -135,7 +135,8 @@ class Batches:
         PublishRejected and others.
         """
         if subject.removeprefix(self._inbox).split(".")[1:2] != [self._token]:
-            return True  # to a batch that is stored completely: whatever it says, it is too late to matter
+            # To a batch that is stored completely: too late to matter, whatever it says.
+            return has_no_responders or read_answer(data) is not None
         if has_no_responders:
             raise NotNow(f"no stream answers for {self._stream}", hint="it was deleted, or has no leader at the moment")
         answer = read_answer(data)

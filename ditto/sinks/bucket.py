@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 import structlog
-from nats.aio.msg import Msg
 
 from ditto.config import Nats
 from ditto.errors import NotNow, StreamNotFound
@@ -160,6 +159,6 @@ class LeaseBucket:
         return None if message is None else read_ack(message.data)
 
 
-def _is_answer(message: Msg) -> bool:
+def _is_answer(data: bytes) -> bool:
     """Whether JetStream sent this, and not somebody who listens on the bucket's subjects and answers."""
-    return read_ack(message.data) is not None
+    return read_ack(data) is not None

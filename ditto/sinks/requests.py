@@ -15,7 +15,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from ditto.errors import AckTimeout, RequestTooLarge, SinkDenied, SinkError, SinkLost
+from ditto.errors import AckTimeout, AnswerUnreadable, RequestTooLarge, SinkDenied, SinkError, SinkLost
 
 # nats-py gives the server's words in lower case.
 _REFUSAL: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
@@ -28,10 +28,11 @@ PERMISSIONS_HINT: Final = 'docs/operations.md lists under "NATS permissions" whi
 class _Request:
     """One that waits for its answer."""
 
-    def __init__(self, subject: str, doing: str, is_answer: Callable[[Msg], bool] | None) -> None:
+    def __init__(self, subject: str, doing: str, is_answer: Callable[[bytes], bool]) -> None:
         self.subject = subject
         self.doing = doing
         self.is_answer = is_answer
+        self.has_foreign_answer = False
         self.answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: SinkError) -> None:
@@ -61,13 +62,13 @@ class Requests:
         *,
         doing: str,
         timeout_s: float,
+        is_answer: Callable[[bytes], bool],
         headers: Mapping[str, str] | None = None,
-        is_answer: Callable[[Msg], bool] | None = None,
     ) -> Msg | None:
         """Send one request and wait for its answer; None where the server says at once that nobody takes it.
 
-        `is_answer` tells the answer from the messages of others, where others may listen on the subject too.
-        Raises AckTimeout, SinkDenied, SinkLost and RequestTooLarge.
+        `is_answer` tells JetStream's answer, by its body, from those of others who listen on the subject too.
+        Raises AckTimeout, AnswerUnreadable, SinkDenied, SinkLost and RequestTooLarge.
         """
         size = len(body) + (_HEADER_ROOM if headers else 0)
         if size > self._client.max_payload:
@@ -94,6 +95,11 @@ class Requests:
             raise SinkLost(f"cannot {doing}: {words}", hint="the connection to NATS ended") from error
         finally:
             self._waiting.pop(f"{self._inbox}.{number}", None)
+        if not request.answer.done() and request.has_foreign_answer:
+            raise AnswerUnreadable(
+                f"cannot {doing}: no answer to {subject} within {timeout_s:g} s was JetStream's",
+                hint="who else answers on that subject? A subscriber must not reply to JetStream's requests",
+            )
         if not request.answer.done():
             raise AckTimeout(
                 f"cannot {doing}: JetStream did not answer within {timeout_s:g} s", hint="is JetStream overloaded?"
@@ -111,8 +117,10 @@ class Requests:
         request = self._waiting.get(message.subject)  # a late one is not waited for any more
         if request is None or request.answer.done():
             return
-        if request.is_answer is None or is_unanswered(message) or request.is_answer(message):
+        if is_unanswered(message) or request.is_answer(message.data):
             request.answer.set_result(message)
+        else:
+            request.has_foreign_answer = True
 
     def refused(self, words: str) -> bool:
         """Fail the requests that the server refuses with these words; returns whether they are about a request."""

@@ -102,7 +102,7 @@ class Follower:
         name = self._config.stream
         try:
             async with asyncio.timeout(_API_TIMEOUT_S):
-                subscription = await client.jetstream().subscribe(
+                subscription = await client.jetstream(domain=self._config.domain).subscribe(
                     ">",
                     stream=name,
                     ordered_consumer=True,

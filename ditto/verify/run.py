@@ -67,13 +67,14 @@ async def _verify(config: Config, connection: Connection, *, timeout_s: float, o
     on_progress("Waiting for the stream", 1, 1)
     complete, partial = await _tables(config, connection)
     async with open_client(config) as client:
-        copy = await replay(
+        reading = replay(
             client,
             config.nats.stream,
             keys=await table_keys(connection),
             prefix=config.events.prefix,
             on_progress=lambda done, total: on_progress("Reading the stream", done, total),
         )
+        copy = await client.guard(reading)
         for name in partial:
             copy.tables.pop(name, None)
         result = await compare(

@@ -43,7 +43,8 @@ def test_the_next_batch_follows_one_that_is_stored_completely() -> None:
     assert (batches.stored_sequence, batches.sent_sequence, batches.count) == (105, 105, 0)
     assert batches.reply != first
     for late in (b'{"type":"ack","seq":256,"msgs":256}', b"+ACK", b""):
-        assert batches.answered(first.decode() + "256.1.$FI", late, has_no_responders=not late)
+        is_jetstreams = batches.answered(first.decode() + "256.1.$FI", late, has_no_responders=not late)
+        assert is_jetstreams == (late != b"+ACK")
     assert batches.stored_sequence == 105, "a late answer to the batch before says nothing about this one"
 
 
