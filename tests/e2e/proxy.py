@@ -14,7 +14,8 @@ class Proxy:
 
     `delay_s` holds every piece back; `is_silent` swallows all that comes, from both sides, while connections stay
     open and new ones are accepted; `freeze` does so to those that are open only; `cut_later` breaks connections in
-    the middle of what a server or client says; new connections go to `target_port`.
+    the middle of what a server or client says; new connections go to `target_port`; `replaced` is what takes the place
+    of what in each piece that a server sends.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -23,6 +24,7 @@ class Proxy:
         self.connection_count = 0
         self.swallowed_bytes = 0
         self.target_port = target_port
+        self.replaced: tuple[bytes, bytes] | None = None
         self._budgets: dict[str, int | None] = {"from_server": None, "from_client": None}
         self._writers: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
@@ -93,6 +95,8 @@ class Proxy:
             if self._swallows(writer):
                 self.swallowed_bytes += len(data)
                 continue
+            if self.replaced is not None and direction == "from_server":
+                data = data.replace(*self.replaced)
             budget = self._budgets[direction]
             if budget is not None:
                 if len(data) >= budget:

@@ -1,0 +1,130 @@
+"""Answers of NATS that are not as they should be: an error that is tried again, and that names the request."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import nats
+import pytest
+
+from e2e.proxy import Proxy
+from e2e.test_permissions import command
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from nats.aio.msg import Msg
+
+    from ditto.demo.servers import NatsServer
+    from e2e.world import World
+
+DOMAIN = "odd"
+"""Of which JetStream knows nothing: the test answers for it."""
+
+
+@asynccontextmanager
+async def forwarding(server: NatsServer, odd: dict[str, Any]) -> AsyncIterator[None]:
+    """Hand on every request for the domain to JetStream, and its answers, but for those that `odd` names by a part of
+    their subject. It gives the answer: bytes, the fields that replace those of the right one, or a function of it.
+    """
+    client = await nats.connect(server.url, allow_reconnect=False)
+
+    async def answer(message: Msg) -> None:
+        rest = message.subject.removeprefix(f"$JS.{DOMAIN}.API.")
+        subject = rest if rest.startswith("$KV.") else f"$JS.API.{rest}"
+        right = await client.request(subject, message.data, timeout=5, headers=message.headers)
+        wrong = next((each for part, each in odd.items() if part in message.subject), right.data)
+        if callable(wrong):
+            wrong = json.dumps(wrong(json.loads(right.data))).encode()
+        elif isinstance(wrong, dict):
+            wrong = json.dumps({**json.loads(right.data), **wrong}).encode()
+        await message.respond(wrong)
+
+    await client.subscribe(f"$JS.{DOMAIN}.API.>", cb=answer)
+    await client.flush()
+    try:
+        yield
+    finally:
+        await client.close()
+
+
+METADATA = "ditto.start-lsn"
+
+
+def bad_lsn(answer: dict[str, Any]) -> dict[str, Any]:
+    answer["config"]["metadata"][METADATA] = "nonsense"
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("part", "answer", "named"),
+    [
+        pytest.param("API.INFO", b"nonsense", "API.INFO", id="account info not in JSON", marks=pytest.mark.long),
+        pytest.param("API.INFO", {"storage": "much"}, "API.INFO", id="account info of another form"),
+        pytest.param("STREAM.INFO", {"state": None}, "API.STREAM.INFO", id="no state"),
+        pytest.param("STREAM.INFO", {"config": {"subjects": 5}}, "configuration", id="subjects that are no list"),
+        pytest.param("STREAM.INFO", {"error": "no"}, "API.STREAM.INFO", id="an error of another form"),
+        pytest.param("STREAM.INFO", {"state": {"last_seq": 1}}, "API.STREAM.INFO", id="a part of the state"),
+        pytest.param("STREAM.MSG.GET", {"message": {"hdrs": "!"}}, "API.STREAM.MSG.GET", id="headers not in base64"),
+        pytest.param("STREAM.INFO", bad_lsn, METADATA, id="metadata"),
+    ],
+)
+async def test_an_odd_answer_is_tried_again(world: World, part: str, answer: object, named: str) -> None:
+    odd: dict[str, Any] = {}
+    settings = {"nats_domain": DOMAIN}
+    async with forwarding(world.nats_server, odd):
+        before = await world.streaming(**settings)
+        world.sql("INSERT INTO fence DEFAULT VALUES")
+        await world.holds(1)
+        before.kill()
+        await world.slot_is_free()
+        odd[part] = answer
+        ditto = world.ditto(**settings)
+        failure = await ditto.logged("attempt.failed", timeout_s=30)
+        assert failure["kind"] == "AnswerUnreadable"
+        assert named in failure["error"]
+        assert failure["hint"]
+        for name in ("check", "status"):
+            ended = await command(world, name, **settings)  # which fails where it says "unexpected"
+            assert named in ended.output or (name, named) == ("status", METADATA)
+        odd.clear()
+        await ditto.streaming(timeout_s=30)
+        assert len(await world.events()) == 0
+
+
+async def test_an_odd_answer_about_the_lease(world: World) -> None:
+    """Ditto goes on without the lease, and writes it once it can."""
+    odd: dict[str, Any] = {"KV_ditto_leases": b"[]", "$KV": b"+OK"}
+    async with forwarding(world.nats_server, odd):
+        ditto = await world.streaming(nats_domain=DOMAIN, nats_lease_ttl="1500ms")
+        lacking = await ditto.logged("lease.unavailable")
+        assert "$KV" in lacking["reason"] or "KV_ditto_leases" in lacking["reason"]
+        ended = await command(world, "status", nats_domain=DOMAIN)
+        assert "not seen" in ended.output
+        odd.clear()
+        assert len(await world.events()) == 0
+        assert not ditto.logs("attempt.failed")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_usable"),
+    [
+        (b'"version":"2.', b'"version":"v2.', True),
+        (b'"version":"2.15.1"', b'"version":"2.15"', True),
+        (b'"version":"2.15.1"', b'"version":"latest"', False),
+        (b'"max_payload":1048576', b'"max_payload":"lots"', False),
+        (b'"server_id":', b"server_id:", False),
+    ],
+)
+async def test_what_a_server_says_of_itself(world: World, before: bytes, after: bytes, is_usable: bool) -> None:
+    async with Proxy(world.nats_server.port) as proxy:
+        proxy.replaced = (before, after)
+        ditto = world.ditto(nats_url=f"nats://127.0.0.1:{proxy.port}")
+        if is_usable:
+            await ditto.streaming()
+        else:
+            failure = await ditto.logged("attempt.failed")
+            assert "INFO" in failure["error"] or "info message" in failure["error"]
+            assert failure["kind"] in {"AnswerUnreadable", "SinkLost"}
