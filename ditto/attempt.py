@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Final
@@ -13,11 +13,12 @@ import msgspec
 import structlog
 
 from ditto.config import Config
+from ditto.coverage import Coverage
 from ditto.errors import ConnectionLost, NotNow, TableLocked
 from ditto.event import event_key
 from ditto.events.describe import Describer, Unkeyed
 from ditto.events.encode import encode_events
-from ditto.events.route import Router, named_tables, plain_tables
+from ditto.events.route import Router, plain_tables
 from ditto.events.traceparent import Traceparents
 from ditto.events.types import interval_style, kinds
 from ditto.lease import Lease
@@ -29,13 +30,10 @@ from ditto.resume import Start, Timelines, decide_start, gap_error
 from ditto.sinks.base import Holding, MakeSink, Owner, Sink, event_too_large
 from ditto.source.arrays import not_arrays
 from ditto.source.control import Control, open_control
-from ditto.source.publication import (
-    check_named,
-    ensure_publication,
-    primary_key,
-    published_tables,
-    watch_publication,
-)
+from ditto.source.identity import primary_key
+from ditto.source.publication import create_publication, plan_publication
+from ditto.source.publication_watch import PublicationWatch
+from ditto.source.published import Publication, Table, look_at_publication, look_at_tables
 from ditto.source.replication import Replication
 from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot, settled_slot
 from ditto.source.walsender import check_holder
@@ -89,6 +87,8 @@ class Attempt:
         self._wal_sender_timeout_s = 0.0
         self._accepted_gap: tuple[int, int] | None = None
         self._subjects: set[str] = set()
+        self._coverage = Coverage(config.events)
+        self._watch: PublicationWatch
         self._start = Start(Position(0, 0), needs_checkpoint=False, gap=None)
         self._control: Control
         self._database: str
@@ -117,7 +117,7 @@ class Attempt:
                     if await until(stop, self._prepare()):
                         beside += [group.create_task(self._keep_alive()), group.create_task(self._hold_lease())]
                         if await until(stop, self._begin()):
-                            beside.append(group.create_task(self._watch_publication()))
+                            beside.append(group.create_task(self._watch.run()))
                             await until(stop, self._stream())
                             await self._drain()
                     for task in beside:
@@ -188,22 +188,16 @@ class Attempt:
     async def _prepare(self) -> None:
         """See that everything exists, and take the slot."""
         holding = await self._ensure_source()
-        publication, named = self._config.postgres.publication, named_tables(self._config.events)
-        try:
-            published = await published_tables(self._control, publication)
-        except TableLocked as error:
-            log.warning("publication.not_seen", reason=error.message, hint=error.hint)
-            published = []  # their subjects are added when their first events come
-        else:
-            await check_named(self._control, publication, named=named, published=published)
-        for table in published:
-            self._router.targets(*table)
-        self._watch_publication = partial(
-            watch_publication, self._control, publication, named=named, known=set(published)
+        published = await self._look_at_publication()
+        self._subjects = self._subjects_of(published.tables if published is not None else [])
+        self._watch = PublicationWatch(
+            self._control,
+            self._config.postgres.publication,
+            seen=published,
+            names=self._coverage.names,
+            compare=self._coverage.check_named,
+            says_identities=not self._config.postgres.allow_missing_identity,
         )
-        self._subjects = self._router.take_new_subjects()
-        if self._describer.wildcard is not None:
-            self._subjects.add(self._describer.wildcard)
         if holding.owner is None and holding.tail is None:
             # A new stream is claimed before the slot is read for the first time: from then on PostgreSQL counts its
             # transactions as read, whether they were stored or not.
@@ -214,6 +208,34 @@ class Attempt:
             self._accepted_gap = (await self._decide(holding)).gap
             await self._open_sink()
         await self._take_slot()
+
+    async def _look_at_publication(self) -> Publication | None:
+        """The publication, which has everything that the configuration names; None where a lock hides it."""
+        name = self._config.postgres.publication
+        try:
+            published = await look_at_publication(self._control, name)
+        except TableLocked as error:
+            log.warning("publication.not_seen", reason=error.message, hint=error.hint)
+            return None  # subjects are added when their first events come
+        if names := self._coverage.names:
+            self._coverage.check_named(published, await look_at_tables(self._control, names=names))
+        if published.exists and not published.tables and not published.is_open:
+            log.warning(
+                "publication.empty",
+                publication=name,
+                reason="it has no tables: nothing is sent",
+                hint="ditto check prints the statement that adds them",
+            )
+        return published
+
+    def _subjects_of(self, tables: Sequence[Table]) -> set[str]:
+        """What the stream has to take, if these are published."""
+        for table in tables:
+            self._router.targets(*table)
+        self._subjects |= self._router.take_new_subjects()
+        if self._describer.wildcard is not None:
+            self._subjects.add(self._describer.wildcard)
+        return self._subjects
 
     async def _begin(self) -> None:
         """Decide where to begin. Only now is the tail final: who held the slot before has stored its last event."""
@@ -268,15 +290,27 @@ class Attempt:
         if slot is None and holding != (None, None) and self._config.nats.on_gap != "continue":
             stream = self._config.nats.stream
             raise gap_error(stream, config.slot, holding.tail, f"there on (slot {config.slot} does not exist)")
-        await ensure_publication(
+        plan = await plan_publication(
             self._control,
             config.publication,
             tables=plain_tables(self._config.events),
             may_create=config.create,
             allow_missing_identity=config.allow_missing_identity,
         )
+        if slot is None and config.create:
+            # What NATS cannot hold is found out before PostgreSQL keeps WAL for it.
+            publication = plan.publication if plan.statement else await self._look_at_publication()
+            await self._sink.prepare(self._owner, self._subjects_of(publication.tables if publication else []))
+        created = self._tally.created
+        if await create_publication(self._control, plan):
+            created["publication"] = config.publication
         self._slot = await ensure_slot(
-            self._control, config.dsn, config.slot, may_create=config.create, is_failover=config.failover
+            self._control,
+            config.dsn,
+            config.slot,
+            may_create=config.create,
+            is_failover=config.failover,
+            on_created=partial(created.__setitem__, "slot", config.slot),
         )
         check_slot(self._slot, self._database)
         return holding
@@ -322,6 +356,7 @@ class Attempt:
         self._tally.rewinds += slot.confirmed_lsn < start.after.commit_lsn
         if start.needs_checkpoint:
             await self._checkpoint(slot.confirmed_lsn)
+        self._tally.created.clear()  # it is in use
         self._states.enter("streaming", reason="the slot is taken and the stream's tail is known")
         log.info(
             "pipeline.streaming",

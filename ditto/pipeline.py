@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import structlog
+from psycopg.sql import Identifier
 
 from ditto import notify, signals
 from ditto.attempt import Attempt
@@ -51,6 +52,7 @@ async def run(config: Config, *, make_sink: MakeSink = JetStreamSink) -> None:
             try:
                 await follow(config, stop=stop, make_sink=make_sink, tally=tally, states=states)
             finally:
+                _tell_left(tally)
                 await check.close()
             states.enter("stopped", reason="it was asked to stop")
 
@@ -92,6 +94,23 @@ async def follow(
             )
             states.enter("waiting", reason=reason, is_failure=True)
             await _sleep(delay_s, stop)
+
+
+def _tell_left(tally: Tally) -> None:
+    """Say what this process has created and then not used: for a slot that nobody reads PostgreSQL keeps all WAL."""
+    if not tally.created:
+        return
+    slot, publication = tally.created.get("slot"), tally.created.get("publication")
+    steps = ["ditto slot drop, with this configuration" if slot else ""]
+    steps += [f"in psql DROP PUBLICATION {Identifier(publication).as_string()};" if publication else ""]
+    log.warning(
+        "start.left_behind",
+        **tally.created,
+        reason="they were created by this start, and are still there"
+        + (": PostgreSQL keeps all WAL for the slot from now on" if slot else ""),
+        hint="the next start uses them, and nothing is lost. If there is to be none: "
+        + ", then ".join(step for step in steps if step),
+    )
 
 
 def _calm_collector() -> None:

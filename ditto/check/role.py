@@ -6,14 +6,14 @@ import time
 from collections.abc import Sequence
 
 from msgspec import Struct
-from psycopg.sql import SQL, Identifier
 
 from ditto.check.finding import Finding, bad, ok
 from ditto.config import Config
+from ditto.coverage import quoted
 from ditto.errors import AccessDenied, DittoError
 from ditto.resume import Timelines
 from ditto.source.control import Control
-from ditto.source.publication import Table
+from ditto.source.published import Table
 from ditto.source.replication import Replication, System
 
 _REPLICATION_WHY = "the changes come over a replication connection"
@@ -53,9 +53,12 @@ async def check_replication(config: Config, role: str) -> tuple[Finding, Identit
 
 
 async def check_may_create(
-    control: Control, publication: str, role: str, tables: Sequence[Table] | None
+    control: Control, publication: str, role: str, tables: Sequence[Table] | None, *, statement: str
 ) -> Finding | None:
-    """Whether the role may create the publication for these tables, or for all; None where it may."""
+    """Whether the role may create the publication for these tables, or for all; None where it may.
+
+    `statement` is what creates it.
+    """
     (row,) = await control.fetch(
         "SELECT r.rolsuper AS is_superuser, "
         "pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') AS may_create, "
@@ -84,19 +87,5 @@ async def check_may_create(
         "role.create_publication",
         f"publication {publication} does not exist, and {role} may not create it: {missing}",
         "without the publication PostgreSQL sends nothing",
-        psql=create_publication(publication, tables),
+        psql=statement,
     )
-
-
-def create_publication(publication: str, tables: Sequence[Table] | None) -> str | None:
-    """The statement that creates it, for these tables or for all (None); there is none for no tables."""
-    if tables is not None and not tables:
-        return None
-    if tables is None:
-        return f"CREATE PUBLICATION {quoted(publication)} FOR ALL TABLES;"
-    return f"CREATE PUBLICATION {quoted(publication)} FOR TABLE {', '.join(quoted(*table) for table in tables)};"
-
-
-def quoted(*names: str) -> str:
-    """An identifier as it stands in a statement."""
-    return SQL("{}").format(Identifier(*names)).as_string()

@@ -10,7 +10,7 @@ from msgspec import Struct
 from ditto.check.finding import Finding, bad, named, ok, size
 from ditto.sinks.stream import Stream
 from ditto.source.control import Control
-from ditto.source.publication import Table
+from ditto.source.published import Table
 
 _JSON: Final = 1.5
 """How much longer a value is as JSON: quotes, escapes, base64."""

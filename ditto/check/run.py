@@ -13,8 +13,8 @@ from ditto.check.clock import nats_clock, postgres_clock
 from ditto.check.finding import Finding, failed, ok, unseen
 from ditto.check.http import check_http
 from ditto.check.nats import check_nats, check_sync
-from ditto.check.publication import check_publication, look_at_publication, look_at_tables
-from ditto.check.role import Identity, check_replication, quoted
+from ditto.check.publication import check_publication, publication_to_be
+from ditto.check.role import Identity, check_replication
 from ditto.check.rows import check_widths, largest_message
 from ditto.check.server import check_server, check_spilling, look_at_server
 from ditto.check.slot import check_the_slot, look_at_slot
@@ -28,6 +28,7 @@ from ditto.check.stream import (
 )
 from ditto.check.transactions import check_transactions
 from ditto.config import Config
+from ditto.coverage import quoted
 from ditto.errors import DittoError, SubjectCollision
 from ditto.events.route import Router
 from ditto.sinks import wire
@@ -35,7 +36,7 @@ from ditto.sinks.connection import Connection
 from ditto.sinks.stream import Stream
 from ditto.source.control import Control, open_control
 from ditto.source.failures import describe
-from ditto.source.publication import Table
+from ditto.source.published import Table, look_at_tables
 from ditto.source.slot import Slot
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ async def _postgres(config: Config, control: Control, found: list[Finding], *, i
         database = await control.database()
         held = await look_at_slot(control, name)
         tables = await look_at_tables(control)
-        publication = await look_at_publication(control, config, tables)
+        publication = await publication_to_be(control, config, tables)
     except DittoError as error:
         found.append(unseen("server.settings", error))
         return None

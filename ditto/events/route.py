@@ -64,12 +64,6 @@ def plain_tables(config: Events) -> list[tuple[str | None, str]] | None:
     return [(pattern.schema, pattern.table) for pattern in patterns]
 
 
-def named_tables(config: Events) -> list[tuple[str | None, str]]:
-    """Schema and name of each table of which `events.tables` wants events by its name, not by a glob."""
-    patterns = [TablePattern(key) for key, actions in (config.tables or {}).items() if actions]
-    return [(pattern.schema, pattern.table) for pattern in patterns if pattern.is_plain]
-
-
 class Patterns(Generic[T]):
     """Finds the most specific pattern for a table."""
 

@@ -86,8 +86,9 @@ class LeasePlace(Protocol):
 class Sink(Protocol):
     """Stores events in order and tells how far it has got.
 
-    The pipeline calls `connect`, `inspect`, `open`, then `publish`, `cover` and `checkpoint` as changes
-    come, `settle` before it ends and `close` in any case. `watch` runs beside them and raises what goes wrong.
+    The pipeline calls `connect`, `inspect`, at a first start `prepare`, then `open`, then `publish`, `cover` and
+    `checkpoint` as changes come, `settle` before it ends and `close` in any case. `watch` runs beside them and raises
+    what goes wrong.
     """
 
     @property
@@ -117,6 +118,9 @@ class Sink(Protocol):
 
     async def inspect(self, claimant: Owner) -> Holding:
         """Look, without changing anything; raises StreamOwned where the stream belongs to somebody else."""
+
+    async def prepare(self, claimant: Owner, subjects: Iterable[str]) -> None:
+        """Create what is missing, and see that it can hold events on these subjects; nobody's yet is not claimed."""
 
     async def open(self, owner: Owner, subjects: Iterable[str]) -> Holding:
         """Create what is missing, claim it for `owner`, and look again: from here on `publish` may be called."""

@@ -27,6 +27,7 @@ from ditto.sinks.batch import FLOW, Batches
 from ditto.sinks.bucket import LeaseBucket
 from ditto.sinks.connection import BlockWriter, Connection
 from ditto.sinks.requests import is_unanswered
+from ditto.sinks.risks import check_usable
 from ditto.sinks.stream import Stream
 from ditto.sinks.wire import close, connect, lost, usable
 
@@ -125,14 +126,26 @@ class JetStreamSink:
         """Look at the stream without changing anything."""
         return await self._stream.inspect(claimant)
 
-    async def open(self, owner: Owner, subjects: Iterable[str]) -> Holding:
-        """Create and claim the stream where needed, and find its tail: the chain begins after it."""
+    async def prepare(self, claimant: Owner, subjects: Iterable[str]) -> None:
+        """Create the stream where it is missing, and see that it can hold events on these subjects."""
+        stream, needed = self._stream, await self._ensure_stream(subjects)
+        check_usable(stream.name, stream.config)
+        stream.check_owner(claimant)
+        await stream.cover(needed)
+
+    async def _ensure_stream(self, subjects: Iterable[str]) -> set[str]:
+        """The subjects that it has to take."""
         stream = self._stream
         needed = {self._checkpoint_subject, *subjects}
         if not await stream.look():
             covered = {self._wildcard} | stream_subjects_outside(self._wildcard, needed) if self._wildcard else needed
             await stream.create(covered)
             await stream.look()
+        return needed
+
+    async def open(self, owner: Owner, subjects: Iterable[str]) -> Holding:
+        """Create and claim the stream where needed, and find its tail: the chain begins after it."""
+        stream, needed = self._stream, await self._ensure_stream(subjects)
         stream.check()
         stream.check_owner(owner)
         before = stream.owner

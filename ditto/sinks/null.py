@@ -64,6 +64,9 @@ class NullSink:
         del claimant
         return Holding(None, None)
 
+    async def prepare(self, claimant: Owner, subjects: Iterable[str]) -> None:
+        """Nothing is needed."""
+
     async def open(self, owner: Owner, subjects: Iterable[str]) -> Holding:
         """Still empty, and claimed."""
         del subjects

@@ -134,6 +134,11 @@ class Control:
         return rows[0]["ms"] / 1000 or math.inf
 
     @property
+    def version(self) -> int:
+        """The server's, as `server_version_num`: 180003."""
+        return self._connection.info.server_version
+
+    @property
     def has_late_statistics(self) -> bool:
         """A process of its own collects them, and writes them down twice a second."""
         return self._connection.info.server_version < 150000

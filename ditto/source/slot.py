@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -142,7 +143,9 @@ def check_slot(slot: Slot, database: str) -> None:
         )
 
 
-async def ensure_slot(control: Control, dsn: str, name: str, *, may_create: bool, is_failover: bool) -> Slot:
+async def ensure_slot(
+    control: Control, dsn: str, name: str, *, may_create: bool, is_failover: bool, on_created: Callable[[], None]
+) -> Slot:
     """Find the slot, or create it; waits as long as PostgreSQL does for the transactions that are open.
 
     Somebody else may create it at the same time: what is being created is waited for, until it is there or gone.
@@ -158,7 +161,8 @@ async def ensure_slot(control: Control, dsn: str, name: str, *, may_create: bool
                     f"SELECT pg_catalog.pg_create_logical_replication_slot('{name}', 'pgoutput')",
                     slot=name,
                 )
-            await _create(control, dsn, name, is_failover=is_failover)
+            if await _create(control, dsn, name, is_failover=is_failover):
+                on_created()
         elif not slot.is_being_created:
             return slot
         else:
@@ -169,7 +173,8 @@ async def ensure_slot(control: Control, dsn: str, name: str, *, may_create: bool
                 await _report_wait(control, name)
 
 
-async def _create(control: Control, dsn: str, name: str, *, is_failover: bool) -> None:
+async def _create(control: Control, dsn: str, name: str, *, is_failover: bool) -> bool:
+    """Whether it was this one that created it."""
     creation = asyncio.ensure_future(
         control.fetch(
             "SELECT pg_catalog.pg_create_logical_replication_slot(%s, 'pgoutput'"
@@ -191,8 +196,9 @@ async def _create(control: Control, dsn: str, name: str, *, is_failover: bool) -
     except SourceError:
         if await find_slot(control, name) is None:
             raise
-        return  # somebody else was first
+        return False  # somebody else was first
     log.info("slot.created", slot=name)
+    return True
 
 
 async def _report_wait(control: Control, name: str) -> None:
