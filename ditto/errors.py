@@ -11,7 +11,7 @@
     │   ├── ServerUnsuitable        wal_level, version, no slot left
     │   ├── IdentityMissing         a publication would break the application's UPDATE and DELETE
     │   ├── PublicationMissing      absent, and not to be created
-    │   ├── TableNotPublished       events.tables names it, and the publication lacks it
+    │   ├── TableNotPublished       events.tables names it, and the publication does not send it
     │   ├── SlotMissing             absent, and not to be created
     │   ├── SlotUnusable            another plugin, another database, two-phase
     │   ├── SlotInvalidated         PostgreSQL has removed WAL that the slot needed
@@ -140,9 +140,10 @@ class PublicationMissing(SourceError):
 
 
 class TableNotPublished(SourceError):
-    """The publication lacks a table that `events.tables` names.
+    """The publication does not send something that `events.tables` names: a table, the name of a partition, an action.
 
-    Add it, as the table's owner: `ALTER PUBLICATION ditto ADD TABLE …`; or take it out of `events.tables`.
+    Add it, as the table's owner: `ALTER PUBLICATION ditto ADD TABLE …`; or take it out of `events.tables`. See
+    [operations](operations.md#when-publication-and-configuration-disagree).
     """
 
 

@@ -181,3 +181,60 @@ async def test_a_publication_that_somebody_else_is_creating(world: World) -> Non
     world.sql("INSERT INTO t VALUES (1)")
     assert [event.change[2] for event in await world.events()] == [1]
     assert await ditto.stop() == 0
+
+
+def left(world: World) -> list[Any]:
+    return world.sql(
+        "SELECT pubname::text FROM pg_publication UNION ALL SELECT slot_name::text FROM pg_replication_slots "
+        "WHERE database = current_database()"
+    )
+
+
+async def test_a_stream_that_cannot_be_used_is_found_before_anything_is_created(world: World) -> None:
+    """Another stream takes the subjects: no slot is left for which PostgreSQL would keep WAL."""
+    world.sql(TABLE)
+    async with world.jetstream() as jetstream:
+        await jetstream.add_stream(name=f"{world.stream}_OTHER", subjects=[f"{world.name}_public_t"])
+    ditto = world.ditto()
+    assert await ditto.ended() == 4
+    assert "another stream takes some of its subjects already" in ditto.sentence()
+    assert left(world) == []
+    assert not ditto.logs("start.left_behind")
+
+
+@pytest.mark.parametrize("tables", [None, {"t": ["insert"]}])
+async def test_an_unusable_stream_is_found_before_anything_is_created(world: World, tables: Any) -> None:
+    world.sql(TABLE)
+    async with world.jetstream() as jetstream:
+        await jetstream.add_stream(name=world.stream, subjects=[f"{world.name}_else"])
+    ditto = world.ditto(**({} if tables is None else {"events_tables": tables}))
+    assert await ditto.ended() == 4
+    assert "does not take the subjects" in ditto.sentence()
+    assert left(world) == []
+
+
+async def test_what_a_failed_first_start_leaves_is_said(nats_world: World) -> None:
+    """The stream turns out to be unusable only when the slot is there: the way out is printed."""
+    world = nats_world
+    world.sql(TABLE)
+    with world.connect() as writer:
+        writer.execute("INSERT INTO t VALUES (1)")
+        ditto = world.ditto()
+        await is_being_created(world)
+        async with world.jetstream() as jetstream:
+            await jetstream.delete_stream(world.stream)
+            await jetstream.add_stream(name=f"{world.stream}_OTHER", subjects=[f"{world.name}_public_t"])
+        writer.commit()
+        assert await ditto.ended() == 4
+    (warning,) = ditto.logs("start.left_behind")
+    assert (warning["slot"], warning["publication"]) == (world.name, world.name)
+    assert left(world) == [(world.name,), (world.name,)]
+    assert "ditto slot drop" in warning["hint"]
+    subprocess.run(
+        [sys.executable, "-m", "ditto", "slot", "drop", "--yes"],
+        env={"PATH": "/usr/bin", **world.settings},
+        check=True,
+        timeout=60,
+    )
+    world.sql(warning["hint"].partition("in psql ")[2])
+    assert left(world) == []
