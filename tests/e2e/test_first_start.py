@@ -213,6 +213,15 @@ async def test_an_unusable_stream_is_found_before_anything_is_created(world: Wor
     assert left(world) == []
 
 
+def drop_slot(world: World) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "ditto", "slot", "drop", "--yes"],
+        env={"PATH": "/usr/bin", **world.settings},
+        check=True,
+        timeout=60,
+    )
+
+
 async def test_what_a_failed_first_start_leaves_is_said(nats_world: World) -> None:
     """The stream turns out to be unusable only when the slot is there: the way out is printed."""
     world = nats_world
@@ -230,11 +239,6 @@ async def test_what_a_failed_first_start_leaves_is_said(nats_world: World) -> No
     assert (warning["slot"], warning["publication"]) == (world.name, world.name)
     assert left(world) == [(world.name,), (world.name,)]
     assert "ditto slot drop" in warning["hint"]
-    subprocess.run(
-        [sys.executable, "-m", "ditto", "slot", "drop", "--yes"],
-        env={"PATH": "/usr/bin", **world.settings},
-        check=True,
-        timeout=60,
-    )
+    await asyncio.to_thread(drop_slot, world)
     world.sql(warning["hint"].partition("in psql ")[2])
     assert left(world) == []
