@@ -119,8 +119,12 @@ async def test_a_slot_that_others_made_long_before_is_no_gap(stopped: World) -> 
 
 
 async def test_a_first_start_that_failed_half_way_is_no_gap(stopped: World) -> None:
-    """The slot has been read from then, but nothing of it was confirmed."""
+    """Publication and slot are there, and the stream cannot be made yet."""
     world = stopped
+    world.sql(
+        f"CREATE PUBLICATION {world.name} FOR ALL TABLES",
+        f"SELECT pg_create_logical_replication_slot('{world.name}', 'pgoutput')",
+    )
     async with world.jetstream() as jetstream:
         await jetstream.add_stream(name=f"{world.stream}_OTHER", subjects=[world.fence_subject])
     for row in (1, 2):
