@@ -148,11 +148,8 @@ class Kinds:
 
     def _add(self, name: str, oid: int, array_oid: int, kind: int, flag: int) -> None:
         self._by_oid[oid] = self._by_name[name] = kind
-        if self._arrays_are_text:
-            array_kind = CHAR if kind == CHAR else TEXT
-        else:
-            array_kind = flag | kind
-        self._by_oid[array_oid] = self._by_name[f"_{name}"] = array_kind
+        as_text = CHAR if kind == CHAR else TEXT
+        self._by_oid[array_oid] = self._by_name[f"_{name}"] = as_text if self._arrays_are_text else flag | kind
 
     def find(self, oid: int, namespace: str, name: str) -> int:
         """The kind of a column's type. Namespace and name are those of the Type message, empty where there was none.

@@ -14,11 +14,11 @@ _AT_LEAST_ITS_TEXT: Final = frozenset({TEXT, CHAR, BOOL, INT, FLOAT})
 
 
 def least_size(kind: int, size: int) -> int:
-    """At least so many bytes of JSON become of a value whose text has `size` bytes.
+    r"""At least so many bytes of JSON become of a value whose text has `size` bytes.
 
     JSON escapes all that array and hstore literals escape, and adds quotes. What gets shorter: hexadecimal digits that
     become base64; documents and literals within an array, which lose their own quotes and half of what is escaped in
-    them (`"\\"\\"",` becomes `"",`); hstore's `=>` and `, `; and `+00`.
+    them (`"\"\"",` becomes `"",`); hstore's `=>` and `, `; and `+00`.
     """
     if kind == BYTEA:
         return size * 2 // 3 - 2

@@ -191,7 +191,8 @@ LARGE_VALUES = {
 async def test_a_large_value_takes_little_memory_and_holds_up_nothing(world: World, tmp_path: Path, name: str) -> None:
     """The memory that deploy/kubernetes allows is chosen by it; systemd's watchdog is fed all the time."""
     expression, allowed_mb = LARGE_VALUES[name]
-    world.sql("CREATE EXTENSION IF NOT EXISTS hstore", f"CREATE TABLE big (id int PRIMARY KEY, body {name.split()[0]})")
+    type_name = name.split(maxsplit=1)[0]
+    world.sql("CREATE EXTENSION IF NOT EXISTS hstore", f"CREATE TABLE big (id int PRIMARY KEY, body {type_name})")
     with (
         NatsServer(tmp_path / "big", config="max_payload: 64MB\nmax_pending: 256MB") as server,
         tempfile.TemporaryDirectory(dir="/tmp") as folder,
