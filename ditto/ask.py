@@ -73,7 +73,7 @@ def over_http(url: str, *, token: str | None = None) -> Status:
         raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080") from error
     except http.client.HTTPException:
         reason = "it does not speak HTTP"
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
         reason = str(error)
     raise NoAnswer(
         f"no status from {url}: {reason}",

@@ -39,6 +39,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 import structlog
 
+from ditto import shallow
 from ditto.errors import AccessDenied, AckTimeout, SinkDenied, SinkError, SinkLost
 from ditto.sinks.base import LeasePlace
 from ditto.tally import Tally
@@ -66,10 +67,13 @@ class Terms(msgspec.Struct, frozen=True):
     """It is renewed every third of this."""
 
 
+_terms: Final = msgspec.json.Decoder(Terms)
+
+
 def read_terms(value: bytes) -> Terms | None:
     """None for an entry that was deleted, and for one that nobody wrote who knows how."""
     try:
-        return msgspec.json.decode(value, type=Terms)
+        return shallow.decode(value, _terms)
     except msgspec.MsgspecError:
         return None
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
+from ditto import shallow
 from ditto.config import Config
 from ditto.errors import DittoError, SinkError
 from ditto.lease import read_terms
@@ -49,6 +50,9 @@ class _CommitTime(msgspec.Struct):
     """The one field of an event that matters here; a checkpoint has none."""
 
     commit_time: datetime | None = msgspec.field(default=None, name="commitTime")
+
+
+_committed: Final = msgspec.json.Decoder(_CommitTime)
 
 
 class Surveyor:
@@ -181,7 +185,7 @@ async def _stream(api: StreamApi) -> Stream | None:
 def _time(message: StoredMessage) -> str:
     """When the change was committed; of a checkpoint: when it was stored."""
     try:
-        committed = msgspec.json.decode(message.data, type=_CommitTime).commit_time
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        committed = shallow.decode(message.data, _committed).commit_time
+    except msgspec.MsgspecError:
         committed = None
     return (committed or message.time).astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -93,7 +93,8 @@ def tail(
     learnt from its events; until then it is id, or the first column. What an update changed is only known where the
     table has REPLICA IDENTITY FULL; elsewhere all its columns are printed. When NATS goes away it waits for it.
     """
-    from ditto.tail.choose import choose, read_since  # noqa: PLC0415 -- other commands need not import all this
+    from ditto import shallow  # noqa: PLC0415 -- other commands need not import all this
+    from ditto.tail.choose import choose, read_since  # noqa: PLC0415
     from ditto.tail.follow import Follower  # noqa: PLC0415
     from ditto.tail.show import Shown, Writer  # noqa: PLC0415
 
@@ -105,15 +106,15 @@ def tail(
     log.configure(config.log.level, config.log.format)
     is_terminal = sys.stdout.isatty()
     writer = Writer(is_coloured=is_terminal and not os.environ.get("NO_COLOR"))
-    decode = msgspec.json.Decoder(Shown).decode
+    decoder = msgspec.json.Decoder(Shown)
     checkpoint = f"{config.events.prefix}._checkpoint"
 
     def on_message(sequence: int, subject: str, payload: bytes) -> None:
         if subject == checkpoint:
             return
         try:
-            event = decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            event = shallow.decode(payload, decoder)
+        except msgspec.MsgspecError:
             say(f"message {sequence} is not an event of Ditto")
             return
         if choice.takes(event.schema, event.table, event.action):
@@ -133,4 +134,4 @@ def tail(
 
 def _line(payload: bytes) -> bytes:
     """The event on one line: a column of type json may have line ends between its tokens."""
-    return msgspec.json.format(payload, indent=-1) if b"\n" in payload or b"\r" in payload else payload
+    return payload.replace(b"\n", b" ").replace(b"\r", b" ")  # within a text they are escaped

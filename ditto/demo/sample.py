@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import nats.errors
 import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from ditto import shallow
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
 
 FETCH_TIMEOUT_S = 1
+
+
+class _Event(msgspec.Struct, rename="camel"):
+    action: str | None = None
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+    data_old: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_event = msgspec.json.Decoder(_Event)
 
 
 class Sample(NamedTuple):
@@ -42,8 +53,8 @@ async def newest(jetstream: JetStreamContext, stream: str, subject: str) -> Samp
 
 
 def _sample(message: Msg) -> Sample | None:
-    event: dict[str, Any] = json.loads(message.data)
-    if "action" not in event:
+    event = shallow.decode(message.data, _event)
+    if event.action is None:
         return None  # a checkpoint
-    row = event["data"] or event["dataOld"]
-    return Sample(message.subject, event["action"], json.dumps(row, ensure_ascii=False, separators=(",", ":")))
+    row = bytes(event.data)
+    return Sample(message.subject, event.action, (bytes(event.data_old) if row == b"{}" else row).decode())

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
+from ditto import shallow
 from ditto.config import Events
 from ditto.events.route import SCHEMA, Router, encode_token
 from ditto.messages import Relation, Targets
@@ -46,6 +47,9 @@ class TableDescription(msgspec.Struct, frozen=True, rename="camel"):
     columns: list[ColumnDescription]
 
 
+_DESCRIPTION: Final = msgspec.json.Decoder(TableDescription)
+
+
 class Unkeyed(NamedTuple):
     """A relation whose Relation message does not tell the primary key, and the list that waits for it."""
 
@@ -74,7 +78,7 @@ class Describer:
         """These descriptions, by subject, are the last ones that the stream holds."""
         for subject, payload in stored.items():
             try:
-                self._known[subject] = msgspec.json.decode(payload, type=TableDescription).version
+                self._known[subject] = shallow.decode(payload, _DESCRIPTION).version
             except msgspec.MsgspecError:
                 log.warning(
                     "stream.foreign_message",

@@ -9,12 +9,11 @@ import click
 import msgspec
 
 from ditto.printable import printable
+from ditto.shallow import Row
 
 _SHORT: Final = 80
 """Characters of a value."""
 _COLOURS: Final = {"INSERT": "green", "UPDATE": "yellow", "DELETE": "red", "TRUNCATE": "magenta"}
-
-Columns = dict[str, msgspec.Raw]
 
 
 class Shown(msgspec.Struct, gc=False, rename="camel"):
@@ -23,8 +22,8 @@ class Shown(msgspec.Struct, gc=False, rename="camel"):
     schema: str
     table: str
     action: str
-    data: Columns
-    data_old: Columns
+    data: Row
+    data_old: Row
     commit_time: str
     unchanged: tuple[str, ...] = ()
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ditto import shallow
 from ditto.config import Types
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 _WHITE_SPACE: Final = b" \t\r\n"
 _DEFAULT: Final = Types()
 
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_elements = msgspec.json.Decoder(list[msgspec.Raw])
 _pairs = msgspec.json.Decoder(dict[str, str | None])
 _string = msgspec.json.Decoder(str)
 
@@ -67,18 +66,16 @@ def members(row: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
     row that something else has written anew has no such.
     """
     row = bytes(row)
-    values = _members.decode(row)
+    values = shallow.members(row)
     if msgspec.json.encode(values) == row:
         return values
-    exact = {}
     start = 1
-    for name, value in values.items():
+    exact = shallow.members(row, is_exact=True)
+    for name, value in exact.items():
         key = msgspec.json.encode(name) + b":"
         if not row.startswith(key, start):
             return values
-        end = _end(row, start + len(key), len(value))
-        exact[name] = msgspec.Raw(row[start + len(key) : end])
-        start = end + 1
+        start += len(key) + len(bytes(value)) + 1
     return exact
 
 
@@ -108,32 +105,11 @@ def _array(value: bytes, form: Form) -> str:
     element = Form.JSON if form is Form.JSON_ARRAY else form
     parts: Iterable[str]
     if element is Form.JSON:
-        parts = (_quote(input_text(item, element)) for item in _split(value))
+        parts = (_quote(input_text(item, element)) for item in shallow.elements(value, is_exact=True))
     else:
-        items = (bytes(item) for item in _elements.decode(value))
+        items = (bytes(item) for item in shallow.elements(value))
         parts = (_array(item, form) if item[:1] == b"[" else _quote(input_text(item, element)) for item in items)
     return "{" + (";" if form is Form.BOX_ARRAY else ",").join(parts) + "}"
-
-
-def _split(array: bytes) -> list[bytes]:
-    """An array's elements with the white space around them."""
-    found = []
-    start = 1
-    for value in _elements.decode(array):
-        end = _end(array, start, len(value))
-        found.append(array[start:end])
-        start = end + 1
-    return found
-
-
-def _end(text: bytes, start: int, length: int) -> int:
-    """Where a value of this length ends that begins at `start`, with white space before and after it."""
-    while text[start] in _WHITE_SPACE:
-        start += 1
-    start += length
-    while text[start] in _WHITE_SPACE:
-        start += 1
-    return start
 
 
 def _quote(text: str | None) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from ditto import shallow
 from ditto.verify.inverse import members
 
 if TYPE_CHECKING:
@@ -155,6 +156,6 @@ def _key_reader(columns: Sequence[str]) -> Callable[[msgspec.Raw], Key]:
     decoder = msgspec.json.Decoder(struct)
 
     def read(row: msgspec.Raw) -> Key:
-        return tuple(bytes(value) for value in msgspec.structs.astuple(decoder.decode(row)))
+        return tuple(bytes(value) for value in msgspec.structs.astuple(shallow.decode(bytes(row), decoder)))
 
     return read
