@@ -16,7 +16,9 @@
     │   ├── SlotUnusable            another plugin, another database, two-phase
     │   ├── SlotInvalidated         PostgreSQL has removed WAL that the slot needed
     │   ├── SourceRewound           the stream is ahead of the server: restored from a backup?
-    │   └── DecodeError             bytes that are not the pgoutput that was asked for
+    │   ├── DecodingFailed          PostgreSQL cannot decode its own WAL
+    │   ├── DecodeError             bytes that are not the pgoutput that was asked for
+    │   └── ServerFault             an error of PostgreSQL's that Ditto knows nothing of
     └── SinkError                   NATS, or what it answered
         ├── SinkLost                *  the connection ended, or was never made
         ├── AckTimeout              *  no acknowledgement within the deadline
@@ -36,7 +38,8 @@
         └── PublishRejected         the server refused a message for good
 
 A class's docstring says what happened, and after an empty line what a user does about it; the reference of the errors
-is made of them. Classes marked * are retried by the pipeline, with back-off; all others stop it (`is_retryable`).
+is made of them. Classes marked * are retried by the pipeline, with back-off; all others stop it (`is_retryable`),
+some of them only where it has not streamed yet (`is_retryable_later`).
 The process then exits with the class's `exit_code`: 1 internal, 2 configuration, 3 PostgreSQL, 4 NATS.
 """
 
@@ -49,6 +52,8 @@ class DittoError(Exception):
     """Base of all errors: `hint` says what to do; `context` holds slot, LSN, relation, never row values."""
 
     is_retryable: ClassVar[bool] = False
+    is_retryable_later: ClassVar[bool] = False
+    """Retried by a process that has streamed: the cause is at the other end then, and may go away."""
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, hint: str | None = None, **context: str | int) -> None:
@@ -66,6 +71,7 @@ class ConfigError(DittoError):
     """
 
     exit_code = 2
+    is_retryable_later = True  # a file that it names is being replaced
 
 
 class SourceError(DittoError):
@@ -115,6 +121,8 @@ class AccessDenied(SourceError):
     The role needs LOGIN and REPLICATION, a line in `pg_hba.conf` for the database itself, and to own the tables if
     it is to create the publication. See [operations](operations.md#what-it-needs).
     """
+
+    is_retryable_later = True
 
 
 class ServerUnsuitable(SourceError):
@@ -181,6 +189,23 @@ class DecodeError(SourceError):
 
     Please report it, with the message and the server's version.
     """
+
+
+class DecodingFailed(SourceError):
+    """PostgreSQL's logical decoding fails at what stands in its own WAL: a bug of the server's.
+
+    Install the latest minor release, and start Ditto again: the slot holds the changes. Where that does not help, drop
+    the slot with `ditto slot drop`, and go on as after a [gap](operations.md#when-it-stops-with-a-gap).
+    """
+
+
+class ServerFault(SourceError):
+    """PostgreSQL answered with an error that Ditto knows nothing of.
+
+    The message has the server's words, and its log more.
+    """
+
+    is_retryable_later = True
 
 
 class SinkError(DittoError):

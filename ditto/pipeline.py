@@ -21,7 +21,7 @@ from ditto import notify, signals
 from ditto.attempt import Attempt
 from ditto.check.background import BackgroundCheck
 from ditto.config import Config
-from ditto.errors import ChainBroken, ConfigError, DittoError
+from ditto.errors import ChainBroken, DittoError
 from ditto.health import keep_heartbeat
 from ditto.sinks.base import MakeSink
 from ditto.sinks.jetstream import JetStreamSink
@@ -77,8 +77,7 @@ async def follow(
             tally.attempts[type(error).__name__] += 1
             tally.fenced += isinstance(error, ChainBroken)
             reason = f"{type(error).__name__}: {error.message}"
-            # A process that has streamed has a good configuration: a file that it names is being replaced.
-            if not error.is_retryable and not (states.has_streamed and isinstance(error, ConfigError)):
+            if not (error.is_retryable or (error.is_retryable_later and states.has_streamed)):
                 states.enter("stopped", reason=reason, is_failure=True)
                 raise
             failures = 0 if attempt.has_progressed else failures + 1

@@ -43,7 +43,7 @@ class States:
         self.failure = ""
         """Why it does not work at the moment: how the last attempt ended, until one streams or stands by."""
         self.has_streamed = False
-        """Whether one of the attempts so far has streamed."""
+        """Whether one of the attempts so far has streamed, or stood by."""
         self.listeners: list[Callable[[Change], None]] = []
         """Who else is told of each."""
 
@@ -61,7 +61,7 @@ class States:
         self.changes.append(change)
         if state in {"streaming", "standby"}:
             self.failure = ""
-            self.has_streamed = self.has_streamed or state == "streaming"
+            self.has_streamed = True
         elif is_failure:
             self.failure = change.reason
         tell = log.error if is_failure and state == "stopped" else log.info

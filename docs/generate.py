@@ -116,14 +116,15 @@ def errors_page() -> str:
         "",
         "What stops Ditto, or ends an attempt. The log names the class as `kind`, and `ditto_attempts_total` has it as",
         "`reason`; a command that ends with one says a sentence and a hint, and exits with its code. What is",
-        "retried is tried for ever, with back-off; any other error ends the process.",
+        "retried is tried for ever, with back-off, some of it only by a process that has streamed or stood by; any",
+        "other error ends the process.",
     ]
     for branch in _ours(errors.DittoError):
         title = {"ConfigError": "Configuration", "SourceError": "PostgreSQL", "SinkError": "NATS"}[branch.__name__]
         lines += ["", f"## {title}", "", "| Error | Exit code | Retried | What | What to do |", "|---|--:|---|---|---|"]
         for kind in _ours(branch) or [branch]:
             about, _, advice = (kind.__doc__ or "").partition("\n\n")
-            is_retried = "yes" if kind.is_retryable else "no"
+            is_retried = "yes" if kind.is_retryable else "once it has streamed" if kind.is_retryable_later else "no"
             cells = [f"`{kind.__name__}`", str(kind.exit_code), is_retried, _line(about), _line(advice)]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -18,7 +18,7 @@ from ditto.cli.options import configuration, effective, examples
 from ditto.errors import ConfigError, SlotInUse, SlotMissing
 from ditto.source.connect import connect_blocking
 from ditto.source.control import NOW_LSN
-from ditto.source.failures import command_error
+from ditto.source.failures import Answer, command_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def _find(connection: psycopg.Connection[dict[str, Any]], slot: str) -> dict[str
 
 
 def _command_error(error: psycopg.Error, doing: str, slot: str) -> Exception:
-    return command_error(error.diag.message_primary or str(error), error.sqlstate, doing=doing, slot=slot)
+    return command_error(Answer.of(error), doing=doing, slot=slot)
 
 
 @click.group(epilog=examples("ditto slot status --config ditto.yaml"))

@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow, dict_row
 from ditto.errors import ConnectionLost, ServerUnsuitable, SourceError
 from ditto.lsn import parse_lsn
 from ditto.source.connect import Transport, connect, transport
-from ditto.source.failures import command_error
+from ditto.source.failures import Answer, command_error
 from ditto.source.session import MAY_WRITE, READ_ONLY
 
 QUERY_TIMEOUT_S: Final = 30
@@ -70,9 +70,7 @@ class Control:
         except psycopg.Error as error:
             if self._connection.broken:
                 raise ConnectionLost(f"cannot {doing}: the connection to PostgreSQL broke") from error
-            raise command_error(
-                error.diag.message_primary or str(error).strip(), error.sqlstate, doing=doing
-            ) from error
+            raise command_error(Answer.of(error), doing=doing) from error
 
     async def change(self, statement: str, *, doing: str) -> None:
         """Run a statement that writes: alone, since everything else on this connection is read-only."""

@@ -2,43 +2,80 @@
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
+import psycopg
 from psycopg import conninfo
 
 from ditto.errors import (
     AccessDenied,
     ConnectionLost,
     DecodeError,
+    DecodingFailed,
+    ServerFault,
     ServerNotReady,
     ServerUnsuitable,
     SlotInUse,
-    SlotInvalidated,
     SlotMissing,
     SourceError,
     TableLocked,
 )
 
+_ENDED: Final = "the server ended the connection, or was told to cancel what it did; the next attempt begins anew"
+_ELSEWHERE: Final = "the server cannot be written to: it is a standby, or was a primary until now"
 
-def command_error(message: str, sqlstate: str | None, *, doing: str, **context: str) -> SourceError:
-    """Say why a command on a living connection failed.
+# The longest beginning of the SQLSTATE decides: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_STATES: Final[dict[str, tuple[type[SourceError], str | None]]] = {
+    "": (ServerFault, "the server's log tells more"),
+    "08": (ConnectionLost, _ENDED),
+    "25006": (ServerNotReady, _ELSEWHERE),
+    "25P03": (ConnectionLost, _ENDED),
+    "25P04": (ConnectionLost, _ENDED),
+    # A standby cancels what keeps it from replaying.
+    "40": (ConnectionLost, _ENDED),
+    "42501": (AccessDenied, "the role lacks a privilege for this: see the message"),
+    "42710": (ServerNotReady, "somebody else has created it meanwhile: the next attempt finds it"),
+    "53": (ServerNotReady, "the server lacks a resource at the moment: see its log"),
+    "53400": (ServerUnsuitable, "raise max_replication_slots (needs a restart), or drop a slot that nobody uses"),
+    # Also of a slot that was invalidated: the next attempt looks at the slot before it reads.
+    "55000": (ServerNotReady, "the next attempt looks at server and slot anew"),
+    "55006": (SlotInUse, "another reader holds the slot; it is taken over when that one stops"),
+    "55P03": (TableLocked, "somebody holds a lock on a table, such as ALTER TABLE takes"),
+    "57": (ConnectionLost, _ENDED),
+    "58030": (ServerNotReady, "the server cannot read or write a file at the moment: see its log"),
+}
 
-    `message` and `sqlstate` are the server's; `doing` completes "cannot …".
-    Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
-    """
-    text = f"cannot {doing}: {message}"
-    lowered = message.lower()
-    # 55006 object_in_use: "replication slot … is active for PID n"
-    if sqlstate == "55006":
-        return SlotInUse(text, hint="another reader holds the slot; it is taken over when that one stops", **context)
-    if sqlstate == "55P03":  # lock_not_available
-        return TableLocked(text, hint="somebody holds a lock on a table, such as ALTER TABLE takes", **context)
-    if "invalidated" in lowered or "can no longer" in lowered:
-        return SlotInvalidated(
-            text,
-            hint="the WAL this slot needed is gone and with it some changes: drop the slot (ditto slot drop), reload "
-            "consumers from the tables, and start with nats.on_gap: continue",
-            **context,
-        )
-    if sqlstate == "42704" and "slot" in lowered:
+_FILE_NUMBERS: Final = frozenset({"RelidByRelfilenode", "RelidByRelfilenumber"})
+"""The functions that raise "unexpected duplicate for tablespace …": until 15, and from 16 on."""
+_FILE_NUMBERS_HINT: Final = (
+    "a bug of PostgreSQL's logical decoding, which takes two tables for one after much DDL. Nothing is lost, the slot "
+    "holds the changes: install the latest minor release (14.20, 15.15, 16.11, 17.7 and 18.1 remove one cause) and "
+    "start Ditto again. If that fails in the same way, this slot cannot be read any more: drop it (ditto slot drop), "
+    'and go on as after a gap ("When it stops with a gap" in the operations guide)'
+)
+
+
+class Answer(NamedTuple):
+    """What PostgreSQL says of an error. Its words may be in any language; nothing is decided by them."""
+
+    message: str
+    sqlstate: str | None = None
+    function: str | None = None
+    """Of the server's source code, where the error was raised."""
+
+    @classmethod
+    def of(cls, error: psycopg.Error) -> Answer:
+        """That of an error of psycopg's."""
+        diag = error.diag
+        return cls(diag.message_primary or str(error).strip(), error.sqlstate, diag.source_function)
+
+
+def command_error(answer: Answer, *, doing: str, **context: str) -> SourceError:
+    """Say why a command on a living connection failed; `doing` completes "cannot …"."""
+    sqlstate = answer.sqlstate or ""
+    text = f"cannot {doing}: {answer.message}"
+    # 42704 undefined_object: what is read by its name
+    if sqlstate == "42704" and "slot" in context:
         return SlotMissing(text, hint="set postgres.create: true, or create the slot with pgoutput", **context)
     # 22021 character_not_in_repertoire, 22P05 untranslatable_character: the message quotes bytes of the row
     if sqlstate in {"22021", "22P05"}:
@@ -49,23 +86,10 @@ def command_error(message: str, sqlstate: str | None, *, doing: str, **context: 
             "nats.on_gap: continue",
             **context,
         )
-    if sqlstate == "42501":
-        return AccessDenied(text, hint="the role lacks a privilege for this: see the message", **context)
-    if "wal_level" in lowered:
-        return ServerUnsuitable(
-            text, hint="set wal_level = logical in postgresql.conf and restart the server", **context
-        )
-    if "replication slots are in use" in lowered:
-        return ServerUnsuitable(
-            text, hint="raise max_replication_slots (needs a restart), or drop a slot that nobody uses", **context
-        )
-    # Class 53: disk, memory or connections run out; 58030 io_error
-    if sqlstate == "58030" or (sqlstate or "").startswith("53"):
-        return ServerNotReady(text, hint="the server lacks a resource at the moment: see its log", **context)
-    # 57P01 admin_shutdown, 57P02 crash_shutdown, 57P03 cannot_connect_now; class 08 connection exceptions
-    if sqlstate in {"57P01", "57P02", "57P03"} or (sqlstate or "").startswith("08"):
-        return ConnectionLost(text, hint="the server ended the connection", **context)
-    return SourceError(text, hint=None, **context)
+    if answer.function in _FILE_NUMBERS:
+        return DecodingFailed(text, hint=_FILE_NUMBERS_HINT, **context)
+    kind, hint = _STATES[max((state for state in _STATES if sqlstate.startswith(state)), key=len)]
+    return kind(text, hint=hint, **context)
 
 
 def describe(dsn: str) -> str:

@@ -19,7 +19,7 @@ from ditto.lsn import parse_lsn
 from ditto.messages import Block
 from ditto.pgoutput import Decoder
 from ditto.source.connect import connect
-from ditto.source.failures import command_error
+from ditto.source.failures import Answer, command_error
 
 MAX_EVENTS: Final = 256
 MAX_BYTES: Final = 128 << 10
@@ -57,6 +57,8 @@ _UNIX: Final = Pace(32, 0.0004)
 # A read brings one record, which is one message; stopping after eight reads halved the rate.
 _TLS: Final = Pace(1, 0.0)
 
+_UNDEFINED_OBJECT: Final = "42704"
+_NOT_IN_PREREQUISITE_STATE: Final = "55000"
 _STATUS: Final = struct.Struct("!cQQQqB")
 _COMMAND_TIMEOUT_S: Final = 30.0
 _FINISH_TIMEOUT_S: Final = 2.0
@@ -108,10 +110,9 @@ class Replication:
         self._pace = _TLS if pgconn.ssl_in_use else _UNIX if pgconn.host.startswith(b"/") else _TCP
 
     def _on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
-        message = notice.message_primary or ""
         # PostgreSQL 18 goes on without the publication's rows: https://www.postgresql.org/docs/18/release-18.html
-        if "skipped loading publication" in message:
-            self._notice = _publication_missing(message)
+        if notice.sqlstate == _NOT_IN_PREREQUISITE_STATE:
+            self._notice = _publication_missing(notice.message_primary or "it is skipped")
 
     @property
     def _pgconn(self) -> psycopg.pq.abc.PGconn:
@@ -269,8 +270,7 @@ class Replication:
         while pgconn.get_result() is not None:  # the connection is ready again, also after an error
             pass
         if result is None or result.status != expected:
-            message, sqlstate = _failure(result, pgconn)
-            raise command_error(message, sqlstate, doing=doing, **context)
+            raise command_error(_answer(result, pgconn), doing=doing, **context)
         return result
 
     def _ended(self) -> SourceError:
@@ -281,12 +281,12 @@ class Replication:
             result = None
         if result is None or result.status in {ExecStatus.COMMAND_OK, ExecStatus.COPY_IN, ExecStatus.COPY_OUT}:
             return ConnectionLost("PostgreSQL ended the replication stream", hint="it is shutting down, or was told to")
-        message, sqlstate = _failure(result, self._pgconn)
-        if "publication" in message and sqlstate == "42704":
-            return _publication_missing(message)
-        if sqlstate is None:
-            return ConnectionLost(f"PostgreSQL ended the replication stream: {message}")
-        return command_error(message, sqlstate, doing="go on reading the slot")
+        answer = _answer(result, self._pgconn)
+        if answer.sqlstate == _UNDEFINED_OBJECT and "publication" in (answer.function or "publication").lower():
+            return _publication_missing(answer.message)
+        if answer.sqlstate is None:
+            return ConnectionLost(f"PostgreSQL ended the replication stream: {answer.message}")
+        return command_error(answer, doing="go on reading the slot")
 
     async def _wait_readable(self, timeout_s: float) -> bool:
         """Whether the socket became readable in time; infinity waits for ever.
@@ -319,15 +319,20 @@ def _text(value: bytes | None) -> str:
     return (value or b"").decode(errors="replace")  # a message may quote text of a SQL_ASCII database
 
 
-def _failure(result: Any, pgconn: psycopg.pq.abc.PGconn) -> tuple[str, str | None]:
-    """The server's message and SQLSTATE."""
+def _answer(result: Any, pgconn: psycopg.pq.abc.PGconn) -> Answer:
     if result is None:
-        return pgconn.get_error_message().strip(), None
-    sqlstate = result.error_field(psycopg.pq.DiagnosticField.SQLSTATE)
-    primary = result.error_field(psycopg.pq.DiagnosticField.MESSAGE_PRIMARY)
-    return (
-        _text(primary) if primary is not None else result.get_error_message().strip(),
-        None if sqlstate is None else _text(sqlstate),
+        return Answer(pgconn.get_error_message().strip())
+
+    def field(which: psycopg.pq.DiagnosticField) -> str | None:
+        value = result.error_field(which)
+        return None if value is None else _text(value)
+
+    kind = psycopg.pq.DiagnosticField
+    message = field(kind.MESSAGE_PRIMARY)
+    return Answer(
+        result.get_error_message().strip() if message is None else message,
+        field(kind.SQLSTATE),
+        field(kind.SOURCE_FUNCTION),
     )
 
 

@@ -13,7 +13,7 @@ from ditto.errors import DittoError
 from ditto.events.route import Router
 from ditto.lsn import format_lsn, parse_lsn
 from ditto.source.connect import connect
-from ditto.source.failures import command_error
+from ditto.source.failures import Answer, command_error
 from ditto.verify.compare import Connection, Published, compare, published_tables, table_keys
 from ditto.verify.difference import Difference
 from ditto.verify.replay import replay
@@ -51,9 +51,7 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
         async with connection:
             return await _verify(config, connection, timeout_s=timeout_s, on_progress=on_progress)
     except psycopg.Error as error:
-        raise command_error(
-            error.diag.message_primary or str(error).strip(), error.sqlstate, doing="compare the tables"
-        ) from error
+        raise command_error(Answer.of(error), doing="compare the tables") from error
 
 
 async def _verify(config: Config, connection: Connection, *, timeout_s: float, on_progress: Progress) -> Report:

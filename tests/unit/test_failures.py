@@ -13,15 +13,18 @@ from ditto.errors import (
     AccessDenied,
     ConfigError,
     ConnectionLost,
+    DecodeError,
+    DecodingFailed,
     DittoError,
+    ServerFault,
     ServerNotReady,
     ServerUnsuitable,
     SlotInUse,
-    SlotInvalidated,
     SlotMissing,
     SourceError,
+    TableLocked,
 )
-from ditto.source.failures import command_error, describe
+from ditto.source.failures import Answer, command_error, describe
 from ditto.source.handshake import IS_VERBOSE
 from ditto.source.refusals import connect_error
 
@@ -168,28 +171,57 @@ def test_of_several_servers_one_that_may_be_ready_later_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "sqlstate", "kind"),
+    ("sqlstate", "kind"),
     [
-        ('replication slot "ditto" is active for PID 7', "55006", SlotInUse),
-        ('can no longer access replication slot "ditto"', "55000", SlotInvalidated),
-        ('can no longer get changes from replication slot "ditto"', "55000", SlotInvalidated),
-        ("This slot has been invalidated because it exceeded the maximum reserved size.", "55000", SlotInvalidated),
-        ('replication slot "ditto" does not exist', "42704", SlotMissing),
-        ("permission denied for table trades", "42501", AccessDenied),
-        ('logical decoding requires "wal_level" >= "logical"', "55000", ServerUnsuitable),
-        ("all replication slots are in use", "53400", ServerUnsuitable),
-        ("terminating connection due to administrator command", "57P01", ConnectionLost),
-        ("terminating connection because of crash of another server process", "57P02", ConnectionLost),
-        ("connection failure", "08006", ConnectionLost),
-        ("division by zero", "22012", SourceError),
-        ("something without a code", None, SourceError),
+        ("08006", ConnectionLost),
+        ("22012", ServerFault),
+        ("22021", DecodeError),
+        ("25006", ServerNotReady),
+        ("25P03", ConnectionLost),
+        ("25P04", ConnectionLost),
+        ("40001", ConnectionLost),
+        ("40P01", ConnectionLost),
+        ("42501", AccessDenied),
+        ("42704", SlotMissing),
+        ("42710", ServerNotReady),
+        ("53100", ServerNotReady),
+        ("53200", ServerNotReady),
+        ("53400", ServerUnsuitable),
+        ("55000", ServerNotReady),
+        ("55006", SlotInUse),
+        ("55P03", TableLocked),
+        ("57014", ConnectionLost),
+        ("57P01", ConnectionLost),
+        ("57P02", ConnectionLost),
+        ("57P04", ConnectionLost),
+        ("57P05", ConnectionLost),
+        ("58030", ServerNotReady),
+        ("58P01", ServerFault),
+        ("XX000", ServerFault),
+        (None, ServerFault),
     ],
 )
-def test_a_failed_command(words: str, sqlstate: str | None, kind: type[SourceError]) -> None:
-    error = command_error(words, sqlstate, doing="start replication", slot="ditto")
+@pytest.mark.parametrize("words", ["der Server mag heute nicht", "invalidated slot wal_level in use"])
+def test_a_failed_command_is_told_by_its_state_and_never_by_its_words(
+    sqlstate: str | None, kind: type[SourceError], words: str
+) -> None:
+    error = command_error(Answer(words, sqlstate), doing="start replication", slot="ditto")
     assert type(error) is kind
-    assert error.message == f"cannot start replication: {words}"
+    assert error.hint
     assert error.context == {"slot": "ditto"}
+    if kind is not DecodeError:  # its message may quote the row
+        assert error.message == f"cannot start replication: {words}"
+
+
+@pytest.mark.parametrize("function", ["RelidByRelfilenode", "RelidByRelfilenumber"])
+def test_a_bug_of_the_servers_is_named_with_the_way_out(function: str) -> None:
+    answer = Answer("unexpected duplicate for tablespace 0, relfilenode 16390", "XX000", function)
+    error = command_error(answer, doing="go on reading the slot")
+    assert type(error) is DecodingFailed
+    assert not error.is_retryable
+    assert not error.is_retryable_later
+    assert "minor release" in (error.hint or "")
+    assert "ditto slot drop" in (error.hint or "")
 
 
 @pytest.mark.parametrize(
