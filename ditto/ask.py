@@ -94,7 +94,7 @@ async def statuses(config: Config, *, url: str | None, period_s: float) -> Async
                 survey = await surveyor.look()
                 if survey.stream is not None:
                     rate.note(survey.stream.last_sequence)
-                status = Status("servers", None, lag_by_servers(survey), rate.per_s, survey)
+                status = Status("servers", None, lag_by_servers(survey), rate.per_s, survey, 0.0)
             yield status
             await asyncio.sleep(period_s)
     finally:

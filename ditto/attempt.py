@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -347,6 +348,7 @@ class Attempt:
         if start.gap is not None:
             first, last = (format_lsn(lsn) for lsn in start.gap)
             log.error("stream.gap_accepted", slot=slot.name, missing_from=first, missing_to=last)
+            self._tally.gap_at = time.time()
         # The slot may stand before the tail, after a crash of the server or at a takeover. What then comes again is
         # confirmed as it comes; and no checkpoint may be older than the tail.
         self._meter.begin(self._sink.sent_sequence)

@@ -32,6 +32,7 @@ bucket or another message in the chain when it thaws, whichever comes first: its
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, NoReturn
@@ -65,6 +66,8 @@ class Terms(msgspec.Struct, frozen=True):
     """Which process of PostgreSQL serves it."""
     ttl_s: float
     """It is renewed every third of this."""
+    pid: int | None = None
+    """Of that process, on its host."""
 
 
 _terms: Final = msgspec.json.Decoder(Terms)
@@ -123,7 +126,9 @@ class Lease:
         place = self._place
         if place is None:
             return
-        value = msgspec.json.encode(Terms(self._tally.run_id, socket.gethostname(), walsender_pid, self._ttl_s))
+        value = msgspec.json.encode(
+            Terms(self._tally.run_id, socket.gethostname(), walsender_pid, self._ttl_s, os.getpid())
+        )
         answered_at = self._clock()
         stored = stored_sequence()
         while True:

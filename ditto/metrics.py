@@ -175,6 +175,18 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Bytes in the stream.",
         lambda m: None if m.survey.stream is None else m.survey.stream.bytes,
     ),
+    _gauge(
+        "ditto_stream_used_ratio",
+        "How full the stream is, from 0 to 1, by the nearest of its limits; absent where it has none, or makes room by "
+        "itself (discard: old).",
+        lambda m: None if m.survey.stream is None else m.survey.stream.used_ratio,
+    ),
+    _gauge(
+        "ditto_gap_timestamp_seconds",
+        "When this process last went on after events that are missing for good (nats.on_gap: continue), in seconds "
+        "since 1970; absent where it did not.",
+        lambda m: m.tally.gap_at,
+    ),
     Metric(
         "ditto_attempts_total",
         "counter",

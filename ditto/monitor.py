@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -24,6 +25,7 @@ from ditto.tally import Tally
 from ditto.tasks import end
 
 PERIOD_S: Final = 5.0
+_RECENT_S: Final = 60.0
 _SETTLE_S: Final = 0.3
 _READY: Final = frozenset({"streaming", "standby"})
 
@@ -54,6 +56,11 @@ class Monitor:
         self._rate = Rate()
         self._has_news = asyncio.Event()
         self.tally = tally
+        self._acknowledged: deque[list[int]] = deque(
+            [[0] * len(tally.ack_s.counts)], maxlen=round(_RECENT_S / PERIOD_S) + 1
+        )
+        """The counts of the histogram at the last looks."""
+        self._surveyed_at = time.monotonic()
         self.survey = Survey(rfc3339(time.time()), None, None, None, [], ["both servers have not been asked yet"])
 
     @property
@@ -86,6 +93,8 @@ class Monitor:
         try:
             while True:
                 self.survey = await surveyor.look()
+                self._surveyed_at = time.monotonic()
+                self._acknowledged.append(list(self.tally.ack_s.counts))
                 self._rate.note(self.tally.events)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(PERIOD_S):
@@ -121,8 +130,15 @@ class Monitor:
             skipped=tally.skipped,
             fenced=tally.fenced,
             states=[StateChange(rfc3339(each.at), each.state, each.reason) for each in self.states.changes],
+            acknowledged_p50_s=self._acknowledged_s(0.5),
+            acknowledged_p99_s=self._acknowledged_s(0.99),
         )
-        return Status("ditto", process, self.lag_s(), self._rate.per_s, self.survey)
+        age_s = round(time.monotonic() - self._surveyed_at, 1)
+        return Status("ditto", process, self.lag_s(), self._rate.per_s, self.survey, age_s)
+
+    def _acknowledged_s(self, quantile: float) -> float | None:
+        found = self.tally.ack_s.quantile_s(quantile, before=self._acknowledged[0])
+        return None if found is None else round(found, 6)
 
 
 def lag_by_servers(survey: Survey, *, now: float | None = None) -> float | None:

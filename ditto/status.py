@@ -52,6 +52,8 @@ class Stream(msgspec.Struct, frozen=True):
     replicas: int
     node: str | None
     """The server that leads it; null where there is no cluster."""
+    used_ratio: float | None = None
+    """How full it is, from 0 to 1, by the nearest of its limits; null where it has none, or makes room by itself."""
 
 
 class Leader(msgspec.Struct, frozen=True):
@@ -64,6 +66,8 @@ class Leader(msgspec.Struct, frozen=True):
     """When it connected."""
     host: str | None
     """As its lease says; null for a reader without a lease."""
+    host_pid: int | None = None
+    """Of its process, on that host."""
 
 
 class Survey(msgspec.Struct, frozen=True):
@@ -124,6 +128,9 @@ class Process(msgspec.Struct, frozen=True):
     fenced: int
     states: list[StateChange]
     """The last ones, the newest last."""
+    acknowledged_p50_s: float | None = None
+    """How long acknowledgements took in the last minute, the median of one block at a time; null without any."""
+    acknowledged_p99_s: float | None = None
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -139,3 +146,5 @@ class Status(msgspec.Struct, frozen=True):
     events_per_s: float | None
     """Over the last seconds; null before there are two looks."""
     survey: Survey
+    survey_age_s: float | None = None
+    """How long ago both servers said what `survey` holds."""

@@ -16,7 +16,7 @@ import structlog
 from ditto import shallow
 from ditto.config import Config
 from ditto.errors import DittoError, SinkError
-from ditto.lease import read_terms
+from ditto.lease import Terms, read_terms
 from ditto.log import mask_secrets
 from ditto.lsn import format_lsn, parse_lsn
 from ditto.sinks import wire
@@ -74,9 +74,9 @@ class Surveyor:
             _or_problem(partial(self._ask_nats, notes), problems, self._close_client),
         )
         slot, leader, standbys = postgres or (None, None, [])
-        stream, host, host_pid = nats or (None, None, 0)
-        if leader is not None and host_pid == leader.walsender_pid:
-            leader = msgspec.structs.replace(leader, host=host)
+        stream, terms = nats or (None, None)
+        if leader is not None and terms is not None and terms.walsender_pid == leader.walsender_pid:
+            leader = msgspec.structs.replace(leader, host=terms.host, host_pid=terms.pid)
         return Survey(rfc3339(time.time()), slot, stream, leader, standbys, problems, notes)
 
     async def close(self) -> None:
@@ -105,8 +105,8 @@ class Surveyor:
         with suppress(Exception):  # it was broken before
             await self._control_stack.aclose()
 
-    async def _ask_nats(self, notes: list[str]) -> tuple[Stream | None, str | None, int]:
-        """The stream, and host and walsender of the lease."""
+    async def _ask_nats(self, notes: list[str]) -> tuple[Stream | None, Terms | None]:
+        """The stream, and what the lease says."""
         config = self._config.nats
         if self._client is None or self._client.is_closed:
             self._client = await wire.connect(config, accept=partial(wire.usable, config=config))
@@ -120,7 +120,7 @@ class Surveyor:
                 terms = read_terms((await self._bucket.read()).value)
             except SinkError as error:  # the leader has no name then
                 notes.append(mask_secrets(error.message))
-        return (stream, None, 0) if terms is None else (stream, terms.host, terms.walsender_pid)
+        return stream, terms
 
     async def _close_client(self) -> None:
         client, self._client = self._client, None
@@ -179,7 +179,16 @@ async def _stream(api: StreamApi) -> Stream | None:
         storage=api.config.storage,
         replicas=api.replicas,
         node=None if api.cluster is None else api.cluster.leader,
+        used_ratio=_used_ratio(api),
     )
+
+
+def _used_ratio(api: StreamApi) -> float | None:
+    config, state = api.config, api.state
+    if config.discard != "new":
+        return None  # it makes room by itself: it is full most of the time, and never refuses
+    limits = ((state.bytes, config.max_bytes), (state.messages, config.max_msgs))
+    return max((round(used / most, 4) for used, most in limits if most > 0), default=None)
 
 
 def _time(message: StoredMessage) -> str:

@@ -40,6 +40,16 @@ class Histogram:
         """All of them."""
         return sum(self.counts)
 
+    def quantile_s(self, quantile: float, *, before: Sequence[int]) -> float | None:
+        """Of what was observed since the counts were `before`, as near as the bounds allow; None without any."""
+        counts = [now - then for now, then in zip(self.counts, before, strict=True)]
+        wanted, seen, lower = quantile * sum(counts), 0, 0.0
+        for bound, count in zip(self.bounds_s, counts, strict=False):
+            if count and seen + count >= wanted:
+                return lower + (bound - lower) * (wanted - seen) / count
+            seen, lower = seen + count, bound
+        return lower if sum(counts) else None
+
 
 def _nothing() -> None:
     """Between attempts everything stands here already."""
@@ -93,6 +103,8 @@ class Tally:
     outstanding_bytes: int = 0
     confirmed_lsn: int = 0
     """What was last confirmed to PostgreSQL; 0 before the first time."""
+    gap_at: float | None = None
+    """When it last went on after events that are missing for good (nats.on_gap), in seconds since 1970."""
     lag_s: float = 0.0
     """How long ago that was committed which is being stored, or was stored last; 0 when nothing comes."""
     refresh: Callable[[], None] = _nothing

@@ -70,20 +70,3 @@ def named(items: list[str], *, limit: int = 5) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
     return ", ".join(items[:limit]) + more
-
-
-def size(size_bytes: float) -> str:
-    """Bytes as people read them, in powers of 1024 like PostgreSQL's and NATS's own settings."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if abs(size_bytes) < 1024:
-            return f"{size_bytes:.3g} {unit}" if unit != "bytes" else f"{size_bytes:.0f} bytes"
-        size_bytes /= 1024
-    return f"{size_bytes:,.1f} TB"
-
-
-def span(seconds: float) -> str:
-    """A duration as people read it."""
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.3g} s"

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from ditto.check.finding import Finding, bad, failed, ok, size, span
+from ditto.check.finding import Finding, bad, failed, ok
 from ditto.config import Nats
 from ditto.errors import DittoError
+from ditto.quantity import size, span
 from ditto.sinks.api import Account
 from ditto.sinks.connection import Connection
 from ditto.sinks.stream import Stream

@@ -10,6 +10,7 @@ from ditto.check.role import check_may_create
 from ditto.config import Config
 from ditto.coverage import Coverage, quoted
 from ditto.events.route import TablePattern
+from ditto.quantity import counted
 from ditto.source.control import Control
 from ditto.source.identity import tables_limited_beyond_identity, tables_without_identity
 from ditto.source.publication import create_statement, planned_publication
@@ -53,7 +54,7 @@ async def _existence(
     name = config.postgres.publication
     check, why = "publication.exists", "it tells PostgreSQL which tables to send"
     if publication.exists:
-        return [ok(check, f"publication {name} has {len(publication.tables)} tables", why)]
+        return [ok(check, f"publication {name} has {counted(len(publication.tables), 'table')}", why)]
     wanted = selected(config, tables)
     if wanted is not None and not wanted:
         what = f"publication {name} does not exist, and none of the tables does that it would be created for"
@@ -114,7 +115,8 @@ def _coverage(config: Config, coverage: Coverage, publication: Publication, tabl
     if config.events.tables is None:
         names = {*publication.tables, *publication.members}
         count = sum(names.isdisjoint({table, *tables.ancestors.get(table, ())}) for table in tables.plain)
-        what = f"{len(publication.tables)} tables are published, {count} are not; events.tables is not set"
+        many = counted(len(publication.tables), "table")
+        what = f"published: {many}, not published: {count:,}; events.tables is not set"
         return [ok(check, what, why)]
     found = [
         bad(
@@ -127,7 +129,7 @@ def _coverage(config: Config, coverage: Coverage, publication: Publication, tabl
         for shortfall in coverage.shortfalls(publication, tables)
     ]
     count = sum(coverage.selects(table) for table in tables.all)
-    return found or [ok(check, f"the {count} tables that events.tables selects are published", why)]
+    return found or [ok(check, f"published: the {counted(count, 'table')} that events.tables selects", why)]
 
 
 def _actions(config: Config, coverage: Coverage, publication: Publication) -> list[Finding]:
@@ -165,9 +167,17 @@ async def _identities(control: Control, config: Config, publication: Publication
     if not broken and limited:
         return [_limited(check, why, limited)]
     if not broken:
-        return [ok(check, f"all {len(publication.tables)} tables have a usable replica identity", why)]
+        return [
+            ok(
+                check,
+                f"with a usable replica identity: {counted(len(publication.tables), 'table')}, all that are published",
+                why,
+            )
+        ]
     if not publication.actions & {"update", "delete"}:
-        return [ok(check, f"{len(broken)} tables have none, and only inserts are published", why)]
+        return [
+            ok(check, f"without a usable one: {counted(len(broken), 'table')}, and only inserts are published", why)
+        ]
     what = f"tables without a usable replica identity: {named(['.'.join(each) for each in broken])}"
     statements = [f"ALTER TABLE {quoted(*table)} REPLICA IDENTITY FULL;" for table in broken[:_SHOWN]]
     level: Literal["warning", "error"] = "warning" if config.postgres.allow_missing_identity else "error"

@@ -7,7 +7,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from ditto.check.finding import Finding, bad, named, ok, size
+from ditto.check.finding import Finding, bad, named, ok
+from ditto.quantity import size
 from ditto.sinks.stream import Stream
 from ditto.source.control import Control
 from ditto.source.published import Table

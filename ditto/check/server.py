@@ -6,7 +6,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from ditto.check.finding import Finding, bad, ok, size, span
+from ditto.check.finding import Finding, bad, ok
+from ditto.quantity import counted, size, span
 from ditto.source.control import OLDEST_VERSION, Control
 
 _MB: Final = 1 << 20
@@ -194,7 +195,7 @@ async def check_spilling(control: Control, server: Server, slot: str, role: str)
     spilled = rows[0]["spill_txns"] if rows else 0
     what = f"logical_decoding_work_mem is {size(memory)}"
     if spilled:
-        what += f"; {spilled} transactions did not fit ({size(rows[0]['spill_bytes'])})"
+        what += f"; {counted(spilled, 'transaction')} did not fit ({size(rows[0]['spill_bytes'])})"
     why = "a transaction that does not fit is written to the server's disk and read again, which halves the speed"
     if not spilled and memory >= _SMALL_WORK_MEM:
         return ok("server.logical_decoding_work_mem", what, why)

@@ -7,10 +7,11 @@ from typing import Final
 from msgspec import Struct
 from psycopg.sql import Literal
 
-from ditto.check.finding import Finding, bad, ok, size
+from ditto.check.finding import Finding, bad, ok
 from ditto.check.server import Server
 from ditto.config import Config
 from ditto.errors import DittoError, SlotInvalidated
+from ditto.quantity import size
 from ditto.source.control import NOW_LSN, Control
 from ditto.source.slot import Slot, check_slot, find_slot
 

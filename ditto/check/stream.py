@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from ditto.check.finding import Finding, bad, failed, named, ok, size
+from ditto.check.finding import Finding, bad, failed, named, ok
 from ditto.check.role import Identity
 from ditto.config import Config
 from ditto.errors import DittoError, StreamGap, StreamUnusable
 from ditto.events.route import Router
 from ditto.lsn import format_lsn
+from ditto.quantity import counted, size
 from ditto.resume import decide_start, gap_error
 from ditto.sinks.api import NamesAnswer, StreamConfig
 from ditto.sinks.base import Owner
@@ -49,7 +50,7 @@ async def check_subjects(config: Config, stream: Stream, router: Router, needed:
     check, why = "stream.subjects", "an event on a subject that the stream does not take cannot be stored"
     missing = sorted(stream.missing_subjects(needed)) if stream.exists else sorted(needed)
     if not missing:
-        return [ok(check, f"it takes all {len(needed)} subjects", why)]
+        return [ok(check, f"it takes the {counted(len(needed), 'subject')} that it needs", why)]
     wanted = [router.wildcard] if router.wildcard and not stream.exists else missing[:_RECENT]
     for subject in wanted:
         doing = f"look up who takes {subject}"
@@ -61,7 +62,7 @@ async def check_subjects(config: Config, stream: Stream, router: Router, needed:
                 bad("error", check, what, "a subject belongs to one stream", configuration="events: {prefix: ANOTHER}")
             ]
     if not stream.exists:
-        return [ok(check, f"{len(needed)} subjects, which no other stream takes", why)]
+        return [ok(check, f"no other stream takes the {counted(len(needed), 'subject')} that it needs", why)]
     if config.nats.create and stream.is_created_here:
         return [ok(check, f"ditto run will add {named(missing)}", why)]
     subjects = ",".join([*(stream.config.subjects or []), *missing])
@@ -111,7 +112,7 @@ def _replicas(stream: Stream) -> Finding:
     count, check = stream.replicas, "stream.replicas"
     why = "the only copy is gone when its machine is, and with it the events that PostgreSQL has given up"
     if count > 1:
-        return ok(check, f"{count} replicas", why)
+        return ok(check, counted(count, "replica"), why)
     if not stream.is_clustered:
         return ok(check, "1 replica: the server is not in a cluster", why)
     return bad("warning", check, "1 replica, in a cluster", why, command=f"nats stream edit {stream.name} --replicas=3")
@@ -123,7 +124,7 @@ def check_limits(stream: Stream) -> list[Finding]:
     refuses = stream.config.discard == "new"
     for setting, used, words in (
         ("max_bytes", stream.state.bytes, size),
-        ("max_msgs", stream.state.messages, lambda count: f"{count:,.0f} messages"),
+        ("max_msgs", stream.state.messages, lambda count: counted(round(count), "message")),
     ):
         most = getattr(stream.config, setting)
         if most <= 0:
@@ -151,8 +152,10 @@ async def check_writers(stream: Stream) -> list[Finding]:
         if exists and position is None:
             foreign.append(sequence)
     if not foreign:
-        return [ok(check, f"its last {min(last, _RECENT)} messages are Ditto's", why)]
-    what = f"{len(foreign)} of its last {min(last, _RECENT)} messages are not Ditto's, the newest is {foreign[0]}"
+        return [ok(check, f"its last {counted(min(last, _RECENT), 'message')}: Ditto's own", why)]
+    what = (
+        f"not Ditto's: {len(foreign)} of its last {counted(min(last, _RECENT), 'message')}, the newest is {foreign[0]}"
+    )
     mend = (
         f"let nobody else publish on its subjects (nats stream get {stream.name} {foreign[0]} shows what was written)"
     )

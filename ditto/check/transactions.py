@@ -6,8 +6,9 @@ from typing import Final
 
 from psycopg.sql import Literal
 
-from ditto.check.finding import Finding, bad, ok, size, span
+from ditto.check.finding import Finding, bad, ok
 from ditto.check.slot import Retained
+from ditto.quantity import size, span
 from ditto.source.control import Control
 from ditto.source.transactions import OpenTransaction, open_transactions
 

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 from ditto import log
 from ditto.cli.options import configuration, echo_json, effective, examples
 from ditto.log import mask_secrets
 from ditto.printable import printable, printable_lines
+from ditto.quantity import counted
 
 if TYPE_CHECKING:
     from ditto.check.finding import Finding
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+_SHOWN_FIRST = ("error", "warning")
+_INDENT = (0, 0, 0, 2)
 _PLACES = {
     "psql": "in psql",
     "shell": "in a shell",
@@ -45,10 +48,18 @@ _PLACES = {
     is_flag=True,
     envvar="DITTO_CHECK_JSON",
     show_envvar=True,
-    help="Print a JSON list of all findings.  [default: a table]",
+    help="Print a JSON list of all findings.  [default: text]",
+)
+@click.option(
+    "--all",
+    "shows_all",
+    is_flag=True,
+    envvar="DITTO_CHECK_ALL",
+    show_envvar=True,
+    help="Print what is as it should be, too.  [default: only what is wrong]",
 )
 @click.pass_context
-def check(ctx: click.Context, /, nats_monitor: str | None, is_json: bool, **options: Any) -> None:
+def check(ctx: click.Context, /, nats_monitor: str | None, is_json: bool, shows_all: bool, **options: Any) -> None:
     """Look at both ends and at the configuration, and say what is wrong and how to mend it.
 
     Changes nothing. Exits with 1 when there is an error; warnings are no errors.
@@ -63,7 +74,7 @@ def check(ctx: click.Context, /, nats_monitor: str | None, is_json: bool, **opti
     if is_json:
         echo_json(msgspec.json.format(msgspec.json.encode(findings), indent=2))
     else:
-        _print(findings)
+        _print(findings, shows_all=shows_all)
     if any(finding.level == "error" for finding in findings):
         ctx.exit(1)
 
@@ -78,25 +89,28 @@ def _masked(finding: Finding) -> Finding:
     )
 
 
-def _print(findings: list[Finding]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("", "Check", "Found", "Why it matters"):
-        table.add_column(name)
-    for finding in findings:
-        style = _STYLES[finding.level]
-        table.add_row(
-            f"[{style}]{finding.level}[/]",
-            finding.check,
-            escape(printable(finding.what)),
-            f"[dim]{escape(printable(finding.why))}[/]",
-        )
+def _print(findings: list[Finding], *, shows_all: bool) -> None:
+    """What is wrong, the worst first; then, if asked for, what is as it should be; then how many there are of each."""
     console = Console(highlight=False)
-    console.print(table)
-    # Not in the table, whose cells are broken into lines: these are to be copied as they stand.
-    for finding in findings:
-        if finding.mend:
-            console.print(f"\n[{_STYLES[finding.level]}]{finding.check}[/], {_PLACES[finding.mend_in or 'shell']}:")
-            for line in printable_lines(finding.mend).split("\n"):
-                console.print(f"  {line}", markup=False, soft_wrap=True)
+    for level in _SHOWN_FIRST if not shows_all else (*_SHOWN_FIRST, "ok"):
+        for finding in findings:
+            if finding.level == level:
+                _print_finding(console, finding)
     count = {level: sum(finding.level == level for finding in findings) for level in _STYLES}
-    console.print(f"\n{count['ok']} ok, {count['warning']} warnings, {count['error']} errors")
+    rest = "" if shows_all or not count["ok"] else " (--all shows them too)"
+    console.print(
+        f"{counted(count['error'], 'error')}, {counted(count['warning'], 'warning')}, {count['ok']} ok{rest}",
+        soft_wrap=True,
+    )
+
+
+def _print_finding(console: Console, finding: Finding) -> None:
+    console.print(Text.assemble((finding.level, _STYLES[finding.level]), "  ", (finding.check, "bold")))
+    console.print(Padding(Text(printable(finding.what)), _INDENT))
+    console.print(Padding(Text(printable(finding.why), style="dim"), _INDENT))
+    if finding.mend:
+        console.print(Padding(Text(f"{_PLACES[finding.mend_in or 'shell']}:"), _INDENT))
+        # Not broken into lines: this is to be copied as it stands.
+        for line in printable_lines(finding.mend).split("\n"):
+            console.print(f"    {line}", markup=False, soft_wrap=True)
+    console.print()

@@ -11,11 +11,13 @@ import click
 import psycopg
 from psycopg import sql
 from rich.console import Console
-from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
 from ditto.cli.options import configuration, effective, examples
 from ditto.errors import ConfigError, SlotInUse, SlotMissing
+from ditto.printable import printable
+from ditto.quantity import size
 from ditto.source.connect import connect_blocking
 from ditto.source.control import NOW_LSN
 from ditto.source.failures import Answer, command_error
@@ -99,7 +101,7 @@ def status(is_json: bool, **options: Any) -> None:
         ("retained WAL", _size(row["retained_bytes"])),
         ("WAL status", row["wal_status"]),
     ):
-        table.add_row(name, value or "-")
+        table.add_row(name, Text(printable(value or "-")))
     Console().print(table)
 
 
@@ -110,7 +112,7 @@ def _activity(row: dict[str, Any]) -> str:
 
 
 def _size(size_bytes: int | None) -> str | None:
-    return None if size_bytes is None else decimal(max(0, size_bytes))
+    return None if size_bytes is None else size(max(0, size_bytes))
 
 
 @slot.command(epilog=examples("ditto slot drop --config ditto.yaml", "ditto slot drop --slot old_slot --yes"))

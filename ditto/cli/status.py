@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from ditto import log
-from ditto.cli.options import configuration, effective, examples, seconds
+from ditto.cli.options import configuration, echo_json, effective, examples, seconds
 from ditto.cli.status_table import status_table
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ if TYPE_CHECKING:
 def status(url: str | None, watch: bool, every: str, is_json: bool, **options: Any) -> None:
     """Print how the pipeline is: slot, lag, throughput, window, attempts, stream, leader and standbys.
 
-    A running Ditto is asked over HTTP (`http.listen`); where none answers, both servers are. Exits with 1 when one of
-    the servers cannot be asked.
+    A running Ditto is asked over HTTP (`http.listen`); where none answers, both servers are. Exits with 1 when nobody
+    holds the slot, or one of the servers cannot be asked.
     """
     period_s = seconds(every, "--every")
     config = effective(**options)
@@ -72,7 +72,7 @@ def status(url: str | None, watch: bool, every: str, is_json: bool, **options: A
 
 
 async def _print(found: AsyncGenerator[Status], *, is_json: bool, is_watching: bool) -> bool:
-    """Print one, or all that come; returns whether the last one was complete."""
+    """Print one, or all that come; returns whether somebody holds the slot, and both servers have answered."""
     console = Console()
     with ExitStack() as stack:
         live = None
@@ -81,11 +81,11 @@ async def _print(found: AsyncGenerator[Status], *, is_json: bool, is_watching: b
         async with aclosing(found):
             async for each in found:
                 if is_json:
-                    click.echo(msgspec.json.encode(each))
+                    echo_json(msgspec.json.encode(each))
                 elif live is not None:
                     live.update(status_table(each), refresh=True)
                 else:
                     console.print(status_table(each))
                 if not is_watching:
-                    return not each.survey.problems
+                    return each.survey.leader is not None and not each.survey.problems
     return True

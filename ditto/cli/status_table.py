@@ -4,98 +4,121 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from ditto.printable import indented, printable
+from ditto.quantity import counted, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ditto.status import Status, Survey
+    from ditto.source.group import Standby
+    from ditto.status import Leader, Process, Status, Stream, Survey
 
 _STYLES = {"streaming": "green", "standby": "cyan", "waiting": "red"}
 
 
 def status_table(status: Status) -> Table:
-    """One line for each thing that there is to know."""
+    """One line for each thing that there is to know. Names and servers' words are made printable, and are no markup."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in _lines(status):
-        table.add_row(name, value)
+    for name, value, style in _lines(status):
+        table.add_row(name, Text(indented(value), style=style))
     return table
 
 
-def _lines(status: Status) -> Iterator[tuple[str, str]]:
+def _lines(status: Status) -> Iterator[tuple[str, str, str]]:
+    """Name, value, style."""
     survey = status.survey
     if (process := status.process) is not None:
-        style = _STYLES.get(process.state, "yellow")
-        yield "ditto", f"[{style}]{process.state}[/] on {process.host} (pid {process.pid}, {process.version})"
-        yield "because", escape(process.reason)
-        yield "since", process.states[-1].at
+        where = f"{process.state} on {process.host} (pid {process.pid}, {process.version})"
+        yield "ditto", where, _STYLES.get(process.state, "yellow")
+        yield "because", printable(process.reason), ""
+        yield "since", process.states[-1].at, ""
     else:
-        yield "ditto", "not asked: this is what both servers say"
-    yield "slot", _slot(survey)
-    yield (
-        "lag",
-        ", ".join(
-            [
-                "-" if survey.slot is None or survey.slot.lag_bytes is None else decimal(survey.slot.lag_bytes),
-                "-" if status.lag_s is None else f"{'at most ' * (process is None)}{status.lag_s:g} s",
-            ]
-        ),
-    )
+        yield "ditto", "not asked: this is what both servers say", ""
+    yield "slot", _slot(survey), ""
+    yield "lag", _lag(status), ""
     if survey.slot is not None:
-        kept = f"{decimal(survey.slot.retained_bytes)} ({survey.slot.wal_status})"
-        more = (
-            "" if survey.slot.safe_bytes is None else f", the slot is lost after {decimal(survey.slot.safe_bytes)} more"
+        kept = f"{size(survey.slot.retained_bytes)} ({survey.slot.wal_status})"
+        safe_bytes = survey.slot.safe_bytes
+        yield (
+            "retained WAL",
+            kept + ("" if safe_bytes is None else f", the slot is lost after {size(safe_bytes)} more"),
+            "",
         )
-        yield "retained WAL", kept + more
-    yield "events/s", "-" if status.events_per_s is None else f"{status.events_per_s:,g}"
+    yield "events/s", "-" if status.events_per_s is None else f"{status.events_per_s:,.1f}", ""
     if process is not None:
+        yield "acknowledged in", _acknowledged(process), ""
         window = process.window
-        size = f"{decimal(window.bytes)} of {decimal(window.max_bytes)}"
-        yield "window", f"{window.events:,} of {window.max_events:,} events, {size}"
-        ended = ", ".join(f"{count} {reason}" for reason, count in sorted(process.attempts.items()))
-        yield "attempts", f"1 runs; ended: {ended or 'none'}" if process.state != "waiting" else f"ended: {ended}"
-    yield "stream", _stream(survey)
-    yield "leader", _leader(survey)
-    yield (
-        "standbys",
-        "\n".join(
-            f"{each.address or 'local'} (session {each.pid}, since {each.since or '-'})" for each in survey.standbys
-        )
-        or "none",
-    )
+        bytes_of = f"{size(window.bytes)} of {size(window.max_bytes)}"
+        yield "window", f"{window.events:,} of {counted(window.max_events, 'event')}, {bytes_of}", ""
+        yield "attempts", _attempts(process), ""
+    yield "stream", "-" if survey.stream is None else _stream(survey.stream), ""
+    yield "leader", "none" if survey.leader is None else _leader(survey.leader), "" if survey.leader else "red"
+    yield "standbys", "\n".join(map(_standby, survey.standbys)) or "none", ""
+    age = "" if status.survey_age_s is None else f", {span(round(status.survey_age_s))} ago"
+    yield "servers asked", f"{survey.at}{age}", ""
     for note in survey.notes:
-        yield "[yellow]not seen[/]", escape(note)
+        yield "not seen", note, "yellow"
     for problem in survey.problems:
-        yield "[red]problem[/]", escape(problem)
+        yield "problem", problem, "red"
 
 
 def _slot(survey: Survey) -> str:
     slot = survey.slot
     if slot is None:
         return "-"
-    if slot.confirmed_lsn is None:
-        return f"{slot.name}, being created: PostgreSQL waits for open transactions (ditto check names the oldest)"
     held = "nobody reads it" if slot.active_pid is None else f"held by walsender {slot.active_pid}"
-    return f"{slot.name}, {held}, confirmed {slot.confirmed_lsn} of {slot.wal_lsn}"
+    return f"{printable(slot.name)}, {held}, confirmed {slot.confirmed_lsn} of {slot.wal_lsn}"
 
 
-def _stream(survey: Survey) -> str:
-    stream = survey.stream
-    if stream is None:
-        return "-"
-    where = f"{stream.storage}, {stream.replicas} replica{'s' * (stream.replicas != 1)}"
-    led = f", led by {stream.node}" if stream.node else ""
+def _lag(status: Status) -> str:
+    slot = status.survey.slot
+    behind = "-" if slot is None or slot.lag_bytes is None else size(slot.lag_bytes)
+    if status.lag_s is None:
+        return f"{behind}, -"
+    return f"{behind}, {'at most ' * (status.process is None)}{span(status.lag_s)}"
+
+
+def _acknowledged(process: Process) -> str:
+    median_s, p99_s = process.acknowledged_p50_s, process.acknowledged_p99_s
+    if median_s is None or p99_s is None:
+        return "- (nothing in the last minute)"
+    return f"{span(median_s)} at the median, {span(p99_s)} at p99, in the last minute"
+
+
+def _attempts(process: Process) -> str:
+    ended = ", ".join(f"{count:,} {reason}" for reason, count in sorted(process.attempts.items())) or "none"
+    return f"ended: {ended}" if process.state in {"waiting", "stopped"} else f"one is running; ended: {ended}"
+
+
+def _stream(stream: Stream) -> str:
+    where = f"{stream.storage}, {counted(stream.replicas, 'replica')}"
+    used = "" if stream.used_ratio is None else f", {stream.used_ratio:.0%} of its limit"
+    led = f", led by {printable(stream.node)}" if stream.node else ""
     tail = f", tail {stream.tail} ({stream.tail_time})" if stream.tail else ""
-    return f"{stream.name}, {stream.messages:,} messages, {decimal(stream.bytes)}, {where}{led}{tail}"
+    holds = f"{counted(stream.messages, 'message')}, {size(stream.bytes)}{used}"
+    return f"{printable(stream.name)}, {holds}, {where}{led}{tail}"
 
 
-def _leader(survey: Survey) -> str:
-    leader = survey.leader
-    if leader is None:
-        return "none"
-    who = leader.host or leader.address or "a reader without a lease"
+def _leader(leader: Leader) -> str:
+    who = _who(leader.host, leader.host_pid, leader.address) or "a reader without a lease"
     return f"{who} (walsender {leader.walsender_pid}, since {leader.since or '-'})"
+
+
+def _standby(standby: Standby) -> str:
+    who = _who(standby.host, standby.host_pid, standby.address) or "unknown"
+    return f"{who} (session {standby.pid}, since {standby.since or '-'})"
+
+
+def _who(host: str | None, pid: int | None, address: str | None) -> str | None:
+    """`vm, pid 42, from 10.0.0.5`, as much of it as is known."""
+    parts = [
+        printable(host) if host else None,
+        f"pid {pid}" if pid else None,
+        f"from {address}" if address else None,
+    ]
+    return ", ".join(part for part in parts if part) or None

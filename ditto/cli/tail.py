@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,10 @@ def tail(
     config = effective(**options)
     log.configure(config.log.level, config.log.format)
     is_terminal = sys.stdout.isatty()
-    writer = Writer(is_coloured=is_terminal and not os.environ.get("NO_COLOR"))
+    writer = Writer(
+        is_coloured=is_terminal and not os.environ.get("NO_COLOR"),
+        width=(lambda: shutil.get_terminal_size().columns) if is_terminal else None,
+    )
     decoder = msgspec.json.Decoder(Shown)
     checkpoint = f"{config.events.prefix}._checkpoint"
 

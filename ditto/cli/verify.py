@@ -11,9 +11,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from ditto import log
 from ditto.cli.options import configuration, effective, examples, seconds
+from ditto.printable import printable
+from ditto.quantity import counted
 
 if TYPE_CHECKING:
     from ditto.verify.run import Report
@@ -78,18 +81,18 @@ def verify(ctx: click.Context, /, timeout: str, is_json: bool, **options: Any) -
 def _print(report: Report) -> None:
     count = len(report.differences)
     for difference in report.differences[:_SHOWN]:
-        click.echo(f"DIFFERENT  {difference}")
+        click.echo(f"DIFFERENT  {printable(str(difference))}")
     if count > _SHOWN:
         click.echo(f"           and {count - _SHOWN:,} more: --json lists them all")
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in (
         ("events", f"{report.events:,}"),
         ("stream's tail", report.tail),
-        ("compared", f"{report.rows:,} rows of {report.tables:,} tables"),
+        ("compared", f"{counted(report.rows, 'row')} of {counted(report.tables, 'table')}"),
         ("not compared", f"{', '.join(report.skipped)} (some actions are filtered out)" if report.skipped else ""),
         *(("note", note) for note in report.notes),
-        ("result", f"{count:,} differences" if count else "stream equals tables"),
+        ("result", counted(count, "difference") if count else "stream equals tables"),
     ):
         if value:
-            table.add_row(name, value)
+            table.add_row(name, Text(printable(value)))
     Console(soft_wrap=True).print(table)

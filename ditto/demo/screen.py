@@ -14,6 +14,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from ditto.quantity import counted, size
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -56,16 +58,6 @@ def open_screen() -> Screen:
     return TerminalScreen(console) if console.is_terminal else PlainScreen(console)
 
 
-def byte_count(count: int) -> str:
-    """`1.2 MB`, with three figures or so."""
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if abs(size) < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
-
-
 class PlainScreen:
     """Lines without control codes, a few for each step."""
 
@@ -83,8 +75,9 @@ class PlainScreen:
     def status(self, status: Status) -> None:
         if self._is_due("status"):
             self._print(
-                f"{status.seconds:5.1f} s  {status.transactions:,} transactions  {status.rows:,} rows  "
-                f"{status.events:,} events stored  lag {byte_count(status.lag_bytes)}"
+                f"{status.seconds:5.1f} s  {counted(status.transactions, 'transaction')}  "
+                f"{counted(status.rows, 'row')}  "
+                f"{counted(status.events, 'event')} stored  lag {size(status.lag_bytes)}"
             )
 
     def sample(self, sample: Sample) -> None:
@@ -169,7 +162,7 @@ class TerminalScreen:
             f"[bold]{status.transactions:,}[/] transactions",
             f"[bold]{status.rows:,}[/] rows",
             f"[bold]{status.events:,}[/] events stored",
-            f"lag [bold]{byte_count(status.lag_bytes)}[/]",
+            f"lag [bold]{size(status.lag_bytes)}[/]",
         )
         return grid
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ditto.demo.follower import PREFIX, STREAM
 from ditto.errors import SinkLost, StreamNotFound
+from ditto.quantity import counted
 
 MAX_CHARACTERS = 2000
 
@@ -35,7 +36,7 @@ async def watch(url: str) -> None:
                 continue
             text = message.data.decode()
             if len(text) > MAX_CHARACTERS:
-                text = f"{text[:MAX_CHARACTERS]}… ({len(text):,} characters)"
+                text = f"{text[:MAX_CHARACTERS]}… ({counted(len(text), 'character')})"
             console.print(f"{message.subject} {text}", markup=False, soft_wrap=True)
     except nats.js.errors.NotFoundError as error:
         raise StreamNotFound(f"there is no stream {STREAM} at {url}", hint="is it a demo's server?") from error

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import click
 import msgspec
+from rich.cells import cell_len, set_cell_size
 
 from ditto.printable import printable
+from ditto.quantity import counted
 from ditto.shallow import Row
 
 _SHORT: Final = 80
 """Characters of a value."""
+_SHORTEST: Final = 12
+_AROUND_PAIR: Final = 40
+"""Columns for what stands around two values: the indent, the arrow, and the sizes of those that are cut off."""
+_COLOUR: Final = re.compile(r"(\x1b\[[0-9;]*m)")
 _COLOURS: Final = {"INSERT": "green", "UPDATE": "yellow", "DELETE": "red", "TRUNCATE": "magenta"}
 
 
@@ -31,8 +38,10 @@ class Shown(msgspec.Struct, gc=False, rename="camel"):
 class Writer:
     """Turns events into text, and learns the tables' keys from them."""
 
-    def __init__(self, *, is_coloured: bool) -> None:
+    def __init__(self, *, is_coloured: bool, width: Callable[[], int] | None = None) -> None:
+        """`width` gives the columns of the terminal; without it lines are as long as they are."""
         self._is_coloured = is_coloured
+        self._width = width
         self._keys: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def text(self, event: Shown) -> str:
@@ -43,7 +52,11 @@ class Writer:
         time = printable(event.commit_time.replace("T", " "))
         action = self._paint(f"{printable(event.action):<8}", _COLOURS.get(event.action, "white"), is_bold=True)
         head = f"{self._paint(time, 'bright_black')}  {action}  {printable(event.schema)}.{printable(event.table)}"
-        return "\n".join([f"{head}  {names}".rstrip(), *self._columns(event, key)])
+        lines = [f"{head}  {names}".rstrip(), *self._columns(event, key)]
+        if self._width is not None:
+            width = self._width()
+            lines = [fitted(line, width) for line in lines]
+        return "\n".join(lines)
 
     def _key(self, event: Shown) -> tuple[str, ...]:
         """The key's columns, which no event names.
@@ -66,7 +79,8 @@ class Writer:
         is_whole = len(old) >= len(new) + len(event.unchanged)
         for name, value in new.items():
             if name in old and bytes(old[name]) != bytes(value):
-                before, after = self._paint(short(old[name]), "red"), self._paint(short(value), "green")
+                most = self._half(name)
+                before, after = self._paint(short(old[name], most), "red"), self._paint(short(value, most), "green")
                 yield f"    {printable(name)}: {before} → {after}"
             elif event.action == "INSERT" and name not in key:
                 yield self._paint(f"  + {printable(name)}: {short(value)}", "green")
@@ -81,15 +95,36 @@ class Writer:
             names = ", ".join(printable(name) for name in event.unchanged)
             yield self._paint(f"    unchanged: {names}", "bright_black")
 
+    def _half(self, name: str) -> int:
+        """Characters of a value that shares its line with another one."""
+        if self._width is None:
+            return _SHORT
+        return min(_SHORT, max(_SHORTEST, (self._width() - cell_len(name) - _AROUND_PAIR) // 2))
+
     def _paint(self, text: str, colour: str, *, is_bold: bool = False) -> str:
         return click.style(text, fg=colour, bold=is_bold or None) if self._is_coloured else text
 
 
-def short(value: Any) -> str:
-    """A value's JSON, cut off where it is long."""
+def fitted(line: str, width: int) -> str:
+    """The line, cut off where it would be broken: its colours take no room, some characters take two columns."""
+    if cell_len(click.unstyle(line)) <= width:
+        return line
+    kept, room = [], width - 1
+    for part in _COLOUR.split(line):
+        if _COLOUR.fullmatch(part):
+            kept.append(part)
+        elif room > 0:
+            piece = part if cell_len(part) <= room else set_cell_size(part, room)
+            kept.append(piece)
+            room -= cell_len(piece)
+    return "".join([*kept, "…"])
+
+
+def short(value: Any, most: int = _SHORT) -> str:
+    """A value's JSON, cut off where it is longer than `most` characters."""
     data = bytes(value)
     # A character has at most four bytes: no need to read megabytes for eighty of them.
-    text = data[: 4 * _SHORT].decode(errors="ignore")
-    if len(data) <= 4 * _SHORT and len(text) <= _SHORT:
+    text = data[: 4 * most].decode(errors="ignore")
+    if len(data) <= 4 * most and len(text) <= most:
         return printable(text)
-    return f"{printable(text[:_SHORT])}… ({len(data):,} bytes)"
+    return f"{printable(text[:most])}… ({counted(len(data), 'byte')})"

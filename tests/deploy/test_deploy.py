@@ -182,14 +182,16 @@ def alerts() -> list[dict[str, Any]]:
 
 def used_metrics() -> set[str]:
     """Every metric of Ditto's in the alerts and on the dashboard, histograms by their own name."""
-    names = re.findall(r"\bditto_[a-z_]+", RULES.read_text().split("rules:", 1)[1] + DASHBOARD.read_text())
+    names = re.findall(r"\bditto_[a-z0-9_]+", RULES.read_text().split("rules:", 1)[1] + DASHBOARD.read_text())
     return {name.removesuffix("_bucket") for name in names}
 
 
 def test_each_alert_has_a_runbook_that_is_there() -> None:
     for alert in alerts():
-        page, _, anchor = alert["annotations"]["runbook"].partition("#")
-        headings = re.findall(r"^## (.+)$", (TOP / "docs" / page).read_text(), re.MULTILINE)
+        url = alert["annotations"]["runbook_url"]
+        assert url.startswith("https://ditto.example.com/"), "absolute, and one address to replace"
+        page, _, anchor = url.removeprefix("https://ditto.example.com/").partition("/#")
+        headings = re.findall(r"^## (.+)$", (TOP / "docs" / f"{page}.md").read_text(), re.MULTILINE)
         assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, alert["alert"]
         assert alert["labels"]["severity"] in {"warning", "critical"}
 

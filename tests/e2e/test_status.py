@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -51,6 +52,10 @@ async def test_a_leader_and_a_standby_over_http_and_from_the_servers(world: Worl
     found = await told(world)
     assert (found["source"], found["process"]) == ("servers", None)
     assert [each["address"] for each in found["survey"]["standbys"]] == ["127.0.0.1"]
+    host = socket.gethostname()[:40]
+    assert [(each["host"], each["host_pid"]) for each in found["survey"]["standbys"]] == [(host, standby.pid)]
+    assert (found["survey"]["leader"]["host"], found["survey"]["leader"]["host_pid"]) == (host, leader.pid)
+    assert found["survey_age_s"] < 5
     assert found["survey"]["leader"]["walsender_pid"] == found["survey"]["slot"]["active_pid"]
     assert found["survey"]["leader"]["host"]
     assert found["survey"]["stream"]["messages"] >= 2
@@ -66,7 +71,11 @@ async def test_a_leader_and_a_standby_over_http_and_from_the_servers(world: Worl
     while missing:  # it looks at the servers from time to time
         code, out, err = await run(world, DITTO_HTTP_LISTEN=f":{ports[0]}", COLUMNS="200")
         assert (code, err) == (0, "")
-        wanted = ("streaming", world.name, world.stream, "standbys", "127.0.0.1", "events/s")
+        wanted = (
+            *("streaming", world.name, world.stream, "events/s", "at the median", "servers asked", " ago"),
+            f"leader           {host}, pid {leader.pid}, from 127.0.0.1",
+            f"standbys         {host}, pid {standby.pid}, from 127.0.0.1",
+        )
         missing = [words for words in wanted if words not in out]
         assert time.monotonic() < deadline, f"{missing} not in\n{out}"
     assert await leader.stop() == 0
@@ -75,7 +84,9 @@ async def test_a_leader_and_a_standby_over_http_and_from_the_servers(world: Worl
 
 
 async def test_without_a_running_ditto_and_with_nothing_there(world: World) -> None:
-    found = await told(world)
+    code, out, _ = await run(world, "--json")
+    found = json.loads(out)
+    assert code == 1, "nobody holds the slot"
     assert found["survey"]["slot"] is found["survey"]["stream"] is found["survey"]["leader"] is None
     assert found["lag_s"] is None
 
