@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 from psycopg.pq.abc import PGconn
 
+from ditto.checkpoint import Transaction
 from ditto.columns import Kinds
 from ditto.lsn import Position
 from ditto.messages import Block, Extras, Relation, Targets
@@ -16,11 +17,15 @@ class Decoder:
         *,
         id_key: bytes,
         after: Position = ...,
+        watch_lsn: int = ...,
         kinds: Kinds = ...,
         extras: Extras = ...,
         max_size: int = ...,
     ) -> None: ...
     def feed(self, frame: bytes) -> None: ...
+    @property
+    def watched(self) -> list[Transaction]: ...
+    def last_transaction(self) -> Transaction | None: ...
     def passed_counts(self) -> dict[tuple[str, str], tuple[int, int, int, int]]: ...
     def take(self) -> Block: ...
     def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int = 1) -> Block: ...

@@ -19,9 +19,11 @@ from ditto._values cimport convert_value
 
 from msgspec import UNSET
 
+from ditto.checkpoint import Transaction
 from ditto.columns import JSON, KINDS
 from ditto.culprit import not_utf8
 from ditto.errors import DecodeError
+from ditto.history import WATCHED
 from ditto.lsn import ORIGIN, format_lsn
 from ditto.messages import (
     NO_EXTRAS,
@@ -90,13 +92,17 @@ cdef class Decoder(BlockBuilder):
     """Turns the CopyData messages of one replication connection into events.
 
     `select` is asked once for each Relation message. `id_key` is `event_key(…)`. Changes up to and
-    with the position `after` are stored already: they are skipped without being converted. One whose event certainly
-    takes more than `max_size` bytes raises ChangeTooLarge instead; 0 is no limit.
+    with the position `after` are stored already: they are skipped without being converted. `watched` are the first
+    two transactions that commit at `watch_lsn` or later. A change whose event certainly takes more than `max_size`
+    bytes raises ChangeTooLarge instead; 0 is no limit.
     """
     cdef object select
     cdef object kinds
     cdef uint64_t after_lsn
     cdef uint64_t after_ordinal
+    cdef uint64_t watch_lsn
+    cdef Py_ssize_t unwatched
+    cdef readonly list watched
     cdef dict plans
     cdef dict table_counts
     cdef dict types
@@ -110,9 +116,20 @@ cdef class Decoder(BlockBuilder):
     cdef readonly uint64_t logical_message_count
 
     def __init__(
-        self, select, *, bytes id_key not None, after=ORIGIN, kinds=KINDS, extras=NO_EXTRAS, Py_ssize_t max_size=0
+        self,
+        select,
+        *,
+        bytes id_key not None,
+        after=ORIGIN,
+        watch_lsn=0,
+        kinds=KINDS,
+        extras=NO_EXTRAS,
+        Py_ssize_t max_size=0,
     ):
         super().__init__(id_key, extras)
+        self.watch_lsn = watch_lsn
+        self.unwatched = WATCHED
+        self.watched = []
         self.select = select
         self.kinds = kinds
         self.after_lsn, self.after_ordinal = after
@@ -125,6 +142,10 @@ cdef class Decoder(BlockBuilder):
     def feed(self, bytes frame not None):
         """Decode one CopyData message. Raises DecodeError, after which the decoder is of no more use."""
         self.decode_frame(<const uint8_t *><const char *>frame, len(frame))
+
+    def last_transaction(self):
+        """The last one that has begun; None where none has."""
+        return Transaction(self.commit_lsn, self.commit_time, self.xid) if self.commit_lsn else None
 
     def passed_counts(self):
         """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates."""
@@ -261,6 +282,9 @@ cdef class Decoder(BlockBuilder):
         self.commit_lsn = final_lsn
         self.commit_lsn_object = final_lsn
         self.commit_time = format_time(time_us)
+        if self.unwatched and final_lsn >= self.watch_lsn:
+            self.unwatched -= 1
+            self.watched.append(Transaction(final_lsn, self.commit_time, self.xid))
         self.origin = None
         self.ordinal = 0
         self.is_selected = final_lsn <= self.after_lsn

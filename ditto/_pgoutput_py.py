@@ -18,9 +18,11 @@ from psycopg import OperationalError
 from ditto._block_py import BlockBuilder, Plan
 from ditto._cursor_py import Cursor
 from ditto._values_py import convert, is_json_null
+from ditto.checkpoint import Transaction
 from ditto.columns import JSON, KINDS, Kinds
 from ditto.culprit import not_utf8
 from ditto.errors import ConnectionLost, DecodeError
+from ditto.history import WATCHED
 from ditto.lsn import ORIGIN, Position, format_lsn
 from ditto.messages import (
     NO_EXTRAS,
@@ -51,8 +53,9 @@ class Decoder(BlockBuilder):
     """Turns the CopyData messages of one replication connection into events.
 
     `select` is asked once for each Relation message. `id_key` is `event_key(…)`. Changes up to and
-    with the position `after` are stored already: they are skipped without being converted. One whose event certainly
-    takes more than `max_size` bytes raises ChangeTooLarge instead; 0 is no limit.
+    with the position `after` are stored already: they are skipped without being converted. `watched` are the first
+    two transactions that commit at `watch_lsn` or later. A change whose event certainly takes more than `max_size`
+    bytes raises ChangeTooLarge instead; 0 is no limit.
     """
 
     def __init__(
@@ -61,11 +64,14 @@ class Decoder(BlockBuilder):
         *,
         id_key: bytes,
         after: Position = ORIGIN,
+        watch_lsn: int = 0,
         kinds: Kinds = KINDS,
         extras: Extras = NO_EXTRAS,
         max_size: int = 0,
     ) -> None:
         super().__init__(id_key, extras)
+        self._watch_lsn = watch_lsn
+        self.watched: list[Transaction] = []
         self._select = select
         self._kinds = kinds
         self._after = after
@@ -89,6 +95,10 @@ class Decoder(BlockBuilder):
             raise self._explain(error) from error
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             raise self._explain(DecodeError("text that is not UTF-8")) from None
+
+    def last_transaction(self) -> Transaction | None:
+        """The last one that has begun; None where none has."""
+        return Transaction(self._commit_lsn, self._commit_time, self._xid) if self._commit_lsn else None
 
     def passed_counts(self) -> dict[tuple[str, str], tuple[int, int, int, int]]:
         """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates."""
@@ -209,6 +219,8 @@ class Decoder(BlockBuilder):
             self._commit_time = (_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
         except OverflowError:
             raise DecodeError(f"a commit time of {time_us} µs") from None
+        if len(self.watched) < WATCHED and final_lsn >= self._watch_lsn:
+            self.watched.append(Transaction(final_lsn, self._commit_time, self._xid))
         self._origin = None
         self._ordinal = 0
         after = self._after

@@ -13,20 +13,23 @@ from typing import Final
 import msgspec
 import structlog
 
+from ditto.checkpoint import Checkpoint, Transaction
 from ditto.config import Config
 from ditto.coverage import Coverage
-from ditto.errors import ConnectionLost, NotNow, TableLocked
+from ditto.errors import ConnectionLost, NotNow, SourceRewound, TableLocked
 from ditto.event import event_key
 from ditto.events.describe import Describer, Unkeyed
 from ditto.events.encode import encode_events
 from ditto.events.route import Router, plain_tables
 from ditto.events.traceparent import Traceparents
 from ditto.events.types import interval_style, kinds
+from ditto.history import History
 from ditto.lease import Lease
 from ditto.lsn import Position, format_lsn
 from ditto.messages import Block, ChangeTooLarge, Extras
 from ditto.meter import Meter
 from ditto.pgoutput import IMPL, Decoder
+from ditto.place import Place
 from ditto.resume import Start, Timelines, decide_start, gap_error
 from ditto.sinks.base import Holding, MakeSink, Owner, Sink, event_too_large
 from ditto.source.arrays import not_arrays
@@ -56,6 +59,8 @@ _DRAIN_TIMEOUT_S: Final = 30.0
 _REPORT_PERIOD_S: Final = 60.0
 _LARGE_BLOCK: Final = 4 << 20
 """Bytes; each step that such a block goes through takes some 10 ms or more."""
+_PLACE_PERIOD_S: Final = 1.0
+_METADATA_PERIOD_S: Final = 30.0
 
 
 class Attempt:
@@ -83,7 +88,8 @@ class Attempt:
         self._checkpoint_at = clock()
         self._checkpoint_lsn = 0
         self._wanted_lsn = 0
-        self._has_new_timeline = False
+        self._last: Transaction | None = None
+        self._has_new_source = False
         self._confirm_delay = ConfirmDelay(config.nats.confirm_delay_s, start_lsn=0)
         self._wal_sender_timeout_s = 0.0
         self._accepted_gap: tuple[int, int] | None = None
@@ -91,6 +97,8 @@ class Attempt:
         self._coverage = Coverage(config.events)
         self._watch: PublicationWatch
         self._start = Start(Position(0, 0), needs_checkpoint=False, gap=None)
+        self._place: Place
+        self._history: History
         self._control: Control
         self._database: str
         self._owner: Owner
@@ -119,6 +127,7 @@ class Attempt:
                         beside += [group.create_task(self._keep_alive()), group.create_task(self._hold_lease())]
                         if await until(stop, self._begin()):
                             beside.append(group.create_task(self._watch.run()))
+                            beside.append(group.create_task(self._keep_place()))
                             await until(stop, self._stream())
                             await self._drain()
                     for task in beside:
@@ -149,7 +158,14 @@ class Attempt:
         await self._source.connect()
         stack.push_async_callback(self._source.close)
         system = await self._source.identify()
-        self._owner = Owner(system.identifier, config.postgres.slot, config.events.prefix, 0, system.timeline)
+        self._owner = Owner(
+            system.identifier,
+            config.postgres.slot,
+            config.events.prefix,
+            0,
+            system.timeline,
+            config.postgres.publication,
+        )
         self._timelines = Timelines(system.timeline)
         self._router = Router(config.events, database=self._database)
         self._describer = Describer(config.events, self._router)
@@ -162,6 +178,7 @@ class Attempt:
             clock=self._clock,
         )
         stack.push_async_callback(self._sink.close)
+        self._place = Place(self._sink, clock=self._clock)
         await self._sink.connect()
         self._meter.attach(self._sink)
         self._lease = Lease(
@@ -199,13 +216,13 @@ class Attempt:
             compare=self._coverage.check_named,
             says_identities=not self._config.postgres.allow_missing_identity,
         )
-        if holding.owner is None and holding.tail is None:
+        if holding.is_empty:
             # A new stream is claimed before the slot is read for the first time: from then on PostgreSQL counts its
             # transactions as read, whether they were stored or not.
             self._slot = await settled_slot(self._control, self._slot)
             # Another Ditto that started with this one may have claimed the stream and read the slot meanwhile.
             holding = await self._sink.inspect(self._owner)
-        if holding.owner is None and holding.tail is None:
+        if holding.is_empty:
             self._accepted_gap = (await self._decide(holding)).gap
             await self._open_sink()
         await self._take_slot()
@@ -240,8 +257,17 @@ class Attempt:
 
     async def _begin(self) -> None:
         """Decide where to begin. Only now is the tail final: who held the slot before has stored its last event."""
-        start = await self._decide(await self._open_sink())
+        holding = await self._open_sink()
+        start = await self._decide(holding)
         self._start = start._replace(gap=start.gap or self._accepted_gap)
+        self._last = None if self._start.gap is not None else holding.last
+        self._history = History(
+            tail=start.after,
+            last=self._last,
+            confirmed_lsn=self._slot.confirmed_lsn,
+            is_same_publication=holding.owner is not None and holding.owner.publication == self._owner.publication,
+            stream=self._config.nats.stream,
+        )
         self._confirm_delay = ConfirmDelay(self._config.nats.confirm_delay_s, start_lsn=self._slot.confirmed_lsn)
         if self._describer.wildcard is not None:
             self._describer.know(await self._sink.last_payloads(self._describer.wildcard))
@@ -251,6 +277,7 @@ class Attempt:
                 self._describer.select,
                 id_key=event_key(self._owner.system_identifier, self._slot.name),
                 after=start.after,
+                watch_lsn=self._history.watch_lsn,
                 kinds=kinds(events.types, not_arrays=await not_arrays(self._control)),
                 extras=Extras(frozenset(events.metadata), events.transactions),
                 max_size=self._sink.max_size,
@@ -268,6 +295,7 @@ class Attempt:
             holding,
             stream=config.nats.stream,
             slot=config.postgres.slot,
+            system_identifier=self._owner.system_identifier,
             confirmed_lsn=self._slot.confirmed_lsn,
             is_slot_used=self._slot.is_used,
             wal_lsn=await self._control.wal_lsn(),
@@ -284,11 +312,12 @@ class Attempt:
         # In this order: another Ditto that starts with this one creates the slot before it claims the stream.
         holding = await self._sink.inspect(self._owner)
         slot = await find_slot(self._control, config.slot)
-        if holding.owner is not None and holding.owner.timeline != self._owner.timeline:
-            self._has_new_timeline = True
-            timeline = self._owner.timeline
-            self._timelines = Timelines(timeline, await self._source.switch_lsns(timeline))
-        if slot is None and holding != (None, None) and self._config.nats.on_gap != "continue":
+        owner, timeline = holding.owner, self._owner.timeline
+        if owner is not None and owner.system_identifier == self._owner.system_identifier:
+            self._has_new_source = (owner.timeline, owner.publication) != (timeline, self._owner.publication)
+            if owner.timeline != timeline:
+                self._timelines = Timelines(timeline, await self._source.switch_lsns(timeline))
+        if slot is None and not holding.is_empty and self._config.nats.on_gap != "continue":
             stream = self._config.nats.stream
             raise gap_error(stream, config.slot, holding.tail, f"there on (slot {config.slot} does not exist)")
         plan = await plan_publication(
@@ -314,6 +343,8 @@ class Attempt:
             on_created=partial(created.__setitem__, "slot", config.slot),
         )
         check_slot(self._slot, self._database)
+        if owner is not None and owner.system_identifier != self._owner.system_identifier:
+            await self._decide(holding)  # before the stream is claimed for this cluster
         return holding
 
     async def _take_slot(self) -> None:
@@ -349,15 +380,12 @@ class Attempt:
             first, last = (format_lsn(lsn) for lsn in start.gap)
             log.error("stream.gap_accepted", slot=slot.name, missing_from=first, missing_to=last)
             self._tally.gap_at = time.time()
-        # The slot may stand before the tail, after a crash of the server or at a takeover. What then comes again is
-        # confirmed as it comes; and no checkpoint may be older than the tail.
         self._meter.begin(self._sink.sent_sequence)
-        self._watermark.stored(self._sink.sent_sequence)
-        self._watermark.sent(self._sink.sent_sequence, start.after.commit_lsn, start.after.commit_lsn)
-        self._confirm()
+        if self._history.is_certain:
+            self._confirm_tail()
         self._tally.rewinds += slot.confirmed_lsn < start.after.commit_lsn
         if start.needs_checkpoint:
-            await self._checkpoint(slot.confirmed_lsn)
+            await self._checkpoint(slot.confirmed_lsn, None)
         self._tally.created.clear()  # it is in use
         self._states.enter("streaming", reason="the slot is taken and the stream's tail is known")
         log.info(
@@ -371,12 +399,13 @@ class Attempt:
         while True:
             block = await self._read_block()
             await _let_others_run(block)
-            await self._forward(block)
-            if self._has_new_timeline and self.has_progressed:
+            if self._history.is_certain or self._judge(block):
+                await self._forward(block)
+            if self._has_new_source and self.has_progressed:
                 # Not before a message of this attempt is in the chain: what an old primary may still have stored
                 # after the tail was read would otherwise be taken for this timeline's.
-                await self._sink.set_timeline(self._owner.timeline)
-                self._has_new_timeline = False
+                await self._sink.set_source(self._owner)
+                self._has_new_source = False
             await self._source.pause_after(block)
 
     async def _read_block(self) -> Block:
@@ -393,6 +422,41 @@ class Attempt:
             raise event_too_large(
                 error.action, error.relation, position, size=size, limit=limit, column=error.column
             ) from error
+
+    def _judge(self, block: Block) -> bool:
+        """Whether the slot sends the history that the stream was filled from, as far as that can be told.
+
+        Until it is certain nothing is confirmed, and there is nothing to publish: what comes is stored already.
+        Raises SourceRewound, unless what is missing then may be.
+        """
+        decoder = self._source.decoder
+        try:
+            self._history.judge([] if decoder is None else decoder.watched, block.idle_lsn)
+        except SourceRewound as error:
+            if self._config.nats.on_gap != "continue":
+                raise
+            self._history.is_certain, self._last = True, None
+            first, last = format_lsn(self._slot.confirmed_lsn), format_lsn(self._start.after.commit_lsn)
+            log.error(
+                "stream.gap_accepted", slot=self._slot.name, missing_from=first, missing_to=last, reason=str(error)
+            )
+            self._tally.gap_at = time.time()
+        if self._history.is_certain:
+            self._confirm_tail()
+        elif block.is_reply_requested:
+            self._confirm()
+        return self._history.is_certain
+
+    def _confirm_tail(self) -> None:
+        """Everything up to the tail is stored.
+
+        The slot may stand before it, after a crash of the server or at a takeover. What then comes again is confirmed
+        as it comes; and no checkpoint may be older than the tail.
+        """
+        tail_lsn = self._start.after.commit_lsn
+        self._watermark.stored(self._sink.sent_sequence)
+        self._watermark.sent(self._sink.sent_sequence, tail_lsn, tail_lsn)
+        self._confirm()
 
     async def _forward(self, block: Block) -> None:
         sink = self._sink
@@ -422,21 +486,22 @@ class Attempt:
             # until the slot has confirmed all it sent.
             await sink.settle()
             if block.idle_lsn > self._watermark.confirmed_lsn:
-                await self._checkpoint(block.idle_lsn)
+                await self._checkpoint(block.idle_lsn, self._last_transaction())
                 await sink.settle()
+            await self._place.keep(self._watermark.end_lsn, self._last_transaction(), is_urgent=True)
             self._confirm()
             if self._confirm_delay.is_holding:
                 # A shutdown would wait for the delay. It has ended this session by now, and then so does the attempt.
                 await self._control.database()
         elif self._wanted_lsn > self._checkpoint_lsn and block.idle_lsn >= self._wanted_lsn:
             # Somebody waits for this LSN: it need not be stored yet, the chain keeps the order.
-            await self._checkpoint(block.idle_lsn)
+            await self._checkpoint(block.idle_lsn, self._last_transaction())
         elif (
             block.idle_lsn > self._watermark.end_lsn
             and not sink.outstanding_count
             and self._clock() - self._checkpoint_at >= _CHECKPOINT_PERIOD_S
         ):
-            await self._checkpoint(block.idle_lsn)
+            await self._checkpoint(block.idle_lsn, self._last_transaction())
 
     async def _find_key(self, unkeyed: Unkeyed) -> None:
         """Ask for a primary key as it is now, and use it where the relation's columns had it already."""
@@ -444,9 +509,18 @@ class Attempt:
         if {column.name for column in unkeyed.relation.columns}.issuperset(names):
             unkeyed.primary_key[:] = names
 
-    async def _checkpoint(self, lsn: int) -> None:
-        """Store "everything before `lsn` is stored"; once acknowledged, `lsn` is confirmed."""
-        await self._sink.checkpoint(lsn)
+    def _last_transaction(self) -> Transaction | None:
+        """The last one that the slot has sent, or that the stream knows of."""
+        sent = None if self._source.decoder is None else self._source.decoder.last_transaction()
+        known = [each for each in (sent, self._last) if each is not None]
+        return max(known, key=lambda each: each.commit_lsn, default=None)
+
+    async def _checkpoint(self, lsn: int, last: Transaction | None) -> None:
+        """Store "everything before `lsn` is stored"; once acknowledged, `lsn` is confirmed.
+
+        `last` is the last transaction before it.
+        """
+        await self._sink.checkpoint(Checkpoint(lsn, last))
         self._watermark.sent(self._sink.sent_sequence, lsn, lsn)
         self._checkpoint_at = self._clock()
         self._checkpoint_lsn = lsn
@@ -464,13 +538,26 @@ class Attempt:
     def _confirm(self, *, wants_reply: bool = False) -> None:
         """Tell PostgreSQL how far the stream has got."""
         self._confirmed_at = self._clock()
-        confirmed_lsn = self._confirm_delay.confirm(self._watermark.confirmed_lsn, now=self._confirmed_at)
+        stored_lsn = self._place.limit(self._watermark.confirmed_lsn)
+        confirmed_lsn = self._confirm_delay.confirm(stored_lsn, now=self._confirmed_at)
         self._tally.confirmed_lsn = max(self._tally.confirmed_lsn, confirmed_lsn)
         self._source.send_status(
             confirmed_lsn=confirmed_lsn,
             end_lsn=self._watermark.end_lsn,
             wants_reply=wants_reply,
         )
+
+    async def _keep_place(self) -> None:
+        """Note beside the messages where this is, where the server may delete the last one; and see to the metadata."""
+        seen_at = self._clock()
+        while True:
+            await asyncio.sleep(_PLACE_PERIOD_S)
+            if self._history.is_certain:
+                await self._place.keep(self._watermark.end_lsn, self._last_transaction())
+                self._confirm()
+            if self._clock() - seen_at >= _METADATA_PERIOD_S:
+                await self._sink.keep_metadata()
+                seen_at = self._clock()
 
     async def _keep_alive(self) -> None:
         """Standby status on a timer, whether anything is read or not: the walsender does not time out."""
@@ -503,6 +590,7 @@ class Attempt:
         except TimeoutError:
             # Nothing is lost by it: what is stored is found again at the next start.
             log.warning("pipeline.drain_timeout", outstanding=self._sink.outstanding_count)
+        await self._place.keep(self._watermark.end_lsn, self._last_transaction(), is_urgent=True)
         self._confirm()
         log.info("pipeline.drained", events=self._tally.events, confirmed=format_lsn(self._watermark.confirmed_lsn))
 

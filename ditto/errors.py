@@ -31,6 +31,8 @@
         ├── StreamNotFound          absent, and not to be created
         ├── StreamUnusable          its configuration cannot hold the events
         ├── StreamOwned             it belongs to another pipeline
+        ├── TailForged              its last message is not Ditto's own
+        ├── SettingsChanged         *  its settings, or the server's, are not what they were
         ├── StreamGap               the slot stands after the stream's tail: events are missing
         ├── SubjectCollision        two tables would share a subject
         ├── EventTooLarge           one event is larger than the server accepts
@@ -299,6 +301,23 @@ class StreamOwned(SinkError):
 
     Give each Ditto a stream of its own in `nats.stream`.
     """
+
+
+class TailForged(SinkError):
+    """The stream ends with a message that claims a position, and Ditto did not write it: forged, or corrupt.
+
+    Take the right to publish on the stream's subjects away from others
+    ([permissions](operations.md#who-may-publish-into-the-stream)), and delete the message that is named.
+    """
+
+
+class SettingsChanged(SinkError):
+    """The stream's settings, or the server's, are not what they were when the attempt began.
+
+    Nothing: the next attempt begins with the new ones.
+    """
+
+    is_retryable = True
 
 
 class StreamGap(SinkError):

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from ditto.lsn import Position
+
 
 class Meta(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """What the configuration asks for about an event's place and table; only these fields are there."""
@@ -77,3 +79,11 @@ def event_key(system_identifier: str, slot: str) -> bytes:
     UUID of version 8 (RFC 9562). So two events of a slot never share an id, and two slots' ids look unrelated.
     """
     return blake2b(f"{system_identifier}/{slot}".encode(), digest_size=16, person=b"ditto event id").digest()
+
+
+def event_id(position: Position, key: bytes) -> str:
+    """The id of the event, or the checkpoint, at this position; `key` is `event_key(…)`. Decoders compute the same."""
+    high = (position.commit_lsn >> 4) ^ (int.from_bytes(key[:8]) >> 4)
+    low = ((position.commit_lsn & 0xF) << 58 | position.ordinal) ^ (int.from_bytes(key[8:16]) >> 2)
+    digits = f"{high >> 12:012x}8{high & 0xFFF:03x}{0x8000000000000000 | low:016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ditto.errors import SourceRewound, StreamGap
+from ditto.errors import SourceRewound, StreamGap, TailForged
 from ditto.lsn import ORIGIN, Position, format_lsn
 from ditto.sinks.base import Holding, Owner
 
@@ -35,6 +36,7 @@ def decide_start(
     *,
     stream: str,
     slot: str,
+    system_identifier: str,
     confirmed_lsn: int,
     is_slot_used: bool,
     wal_lsn: int,
@@ -46,11 +48,15 @@ def decide_start(
     The slot never passes the tail: `confirmed_lsn <= tail.commit_lsn`. Where it did, the stream has lost
     events. Without a tail, the LSN at which the stream was claimed stands in for it. A stream that nobody has
     claimed is a first start, unless `is_slot_used`: transactions have been read from the slot, and they are not
-    in this stream. `wal_lsn` is the server's current WAL position.
-    Raises StreamGap unless `accepts_gap`, and SourceRewound.
+    in this stream. `wal_lsn` is the server's current WAL position. A stream of another cluster goes on only where
+    `accepts_gap`: pg_upgrade makes a new one of the old, with a WAL that begins after the old one's end.
+    Raises StreamGap unless `accepts_gap`, TailForged, and SourceRewound.
     """
-    owner, tail = holding
-    if tail is not None:
+    owner, tail = holding.owner, holding.tail
+    is_successor = owner is not None and owner.system_identifier != system_identifier
+    if is_successor:
+        _check_successor(owner, tail, confirmed_lsn, stream=stream, slot=slot)
+    elif tail is not None:
         end_lsn, words = _end_of_history(owner, timelines, wal_lsn)
         if tail.commit_lsn > end_lsn or (tail.ordinal and tail.commit_lsn == end_lsn):
             raise SourceRewound(
@@ -61,6 +67,16 @@ def decide_start(
                 missing_from=format_lsn(end_lsn),
                 missing_to=str(tail),
             )
+    if tail is not None and not holding.is_proven and confirmed_lsn < tail.commit_lsn:
+        # PostgreSQL would send what is before it: nothing but the message says that it is stored.
+        raise TailForged(
+            f"stream {stream} ends with a checkpoint at {format_lsn(tail.commit_lsn)} that has no id, and the slot has "
+            f"confirmed {format_lsn(confirmed_lsn)} only: Ditto did not write it, or an earlier version did",
+            hint="if that was an earlier version of Ditto, start it once more, stop it with SIGTERM, and start this "
+            "one again. Otherwise find out who may publish on the stream's subjects, take that right away, and delete "
+            f"the message: nats stream rmm {shlex.quote(stream)} {holding.sequence} --force",
+            stream=stream,
+        )
     if tail is not None:
         stored_lsn = tail.commit_lsn
     elif owner is not None:
@@ -84,6 +100,20 @@ def decide_start(
     if not accepts_gap:
         raise gap_error(stream, slot, tail, f"{format_lsn(gap[0])} to {format_lsn(gap[1])}")
     return Start(tail or ORIGIN, True, gap)
+
+
+def _check_successor(owner: Owner | None, tail: Position | None, confirmed_lsn: int, *, stream: str, slot: str) -> None:
+    """Raise SourceRewound where the positions of another cluster would not come after those of the stream."""
+    end_lsn = tail.commit_lsn if tail is not None else owner.start_lsn if owner is not None else 0
+    if confirmed_lsn >= end_lsn:
+        return
+    raise SourceRewound(
+        f"stream {stream} ends at {format_lsn(end_lsn)} of another database cluster, and slot {slot} of this one "
+        f"stands at {format_lsn(confirmed_lsn)}: its positions would not come after those of the stream",
+        hint="only a cluster that pg_upgrade made of the stream's goes on in the same stream: give others a stream of "
+        "their own (nats.stream)",
+        slot=slot,
+    )
 
 
 def _end_of_history(owner: Owner | None, timelines: Timelines, wal_lsn: int) -> tuple[int, str]:

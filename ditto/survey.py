@@ -24,7 +24,7 @@ from ditto.sinks.api import StoredMessage
 from ditto.sinks.bucket import LeaseBucket
 from ditto.sinks.connection import Connection
 from ditto.sinks.stream import Stream as StreamApi
-from ditto.sinks.stream import position_of
+from ditto.sinks.tail import position_of
 from ditto.source.control import NOW_LSN, Control, open_control
 from ditto.source.group import Standby, find_standbys
 from ditto.status import Leader, Slot, Stream, Survey, rfc3339
@@ -166,7 +166,7 @@ async def _stream(api: StreamApi) -> Stream | None:
     if not await api.look():
         return None
     state = api.state
-    message = await api.message(state.last_seq) if state.last_seq else None
+    message = await api.reader.message(state.last_seq) if state.last_seq else None
     position = None if message is None else position_of(message)
     return Stream(
         name=api.name,

@@ -48,7 +48,7 @@ async def wait(config: Config, lsn: int, *, timeout_s: float) -> Position:
         period_s, is_asked = _FIRST_PERIOD_S, False
         while True:
             exists = await stream.look()
-            tail = await stream.find_tail() if exists else None
+            tail = (await stream.find_tail()).tail if exists else None
             if tail is not None and tail.commit_lsn >= lsn:
                 return tail
             if not is_asked:

@@ -146,11 +146,8 @@ async def check_writers(stream: Stream) -> list[Finding]:
     """Whether somebody else stores into the stream, as its last messages tell."""
     check, why = "stream.writers", "each foreign message ends an attempt: Ditto has to be the only writer"
     last = stream.last_sequence
-    foreign = []
-    for sequence in range(last, max(0, last - _RECENT), -1):
-        exists, position = await stream.position(sequence)
-        if exists and position is None:
-            foreign.append(sequence)
+    recent = range(last, max(0, last - _RECENT), -1)
+    foreign = [sequence for sequence in recent if await stream.is_foreign(sequence)]
     if not foreign:
         return [ok(check, f"its last {counted(min(last, _RECENT), 'message')}: Ditto's own", why)]
     what = (
@@ -170,16 +167,17 @@ async def check_place(
     if slot is not None and slot.is_being_created:
         return [ok(check, f"slot {slot.name} is still being created: there is no place to compare yet", why)]
     system, name, accepts_gap = identity.system, config.postgres.slot, config.nats.on_gap == "continue"
-    owner = Owner(system.identifier, name, config.events.prefix, 0, system.timeline)
+    owner = Owner(system.identifier, name, config.events.prefix, 0, system.timeline, config.postgres.publication)
     try:
         holding = await stream.inspect(owner)
         wal_lsn = await control.wal_lsn()
-        if slot is None and holding != (None, None) and not accepts_gap:
+        if slot is None and not holding.is_empty and not accepts_gap:
             raise gap_error(stream.name, name, holding.tail, f"there on (slot {name} does not exist)")
         decision = decide_start(
             holding,
             stream=stream.name,
             slot=name,
+            system_identifier=system.identifier,
             # One that is still to be created begins where the WAL ends.
             confirmed_lsn=wal_lsn if slot is None else slot.confirmed_lsn,
             is_slot_used=slot is not None and slot.is_used,
@@ -196,8 +194,6 @@ async def check_place(
         missing = " to ".join(format_lsn(lsn) for lsn in decision.gap)
         return [ok(check, f"changes from {missing} are missing, and nats.on_gap accepts that", why)]
     if slot is None:
-        what = (
-            "slot and stream are both new" if holding == (None, None) else f"slot {name} is new, and nothing is missing"
-        )
+        what = "slot and stream are both new" if holding.is_empty else f"slot {name} is new, and nothing is missing"
         return [ok(check, what, why)]
     return [ok(check, f"the slot does not stand after the stream's tail ({holding.tail or 'none yet'})", why)]

@@ -130,6 +130,32 @@ class PostgresServer:
         _running(self._process).end(signal.SIGKILL)
         self._process = None
 
+    @property
+    def data_dir(self) -> Path:
+        """Where the cluster is; the server has been started."""
+        if self._run_dir is None:
+            raise RuntimeError("the server has not been started")
+        return self._data_dir(self._run_dir)
+
+    def save_data(self) -> Path:
+        """Copy the cluster beside itself, and return where; the server must be stopped."""
+        self._check_stopped()
+        copy = self.data_dir.with_name("postgres.saved")
+        shutil.rmtree(copy, ignore_errors=True)
+        _copy(self.data_dir, copy)
+        return copy
+
+    def restore_data(self, copy: Path) -> None:
+        """Put back what was saved, as from a snapshot of the storage; the server must be stopped."""
+        self._check_stopped()
+        data = self.data_dir
+        shutil.rmtree(data)
+        _copy(copy, data)
+
+    def _check_stopped(self) -> None:
+        if self._process is not None:
+            raise RuntimeError("the server is running")
+
     def close(self) -> None:
         """Stop at once, and remove what stands outside `folder`."""
         self.stop("immediate")
@@ -291,6 +317,10 @@ class NatsServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _copy(data: Path, copy: Path) -> None:
+    subprocess.run(["cp", "-a", data, copy], check=True)  # shutil's does not keep the owner
 
 
 def _running(process: ServerProcess | None) -> ServerProcess:

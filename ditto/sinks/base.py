@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from ditto.checkpoint import Checkpoint, Transaction
 from ditto.config import Nats
 from ditto.errors import EventTooLarge
 from ditto.event import Event
@@ -25,6 +26,10 @@ class Owner(msgspec.Struct, frozen=True):
     """The slot's confirmed LSN when the pipeline took the stream: nothing before it was ever due."""
     timeline: int = 0
     """The server's timeline when it last stored something; 0 for unknown. A promoted standby begins a new one."""
+    publication: str = ""
+    """The publication that it was filled from; empty for unknown."""
+    former_systems: tuple[str, ...] = ()
+    """The clusters that this one was made of by pg_upgrade: the older messages' ids are theirs."""
 
 
 class Holding(NamedTuple):
@@ -34,6 +39,17 @@ class Holding(NamedTuple):
     """Whose stream it is; None for a stream that nobody has claimed, and where there is none yet."""
     tail: Position | None
     """The position of the last event or checkpoint; None where there is none."""
+    last: Transaction | None = None
+    """The last transaction at or before the tail; None where it is not known."""
+    is_proven: bool = True
+    """The tail says by its id that it was written for this slot; those of earlier versions may not."""
+    sequence: int = 0
+    """Of the tail's message; 0 where it is not known."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Nobody has claimed it, and it holds nothing of Ditto's."""
+        return self.owner is None and self.tail is None
 
 
 class Entry(NamedTuple):
@@ -128,8 +144,15 @@ class Sink(Protocol):
     async def last_payloads(self, pattern: str) -> dict[str, bytes]:
         """The last message on each subject that matches."""
 
-    async def set_timeline(self, timeline: int) -> None:
-        """Remember the server's new timeline with the stream."""
+    @property
+    def may_lose_tail(self) -> bool:
+        """The last message may be deleted as time goes by: where Ditto was has to be kept elsewhere (`keep_place`)."""
+
+    async def set_source(self, owner: Owner) -> None:
+        """Remember with the stream what it is filled from now: timeline and publication."""
+
+    async def keep_place(self, lsn: int, last: Transaction | None) -> None:
+        """Remember with the stream that everything before `lsn` is stored, whatever becomes of its messages."""
 
     async def cover(self, subjects: Iterable[str]) -> None:
         """Make sure that events on these subjects will be stored."""
@@ -137,8 +160,11 @@ class Sink(Protocol):
     async def publish(self, block: Block, encoded: Encoded) -> None:
         """Send the block's events; waits while the window is full, never for acknowledgements of this block."""
 
-    async def checkpoint(self, lsn: int) -> None:
-        """Send the message that says: everything before `lsn` is stored."""
+    async def keep_metadata(self) -> None:
+        """Put back what the pipeline keeps with the stream, where somebody has removed it."""
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Send the message that says: everything before its LSN is stored."""
 
     async def settle(self) -> None:
         """Wait until everything sent is acknowledged."""

@@ -16,19 +16,20 @@ from typing import Final
 
 from nats.aio.msg import Msg
 
+from ditto.checkpoint import Checkpoint, Transaction, encode_checkpoint
 from ditto.config import Nats
 from ditto.errors import AckTimeout, SinkError, SinkLost
-from ditto.event import Event
+from ditto.event import Event, event_key
 from ditto.frames import FrameTooLarge, frame_block
-from ditto.lsn import Position, format_lsn
+from ditto.lsn import Position
 from ditto.messages import Block, Encoded
 from ditto.sinks.base import Holding, Owner, event_too_large, widest_column
 from ditto.sinks.batch import FLOW, Batches
 from ditto.sinks.bucket import LeaseBucket
 from ditto.sinks.connection import BlockWriter, Connection
 from ditto.sinks.requests import is_unanswered
-from ditto.sinks.risks import check_usable
-from ditto.sinks.stream import Stream
+from ditto.sinks.risks import check_usable, may_lose_tail
+from ditto.sinks.stream import Stream, folded
 from ditto.sinks.wire import close, connect, lost, usable
 
 # The end of an open batch is acknowledged every FLOW messages only, or when the batch ends; and the next one has to
@@ -77,6 +78,7 @@ class JetStreamSink:
         """Seconds that events have waited for room in the window."""
         self._batches = Batches(stream=config.stream, inbox="", name="", last_sequence=0)
         self._inbox = ""
+        self._owner: Owner | None = None
         self._max_size = 0
         self._has_rollup = False
         self._sent_at = -_QUIET_S
@@ -131,15 +133,14 @@ class JetStreamSink:
         stream, needed = self._stream, await self._ensure_stream(subjects)
         check_usable(stream.name, stream.config)
         stream.check_owner(claimant)
-        await stream.cover(needed)
+        await stream.cover(needed, self._wildcard)
 
     async def _ensure_stream(self, subjects: Iterable[str]) -> set[str]:
         """The subjects that it has to take."""
         stream = self._stream
         needed = {self._checkpoint_subject, *subjects}
         if not await stream.look():
-            covered = {self._wildcard} | stream_subjects_outside(self._wildcard, needed) if self._wildcard else needed
-            await stream.create(covered)
+            await stream.create(folded(needed, self._wildcard))
             await stream.look()
         return needed
 
@@ -150,11 +151,12 @@ class JetStreamSink:
         stream.check_owner(owner)
         before = stream.owner
         await stream.claim(owner)
-        await stream.cover(needed)
+        await stream.cover(needed, self._wildcard)
         await stream.look()
-        tail = await stream.find_tail()
+        self._owner = owner
+        holding = await stream.find_tail(owner)
         await self._start_chain(stream.last_sequence)
-        return Holding(before, tail)
+        return holding._replace(owner=before)
 
     async def _start_chain(self, last_sequence: int) -> None:
         client = self._connected()
@@ -180,16 +182,36 @@ class JetStreamSink:
     async def cover(self, subjects: Iterable[str]) -> None:
         """Add subjects to the stream where it does not take them yet."""
         if self._stream.missing_subjects(subjects):
-            # The server applies an update between two messages; the chain goes on undisturbed.
-            await self._stream.cover(subjects)
+            # The server applies an update between two messages; the chain goes on undisturbed. But a long list of
+            # subjects takes longer than an open batch may be idle.
+            await self.settle()
+            await self._stream.cover(subjects, self._wildcard)
 
     async def last_payloads(self, pattern: str) -> dict[str, bytes]:
         """The last message on each subject that matches, as the stream's leader has it."""
-        return await self._stream.last_payloads(pattern)
+        return await self._stream.reader.last_payloads(pattern)
 
-    async def set_timeline(self, timeline: int) -> None:
-        """Remember the server's new timeline with the stream."""
-        await self._stream.set_timeline(timeline)
+    @property
+    def may_lose_tail(self) -> bool:
+        """Whether the server, or consumers, may delete the last message."""
+        return self._owner is not None and may_lose_tail(self._stream.config)
+
+    async def set_source(self, owner: Owner) -> None:
+        """Remember with the stream what it is filled from now."""
+        await self._stream.set_source(owner)
+
+    async def keep_place(self, lsn: int, last: Transaction | None) -> None:
+        """Remember with the stream that everything before `lsn` is stored."""
+        await self._stream.keep_place(Checkpoint(lsn, last, self._batches.stored_sequence), self._claimed_by())
+
+    async def keep_metadata(self) -> None:
+        """Put back what is Ditto's in the stream's metadata, where somebody has replaced it."""
+        await self._stream.keep_metadata()
+
+    def _claimed_by(self) -> Owner:
+        if self._owner is None:
+            raise RuntimeError("open() comes first")
+        return self._owner
 
     async def publish(self, block: Block, encoded: Encoded) -> None:
         """Send the block's events; waits while the window is full.
@@ -228,15 +250,15 @@ class JetStreamSink:
             ) from error
         await self._send(data, marks, count, is_committed=is_committed)
 
-    async def checkpoint(self, lsn: int) -> None:
-        """Send the message that says: everything before `lsn` is stored."""
+    async def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Send the message that says: everything before its LSN is stored."""
         await self._wait_for_room(1, 0)
-        batches = self._batches
-        position = format_lsn(lsn).encode()
-        headers = b"Ditto-Position: %b:0\r\n" % position
+        batches, owner = self._batches, self._claimed_by()
+        headers = b"Ditto-Position: %b\r\n" % str(checkpoint.position).encode()
         if self._has_rollup:
             headers += b"Nats-Rollup: sub\r\n"
-        data = batches.frame(self._checkpoint_subject.encode(), headers, b'{"lsn":"%b"}' % position)
+        payload = encode_checkpoint(checkpoint, event_key(owner.system_identifier, owner.slot))
+        data = batches.frame(self._checkpoint_subject.encode(), headers, payload)
         await self._send(data, [(batches.sent_sequence + 1, len(data))], 1, is_committed=True)
 
     async def _send(
@@ -360,11 +382,3 @@ def _set_failure(failure: asyncio.Future[None], error: SinkError) -> None:
     if not failure.done():
         failure.set_exception(error)
         failure.exception()  # it may come after watch() is gone, during close()
-
-
-def stream_subjects_outside(wildcard: str | None, subjects: Iterable[str]) -> set[str]:
-    """Those subjects that the wildcard `prefix.>` does not cover: mapped topics, mostly."""
-    if wildcard is None:
-        return set(subjects)
-    prefix = wildcard.removesuffix(">")
-    return {subject for subject in subjects if not subject.startswith(prefix)}

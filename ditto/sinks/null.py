@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from ditto.checkpoint import Checkpoint, Transaction
 from ditto.config import Nats
 from ditto.messages import Block, Encoded
 from ditto.sinks.base import Holding, Owner
@@ -77,8 +78,19 @@ class NullSink:
         del pattern
         return {}
 
-    async def set_timeline(self, timeline: int) -> None:
+    @property
+    def may_lose_tail(self) -> bool:
+        """There is none."""
+        return False
+
+    async def set_source(self, owner: Owner) -> None:
         """There is nothing to remember it with."""
+
+    async def keep_place(self, lsn: int, last: Transaction | None) -> None:
+        """There is nothing to remember it with."""
+
+    async def keep_metadata(self) -> None:
+        """There is none."""
 
     async def cover(self, subjects: Iterable[str]) -> None:
         """Every subject will do."""
@@ -89,9 +101,9 @@ class NullSink:
         self.stored_bytes += len(encoded.data)
         self._store(len(encoded.ends))
 
-    async def checkpoint(self, lsn: int) -> None:
+    async def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Count."""
-        del lsn
+        del checkpoint
         self._store(1)
 
     def _store(self, count: int) -> None:

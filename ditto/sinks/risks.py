@@ -41,7 +41,7 @@ def risks(config: StreamConfig) -> list[Risk]:
             Risk(
                 "retention",
                 f"retention is {config.retention}",
-                "consumers delete messages, the last one included, and Ditto resumes from the last one",
+                "consumers delete what they have read: nobody can read it again",
             )
         )
     limits = [key for key in ("max_msgs", "max_bytes") if getattr(config, key) > 0]
@@ -59,9 +59,40 @@ def risks(config: StreamConfig) -> list[Risk]:
             Risk(
                 "max_age",
                 "max_age is set" + (", and shorter than a day" if config.max_age < _DAY_NS else ""),
-                "it drops unread events, and after a quiet time the last one, from which Ditto resumes",
+                "it drops events, read or not",
             )
         )
     if config.max_msgs_per_subject > 0:
         found.append(Risk("max_msgs_per_subject", "max_msgs_per_subject is set", "it drops a table's earlier events"))
+    if config.subject_delete_marker_ttl:
+        found.append(
+            Risk(
+                "subject_delete_marker_ttl",
+                "subject_delete_marker_ttl is set",
+                "nats-server stores messages of its own (delete markers) between the events: each ends an attempt, and "
+                "consumers get messages that are no events",
+            )
+        )
+    elif config.allow_msg_ttl:
+        found.append(
+            Risk(
+                "allow_msg_ttl",
+                "allow_msg_ttl is set",
+                "a message with the header Nats-TTL is deleted, read or not; Ditto sets none",
+            )
+        )
+    if config.sources:
+        found.append(
+            Risk(
+                "sources",
+                "it has sources",
+                "nats-server copies other streams' messages between the events: each ends an attempt, and Ditto has to "
+                "be the only writer",
+            )
+        )
     return found
+
+
+def may_lose_tail(config: StreamConfig) -> bool:
+    """Whether the last message may be deleted as time goes by: by its age, or because consumers have read it."""
+    return bool(config.max_age) or config.retention != "limits"

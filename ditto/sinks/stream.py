@@ -7,26 +7,35 @@ has to send back everything that it got. https://docs.nats.io/reference/referenc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import shlex
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
 import structlog
 
+from ditto.checkpoint import Checkpoint
 from ditto.config import Nats
-from ditto.errors import AnswerUnreadable, PublishRejected, SinkError, StreamNotFound, StreamOwned, StreamUnusable
-from ditto.lsn import Position, format_lsn, parse_lsn
+from ditto.errors import (
+    AnswerUnreadable,
+    PublishRejected,
+    SinkError,
+    StreamNotFound,
+    StreamOwned,
+    StreamUnusable,
+    TailForged,
+)
+from ditto.event import event_key
+from ditto.lsn import format_lsn
+from ditto.sinks import metadata
 from ditto.sinks.api import (
+    API_TIMEOUT_S,
     NAME_IN_USE,
-    NO_MESSAGE,
     NO_STREAM,
     OVERLAP,
     Api,
     ApiError,
     Cluster,
-    MessageAnswer,
-    StoredMessage,
     StreamConfig,
     StreamInfo,
     StreamState,
@@ -35,23 +44,11 @@ from ditto.sinks.api import (
 )
 from ditto.sinks.base import Holding, Owner
 from ditto.sinks.connection import Connection
+from ditto.sinks.reader import Reader
 from ditto.sinks.risks import check_usable, risks
+from ditto.sinks.tail import Kind, judge
 
 log = structlog.get_logger()
-
-POSITION_HEADER: Final = "Ditto-Position"
-_AT_ONCE: Final = 64
-"""Requests that are under way at the same time."""
-
-_OWNER_KEYS: Final = {
-    "system_identifier": "ditto.system-identifier",
-    "slot": "ditto.slot",
-    "prefix": "ditto.prefix",
-    "start_lsn": "ditto.start-lsn",
-}
-_TIMELINE_KEY: Final = "ditto.timeline"
-_CREATED_KEY: Final = "ditto.created"
-"""Only a stream that Ditto created gets new subjects from it."""
 
 _NOTHING: Final = StreamState(messages=0, bytes=0, first_seq=0, last_seq=0)
 
@@ -61,12 +58,16 @@ class Stream:
 
     def __init__(self, connection: Connection, config: Nats) -> None:
         self.api = Api(connection, config)
+        self.reader = Reader(self.api, config.stream)
         self._config = config
         self.name = config.stream
         self.exists = False
         """Whether there was such a stream when it was last looked at."""
         self.config = StreamConfig()
         """What Ditto reads of its configuration."""
+        self._ours: dict[str, str] = {}
+        """The metadata when it was claimed."""
+        self._changing = asyncio.Lock()
         self._settings: dict[str, Any] = {}
         """All of its configuration, as the server gave it: what an update sends back."""
         self.state = _NOTHING
@@ -106,7 +107,7 @@ class Stream:
     @property
     def is_created_here(self) -> bool:
         """Whether Ditto created it: only then does it get new subjects."""
-        return self._metadata.get(_CREATED_KEY) == "true"
+        return metadata.is_created_here(metadata.restored(self._metadata, self._ours))
 
     @property
     def _metadata(self) -> dict[str, str]:
@@ -117,7 +118,7 @@ class Stream:
         """How many copies there are, or will be."""
         return self.config.num_replicas if self.exists else self._config.replicas
 
-    async def create(self, subjects: Iterable[str]) -> None:
+    async def create(self, subjects: Collection[str]) -> None:
         """Create it, for one writer: file storage, no limits, no deduplication work."""
         wanted = {
             "name": self.name,
@@ -128,22 +129,25 @@ class Stream:
             "num_replicas": self._config.replicas,
             "allow_rollup_hdrs": True,
             "allow_batched": True,
-            "metadata": {_CREATED_KEY: "true"},
+            "metadata": metadata.created(),
         }
         doing = f"create stream {self.name}"
         try:
-            await self.api.call(f"STREAM.CREATE.{self.name}", wanted, doing, to=StreamInfo)
+            await self.api.call(
+                f"STREAM.CREATE.{self.name}", wanted, doing, to=StreamInfo, timeout_s=change_timeout_s(len(subjects))
+            )
         except ApiError as error:
             if error.code == NAME_IN_USE:  # somebody was quicker
                 return
             raise self._set_up_error(error, doing) from error
         log.info("stream.created", stream=self.name, replicas=self._config.replicas)
 
-    async def update(self, changes: dict[str, Any], doing: str) -> None:
+    async def _update(self, changes: dict[str, Any], doing: str) -> None:
         """Change some settings and leave the others as they are."""
         wanted = {**self._settings, **changes}
+        timeout_s = change_timeout_s(len(wanted.get("subjects") or ()))
         try:
-            info = await self.api.call(f"STREAM.UPDATE.{self.name}", wanted, doing, to=StreamInfo)
+            info = await self.api.call(f"STREAM.UPDATE.{self.name}", wanted, doing, to=StreamInfo, timeout_s=timeout_s)
         except ApiError as error:
             raise self._set_up_error(error, doing) from error
         self._take_config(info, doing)
@@ -164,67 +168,86 @@ class Stream:
     @property
     def owner(self) -> Owner | None:
         """Whom the metadata names. Raises AnswerUnreadable."""
-        metadata = self._metadata
-        if not metadata.keys() >= set(_OWNER_KEYS.values()):
-            return None
-        values = {field: metadata[key] for field, key in _OWNER_KEYS.items()}
-        timeline = metadata.get(_TIMELINE_KEY, "")
         try:
-            start_lsn = parse_lsn(values["start_lsn"])
+            return metadata.read_owner(self._metadata)
         except ValueError as error:
-            key = _OWNER_KEYS["start_lsn"]
             raise AnswerUnreadable(
-                f"cannot look up stream {self.name}: {key} in its metadata is not an LSN",
-                hint=f"somebody has changed it; it was written as {key}=0/0 or later, see nats stream info {self.name}",
+                f"cannot look up stream {self.name}: an LSN in its metadata is none",
+                hint=f"somebody has changed it: nats stream info {shlex.quote(self.name)}",
                 stream=self.name,
             ) from error
-        return Owner(
-            values["system_identifier"],
-            values["slot"],
-            values["prefix"],
-            start_lsn,
-            int(timeline) if timeline.isascii() and timeline.isdecimal() else 0,
-        )
 
     def check_owner(self, claimant: Owner) -> None:
         """Raise StreamOwned when the stream belongs to another slot or another database cluster."""
         owner = self.owner
-        if owner is None:
+        if owner is None or (owner.system_identifier, owner.slot) == (claimant.system_identifier, claimant.slot):
             return
-        if (owner.system_identifier, owner.slot) != (claimant.system_identifier, claimant.slot):
-            raise StreamOwned(
-                f"stream {self.name} belongs to slot {owner.slot} of the database cluster {owner.system_identifier}, "
-                f"not to slot {claimant.slot} of {claimant.system_identifier}",
-                hint="give each slot a stream of its own (nats.stream); positions of two clusters cannot be compared",
-            )
+        if owner.slot == claimant.slot and self._config.on_gap == "continue":
+            return  # `decide_start` sees whether its positions go on
+        raise StreamOwned(
+            f"stream {self.name} belongs to slot {owner.slot} of the database cluster {owner.system_identifier}, "
+            f"not to slot {claimant.slot} of {claimant.system_identifier}",
+            hint="give each slot a stream of its own (nats.stream)"
+            if owner.slot != claimant.slot
+            else "after pg_upgrade, which keeps the slot, start once with nats.on_gap: continue; otherwise give each "
+            "cluster a stream of its own (nats.stream)",
+        )
 
     async def claim(self, claimant: Owner) -> None:
         """Write the owner into the metadata, where it is not there yet; and let batches in."""
         changes: dict[str, Any] = {}
-        owner = self.owner
-        if owner is None or owner.prefix != claimant.prefix:
-            start_lsn = claimant.start_lsn if owner is None else owner.start_lsn
-            metadata = dict(self._metadata)
-            values = {**msgspec.structs.asdict(claimant), "start_lsn": format_lsn(start_lsn)}
-            metadata.update({key: values[field] for field, key in _OWNER_KEYS.items()})
-            if owner is None:
-                metadata[_TIMELINE_KEY] = str(claimant.timeline)
-            changes["metadata"] = metadata
+        wanted = metadata.claim(self._metadata, claimant, last_sequence=self.last_sequence)
+        if wanted != self._metadata:
+            changes["metadata"] = wanted
         if not self.config.allow_batched:
             changes["allow_batched"] = True
         if changes:
-            await self.update(changes, f"claim stream {self.name}")
+            await self._update(changes, f"claim stream {self.name}")
         if not self.config.allow_batched:
             raise StreamUnusable(
                 f"stream {self.name} does not take batches (allow_batched)",
                 hint="is the server that leads it older than 2.14?",
             )
+        self._ours = dict(self._metadata)
 
-    async def set_timeline(self, timeline: int) -> None:
-        """Write the server's new timeline into the metadata."""
-        await self.look()
-        metadata = {**self._metadata, _TIMELINE_KEY: str(timeline)}
-        await self.update({"metadata": metadata}, f"note the timeline in stream {self.name}")
+    async def set_source(self, owner: Owner) -> None:
+        """Write into the metadata what the stream is filled from now."""
+        async with self._changing:
+            await self.look()
+            await self._update(
+                {"metadata": {**self._whole_metadata(), **metadata.describe_source(owner)}},
+                f"note where stream {self.name} is filled from",
+            )
+
+    async def keep_place(self, place: Checkpoint, owner: Owner) -> None:
+        """Write into the metadata how far the stream is filled; not over what says more."""
+        async with self._changing:
+            await self.look()
+            before = metadata.read_place(self._metadata)
+            if before is None or before.lsn < place.lsn:
+                await self._update(
+                    {"metadata": {**self._whole_metadata(), **metadata.write_place(place, owner)}},
+                    f"note the place in stream {self.name}",
+                )
+
+    def _whole_metadata(self) -> dict[str, str]:
+        """The metadata, with what is Ditto's where somebody has replaced all of it since it was claimed."""
+        whole = metadata.restored(self._metadata, self._ours)
+        if lost := sorted(whole.keys() - self._metadata.keys()):
+            log.warning(
+                "stream.metadata_restored",
+                stream=self.name,
+                keys=lost,
+                reason="somebody has replaced the stream's metadata: nats stream edit --metadata drops what it does "
+                "not name",
+            )
+        return whole
+
+    async def keep_metadata(self) -> None:
+        """Put back what is Ditto's in the metadata, where somebody has replaced all of it."""
+        async with self._changing:
+            if await self.look() and (whole := self._whole_metadata()) != self._metadata:
+                await self._update({"metadata": whole}, f"put the metadata of stream {self.name} back")
 
     # ------------------------------------------------------------------------------------ subjects
 
@@ -232,101 +255,84 @@ class Stream:
         """Those that the stream does not take."""
         taken = self.config.subjects or []
         literal = set(taken)
-        wildcards = [pattern for pattern in taken if "*" in pattern or ">" in pattern]
+        wildcards = [pattern for pattern in taken if is_pattern(pattern)]
         return {
             subject
             for subject in subjects
             if subject not in literal and not any(subject_matches(pattern, subject) for pattern in wildcards)
         }
 
-    async def cover(self, subjects: Iterable[str]) -> None:
-        """Add the subjects that are missing; raises StreamUnusable where Ditto may not."""
-        await self.look()  # an update sends everything back: not what the stream was like when the attempt began
-        missing = self.missing_subjects(subjects)
-        if not missing:
-            return
-        named = ", ".join(sorted(missing)[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        if not self._config.create or not self.is_created_here:
-            why = "nats.create is false" if not self._config.create else "Ditto did not create it"
-            raise StreamUnusable(
-                f"stream {self.name} does not take the subjects {named}, and Ditto may not add them: {why}",
-                hint="add them to the stream; or give it {prefix}.> and use the template {prefix}.{schema}.{table}",
-            )
-        wanted = [*(self.config.subjects or []), *sorted(missing)]
-        await self.update({"subjects": wanted}, f"add the subjects {named} to stream {self.name}")
-        log.info("stream.subjects_added", stream=self.name, subjects=sorted(missing)[:20], count=len(missing))
+    async def cover(self, subjects: Iterable[str], wildcard: str | None) -> None:
+        """Add the subjects that are missing, in one request; raises StreamUnusable where Ditto may not.
+
+        `wildcard` is added in place of those that it covers.
+        """
+        async with self._changing:
+            await self.look()  # an update sends everything back: not what the stream was like when the attempt began
+            missing = self.missing_subjects(subjects)
+            if not missing:
+                return
+            named = ", ".join(sorted(missing)[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+            if not self._config.create or not self.is_created_here:
+                why = "nats.create is false" if not self._config.create else "Ditto did not create it"
+                raise StreamUnusable(
+                    f"stream {self.name} does not take the subjects {named}, and Ditto may not add them: {why}",
+                    hint="add them to the stream; or give it {prefix}.> and use the template {prefix}.{schema}.{table}",
+                )
+            added = folded(missing, wildcard)
+            # nats-server refuses subjects that overlap.
+            patterns = [subject for subject in added if is_pattern(subject)]
+            kept = [
+                subject
+                for subject in self.config.subjects or []
+                if not any(subject_matches(pattern, subject) for pattern in patterns)
+            ]
+            changes: dict[str, Any] = {"subjects": [*kept, *sorted(added)]}
+            if (whole := self._whole_metadata()) != self._metadata:
+                changes["metadata"] = whole
+            await self._update(changes, f"add the subjects {named} to stream {self.name}")
+        log.info("stream.subjects_added", stream=self.name, subjects=sorted(added)[:20], count=len(added))
 
     # ------------------------------------------------------------------------------------ tail
 
-    async def find_tail(self) -> Position | None:
-        """The position of the last message that Ditto wrote, as the stream's leader has it."""
-        if not self.last_sequence:
-            return None
-        exists, tail = await self._position({"seq": self.last_sequence})
-        if tail is not None:
-            return tail
-        if exists:
-            log.warning(
-                "stream.foreign_message",
-                stream=self.name,
-                sequence=self.last_sequence,
-                reason="another writer stores into this stream; Ditto goes on, but must be its only writer",
-            )
-        # The last message was deleted, or is not Ditto's: the last one on each subject that there is.
-        found = [(await self._position({"last_by_subj": subject}))[1] for subject in await self._subjects(">")]
-        return max((position for position in found if position is not None), default=None)
+    async def find_tail(self, claimant: Owner | None = None) -> Holding:
+        """What the stream holds, as its leader has it; `claimant` is asked where the metadata names no owner.
 
-    async def last_payloads(self, pattern: str) -> dict[str, bytes]:
-        """The last message on each subject that matches, as the stream's leader has it."""
-        doing = f"read the last messages on {pattern} in stream {self.name}"
-        found: dict[str, bytes] = {}
+        Raises TailForged.
+        """
+        owner = self.owner
+        of = owner or claimant
+        systems = () if of is None else (of.system_identifier, *of.former_systems)
+        keys = None if of is None else [event_key(system, of.slot) for system in systems]
+        found = await self.reader.find_tail(last_sequence=self.last_sequence, keys=keys)
+        place = metadata.read_place(self._metadata)
+        if place is not None and (place.sequence or 0) > self.last_sequence:
+            place = None  # the stream's end was lost, and with it what the place speaks of
+        if place is not None and (found is None or place.position > found.position):
+            if self.last_sequence > (place.sequence or 0):
+                log.warning(
+                    "stream.place_used",
+                    stream=self.name,
+                    place=format_lsn(place.lsn),
+                    reason="the stream's last messages have been deleted since their place was noted: events after it "
+                    "may be stored twice, with the same ids",
+                )
+            return Holding(owner, place.position, place.last)
+        if found is None:
+            return Holding(owner, None)
+        since = metadata.identified_after(self._metadata)
+        is_proven = found.is_proven or since is None or found.sequence <= since
+        return Holding(owner, found.position, found.last, is_proven, found.sequence)
 
-        async def read(subject: str) -> None:
-            message = await self._message({"last_by_subj": subject}, doing)
-            if message is not None:
-                found[subject] = message.data
-
-        subjects = await self._subjects(pattern)
-        for start in range(0, len(subjects), _AT_ONCE):
-            await asyncio.gather(*map(read, subjects[start : start + _AT_ONCE]))
-        return found
-
-    async def _subjects(self, pattern: str) -> list[str]:
-        """Every subject that matches and has messages, page by page."""
-        doing = f"list the subjects of stream {self.name}"
-        subjects: list[str] = []
-        while True:
-            try:
-                body = {"subjects_filter": pattern, "offset": len(subjects)}
-                info = await self.api.call(f"STREAM.INFO.{self.name}", body, doing, to=StreamInfo)
-            except ApiError as error:
-                raise refusal(error, doing) from error
-            page = info.state.subjects or {}
-            subjects += page
-            if not page or len(subjects) >= info.total:
-                return subjects
-
-    async def position(self, sequence: int) -> tuple[bool, Position | None]:
-        """Whether there is a message of that sequence, and its position if it is one of Ditto's."""
-        return await self._position({"seq": sequence})
-
-    async def _position(self, which: dict[str, Any]) -> tuple[bool, Position | None]:
-        """Whether there is such a message, and its position if it is one of Ditto's."""
-        message = await self._message(which, f"read the tail of stream {self.name}")
-        return (False, None) if message is None else (True, position_of(message))
-
-    async def message(self, sequence: int) -> StoredMessage | None:
-        """The message of that sequence; None where there is none."""
-        return await self._message({"seq": sequence}, f"read message {sequence} of stream {self.name}")
-
-    async def _message(self, which: dict[str, Any], doing: str) -> StoredMessage | None:
+    async def is_foreign(self, sequence: int) -> bool:
+        """Whether there is a message of that sequence which is neither Ditto's nor the server's own."""
+        message = await self.reader.message(sequence)
+        if message is None:
+            return False
         try:
-            answer = await self.api.call(f"STREAM.MSG.GET.{self.name}", which, doing, to=MessageAnswer)
-        except ApiError as error:
-            if error.code == NO_MESSAGE:
-                return None
-            raise refusal(error, doing) from error
-        return answer.message
+            return judge(message, keys=None, stream=self.name).kind is Kind.FOREIGN
+        except TailForged:
+            return True
 
     async def inspect(self, claimant: Owner) -> Holding:
         """Who owns the stream and where its tail is, without changing anything. Raises StreamOwned."""
@@ -337,7 +343,7 @@ class Stream:
                 )
             return Holding(None, None)
         self.check_owner(claimant)
-        return Holding(self.owner, await self.find_tail())
+        return await self.find_tail(claimant)
 
     # ------------------------------------------------------------------------------------ checks
 
@@ -348,12 +354,23 @@ class Stream:
             log.warning("stream.risk", stream=self.name, reason=f"{risk.what}: {risk.why}")
 
 
-def position_of(message: StoredMessage) -> Position | None:
-    """The position of a message of Ditto's; None for somebody else's."""
-    try:
-        return Position.parse(message.header(POSITION_HEADER) or "")
-    except ValueError:
-        return None
+def change_timeout_s(subject_count: int) -> float:
+    """How long creating or changing a stream of so many subjects may take.
+
+    nats-server compares each with each: 4 to 10 s for 10,000 on an idle machine of two cores. It stores meanwhile.
+    """
+    return API_TIMEOUT_S + 0.6 * (subject_count / 1000) ** 2
+
+
+def folded(subjects: Collection[str], wildcard: str | None) -> set[str]:
+    """The subjects, with the wildcard in place of those that it covers."""
+    outside = {subject for subject in subjects if wildcard is None or not subject_matches(wildcard, subject)}
+    return outside if wildcard is None or len(outside) == len(subjects) else outside | {wildcard}
+
+
+def is_pattern(subject: str) -> bool:
+    """Whether it stands for more than one subject."""
+    return any(token in {"*", ">"} for token in subject.split("."))
 
 
 def subject_matches(pattern: str, subject: str) -> bool:

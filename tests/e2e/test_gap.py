@@ -6,13 +6,15 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
-from ditto.lsn import format_lsn, parse_lsn
+from ditto.checkpoint import decode_checkpoint
+from ditto.event import event_id, event_key
+from ditto.lsn import Position, format_lsn, parse_lsn
 from e2e.process import eventually
 
 if TYPE_CHECKING:
-    from ditto.lsn import Position
     from e2e.world import World
 
 
@@ -198,10 +200,12 @@ async def test_the_database_was_restored_from_an_earlier_copy(stopped: World) ->
     world = stopped
     await ran(world, 1)
     async with world.jetstream() as jetstream:
-        future = f"{0xFFFF:X}/0:1"
+        future = "FFFF/0:1"
         last = (await jetstream.stream_info(world.stream)).state.last_seq
         headers = {"Ditto-Position": future, "Nats-Expected-Last-Sequence": str(last)}
-        await jetstream.publish(f"{world.name}_public_t", b"{}", headers=headers)
+        system = world.value("SELECT system_identifier::text FROM pg_control_system()")
+        event = {"id": event_id(Position.parse(future), event_key(system, world.name))}
+        await jetstream.publish(f"{world.name}_public_t", msgspec.json.encode(event), headers=headers)
     ditto = world.ditto()
     assert await ditto.ended() == 3
     assert future in ditto.sentence()
@@ -224,7 +228,10 @@ async def test_no_false_alarm_after_idleness(stopped: World) -> None:
     assert world.confirmed_lsn <= tail.commit_lsn
     checkpoints = [message for message in await world.messages() if message.subject == f"{world.name}._checkpoint"]
     assert len(checkpoints) == 1, "rolled up"
-    assert checkpoints[0].payload.decode() == f'{{"lsn":"{format_lsn(tail.commit_lsn)}"}}'
+    checkpoint, _ = decode_checkpoint(checkpoints[0].payload)
+    assert checkpoint.lsn == tail.commit_lsn
+    assert checkpoint.last is not None, "it says which transaction is the last before it"
+    assert checkpoint.last.commit_lsn == event_tail.commit_lsn
     ditto.kill()
     ditto = await world.streaming()
     world.sql("INSERT INTO t VALUES (2)")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ditto.errors import SourceRewound, StreamGap
+from ditto.errors import SourceRewound, StreamGap, TailForged
 from ditto.lsn import ORIGIN, Position
 from ditto.resume import Start, Timelines, decide_start
 from ditto.sinks.base import Holding, Owner
@@ -28,6 +28,7 @@ def decide(
         holding,
         stream="DITTO",
         slot="s",
+        system_identifier="7312",
         confirmed_lsn=confirmed_lsn,
         is_slot_used=is_slot_used,
         wal_lsn=wal_lsn,
@@ -136,3 +137,39 @@ def test_a_promoted_standby(timeline: int, switch_lsns: dict[int, int], tail: Po
 def test_a_timeline_that_is_not_known_is_taken_for_the_current_one() -> None:
     holding = Holding(OWNER, TAIL)
     assert decide(holding, 0x400, timelines=Timelines(5, {4: 0x100})) == Start(TAIL, False, None)
+
+
+# ------------------------------------------------------------------------------------ another cluster
+
+
+def decide_for(system_identifier: str, confirmed_lsn: int, *, accepts_gap: bool = True) -> Start:
+    return decide_start(
+        Holding(OWNER, TAIL),
+        stream="DITTO",
+        slot="s",
+        system_identifier=system_identifier,
+        confirmed_lsn=confirmed_lsn,
+        is_slot_used=False,
+        wal_lsn=0x9999,
+        timelines=Timelines(1),
+        accepts_gap=accepts_gap,
+    )
+
+
+def test_after_pg_upgrade_the_slot_stands_behind_the_stream() -> None:
+    assert decide_for("8000", 0x1000) == Start(TAIL, True, (0x500, 0x1000))
+
+
+def test_a_cluster_whose_positions_would_not_come_after_the_streams_is_refused() -> None:
+    with pytest.raises(SourceRewound, match="its positions would not come after those of the stream"):
+        decide_for("8000", 0x4FF)
+
+
+# ------------------------------------------------------------------------------------ a tail without an id
+
+
+def test_a_tail_without_an_id_is_taken_where_the_slot_has_confirmed_it() -> None:
+    unproven = Holding(OWNER, Position(0x500, 0), is_proven=False)
+    assert decide(unproven, 0x500) == Start(Position(0x500, 0), False, None)
+    with pytest.raises(TailForged, match=r"ends with a checkpoint at 0/500 that has no id"):
+        decide(unproven, 0x4FF)

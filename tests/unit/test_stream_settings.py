@@ -121,6 +121,9 @@ def test_what_cannot_work_is_refused(settings: dict[str, Any], words: str) -> No
         ({"max_age": 3600 * 10**9}, ["shorter than a day"]),
         ({"max_age": 48 * 3600 * 10**9}, ["max_age is set"]),
         ({"max_msgs_per_subject": 1}, ["max_msgs_per_subject"]),
+        ({"allow_msg_ttl": True, "subject_delete_marker_ttl": 10**9}, ["subject_delete_marker_ttl is set"]),
+        ({"allow_msg_ttl": True}, ["allow_msg_ttl is set"]),
+        ({"sources": [{"name": "OTHER"}]}, ["it has sources"]),
         ({"storage": "memory", "max_age": 10**9}, ["storage is memory", "max_age"]),
     ],
 )

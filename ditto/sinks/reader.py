@@ -1,0 +1,91 @@
+"""Reads single messages of the stream, as its leader has them, and finds the last one of Ditto's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any, Final
+
+import structlog
+
+from ditto.sinks.api import NO_MESSAGE, Api, ApiError, MessageAnswer, StoredMessage, StreamInfo, refusal
+from ditto.sinks.tail import Judged, Kind, judge
+
+log = structlog.get_logger()
+
+_AT_ONCE: Final = 64
+"""Requests that are under way at the same time."""
+
+
+class Reader:
+    """Every call may raise what `Api.call` does, and what the server refuses with."""
+
+    def __init__(self, api: Api, stream: str) -> None:
+        self._api = api
+        self._stream = stream
+
+    async def message(self, sequence: int) -> StoredMessage | None:
+        """The message of that sequence; None where there is none."""
+        return await self._message({"seq": sequence}, f"read message {sequence} of stream {self._stream}")
+
+    async def last_payloads(self, pattern: str) -> dict[str, bytes]:
+        """The last message on each subject that matches."""
+        return {message.subject: message.data for message in await self._last_messages(pattern)}
+
+    async def find_tail(self, *, last_sequence: int, keys: Collection[bytes] | None) -> Judged | None:
+        """The last event or checkpoint of Ditto's; `keys` as for `judge`. Raises TailForged."""
+        sequence = last_sequence
+        while sequence and (message := await self.message(sequence)) is not None:
+            judged = judge(message, keys=keys, stream=self._stream)
+            if judged.kind is Kind.PLACE:
+                return judged
+            if judged.kind is Kind.FOREIGN:
+                log.warning(
+                    "stream.foreign_message",
+                    stream=self._stream,
+                    sequence=sequence,
+                    reason="another writer stores into this stream; Ditto goes on, but must be its only writer",
+                )
+            if judged.kind is not Kind.DESCRIPTION:
+                break
+            sequence -= 1
+        if not last_sequence:
+            return None
+        # The last message was deleted, or is not Ditto's: the last one on each subject that there is.
+        found = [judge(message, keys=keys, stream=self._stream) for message in await self._last_messages(">")]
+        places = [judged for judged in found if judged.kind is Kind.PLACE]
+        return max(places, key=lambda judged: judged.position, default=None)
+
+    async def _last_messages(self, pattern: str) -> list[StoredMessage]:
+        """The last message on each subject that matches."""
+        doing = f"read the last messages on {pattern} in stream {self._stream}"
+        subjects = await self._subjects(pattern)
+        found: list[StoredMessage | None] = []
+        for start in range(0, len(subjects), _AT_ONCE):
+            some = subjects[start : start + _AT_ONCE]
+            found += await asyncio.gather(*(self._message({"last_by_subj": subject}, doing) for subject in some))
+        return [message for message in found if message is not None]
+
+    async def _subjects(self, pattern: str) -> list[str]:
+        """Every subject that matches and has messages, page by page."""
+        doing = f"list the subjects of stream {self._stream}"
+        subjects: list[str] = []
+        while True:
+            try:
+                body = {"subjects_filter": pattern, "offset": len(subjects)}
+                info = await self._api.call(f"STREAM.INFO.{self._stream}", body, doing, to=StreamInfo)
+            except ApiError as error:
+                raise refusal(error, doing) from error
+            page = info.state.subjects or {}
+            subjects += page
+            if not page or len(subjects) >= info.total:
+                return subjects
+
+    async def _message(self, which: dict[str, Any], doing: str) -> StoredMessage | None:
+        try:
+            answer = await self._api.call(f"STREAM.MSG.GET.{self._stream}", which, doing, to=MessageAnswer)
+        except ApiError as error:
+            if error.code == NO_MESSAGE:
+                return None
+            raise refusal(error, doing) from error
+        return answer.message

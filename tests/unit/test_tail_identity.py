@@ -1,0 +1,161 @@
+"""Which messages a start may go on from."""
+
+from __future__ import annotations
+
+import datetime
+
+import msgspec
+import pytest
+
+from ditto.checkpoint import Checkpoint, Transaction, decode_checkpoint, encode_checkpoint
+from ditto.errors import TailForged
+from ditto.event import DetailedEvent, Meta, event_id, event_key
+from ditto.lsn import Position
+from ditto.sinks import metadata
+from ditto.sinks.api import StoredMessage
+from ditto.sinks.base import Owner
+from ditto.sinks.tail import Judged, Kind, judge
+from unit.implementations import ID_KEY, Implementation
+from unit.wire import Column, begin, commit, insert, relation
+
+POSITION = Position(0x16_B374D848, 12)
+TIME = "2026-11-25T12:00:00.000001Z"
+OTHER = event_key("7312345678901234567", "other")
+
+
+def message(payload: bytes, position: object = POSITION, *, header: str = "Ditto-Position") -> StoredMessage:
+    hdrs = f"NATS/1.0\r\nNats-Expected-Last-Sequence: 7\r\n{header}: {position}\r\n\r\n".encode()
+    return StoredMessage("ditto_public_t", 8, datetime.datetime.now(datetime.UTC), hdrs, payload)
+
+
+def event(position: Position = POSITION, key: bytes = ID_KEY) -> bytes:
+    data = {"commitTime": "1999", "text": '"commitTime":"1999"', "deep": []}
+    meta = Meta(lsn="0/1", primary_key=["commitTime", '"commitTime":"1999"'])
+    return msgspec.json.encode(
+        DetailedEvent(event_id(position, key), "public", "t", "UPDATE", data, {}, TIME, ['"commitTime":"'], meta=meta)
+    )
+
+
+def judged(stored: StoredMessage, keys: list[bytes] | None = None) -> Judged:
+    return judge(stored, keys=[ID_KEY] if keys is None else keys, stream="DITTO")
+
+
+def test_an_event() -> None:
+    told = judged(message(event()))
+    assert told == Judged(Kind.PLACE, 8, POSITION, Transaction(POSITION.commit_lsn, TIME), is_proven=True)
+
+
+def test_the_ids_are_those_of_the_decoders(impl: Implementation) -> None:
+    frames = [relation(1, "t", [Column("id", 23, is_key=True)]), begin(0x16_B374D848)]
+    frames += [insert(1, [str(row)]) for row in (1, 2, 3)] + [commit(0x16_B374D848)]
+    block = impl.decode(frames)
+    ids = [event_id(Position(0x16_B374D848, ordinal), ID_KEY) for ordinal in (1, 2, 3)]
+    assert [event.id for event in block.events] == ids
+
+
+def test_an_event_that_is_nested_too_deeply_to_be_parsed() -> None:
+    payload = event().replace(b'"deep":[]', b'"deep":' + b"[" * 20_000 + b"]" * 20_000)
+    assert judged(message(payload)).last == Transaction(POSITION.commit_lsn, TIME)
+
+
+def test_a_checkpoint() -> None:
+    last = Transaction(0x480, TIME, 795)
+    stored = message(encode_checkpoint(Checkpoint(0x500, last), ID_KEY), Position(0x500, 0))
+    assert judged(stored) == Judged(Kind.PLACE, 8, Position(0x500, 0), last)
+    assert decode_checkpoint(stored.data).checkpoint == Checkpoint(0x500, last)
+    assert b'"last":{"lsn":"0/480","commitTime":"2026-11-25T12:00:00.000001Z","xid":795}' in stored.data
+
+
+def test_a_checkpoint_of_an_earlier_version() -> None:
+    told = judged(message(b'{"lsn":"0/500"}', Position(0x500, 0)))
+    assert told == Judged(Kind.PLACE, 8, Position(0x500, 0), None, is_proven=False)
+
+
+def test_what_has_no_place_of_its_own() -> None:
+    assert judged(message(b'{"schema":"public","table":"t"}')).kind is Kind.DESCRIPTION
+    assert judged(message(b"hello", "x", header="Their-Header")).kind is Kind.FOREIGN
+    assert judged(message(b"", "MaxAge", header="Nats-Marker-Reason")).kind is Kind.MARKER
+
+
+@pytest.mark.parametrize(
+    ("payload", "position"),
+    [
+        (event(), "16/B374D848:13"),  # the body of one event, with another position
+        (event(), "FFFF/0:12"),
+        (event(key=OTHER), POSITION),  # of another slot
+        (event(), "nonsense"),
+        (event(), ""),
+        (event(Position(0x500, 0)), Position(0x500, 0)),  # no event has the ordinal 0
+        (b"{}", POSITION),
+        (b"", POSITION),
+        (b"hello", POSITION),
+        (b'{"lsn":"0/500"}', Position(0x501, 0)),
+        (b'{"lsn":"0/500"}', Position(0x500, 1)),
+        (b'{"lsn":5}', Position(0x500, 0)),
+        (b'{"lsn":"nonsense"}', Position(0x500, 0)),
+        (encode_checkpoint(Checkpoint(0x500), OTHER), Position(0x500, 0)),
+    ],
+)
+def test_a_message_that_claims_a_position_and_is_not_dittos(payload: bytes, position: object) -> None:
+    with pytest.raises(TailForged, match="message 8 of stream DITTO claims") as caught:
+        judged(message(payload, position))
+    assert "nats stream rmm DITTO 8 --force" in (caught.value.hint or "")
+
+
+def test_ids_of_the_cluster_that_was_upgraded_count_too() -> None:
+    with pytest.raises(TailForged):
+        judged(message(event(key=OTHER)))
+    assert judged(message(event(key=OTHER)), [ID_KEY, OTHER]).position == POSITION
+
+
+# ------------------------------------------------------------------------------------ metadata
+
+OWNER = Owner("7312", "ditto", "cdc", start_lsn=0x300, timeline=2, publication="pub")
+
+
+def test_a_new_stream_is_claimed() -> None:
+    given = metadata.claim(metadata.created(), OWNER, last_sequence=5)
+    assert metadata.read_owner(given) == OWNER
+    assert metadata.is_created_here(given)
+    assert metadata.identified_after(given) == 0
+    assert metadata.claim(given, OWNER, last_sequence=99) == given, "nothing to change"
+
+
+def test_a_stream_of_an_earlier_version_is_taken_up() -> None:
+    before = {
+        "ditto.system-identifier": "7312",
+        "ditto.slot": "ditto",
+        "ditto.prefix": "cdc",
+        "ditto.start-lsn": "0/300",
+        "ditto.timeline": "1",
+        "theirs": "kept",
+    }
+    assert metadata.identified_after(before) is None
+    given = metadata.claim(before, OWNER, last_sequence=99)
+    assert given == {**before, "ditto.identified-after": "99"}, "timeline and publication are those of what is stored"
+    assert metadata.claim(given, OWNER, last_sequence=500) == given
+
+
+def test_the_cluster_after_pg_upgrade_takes_the_stream() -> None:
+    first = metadata.claim(metadata.created(), OWNER, last_sequence=5) | metadata.write_place(Checkpoint(0x300), OWNER)
+    second = metadata.claim(first, Owner("8000", "ditto", "cdc", 0x900, 1, "pub"), last_sequence=7)
+    assert metadata.read_owner(second) == Owner("8000", "ditto", "cdc", 0x900, 1, "pub", ("7312",))
+    assert metadata.read_place(second) is None
+    third = metadata.claim(second, Owner("9000", "ditto", "cdc", 0xA00, 1, "pub"), last_sequence=9)
+    assert metadata.read_owner(third) == Owner("9000", "ditto", "cdc", 0xA00, 1, "pub", ("7312", "8000"))
+
+
+def test_the_place() -> None:
+    place = Checkpoint(0x500, Transaction(0x480, TIME, 795), 33)
+    assert metadata.read_place(metadata.write_place(place, OWNER)) == place
+    assert metadata.read_place({}) is None
+    assert metadata.read_place({"ditto.place": "nonsense"}) is None
+
+
+def test_metadata_that_somebody_replaced() -> None:
+    ours = {"ditto.slot": "ditto", "ditto.created": "true", "theirs": "old"}
+    assert metadata.restored({"theirs": "new", "ditto.slot": "changed"}, ours) == {
+        "ditto.slot": "changed",
+        "ditto.created": "true",
+        "theirs": "new",
+    }
