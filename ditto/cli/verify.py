@@ -19,9 +19,12 @@ from ditto.printable import printable
 from ditto.quantity import counted
 
 if TYPE_CHECKING:
+    from ditto.verify.difference import Unjudged
     from ditto.verify.run import Report
 
 _SHOWN = 20
+_TABLES_SHOWN = 5
+"""For one reason."""
 
 
 @click.command(epilog=examples("ditto verify --config ditto.yaml", "ditto verify --json | jq .differences"))
@@ -46,8 +49,9 @@ _SHOWN = 20
 def verify(ctx: click.Context, /, timeout: str, is_json: bool, **options: Any) -> None:
     """Replay the whole stream and compare it with the tables, row by row.
 
-    Exits with 1 when they differ. Nobody should write to the tables meanwhile. Of a row only the key is shown. The
-    copy of the tables is held in memory.
+    Exits with 1 when they differ, or a table cannot be read. What the stream cannot tell is named and not judged: rows
+    that ALTER TABLE changed, tables that were dropped. Nobody should write to the tables meanwhile. Of a row only the
+    key is shown. The copy of the tables is held in memory.
     """
     timeout_s = seconds(timeout, "--timeout")
     config = effective(**options)
@@ -71,10 +75,11 @@ def verify(ctx: click.Context, /, timeout: str, is_json: bool, **options: Any) -
 
         report = asyncio.run(run(config, timeout_s=timeout_s, on_progress=on_progress))
     if is_json:
-        click.echo(json.dumps({**asdict(report), "differences": [each._asdict() for each in report.differences]}))
+        lists = {name: [each._asdict() for each in getattr(report, name)] for name in ("differences", "unjudged")}
+        click.echo(json.dumps({**asdict(report), **lists}))
     else:
         _print(report)
-    if report.differences:
+    if report.differences or any(each.is_obstacle for each in report.unjudged):
         ctx.exit(1)
 
 
@@ -84,15 +89,32 @@ def _print(report: Report) -> None:
         click.echo(f"DIFFERENT  {printable(str(difference))}")
     if count > _SHOWN:
         click.echo(f"           and {count - _SHOWN:,} more: --json lists them all")
+    for reason, tables in _by_reason(report.unjudged).items():
+        more = f" and {len(tables) - _TABLES_SHOWN:,} more" if len(tables) > _TABLES_SHOWN else ""
+        click.echo(printable(f"NOT JUDGED {', '.join(tables[:_TABLES_SHOWN])}{more}: {reason}"))
+    unjudged = len({each.table for each in report.unjudged})
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in (
         ("events", f"{report.events:,}"),
         ("stream's tail", report.tail),
         ("compared", f"{counted(report.rows, 'row')} of {counted(report.tables, 'table')}"),
-        ("not compared", f"{', '.join(report.skipped)} (some actions are filtered out)" if report.skipped else ""),
+        ("not judged", counted(unjudged, "table") if unjudged else ""),
         *(("note", note) for note in report.notes),
-        ("result", counted(count, "difference") if count else "stream equals tables"),
+        ("result", _result(count, is_whole=not report.unjudged)),
     ):
         if value:
             table.add_row(name, Text(printable(value)))
     Console(soft_wrap=True).print(table)
+
+
+def _by_reason(unjudged: list[Unjudged]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for each in unjudged:
+        found.setdefault(each.reason, []).append(each.table)
+    return found
+
+
+def _result(count: int, *, is_whole: bool) -> str:
+    if count:
+        return counted(count, "difference")
+    return "stream equals tables" if is_whole else "stream equals tables, as far as it can tell"

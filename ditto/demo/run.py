@@ -31,7 +31,8 @@ from ditto.errors import DittoError
 from ditto.lsn import parse_lsn
 from ditto.quantity import counted, size
 from ditto.source.connect import connect
-from ditto.verify import Comparison, Difference, Replay, compare, published_tables, replay, table_keys
+from ditto.source.control import open_control
+from ditto.verify import Comparison, Difference, Replay, compare, read_publication, replay, table_keys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -111,19 +112,21 @@ class _Demo:
         self._follower.stop()
 
         screen.step("Replaying the stream, and comparing it with the tables row by row …")
-        copy = await replay(
-            self._client,
-            STREAM,
-            keys=await table_keys(self._connection),
-            prefix=PREFIX,
-            on_progress=lambda done, total: screen.progress("Reading the stream", done, total),
-        )
-        result = await compare(
-            self._connection,
-            copy,
-            tables=await published_tables(self._connection, PUBLICATION),
-            on_progress=lambda done, total: screen.progress("Comparing", done, total),
-        )
+        async with open_control(self._postgres.dsn) as control:
+            publication = await read_publication(control, PUBLICATION)
+            copy = await replay(
+                self._client,
+                STREAM,
+                keys=await table_keys(control, publication.tables),
+                prefix=PREFIX,
+                on_progress=lambda done, total: screen.progress("Reading the stream", done, total),
+            )
+            result = await compare(
+                control,
+                copy,
+                publication=publication,
+                on_progress=lambda done, total: screen.progress("Comparing", done, total),
+            )
         _heed_cancellation()
         differences = copy.differences + result.differences
         if copy.events != workload.rows:

@@ -6,9 +6,9 @@ import asyncio
 import math
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -38,6 +38,9 @@ OLDEST_VERSION: Final = 140000
 """PostgreSQL 14 is the first whose pgoutput takes the option `messages`."""
 
 
+T = TypeVar("T")
+
+
 class Control:
     """Runs queries, each within a deadline, and turns failures into Ditto's errors.
 
@@ -47,7 +50,7 @@ class Control:
 
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
-        self._running: set[asyncio.Task[list[dict[str, Any]]]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     async def fetch(
         self, query: str, arguments: Sequence[Any] = (), *, doing: str, timeout_s: float | None = QUERY_TIMEOUT_S
@@ -56,11 +59,28 @@ class Control:
 
         When the caller is cancelled, the query goes on, and the next one waits for it.
         """
-        running = asyncio.ensure_future(self._run(query, arguments))
+        return await self.within(self._run(query, arguments), doing=doing, timeout_s=timeout_s)
+
+    async def within(
+        self,
+        work: Coroutine[Any, Any, T],
+        *,
+        doing: str,
+        timeout_s: float | None,
+        progress: Callable[[], object] = lambda: None,
+    ) -> T:
+        """The result of work on this connection; its failures become Ditto's errors, as in `fetch`.
+
+        The deadline begins anew whenever `progress` has another value.
+        """
+        running = asyncio.ensure_future(work)
         self._running.add(running)
         running.add_done_callback(self._forget)
-        await asyncio.wait([running], timeout=timeout_s)
-        if not running.done():
+        while not running.done():
+            before = progress()
+            await asyncio.wait([running], timeout=timeout_s)
+            if running.done() or progress() != before:
+                continue
             self._hang_up()
             raise ConnectionLost(
                 f"cannot {doing}: no answer within {timeout_s:g} s", hint="is something holding a lock?"
@@ -86,7 +106,7 @@ class Control:
             await cursor.execute(query.encode(), arguments or None)
             return await cursor.fetchall() if cursor.description else []
 
-    def _forget(self, task: asyncio.Task[list[dict[str, Any]]]) -> None:
+    def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # it is known, then: asyncio would report it as never retrieved
@@ -104,6 +124,16 @@ class Control:
             self._hang_up()
             await asyncio.wait(self._running)
         await self._connection.close()
+
+    @property
+    def server_version(self) -> int:
+        """As libpq tells it: 180006."""
+        return self._connection.info.server_version
+
+    @property
+    def connection(self) -> AsyncConnection[TupleRow]:
+        """For work that `within` runs."""
+        return self._connection
 
     @property
     def transport(self) -> Transport:

@@ -1,16 +1,29 @@
 """The check behind the promises: replay a stream into a copy of the tables, and compare the two.
 
-    keys = await table_keys(connection)
-    copy = await replay(client, "DITTO", keys=keys)
-    result = await compare(connection, copy, tables=await published_tables(connection, "ditto"))
+    publication = await read_publication(control, "ditto")
+    copy = await replay(client, "DITTO", keys=await table_keys(control, publication.tables))
+    result = await compare(control, copy, publication=publication)
 
-`replay` and `compare` share no code with the way from PostgreSQL to the stream except the notation of positions:
-values are converted back by PostgreSQL itself. They expect a stream that holds every event of its tables (none
-filtered, none aged out), and tables that nobody writes to meanwhile. `ditto.verify.run` is the command's whole check.
+`replay` and `compare` share no code with the way from PostgreSQL to the stream except the notation of positions: values
+are read back by the rules of `inverse`. They expect a stream that holds every event of its tables (none filtered, none
+aged out), and tables that nobody writes to meanwhile. Rows that were changed without an event, by ALTER TABLE, are not
+judged: `history`. `ditto.verify.run` is the command's whole check.
 """
 
-from ditto.verify.compare import Comparison, Published, compare, published_tables, table_keys
-from ditto.verify.difference import Difference
+from ditto.verify.catalogue import Publication, Published, read_publication, table_keys
+from ditto.verify.compare import Comparison, compare
+from ditto.verify.difference import Difference, Unjudged
 from ditto.verify.replay import Replay, replay
 
-__all__ = ["Comparison", "Difference", "Published", "Replay", "compare", "published_tables", "replay", "table_keys"]
+__all__ = [
+    "Comparison",
+    "Difference",
+    "Publication",
+    "Published",
+    "Replay",
+    "Unjudged",
+    "compare",
+    "read_publication",
+    "replay",
+    "table_keys",
+]

@@ -1,97 +1,49 @@
-"""Compares replayed tables with the real ones, inside PostgreSQL: it converts the JSON back itself."""
+"""Compares replayed tables with the real ones, row by row, as text.
+
+PostgreSQL only writes: the tables are read as COPY writes them, which is how it sends values to Ditto, in one read-only
+transaction that sees one moment. No cast, policy, constraint or input function is called that a user has made.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-import psycopg
 from psycopg import sql
 
 from ditto.config import Types
-from ditto.verify.difference import Difference
-from ditto.verify.inverse import Form, form, input_text, members
-from ditto.verify.tables import JSON_NULLS
+from ditto.errors import ConnectionLost, ServerNotReady, SourceError
+from ditto.verify.catalogue import Published, find_table
+from ditto.verify.difference import Difference, Unjudged
+from ditto.verify.history import Version, read_history, read_xids
+from ditto.verify.judge import judge
+from ditto.verify.match import Match
+from ditto.verify.rebirth import Rebirths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable
 
+    from ditto.source.control import Control
+    from ditto.verify.catalogue import Publication, Table, TableName
+    from ditto.verify.history import Xids
     from ditto.verify.replay import Replay
 
-CHUNK_BYTES = 4 * 1024 * 1024
-MAX_DIFFERENCES = 1000
-"""Reported for one table; more are not counted."""
+SILENCE_S: Final = 300
+"""How long PostgreSQL may take to find the next row of a table."""
+_PAUSE_ROWS: Final = 1000
+"""After so many the event loop has its turn."""
 
-Connection = psycopg.AsyncConnection[Any]
+_BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+"""All other settings are pinned when the connection is made."""
 
-SETTINGS = "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL lc_monetary = 'C'; \
-SET LOCAL xmloption = 'content'; SET LOCAL extra_float_digits = 1"
-"""How the server reads what Ditto's connection had it write, whatever the database and the role say."""
+_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
-_DEFAULT = Types()
-_names = msgspec.json.Decoder(set[str])
-
-KEYS = """
-    SELECT DISTINCT ON (c.oid) n.nspname, c.relname, (
-        SELECT array_agg(a.attname::text ORDER BY k.place)
-        FROM unnest(i.indkey) WITH ORDINALITY AS k(number, place)
-        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
-        WHERE k.place <= i.indnkeyatts)
-    FROM pg_index i
-    JOIN pg_class c ON c.oid = i.indrelid
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE (i.indisprimary OR i.indisreplident) AND i.indimmediate AND i.indisvalid
-    ORDER BY c.oid, i.indisreplident DESC"""
-
-# Before 15 there are neither lists of columns nor filters; before 18 generated columns are never published.
-PUBLISHED = """
-    SELECT schemaname::text, tablename::text, to_jsonb(p) -> 'attnames', to_jsonb(p) ->> 'rowfilter',
-           current_setting('server_version_num')::int >= 180000
-    FROM pg_publication_tables p WHERE pubname = %s ORDER BY 1, 2"""
-
-# For each column its type and modifier, the type below its domains, and whether its values have to be converted: those
-# of some types, and of arrays and domains of these.
-COLUMNS = """
-    WITH RECURSIVE types(number, type, depth, is_element) AS (
-        SELECT attnum, atttypid, 0, false FROM pg_attribute
-        WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND (attgenerated = '' OR %s)
-          AND coalesce(attname = ANY(%s::text[]), true)
-        UNION ALL
-        SELECT number, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END, depth + 1,
-               is_element OR t.typtype <> 'd'
-        FROM types JOIN pg_type t ON t.oid = types.type
-        WHERE t.typtype = 'd' OR t.typcategory = 'A')
-    SELECT a.attname::text, format_type(a.atttypid, a.atttypmod),
-           format_type((array_agg(t.oid ORDER BY depth DESC) FILTER (WHERE NOT is_element))[1], NULL),
-           bool_or(t.oid IN ('bytea'::regtype, 'json'::regtype, 'jsonb'::regtype) OR t.typname = 'hstore'),
-           c.relkind = 'p'
-    FROM pg_class c
-    JOIN pg_attribute a ON a.attrelid = c.oid
-    JOIN types ON types.number = a.attnum
-    JOIN pg_type t ON t.oid = types.type
-    WHERE c.oid = to_regclass(%s)
-    GROUP BY a.attnum, a.attname, a.atttypid, a.atttypmod, c.relkind ORDER BY a.attnum"""
-
-COUNTERPARTS = """
-    SELECT CASE WHEN t.tableoid IS NULL THEN 'extra row' WHEN c.tableoid IS NULL THEN 'missing row'
-                ELSE 'different values' END,
-           ARRAY[{key}],
-           CASE WHEN c.tableoid IS NULL OR t.tableoid IS NULL THEN '{{}}'::text[]
-                ELSE array_remove(ARRAY[{differing}], NULL) END
-    FROM pg_temp.ditto_copy c FULL JOIN {table} t ON {same_key}
-    WHERE c.tableoid IS NULL OR t.tableoid IS NULL OR ROW({copied})::text IS DISTINCT FROM ROW({real})::text
-    LIMIT {limit}"""
-
-MULTISETS = """
-    WITH c AS (SELECT ROW({columns})::text AS line, count(*) AS n FROM pg_temp.ditto_copy GROUP BY 1),
-         t AS (SELECT ROW({columns})::text AS line, count(*) AS n FROM {table} GROUP BY 1)
-    SELECT CASE WHEN coalesce(c.n, 0) > coalesce(t.n, 0) THEN 'extra row' ELSE 'missing row' END,
-           ARRAY[md5(coalesce(c.line, t.line))], '{{}}'::text[]
-    FROM c FULL JOIN t ON c.line = t.line
-    WHERE c.n IS DISTINCT FROM t.n
-    LIMIT {limit}"""
+_DEFAULT: Final = Types()
 
 
 @dataclass(kw_only=True)
@@ -100,218 +52,170 @@ class Comparison:
     """Rows of the real tables, every one of them compared."""
     tables: int = 0
     differences: list[Difference] = field(default_factory=list)
-
-
-async def table_keys(connection: Connection) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Each table's key columns, by schema and table: the replica identity index, else the primary key."""
-    cursor = await connection.execute(KEYS)
-    return {(schema, table): tuple(columns) for schema, table, columns in await cursor.fetchall()}
-
-
-@dataclass(kw_only=True, frozen=True)
-class Published:
-    """What a publication holds of a table; without arguments, all of it."""
-
-    columns: list[str] | None = None
-    has_generated: bool = False
-    """Whether generated columns that are among `columns` are published too."""
-    row_filter: str | None = None
-    """An SQL expression over the table's columns."""
-
-
-async def published_tables(connection: Connection, publication: str) -> dict[tuple[str, str], Published]:
-    """Each table in the publication, by schema and name."""
-    cursor = await connection.execute(PUBLISHED, [publication])
-    return {
-        (schema, table): Published(columns=columns, has_generated=has_generated, row_filter=row_filter)
-        for schema, table, columns, row_filter, has_generated in await cursor.fetchall()
-    }
+    unjudged: list[Unjudged] = field(default_factory=list)
 
 
 async def compare(
-    connection: Connection,
+    control: Control,
     replay: Replay,
     *,
-    tables: Mapping[tuple[str, str], Published] = MappingProxyType({}),
+    publication: Publication | None = None,
+    leave_out: Collection[TableName] = (),
     types: Types = _DEFAULT,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Comparison:
-    """Compare every replayed table, and those of `tables` that have no events, with the real ones, row by row.
+    """Compare every replayed table, and those of the publication that have no events, with the real ones.
 
     Equal means equal as PostgreSQL's own text. What is not published is left out: columns and rows that the publication
     leaves out, generated columns. `types` are the options that the events were written with. `on_progress` is told
-    replayed rows done and in all.
+    rows done and in all. Raises ConnectionLost and ServerNotReady; a table that cannot be read for another reason is
+    among the unjudged ones.
     """
-    keys = await table_keys(connection)
-    total = sum(map(len, replay.tables.values()))
-    loaded = 0
+    published = publication.tables if publication else dict.fromkeys(replay.tables, Published())
     result = Comparison()
-    for name in sorted({*replay.tables, *tables}):
-        copy = replay.tables.get(name)
-        table = await _Table.find(connection, name, keys.get(name, ()), tables.get(name, Published()), types)
-        if table is None:
-            if copy:
-                result.differences.append(Difference("has rows in the stream but does not exist", ".".join(name), ""))
-            continue
-        async with connection.transaction(force_rollback=True):
-            await connection.execute(SETTINGS)
-            await table.create_copies()
-            for chunk in _chunks(copy.rows() if copy else iter(())):
-                result.differences += await table.load(chunk)
-                loaded += len(chunk)
-                on_progress(loaded, total)
-            result.rows += await table.count()
-            result.differences += await table.differences()
-        result.tables += 1
+    total = sum(map(len, replay.tables.values()))
+    await control.fetch(_BEGIN, doing="begin to read the tables")
+    try:
+        xids = await read_xids(control)
+        since = publication.xid if publication else 0
+        comparer = _Comparer(
+            control,
+            replay,
+            xids,
+            since,
+            types,
+            result,
+            lambda done: on_progress(min(done, total), total),
+            has_orphans=any(copy and name not in published for name, copy in replay.tables.items()),
+        )
+        for name in sorted({*replay.tables, *published} - set(leave_out)):
+            await comparer.compare(name, published.get(name))
+        differences, unjudged = comparer.rebirths.decide()
+        result.differences += differences
+        result.unjudged += unjudged
+    finally:
+        with suppress(SourceError):  # the connection is broken then
+            await control.fetch("ROLLBACK", doing="end reading the tables")
     return result
 
 
-@dataclass(kw_only=True)
-class _Table:
-    """What is published of a real table, and its copy in a temporary one."""
+class _Comparer:
+    """Compares one table after the other."""
 
-    connection: Connection
-    name: str
-    identifier: sql.Composable
-    rows: sql.Composable
-    """What to select from: without the tables that inherit from it, but with its partitions."""
-    row_filter: str | None
-    key: tuple[str, ...]
-    columns: dict[str, str]
-    """Each column's type."""
-    forms: dict[str, Form]
-    """Of the columns whose values are converted here; PostgreSQL reads the others as they stand in the event."""
-    documents: frozenset[str]
-    """The columns of type json and jsonb, and of domains over these."""
-
-    @classmethod
-    async def find(
-        cls,
-        connection: Connection,
-        name: tuple[str, str],
-        key: tuple[str, ...],
-        published: Published,
+    def __init__(
+        self,
+        control: Control,
+        replay: Replay,
+        xids: Xids,
+        since: int,
         types: Types,
-    ) -> _Table | None:
-        identifier = sql.Identifier(*name)
-        text = identifier.as_string(connection)
-        rows = await (
-            await connection.execute(COLUMNS, [text, published.has_generated, published.columns, text])
-        ).fetchall()
-        if not rows:
-            return None
-        is_partitioned = rows[0][4]
-        return cls(
-            connection=connection,
-            name=".".join(name),
-            identifier=identifier,
-            rows=identifier if is_partitioned else sql.SQL("ONLY ") + identifier,
-            row_filter=published.row_filter,
-            key=key,
-            columns={column: type_name for column, type_name, _, _, _ in rows},
-            forms={column: form(base, types) for column, _, base, is_converted, _ in rows if is_converted},
-            documents=frozenset(column for column, _, base, _, _ in rows if base in {"json", "jsonb"}),
-        )
+        result: Comparison,
+        on_progress: Callable[[int], None],
+        *,
+        has_orphans: bool,
+    ) -> None:
+        self.rebirths = Rebirths(xids)
+        self._control = control
+        self._replay = replay
+        self._xids = xids
+        self._since = since
+        self._types = types
+        self._result = result
+        self._on_progress = on_progress
+        self._has_orphans = has_orphans
 
-    async def create_copies(self) -> None:
-        await self._execute("CREATE TEMPORARY TABLE ditto_copy AS SELECT {columns} FROM {table} WITH NO DATA")
-        if self.row_filter is not None:
-            await self._execute(
-                "CREATE TEMPORARY VIEW ditto_published AS SELECT tableoid, * FROM {table} WHERE {row_filter}",
-                row_filter=sql.SQL(self.row_filter),  # as the catalogue has it
-            )
-            self.rows = sql.Identifier("pg_temp", "ditto_published")
-
-    async def count(self) -> int:
-        row = await (await self._execute("SELECT count(*) FROM {table}")).fetchone()
-        return int(row[0]) if row else 0
-
-    async def load(self, rows: list[bytes]) -> list[Difference]:
-        """Put rows into the copy. The answer names those that PostgreSQL cannot read as rows of this table."""
-        text = b"[" + b",".join(map(self._converted, rows)) + b"]"
+    async def compare(self, name: TableName, published: Published | None) -> None:
+        copy = self._replay.tables.get(name)
+        full_name = ".".join(name)
         try:
-            async with self.connection.transaction():
-                await self._execute(
-                    "INSERT INTO pg_temp.ditto_copy SELECT {loaded} "
-                    "FROM json_to_recordset({rows}::json) AS r ({definitions})",
-                    loaded=self._each_column("{name}::{type}", "{name}"),
-                    definitions=self._each_column("{name} text", "{name} {type}"),
-                    rows=text.decode(),
+            await self._control.fetch("SAVEPOINT compared", doing=f"compare table {full_name}")
+            table = await find_table(self._control, name, published or Published())
+            if table is None or published is None or table.obstacle:
+                reason = (
+                    "it does not exist any more, and neither DROP TABLE nor a new name sends an event"
+                    if table is None
+                    else "it is not published any more"
+                    if published is None
+                    else table.obstacle
                 )
-        except psycopg.DataError:
-            if len(rows) == 1:
-                return [Difference("a value that the table's types cannot read", self.name, self._key_of(rows[0]))]
-            middle = len(rows) // 2
-            return await self.load(rows[:middle]) + await self.load(rows[middle:])
-        return []
+                if reason and (copy or published):
+                    is_obstacle = table is not None and published is not None
+                    self._result.unjudged.append(Unjudged(full_name, reason, is_obstacle=is_obstacle))
+                return
+            match = Match(table, copy, self._replay.keys.get(name, ()), self._types)
+            await self._scan(table, published, match)
+            await self._judge(table, match)
+            self._result.tables += 1
+            self._result.rows += match.rows
+        except (ConnectionLost, ServerNotReady):
+            raise
+        except SourceError as error:
+            await self._control.fetch("ROLLBACK TO compared", doing=f"leave table {full_name}")
+            hint = f" ({error.hint})" if error.hint else ""
+            self._result.unjudged.append(Unjudged(full_name, f"{error.message}{hint}", is_obstacle=True))
 
-    async def differences(self) -> list[Difference]:
-        cursor = await self._execute(COUNTERPARTS if self.key else MULTISETS)
-        label = ", ".join(self.key) or "hash"
-        return [
-            Difference(kind, self.name, f"({label}) = ({', '.join(where)})", tuple(columns))
-            for kind, where, columns in await cursor.fetchall()
-        ]
-
-    async def _execute(self, query: str, **literals: object) -> psycopg.AsyncCursor[Any]:
-        def each(template: str, columns: Iterable[str], separator: str) -> sql.Composable:
-            return sql.SQL(separator).join(
-                sql.SQL(template).format(c=sql.Identifier("c", column), t=sql.Identifier("t", column), name=column)
-                for column in columns
-            )
-
-        composed = sql.SQL(query).format(
-            table=self.rows,
-            identifier=self.identifier,
-            columns=sql.SQL(", ").join(map(sql.Identifier, self.columns)),
-            copied=each("{c}", self.columns, ", "),
-            real=each("{t}", self.columns, ", "),
-            key=each("coalesce({c}, {t})::text", self.key, ", "),
-            same_key=each("{c} = {t}", self.key, " AND "),
-            differing=each("CASE WHEN {c}::text IS DISTINCT FROM {t}::text THEN {name} END", self.columns, ", "),
-            limit=MAX_DIFFERENCES,
-            **literals,
+    async def _scan(self, table: Table, published: Published, match: Match) -> None:
+        columns = sql.SQL(", ").join([sql.SQL("tableoid"), sql.SQL("xmin"), *map(sql.Identifier, match.columns)])
+        query = sql.SQL("COPY (SELECT {columns} FROM {only}{table}{where}) TO STDOUT").format(
+            columns=columns,
+            only=sql.SQL("" if table.is_partitioned else "ONLY "),  # without the tables that inherit from it
+            table=sql.Identifier(*table.full_name),
+            where=sql.SQL(f" WHERE {published.row_filter}" if published.row_filter else ""),  # as the catalogue has it
         )
-        return await self.connection.execute(composed)
+        xids = self._xids
 
-    def _each_column(self, template_document: str, template: str) -> sql.Composable:
-        """A list of the columns, documents by a template of their own.
+        async def read() -> None:
+            async with (
+                self._control.connection.cursor() as cursor,
+                cursor.copy(query.as_string().encode()) as rows,
+            ):
+                async for line in rows:
+                    oid, xid, *texts = _fields(bytes(line))
+                    version = Version(int(oid or 0), int(xid or 0))
+                    oldest = match.oldest.get(version.oid)
+                    if oldest is None or xids.is_before(version.xid, oldest):
+                        match.oldest[version.oid] = version.xid
+                    match.take(version, tuple(texts))
+                    if not match.rows % _PAUSE_ROWS:
+                        self._on_progress(self._result.rows + match.rows)
+                        await asyncio.sleep(0)
 
-        PostgreSQL takes a JSON string for a column of type json as a document, and for others as their text.
-        """
-        return sql.SQL(", ").join(
-            sql.SQL(template_document if column in self.documents else template).format(
-                name=sql.Identifier(column), type=sql.SQL(type_name)
-            )
-            for column, type_name in self.columns.items()
+        await self._control.within(
+            read(), doing=f"read table {table.name}", timeout_s=SILENCE_S, progress=lambda: match.rows
+        )
+        self._on_progress(self._result.rows + match.rows)
+
+    async def _judge(self, table: Table, match: Match) -> None:
+        copy = self._replay.tables.get(table.full_name)
+        faults = [] if copy is None else copy.faults
+        has_shapes = copy is not None and copy.has_shapes
+        left = list(match.left())
+        if not (match.mismatches or match.unmatched or match.unexamined or left or faults):
+            self.rebirths.learn(match.lsn_of_xid)
+            return
+        history = await read_history(self._control, table, xids=self._xids, since=self._since, oldest=match.oldest)
+        if not history.is_rewritten:  # otherwise rows are by younger transactions than their events
+            self.rebirths.learn(match.lsn_of_xid)
+        verdict = judge(table.name, match, left, faults, history, has_orphans=self._has_orphans, has_shapes=has_shapes)
+        self._result.differences += verdict.differences
+        self._result.unjudged += [Unjudged(table.name, reason) for reason in verdict.reasons]
+        self.rebirths.suspect(
+            created=history.created,
+            is_young=history.is_younger_than_publication,
+            first_lsn=match.first_lsn,
+            suspects=verdict.suspects,
         )
 
-    def _key_of(self, row: bytes) -> str:
-        values = members(row)
-        key = ", ".join(bytes(values[column]).decode() for column in self.key if column in values)
-        return f"({', '.join(self.key)}) = ({key})"
 
-    def _converted(self, row: bytes) -> bytes:
-        if not self.forms:
-            return row
-        values = members(row)
-        json_nulls = _names.decode(values.pop(JSON_NULLS, b"[]"))
-        for column, column_form in self.forms.items():
-            if column in values:
-                text = input_text(values[column], column_form, is_json_null=column in json_nulls)
-                values[column] = msgspec.Raw(msgspec.json.encode(text))
-        return msgspec.json.encode(values)
+def _fields(line: bytes) -> list[str | None]:
+    r"""The values of a row as COPY writes it: `\N` is NULL.
 
-
-def _chunks(rows: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Groups of rows that are small enough for one statement."""
-    chunk: list[bytes] = []
-    size = 0
-    for row in rows:
-        chunk.append(row)
-        size += len(row)
-        if size > CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+    https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
+    """
+    text = line.decode("utf-8", "surrogateescape").removesuffix("\n")
+    if "\\" not in text:
+        return list(text.split("\t"))
+    return [
+        None if value == r"\N" else _ESCAPE.sub(lambda found: _ESCAPES.get(found[1], found[1]), value)
+        for value in text.split("\t")
+    ]

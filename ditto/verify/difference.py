@@ -1,4 +1,4 @@
-"""One thing that is not as it should be."""
+"""What a comparison finds."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 
 class Difference(NamedTuple):
-    """`kind` says what is wrong in a few words; `where` is a row's key or a message's sequence and position.
+    """One thing that is not as it should be.
 
-    Of a row's values only the key is shown; a row of a table without a key shows as a hash.
+    `kind` says what is wrong in a few words; `where` is a row's key or a message's sequence and position. Of a row's
+    values only the key is shown; a row of a table without a key shows as a hash.
     """
 
     kind: str
@@ -19,3 +20,17 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         columns = f" in {', '.join(self.columns)}" if self.columns else ""
         return " ".join(part for part in (self.table, self.where) if part) + f": {self.kind}{columns}"
+
+
+class Unjudged(NamedTuple):
+    """A table that, or some rows of which, cannot be compared: the stream cannot hold what it would take, or it cannot
+    be read.
+    """
+
+    table: str
+    reason: str
+    is_obstacle: bool = False
+    """Whether it can be compared once somebody has done what the reason says."""
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.reason}"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ditto import shallow
-from ditto.errors import SinkLost, StreamNotFound
+from ditto.errors import AckTimeout, SinkLost, StreamNotFound
 from ditto.lsn import ORIGIN, Position
 from ditto.verify.difference import Difference
 from ditto.verify.tables import StoredEvent, TableCopy, copy_for
@@ -32,6 +33,7 @@ BATCH_BYTES = 16 * 1024 * 1024
 MESSAGE_ROOM = 64 * 1024
 """What a message has around its headers and payload."""
 BATCH_TIMEOUT_S = 30
+_BATCH_ENDS = frozenset({"batch completed", "message size exceeds maxbytes"})
 
 _event = msgspec.json.Decoder(StoredEvent)
 
@@ -46,6 +48,8 @@ class Replay:
     """Of the last message."""
     tables: dict[tuple[str, str], TableCopy] = field(default_factory=dict)
     """By schema and table."""
+    keys: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
+    """The columns by which the rows of each table were told apart."""
     differences: list[Difference] = field(default_factory=list)
     latencies_s: array[float] = field(default_factory=lambda: array("d"))
     """From commit to stored, one for each event, by the two servers' clocks."""
@@ -64,28 +68,40 @@ async def replay(
     *,
     keys: Mapping[tuple[str, str], Sequence[str]],
     prefix: str = "ditto",
+    domain: str | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Replay:
     """Read what the stream holds now. `keys` are each table's key columns, by schema and table.
 
     `on_progress` is told messages read and messages in all. Raises StreamNotFound, and SinkLost when the server
-    stops answering. What is wrong in the stream does not raise: it is in `differences` of the answer.
+    stops answering, AckTimeout when it does not answer in time. What is wrong in the stream does not raise: it is in
+    `differences` of the answer, and events that do not fit the earlier ones are the `faults` of their tables.
     """
-    jetstream = client.jetstream()
+    jetstream = client.jetstream() if domain is None else client.jetstream(domain=domain)
+    doing = f"read stream {stream}"
     try:
         info = await jetstream.stream_info(stream)
+        reader = _Reader(keys, prefix, last_sequence=info.state.last_seq)
+        started = time.monotonic()
+        if info.state.messages:
+            api = "$JS.API" if domain is None else f"$JS.{domain}.API"
+            await _read(
+                client, jetstream, api, stream, reader, lambda: on_progress(reader.messages, info.state.messages)
+            )
     except nats.js.errors.NotFoundError as error:
         raise StreamNotFound(f"there is no stream {stream}", hint="has ditto run yet?", stream=stream) from error
-    reader = _Reader(keys, prefix, last_sequence=info.state.last_seq)
-    started = time.monotonic()
-    if info.state.messages:
-        await _read(client, jetstream, stream, reader, lambda: on_progress(reader.messages, info.state.messages))
+    except TimeoutError as error:
+        raise AckTimeout(
+            f"cannot {doing}: nats-server did not answer", hint="is it overloaded, or a permission missing?"
+        ) from error
+    except nats.errors.Error as error:
+        raise SinkLost(f"cannot {doing}: {str(error) or type(error).__name__}", stream=stream) from error
     reader.replay.duration_s = time.monotonic() - started
     return reader.replay
 
 
 async def _read(
-    client: Client, jetstream: JetStreamContext, stream: str, reader: _Reader, on_batch: Callable[[], None]
+    client: Client, jetstream: JetStreamContext, api: str, stream: str, reader: _Reader, on_batch: Callable[[], None]
 ) -> None:
     # Pull requests of our own: nats-py's fetch costs several times as much for each message.
     config = ConsumerConfig(
@@ -93,59 +109,89 @@ async def _read(
     )
     consumer = await jetstream.add_consumer(stream, config)
     inbox = client.new_inbox()
-    subscription = await client.subscribe(inbox, cb=reader.on_message)
+    subscription = await client.subscribe(f"{inbox}.*", cb=reader.on_message)
     request = {
         "batch": BATCH_MESSAGES,
         # A batch has room for any one message, but no more than the server has for a client that is slow (64 MB).
         "max_bytes": max(BATCH_BYTES, client.max_payload + MESSAGE_ROOM),
-        "expires": BATCH_TIMEOUT_S * 1_000_000_000,
+        "no_wait": True,
     }
     try:
         while not reader.is_done:
-            reader.expect_batch()
-            await client.publish(
-                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer.name}", json.dumps(request).encode(), inbox
-            )
-            async with asyncio.timeout(BATCH_TIMEOUT_S + 5):
+            async with asyncio.timeout(BATCH_TIMEOUT_S):
+                await client.publish(
+                    f"{api}.CONSUMER.MSG.NEXT.{stream}.{consumer.name}",
+                    json.dumps(request).encode(),
+                    reader.expect_batch(inbox),
+                )
                 await reader.batch
             on_batch()
-    except (TimeoutError, nats.errors.Error) as error:
-        raise SinkLost("the stream stopped answering while it was read", stream=stream) from error
     finally:
         if client.is_connected:
-            await subscription.unsubscribe()
-            await jetstream.delete_consumer(stream, consumer.name)
+            with suppress(nats.errors.Error, TimeoutError):  # the server removes it by itself
+                await subscription.unsubscribe()
+                await jetstream.delete_consumer(stream, consumer.name)
 
 
 class _Reader:
-    """Takes the messages of one consumer after the other and applies them."""
+    """Takes the messages of one batch after the other and applies them.
+
+    A batch ends with its last message, or with a status of the server: what it says about a batch may come later than
+    the batch's last message, when the next one has begun. So each batch has a subject of its own for its statuses.
+    https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-13.md
+    """
 
     def __init__(self, keys: Mapping[tuple[str, str], Sequence[str]], prefix: str, *, last_sequence: int) -> None:
-        self.replay = Replay()
+        self.replay = Replay(keys=keys)
         self.messages = 0
         self.is_done = False
         self._keys = keys
         self._checkpoint_subject = f"{prefix}._checkpoint"
         self._descriptions = f"{prefix}._schema."
         self._last_sequence = last_sequence
-        self._expected = 0
+        self._batches = 0
+        self._inbox = ""
+        self._left = 0
+        self.batch: asyncio.Future[None]
 
-    def expect_batch(self) -> None:
-        self.batch: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._expected = BATCH_MESSAGES
+    def expect_batch(self, inbox: str) -> str:
+        """Begin a batch; returns the subject for its statuses."""
+        self.batch = asyncio.get_running_loop().create_future()
+        self._batches += 1
+        self._inbox = f"{inbox}.{self._batches}"
+        self._left = BATCH_MESSAGES
+        return self._inbox
 
     async def on_message(self, message: Msg) -> None:
-        if self.batch.done():
-            return
         try:
-            is_status = not message.reply
-            if not is_status:
+            if message.reply:
                 self._take(message)
-                self._expected -= 1
-            if is_status or self.is_done or not self._expected:
-                self.batch.set_result(None)
+                self._left -= 1
+                is_end = self.is_done or not self._left
+            else:
+                is_end = self._is_end(message)
         except Exception as error:  # noqa: BLE001  # whoever waits for the batch gets it
-            self.batch.set_exception(error)
+            if not self.batch.done():
+                self.batch.set_exception(error)
+        else:
+            if is_end and not self.batch.done():
+                self.batch.set_result(None)
+
+    def _is_end(self, message: Msg) -> bool:
+        """Whether a status ends the batch that is expected."""
+        if message.subject != self._inbox:
+            return False
+        headers = message.headers or {}
+        status, words = headers.get("Status", ""), headers.get("Description", "")
+        if status == "100":
+            return False
+        if status in {"404", "408"}:
+            # Nothing is left: the last messages have been removed meanwhile.
+            self.is_done = self.is_done or self._left == BATCH_MESSAGES
+            return True
+        if status == "409" and words.lower() in _BATCH_ENDS and self._left < BATCH_MESSAGES:
+            return True
+        raise SinkLost(f"the stream could not be read to its end: {status} {words or 'no consumer answers'}")
 
     def _take(self, message: Msg) -> None:
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<ns>.<pending>, or after
@@ -190,9 +236,7 @@ class _Reader:
         copy = self.replay.tables.get(name)
         if copy is None:
             copy = self.replay.tables[name] = copy_for(self._keys.get(name, ()))
-        fault = copy.apply(event)
-        if fault:
-            self._report(fault, ".".join(name), where)
+        copy.apply(event, self.replay.position.commit_lsn, where)
         self.replay.events += 1
         self.replay.latencies_s.append(stored_ns / 1e9 - event.commit_time.timestamp())
 

@@ -1,14 +1,16 @@
 """Copies of tables, built from nothing but events. Rows and keys are JSON text: no value is ever converted.
 
+A table may have changed between its events, and its key too, so that what does not fit is noted and kept, not refused.
+
 A row is an event's `data`. Where a null in it is JSON's, one more member, whose name no column can have, holds the
 names of these columns.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import struct
 from datetime import datetime  # msgspec reads it at run time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 Key = tuple[bytes, ...]
+
+_STAMP: Final = struct.Struct(">QQ")
+"""Before each row that is kept: the commit LSNs of the event that inserted it, and of its last one."""
 
 NOTHING = b"{}"
 JSON_NULLS = ""
@@ -47,14 +52,39 @@ class StoredEvent(msgspec.Struct, gc=False, rename="camel"):
         return b'%b,"%b":%b}' % (data[:-1], JSON_NULLS.encode(), msgspec.json.encode(self.json_null))
 
 
+class Fault(NamedTuple):
+    """An event that does not fit the earlier ones."""
+
+    kind: str
+    where: str
+    """The message's sequence and position."""
+    lsn: int
+    earlier_lsn: int = 0
+    """Where the row that is in the way had its last event."""
+
+
+class Copied(NamedTuple):
+    """A row that a table should have, by its events."""
+
+    inserted_lsn: int
+    last_lsn: int
+    row: bytes
+
+
 class TableCopy(Protocol):
     """The rows that a table should have now."""
 
-    def apply(self, event: StoredEvent) -> str | None:
-        """Change the rows as the event says. The answer is what is wrong with that, or None."""
+    faults: list[Fault]
 
-    def rows(self) -> Iterator[bytes]:
-        """Each row; a column that is left out is NULL."""
+    @property
+    def has_shapes(self) -> bool:
+        """Whether rows are told apart by all their columns, and these have changed."""
+
+    def apply(self, event: StoredEvent, lsn: int, where: str) -> None:
+        """Change the rows as the event says, whose transaction has this commit LSN."""
+
+    def rows(self) -> Iterator[Copied]:
+        """Each row; a column that is left out is NULL, or did not exist."""
 
     def __len__(self) -> int: ...
 
@@ -65,81 +95,204 @@ def copy_for(key: Sequence[str]) -> TableCopy:
 
 
 class KeyedCopy:
-    def __init__(self, key: Sequence[str]) -> None:
-        self._rows: dict[Key, bytes] = {}
-        self._read_key = _key_reader(key)
+    has_shapes = False
 
-    def apply(self, event: StoredEvent) -> str | None:
+    def __init__(self, key: Sequence[str]) -> None:
+        self.faults: list[Fault] = []
+        self._key = frozenset(key)
+        self._read_key = _key_reader(key)
+        self._rows: dict[Key, bytes] = {}
+        self._covered: dict[Key, list[bytes]] = {}
+        """Older rows under the key of one in `_rows`: the key was another one, or the table was."""
+        self._unkeyed: dict[bytes, list[bytes]] = {}
+        """Rows without a column of the key, which did not exist then, by their other values."""
+
+    def apply(self, event: StoredEvent, lsn: int, where: str) -> None:
         match event.action:
             case "INSERT":
-                key = self._read_key(event.data)
-                fault = "inserted twice" if key in self._rows else None
-                self._rows[key] = event.row
-                return fault
+                fault = self._put(event.data, event.row, lsn, lsn, where)
+                if fault is not None:
+                    self.faults.append(Fault("inserted twice", where, lsn, fault))
             case "UPDATE":
-                return self._update(event)
+                self._update(event, lsn, where)
             case "DELETE":
-                is_known = self._rows.pop(self._read_key(event.data_old), None) is not None
-                return None if is_known else "deleted but never inserted"
+                if self._take(event.data_old, event.json_null_old) is None:
+                    self.faults.append(Fault("deleted but never inserted", where, lsn))
             case "TRUNCATE":
                 self._rows.clear()
-                return None
-        return f"unknown action {event.action}"
+                self._covered.clear()
+                self._unkeyed.clear()
+            case action:
+                self.faults.append(Fault(f"unknown action {action}", where, lsn))
 
-    def _update(self, event: StoredEvent) -> str | None:
-        new_key = self._read_key(event.data)
+    def _update(self, event: StoredEvent, lsn: int, where: str) -> None:
         # An identity of key columns is sent only when the key changes.
-        old_key = new_key if bytes(event.data_old) == NOTHING else self._read_key(event.data_old)
-        old = self._rows.pop(old_key, None)
-        fault = "updated but never inserted" if old is None else None
-        if new_key in self._rows:
-            fault = "updated to the key of another row"
-        self._rows[new_key] = event.row
-        if event.unchanged and old is not None:
-            before, after = members(old), members(event.row)
-            if any(column in after or column not in before for column in event.unchanged):
-                fault = "unchanged columns that are sent, or were never sent before"
-            after.update((column, before[column]) for column in event.unchanged if column in before)
-            self._rows[new_key] = msgspec.json.encode(after)
-        return fault
+        is_same = bytes(event.data_old) == NOTHING
+        old = self._take(event.data if is_same else event.data_old, event.json_null_old)
+        row, inserted_lsn = event.row, lsn
+        kind = None
+        if old is None:
+            kind = "updated but never inserted"
+        else:
+            inserted_lsn = _STAMP.unpack_from(old)[0]
+            if event.unchanged:
+                before, after = members(old[_STAMP.size :]), members(row)
+                if any(column in after or column not in before for column in event.unchanged):
+                    kind = "unchanged columns that are sent, or were never sent before"
+                after.update((column, before[column]) for column in event.unchanged if column in before)
+                row = msgspec.json.encode(after)
+        earlier_lsn = self._put(event.data, row, inserted_lsn, lsn, where)
+        if earlier_lsn is not None:
+            kind = "updated to the key of another row"
+        if kind:
+            self.faults.append(Fault(kind, where, lsn, earlier_lsn or 0))
 
-    def rows(self) -> Iterator[bytes]:
-        return iter(self._rows.values())
+    def _put(self, data: msgspec.Raw, row: bytes, inserted_lsn: int, lsn: int, where: str) -> int | None:
+        """Keep a row; returns where the one that had its key already had its last event."""
+        key = self._read_key(data)
+        stamped = _STAMP.pack(inserted_lsn, lsn) + row
+        if b"" in key:
+            self._unkeyed.setdefault(_canonical(data, (), self._key), []).append(stamped)
+            return None
+        earlier = self._rows.get(key)
+        self._rows[key] = stamped
+        if earlier is None:
+            return None
+        self._covered.setdefault(key, []).append(earlier)
+        return int(_STAMP.unpack_from(earlier)[1])
+
+    def _take(self, old: msgspec.Raw, json_null: tuple[str, ...]) -> bytes | None:
+        """Remove the row that is meant, and return it."""
+        key = self._read_key(old)
+        row = self._rows.pop(key, None)
+        if row is None:
+            rest = _canonical(old, (), self._key)
+            return _pop(self._unkeyed, rest, -1) if self._unkeyed else None
+        if key in self._covered:
+            # Of several the one that has these values, where the old row tells them; else the youngest.
+            several = [*self._covered[key], row]
+            wanted = _canonical(old, json_null)
+            equal = [at for at, each in enumerate(several) if _canonical_row(each) == wanted]
+            row = several.pop(equal[-1] if equal else -1)
+            self._rows[key] = several.pop()
+            self._covered[key] = several
+            if not several:
+                del self._covered[key]
+        return row
+
+    def rows(self) -> Iterator[Copied]:
+        for several in (*self._covered.values(), self._rows.values(), *self._unkeyed.values()):
+            yield from map(_copied, several)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + sum(map(len, self._covered.values())) + sum(map(len, self._unkeyed.values()))
 
 
 class KeylessCopy:
     """For tables without a key: their old rows come whole (REPLICA IDENTITY FULL), or they are only inserted into."""
 
     def __init__(self) -> None:
-        self._rows: Counter[bytes] = Counter()
+        self.faults: list[Fault] = []
+        self._rows: dict[bytes, list[bytes]] = {}
+        """The stamps of equal rows."""
+        self._shapes: list[frozenset[str]] = []
+        """The sets of columns that rows had, the present one last."""
 
-    def apply(self, event: StoredEvent) -> str | None:
-        fault = None
+    def apply(self, event: StoredEvent, lsn: int, where: str) -> None:
+        kind = None
+        inserted_lsn = lsn
         if event.action == "TRUNCATE":
             self._rows.clear()
         if event.action in {"UPDATE", "DELETE"}:
-            old = _canonical(event.data_old, event.json_null_old)
-            if self._rows[old] > 0:
-                self._rows[old] -= 1
+            stamp = self._take(event.data_old, event.json_null_old)
+            if stamp is None:
+                kind = f"{event.action.lower()}d but never inserted"
             else:
-                fault = f"{event.action.lower()}d but never inserted"
+                inserted_lsn = _STAMP.unpack(stamp)[0]
         if event.action in {"INSERT", "UPDATE"}:
-            self._rows[_canonical(event.data, event.json_null)] += 1
-        return fault
+            row = self._canonical(event.data, event.json_null)
+            self._rows.setdefault(row, []).append(_STAMP.pack(inserted_lsn, lsn))
+        elif event.action not in {"DELETE", "TRUNCATE"}:
+            kind = f"unknown action {event.action}"
+        if kind:
+            self.faults.append(Fault(kind, where, lsn))
 
-    def rows(self) -> Iterator[bytes]:
-        return self._rows.elements()
+    @property
+    def has_shapes(self) -> bool:
+        return len(self._shapes) > 1
+
+    def _canonical(self, data: msgspec.Raw, json_null: tuple[str, ...]) -> bytes:
+        columns = members(data)
+        shape = frozenset(columns)
+        if not self._shapes or shape != self._shapes[-1]:
+            self._reshape(shape)
+        return _encoded(columns, json_null)
+
+    def _reshape(self, shape: frozenset[str]) -> None:
+        """The table has other columns now. Those that are gone cannot tell its rows apart any more."""
+        gone = frozenset().union(*self._shapes) - shape
+        if gone:
+            rows: dict[bytes, list[bytes]] = {}
+            for row, stamps in self._rows.items():
+                rows.setdefault(_without(row, gone), []).extend(stamps)
+            self._rows = rows
+        self._shapes = list(dict.fromkeys([*(each - gone for each in self._shapes if each != shape), shape]))
+
+    def _take(self, old: msgspec.Raw, json_null: tuple[str, ...]) -> bytes | None:
+        row = self._canonical(old, json_null)
+        stamp = _pop(self._rows, row, 0)
+        for shape in reversed(self._shapes[:-1]):
+            if stamp is None:  # a column that came since may have been filled without an event
+                stamp = _pop(self._rows, _without(row, self._shapes[-1] - shape), 0)
+        return stamp
+
+    def rows(self) -> Iterator[Copied]:
+        for row, stamps in self._rows.items():
+            for stamp in stamps:
+                inserted_lsn, last_lsn = _STAMP.unpack(stamp)
+                yield Copied(inserted_lsn, last_lsn, row)
 
     def __len__(self) -> int:
-        return self._rows.total()
+        return sum(map(len, self._rows.values()))
 
 
-def _canonical(data: msgspec.Raw, json_null: tuple[str, ...]) -> bytes:
+def _copied(stamped: bytes) -> Copied:
+    inserted_lsn, last_lsn = _STAMP.unpack_from(stamped)
+    return Copied(inserted_lsn, last_lsn, stamped[_STAMP.size :])
+
+
+def _pop(rows: dict[bytes, list[bytes]], key: bytes, at: int) -> bytes | None:
+    found = rows.get(key)
+    if not found:
+        return None
+    row = found.pop(at)
+    if not found:
+        del rows[key]
+    return row
+
+
+def _canonical(data: msgspec.Raw, json_null: tuple[str, ...], without: frozenset[str] = frozenset()) -> bytes:
     """One text for equal rows, also when a column was added (as NULL) in between."""
     columns = members(data)
+    return _encoded({name: value for name, value in columns.items() if name not in without}, json_null)
+
+
+def _canonical_row(stamped: bytes) -> bytes:
+    columns = members(stamped[_STAMP.size :])
+    json_null = msgspec.json.decode(columns.pop(JSON_NULLS, b"[]"), type=tuple[str, ...])
+    return _encoded(columns, json_null)
+
+
+def _without(row: bytes, gone: frozenset[str]) -> bytes:
+    columns = members(row)
+    json_null = msgspec.json.decode(columns.pop(JSON_NULLS, b"[]"), type=tuple[str, ...])
+    return _encoded(
+        {name: value for name, value in columns.items() if name not in gone},
+        tuple(name for name in json_null if name not in gone),
+    )
+
+
+def _encoded(columns: dict[str, msgspec.Raw], json_null: tuple[str, ...]) -> bytes:
     row: dict[str, Any] = {
         name: columns[name] for name in sorted(columns) if name in json_null or bytes(columns[name]) != b"null"
     }

@@ -16,11 +16,12 @@ from psycopg import conninfo
 
 from ditto.config import Types
 from ditto.lsn import Position, parse_lsn
-from ditto.verify import compare, published_tables, replay, table_keys
+from ditto.source.control import open_control
+from ditto.verify import Unjudged, compare, read_publication, replay, table_keys
 from e2e.process import DittoProcess, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from nats.aio.client import Client
@@ -243,21 +244,22 @@ class World:
             if message.subject not in {self.fence_subject, f"{self.name}._checkpoint"}
         ]
 
-    async def matches_tables(self, *, event_count: int | None = None, types: Types | None = None) -> None:
+    async def matches_tables(
+        self, *, event_count: int | None = None, types: Types | None = None, unjudged: Iterable[Unjudged] = ()
+    ) -> None:
         """The stream, replayed, gives exactly the tables; and it holds `event_count` events besides the fences.
 
-        `types` are the options that it was written with.
+        `types` are the options that it was written with; `unjudged` what the stream cannot tell.
         """
         client = await nats.connect(self.nats_server.url, allow_reconnect=False)
         try:
-            async with await psycopg.AsyncConnection.connect(
-                self.dsn, autocommit=True, client_encoding="UTF8"
-            ) as connection:
-                copy = await replay(client, self.stream, keys=await table_keys(connection), prefix=self.name)
+            async with open_control(self.dsn) as control:
+                publication = await read_publication(control, self.name)
+                keys = await table_keys(control, publication.tables)
+                copy = await replay(client, self.stream, keys=keys, prefix=self.name)
                 assert copy.differences == []
-                tables = await published_tables(connection, self.name)
-                result = await compare(connection, copy, tables=tables, types=types or Types())
-                assert result.differences == []
+                result = await compare(control, copy, publication=publication, types=types or Types())
+                assert (result.differences, result.unjudged) == ([], list(unjudged))
         finally:
             await client.close()
         if event_count is not None:
