@@ -43,6 +43,11 @@ def _dsn(value: str) -> str:
     try:
         parameters = conninfo.conninfo_to_dict(value)
     except psycopg.ProgrammingError:
+        if re.search(r"[?&]pgbouncer=", value):
+            raise Impossible(
+                "has the parameter pgbouncer, which libpq does not know",
+                hint="leave it out, and give the address of PostgreSQL itself: Ditto cannot work through PgBouncer",
+            ) from None
         # libpq's own message quotes the part it did not understand, which may be the password.
         raise Impossible("is not a connection string that libpq can read", hint=hint) from None
     # A password with a / or @ ends up in host and port: refuse it here, before anything prints those.

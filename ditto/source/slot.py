@@ -19,6 +19,12 @@ log = structlog.get_logger()
 _STATISTICS_DELAY_S: Final = 1.0
 _WAIT_REPORT_S: Final = 5.0
 _POLL_S: Final = 0.5
+_CAUSES: Final = {
+    "wal_removed": "WAL that it needed was removed",
+    "rows_removed": "rows of the catalogue that it needed were removed; hot_standby_feedback = on avoids that",
+    "wal_level_insufficient": "wal_level was not logical any more",
+    "idle_timeout": "nobody has read it for idle_replication_slot_timeout, which is too short; 0 switches that off",
+}
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -32,6 +38,8 @@ class Slot(msgspec.Struct, frozen=True):
     is_being_created: bool
     """By somebody else, and PostgreSQL waits for transactions: nothing that it says of itself is final."""
     wal_status: str
+    invalidation: str
+    """Why it is lost, from PostgreSQL 17 on; empty for one that is not."""
     is_two_phase: bool
     is_logical: bool
     is_copy: bool
@@ -70,6 +78,7 @@ async def find_slot(control: Control, name: str) -> Slot | None:
         confirmed_lsn=parse_lsn(confirmed) if confirmed else 0,
         is_being_created=row.get("slot_type") == "logical" and confirmed is None,
         wal_status=row.get("wal_status") or "",
+        invalidation=row.get("invalidation_reason") or "",
         is_two_phase=bool(row.get("two_phase")),
         is_logical=row.get("slot_type") == "logical",
         is_copy=bool(row.get("synced")) and row["is_standby"],
@@ -136,7 +145,7 @@ def check_slot(slot: Slot, database: str) -> None:
         )
     if slot.wal_status == "lost":
         raise SlotInvalidated(
-            f"PostgreSQL has invalidated slot {slot.name}: WAL that it needed was removed",
+            f"PostgreSQL has invalidated slot {slot.name}: {_CAUSES.get(slot.invalidation, _CAUSES['wal_removed'])}",
             hint="the changes since then are gone from it: drop the slot (ditto slot drop), reload consumers from the "
             "tables, and start once with nats.on_gap: continue",
             slot=slot.name,

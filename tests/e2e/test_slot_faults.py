@@ -180,3 +180,25 @@ async def test_another_reader_has_taken_the_slot(world: World, has_confirmed: bo
     await world.streaming(nats_on_gap="continue")
     world.sql("INSERT INTO account VALUES (-2, 0, 'for Ditto again')")
     assert [event.change[2] for event in await world.events()][-1] == -2
+
+
+async def test_a_slot_that_was_invalidated_because_nobody_read_it(postgres_world: World) -> None:
+    world = postgres_world
+    if world.major < 18:
+        pytest.skip("before 18 a slot may idle for ever")
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    ditto = await world.streaming()
+    await world.fence()
+    assert await ditto.stop() == 0
+    world.sql("ALTER SYSTEM SET idle_replication_slot_timeout = '1s'", "SELECT pg_reload_conf()")
+
+    def is_lost() -> bool:
+        world.sql("CHECKPOINT")
+        return bool(world.value("SELECT invalidation_reason = 'idle_timeout' FROM pg_replication_slots"))
+
+    await eventually(is_lost, "the slot is invalidated")
+    ditto = world.ditto()
+    assert await ditto.ended() == 3
+    sentence = ditto.sentence()
+    assert "idle_replication_slot_timeout" in sentence
+    assert "ditto slot drop" in sentence
