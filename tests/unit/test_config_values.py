@@ -58,6 +58,7 @@ def load_json(tmp_path: Path, path: str, value: Any) -> Any:
         ("postgres.dsn", "nonsense", "not a connection string"),
         ("postgres.dsn", "mysql://h/d", "not a connection string"),
         ("postgres.dsn", "host=h colour=red", "not a connection string"),
+        ("postgres.dsn", "postgres://h/d?pgbouncer=true", "pgbouncer"),
         ("nats.stream", "", "1 to 255"),
         ("nats.stream", "a.b", "1 to 255"),
         ("nats.stream", "a b", "1 to 255"),
