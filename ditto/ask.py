@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http
 import http.client
-import urllib.error
-import urllib.request
 from collections.abc import AsyncGenerator
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ import msgspec
 from ditto.config import Config
 from ditto.config.checks import split_address
 from ditto.errors import ConfigError, DittoError
+from ditto.fetch import AnswerTooLarge, fetch
 from ditto.monitor import Rate, lag_by_servers
 from ditto.status import Status
 from ditto.survey import Surveyor
@@ -26,17 +26,6 @@ _REFUSALS: Final = {
     421: "it is not known under this name: add the name to http.hosts there",
 }
 _EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  only compared with
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Ditto redirects nobody, and the token must not go elsewhere."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Follow none."""
-
-
-_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
-"""A Ditto stands behind no proxy."""
 
 
 class NoAnswer(DittoError):
@@ -59,22 +48,25 @@ def over_http(url: str, *, token: str | None = None) -> Status:
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
         raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080")
     try:
-        request = urllib.request.Request(f"{url.rstrip('/')}/v1/status")  # noqa: S310  the scheme is checked
-        if token is not None:
-            request.add_header("Authorization", f"Bearer {token}")
-        with _OPENER.open(request, timeout=_TIMEOUT_S) as answer:
-            return msgspec.json.decode(answer.read(_MAX_BYTES), type=Status)
-    except urllib.error.HTTPError as error:
-        error.close()
-        reason = _REFUSALS.get(error.code, f"it answers {error.code}")
-    except urllib.error.URLError as error:
-        reason = str(getattr(error.reason, "strerror", None) or error.reason)
-    except http.client.InvalidURL as error:
-        raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080") from error
+        answer = fetch(
+            f"{url.rstrip('/')}/v1/status",
+            timeout_s=_TIMEOUT_S,
+            max_bytes=_MAX_BYTES,
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+        )
+        if answer.status == http.HTTPStatus.OK:
+            return msgspec.json.decode(answer.body, type=Status)
+        reason = _REFUSALS.get(answer.status, f"it answers {answer.status}")
+    except AnswerTooLarge as error:
+        reason = str(error)
     except http.client.HTTPException:
         reason = "it does not speak HTTP"
-    except (OSError, msgspec.MsgspecError, RecursionError) as error:
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except (msgspec.MsgspecError, RecursionError) as error:
         reason = str(error)
+    except ValueError as error:
+        raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080") from error
     raise NoAnswer(
         f"no status from {url}: {reason}",
         hint="does a Ditto run there, with http.listen? Without --url both servers are asked",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import re
-import urllib.request
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from msgspec import Struct
 from ditto.check.finding import Finding, bad, failed, ok
 from ditto.config import Nats
 from ditto.errors import DittoError
+from ditto.fetch import fetch
 from ditto.quantity import size, span
 from ditto.sinks.api import Account
 from ditto.sinks.connection import Connection
@@ -24,6 +24,7 @@ from ditto.sinks.wire import OLDEST_VERSION
 _NEARLY: Final = 0.8
 _MONITOR_PORT: Final = 8222
 _MONITOR_TIMEOUT_S: Final = 2.0
+_MONITOR_BYTES: Final = 1 << 20
 _DEFAULT_SYNC_S: Final = 120.0
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -114,9 +115,9 @@ def monitor_of(config: Nats) -> str:
 def _monitored(url: str) -> _Settings | None:
     """JetStream's settings as the monitoring endpoint tells them; None where it does not."""
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/varz", timeout=_MONITOR_TIMEOUT_S) as answer:  # noqa: S310  the operator's own
-            varz = msgspec.json.decode(answer.read(), type=_Varz)
-    except (OSError, ValueError, http.client.HTTPException):  # msgspec's errors are ValueErrors
+        answer = fetch(f"{url.rstrip('/')}/varz", timeout_s=_MONITOR_TIMEOUT_S, max_bytes=_MONITOR_BYTES)
+        varz = msgspec.json.decode(answer.body, type=_Varz)
+    except (OSError, ValueError, http.client.HTTPException, RecursionError):  # msgspec's errors are ValueErrors
         return None
     return None if varz.jetstream is None else varz.jetstream.config
 
