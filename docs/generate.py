@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,11 +140,21 @@ def _line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+_INCLUDED = re.compile(r"(<!-- included: (?P<file>\S+) -->\n```\w+\n).*?^(```)$", re.MULTILINE | re.DOTALL)
+
+
+def consumers() -> str:
+    """docs/guides/consumers.md: written by hand, but for the programs in it."""
+    page = (DOCS / "guides" / "consumers.md").read_text()
+    return _INCLUDED.sub(lambda match: match[1] + (DOCS.parent / match["file"]).read_text() + match[3], page)
+
+
 PAGES = {
     "configuration.md": configuration,
     "commands.md": commands,
     "metrics.md": metrics,
     "errors.md": errors_page,
+    "guides/consumers.md": consumers,
 }
 
 

@@ -14,15 +14,16 @@ _FENCE = re.compile(
 _NOTE = re.compile(r"<!-- (?P<name>[a-z ]+?)(?:: (?P<value>.*?))? -->")
 
 # Of these every block is run, unless the line before it says why not. Others are output, or drawings.
-RUN = ("sh", "sql", "yaml", "toml", "json", "python", "ini")
+RUN = ("sh", "sql", "yaml", "toml", "json", "python", "ini", "go")
 SHOWN = ("", "text")
-NOTES = {"not run", "given", "anew", "file", "standby"}
+NOTES = {"not run", "included", "given", "anew", "file", "standby"}
 
 
 class Example(NamedTuple):
     """A block, and the comments before it.
 
     `<!-- not run: why -->`;
+    `<!-- included: FILE -->`, a file of the repository, which a test of its own runs;
     `<!-- given: a running Ditto -->`;
     `<!-- anew -->`, another way to make role and publication; `<!-- file: NAME -->`, a file that is not Ditto's;
     `<!-- standby -->`, the Ditto that it starts will not stream.

@@ -1,0 +1,120 @@
+"""The programs of the guide "Consumers" crash and stall at random, under load, and their copies equal the tables."""
+
+from __future__ import annotations
+
+import random
+import signal
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.consumer import Consumer, go_program, pause
+from e2e.process import eventually
+from e2e.traffic import Traffic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from e2e.world import World
+
+ROUNDS = 6
+SETTINGS = {"events_metadata": ["primary_key"], "events_schemas": "true"}
+TABLES = ("traffic", "papers", "emptied")
+
+
+def make_tables(world: World) -> None:
+    world.sql(
+        "CREATE TABLE papers (id int PRIMARY KEY, n int, body text)",
+        "ALTER TABLE papers ALTER body SET STORAGE EXTERNAL",  # updates of n leave the body out: it is `unchanged`
+        "CREATE TABLE emptied (id int PRIMARY KEY)",
+    )
+
+
+def change_tables(world: World, number: int) -> None:
+    """What the traffic does not do: large values that stay, and TRUNCATE."""
+    world.sql(
+        f"INSERT INTO papers VALUES ({number}, 0, repeat('paper ', 3000))",
+        f"UPDATE papers SET n = n + 1 WHERE id <= {number}",
+        f"UPDATE papers SET id = -id WHERE id = {number - 1}",
+        f"INSERT INTO emptied VALUES ({number})",
+        "TRUNCATE emptied" if number % 3 == 0 else "SELECT 1",
+    )
+
+
+@pytest.mark.parametrize("kind", ["ordered", "durable"])
+@pytest.mark.parametrize("language", ["python", "go"])
+async def test_the_copy_equals_the_tables_whatever_happens_to_its_consumer(
+    world: World, tmp_path: Path, language: str, kind: str
+) -> None:
+    make_tables(world)
+    await world.streaming(**SETTINGS)
+    consumer = (
+        Consumer.in_python(world, kind) if language == "python" else Consumer(world, [str(go_program(tmp_path)), kind])
+    )
+    chance = random.Random(len(language) + len(kind))
+    with closing(consumer), Traffic(world, pause_s=0.02):
+        for number in range(1, ROUNDS + 1):
+            process = consumer.start()
+            change_tables(world, number)
+            reached = consumer.sequence + chance.randint(5, 60)
+            await eventually(lambda: consumer.sequence >= reached, "the copy goes on")  # noqa: B023  asked at once
+            if chance.random() < 0.3:
+                await pause(process, 0.8)
+                reached = consumer.sequence + 5
+                await eventually(lambda: consumer.sequence >= reached, "the copy goes on")  # noqa: B023
+            process.end(signal.SIGKILL)
+        process = consumer.start()
+    with closing(consumer):
+        consumer.start()
+        await consumer.equals(*TABLES)
+
+
+async def test_two_processes_of_a_durable_consumer_do_not_overtake_each_other(world: World) -> None:
+    """One stalls with a message in its hands, which the other is given again."""
+    make_tables(world)
+    await world.streaming(**SETTINGS)
+    consumer = Consumer.in_python(world, "durable")
+    with closing(consumer):
+        both = [consumer.start(), consumer.start()]
+        with Traffic(world, pause_s=0.02):
+            for number in range(1, 5):
+                change_tables(world, number)
+                await pause(both[number % 2], 0.8)
+        await consumer.equals(*TABLES)
+
+
+async def test_a_reload_under_load_and_what_follows_is_the_tables(world: World) -> None:
+    """The rows from before the slot are in no event: they come from the reload."""
+    make_tables(world)
+    change_tables(world, 1)
+    change_tables(world, 2)
+    await world.streaming(**SETTINGS)
+    consumer = Consumer.in_python(world)
+    with closing(consumer):
+        with Traffic(world):
+            change_tables(world, 4)
+            consumer.reload()
+            change_tables(world, 5)
+            consumer.start()
+        await consumer.equals(*TABLES)
+
+
+async def test_a_stream_that_was_made_anew_is_not_taken_for_the_old_one(world: World) -> None:
+    make_tables(world)
+    ditto = await world.streaming(**SETTINGS)
+    consumer = Consumer.in_python(world)
+    with closing(consumer):
+        process = consumer.start()
+        await consumer.catches_up()
+        process.end(signal.SIGKILL)
+        await ditto.stop()
+        async with world.jetstream() as jetstream:
+            await jetstream.delete_stream(world.stream)
+        await world.streaming(nats_on_gap="continue", **SETTINGS)
+        with pytest.raises(Exception, match="reload the copy"):
+            consumer.start()
+        consumer.reload()
+        consumer.start()
+        change_tables(world, 1)
+        await consumer.equals("papers", "emptied")
