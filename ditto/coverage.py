@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
-from psycopg.sql import SQL, Identifier
 
+from ditto.advice import identifier
 from ditto.config import Events
 from ditto.errors import TableNotPublished
 from ditto.events.route import TablePattern
@@ -116,7 +116,7 @@ class Coverage:
                     what=f"names {_listed(leaves)}, whose changes publication {publication.name} sends under the name "
                     f"of the partitioned table {'.'.join(root)}",
                     advice=f"name {'.'.join(root)} in events.tables, and {_RELOAD}; or have it send the names "
-                    f"of the partitions: ALTER PUBLICATION {quoted(publication.name)} "
+                    f"of the partitions: ALTER PUBLICATION {identifier(publication.name)} "
                     "SET (publish_via_partition_root = false)",
                     statements=[],
                 )
@@ -156,7 +156,7 @@ def _via_root(roots: list[Table], publication: Publication) -> Shortfall:
     if missing := [table for table in roots if table not in publication.members]:
         statements.append(_add(publication, missing))
     if not publication.is_via_root:
-        statements.append(f"ALTER PUBLICATION {quoted(publication.name)} SET (publish_via_partition_root = true)")
+        statements.append(f"ALTER PUBLICATION {identifier(publication.name)} SET (publish_via_partition_root = true)")
     return Shortfall(
         what=f"names the partitioned {'tables' if len(roots) > 1 else 'table'} {_listed(roots)}, and publication "
         f"{publication.name} does not send changes under {'these names' if len(roots) > 1 else 'this name'}",
@@ -167,7 +167,7 @@ def _via_root(roots: list[Table], publication: Publication) -> Shortfall:
 
 def _actions(what: str, missing: list[str], publication: Publication) -> Shortfall:
     wanted = ", ".join(action for action in ACTIONS if action in publication.actions or action in missing)
-    statement = f"ALTER PUBLICATION {quoted(publication.name)} SET (publish = '{wanted}')"
+    statement = f"ALTER PUBLICATION {identifier(publication.name)} SET (publish = '{wanted}')"
     return Shortfall(
         what=f"{what}, and publication {publication.name} does not publish {', '.join(missing)}",
         advice=f"{statement}, and {_RELOAD}; or take these actions out of events.tables",
@@ -176,8 +176,8 @@ def _actions(what: str, missing: list[str], publication: Publication) -> Shortfa
 
 
 def _add(publication: Publication, tables: list[Table]) -> str:
-    listed = ", ".join(quoted(*table) for table in tables)
-    return f"ALTER PUBLICATION {quoted(publication.name)} ADD TABLE {listed}"
+    listed = ", ".join(identifier(*table) for table in tables)
+    return f"ALTER PUBLICATION {identifier(publication.name)} ADD TABLE {listed}"
 
 
 def _listed(tables: list[Table]) -> str:
@@ -187,8 +187,3 @@ def _listed(tables: list[Table]) -> str:
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-def quoted(*names: str) -> str:
-    """An identifier as it stands in a statement."""
-    return SQL("{}").format(Identifier(*names)).as_string()

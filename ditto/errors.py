@@ -152,7 +152,8 @@ class PublicationMissing(SourceError):
 class TableNotPublished(SourceError):
     """The publication does not send something that `events.tables` names: a table, the name of a partition, an action.
 
-    Add it, as the table's owner: `ALTER PUBLICATION ditto ADD TABLE …`; or take it out of `events.tables`. See
+    Add it, as the table's owner: `ALTER PUBLICATION ditto ADD TABLE …`, start again, and then reload the consumers of
+    that table; or take it out of `events.tables`. See
     [operations](operations.md#when-publication-and-configuration-disagree).
     """
 
@@ -174,7 +175,8 @@ class SlotUnusable(SourceError):
 class SlotInvalidated(SourceError):
     """PostgreSQL has removed WAL that the slot still needed.
 
-    Drop it with `ditto slot drop`, and go on as after a [gap](operations.md#when-it-stops-with-a-gap). A larger
+    Drop it with `ditto slot drop`, start once with `nats.on_gap: continue`, and then, not before, reload consumers from
+    the tables: see [When it stops with a gap](operations.md#when-it-stops-with-a-gap). A larger
     `max_slot_wal_keep_size` avoids it.
     """
 
@@ -182,7 +184,8 @@ class SlotInvalidated(SourceError):
 class SourceRewound(SourceError):
     """The stream is ahead of the server: it was restored from a backup, or another one was promoted.
 
-    Give Ditto a new stream, or restore the stream to the same time.
+    Restore the stream to the same time; or give Ditto a new `postgres.slot`, `nats.stream` and `events.prefix`, and
+    then reload consumers from the tables.
     """
 
 
@@ -235,7 +238,8 @@ class AckTimeout(SinkError):
 class NotNow(SinkError):
     """JetStream cannot store now: no leader, out of resources, or the stream is full.
 
-    Restore the cluster's majority, or make room: raise the stream's limits, or purge what all consumers have read.
+    Restore the cluster's majority, or make room: see the [runbook](operations/runbooks.md#the-stream-is-full). Never
+    purge the last message.
     """
 
     is_retryable = True
@@ -292,14 +296,14 @@ class StreamNotFound(SinkError):
 class StreamUnusable(SinkError):
     """The stream's configuration cannot hold the events: subjects, mirrors, or no batches.
 
-    Change what the message names, or give Ditto a stream of its own in `nats.stream`.
+    Change what the message names, or give Ditto a stream and subjects of its own in `nats.stream` and `events.prefix`.
     """
 
 
 class StreamOwned(SinkError):
     """The stream belongs to another slot or another database.
 
-    Give each Ditto a stream of its own in `nats.stream`.
+    Give each Ditto a stream and subjects of its own in `nats.stream` and `events.prefix`.
     """
 
 

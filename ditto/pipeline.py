@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from typing import Final
 
 import structlog
-from psycopg.sql import Identifier
 
 from ditto import notify, signals
+from ditto.advice import identifier
 from ditto.attempt import Attempt
 from ditto.check.background import BackgroundCheck
 from ditto.config import Config
@@ -101,7 +101,7 @@ def _tell_left(tally: Tally) -> None:
         return
     slot, publication = tally.created.get("slot"), tally.created.get("publication")
     steps = ["ditto slot drop, with this configuration" if slot else ""]
-    steps += [f"in psql DROP PUBLICATION {Identifier(publication).as_string()};" if publication else ""]
+    steps += [f"in psql DROP PUBLICATION {identifier(publication)};" if publication else ""]
     log.warning(
         "start.left_behind",
         **tally.created,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from ditto.advice import RELOAD
 from ditto.errors import SourceRewound, StreamGap, TailForged
 from ditto.lsn import ORIGIN, Position, format_lsn
 from ditto.sinks.base import Holding, Owner
@@ -62,7 +63,9 @@ def decide_start(
             raise SourceRewound(
                 f"stream {stream} holds events up to {tail}, and {words}",
                 hint="was the server restored from a backup, or did a standby take over that had not received "
-                "everything? Its new changes would be taken for old ones: start with a new stream and a new slot",
+                "everything? Its new changes would be taken for old ones: restore the stream to the same time; or "
+                "start with a new postgres.slot, nats.stream and events.prefix, and then reload consumers from the "
+                "tables",
                 slot=slot,
                 missing_from=format_lsn(end_lsn),
                 missing_to=str(tail),
@@ -88,8 +91,8 @@ def decide_start(
             raise StreamGap(
                 f"stream {stream} is new, but slot {slot} has been read before: changes up to "
                 f"{format_lsn(confirmed_lsn)} are not in this stream",
-                hint="if the stream was deleted, restore it. If another tool has read the slot, or consumers have "
-                "been reloaded from the tables, start once with nats.on_gap: continue",
+                hint="where another tool has read the slot and published everything, start once with nats.on_gap: "
+                f"continue, that is all. Where the stream was deleted, restore it, or {RELOAD}",
                 slot=slot,
                 stream=stream,
             )
@@ -134,8 +137,7 @@ def gap_error(stream: str, slot: str, tail: Position | None, missing: str) -> St
     ends = f"ends at {tail}" if tail is not None else "holds none of this pipeline's messages any more"
     return StreamGap(
         f"stream {stream} {ends}, and PostgreSQL has given up what came after: changes from {missing} are missing",
-        hint="the stream was purged, deleted or restored, or the slot was made anew. Restore the stream, or reload "
-        "consumers from the tables and start once with nats.on_gap: continue",
+        hint=f"the stream was purged, deleted or restored, or the slot was made anew. Restore the stream, or {RELOAD}",
         slot=slot,
         stream=stream,
     )

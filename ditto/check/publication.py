@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import glob
+import json
+from collections.abc import Sequence
 from typing import Literal
 
+from ditto.advice import RELOAD, identifier
 from ditto.check.finding import Finding, bad, named, ok
 from ditto.check.role import check_may_create
 from ditto.config import Config
-from ditto.coverage import Coverage, quoted
+from ditto.coverage import Coverage
 from ditto.events.route import TablePattern
 from ditto.quantity import counted
 from ditto.source.control import Control
@@ -67,7 +71,8 @@ async def _existence(
                 check,
                 f"publication {name} does not exist, and the slot {config.postgres.slot} does",
                 "a slot reads the catalogue as it was where it stands in the WAL: changes from before the publication "
-                "was created cannot be read, and where there are any the slot has to be made anew (ditto slot drop)",
+                "was created cannot be read. Where there are any, ditto run stops: stop every Ditto, drop the slot "
+                f"(ditto slot drop), {RELOAD}",
                 psql=statement,
             )
         ]
@@ -86,13 +91,13 @@ def _missing_tables(config: Config, tables: Tables) -> list[Finding]:
     check, why = "tables.exist", "what the configuration names and nobody writes to is mostly a misspelt name"
     names = [f"{schema}.{name}" for schema, name in tables.all]
     found = []
-    for key in config.events.tables:
+    for key, actions in config.events.tables.items():
         pattern = TablePattern(key)
         if any(pattern.matches(*table) for table in tables.all):
             continue
         known = names if pattern.schema is not None else [name for _, name in tables.all]
         near = difflib.get_close_matches(key, known, n=1)
-        mend = f"events: {{tables: {{{near[0]}: …}}}}   # in place of {key}" if near else None
+        mend = _renamed(key, near[0], actions) if near else None
         unfit = next((table for table in tables.unfit if pattern.is_plain and pattern.matches(*table)), None)
         if unfit is not None:
             what = f"events.tables names {'.'.join(unfit)}, which is {tables.unfit[unfit]}"
@@ -105,11 +110,19 @@ def _missing_tables(config: Config, tables: Tables) -> list[Finding]:
     return found or [ok(check, "every table that events.tables names exists", why)]
 
 
+def _renamed(key: str, name: str, actions: Sequence[str]) -> str:
+    """The entry under another name; JSON is YAML, and keeps what is in a name from being read as something else."""
+    entry = json.dumps({"tables": {glob.escape(name): list(actions)}}, ensure_ascii=False)
+    return f"events: {entry}   # in place of {json.dumps(key, ensure_ascii=False)}"
+
+
 def _coverage(config: Config, coverage: Coverage, publication: Publication, tables: Tables) -> list[Finding]:
     check, why = "publication.tables", "the changes of a table that is not in the publication are never sent"
     if not publication.tables and not publication.is_open:
         wanted = selected(config, tables) or [table for table in tables.all if table not in tables.ancestors]
-        statement = f"ALTER PUBLICATION {quoted(publication.name)} ADD TABLE {', '.join(quoted(*t) for t in wanted)};"
+        statement = (
+            f"ALTER PUBLICATION {identifier(publication.name)} ADD TABLE {', '.join(identifier(*t) for t in wanted)};"
+        )
         what = f"publication {publication.name} has no tables: nothing is ever sent"
         return [bad("error", check, what, why, psql=statement if 0 < len(wanted) <= _SHOWN else None)]
     if config.events.tables is None:
@@ -179,7 +192,7 @@ async def _identities(control: Control, config: Config, publication: Publication
             ok(check, f"without a usable one: {counted(len(broken), 'table')}, and only inserts are published", why)
         ]
     what = f"tables without a usable replica identity: {named(['.'.join(each) for each in broken])}"
-    statements = [f"ALTER TABLE {quoted(*table)} REPLICA IDENTITY FULL;" for table in broken[:_SHOWN]]
+    statements = [f"ALTER TABLE {identifier(*table)} REPLICA IDENTITY FULL;" for table in broken[:_SHOWN]]
     level: Literal["warning", "error"] = "warning" if config.postgres.allow_missing_identity else "error"
     return [bad(level, check, what, why, psql="\n".join(statements))]
 
@@ -191,5 +204,5 @@ def _limited(check: str, why: str, limited: dict[Table, bool]) -> Finding:
         what = f"lists of columns leave out columns of the replica identity: {named(lists)}"
         return bad("error", check, what, f"{why}; ALTER PUBLICATION … SET TABLE with lists that contain them")
     what = f"row filters ask for columns that are not in the replica identity: {named(['.'.join(t) for t in limited])}"
-    statements = [f"ALTER TABLE {quoted(*table)} REPLICA IDENTITY FULL;" for table in list(limited)[:_SHOWN]]
+    statements = [f"ALTER TABLE {identifier(*table)} REPLICA IDENTITY FULL;" for table in list(limited)[:_SHOWN]]
     return bad("error", check, what, why, psql="\n".join(statements))

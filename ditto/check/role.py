@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from ditto.advice import identifier
 from ditto.check.finding import Finding, bad, ok
 from ditto.config import Config
-from ditto.coverage import quoted
 from ditto.errors import AccessDenied, DittoError
 from ditto.resume import Timelines
 from ditto.source.control import Control
@@ -35,7 +35,8 @@ async def check_replication(config: Config, role: str) -> tuple[Finding, Identit
         timelines = Timelines(system.timeline, await source.switch_lsns(system.timeline))
     except AccessDenied as error:
         # Where the provider keeps superusers to itself, membership in a role of its own stands for the attribute.
-        statement = f"ALTER ROLE {quoted(role)} REPLICATION; -- on Amazon RDS: GRANT rds_replication TO {quoted(role)};"
+        name = identifier(role)
+        statement = f"ALTER ROLE {name} REPLICATION; -- on Amazon RDS: GRANT rds_replication TO {name};"
         is_role = "replication" in error.message.lower() or "wal sender" in error.message.lower()
         return bad(
             "error",

@@ -7,7 +7,9 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from ditto.advice import nats_command
 from ditto.check.finding import Finding, bad, named, ok
+from ditto.config import Nats
 from ditto.quantity import size
 from ditto.sinks.stream import Stream
 from ditto.source.control import Control
@@ -43,7 +45,6 @@ class Largest(Struct, frozen=True, kw_only=True):
 
     size: int
     limit: str
-    stream: str
 
 
 def largest_message(max_payload: int, stream: Stream) -> Largest:
@@ -52,10 +53,10 @@ def largest_message(max_payload: int, stream: Stream) -> Largest:
     if stream.config.storage == "file":
         limits["file storage"] = _LARGEST_STORED
     limit = min((name for name in limits if limits[name] > 0), key=lambda name: limits[name])
-    return Largest(size=limits[limit], limit=limit, stream=stream.name)
+    return Largest(size=limits[limit], limit=limit)
 
 
-async def check_widths(control: Control, tables: Sequence[Table], largest: Largest) -> Finding:
+async def check_widths(control: Control, config: Nats, tables: Sequence[Table], largest: Largest) -> Finding:
     """An estimate: the mean row of each table, and what a row several times as wide would take."""
     check = "nats.max_payload"
     why = "an event that is larger stops Ditto, and the slot retains WAL until the limit is raised"
@@ -84,7 +85,7 @@ async def check_widths(control: Control, tables: Sequence[Table], largest: Large
     if wanted <= largest.size:
         why = f"{why}; files take no larger message than {size(_LARGEST_STORED)}: leave wide columns unpublished"
     elif largest.limit == "max_msg_size":
-        command = f"nats stream edit {largest.stream} --max-msg-size={wanted}"
+        command = nats_command(config, "stream", "edit", config.stream, f"--max-msg-size={wanted}", "--force")
     else:
         configuration = f"max_payload: {wanted}   # then: nats-server --signal reload"
     is_certain = means[widest] > largest.size

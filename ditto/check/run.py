@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from ditto.advice import identifier
 from ditto.check.clock import nats_clock, postgres_clock
 from ditto.check.finding import Finding, failed, ok, unseen
 from ditto.check.http import check_http
@@ -28,7 +29,6 @@ from ditto.check.stream import (
 )
 from ditto.check.transactions import check_transactions
 from ditto.config import Config
-from ditto.coverage import quoted
 from ditto.errors import DittoError, SubjectCollision
 from ditto.events.route import Router
 from ditto.sinks import wire
@@ -86,7 +86,9 @@ async def _postgres(config: Config, control: Control, found: list[Finding], *, i
     slot = held[0] if held else None
     is_active = slot is not None and slot.active_pid is not None
     found += check_server(server, has_slot=slot is not None, is_slot_active=is_active)
-    found += await _each("server.logical_decoding_work_mem", check_spilling(control, server, name, quoted(server.role)))
+    found += await _each(
+        "server.logical_decoding_work_mem", check_spilling(control, server, name, identifier(server.role))
+    )
     identity = None
     if not is_running:
         finding, identity = await check_replication(config, server.role)
@@ -151,13 +153,13 @@ async def _jetstream(
     found.append(check_existence(config, stream, needed))
     found += await check_subjects(config, stream, router, needed)
     if exists:
-        found += check_settings(stream, says_risks=not is_running)
-        found += check_limits(stream)
-        found += await check_writers(stream)
+        found += check_settings(config, stream, says_risks=not is_running)
+        found += check_limits(config, stream)
+        found += await check_writers(config, stream)
     if source is not None:
         found += await _together(config, source, stream)
         largest = largest_message(client.max_payload, stream)
-        found += await _each("nats.max_payload", check_widths(source.control, source.tables, largest))
+        found += await _each("nats.max_payload", check_widths(source.control, config.nats, source.tables, largest))
     found.append(await check_sync(config.nats, stream.replicas, monitor_url))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from msgspec import Struct
-from psycopg.sql import Literal
 
+from ditto.advice import literal
 from ditto.check.finding import Finding, bad, ok
 from ditto.check.server import Server
 from ditto.config import Config
@@ -53,7 +53,7 @@ def check_the_slot(config: Config, server: Server, database: str, found: tuple[S
     if found is None:
         if config.postgres.create:
             return [ok("slot.exists", f"slot {name} will be created by ditto run", why)]
-        statement = f"SELECT pg_catalog.pg_create_logical_replication_slot({_literal(name)}, 'pgoutput');"
+        statement = f"SELECT pg_catalog.pg_create_logical_replication_slot({literal(name)}, 'pgoutput');"
         what = f"slot {name} does not exist, and postgres.create is false"
         return [bad("error", "slot.exists", what, why, psql=statement)]
     slot, retained = found
@@ -67,7 +67,7 @@ def check_the_slot(config: Config, server: Server, database: str, found: tuple[S
         check_slot(slot, database)
     except DittoError as error:
         is_lost = isinstance(error, SlotInvalidated)
-        drop = f"SELECT pg_catalog.pg_drop_replication_slot({_literal(name)});"
+        drop = f"SELECT pg_catalog.pg_drop_replication_slot({literal(name)});"
         usable = bad("error", "slot.usable", error.message, error.hint or why, psql=drop if is_lost else None)
     else:
         usable = ok("slot.usable", f"slot {name} (pgoutput, WAL status {slot.wal_status or 'unknown'})", why)
@@ -100,11 +100,7 @@ def _retention(server: Server, slot: Slot, retained: Retained) -> Finding:
             return bad("warning", check, what, why, psql=statement)
     elif retained.retained_bytes > _MUCH:
         if slot.active_pid is None:
-            return bad("warning", check, what, f"{why}; nobody reads it", command="ditto run --config FILE")
+            return bad("warning", check, what, f"{why}; nobody reads it: start Ditto, or drop the slot")
         why += "; it is read, and retains less as its reader catches up and as long transactions end"
         return bad("warning", check, what, why)
     return ok(check, what, why)
-
-
-def _literal(text: str) -> str:
-    return Literal(text).as_string()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+
+from ditto.advice import RELOAD, nats_command, subject_options
 from ditto.check.finding import Finding, bad, failed, named, ok
 from ditto.check.role import Identity
 from ditto.config import Config
@@ -38,10 +41,9 @@ def check_existence(config: Config, stream: Stream, needed: set[str]) -> Finding
         return ok(check, f"stream {name} exists", why)
     if config.nats.create:
         return ok(check, f"stream {name} will be created by ditto run", why)
-    subjects = ",".join(sorted(needed))
-    command = (
-        f"nats stream add {name} --subjects='{subjects}' --storage=file --retention=limits --discard=new --defaults"
-    )
+    settings = {"storage": "file", "retention": "limits", "discard": "new", "allow_rollup_hdrs": True}
+    options = ["--storage=file", "--retention=limits", "--discard=new", "--allow-rollup", "--defaults"]
+    command = _with_subjects(config, "add", name, sorted(needed), options, settings)
     return bad("error", check, f"stream {name} does not exist, and nats.create is false", why, command=command)
 
 
@@ -65,39 +67,53 @@ async def check_subjects(config: Config, stream: Stream, router: Router, needed:
         return [ok(check, f"no other stream takes the {counted(len(needed), 'subject')} that it needs", why)]
     if config.nats.create and stream.is_created_here:
         return [ok(check, f"ditto run will add {named(missing)}", why)]
-    subjects = ",".join([*(stream.config.subjects or []), *missing])
-    command = f"nats stream edit {stream.name} --subjects='{subjects}'"
+    subjects = [*(stream.config.subjects or []), *missing]
+    command = _with_subjects(config, "edit", stream.name, subjects, ["--force"], stream.settings)
     return [bad("error", check, f"it does not take {named(missing)}", why, command=command)]
 
 
-def check_settings(stream: Stream, *, says_risks: bool = True) -> list[Finding]:
+def _with_subjects(
+    config: Config, action: str, name: str, subjects: list[str], options: list[str], settings: dict[str, Any]
+) -> str:
+    """The command that gives a stream these subjects."""
+    if not any("," in subject for subject in subjects):
+        return nats_command(config.nats, "stream", action, name, *subject_options(subjects), *options)
+    # A comma ends a subject there, whatever is quoted: ask the API, which `nats stream` asks too.
+    verb = "CREATE" if action == "add" else "UPDATE"
+    body = msgspec.json.encode({**settings, "name": name, "subjects": subjects}).decode()
+    return nats_command(config.nats, "request", "--raw", "--no-templates", f"$JS.API.STREAM.{verb}.{name}", body)
+
+
+def check_settings(config: Config, stream: Stream, *, says_risks: bool = True) -> list[Finding]:
     """What cannot work, and what may lose events; the latter only if `says_risks`."""
     try:
         check_usable(stream.name, stream.config)
     except StreamUnusable as error:
         return [failed("stream.usable", error)]
     at_risk = risks(stream.config)
-    found = [_risk(stream, risk) for risk in at_risk] if says_risks else []
+    found = [_risk(config, stream, risk) for risk in at_risk] if says_risks else []
     seen = {risk.setting for risk in at_risk}
     for setting, what in _as_it_should_be(stream.config):
         if setting not in seen:
             found.append(ok(f"stream.{setting}", what, "what is acknowledged has to stay in the stream"))
-    return [*found, _replicas(stream)]
+    return [*found, _replicas(config, stream)]
 
 
-def _risk(stream: Stream, risk: Risk) -> Finding:
+def _risk(config: Config, stream: Stream, risk: Risk) -> Finding:
     check, edit = f"stream.{risk.setting}", _EDITS.get(risk.setting)
     if edit:
-        return bad("warning", check, risk.what, risk.why, command=f"nats stream edit {stream.name} {edit}")
+        return bad("warning", check, risk.what, risk.why, command=_edit(config, stream, edit))
     if risk.setting == "retention" and stream.config.retention == "interest":
-        mend = "let it be limits: nats stream edit --config FILE, with the stream's whole configuration in it"
-    else:
-        # A stream of another name would not do: this one takes the subjects, and the slot has been read.
-        mend = (
-            "it cannot be changed: stop Ditto, delete the stream, have consumers reload from the tables, and start "
-            "once with nats.on_gap: continue, so that ditto run makes it anew"
-        )
+        edit = nats_command(config.nats, "stream", "edit", stream.name, "--retention=limits", "--force")
+        return bad("warning", check, risk.what, risk.why, command=edit)
+    # A stream of another name would not do: this one takes the subjects, and the slot has been read.
+    delete = nats_command(config.nats, "stream", "rm", stream.name)
+    mend = f"it cannot be changed: stop Ditto, delete the stream and its consumers ({delete}), {RELOAD}"
     return bad("warning", check, risk.what, f"{risk.why}; {mend}")
+
+
+def _edit(config: Config, stream: Stream, option: str) -> str:
+    return nats_command(config.nats, "stream", "edit", stream.name, option, "--force")
 
 
 def _as_it_should_be(config: StreamConfig) -> list[tuple[str, str]]:
@@ -108,17 +124,17 @@ def _as_it_should_be(config: StreamConfig) -> list[tuple[str, str]]:
     ]
 
 
-def _replicas(stream: Stream) -> Finding:
+def _replicas(config: Config, stream: Stream) -> Finding:
     count, check = stream.replicas, "stream.replicas"
     why = "the only copy is gone when its machine is, and with it the events that PostgreSQL has given up"
     if count > 1:
         return ok(check, counted(count, "replica"), why)
     if not stream.is_clustered:
         return ok(check, "1 replica: the server is not in a cluster", why)
-    return bad("warning", check, "1 replica, in a cluster", why, command=f"nats stream edit {stream.name} --replicas=3")
+    return bad("warning", check, "1 replica, in a cluster", why, command=_edit(config, stream, "--replicas=3"))
 
 
-def check_limits(stream: Stream) -> list[Finding]:
+def check_limits(config: Config, stream: Stream) -> list[Finding]:
     """How full the stream is."""
     found = []
     refuses = stream.config.discard == "new"
@@ -135,14 +151,14 @@ def check_limits(stream: Stream) -> list[Finding]:
             found.append(ok(check, what, why))
             continue
         option = setting.replace("_", "-")
-        command = f"nats stream edit {stream.name} --{option}={2 * most}"
+        command = _edit(config, stream, f"--{option}={2 * most}")
         # A full one takes nothing: the next message is larger than what is left.
         is_full = refuses and used >= 0.99 * most
         found.append(bad("error" if is_full else "warning", check, what, why, command=command))
     return found or [ok("stream.limits", "neither max_bytes nor max_msgs", "at a limit nothing more is stored")]
 
 
-async def check_writers(stream: Stream) -> list[Finding]:
+async def check_writers(config: Config, stream: Stream) -> list[Finding]:
     """Whether somebody else stores into the stream, as its last messages tell."""
     check, why = "stream.writers", "each foreign message ends an attempt: Ditto has to be the only writer"
     last = stream.last_sequence
@@ -153,9 +169,8 @@ async def check_writers(stream: Stream) -> list[Finding]:
     what = (
         f"not Ditto's: {len(foreign)} of its last {counted(min(last, _RECENT), 'message')}, the newest is {foreign[0]}"
     )
-    mend = (
-        f"let nobody else publish on its subjects (nats stream get {stream.name} {foreign[0]} shows what was written)"
-    )
+    show = nats_command(config.nats, "stream", "get", stream.name, str(foreign[0]))
+    mend = f"let nobody else publish on its subjects ({show} shows what was written)"
     return [bad("warning", check, what, f"{why}; {mend}")]
 
 
@@ -186,7 +201,7 @@ async def check_place(
             accepts_gap=accepts_gap,
         )
     except StreamGap as error:
-        mend = "nats: {on_gap: continue}   # for one start, after consumers have reloaded from the tables"
+        mend = "nats: {on_gap: continue}   # for one start; when it streams, reload consumers from the tables"
         return [bad("error", check, error.message, error.hint or why, configuration=mend)]
     except DittoError as error:
         return [failed(check, error)]

@@ -193,7 +193,8 @@ def refusal(error: ApiError, doing: str) -> SinkError:
     if code == _FULL:
         return NotNow(
             f"cannot {doing}: the stream is full, or its storage failed ({description})",
-            hint="nothing is lost: PostgreSQL keeps the changes; make room (purge, raise the limits, or free the disk)",
+            hint="nothing is lost: PostgreSQL keeps the changes. Raise the stream's limits or free the disk; or, once "
+            "consumers have read everything, nats stream purge STREAM --keep=1: the last message has to stay",
         )
     if code in _NOT_NOW or error.status in {429, 503}:
         hint = (

@@ -26,7 +26,9 @@ def check_usable(name: str, config: StreamConfig) -> None:
         (config.no_ack, "it does not acknowledge (no_ack)"),
     ):
         if is_so:
-            raise StreamUnusable(f"stream {name} cannot be used: {why}", hint="choose another nats.stream")
+            raise StreamUnusable(
+                f"stream {name} cannot be used: {why}", hint="choose another nats.stream and events.prefix"
+            )
 
 
 def risks(config: StreamConfig) -> list[Risk]:

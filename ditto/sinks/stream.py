@@ -68,7 +68,7 @@ class Stream:
         self._ours: dict[str, str] = {}
         """The metadata when it was claimed."""
         self._changing = asyncio.Lock()
-        self._settings: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
         """All of its configuration, as the server gave it: what an update sends back."""
         self.state = _NOTHING
         """How much it holds."""
@@ -93,7 +93,7 @@ class Stream:
             info = await self.api.call(f"STREAM.INFO.{self.name}", None, doing, to=StreamInfo)
         except ApiError as error:
             if error.code == NO_STREAM:
-                self.exists, self.config, self._settings, self.state = False, StreamConfig(), {}, _NOTHING
+                self.exists, self.config, self.settings, self.state = False, StreamConfig(), {}, _NOTHING
                 return False
             raise refusal(error, doing) from error
         self.exists = True
@@ -102,7 +102,7 @@ class Stream:
         return True
 
     def _take_config(self, info: StreamInfo, doing: str) -> None:
-        self.config, self._settings = read_config(info, doing=doing)
+        self.config, self.settings = read_config(info, doing=doing)
 
     @property
     def is_created_here(self) -> bool:
@@ -144,7 +144,7 @@ class Stream:
 
     async def _update(self, changes: dict[str, Any], doing: str) -> None:
         """Change some settings and leave the others as they are."""
-        wanted = {**self._settings, **changes}
+        wanted = {**self.settings, **changes}
         timeout_s = change_timeout_s(len(wanted.get("subjects") or ()))
         try:
             info = await self.api.call(f"STREAM.UPDATE.{self.name}", wanted, doing, to=StreamInfo, timeout_s=timeout_s)
@@ -187,10 +187,10 @@ class Stream:
         raise StreamOwned(
             f"stream {self.name} belongs to slot {owner.slot} of the database cluster {owner.system_identifier}, "
             f"not to slot {claimant.slot} of {claimant.system_identifier}",
-            hint="give each slot a stream of its own (nats.stream)"
+            hint="give each slot a stream and subjects of its own (nats.stream and events.prefix)"
             if owner.slot != claimant.slot
             else "after pg_upgrade, which keeps the slot, start once with nats.on_gap: continue; otherwise give each "
-            "cluster a stream of its own (nats.stream)",
+            "cluster a slot, a stream and subjects of its own (postgres.slot, nats.stream, events.prefix)",
         )
 
     async def claim(self, claimant: Owner) -> None:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import psycopg
 from psycopg import conninfo
 
+from ditto.advice import RELOAD, literal
 from ditto.errors import (
     AccessDenied,
     ConnectionLost,
@@ -82,8 +83,9 @@ def command_error(answer: Answer, *, doing: str, **context: str) -> SourceError:
         return DecodeError(
             f"cannot {doing}: PostgreSQL found text that it cannot convert to UTF-8, and its log says at which LSN",
             hint="nothing is lost, the slot holds the change. In a SQL_ASCII database text has to be UTF-8; other "
-            "bytes belong in a bytea column. To leave the transaction out: pg_replication_slot_advance, and once "
-            "nats.on_gap: continue",
+            "bytes belong in a bytea column. To give up all that is not stored yet: SELECT "
+            f"pg_catalog.pg_replication_slot_advance({literal(context.get('slot', 'SLOT'))}, "
+            f"pg_catalog.pg_current_wal_lsn()); then {RELOAD}",
             **context,
         )
     if answer.function in _FILE_NUMBERS:

@@ -7,8 +7,8 @@ from typing import Final
 
 import structlog
 from msgspec import Struct
-from psycopg.sql import SQL, Composable, Identifier
 
+from ditto.advice import identifier
 from ditto.errors import AccessDenied, ConfigError, IdentityMissing, PublicationMissing, SourceError
 from ditto.source.control import Control
 from ditto.source.identity import tables_without_identity
@@ -48,7 +48,7 @@ async def plan_publication(
         raise PublicationMissing(
             f"publication {publication} does not exist",
             hint="set postgres.create: true, or create it before the slot: "
-            f"{SQL('CREATE PUBLICATION {} FOR ALL TABLES').format(Identifier(publication)).as_string()}",
+            f"CREATE PUBLICATION {identifier(publication)} FOR ALL TABLES",
         )
     there = await look_at_tables(control, names=None if tables is None else [name for _, name in tables])
     wanted = None if tables is None else _resolve(tables, there)
@@ -59,7 +59,8 @@ async def plan_publication(
         raise IdentityMissing(
             f"publication {publication} is not created: PostgreSQL would then refuse the application's own UPDATE and "
             f"DELETE on tables without a usable replica identity: {names}{more}",
-            hint="give each a primary key that is not deferrable, or ALTER TABLE … REPLICA IDENTITY FULL (from "
+            hint="give each a primary key that is not deferrable, or ALTER TABLE … REPLICA IDENTITY FULL: ditto "
+            "check prints the statements (from "
             "PostgreSQL 18 on neither may contain generated columns, unless you create the publication yourself and it "
             "has publish_generated_columns); or name only other tables in "
             "events.tables; or, where these tables are never updated, set postgres.allow_missing_identity: true",
@@ -89,13 +90,13 @@ def planned_publication(publication: str, wanted: Sequence[Table] | None, there:
 def create_statement(publication: str, wanted: Sequence[Table] | None, there: Tables) -> str:
     """The statement that creates it for these tables, of which there is at least one, or for all (None)."""
     if wanted is None:
-        scope: Composable = SQL("FOR ALL TABLES")
+        scope = "FOR ALL TABLES"
     else:
-        scope = SQL("FOR TABLE {}").format(SQL(", ").join(Identifier(*table) for table in wanted))
+        scope = f"FOR TABLE {', '.join(identifier(*table) for table in wanted)}"
         if not set(wanted).isdisjoint(there.roots):
             # Otherwise events come under the names of the partitions, and none is selected.
-            scope += SQL(" WITH (publish_via_partition_root = true)")
-    return SQL("CREATE PUBLICATION {} {}").format(Identifier(publication), scope).as_string()
+            scope += " WITH (publish_via_partition_root = true)"
+    return f"CREATE PUBLICATION {identifier(publication)} {scope}"
 
 
 async def create_publication(control: Control, plan: Plan) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import structlog
-from psycopg.sql import Identifier
 
+from ditto.advice import RELOAD, identifier
 from ditto.errors import PublicationMissing, TableLocked, TableNotPublished
 from ditto.source.control import Control
 from ditto.source.identity import tables_limited_beyond_identity, tables_without_identity
@@ -69,8 +69,7 @@ class PublicationWatch:
         if not now.exists:
             raise PublicationMissing(
                 f"publication {now.name} was dropped: changes are not sent any more",
-                hint="create it again, then drop the slot (ditto slot drop), reload consumers from the tables, and "
-                "start once with nats.on_gap: continue",
+                hint=f"create it again, then drop the slot (ditto slot drop), {RELOAD}",
             )
         if self._names:
             self._compare(now, await look_at_tables(self._control, names=self._names))
@@ -87,13 +86,14 @@ class PublicationWatch:
         if seen.is_via_root != now.is_via_root:
             removed = set()  # the same rows come under other names, as is said
         if removed := await self._existing(removed):
+            listed = ", ".join(identifier(*table) for table in sorted(removed))
             log.warning(
                 "publication.tables_removed",
                 publication=now.name,
                 tables=_names(removed),
                 reason="they are not published any more: what changes there from now on is in no stream",
-                hint=f"unless that is meant: ALTER PUBLICATION {_quoted(now.name)} ADD TABLE …, and reload the "
-                "consumers of these tables",
+                hint=f"unless that is meant: ALTER PUBLICATION {identifier(now.name)} ADD TABLE {listed}; then reload "
+                "the consumers of these tables",
             )
         if added := set(now.tables).difference(seen.tables):
             log.info("publication.tables_added", publication=now.name, tables=_names(added))
@@ -106,7 +106,7 @@ class PublicationWatch:
                 publication=now.name,
                 actions=lost,
                 reason="they are not published any more: such changes are from now on in no stream",
-                hint=f"unless that is meant: ALTER PUBLICATION {_quoted(now.name)} SET (publish = '{before}'), and "
+                hint=f"unless that is meant: ALTER PUBLICATION {identifier(now.name)} SET (publish = '{before}'); then "
                 "reload the consumers of all tables",
             )
         if seen.is_via_root != now.is_via_root:
@@ -161,7 +161,3 @@ class PublicationWatch:
 
 def _names(tables: Collection[Table]) -> list[str]:
     return sorted(f"{schema}.{name}" for schema, name in tables)
-
-
-def _quoted(name: str) -> str:
-    return Identifier(name).as_string()

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.pq import ExecStatus
 from psycopg.rows import TupleRow
 
+from ditto.advice import RELOAD
 from ditto.errors import ConnectionLost, PublicationMissing, SourceError
 from ditto.lsn import parse_lsn
 from ditto.messages import Block
@@ -340,5 +341,5 @@ def _publication_missing(message: str) -> PublicationMissing:
     return PublicationMissing(
         f"PostgreSQL cannot find the publication where the slot stands in the WAL: {message}",
         hint="it was created after the slot, or dropped meanwhile: create the publication, then drop the slot "
-        "(ditto slot drop) and start with nats.on_gap: continue",
+        f"(ditto slot drop), {RELOAD}",
     )

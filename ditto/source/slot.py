@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from ditto.advice import RELOAD, literal
 from ditto.errors import ServerNotReady, SlotInvalidated, SlotMissing, SlotUnusable, SourceError
 from ditto.lsn import parse_lsn
 from ditto.source.control import WAL_LSN, Control, open_control
@@ -95,8 +96,7 @@ async def existing_slot(control: Control, name: str) -> Slot:
     if slot is None:
         raise SlotMissing(
             f"slot {name} was dropped",
-            hint="by whom? Its changes are gone with it: reload "
-            "consumers from the tables, and start once with nats.on_gap: continue",
+            hint=f"the changes that it held are gone with it: {RELOAD}",
             slot=name,
         )
     return slot
@@ -146,8 +146,7 @@ def check_slot(slot: Slot, database: str) -> None:
     if slot.wal_status == "lost":
         raise SlotInvalidated(
             f"PostgreSQL has invalidated slot {slot.name}: {_CAUSES.get(slot.invalidation, _CAUSES['wal_removed'])}",
-            hint="the changes since then are gone from it: drop the slot (ditto slot drop), reload consumers from the "
-            "tables, and start once with nats.on_gap: continue",
+            hint=f"the changes since then are gone from it: drop the slot (ditto slot drop), {RELOAD}",
             slot=slot.name,
         )
 
@@ -167,7 +166,7 @@ async def ensure_slot(
                 raise SlotMissing(
                     f"slot {name} does not exist",
                     hint="set postgres.create: true, or create it: "
-                    f"SELECT pg_catalog.pg_create_logical_replication_slot('{name}', 'pgoutput')",
+                    f"SELECT pg_catalog.pg_create_logical_replication_slot({literal(name)}, 'pgoutput')",
                     slot=name,
                 )
             if await _create(control, dsn, name, is_failover=is_failover):

@@ -94,7 +94,7 @@ class Consumer:
     @property
     def sequence(self) -> int:
         """Of the last message in the copy."""
-        rows = self._world.sql("SELECT sequence FROM progress", dsn=self.dsn)
+        rows = self._world.sql(f"SELECT sequence FROM progress WHERE stream = '{self._world.stream}'", dsn=self.dsn)
         return int(rows[0][0]) if rows else 0
 
     async def catches_up(self, *, timeout_s: float = 40) -> None:

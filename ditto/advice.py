@@ -1,0 +1,50 @@
+"""What errors and checks tell people to enter: the same words everywhere, and names quoted so that they stay names."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Final
+from urllib.parse import urlsplit
+
+from psycopg.sql import SQL, Identifier
+from psycopg.sql import Literal as SqlLiteral
+
+from ditto.config import Nats
+
+RELOAD: Final = "start once with nats.on_gap: continue, and then, not before, reload consumers from the tables"
+"""After events were lost for good. Before Ditto streams there may be no slot, and what changes meanwhile would be in
+neither the reload nor the stream."""
+
+
+def nats_command(config: Nats, *words: str) -> str:
+    """A command line of the `nats` tool for the servers of the configuration; credentials are left to its context."""
+    servers = ",".join(_without_credentials(server) for server in config.servers)
+    return shlex.join(["nats", f"--server={servers}", *words])
+
+
+def _without_credentials(server: str) -> str:
+    url = urlsplit(server if "://" in server else f"nats://{server}")
+    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+
+
+def subject_options(subjects: list[str]) -> list[str]:
+    """`--subjects` for `nats stream add` and `edit`, one each."""
+    return [f"--subjects={subject}" for subject in subjects]
+
+
+def identifier(*names: str) -> str:
+    """A name, or one with its schema, as it stands in a statement."""
+    if all(name.isprintable() for name in names):
+        return SQL("{}").format(Identifier(*names)).as_string()
+    return ".".join(_escaped(name) for name in names)
+
+
+def literal(text: str) -> str:
+    """A text as it stands in a statement."""
+    return SqlLiteral(text).as_string().strip()
+
+
+def _escaped(name: str) -> str:
+    """With control characters spelt out, so that a terminal does not take them for its own."""
+    signs = (f"\\+{ord(sign):06X}" if not sign.isprintable() else sign * 2 if sign in '\\"' else sign for sign in name)
+    return f'U&"{"".join(signs)}"'

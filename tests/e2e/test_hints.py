@@ -1,0 +1,357 @@
+"""What a hint says is done, to the letter and in its order, while the application goes on: no consumer lacks a row.
+
+A hint is a sentence. `STEPS` knows what each part of it asks for; the parts are done in their order in the sentence.
+Between any two of them the application commits. At the end a consumer's copy equals the tables.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import signal
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.consumer import Consumer
+from e2e.process import eventually
+from e2e.shell import TOOLS, Shell, open_shell, shim
+from e2e.test_slot_faults import loses_its_wal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from e2e.process import DittoProcess
+    from e2e.world import World
+
+SETTINGS = {"events_metadata": ["primary_key"]}
+STEPS = {
+    "create": r"create the publication|create it again",
+    "sql": r"(?P<sql>(?:ALTER|CREATE) PUBLICATION [^;]*|SELECT pg_\w+\(.*?'\)|SELECT pg_\w+\(.*?\(\)\))",
+    "drop": r"drop it \(ditto slot drop\)|\(ditto slot drop\)",
+    "continue": r"start once with nats\.on_gap: continue",
+    "anew": r"start with a new postgres\.slot, nats\.stream and events\.prefix",
+    "again": r"then start again",
+    "reload": r"reload (?:the )?consumers",
+    "purge": r"nats stream purge STREAM --keep=1",
+}
+PARTS = re.compile("|".join(f"(?P<{name}>{pattern.replace('(?P<sql>', '(?:')})" for name, pattern in STEPS.items()))
+
+
+class Application:
+    """Commits a row, changes one and deletes one, each time it is asked."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._number = 0
+        world.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
+
+    def goes_on(self) -> None:
+        number = self._number = self._number + 10
+        self._world.sql(
+            f"INSERT INTO t SELECT i, 0 FROM generate_series({number}, {number + 9}) AS i",
+            f"UPDATE t SET n = n + 1 WHERE id % 3 = {number % 3}",
+            f"DELETE FROM t WHERE id = {number - 5}",
+        )
+
+
+class Operator:
+    """Does what a hint says."""
+
+    def __init__(self, world: World, shell: Shell, application: Application, consumer: Consumer) -> None:
+        self.world = world
+        self.shell = shell
+        self.application = application
+        self.consumer = consumer
+        self.done: list[str] = []
+
+    async def follow(self, hint: str) -> None:
+        """All its parts, in their order."""
+        for part in PARTS.finditer(hint):
+            name = part.lastgroup
+            assert name is not None
+            self.application.goes_on()
+            await getattr(self, f"_{name}")(part[0])
+            self.done.append(name)
+        self.application.goes_on()
+
+    async def _create(self, _words: str) -> None:
+        self.world.sql(f"CREATE PUBLICATION {self.world.name} FOR ALL TABLES")
+
+    async def _sql(self, statement: str) -> None:
+        self.world.sql(statement)
+
+    async def _drop(self, _words: str) -> None:
+        await self.shell.run("ditto slot drop --yes")
+
+    async def _continue(self, _words: str) -> None:
+        await self.world.streaming(nats_on_gap="continue", **SETTINGS)
+
+    async def _again(self, _words: str) -> None:
+        await self.world.streaming(**SETTINGS)
+
+    async def _anew(self, _words: str) -> None:
+        name = f"{self.world.name}_new"
+        self.world.stream = name.upper()
+        self.world.fence_subject = f"{name}_public_fence"
+        self.world.settings |= {
+            "DITTO_POSTGRES_SLOT": name,
+            "DITTO_NATS_STREAM": self.world.stream,
+            "DITTO_EVENTS_PREFIX": name,
+        }
+        await self.world.streaming(**SETTINGS)
+
+    async def _reload(self, _words: str) -> None:
+        self.consumer.reload()
+
+    async def _purge(self, command: str) -> None:
+        await self.shell.run(command.replace("STREAM", self.world.stream) + " --force")
+
+
+@pytest.fixture
+def operator(world: World) -> Iterator[Operator]:
+    consumer = Consumer.in_python(world)
+    with closing(consumer):
+        yield Operator(world, Shell(world, shim(world.folder / "tools")), Application(world), consumer)
+
+
+async def has_run(operator: Operator) -> DittoProcess:
+    """Ditto streams, and the consumer has a copy of what is committed."""
+    ditto = await operator.world.streaming(**SETTINGS)
+    follower = operator.consumer.start()
+    operator.application.goes_on()
+    await operator.consumer.catches_up()
+    await operator.world.confirms_tail()
+    follower.end(signal.SIGKILL)
+    return ditto
+
+
+async def refusal(world: World, **settings: object) -> str:
+    """The hint of a Ditto that does not start."""
+    ditto = world.ditto(**{**SETTINGS, **settings})
+    assert await ditto.ended() in {3, 4}
+    return ditto.sentence().partition("\n")[2]
+
+
+async def ends_well(operator: Operator, hint: str, *expected: str) -> None:
+    await operator.follow(hint)
+    assert operator.done == list(expected), hint
+    operator.consumer.start()
+    await operator.consumer.equals("t")
+
+
+async def test_the_slot_was_dropped(operator: Operator) -> None:
+    ditto = await has_run(operator)
+    await ditto.stop()
+    await operator.shell.run("ditto slot drop --yes")
+    operator.application.goes_on()
+    await ends_well(operator, await refusal(operator.world), "continue", "reload")
+
+
+async def test_the_slot_was_dropped_under_a_running_ditto(operator: Operator) -> None:
+    world = operator.world
+    ditto = await has_run(operator)
+
+    def is_dropped() -> bool:
+        mine = f"FROM pg_replication_slots WHERE slot_name = '{world.name}' AND active_pid IS"
+        world.sql(
+            f"SELECT pg_terminate_backend(active_pid, 5000) {mine} NOT NULL",
+            f"SELECT pg_drop_replication_slot(slot_name) {mine} NULL",
+        )
+        return not world.sql(f"SELECT {mine} NULL OR slot_name = '{world.name}'".replace("SELECT", "SELECT 1"))
+
+    await eventually(is_dropped, "the slot is dropped")
+    assert await ditto.ended() in {3, 4}
+    await ends_well(operator, ditto.sentence().partition("\n")[2], "continue", "reload")
+
+
+async def test_the_slot_was_invalidated(postgres_world: World) -> None:
+    world = postgres_world
+    consumer = Consumer.in_python(world)
+    with closing(consumer):
+        operator = Operator(world, Shell(world, shim(world.folder / "tools")), Application(world), consumer)
+        ditto = await has_run(operator)
+        await ditto.stop()
+        operator.application.goes_on()
+        await loses_its_wal(world)
+        world.sql("ALTER SYSTEM SET max_slot_wal_keep_size = -1", "SELECT pg_reload_conf()", "DROP TABLE noise")
+        await ends_well(operator, await refusal(world), "drop", "continue", "reload")
+
+
+async def test_the_stream_was_purged(operator: Operator) -> None:
+    world = operator.world
+    ditto = await has_run(operator)
+    operator.application.goes_on()
+    await world.fence()
+    await world.confirms_tail()
+    await ditto.stop()
+    async with world.jetstream() as jetstream:
+        await jetstream.purge_stream(world.stream)
+    operator.application.goes_on()
+    await ends_well(operator, await refusal(world), "continue", "reload")
+
+
+async def test_the_stream_was_deleted(operator: Operator) -> None:
+    world = operator.world
+    ditto = await has_run(operator)
+    operator.application.goes_on()
+    await world.fence()
+    await world.confirms_tail()
+    await ditto.stop()
+    async with world.jetstream() as jetstream:
+        await jetstream.delete_stream(world.stream)
+    operator.application.goes_on()
+    hint = await refusal(world)
+    other_tool, _, deleted = hint.partition("that is all. ")
+    assert "another tool" in other_tool
+    await ends_well(operator, deleted, "continue", "reload")
+
+
+async def test_the_publication_was_dropped(operator: Operator) -> None:
+    world = operator.world
+    ditto = await has_run(operator)
+    world.sql(f"DROP PUBLICATION {world.name}")
+    operator.application.goes_on()
+    assert await ditto.ended() == 3
+    hint = ditto.sentence().partition("\n")[2]
+    await ends_well(operator, hint, "create", "drop", "continue", "reload")
+
+
+async def test_the_publication_is_younger_than_the_slot(operator: Operator) -> None:
+    world = operator.world
+    world.sql(f"SELECT pg_create_logical_replication_slot('{world.name}', 'pgoutput')")
+    operator.application.goes_on()
+    world.sql(f"CREATE PUBLICATION {world.name} FOR ALL TABLES")
+    operator.application.goes_on()
+    hint = await refusal(world)
+    world.sql(f"DROP PUBLICATION {world.name}")  # the hint begins where there is none
+    await ends_well(operator, hint, "create", "drop", "continue", "reload")
+
+
+async def test_a_table_that_the_configuration_names_was_taken_out(operator: Operator) -> None:
+    world = operator.world
+    world.sql(f"CREATE PUBLICATION {world.name} FOR TABLE t, fence")
+    ditto = await has_run(operator)
+    await ditto.stop()
+    world.sql(f"ALTER PUBLICATION {world.name} DROP TABLE t")
+    operator.application.goes_on()
+    hint = await refusal(world, events_tables={"t": ["insert", "update", "delete"], "fence": ["insert"]})
+    await ends_well(operator, hint, "sql", "again", "reload")
+
+
+async def test_a_table_was_taken_out_that_only_the_publication_selects(operator: Operator) -> None:
+    world = operator.world
+    world.sql(f"CREATE PUBLICATION {world.name} FOR TABLE t, fence")
+    ditto = await has_run(operator)
+    world.sql(f"ALTER PUBLICATION {world.name} DROP TABLE t")
+    operator.application.goes_on()
+    warning = await ditto.logged("publication.tables_removed")
+    await ends_well(operator, warning["hint"], "sql", "reload")
+
+
+def sh(line: str) -> None:
+    subprocess.run(["sh", "-c", line], check=True)
+
+
+async def test_the_database_was_restored_from_an_earlier_copy(postgres_world: World) -> None:
+    """Its new changes would be taken for old ones."""
+    world = postgres_world
+    consumer = Consumer.in_python(world)
+    with closing(consumer):
+        operator = Operator(world, Shell(world, shim(world.folder / "tools")), Application(world), consumer)
+        ditto = await has_run(operator)
+        await ditto.stop()
+        run_dir = world.postgres._run_dir
+        assert run_dir is not None
+        data = world.postgres._data_dir(run_dir)
+        world.postgres.stop()
+        sh(f"cp --archive {data} {data}.copy")
+        world.postgres.start()
+        ditto = await world.streaming(**SETTINGS)
+        for _ in range(20):
+            operator.application.goes_on()
+        await world.fence()
+        await ditto.stop()
+        world.postgres.stop()
+        sh(f"rm -r {data} && mv {data}.copy {data}")
+        world.postgres.start()
+        hint = await refusal(world)
+        world.sql("DROP TABLE IF EXISTS leftover")
+        await ends_well(operator, hint, "anew", "reload")
+
+
+def is_full(operator: Operator, ditto: DittoProcess) -> bool:
+    operator.application.goes_on()
+    return bool(ditto.logs("attempt.failed", kind="NotNow"))
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+async def test_the_stream_is_full_and_is_purged_but_for_its_last_message(world: World, tool: str) -> None:
+    consumer = Consumer.in_python(world)
+    with closing(consumer):
+        operator = Operator(world, open_shell(world, tool), Application(world), consumer)
+        subjects = [f"{world.name}._checkpoint", *(f"{world.name}_public_{name}" for name in ("t", "fence"))]
+        async with world.jetstream() as jetstream:
+            await jetstream.add_stream(name=world.stream, subjects=subjects, discard="new", max_msgs=300)
+        ditto = await world.streaming(**SETTINGS)
+        follower = consumer.start()
+        await eventually(lambda: is_full(operator, ditto), "the stream is full")
+        failure = await ditto.logged("attempt.failed", count=2, kind="NotNow", timeout_s=60)
+        last = (await world.info()).state.last_seq
+        await eventually(lambda: consumer.sequence == last, "the consumer has read everything")
+        follower.end(signal.SIGKILL)
+        await operator.follow(failure["hint"])
+        assert operator.done == ["purge"], failure["hint"]
+        consumer.start()
+        await consumer.equals("t")
+        runbook = (Path(__file__).parents[2] / "docs" / "operations" / "runbooks.md").read_text()
+        commands = re.findall(r"^nats stream .*$", runbook, re.MULTILINE)
+        assert [command.split()[2] for command in commands] == ["edit", "purge"]
+        for command in commands:
+            await operator.shell.run(command.replace("DITTO", world.stream))
+        operator.application.goes_on()
+        await consumer.equals("t")
+
+
+def strings(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Every text in the source, without what an f-string puts in."""
+    inside = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            inside |= {id(part) for part in ast.walk(node)}
+            parts = [
+                part.value if isinstance(part, ast.Constant) else f"{{{ast.unparse(part)[1:-1]}}}"
+                for part in node.values
+            ]
+            yield node.lineno, "".join(map(str, parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
+            yield node.lineno, node.value
+
+
+def test_whoever_says_reload_says_it_after_the_start() -> None:
+    """The wording: `ditto.advice.RELOAD`. A reload before the start loses what is committed in between."""
+    top = Path(__file__).parents[2]
+    texts = [
+        (f"{path.relative_to(top)}:{line}", text)
+        for path in sorted((top / "ditto").rglob("*.py"))
+        for line, text in strings(ast.parse(path.read_text()))
+    ]
+    texts += [
+        (f"{path.relative_to(top)}", part)
+        for path in [top / "README.md", *sorted((top / "docs").rglob("*.md"))]
+        for part in re.split(r"\n\n|\|\n", path.read_text())
+    ]
+    wrong = [
+        (where, text)
+        for where, text in texts
+        if re.search(r"reload", text, re.IGNORECASE)
+        and "on_gap: continue" in text
+        and re.search(r"reload", text, re.IGNORECASE).start() < text.index("on_gap: continue")  # type: ignore[union-attr]
+    ]
+    assert wrong == []
+    purges = [(where, line) for where, text in texts for line in text.splitlines() if "stream purge" in line]
+    assert purges
+    assert [each for each in purges if "--keep=1" not in each[1]] == []
