@@ -52,7 +52,7 @@ _FILE_NUMBERS_HINT: Final = (
     "a bug of PostgreSQL's logical decoding, which takes two tables for one after much DDL. Nothing is lost, the slot "
     "holds the changes: install the latest minor release (14.20, 15.15, 16.11, 17.7 and 18.1 remove one cause) and "
     "start Ditto again. If that fails in the same way, this slot cannot be read any more: drop it (ditto slot drop), "
-    'and go on as after a gap ("When it stops with a gap" in the operations guide)'
+    f"{RELOAD}"
 )
 
 

@@ -85,6 +85,7 @@ class Replication:
         max_bytes: int,
         interval_style: str = "postgres",
     ) -> None:
+        self._slot = ""  # the one that is read
         self._dsn = dsn
         self._interval_style = interval_style
         self._clock = clock
@@ -137,6 +138,7 @@ class Replication:
 
     async def start(self, slot: str, publication: str) -> None:
         """Take the slot. Raises SlotInUse while another reader holds it, SlotMissing and SlotInvalidated."""
+        self._slot = slot
         quoted = publication.replace('"', '""').replace("'", "''")
         await self._command(
             f'START_REPLICATION SLOT "{slot}" LOGICAL 0/0 '
@@ -287,7 +289,9 @@ class Replication:
             return _publication_missing(answer.message)
         if answer.sqlstate is None:
             return ConnectionLost(f"PostgreSQL ended the replication stream: {answer.message}")
-        return command_error(answer, doing="go on reading the slot")
+        # The slot is held: what is undefined is something else.
+        context = {} if answer.sqlstate == _UNDEFINED_OBJECT else {"slot": self._slot}
+        return command_error(answer, doing="go on reading the slot", **context)
 
     async def _wait_readable(self, timeout_s: float) -> bool:
         """Whether the socket became readable in time; infinity waits for ever.

@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from e2e.consumer import Consumer
@@ -24,13 +25,14 @@ from e2e.test_slot_faults import loses_its_wal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from e2e.conftest import OpenWorld
     from e2e.process import DittoProcess
     from e2e.world import World
 
 SETTINGS = {"events_metadata": ["primary_key"]}
 STEPS = {
     "create": r"create the publication|create it again",
-    "sql": r"(?P<sql>(?:ALTER|CREATE) PUBLICATION [^;]*|SELECT pg_\w+\(.*?'\)|SELECT pg_\w+\(.*?\(\)\))",
+    "sql": r"(?P<sql>(?:ALTER|CREATE) PUBLICATION [^;]*|SELECT pg_catalog\.pg_\w+\(.*?\)\))",
     "drop": r"drop it \(ditto slot drop\)|\(ditto slot drop\)",
     "continue": r"start once with nats\.on_gap: continue",
     "anew": r"start with a new postgres\.slot, nats\.stream and events\.prefix",
@@ -281,6 +283,23 @@ async def test_the_database_was_restored_from_an_earlier_copy(postgres_world: Wo
         hint = await refusal(world)
         world.sql("DROP TABLE IF EXISTS leftover")
         await ends_well(operator, hint, "anew", "reload")
+
+
+async def test_a_text_that_has_no_place_in_utf8(open_world: OpenWorld) -> None:
+    """The row is put right first: it could not be reloaded either."""
+    world = open_world("ENCODING 'EUC_JP' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    consumer = Consumer.in_python(world)
+    with closing(consumer):
+        operator = Operator(world, Shell(world, shim(world.folder / "tools")), Application(world), consumer)
+        world.sql("ALTER TABLE t ADD note text")
+        ditto = await has_run(operator)
+        with psycopg.connect(world.dsn, autocommit=True, client_encoding="EUC_JP") as connection:
+            connection.execute(b"INSERT INTO t VALUES (-1, 0, '\xad\xfe')")
+        assert await ditto.ended() == 3
+        assert "cannot convert to UTF-8" in ditto.sentence()
+        operator.application.goes_on()
+        world.sql("UPDATE t SET note = NULL WHERE id = -1")
+        await ends_well(operator, ditto.sentence().partition("\n")[2], "sql", "continue", "reload")
 
 
 def is_full(operator: Operator, ditto: DittoProcess) -> bool:
