@@ -89,7 +89,7 @@ POINTS = {
 async def state(world: World) -> list[Any]:
     rows = [world.sql(query) for query in CATALOGS]
     async with world.jetstream() as jetstream:
-        streams = [info.as_dict() for info in await jetstream.streams_info()]
+        streams: list[dict[str, Any]] = [info.as_dict() for info in await jetstream.streams_info()]
     # Of other tests' streams the names are enough: their consumers come to their end at any time.
     own = [json.dumps(each, sort_keys=True, default=str) for each in streams if each["config"]["name"] == world.stream]
     return [rows, own, sorted(each["config"]["name"] for each in streams)]
