@@ -18,7 +18,7 @@ from ditto.events.route import TablePattern
 from ditto.source.published import ACTIONS, Publication, Table, Tables
 
 _SHOWN: Final = 10
-_RELOAD: Final = "reload the consumers of what changed there meanwhile"
+_RELOAD: Final = "then start again, and reload the consumers of what changed there meanwhile"
 
 
 class Shortfall(Struct, frozen=True, kw_only=True):
@@ -103,8 +103,7 @@ class Coverage:
                 Shortfall(
                     what=f"names {_listed(absent)}, and publication {publication.name} does not have "
                     f"{'it' if len(absent) == 1 else 'them'}",
-                    advice=f"{_add(publication, absent)}, and {_RELOAD}; or take what is not wanted out of "
-                    "events.tables",
+                    advice=f"{_add(publication, absent)}; {_RELOAD}; or take what is not wanted out of events.tables",
                     statements=[f"{_add(publication, absent)};"],
                 )
             )
@@ -115,7 +114,7 @@ class Coverage:
                 Shortfall(
                     what=f"names {_listed(leaves)}, whose changes publication {publication.name} sends under the name "
                     f"of the partitioned table {'.'.join(root)}",
-                    advice=f"name {'.'.join(root)} in events.tables, and {_RELOAD}; or have it send the names "
+                    advice=f"name {'.'.join(root)} in events.tables; {_RELOAD}; or have it send the names "
                     f"of the partitions: ALTER PUBLICATION {identifier(publication.name)} "
                     "SET (publish_via_partition_root = false)",
                     statements=[],
@@ -160,7 +159,7 @@ def _via_root(roots: list[Table], publication: Publication) -> Shortfall:
     return Shortfall(
         what=f"names the partitioned {'tables' if len(roots) > 1 else 'table'} {_listed(roots)}, and publication "
         f"{publication.name} does not send changes under {'these names' if len(roots) > 1 else 'this name'}",
-        advice=f"{'; '.join(statements)}; and {_RELOAD}. Or name all partitions in events.tables",
+        advice=f"{'; '.join(statements)}; {_RELOAD}. Or name all partitions in events.tables",
         statements=[f"{statement};" for statement in statements],
     )
 
@@ -170,7 +169,7 @@ def _actions(what: str, missing: list[str], publication: Publication) -> Shortfa
     statement = f"ALTER PUBLICATION {identifier(publication.name)} SET (publish = '{wanted}')"
     return Shortfall(
         what=f"{what}, and publication {publication.name} does not publish {', '.join(missing)}",
-        advice=f"{statement}, and {_RELOAD}; or take these actions out of events.tables",
+        advice=f"{statement}; {_RELOAD}; or take these actions out of events.tables",
         statements=[f"{statement};"],
     )
 
