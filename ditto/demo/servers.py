@@ -267,6 +267,10 @@ class NatsServer:
         self.stop()
         self.start()
 
+    def reload(self) -> None:
+        """Read the configuration file again."""
+        _running(self._process).send(signal.SIGHUP)
+
     def kill(self) -> None:
         _running(self._process).end(signal.SIGKILL)
         self._process = None

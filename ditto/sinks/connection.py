@@ -24,6 +24,8 @@ _KEEPALIVE_INTERVAL_S: Final = 5
 _KEEPALIVE_COUNT: Final = 3
 _USER_TIMEOUT_MS: Final = 20_000
 
+_LOGIN_PERIOD_S: Final = 0.05
+_FAREWELL: Final = re.compile(rb"-ERR '([^'\r\n]*)'")
 _VERSION: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
 
 T = TypeVar("T")
@@ -91,6 +93,8 @@ class Connection(Client):
         self.is_encrypted = is_encrypted
         self.wants_certificate = False
         self.server = ServerInfo("0.0", 0)
+        self.has_told = False
+        """Whether the server has said what it is."""
         self.requests = Requests(self)
         self.refused: list[SinkError] = []
         """Why the servers and addresses that were tried before this one were not taken."""
@@ -99,6 +103,7 @@ class Connection(Client):
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection:
+            self.has_told = True
             try:
                 self.server = msgspec.convert(info, ServerInfo)
             except msgspec.ValidationError as error:
@@ -122,6 +127,25 @@ class Connection(Client):
             self.wants_certificate = True
             if not self._has_certificate:
                 raise NoCertificate("it wants a certificate from the client")
+
+    async def _process_pong(self) -> None:
+        if self.is_connecting:
+            # The server has asked first whether Ditto is there, as it does when a login takes longer than 2 s.
+            self._status = Client.CONNECTED
+        await super()._process_pong()
+
+    async def wait_for_login(self) -> None:
+        """nats-py takes the server's first line for the end of the login: wait for it, or for why there is none."""
+        while not self.is_connected and not self.is_closed:  # noqa: ASYNC110  nats-py has no event for it
+            await asyncio.sleep(_LOGIN_PERIOD_S)
+        if not self.is_connected:
+            raise self.last_error or nats.errors.Error("nats: it ended the connection while Ditto logged in")
+
+    def farewell(self) -> str:
+        """The server's last words where nothing could be written any more, and so nobody read them."""
+        reader = getattr(self._transport, "_io_reader", None)
+        found = _FAREWELL.search(bytes(getattr(reader, "_buffer", b"")))
+        return found[1].decode("utf-8", "replace") if found else ""
 
     def fail(self, error: SinkError) -> None:
         """The connection has ended, or the server has refused something."""
@@ -189,6 +213,7 @@ def check_contract(client: Client) -> None:
         ("_send_command", ["cmd", "priority"]),
         ("_flush_pending", ["force_flush"]),
         ("_process_info", ["info", "initial_connection"]),
+        ("_process_pong", []),
     ):
         method = getattr(client, name, None)
         if not inspect.iscoroutinefunction(method) or list(inspect.signature(method).parameters) != parameters:

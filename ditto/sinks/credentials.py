@@ -6,13 +6,17 @@ while it connects, and looks for the end of one without a JWT for ever.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 import ssl
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 import nkeys
 from nats.aio.client import RawCredentials
 
@@ -59,7 +63,8 @@ def address(server: str, config: Nats) -> Address:
 
 def is_local(host: str) -> bool:
     """Whether this IP address is one of this machine alone."""
-    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    given = ipaddress.ip_address(host.partition("%")[0])
+    return (getattr(given, "ipv4_mapped", None) or given).is_loopback
 
 
 def is_secret(identity: dict[str, Any]) -> bool:
@@ -88,6 +93,25 @@ def authentication(config: Nats) -> dict[str, Any]:
         _check_seed("nats.nkey_seed", config.nkey_seed)
         return {"nkeys_seed_str": config.nkey_seed}
     return {}
+
+
+class _Claims(msgspec.Struct):
+    """What is needed of a JWT: https://www.rfc-editor.org/rfc/rfc7519#section-4.1.4"""
+
+    exp: int = 0
+
+
+def expired_at(config: Nats) -> str | None:
+    """When the JWT in nats.creds expired; None where it has not, and where there is none. Never raises."""
+    try:
+        found = _JWT.search(Path(config.creds or "").read_bytes())
+        payload = found[1].split(b".")[1] if found else b""
+        expiry = msgspec.json.decode(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)), type=_Claims).exp
+        if not 0 < expiry <= time.time():
+            return None
+        return datetime.fromtimestamp(expiry, UTC).isoformat().replace("+00:00", "Z")
+    except (OSError, ValueError, IndexError, OverflowError):
+        return None
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:

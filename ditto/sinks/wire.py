@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from nats.errors import AuthorizationError, NoServersError
+from nats.errors import AuthorizationError
 from nats.errors import Error as NatsError
 
 from ditto.config import Nats
-from ditto.errors import NatsUnsuitable, NoJetStream, SinkDenied, SinkError, SinkLost
+from ditto.errors import AnswerUnreadable, ConfigError, NatsUnsuitable, NoJetStream, SinkDenied, SinkError, SinkLost
 from ditto.sinks.api import Account, Api, ApiError, refusal
 from ditto.sinks.connection import Connection, NoCertificate, NoTls, PlaintextCredentials
-from ditto.sinks.credentials import Address, address, authentication, is_local, is_secret, tls_context
+from ditto.sinks.credentials import Address, address, authentication, expired_at, is_local, is_secret, tls_context
 from ditto.sinks.requests import PERMISSIONS_HINT
 
 OLDEST_VERSION: Final = (2, 14)
@@ -64,16 +64,20 @@ async def connect(config: Nats, *, accept: Accept | None = None) -> Connection:
         except SinkError as error:
             failures.append(error)
             continue
+        refused: list[SinkError] = []
         for place in places:
             try:
                 connection = await _connect(config, to, place)
                 if accept is not None:
                     await _try(accept, connection)
             except SinkError as error:
-                failures.append(error)
+                refused.append(error)
             else:
-                connection.refused = failures
+                connection.refused = failures + refused
                 return connection
+        final = [error for error in refused if not error.is_retryable]
+        # ::1 and 127.0.0.1 are one server: that nobody listens on one of them says nothing.
+        failures += final if final and all(place.is_local for place in places) else refused
     raise _decide(failures)
 
 
@@ -147,11 +151,11 @@ async def _connect(config: Nats, to: Address, place: _Place) -> Connection:
         keeps_secret=is_secret(identity) and not place.is_local and not config.allow_plaintext_credentials,
         is_encrypted=handshake_first,
     )
-    last_error: Exception | None = None
+    is_reading = False
 
     async def on_error(error: Exception) -> None:
-        nonlocal last_error
-        last_error = error
+        if not is_reading:
+            raise error  # otherwise nats-py tries the same address again
         words = str(error).removeprefix("nats: ")
         # The connection stays open, and a message that was refused has gone: nobody would ever acknowledge it.
         if "permissions violation" in words.lower() and not connection.requests.refused(words):
@@ -180,12 +184,12 @@ async def _connect(config: Nats, to: Address, place: _Place) -> Connection:
     try:
         async with asyncio.timeout(3 * CONNECT_TIMEOUT_S):
             await connection.connect(servers=[place.url], **options, **identity)
-            if not connection.is_connected:  # nats-py takes an end of the connection for a login
-                raise NatsError("nats: it ended the connection while Ditto logged in")
+            is_reading = True
+            await connection.wait_for_login()
     except Exception as error:
+        words = connection.farewell() if isinstance(error, OSError) else ""
         connection.abandon()
-        given = last_error if isinstance(error, NoServersError) and last_error is not None else error
-        raise _failure(config, connection, given) from error
+        raise _failure(config, connection, NatsError(words) if words else error) from error
     except BaseException:
         connection.abandon()
         raise
@@ -204,7 +208,7 @@ async def _try(accept: Accept, connection: Connection) -> None:
 def _failure(config: Nats, connection: Connection, error: Exception) -> Exception:
     """Why it cannot be connected to."""
     where = connection.where
-    if isinstance(error, SinkError):
+    if isinstance(error, SinkError | ConfigError):
         return error
     if isinstance(error, PlaintextCredentials):
         return SinkDenied(
@@ -213,21 +217,25 @@ def _failure(config: Nats, connection: Connection, error: Exception) -> Exceptio
             "with nats.allow_plaintext_credentials: true, on a network that nobody else can read",
         )
     said = str(error).lower()
+    if not isinstance(error, ssl.SSLError | NatsError | OSError | TimeoutError | EOFError | ValueError):
+        # nats-py reads the INFO before anybody can check it.
+        return AnswerUnreadable(f"what NATS at {where} says of itself (INFO) cannot be read: {type(error).__name__}")
     is_denied = isinstance(error, AuthorizationError) or any(word in said for word in _DENIALS)
     if is_denied and not any(word in said for word in _NOT_NOW):
-        return SinkDenied(
-            f"NATS at {where} refused the connection: {_words(error)}",
-            hint="check nats.user and nats.password, nats.token, nats.creds or nats.nkey_seed",
+        hint = (
+            "check nats.user and nats.password, nats.token, nats.creds or nats.nkey_seed; an auth callout that is too "
+            "slow is told in the same words"
         )
+        if expiry := expired_at(config):
+            hint = f"the JWT in nats.creds expired at {expiry}: put a new one there"
+        return SinkDenied(f"NATS at {where} refused the connection: {_words(error)}", hint=hint)
     if isinstance(error, ssl.SSLError | NoTls | NoCertificate):
         return SinkDenied(f"TLS with NATS at {where} failed: {_words(error)}", hint=_tls_hint(error))
-    if not isinstance(error, NatsError | OSError | TimeoutError | EOFError | ValueError):
-        return error
     hint = "check nats.url, and that the server is running"
     if connection.wants_certificate:
         hint = "it wants a certificate from the client: does it trust who signed nats.tls.cert?"
-    elif isinstance(error, TimeoutError) and not connection.is_encrypted:
-        hint += "; one with handshake_first in its tls block needs nats.tls.handshake_first: true"
+    elif not connection.has_told and not connection.is_encrypted and not isinstance(error, ConnectionRefusedError):
+        hint += "; one with handshake_first in its tls block says nothing without nats.tls.handshake_first: true"
     return SinkLost(f"cannot reach NATS at {where}: {_words(error)}", hint=hint)
 
 

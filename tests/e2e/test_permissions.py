@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,25 +70,18 @@ async def command(world: World, *arguments: str, **settings: str) -> Ended:
     """Run it to its end, which has to come."""
     arguments = tuple(filter(None, arguments))
     given = {f"DITTO_{name.upper()}": value for name, value in {**USER, **settings}.items()}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "ditto",
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+    process = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "ditto", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+        check=False,
         env={**os.environ, "COLUMNS": "300", "PYTHONPATH": str(ROOT), **world.settings, **given},
     )
-    try:
-        async with asyncio.timeout(30):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        pytest.fail(f"ditto {' '.join(arguments)} has not ended")
-    assert process.returncode is not None
-    assert "unexpected" not in output.decode()
-    return Ended(process.returncode, output.decode())
+    assert "unexpected" not in process.stdout
+    return Ended(process.returncode, process.stdout)
 
 
 async def commands(world: World) -> dict[str, Ended]:

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 import shutil
+import socket
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ import nkeys
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ditto.demo.process import free_port
 from ditto.demo.servers import NatsServer
 from ditto.lsn import parse_lsn
 from e2e.certificates import Authority
@@ -180,9 +183,11 @@ class Key:
         self._pair = nkeys.from_seed(bytearray(self.seed.encode()))
         self.public = self._pair.public_key.decode()
 
-    def sign(self, subject: Key, name: str, claims: dict[str, object]) -> str:
+    def sign(self, subject: Key, name: str, claims: dict[str, object], *, expires_at: float | None = None) -> str:
         """A JWT about `subject`: https://docs.nats.io/running-a-nats-service/nats_admin/security/jwt"""
         body: dict[str, object] = {"iss": self.public, "sub": subject.public, "name": name, "iat": 1_700_000_000}
+        if expires_at is not None:
+            body["exp"] = int(expires_at)
         body["nats"] = claims | {"version": 2}
         body["jti"] = base64.b32encode(hashlib.sha256(json.dumps(body).encode()).digest()).decode().rstrip("=")
         parts = [_base64(json.dumps(each).encode()) for each in ({"typ": "JWT", "alg": "ed25519-nkey"}, body)]
@@ -209,8 +214,13 @@ async def test_nkey(world: World, tmp_path: Path) -> None:
         assert "Authorization Violation" in await refusal(world, server, nats_nkey_seed=other.seed)
 
 
-async def test_creds(world: World, tmp_path: Path) -> None:
-    operator, system, account, user, other = Key("O"), Key("A"), Key("A"), Key("U"), Key("U")
+CLAIMS: dict[str, object] = {"type": "user", "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1}
+
+
+@contextmanager
+def operated(folder: Path) -> Iterator[tuple[NatsServer, Key]]:
+    """A server whose users have JWTs, and the account that signs them."""
+    operator, system, account = Key("O"), Key("A"), Key("A")
     unlimited = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
     served = {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "conn": -1, "leaf": -1}
     config = f"""
@@ -222,20 +232,95 @@ resolver_preload: {{
   {account.public}: {operator.sign(account, "app", {"type": "account", "limits": served | unlimited})}
 }}
 """
-    claims = {"type": "user", "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1}
+    with NatsServer(folder / "operated", config=config) as server:
+        yield server, account
 
-    def creds(jwt: str, seed: str) -> str:
-        path = tmp_path / "user.creds"
-        path.write_text(
-            f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
-            f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
-        )
+
+def creds(jwt: str, seed: str) -> str:
+    """As `nsc generate creds` writes them."""
+    return (
+        f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    )
+
+
+async def test_creds(world: World, tmp_path: Path) -> None:
+    user, other = Key("U"), Key("U")
+    path = tmp_path / "user.creds"
+
+    def given(jwt: str, seed: str) -> str:
+        path.write_text(creds(jwt, seed))
         return str(path)
 
-    with NatsServer(tmp_path / "nats", config=config) as server:
-        jwt = account.sign(user, "ditto", claims)
-        await stores(world, server, nats_creds=creds(jwt, user.seed))
-        assert "Authorization Violation" in await refusal(world, server, nats_creds=creds(jwt, other.seed))
-        unknown = Key("A").sign(user, "ditto", claims)
-        assert "Authorization Violation" in await refusal(world, server, nats_creds=creds(unknown, user.seed))
-        assert "nats.creds" in await refusal(world, server, 2, nats_creds=creds(jwt, "SUAwrong"))
+    with operated(tmp_path) as (server, account):
+        jwt = account.sign(user, "ditto", CLAIMS)
+        await stores(world, server, nats_creds=given(jwt, user.seed))
+        assert "Authorization Violation" in await refusal(world, server, nats_creds=given(jwt, other.seed))
+        unknown = Key("A").sign(user, "ditto", CLAIMS)
+        assert "Authorization Violation" in await refusal(world, server, nats_creds=given(unknown, user.seed))
+        assert "nats.creds" in await refusal(world, server, 2, nats_creds=given(jwt, "SUAwrong"))
+
+
+# ------------------------------------------------------------------------------------ the files, while Ditto runs
+
+
+async def test_creds_in_every_form_and_while_they_are_replaced(world: World, tmp_path: Path) -> None:
+    user = Key("U")
+    path = tmp_path / "user.creds"
+    with operated(tmp_path) as (server, account):
+        right = creds(account.sign(user, "ditto", CLAIMS), user.seed)
+        for content in (right.replace("\n", "\r\n"), right.replace("\n\n", "\n").rstrip("\n")):
+            path.write_bytes(content.encode())
+            await stores(world, server, nats_creds=str(path))
+        ditto = await world.streaming(nats_url=server.url, nats_creds=str(path))
+        path.write_text("")
+        server.restart()
+        failure = await ditto.logged("attempt.failed", kind="ConfigError")
+        assert "does not hold a user's JWT and seed" in failure["error"]
+        path.write_text(right)
+        await ditto.streaming(count=2)
+        assert await ditto.stop() == 0
+        path.write_text("")
+        assert "nats.creds" in await refusal(world, server, 2, nats_creds=str(path))
+
+
+async def test_a_jwt_that_expires(world: World, tmp_path: Path) -> None:
+    user = Key("U")
+    path = tmp_path / "user.creds"
+    port = free_port()
+    with operated(tmp_path) as (server, account):
+        path.write_text(creds(account.sign(user, "ditto", CLAIMS, expires_at=time.time() + 4), user.seed))
+        ditto = await world.streaming(nats_url=server.url, nats_creds=str(path), http_listen=f"127.0.0.1:{port}")
+        assert await ditto.ended() == 4
+        assert "authentication expired" in ditto.logs("attempt.failed")[0]["error"]
+        sentence = ditto.sentence()
+        assert "the JWT in nats.creds expired at 20" in sentence
+
+
+async def test_tls_before_the_servers_info(world: World, authority: Authority, tmp_path: Path) -> None:
+    tls = {"nats_tls_ca": str(authority.file)}
+    with tls_server(tmp_path / "nats", authority, more='handshake_first: "200ms"') as server:
+        file = server.folder / "nats.conf"
+        file.write_text(file.read_text().replace('"200ms"', "true"))
+        server.reload()
+        await eventually(lambda: not says_info(server.port), "it waits for TLS", timeout_s=10)
+        await stores(world, server, nats_tls_handshake_first="true", **tls)
+        ditto = world.ditto(nats_url=server.url, **tls)
+        assert "nats.tls.handshake_first" in (await ditto.logged("attempt.failed"))["hint"]
+
+
+def says_info(port: int) -> bool:
+    """Whether the server speaks first."""
+    with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        try:
+            return connection.recv(4) == b"INFO"
+        except TimeoutError:
+            return False
+
+
+async def test_a_name_in_capitals_and_a_password_with_a_line_end(world: World, tmp_path: Path) -> None:
+    with NatsServer(tmp_path / "nats", config='authorization { user: u, password: "right" }') as server:
+        url = server.url.replace("nats://", "NATS://")
+        await stores(world, server, nats_url=url, nats_user="u", nats_password="right\n")
+    with NatsServer(tmp_path / "token", config='authorization { token: "right" }') as server:
+        await stores(world, server, nats_token="right\r\n", nats_on_gap="continue")
