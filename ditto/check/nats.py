@@ -46,6 +46,16 @@ class _Varz(Struct):
     jetstream: _JetStream | None = None
 
 
+def check_credentials(connection: Connection) -> Finding:
+    """Whether somebody on the way could read the password or the token."""
+    check, why = "nats.credentials", "whoever reads them on the way can write into the stream in Ditto's place"
+    if not connection.has_sent_secret:
+        return ok(check, "no password and no token goes to another machine in plain text", why)
+    what = "a password or a token goes to another machine in plain text (nats.allow_plaintext_credentials)"
+    block = 'tls { cert_file: "/etc/nats/tls.crt", key_file: "/etc/nats/tls.key" }   # then remove that setting'
+    return bad("warning", check, what, why, nats_server=block)
+
+
 async def check_nats(client: Connection, config: Nats, stream: Stream) -> list[Finding]:
     """Version, JetStream and the account's limits."""
     wanted = ".".join(map(str, OLDEST_VERSION))

@@ -13,7 +13,7 @@ from ditto.advice import identifier
 from ditto.check.clock import nats_clock, postgres_clock
 from ditto.check.finding import Finding, failed, ok, unseen
 from ditto.check.http import check_http
-from ditto.check.nats import check_nats, check_sync
+from ditto.check.nats import check_credentials, check_nats, check_sync
 from ditto.check.publication import check_publication, publication_to_be
 from ditto.check.role import Identity, check_replication
 from ditto.check.rows import check_widths, largest_message
@@ -117,6 +117,7 @@ async def _nats(
     try:
         found.append(ok("nats.connect", f"connected to {client.where}", "everything goes there"))
         found += [unseen("nats.servers", error) for error in client.refused]
+        found.append(check_credentials(client))
         await _jetstream(config, source, client, found, monitor_url, is_running=is_running)
     except DittoError as error:
         found.append(unseen("nats.jetstream", error))

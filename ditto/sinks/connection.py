@@ -95,6 +95,8 @@ class Connection(Client):
         self.server = ServerInfo("0.0", 0)
         self.has_told = False
         """Whether the server has said what it is."""
+        self.has_sent_secret = False
+        """A password or a token went to another machine without TLS, which the configuration allows."""
         self.requests = Requests(self)
         self.refused: list[SinkError] = []
         """Why the servers and addresses that were tried before this one were not taken."""

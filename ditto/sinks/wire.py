@@ -143,12 +143,13 @@ async def _places(to: Address) -> list[_Place]:
 async def _connect(config: Nats, to: Address, place: _Place) -> Connection:
     """Raises SinkLost, SinkDenied, AnswerUnreadable and ConfigError."""
     identity = authentication(config) or to.options
+    has_secret = is_secret(identity) and not place.is_local
     handshake_first = config.tls is not None and config.tls.handshake_first
     connection = Connection(
         where=place.words,
         must_encrypt=to.must_encrypt,
         has_certificate=config.tls is not None and config.tls.cert is not None,
-        keeps_secret=is_secret(identity) and not place.is_local and not config.allow_plaintext_credentials,
+        keeps_secret=has_secret and not config.allow_plaintext_credentials,
         is_encrypted=handshake_first,
     )
     is_reading = False
@@ -193,6 +194,7 @@ async def _connect(config: Nats, to: Address, place: _Place) -> Connection:
     except BaseException:
         connection.abandon()
         raise
+    connection.has_sent_secret = has_secret and not connection.is_encrypted
     connection.watch_socket()
     return connection
 

@@ -183,11 +183,22 @@ class Key:
         self._pair = nkeys.from_seed(bytearray(self.seed.encode()))
         self.public = self._pair.public_key.decode()
 
-    def sign(self, subject: Key, name: str, claims: dict[str, object], *, expires_at: float | None = None) -> str:
+    def sign(
+        self,
+        subject: Key | str,
+        name: str,
+        claims: dict[str, object],
+        *,
+        expires_at: float | None = None,
+        audience: str | None = None,
+    ) -> str:
         """A JWT about `subject`: https://docs.nats.io/running-a-nats-service/nats_admin/security/jwt"""
-        body: dict[str, object] = {"iss": self.public, "sub": subject.public, "name": name, "iat": 1_700_000_000}
+        public = subject if isinstance(subject, str) else subject.public
+        body: dict[str, object] = {"iss": self.public, "sub": public, "name": name, "iat": 1_700_000_000}
         if expires_at is not None:
             body["exp"] = int(expires_at)
+        if audience is not None:
+            body["aud"] = audience
         body["nats"] = claims | {"version": 2}
         body["jti"] = base64.b32encode(hashlib.sha256(json.dumps(body).encode()).digest()).decode().rstrip("=")
         parts = [_base64(json.dumps(each).encode()) for each in ({"typ": "JWT", "alg": "ed25519-nkey"}, body)]

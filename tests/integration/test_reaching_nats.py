@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import nats
 import pytest
 from e2e.test_tls_nats import Key
 
-from ditto.config import Nats
+from ditto.check.run import run_checks
+from ditto.config import Config, Nats, Postgres
 from ditto.demo.process import free_port
 from ditto.demo.servers import NatsServer
 from ditto.errors import NoJetStream, SinkDenied, SinkError, SinkLost
@@ -220,6 +222,37 @@ async def test_no_password_to_another_machine_without_tls(
         assert b"secret" not in seen
         await refusal(Nats(**given, allow_plaintext_credentials=True))
         assert b"secret" in seen, "allowed"
+
+
+async def test_check_names_a_password_without_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "is_local", lambda _host: False)
+    nowhere = Postgres(dsn=f"postgres://127.0.0.1:{free_port()}/nowhere")
+    with NatsServer(tmp_path / "nats", config=CLOSED) as server:
+        given = Nats(url=server.url, user="u", password="right")
+        refused = await run_checks(Config(postgres=nowhere, nats=given))
+        (connecting,) = [finding for finding in refused if finding.check == "nats.connect"]
+        assert connecting.level == "error"
+        assert "plain text" in connecting.what
+        allowed = await run_checks(
+            Config(postgres=nowhere, nats=msgspec.structs.replace(given, allow_plaintext_credentials=True))
+        )
+        (credentials,) = [finding for finding in allowed if finding.check == "nats.credentials"]
+        assert credentials.level == "warning"
+        assert "plain text" in credentials.what
+
+
+async def test_check_names_the_servers_that_cannot_be_used(server: NatsServer, tmp_path: Path) -> None:
+    nowhere = Postgres(dsn=f"postgres://127.0.0.1:{free_port()}/nowhere")
+    with NatsServer(tmp_path / "plain", jetstream=False) as plain:
+        config = Config(postgres=nowhere, nats=Nats(url=[plain.url, server.url]))
+        for _ in range(12):
+            found = await run_checks(config)
+            if named := [finding for finding in found if finding.check == "nats.servers"]:
+                break
+        assert "without JetStream" in named[0].what
+        assert [finding.level for finding in found if finding.check == "nats.connect"] == ["ok"]
+        alone = await run_checks(Config(postgres=nowhere, nats=Nats(url=plain.url)))
+        assert ("nats.jetstream", "error") in [(finding.check, finding.level) for finding in alone]
 
 
 def test_which_addresses_are_of_this_machine() -> None:
