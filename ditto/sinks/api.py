@@ -12,9 +12,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from ditto.config import Nats
 from ditto.errors import AnswerUnreadable, NoJetStream, NotNow, PublishRejected, SinkError
-from ditto.sinks.connection import Connection
+from ditto.sinks.requests import Requests
 
 API_TIMEOUT_S: Final = 5.0
 
@@ -168,6 +167,12 @@ class ConsumerInfo(Struct, frozen=True):
     delivered: Delivered = Delivered()
 
 
+class Deleted(Struct, frozen=True):
+    """CONSUMER.DELETE."""
+
+    success: bool = False
+
+
 class PubAck(Struct, frozen=True):
     """That a message was stored."""
 
@@ -211,19 +216,18 @@ class Api:
     and AnswerUnreadable.
     """
 
-    def __init__(self, connection: Connection, config: Nats) -> None:
-        self._connection = connection
-        self._prefix = "$JS.API" if config.domain is None else f"$JS.{config.domain}.API"
+    def __init__(self, requests: Requests, *, domain: str | None) -> None:
+        self._requests = requests
+        self.prefix = "$JS.API" if domain is None else f"$JS.{domain}.API"
+        """What the subject of every request begins with."""
 
     async def call(
         self, request: str, body: dict[str, Any] | None, doing: str, *, to: type[T], timeout_s: float = API_TIMEOUT_S
     ) -> T:
         """Send a request such as `STREAM.INFO.ORDERS`; raises ApiError where JetStream answers with an error."""
-        subject = f"{self._prefix}.{request}"
+        subject = f"{self.prefix}.{request}"
         content = b"" if body is None else msgspec.json.encode(body)
-        message = await self._connection.requests.ask(
-            subject, content, doing=doing, timeout_s=timeout_s, is_answer=_is_answer
-        )
+        message = await self._requests.ask(subject, content, doing=doing, timeout_s=timeout_s, is_answer=_is_answer)
         if message is None:
             raise NotNow(
                 f"cannot {doing}: nothing answers for JetStream",

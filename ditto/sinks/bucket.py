@@ -54,7 +54,7 @@ class LeaseBucket:
     def __init__(self, connection: Connection, config: Nats, *, slot: str) -> None:
         self._connection = connection
         self._config = config
-        self._api = Api(connection, config)
+        self._api = Api(connection.requests, domain=config.domain)
         self._subject = f"$KV.{BUCKET}.{lease_key(config.stream, slot)}"
         self._timeout_s = min(config.lease_ttl_s / 3, API_TIMEOUT_S)
 

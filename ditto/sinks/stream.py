@@ -57,7 +57,7 @@ class Stream:
     """One stream, through the API. Every call may raise what `Api.call` does, and NoJetStream."""
 
     def __init__(self, connection: Connection, config: Nats) -> None:
-        self.api = Api(connection, config)
+        self.api = Api(connection.requests, domain=config.domain)
         self.reader = Reader(self.api, config.stream)
         self._config = config
         self.name = config.stream

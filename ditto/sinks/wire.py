@@ -99,7 +99,7 @@ async def usable(connection: Connection, config: Nats) -> None:
         )
     doing = f"use JetStream at {where}"
     try:
-        await Api(connection, config).call("INFO", None, doing, to=Account)
+        await Api(connection.requests, domain=config.domain).call("INFO", None, doing, to=Account)
     except ApiError as error:
         raise refusal(error, doing) from error
 

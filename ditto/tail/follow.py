@@ -16,7 +16,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from ditto.config import Nats
 from ditto.errors import NotNow, SinkError, SinkLost, StreamNotFound, StreamUnusable
 from ditto.sinks import wire
-from ditto.sinks.api import StreamState
+from ditto.sinks.api import StreamState, unreadable
 from ditto.sinks.connection import Connection
 from ditto.sinks.stream import Stream
 from ditto.tasks import end
@@ -117,6 +117,8 @@ class Follower:
             raise StreamUnusable(f"stream {name} cannot be followed: {error.description}", stream=name) from error
         except (nats.errors.Error, TimeoutError) as error:
             raise _not_now(name) from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # nats-py does not check the answers
+            raise unreadable(error, doing=f"follow stream {name}", request=f"CONSUMER.CREATE.{name}") from error
         delivered = consumer.delivered.consumer_seq if consumer.delivered else 0
         if not self._is_endless and not consumer.num_pending and not delivered and not self._done.done():
             self._done.set_result(None)  # there is nothing from there on

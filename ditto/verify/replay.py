@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import nats.errors
-import nats.js.errors
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ditto import shallow
-from ditto.errors import AckTimeout, SinkLost, StreamNotFound
+from ditto.errors import AckTimeout, SinkError, SinkLost, StreamNotFound
 from ditto.lsn import ORIGIN, Position
+from ditto.sinks.api import NO_STREAM, Api, ApiError, ConsumerInfo, Deleted, StreamInfo, refusal
+from ditto.sinks.connection import Connection
+from ditto.sinks.requests import Requests
 from ditto.verify.difference import Difference
 from ditto.verify.tables import StoredEvent, TableCopy, copy_for
 
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
-    from nats.js import JetStreamContext
 
 BATCH_MESSAGES = 4000
 BATCH_BYTES = 16 * 1024 * 1024
 MESSAGE_ROOM = 64 * 1024
 """What a message has around its headers and payload."""
 BATCH_TIMEOUT_S = 30
+_KEPT_NS = 60 * 1_000_000_000
+"""How long the server keeps the consumer once nobody reads any more."""
 _BATCH_ENDS = frozenset({"batch completed", "message size exceeds maxbytes"})
 
 _event = msgspec.json.Decoder(StoredEvent)
@@ -77,37 +79,37 @@ async def replay(
     stops answering, AckTimeout when it does not answer in time. What is wrong in the stream does not raise: it is in
     `differences` of the answer, and events that do not fit the earlier ones are the `faults` of their tables.
     """
-    jetstream = client.jetstream() if domain is None else client.jetstream(domain=domain)
+    requests = client.requests if isinstance(client, Connection) else Requests(client)
+    api = Api(requests, domain=domain)
     doing = f"read stream {stream}"
     try:
-        info = await jetstream.stream_info(stream)
+        info = await api.call(f"STREAM.INFO.{stream}", None, doing, to=StreamInfo)
         reader = _Reader(keys, prefix, last_sequence=info.state.last_seq)
         started = time.monotonic()
         if info.state.messages:
-            api = "$JS.API" if domain is None else f"$JS.{domain}.API"
-            await _read(
-                client, jetstream, api, stream, reader, lambda: on_progress(reader.messages, info.state.messages)
-            )
-    except nats.js.errors.NotFoundError as error:
-        raise StreamNotFound(f"there is no stream {stream}", hint="has ditto run yet?", stream=stream) from error
+            await _read(client, api, stream, reader, lambda: on_progress(reader.messages, info.state.messages))
+    except ApiError as error:
+        if error.code == NO_STREAM:
+            raise StreamNotFound(f"there is no stream {stream}", hint="has ditto run yet?", stream=stream) from error
+        raise refusal(error, doing) from error
     except TimeoutError as error:
-        raise AckTimeout(
-            f"cannot {doing}: nats-server did not answer", hint="is it overloaded, or a permission missing?"
-        ) from error
+        raise AckTimeout(f"cannot {doing}: nats-server did not answer", hint="is it overloaded?") from error
     except nats.errors.Error as error:
         raise SinkLost(f"cannot {doing}: {str(error) or type(error).__name__}", stream=stream) from error
     reader.replay.duration_s = time.monotonic() - started
     return reader.replay
 
 
-async def _read(
-    client: Client, jetstream: JetStreamContext, api: str, stream: str, reader: _Reader, on_batch: Callable[[], None]
-) -> None:
+async def _read(client: Client, api: Api, stream: str, reader: _Reader, on_batch: Callable[[], None]) -> None:
     # Pull requests of our own: nats-py's fetch costs several times as much for each message.
-    config = ConsumerConfig(
-        deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, mem_storage=True, inactive_threshold=60
-    )
-    consumer = await jetstream.add_consumer(stream, config)
+    wanted = {
+        "deliver_policy": "all",
+        "ack_policy": "none",
+        "mem_storage": True,
+        "inactive_threshold": _KEPT_NS,
+    }
+    body = {"stream_name": stream, "config": wanted}
+    consumer = await api.call(f"CONSUMER.CREATE.{stream}", body, f"read stream {stream}", to=ConsumerInfo)
     inbox = client.new_inbox()
     subscription = await client.subscribe(f"{inbox}.*", cb=reader.on_message)
     request = {
@@ -120,7 +122,7 @@ async def _read(
         while not reader.is_done:
             async with asyncio.timeout(BATCH_TIMEOUT_S):
                 await client.publish(
-                    f"{api}.CONSUMER.MSG.NEXT.{stream}.{consumer.name}",
+                    f"{api.prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer.name}",
                     json.dumps(request).encode(),
                     reader.expect_batch(inbox),
                 )
@@ -128,9 +130,9 @@ async def _read(
             on_batch()
     finally:
         if client.is_connected:
-            with suppress(nats.errors.Error, TimeoutError):  # the server removes it by itself
+            with suppress(nats.errors.Error, SinkError):  # the server removes it by itself
                 await subscription.unsubscribe()
-                await jetstream.delete_consumer(stream, consumer.name)
+                await api.call(f"CONSUMER.DELETE.{stream}.{consumer.name}", None, "remove the consumer", to=Deleted)
 
 
 class _Reader:

@@ -44,7 +44,12 @@ async def test_a_stream_in_another_domain(world: World, tmp_path: Path) -> None:
 
 async def test_a_request_that_is_larger_than_the_server_takes(world: World, tmp_path: Path) -> None:
     with NatsServer(tmp_path / "small", config="max_payload: 4096") as server:
-        world.sql(*(f"CREATE TABLE table_with_a_rather_long_name_number_{number} (id int PRIMARY KEY)" for number in range(100)))
+        world.sql(
+            *(
+                f"CREATE TABLE table_with_a_rather_long_name_number_{number} (id int PRIMARY KEY)"
+                for number in range(100)
+            )
+        )
         tables = {f"table_with_a_rather_long_name_number_{number}": ["insert"] for number in range(100)}
         ditto = world.ditto(nats_url=server.url, events_tables=tables)
         assert await ditto.ended() == 4, ditto.output

@@ -159,9 +159,9 @@ async def test_a_login_that_takes_longer_than_two_seconds(tmp_path: Path) -> Non
             payload = message.data.split(b".")[1]
             request = json.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))["nats"]
             await asyncio.sleep(2.5)  # how long this service takes is what is tested
-            admitted = {"type": "user", "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1}
+            admitted: dict[str, object] = {"type": "user", "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1}
             user = issuer.sign(request["user_nkey"], "ditto", admitted, audience="$G")
-            answer = {"type": "authorization_response", "jwt": user}
+            answer: dict[str, object] = {"type": "authorization_response", "jwt": user}
             audience = request["server_id"]["id"]
             await message.respond(issuer.sign(request["user_nkey"], "", answer, audience=audience).encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -39,7 +40,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 def stream(**settings: Any) -> Stream:
-    made = Stream(cast("Connection", None), Nats(stream="DITTO"))
+    made = Stream(cast("Connection", SimpleNamespace(requests=None)), Nats(stream="DITTO"))
     made.config = msgspec.convert({**DEFAULTS, **settings}, StreamConfig)
     return made
 
