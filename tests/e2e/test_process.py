@@ -196,7 +196,7 @@ def can_unshare() -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 @pytest.mark.parametrize("command", [("run",), ("tail",)], ids=" ".join)
-async def test_the_first_process_of_a_container_heeds_signals_before_its_imports(
+async def test_the_first_process_of_a_container_handles_signals_before_its_imports(
     command: tuple[str, ...], number: signal.Signals, world: World
 ) -> None:
     if not can_unshare():
