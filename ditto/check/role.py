@@ -16,6 +16,7 @@ from ditto.source.control import Control
 from ditto.source.published import Table
 from ditto.source.replication import Replication, System
 
+_INSUFFICIENT_PRIVILEGE = "42501"
 _REPLICATION_WHY = "the changes come over a replication connection"
 
 
@@ -37,13 +38,12 @@ async def check_replication(config: Config, role: str) -> tuple[Finding, Identit
         # Where the provider keeps superusers to itself, membership in a role of its own stands for the attribute.
         name = identifier(role)
         statement = f"ALTER ROLE {name} REPLICATION; -- on Amazon RDS: GRANT rds_replication TO {name};"
-        is_role = "replication" in error.message.lower() or "wal sender" in error.message.lower()
         return bad(
             "error",
             "role.replication",
             error.message,
             f"{_REPLICATION_WHY}; {error.hint or 'this one is refused'}",
-            psql=statement if is_role and "pg_hba" not in error.message else None,
+            psql=statement if error.context.get("sqlstate") == _INSUFFICIENT_PRIVILEGE else None,
         ), None
     except DittoError as error:
         return bad("error", "role.replication", error.message, error.hint or _REPLICATION_WHY), None

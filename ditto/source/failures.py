@@ -74,6 +74,8 @@ class Answer(NamedTuple):
 def command_error(answer: Answer, *, doing: str, **context: str) -> SourceError:
     """Say why a command on a living connection failed; `doing` completes "cannot …"."""
     sqlstate = answer.sqlstate or ""
+    if sqlstate:
+        context["sqlstate"] = sqlstate
     text = f"cannot {doing}: {answer.message}"
     # 42704 undefined_object: what is read by its name
     if sqlstate == "42704" and "slot" in context:

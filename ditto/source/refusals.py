@@ -141,6 +141,7 @@ class _Refusal(NamedTuple):
     hint: str
     is_answer: bool
     """A server answered, or libpq refused to go on with one."""
+    sqlstate: str | None = None
 
 
 def connect_error(error: Error, dsn: str, *, is_fallback: bool = False) -> DittoError:
@@ -154,8 +155,9 @@ def connect_error(error: Error, dsn: str, *, is_fallback: bool = False) -> Ditto
     reasons = "; ".join(dict.fromkeys(each.reason for each in refusals))
     if refusal.kind is ConfigError and not refusal.is_answer:
         return ConfigError(f"postgres.dsn: {reasons}", hint=refusal.hint)
+    context = {} if refusal.sqlstate is None else {"sqlstate": refusal.sqlstate}
     if refusal.is_answer:
-        return refusal.kind(f"PostgreSQL at {where} refused the connection: {reasons}", hint=refusal.hint)
+        return refusal.kind(f"PostgreSQL at {where} refused the connection: {reasons}", hint=refusal.hint, **context)
     return refusal.kind(f"cannot reach PostgreSQL at {where}: {reasons}", hint=refusal.hint)
 
 
@@ -189,10 +191,10 @@ def _by_sqlstate(sqlstate: str, message: str) -> _Refusal:
     lowered = message.lower()
     # A pooler has no states of its own.
     if sqlstate == "08P01" and ("startup parameter" in lowered or "pgbouncer" in lowered):
-        return _Refusal(ServerUnsuitable, message, _POOLER, is_answer=True)
+        return _Refusal(ServerUnsuitable, message, _POOLER, True, sqlstate)
     kind, hint = _STATES[max((state for state in _STATES if sqlstate.startswith(state)), key=len)]
     better = (each for state, words, each in _BETTER_HINTS if sqlstate.startswith(state) and words in lowered)
-    return _Refusal(kind, message, next(better, hint), is_answer=True)
+    return _Refusal(kind, message, next(better, hint), True, sqlstate)
 
 
 def _reason(text: str) -> str:

@@ -208,7 +208,7 @@ def test_a_failed_command_is_told_by_its_state_and_never_by_its_words(
     error = command_error(Answer(words, sqlstate), doing="start replication", slot="ditto")
     assert type(error) is kind
     assert error.hint
-    assert error.context == {"slot": "ditto"}
+    assert error.context == {"slot": "ditto", **({"sqlstate": sqlstate} if sqlstate else {})}
     if kind is not DecodeError:  # its message may quote the row
         assert error.message == f"cannot start replication: {words}"
 
