@@ -199,8 +199,8 @@ class DecodeError(SourceError):
 class DecodingFailed(SourceError):
     """PostgreSQL's logical decoding fails at what stands in its own WAL: a bug of the server's.
 
-    Install the latest minor release, and start Ditto again: the slot holds the changes. Where that does not help, drop
-    the slot with `ditto slot drop`, and go on as after a [gap](operations.md#when-it-stops-with-a-gap).
+    Start Ditto again: the slot holds the changes. Where that does not help, install the latest minor release; and last
+    of all drop the slot with `ditto slot drop`, and go on as after a [gap](operations.md#when-it-stops-with-a-gap).
     """
 
 

@@ -47,7 +47,11 @@ async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
 
 
 def deciding_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error of several at once that decides: one that cannot be retried before one that can."""
+    """The error of several at once that decides: one that is never retried before one that may be."""
     errors = [deciding_error(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
-    errors.sort(key=lambda error: isinstance(error, DittoError) and error.is_retryable)
+    errors.sort(key=_patience)
     return errors[0]
+
+
+def _patience(error: BaseException) -> tuple[bool, bool]:
+    return (error.is_retryable, error.is_retryable_later) if isinstance(error, DittoError) else (False, False)

@@ -50,9 +50,9 @@ _FILE_NUMBERS: Final = frozenset({"RelidByRelfilenode", "RelidByRelfilenumber"})
 """The functions that raise "unexpected duplicate for tablespace …": until 15, and from 16 on."""
 _FILE_NUMBERS_HINT: Final = (
     "a bug of PostgreSQL's logical decoding, which takes two tables for one after much DDL. Nothing is lost, the slot "
-    "holds the changes: install the latest minor release (14.20, 15.15, 16.11, 17.7 and 18.1 remove one cause) and "
-    "start Ditto again. If that fails in the same way, this slot cannot be read any more: drop it (ditto slot drop), "
-    f"{RELOAD}"
+    "holds the changes: start Ditto again. If it fails in the same way, install the latest minor release (14.20, "
+    "15.15, 16.11, 17.7 and 18.1 remove one cause) and start it again. If that does not help, this slot cannot be read "
+    f"any more: drop it (ditto slot drop), {RELOAD}"
 )
 
 
