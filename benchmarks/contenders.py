@@ -215,7 +215,8 @@ class Stream:
     async def first_message_at(self) -> float:
         """Wait for its first message; when the server stored that, in seconds since 1970."""
         while True:
-            answer = await self._call("MSG.GET", {"seq": 1})
+            # The first that is still there: the next checkpoint replaces the one before.
+            answer = await self._call("MSG.GET", {"seq": 1, "next_by_subj": ">"})
             if "message" in answer:
                 return _seconds(answer["message"]["time"])
             if answer["error"]["err_code"] not in {_NO_MESSAGE, _NO_STREAM}:

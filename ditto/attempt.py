@@ -41,6 +41,7 @@ from ditto.source.published import Publication, Table, look_at_publication, look
 from ditto.source.replication import Replication
 from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot, settled_slot
 from ditto.source.walsender import check_holder
+from ditto.standing import StandingWatch
 from ditto.states import States
 from ditto.takeover import Takeover
 from ditto.tally import Tally
@@ -92,6 +93,7 @@ class Attempt:
         self._has_new_source = False
         self._confirm_delay = ConfirmDelay(config.nats.confirm_delay_s, start_lsn=0)
         self._wal_sender_timeout_s = 0.0
+        self._standing: StandingWatch
         self._accepted_gap: tuple[int, int] | None = None
         self._subjects: set[str] = set()
         self._coverage = Coverage(config.events)
@@ -128,6 +130,7 @@ class Attempt:
                         if await until(stop, self._begin()):
                             beside.append(group.create_task(self._watch.run()))
                             beside.append(group.create_task(self._keep_place()))
+                            beside.append(group.create_task(self._standing.run()))
                             await until(stop, self._stream())
                             await self._drain()
                     for task in beside:
@@ -361,6 +364,12 @@ class Attempt:
         )
         self.has_progressed = False
         check_slot(self._slot, self._database)
+        self._standing = StandingWatch(
+            self._control,
+            self._slot.active_pid or 0,
+            tally=self._tally,
+            on_synchronous=partial(self._confirm, wants_reply=True),  # the answer tells of commits that wait already
+        )
 
     async def _hold_lease(self) -> None:
         """Let the standbys know that this one is alive, as long as it holds the slot."""
@@ -496,6 +505,11 @@ class Attempt:
         elif self._wanted_lsn > self._checkpoint_lsn and block.idle_lsn >= self._wanted_lsn:
             # Somebody waits for this LSN: it need not be stored yet, the chain keeps the order.
             await self._checkpoint(block.idle_lsn, self._last_transaction())
+        elif self._standing.is_synchronous and block.idle_lsn > max(
+            self._watermark.confirmed_lsn, self._checkpoint_lsn
+        ):
+            # The commit of the last transaction may wait for an LSN after its own, and nothing may come for long.
+            await self._checkpoint(block.idle_lsn, self._last_transaction())
         elif (
             block.idle_lsn > self._watermark.end_lsn
             and not sink.outstanding_count
@@ -530,7 +544,7 @@ class Attempt:
         self._meter.stored(sequence)
         if self._watermark.stored(sequence):
             self.has_progressed = True
-            is_due = self._clock() - self._confirmed_at >= _CONFIRM_PERIOD_S
+            is_due = self._standing.is_synchronous or self._clock() - self._confirmed_at >= _CONFIRM_PERIOD_S
             if is_due or not self._sink.outstanding_count:
                 with suppress(ConnectionLost):  # whoever reads or keeps alive will find out
                     self._confirm()
@@ -540,6 +554,8 @@ class Attempt:
         self._confirmed_at = self._clock()
         stored_lsn = self._place.limit(self._watermark.confirmed_lsn)
         confirmed_lsn = self._confirm_delay.confirm(stored_lsn, now=self._confirmed_at)
+        if self._standing.is_unasked:
+            confirmed_lsn = stored_lsn  # every commit would wait for the delay
         self._tally.confirmed_lsn = max(self._tally.confirmed_lsn, confirmed_lsn)
         self._source.send_status(
             confirmed_lsn=confirmed_lsn,

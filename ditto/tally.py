@@ -75,6 +75,8 @@ class Tally:
     """The lease cannot be written or read at the moment, and that was said."""
     has_told_transport: bool = False
     """That the connection to PostgreSQL is not verified, or not encrypted, was said."""
+    has_told_standing: bool = False
+    """That PostgreSQL's commits wait for Ditto was said."""
     created: dict[str, str] = field(default_factory=dict)
     """Of `publication` and `slot` what this process has created, by its name, and has not streamed from yet."""
     passed: Counter[tuple[str, str, str]] = field(default_factory=Counter)

@@ -27,6 +27,7 @@ from ditto.check.stream import (
     check_subjects,
     check_writers,
 )
+from ditto.check.synchronous import check_synchronous
 from ditto.check.transactions import check_transactions
 from ditto.config import Config
 from ditto.errors import DittoError, SubjectCollision
@@ -86,6 +87,7 @@ async def _postgres(config: Config, control: Control, found: list[Finding], *, i
     slot = held[0] if held else None
     is_active = slot is not None and slot.active_pid is not None
     found += check_server(server, has_slot=slot is not None, is_slot_active=is_active)
+    found += await _each("server.synchronous_standby_names", check_synchronous(control))
     found += await _each(
         "server.logical_decoding_work_mem", check_spilling(control, server, name, identifier(server.role))
     )

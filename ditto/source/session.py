@@ -28,6 +28,8 @@ _PINS: Final = {
     "default_transaction_read_only": "off",
     "default_transaction_isolation": r"read\ committed",
     "default_transaction_deferrable": "off",
+    # Ditto may be the standby that its own commit would wait for.
+    "synchronous_commit": "local",
     # How text is read and written.
     "datestyle": "ISO",
     "intervalstyle": "postgres",
