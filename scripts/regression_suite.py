@@ -9,7 +9,6 @@ every new table REPLICA IDENTITY FULL, without which PostgreSQL would refuse the
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import shutil
@@ -29,6 +28,7 @@ from ditto.demo.programs import postgres_account
 from ditto.demo.servers import NatsServer, PostgresServer
 
 DATABASE: Final = "regression"
+PUBLICATION: Final = "ditto_regression"
 FILE_TIMEOUT_S: Final = 300
 
 UNUSED: Final = {
@@ -67,6 +67,7 @@ def main() -> int:
     parser.add_argument("source", type=Path, help="the source tree of PostgreSQL")
     parser.add_argument("--report", type=Path, help="where to put verify's report as JSON")
     parser.add_argument("--only", nargs="*", help="these files alone, test_setup first")
+    parser.add_argument("--via-root", action="store_true", help="publish partitions under the name of their root")
     parser.add_argument("--keep", type=Path, help="the folder for logs")
     arguments = parser.parse_args()
     suite = arguments.source / "src" / "test" / "regress"
@@ -79,7 +80,7 @@ def main() -> int:
         PostgresServer(folder / "postgres", settings=settings) as postgres,
         NatsServer(folder / "nats", config="max_payload: 32MB") as nats,
     ):
-        report = asyncio.run(_run(suite, folder, postgres, nats, arguments.only))
+        report = _run(suite, folder, postgres, nats, arguments.only, via_root=arguments.via_root)
     if arguments.report:
         arguments.report.write_text(json.dumps(report, indent=1))
     _show(report)
@@ -88,8 +89,8 @@ def main() -> int:
     return 1 if report["differences"] else 0
 
 
-async def _run(
-    suite: Path, folder: Path, postgres: PostgresServer, nats: NatsServer, only: list[str] | None
+def _run(
+    suite: Path, folder: Path, postgres: PostgresServer, nats: NatsServer, only: list[str] | None, *, via_root: bool
 ) -> dict[str, Any]:
     dsn = postgres.dsn.removesuffix("/postgres") + f"/{DATABASE}"
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
@@ -98,12 +99,15 @@ async def _run(
             connection.execute(f"ALTER DATABASE {DATABASE} SET {setting}".encode())
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(FULL.encode())
+        if via_root:
+            options = "WITH (publish_via_partition_root = true)"
+            connection.execute(f"CREATE PUBLICATION {PUBLICATION} FOR ALL TABLES {options}".encode())
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("DITTO_", "PG"))},
         "PYTHONPATH": str(Path(ditto.__file__).parent.parent),
         "DITTO_POSTGRES_DSN": dsn,
         "DITTO_POSTGRES_ALLOW_MISSING_IDENTITY": "true",
-        "DITTO_POSTGRES_PUBLICATION": "ditto_regression",
+        "DITTO_POSTGRES_PUBLICATION": PUBLICATION,
         "DITTO_NATS_URL": nats.url,
         "DITTO_EVENTS_PREFIX": "regression",
         "DITTO_EVENTS_SUBJECT": "{prefix}.{schema}.{table}",

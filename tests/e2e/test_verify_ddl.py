@@ -226,3 +226,108 @@ async def test_what_no_event_tells_is_no_difference(world: World, name: str) -> 
     else:
         assert any(case.reason in reason for reason in reasons), result.unjudged
     assert not any(each.is_obstacle for each in result.unjudged)
+
+
+class Loss(NamedTuple):
+    """Statements, of which the events of one are taken out of the stream, and the difference that this makes."""
+
+    before: tuple[str, ...]
+    lost: str
+    after: tuple[str, ...]
+    difference: str
+
+
+LOSSES = {
+    "in a column that becomes NOT NULL": Loss(
+        ("CREATE TABLE t (id int PRIMARY KEY, a int)", "INSERT INTO t VALUES (1, 1)"),
+        "UPDATE t SET a = 2",
+        ("ALTER TABLE t ALTER a SET NOT NULL",),
+        "public.t (id) = (1): different values in a",
+    ),
+    "in a row that ALTER TABLE has written anew": Loss(
+        (
+            "CREATE TABLE t (id int PRIMARY KEY, a int)",
+            "INSERT INTO t VALUES (1, 1), (2, 2)",
+            "ALTER TABLE t ALTER a TYPE text USING 'n' || a",
+        ),
+        "UPDATE t SET a = 'x' WHERE id = 2",
+        (),
+        "public.t (id) = (2): different values in a",
+    ),
+    "in a row that came before a column": Loss(
+        ("CREATE TABLE t (id int PRIMARY KEY, a int)", "INSERT INTO t VALUES (1, 1)"),
+        "UPDATE t SET a = 2",
+        ("ALTER TABLE t ADD b int DEFAULT 5",),
+        "public.t (id) = (1): different values in a",
+    ),
+    "after a value of an enum was renamed": Loss(
+        (
+            "CREATE TYPE mood AS ENUM ('sad', 'fine')",
+            "CREATE TABLE t (id int PRIMARY KEY, m mood)",
+            "INSERT INTO t VALUES (1, 'sad'), (2, 'fine')",
+            "ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'",
+        ),
+        "UPDATE t SET m = 'blue' WHERE id = 2",
+        (),
+        "public.t (id) = (2): different values in m",
+    ),
+    "of a table that is younger than the publication": Loss(
+        ("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO fence DEFAULT VALUES", "INSERT INTO t VALUES (1), (2)"),
+        "DELETE FROM t WHERE id = 1",
+        ("INSERT INTO t VALUES (3)",),
+        "public.t (id) = (1): extra row",
+    ),
+    "of the youngest rows of a table that was made anew": Loss(
+        (
+            "CREATE TABLE t (id int PRIMARY KEY)",
+            "INSERT INTO t VALUES (1), (2)",
+            "DROP TABLE t",
+            "CREATE TABLE t (id int PRIMARY KEY)",
+            "INSERT INTO t VALUES (2), (3), (4)",
+        ),
+        "DELETE FROM t WHERE id = 3",
+        (),
+        "public.t (id) = (3): extra row",
+    ),
+    "after a new name": Loss(
+        ("CREATE TABLE u (id int PRIMARY KEY)", "INSERT INTO u VALUES (1)", "ALTER TABLE u RENAME TO t"),
+        "INSERT INTO t VALUES (2)",
+        (),
+        "public.t (id) = (2): missing row",
+    ),
+    "of a table without a key whose columns change": Loss(
+        (
+            "CREATE TABLE t (a int)",
+            FULL,
+            "INSERT INTO fence DEFAULT VALUES",
+            "INSERT INTO t VALUES (1), (2)",
+        ),
+        "DELETE FROM t WHERE a = 1",
+        ("ALTER TABLE t ADD b int", "UPDATE t SET b = 3"),
+        "extra row",
+    ),
+    "of the first rows of a serial column": Loss(
+        ("CREATE TABLE t (a int)", FULL, "INSERT INTO fence DEFAULT VALUES", "INSERT INTO t VALUES (1)"),
+        "INSERT INTO t VALUES (2)",
+        ("ALTER TABLE t ADD id serial PRIMARY KEY",),
+        "public.t (id) = (2): missing row",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+async def test_a_loss_is_a_difference_all_the_same(world: World, name: str) -> None:
+    loss = LOSSES[name]
+    await world.streaming(postgres_allow_missing_identity="true")
+    world.sql(*loss.before)
+    await world.fence()
+    first = (await world.info()).state.last_seq + 1
+    world.sql(loss.lost)
+    await world.fence()
+    async with world.jetstream() as jetstream:
+        for message in await world.messages():
+            if message.sequence >= first and message.subject.endswith("_t"):
+                await jetstream.delete_msg(world.stream, message.sequence)
+    world.sql(*loss.after)
+    result = await check(world)
+    assert any(loss.difference in str(difference) for difference in result.differences), result
