@@ -40,6 +40,7 @@ _PAUSE_ROWS: Final = 1000
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 """All other settings are pinned when the connection is made."""
 
+_ROOTS: Final = "of a partition that was detached or dropped the stream keeps the rows, under the root's name: {roots}"
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -53,6 +54,8 @@ class Comparison:
     tables: int = 0
     differences: list[Difference] = field(default_factory=list)
     unjudged: list[Unjudged] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What may explain differences."""
 
 
 async def compare(
@@ -92,6 +95,9 @@ async def compare(
             await comparer.compare(name, published.get(name))
         differences, unjudged = comparer.rebirths.decide()
         result.differences += differences
+        roots = {table for table in comparer.roots if any(each.table == table for each in result.differences)}
+        if roots:
+            result.notes.append(_ROOTS.format(roots=", ".join(sorted(roots))))
         result.unjudged += unjudged
     finally:
         with suppress(SourceError):  # the connection is broken then
@@ -115,6 +121,8 @@ class _Comparer:
         has_orphans: bool,
     ) -> None:
         self.rebirths = Rebirths(xids)
+        self.roots: set[str] = set()
+        """Partitioned tables."""
         self._control = control
         self._replay = replay
         self._xids = xids
@@ -142,6 +150,8 @@ class _Comparer:
                     is_obstacle = table is not None and published is not None
                     self._result.unjudged.append(Unjudged(full_name, reason, is_obstacle=is_obstacle))
                 return
+            if table.is_partitioned:
+                self.roots.add(full_name)
             match = Match(table, copy, self._replay.keys.get(name, ()), self._types)
             await self._scan(table, published, match)
             await self._judge(table, match)

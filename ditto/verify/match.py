@@ -76,7 +76,8 @@ class Match:
         self.label = ", ".join(self.columns[at] for at in self._key) or "hash"
         self._copies: dict[Values, list[Copied]] = {}
         for copied in copy.rows() if copy else ():
-            self._copies.setdefault(self._identity(self.values_of(copied)), []).append(copied)
+            identity = self._read(copied, self._key) if self._key else tuple(map(_present, self.values_of(copied)))
+            self._copies.setdefault(identity, []).append(copied)
 
     def take(self, version: Version, texts: tuple[str | None, ...]) -> None:
         """The next row of the table."""
@@ -113,11 +114,14 @@ class Match:
 
     def values_of(self, copied: Copied) -> Values:
         """The values of a row that the events tell."""
+        return self._read(copied, range(len(self.columns)))
+
+    def _read(self, copied: Copied, numbers: Sequence[int]) -> Values:
         found = members(copied.row)
         json_nulls = _names.decode(found.pop(JSON_NULLS, b"[]"))
+        names, read = self.columns, self._read_event
         return tuple(
-            read(found[name], name in json_nulls) if name in found else MISSING
-            for name, read in zip(self.columns, self._read_event, strict=True)
+            read[at](found[names[at]], names[at] in json_nulls) if names[at] in found else MISSING for at in numbers
         )
 
     @property

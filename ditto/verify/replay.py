@@ -35,6 +35,8 @@ MESSAGE_ROOM = 64 * 1024
 BATCH_TIMEOUT_S = 30
 _KEPT_NS = 60 * 1_000_000_000
 """How long the server keeps the consumer once nobody reads any more."""
+MARKER_HEADER = "Nats-Marker-Reason"
+"""On messages that the server stores itself where a subject's last one was deleted."""
 _BATCH_ENDS = frozenset({"batch completed", "message size exceeds maxbytes"})
 
 _event = msgspec.json.Decoder(StoredEvent)
@@ -205,6 +207,8 @@ class _Reader:
             raise SinkLost("messages were lost between the server and the check", sequence=sequence)
         # Pending tells the end where the last messages have been removed meanwhile.
         self.is_done = sequence >= self._last_sequence or not pending
+        if MARKER_HEADER in (message.headers or {}):
+            return
         is_description = message.subject.startswith(self._descriptions)
         where = self._check_position(message, sequence, may_repeat=is_description)
         if message.subject == self._checkpoint_subject:

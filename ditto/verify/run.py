@@ -80,6 +80,7 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
     ]
     differences = copy.differences + result.differences
     if differences:
+        notes += result.notes
         notes += await _explanations(config, copy.position.commit_lsn)
     return Report(
         events=copy.events,

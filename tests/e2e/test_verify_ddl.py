@@ -228,6 +228,35 @@ async def test_what_no_event_tells_is_no_difference(world: World, name: str) -> 
     assert not any(each.is_obstacle for each in result.unjudged)
 
 
+ROOT = "CREATE TABLE t (id int, at int, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)"
+
+
+async def test_partitions_that_come_and_go_under_their_root(world: World) -> None:
+    world.sql(
+        ROOT,
+        "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10)",
+        "CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (10) TO (20)",
+        f"CREATE PUBLICATION {world.name} FOR ALL TABLES WITH (publish_via_partition_root = true)",
+    )
+    await world.streaming()
+    world.sql(
+        "INSERT INTO t VALUES (1, 1), (2, 2), (3, 11)",
+        "CREATE TABLE t3 (LIKE t)",
+        "ALTER TABLE t3 REPLICA IDENTITY FULL",
+        "INSERT INTO t3 VALUES (4, 21)",
+        "ALTER TABLE t ATTACH PARTITION t3 FOR VALUES FROM (20) TO (30)",
+        "INSERT INTO t VALUES (5, 22)",
+    )
+    result = await check(world)
+    assert result.differences == []
+    reasons = [str(each) for each in result.unjudged if each.table == "public.t"]
+    assert reasons == ["public.t: public.t3 was attached as a partition when it had rows"]
+    world.sql("DROP TABLE t2")
+    result = await check(world)
+    assert [str(each) for each in result.differences] == ["public.t (id, at) = (3, 11): extra row"]
+    assert any("detached or dropped" in note and "public.t" in note for note in result.notes)
+
+
 class Loss(NamedTuple):
     """Statements, of which the events of one are taken out of the stream, and the difference that this makes."""
 

@@ -379,6 +379,13 @@ async def test_messages_of_others_are_found(bed: Bed) -> None:
     assert [difference.kind for difference in (await bed.replay()).differences] == ["no position", "not an event"]
 
 
+async def test_markers_of_the_server_are_nobodys_events(bed: Bed) -> None:
+    await bed.event("INSERT", "docs", '{"id":1}')
+    await bed.client.jetstream().publish("cdc.shop.log", b"", headers={"Nats-Marker-Reason": "MaxAge"})
+    copy = await bed.replay()
+    assert (copy.events, copy.differences) == (1, [])
+
+
 async def test_latency_is_from_commit_to_stored(bed: Bed) -> None:
     await bed.event("INSERT", "docs", '{"id":1}')
     copy = await bed.replay()
