@@ -16,7 +16,7 @@ import ditto
 from ditto.cli.check import check
 from ditto.cli.config import config
 from ditto.cli.health import health
-from ditto.cli.options import examples, say
+from ditto.cli.options import examples, modern, say
 from ditto.cli.run import run
 from ditto.cli.slot import slot
 from ditto.cli.status import status
@@ -37,6 +37,9 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 class _Commands(click.Group):
     """Adds `demo` only when someone asks for it, and turns exceptions into a sentence and an exit code."""
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        return super().make_context(info_name, [modern(argument) for argument in args], *rest, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), "demo"])

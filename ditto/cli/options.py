@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +58,11 @@ def _trim_password(environ: MutableMapping[str, str]) -> None:
     """Libpq reads this one itself, and takes the line end behind a secret for a part of the password."""
     if (password := environ.get("PGPASSWORD")) and password.endswith(("\n", "\r")):
         environ["PGPASSWORD"] = password.rstrip("\r\n")
+
+
+def modern(argument: str) -> str:
+    """A flag as Ditto 1.x took it (`-slot_name`, with one dash or two) as it is called now."""
+    return re.sub(r"^--?(slot|publication|output)[_-](name|plugin)(?==|$)", r"--\1-\2", argument)
 
 
 def seconds(text: str, option: str) -> float:

@@ -73,7 +73,7 @@ def _read_text(key: Key, text: str) -> Any:
             return json.loads(text)
         except json.JSONDecodeError as error:
             where = f"line {error.lineno}, column {error.colno}"
-            raise Impossible(f"must be JSON, and is not ({where}: {error.msg})") from None
+            raise Impossible(f"must be JSON, and is not ({where}: {error.msg})", hint=_json_hint(text)) from None
     if list in kinds and str not in kinds:
         return [part.strip() for part in text.split(",") if part.strip()]
     if str in kinds or key.is_duration:
@@ -86,6 +86,14 @@ def _read_text(key: Key, text: str) -> Any:
         return msgspec.convert(text.strip(), key.annotation, strict=False)
     except msgspec.ValidationError as error:
         raise Impossible(_explain(error)) from None
+
+
+def _json_hint(text: str) -> str | None:
+    """A shell that reads a .env file takes the double quotes away, unless they stand in single ones."""
+    if '"' in text or not re.search(r"[{\[]\s*\w", text):
+        return None
+    example = """NAME='{"table":["insert"]}'"""
+    return f"its double quotes are gone: in a file that a shell reads, put single quotes around the value: {example}"
 
 
 def _convert(path: str, value: Any, annotation: Any) -> Any:

@@ -1,6 +1,8 @@
-"""A configuration file of wal-listener 2.x as one of Ditto.
+"""A configuration file of wal-listener as one of Ditto.
 
-wal-listener reads its file without regard to case, and puts the names of tables and topics into lower case.
+wal-listener reads its file without regard to case, and puts the names of tables and topics into lower case. Its own
+example writes some keys with underscores, which are taken for the same key. Its first versions for JetStream had a
+section `nats` in place of `publisher`.
 https://github.com/ihippik/wal-listener
 """
 
@@ -40,10 +42,27 @@ _NO_COUNTERPART: Final = {
     "publisher.clientkey": "wal-listener used it for Kafka only; for NATS it is nats.tls.key",
     "publisher.cacert": "wal-listener used it for Kafka only; for NATS it is nats.tls.ca",
     "publisher.pubsubprojectid": "for Google Pub/Sub only",
+    "publisher.exchangekind": "for RabbitMQ only: in NATS consumers choose their subjects, wildcards included",
     "monitoring.sentrydsn": "no Sentry: collect the log, errors are JSON lines on standard error",
 }
-_SECTIONS: Final = {"listener", "database", "publisher", "logger", "monitoring"}
-_OPEN: Final = {"listener.filter.tables", "listener.topicsmap", "listener.transformations"}
+_SECTIONS: Final = {"listener", "database", "publisher", "nats", "logger", "monitoring"}
+_RENAMED: Final = {
+    "nats.address": "publisher.address",
+    "nats.streamname": "publisher.topic",
+    "nats.topicprefix": "publisher.topicprefix",
+    "logger.format": "logger.fmt",
+    "watchlist": "listener.filter.tables",
+    "listener.watchlist": "listener.filter.tables",
+    "listener.filter.watchlist": "listener.filter.tables",
+    "database.watchlist": "listener.filter.tables",
+}
+"""Other names of the same keys, in other versions."""
+_OPEN: Final = {
+    *(path for path, now in _RENAMED.items() if now == "listener.filter.tables"),
+    "listener.filter.tables",
+    "listener.topicsmap",
+    "listener.transformations",
+}
 """Mappings whose keys are names of the user's own."""
 
 
@@ -57,7 +76,7 @@ class Imported(Struct, frozen=True, kw_only=True):
 
 
 def read_wal_listener(file: Path) -> Imported:
-    """Translate a file. Raises ConfigError for one that cannot be read, or does not publish to NATS."""
+    """Translate a file. Raises ConfigError for one that cannot be read."""
     try:
         root = parse_yaml(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -70,12 +89,12 @@ def read_wal_listener(file: Path) -> Imported:
 
 
 def _flatten(node: Any, path: str = "") -> dict[str, Any]:
-    """Every leaf by its path in lower case."""
+    """Every leaf by its path in lower case, without underscores."""
     if not isinstance(node, dict) or path in _OPEN:
-        return {path: node} if path else {}
+        return {_RENAMED.get(path, path): node} if path else {}
     leaves: dict[str, Any] = {}
     for name, value in node.items():
-        leaves.update(_flatten(value, f"{path}.{name}".lower().removeprefix(".")))
+        leaves.update(_flatten(value, f"{path}.{name}".lower().replace("_", "").removeprefix(".")))
     return leaves
 
 
@@ -92,14 +111,8 @@ class _Translation:
                 f"{self._file} is not a configuration of wal-listener",
                 hint="it has the sections listener, database, publisher, logger and monitoring",
             )
-        kind = self._take("publisher.type")
-        if kind is not None and str(kind).lower() != "nats":
-            raise ConfigError(
-                f"publisher.type in {self._file} is {kind}, and Ditto stores events in NATS JetStream only",
-                hint="consumers have to read from NATS, or a bridge from NATS to the other broker",
-            )
         self._postgres()
-        topic = str(self._take("publisher.topic") or "")
+        topic = self._broker(str(self._take("publisher.topic") or ""))
         self._nats(topic)
         tables = self._tables()
         self._subjects(topic, tables)
@@ -147,6 +160,28 @@ class _Translation:
             self._put("postgres.slot", slot)
         self._put("postgres.publication", _PUBLICATION)
 
+    def _broker(self, topic: str) -> str:
+        """The topic, where it can be the name of a stream; of another broker, nothing else stays."""
+        kind = self._take("publisher.type")
+        if kind is None or str(kind).lower() == "nats":
+            return topic
+        self._note(
+            "publisher.type",
+            f"is {kind}, and Ditto stores events in NATS JetStream only: consumers have to read from there, or a "
+            "bridge to the other broker does. The rest is taken over",
+        )
+        if self._take("publisher.address"):
+            self._note("publisher.address", f"is that of {kind}: set nats.url")
+        try:
+            for path in ("nats.stream", "events.prefix"):
+                convert(KEYS[path], Setting(topic, f"from {self._file}"))
+        except ConfigError:
+            self._note(
+                "publisher.topic", f"{topic!r} cannot be the name of a stream: set nats.stream and events.prefix"
+            )
+            return ""
+        return topic
+
     def _nats(self, topic: str) -> None:
         address = str(self._take("publisher.address") or "")
         if address:
@@ -158,6 +193,8 @@ class _Translation:
 
     def _tables(self) -> list[str]:
         given = self._take("listener.filter.tables")
+        if isinstance(given, list):  # names alone
+            given = {str(name): list(Action) for name in given}
         if not isinstance(given, dict) or not given:
             self._note(
                 "listener.filter.tables", "wal-listener publishes nothing without it; Ditto then publishes everything"
@@ -194,7 +231,7 @@ class _Translation:
             if not names:
                 self._note(f"listener.topicsMap.{key}", "belongs to no table of the filter: left out")
             for name in names:
-                topics[name] = f"{topic}.{prefix}{mapped}"
+                topics[name] = f"{topic}.{prefix}{mapped}".removeprefix(".")
         if topics:
             self._put("events.topics", topics)
         strange = [name for name in tables if re.search(r"[\s.*>%]", name)]
@@ -245,12 +282,17 @@ class _Translation:
                 convert(key, Setting(node, f"from {self._file}"))
 
     def _closing_notes(self) -> None:
+        prefix = self._settings["events"].get("prefix")
+        if prefix:
+            self._notes.append(
+                f"consumers of {prefix}.* get Ditto's own messages too (checkpoints): those have no action, skip them"
+            )
         self._notes.append(
             "WAL_… environment variables are not read: Ditto's begin with DITTO_, see ditto config show --help"
         )
         self._notes.append(
-            "the slot has been read by wal-listener and the stream has none of Ditto's messages yet: stop wal-listener "
-            "first, and start Ditto once with DITTO_NATS_ON_GAP=continue"
+            "the slot has been read by wal-listener and the stream has none of Ditto's messages yet: stop "
+            "wal-listener, keep its stream, and start Ditto once with DITTO_NATS_ON_GAP=continue"
         )
 
 

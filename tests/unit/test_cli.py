@@ -105,6 +105,23 @@ def test_version_where_the_decoder_is_not_built(monkeypatch: pytest.MonkeyPatch)
     assert "decoder none (" in result.output
 
 
+@pytest.mark.parametrize("dashes", ["-", "--"])
+@pytest.mark.parametrize("sign", ["_", "-"])
+@pytest.mark.parametrize("is_joined", [False, True])
+def test_flags_of_ditto_1(dashes: str, sign: str, is_joined: bool) -> None:
+    """Its flag parser takes one dash or two, and a value behind `=` or a space."""
+    given = {f"slot{sign}name": "s1", f"publication{sign}name": "p1", f"output{sign}plugin": "pgoutput"}
+    flags = [
+        part
+        for name, value in given.items()
+        for part in ([f"{dashes}{name}={value}"] if is_joined else [f"{dashes}{name}", value])
+    ]
+    result = invoke("config", "show", *flags)
+    assert result.exit_code == 0, result.output
+    shown = yaml.safe_load(result.stdout)["postgres"]
+    assert (shown["slot"], shown["publication"]) == ("s1", "p1")
+
+
 def test_show_prints_the_effective_configuration(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("nats: {stream: A, replicas: 3}\npostgres: {slot: in_file}", encoding="utf-8")

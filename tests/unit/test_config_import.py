@@ -109,7 +109,6 @@ def test_references_are_passed_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({**FULL, "publisher": {"type": "kafka"}}, "kafka"),
         ({"postgres": {"dsn": "x"}}, "not a configuration of wal-listener"),
         ("a: [", "not valid YAML"),
         ("", "not a configuration of wal-listener"),
@@ -121,6 +120,59 @@ def test_what_cannot_be_imported(tmp_path: Path, content: Any, words: str) -> No
     assert result.exit_code == 2
     assert words in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("kind", ["kafka", "rabbitmq", "google_pubsub"])
+def test_of_another_broker_the_rest_is_taken_over(tmp_path: Path, kind: str) -> None:
+    publisher = {
+        "type": kind, "address": "broker:9092", "topic": "wal listener", "topicPrefix": "p_", "exchangeKind": "topic",
+        "messageKeyFrom": "id", "pubSubProjectID": "x", "enable_tls": True, "ca_cert": "ca.pem",
+    }  # fmt: skip
+    result = imported(tmp_path, {**FULL, "publisher": publisher})
+    assert result.exit_code == 0, result.output
+    show, file = shown(tmp_path, result.stdout, DITTO_NATS_URL="nats://n:4222")
+    assert show.exit_code == 0, show.output
+    config = load(file, {}, {"DITTO_NATS_URL": "nats://n:4222"})
+    assert config.postgres.slot == "myslot_1"
+    assert config.events.tables == {"users": ["insert", "update"], "order_items": ["delete"]}
+    assert Router(config.events, database="d").targets("public", "users")[0] == b"p_notifier"
+    assert "broker" not in result.stdout
+    for words in (kind, "set nats.url", "set nats.stream", "exchangekind", "messagekeyfrom", "enabletls", "cacert"):
+        assert words in result.stderr, words
+    assert result.stderr.count("does not know") == 1, "that of surplus.key"
+
+
+def test_the_first_versions_for_jetstream_had_a_section_of_their_own(tmp_path: Path) -> None:
+    content = {
+        "listener": {"slotName": "s", "filter": {"tables": {"users": ["insert"]}}, "topicsMap": {"public_users": "n"}},
+        "database": {"host": "h"},
+        "nats": {"address": "nats:4222", "streamName": "OLD", "topicPrefix": "p_"},
+        "logger": {"level": "info", "format": "json"},
+    }
+    result = imported(tmp_path, content)
+    assert result.exit_code == 0, result.output
+    _, file = shown(tmp_path, result.stdout)
+    config = load(file, {}, {})
+    assert (config.nats.servers, config.nats.stream, config.log.format) == (["nats://nats:4222"], "OLD", "json")
+    assert Router(config.events, database="d").targets("public", "users")[0] == b"OLD.p_n"
+    assert "leave it out" not in result.stderr
+
+
+@pytest.mark.parametrize("place", ["top", "listener", "filter", "database"])
+@pytest.mark.parametrize("tables", [["users", "orders"], {"users": ["insert"], "orders": ["delete"]}])
+def test_a_watch_list_is_the_filter(tmp_path: Path, place: str, tables: Any) -> None:
+    listener: dict[str, Any] = {"slotName": "s", "filter": {}}
+    content: dict[str, Any] = {
+        "listener": listener, "database": {"host": "h"}, "publisher": {"address": "n", "topic": "T"},
+    }  # fmt: skip
+    nodes = {"top": content, "listener": listener, "filter": listener["filter"], "database": content["database"]}
+    nodes[place]["watch_list"] = tables
+    result = imported(tmp_path, content)
+    assert result.exit_code == 0, result.output
+    _, file = shown(tmp_path, result.stdout)
+    found = load(file, {}, {}).events.tables
+    everything = ["insert", "update", "delete", "truncate"]
+    assert found == (dict.fromkeys(tables, everything) if isinstance(tables, list) else tables)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def test_the_sentence_names_the_entry(path: str, value: Any, place: str, tmp_pat
         ({"DITTO_NATS_REPLICAS": "many"}, "nats.replicas from DITTO_NATS_REPLICAS must be an integer"),
         ({"DITTO_NATS_REPLICAS": "9"}, "nats.replicas from DITTO_NATS_REPLICAS must be at most 5"),
         ({"TABLE_FILTER": "{trades}"}, "events.tables from TABLE_FILTER must be JSON"),
+        ({"TABLE_FILTER": "{trades:[insert]}"}, "events.tables from TABLE_FILTER must be JSON"),
         ({"TABLE_FILTER": '["a"]'}, "events.tables from TABLE_FILTER must be a mapping"),
         ({"TABLE_FILTER": '{"t":["upsert"]}'}, "events.tables.t[0] from TABLE_FILTER must be one of insert, update"),
     ],
@@ -129,6 +130,17 @@ def test_the_sentence_names_the_variable(environ: dict[str, str], origin: str) -
     with pytest.raises(ConfigError) as caught:
         load(None, {}, environ)
     assert caught.value.message.startswith(origin)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_a_shells_work"),
+    [("{trades:[insert,update]}", True), ("{ trades: [insert] }", True), ('{"t":[}', False), ("", False)],
+)
+def test_quotes_that_a_shell_has_taken_away(text: str, is_a_shells_work: bool) -> None:
+    """`. ./.env`, and not `env_file:` of a container engine."""
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, {"TABLE_FILTER": text or "["})
+    assert ("single quotes" in (caught.value.hint or "")) == is_a_shells_work
 
 
 def test_the_sentence_names_the_flag() -> None:
