@@ -25,7 +25,7 @@ from ditto.demo.process import ServerProcess, free_port
 from ditto.demo.servers import NatsServer, PostgresServer
 from e2e.process import eventually
 from e2e.proxy import Proxy
-from e2e.test_process import environment, started
+from e2e.test_process import environment, started, stores
 from e2e.world import World
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ async def test_processes_that_are_started_again_and_again(world: World, tmp_path
     with prometheus(tmp_path, port) as watching:
         for _ in range(4):
             ditto = await start(world, port)
-            await asyncio.sleep(2)  # a few scrapes see it
+            await watching.scrapes(1)
             ditto.kill()
         await watching.fires("DittoRestarts", timeout_s=15)
 
@@ -254,7 +254,7 @@ async def test_a_log_that_cannot_be_written(world: World, tmp_path: Path) -> Non
     full = os.open("/dev/full", os.O_WRONLY)
     env = environment(world, DITTO_HTTP_LISTEN=f"127.0.0.1:{port}")
     with started(sys.executable, "-m", "ditto", "run", env=env, stderr=full), prometheus(tmp_path, port) as watching:
-        await world.fence()
+        await stores(world, port)
         async with doing(lambda: flap(world), every_s=2):
             await watching.fires("DittoLogLost")
     os.close(full)
