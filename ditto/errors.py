@@ -25,7 +25,8 @@
         ├── NotNow                  *  no leader, out of resources, stream full
         ├── AnswerUnreadable        *  an answer that does not have the form that Ditto knows
         ├── ChainBroken             *  something else was stored in between: read the tail again
-        ├── SinkDenied              user, password, token, permissions
+        ├── LoginDenied             user, password, token, certificate
+        ├── SinkDenied              a permission
         ├── NatsUnsuitable          nats-server is too old
         ├── NoJetStream             the server or the account has no JetStream
         ├── StreamNotFound          absent, and not to be created
@@ -265,10 +266,19 @@ class ChainBroken(SinkError):
     is_retryable = True
 
 
-class SinkDenied(SinkError):
-    """NATS refuses the user, the password, the token or a permission.
+class LoginDenied(SinkError):
+    """NATS refuses the user, the password, the token or a certificate, or Ditto refuses to show them without TLS.
 
-    Check the credentials; [operations](operations.md#what-it-needs) lists the subjects that Ditto needs.
+    Check the credentials. A process that has streamed goes on trying, and reads the files that it names each time.
+    """
+
+    is_retryable_later = True
+
+
+class SinkDenied(SinkError):
+    """NATS refuses a permission.
+
+    [NATS permissions](operations.md#nats-permissions) lists the subjects that each command needs.
     """
 
 

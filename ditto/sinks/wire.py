@@ -14,7 +14,16 @@ from nats.errors import AuthorizationError
 from nats.errors import Error as NatsError
 
 from ditto.config import Nats
-from ditto.errors import AnswerUnreadable, ConfigError, NatsUnsuitable, NoJetStream, SinkDenied, SinkError, SinkLost
+from ditto.errors import (
+    AnswerUnreadable,
+    ConfigError,
+    LoginDenied,
+    NatsUnsuitable,
+    NoJetStream,
+    SinkDenied,
+    SinkError,
+    SinkLost,
+)
 from ditto.sinks.api import Account, Api, ApiError, refusal
 from ditto.sinks.connection import Connection, NoCertificate, NoTls, PlaintextCredentials
 from ditto.sinks.credentials import Address, address, authentication, expired_at, is_local, is_secret, tls_context
@@ -109,11 +118,6 @@ async def close(connection: Connection) -> None:
     with suppress(Exception):
         async with asyncio.timeout(_CLOSE_TIMEOUT_S):
             await connection.close()
-
-
-def describe(config: Nats) -> str:
-    """The servers for messages, without user and password."""
-    return ", ".join(server.rpartition("@")[2].removeprefix("nats://") for server in config.servers)
 
 
 # ---------------------------------------------------------------------------------------- one address
@@ -213,14 +217,14 @@ def _failure(config: Nats, connection: Connection, error: Exception) -> Exceptio
     if isinstance(error, SinkError | ConfigError):
         return error
     if isinstance(error, PlaintextCredentials):
-        return SinkDenied(
+        return LoginDenied(
             f"NATS at {where} does no TLS: a password or a token would go to another machine in plain text",
             hint="enable TLS in nats-server; or use nats.creds or nats.nkey_seed, which are never sent; or allow it "
             "with nats.allow_plaintext_credentials: true, on a network that nobody else can read",
         )
     said = str(error).lower()
-    if not isinstance(error, ssl.SSLError | NatsError | OSError | TimeoutError | EOFError | ValueError):
-        # nats-py reads the INFO before anybody can check it.
+    if isinstance(error, AttributeError | KeyError | TypeError) and not connection.has_told:
+        # nats-py uses the INFO before anybody can check it.
         return AnswerUnreadable(f"what NATS at {where} says of itself (INFO) cannot be read: {type(error).__name__}")
     is_denied = isinstance(error, AuthorizationError) or any(word in said for word in _DENIALS)
     if is_denied and not any(word in said for word in _NOT_NOW):
@@ -230,9 +234,11 @@ def _failure(config: Nats, connection: Connection, error: Exception) -> Exceptio
         )
         if expiry := expired_at(config):
             hint = f"the JWT in nats.creds expired at {expiry}: put a new one there"
-        return SinkDenied(f"NATS at {where} refused the connection: {_words(error)}", hint=hint)
+        return LoginDenied(f"NATS at {where} refused the connection: {_words(error)}", hint=hint)
     if isinstance(error, ssl.SSLError | NoTls | NoCertificate):
-        return SinkDenied(f"TLS with NATS at {where} failed: {_words(error)}", hint=_tls_hint(error))
+        return LoginDenied(f"TLS with NATS at {where} failed: {_words(error)}", hint=_tls_hint(error))
+    if not isinstance(error, NatsError | OSError | EOFError | ValueError):
+        return error
     hint = "check nats.url, and that the server is running"
     if connection.wants_certificate:
         hint = "it wants a certificate from the client: does it trust who signed nats.tls.cert?"

@@ -25,16 +25,23 @@ DOMAIN = "odd"
 
 
 @asynccontextmanager
-async def forwarding(server: NatsServer, odd: dict[str, Any]) -> AsyncIterator[None]:
+async def forwarding(
+    server: NatsServer, odd: dict[str, Any], *, updates: list[dict[str, Any]] | None = None
+) -> AsyncIterator[None]:
     """Hand on every request for the domain to JetStream, and its answers, but for those that `odd` names by a part of
     their subject. It gives the answer: bytes, the fields that replace those of the right one, or a function of it.
+    `updates` gets what STREAM.UPDATE is asked for; nats-server does not see the field `future` in it.
     """
     client = await nats.connect(server.url, allow_reconnect=False)
 
     async def answer(message: Msg) -> None:
         rest = message.subject.removeprefix(f"$JS.{DOMAIN}.API.")
         subject = rest if rest.startswith("$KV.") else f"$JS.API.{rest}"
-        right = await client.request(subject, message.data, timeout=5, headers=message.headers)
+        body = message.data
+        if "STREAM.UPDATE" in subject and updates is not None:
+            updates.append(json.loads(body))
+            body = json.dumps({name: each for name, each in updates[-1].items() if name != "future"}).encode()
+        right = await client.request(subject, body, timeout=5, headers=message.headers)
         wrong = next((each for part, each in odd.items() if part in message.subject), right.data)
         if callable(wrong):
             wrong = json.dumps(wrong(json.loads(right.data))).encode()
@@ -140,3 +147,38 @@ async def test_what_a_server_says_of_itself(world: World, before: bytes, after: 
             failure = await ditto.logged("attempt.failed")
             assert "INFO" in failure["error"] or "info message" in failure["error"]
             assert failure["kind"] in {"AnswerUnreadable", "SinkLost"}
+
+
+async def test_settings_that_ditto_does_not_know_survive_its_updates(world: World) -> None:
+    """Those that this nats-server has, and one of a later one."""
+    theirs = {
+        "description": "theirs",
+        "compression": "s2",
+        "max_msg_size": 1_000_000,
+        "duplicate_window": 60_000_000_000,
+        "consumer_limits": {"max_ack_pending": 7},
+        "republish": {"src": ">", "dest": f"{world.name}_again.>"},
+        "metadata": {"theirs": "kept"},
+    }
+    subjects = [world.fence_subject, f"{world.name}.>"]
+    future = {"of": {"a": ["later", 1]}}
+    async with world.jetstream() as jetstream:
+        request = {"name": world.stream, "subjects": subjects, "storage": "file", "discard": "new", **theirs}
+        await jetstream._api_request(f"$JS.API.STREAM.CREATE.{world.stream}", json.dumps(request).encode())
+
+    def with_future(answer: dict[str, Any]) -> dict[str, Any]:
+        answer["config"]["future"] = future
+        return answer
+
+    updates: list[dict[str, Any]] = []
+    async with forwarding(world.nats_server, {"STREAM.INFO": with_future}, updates=updates):
+        ditto = await world.streaming(nats_domain=DOMAIN)
+        world.sql("INSERT INTO fence DEFAULT VALUES")
+        await world.holds(1)
+        assert await ditto.stop() == 0
+    assert updates
+    assert all(update["future"] == future for update in updates)
+    async with world.jetstream() as jetstream:
+        after = (await jetstream._api_request(f"$JS.API.STREAM.INFO.{world.stream}", b""))["config"]
+    for name, setting in theirs.items():
+        assert after[name].items() >= setting.items() if isinstance(setting, dict) else after[name] == setting

@@ -15,7 +15,6 @@ import nkeys
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ditto.demo.process import free_port
 from ditto.demo.servers import NatsServer
 from ditto.lsn import parse_lsn
 from e2e.certificates import Authority
@@ -298,14 +297,17 @@ async def test_creds_in_every_form_and_while_they_are_replaced(world: World, tmp
 async def test_a_jwt_that_expires(world: World, tmp_path: Path) -> None:
     user = Key("U")
     path = tmp_path / "user.creds"
-    port = free_port()
     with operated(tmp_path) as (server, account):
         path.write_text(creds(account.sign(user, "ditto", CLAIMS, expires_at=time.time() + 4), user.seed))
-        ditto = await world.streaming(nats_url=server.url, nats_creds=str(path), http_listen=f"127.0.0.1:{port}")
-        assert await ditto.ended() == 4
+        ditto = await world.streaming(nats_url=server.url, nats_creds=str(path))
+        refused = await ditto.logged("attempt.failed", kind="LoginDenied")
         assert "authentication expired" in ditto.logs("attempt.failed")[0]["error"]
-        sentence = ditto.sentence()
-        assert "the JWT in nats.creds expired at 20" in sentence
+        assert "the JWT in nats.creds expired at 20" in refused["hint"]
+        path.write_text(creds(account.sign(user, "ditto", CLAIMS), user.seed))
+        await ditto.streaming(count=2)
+        assert await ditto.stop() == 0
+        path.write_text(creds(account.sign(user, "ditto", CLAIMS, expires_at=time.time() - 1), user.seed))
+        assert "the JWT in nats.creds expired at 20" in await refusal(world, server, nats_creds=str(path))
 
 
 async def test_tls_before_the_servers_info(world: World, authority: Authority, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ditto.check.run import run_checks
 from ditto.config import Config, Nats, Postgres
 from ditto.demo.process import free_port
 from ditto.demo.servers import NatsServer
-from ditto.errors import NoJetStream, SinkDenied, SinkError, SinkLost
+from ditto.errors import LoginDenied, NoJetStream, SinkError, SinkLost
 from ditto.sinks import wire
 from ditto.sinks.credentials import is_local
 
@@ -113,7 +113,7 @@ async def test_one_server_that_refuses_does_not_decide(server: NatsServer, tmp_p
             assert await reached(config) == f"127.0.0.1:{server.port}"
         # Where all refuse, that is final, with every reason; where one may come back, it is tried again.
         final = await refusal(Nats(url=[plain.url, closed.url]))
-        assert isinstance(final, SinkDenied | NoJetStream)
+        assert isinstance(final, LoginDenied | NoJetStream)
         assert "without JetStream" in final.message
         assert "Authorization Violation" in final.message
         later = await refusal(Nats(url=[plain.url, closed.url, f"nats://127.0.0.1:{free_port()}"]))
@@ -127,7 +127,7 @@ async def test_the_addresses_of_this_machine_are_one_server(tmp_path: Path, monk
     resolve_to(monkeypatch, {"localhost": ["127.0.0.2", "127.0.0.1"]})
     with NatsServer(tmp_path / "closed", config=CLOSED) as closed:
         error = await refusal(Nats(url=f"nats://localhost:{closed.port}"))
-    assert isinstance(error, SinkDenied)
+    assert isinstance(error, LoginDenied)
 
 
 # ------------------------------------------------------------------------------------ what the server says
@@ -216,7 +216,7 @@ async def test_no_password_to_another_machine_without_tls(
         place = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
         given: dict[str, Any] = {**identity, "url": f"nats://{identity.get('url', '')}{place}"}
         error = await refusal(Nats(**given))
-        assert isinstance(error, SinkDenied)
+        assert isinstance(error, LoginDenied)
         assert "plain text" in error.message
         assert "nats.allow_plaintext_credentials" in (error.hint or "")
         assert b"secret" not in seen
