@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from psycopg.sql import Identifier, Literal
+from psycopg.sql import Identifier
 
+from ditto.advice import literal
 from ditto.check.finding import Finding, bad, named, ok
 from ditto.source.control import Control
 from ditto.source.synchronous import StandbyNames, parse_names
@@ -60,6 +61,6 @@ def _written(names: StandbyNames, standbys: list[str]) -> str:
 
 def _statement(setting: str) -> str:
     return (
-        f"ALTER SYSTEM SET synchronous_standby_names = {Literal(setting).as_string()};\n"
+        f"ALTER SYSTEM SET synchronous_standby_names = {literal(setting)};\n"
         "SELECT pg_catalog.pg_reload_conf();"
     )

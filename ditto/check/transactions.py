@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from psycopg.sql import Literal
-
+from ditto.advice import literal
 from ditto.check.finding import Finding, bad, ok
 from ditto.check.slot import Retained
 from ditto.quantity import size, span
@@ -38,11 +37,11 @@ def judge(oldest: OpenTransaction | None, retained: Retained) -> Finding:
     if not is_old:
         return ok(CHECK, what, why)
     what += f"; the slot retains {size(retained.retained_bytes)} of WAL"
-    if oldest.pid is not None:
+    if oldest.gid is None:
         statement = f"SELECT pg_catalog.pg_terminate_backend({oldest.pid}); -- rolls back its writes: ask first"
     else:
         what += "; it can be ended in its own database only, and committed instead (COMMIT PREPARED)"
-        statement = f"ROLLBACK PREPARED {Literal(oldest.gid).as_string()};"
+        statement = f"ROLLBACK PREPARED {literal(oldest.gid)};"
     return bad("warning", CHECK, what, why, psql=statement)
 
 

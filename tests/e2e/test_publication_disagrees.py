@@ -64,6 +64,8 @@ async def test_a_leaf_is_named_and_the_root_is_published(world: World) -> None:
     found = (await check(world, events_tables=named))["publication.tables"]
     assert found.level == "error"
     assert "public.root" in found.why
+    world.sql(f"ALTER PUBLICATION {world.name} ADD TABLE low")
+    assert "names public.low, whose changes" in await refusal(world, events_tables=named)
     both = {**named, "root": ["insert"]}
     assert (await check(world, events_tables=both))["publication.tables"].level == "ok"
     await world.streaming(events_tables=both)
