@@ -33,7 +33,6 @@
         ├── StreamUnusable          its configuration cannot hold the events
         ├── StreamOwned             it belongs to another pipeline
         ├── TailForged              its last message is not Ditto's own
-        ├── SettingsChanged         *  its settings, or the server's, are not what they were
         ├── StreamGap               the slot stands after the stream's tail: events are missing
         ├── SubjectCollision        two tables would share a subject
         ├── EventTooLarge           one event is larger than the server accepts
@@ -42,7 +41,8 @@
 
 A class's docstring says what happened, and after an empty line what a user does about it; the reference of the errors
 is made of them. Classes marked * are retried by the pipeline, with back-off; all others stop it (`is_retryable`),
-some of them only where it has not streamed yet (`is_retryable_later`).
+some of them only where it has not streamed yet (`is_retryable_later`) or where the next attempt says the same
+(`depends_on_settings`).
 The process then exits with the class's `exit_code`: 1 internal, 2 configuration, 3 PostgreSQL, 4 NATS.
 """
 
@@ -57,6 +57,9 @@ class DittoError(Exception):
     is_retryable: ClassVar[bool] = False
     is_retryable_later: ClassVar[bool] = False
     """Retried by a process that has streamed: the cause is at the other end then, and may go away."""
+    depends_on_settings: ClassVar[bool] = False
+    """Judged by settings of nats-server or the stream as the attempt read them when it began: final only where the next
+    attempt, which reads them anew, says the same."""
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, hint: str | None = None, **context: str | int) -> None:
@@ -325,15 +328,6 @@ class TailForged(SinkError):
     """
 
 
-class SettingsChanged(SinkError):
-    """The stream's settings, or the server's, are not what they were when the attempt began.
-
-    Nothing: the next attempt begins with the new ones.
-    """
-
-    is_retryable = True
-
-
 class StreamGap(SinkError):
     """The slot stands after the stream's tail: events in between are in neither.
 
@@ -354,6 +348,8 @@ class EventTooLarge(SinkError):
     Raise `max_payload` (up to 32 MB: files take no larger message), or leave the column out of the publication.
     """
 
+    depends_on_settings = True
+
 
 class RequestTooLarge(SinkError):
     """A request to JetStream is larger than nats-server's `max_payload`: a stream with a long list of subjects, mostly.
@@ -362,9 +358,13 @@ class RequestTooLarge(SinkError):
     `events.subject: "{prefix}.{schema}.{table}"`.
     """
 
+    depends_on_settings = True
+
 
 class PublishRejected(SinkError):
     """nats-server refused a message for good.
 
     The message has the server's reason; a setting of the stream usually is in the way.
     """
+
+    depends_on_settings = True

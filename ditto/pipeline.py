@@ -67,7 +67,7 @@ async def follow(
     states: States,
 ) -> None:
     """Attempt after attempt until `stop` is set. Raises the DittoError that cannot be retried."""
-    failures = 0
+    failures, last_reason = 0, ""
     while not stop.is_set():
         attempt = Attempt(config, clock=clock, make_sink=make_sink, tally=tally, states=states)
         try:
@@ -77,9 +77,11 @@ async def follow(
             tally.attempts[type(error).__name__] += 1
             tally.fenced += isinstance(error, ChainBroken)
             reason = f"{type(error).__name__}: {error.message}"
-            if not (error.is_retryable or (error.is_retryable_later and states.has_streamed)):
+            is_final = not (error.is_retryable or (error.is_retryable_later and states.has_streamed))
+            if is_final and not (error.depends_on_settings and reason != last_reason):
                 states.enter("stopped", reason=reason, is_failure=True)
                 raise
+            last_reason = reason
             failures = 0 if attempt.has_progressed else failures + 1
             delay_s = backoff_s(failures)
             log.warning(
