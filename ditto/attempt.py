@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Final
@@ -16,7 +16,7 @@ import structlog
 from ditto.checkpoint import Checkpoint, Transaction
 from ditto.config import Config
 from ditto.coverage import Coverage
-from ditto.errors import ConnectionLost, NotNow, SourceRewound, TableLocked
+from ditto.errors import ConnectionLost, NotNow, SourceRewound, StreamUnusable, SubjectCollision, TableLocked
 from ditto.event import event_key
 from ditto.events.describe import Describer, Unkeyed
 from ditto.events.encode import encode_events
@@ -218,6 +218,7 @@ class Attempt:
             names=self._coverage.names,
             compare=self._coverage.check_named,
             says_identities=not self._config.postgres.allow_missing_identity,
+            on_added=self._cover_ahead,
         )
         if holding.is_empty:
             # A new stream is claimed before the slot is read for the first time: from then on PostgreSQL counts its
@@ -249,6 +250,14 @@ class Attempt:
             )
         return published
 
+    async def _cover_ahead(self, tables: Collection[Table]) -> None:
+        """Let the stream take new tables' subjects before their first events come: with many it takes seconds."""
+        router = Router(self._config.events, database=self._database)  # events wait for what the other one finds new
+        with suppress(SubjectCollision, StreamUnusable):  # said when an event comes
+            for table in tables:
+                router.targets(*table)
+            await self._sink.cover(router.take_new_subjects(), is_ahead=True)
+
     def _subjects_of(self, tables: Sequence[Table]) -> set[str]:
         """What the stream has to take, if these are published."""
         for table in tables:
@@ -256,6 +265,7 @@ class Attempt:
         self._subjects |= self._router.take_new_subjects()
         if self._describer.wildcard is not None:
             self._subjects.add(self._describer.wildcard)
+        self._subjects = self._router.folded(self._subjects)
         return self._subjects
 
     async def _begin(self) -> None:

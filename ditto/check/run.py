@@ -24,6 +24,7 @@ from ditto.check.stream import (
     check_limits,
     check_place,
     check_settings,
+    check_subject_count,
     check_subjects,
     check_writers,
 )
@@ -155,6 +156,7 @@ async def _jetstream(
     router, needed = _subjects(config, source, found)
     found.append(check_existence(config, stream, needed))
     found += await check_subjects(config, stream, router, needed)
+    found.append(check_subject_count(stream, router, needed))
     if exists:
         found += check_settings(config, stream, says_risks=not is_running)
         found += check_limits(config, stream)

@@ -11,14 +11,14 @@ from ditto.check.finding import Finding, bad, failed, named, ok
 from ditto.check.role import Identity
 from ditto.config import Config
 from ditto.errors import DittoError, StreamGap, StreamUnusable
-from ditto.events.route import Router
+from ditto.events.route import MANY, Router
 from ditto.lsn import format_lsn
 from ditto.quantity import counted, size
 from ditto.resume import decide_start, gap_error
 from ditto.sinks.api import NamesAnswer, StreamConfig
 from ditto.sinks.base import Owner
 from ditto.sinks.risks import Risk, check_usable, risks
-from ditto.sinks.stream import Stream
+from ditto.sinks.stream import Stream, is_pattern, subject_matches
 from ditto.source.control import Control
 from ditto.source.slot import Slot
 
@@ -82,6 +82,29 @@ def _with_subjects(
     verb = "CREATE" if action == "add" else "UPDATE"
     body = msgspec.json.encode({**settings, "name": name, "subjects": subjects}).decode()
     return nats_command(config.nats, "request", "--raw", "--no-templates", f"$JS.API.STREAM.{verb}.{name}", body)
+
+
+def check_subject_count(stream: Stream, router: Router, needed: set[str]) -> Finding:
+    """Whether there are so many subjects that adding one takes nats-server long."""
+    check, why = "stream.subject_count", "nats-server compares each of a stream's subjects with each when one is added"
+    patterns = [
+        subject for subject in (router.wildcard, *(stream.config.subjects or ())) if subject and is_pattern(subject)
+    ]
+    single = {
+        subject
+        for subject in router.folded(needed) | set(stream.config.subjects or ())
+        if not any(subject_matches(pattern, subject) for pattern in patterns)
+    }
+    if len(single) <= MANY:
+        return ok(check, f"{len(single)} subjects without a wildcard", why)
+    seconds = 4 * (len(single) / 10_000) ** 2
+    return bad(
+        "warning",
+        check,
+        f"{len(single):,} subjects without a wildcard: a new table's first event waits {seconds:.1g} s or longer",
+        f"{why}; a dotted template needs one, but consumers then have other subjects",
+        configuration='events: {subject: "{prefix}.{schema}.{table}"}',
+    )
 
 
 def check_settings(config: Config, stream: Stream, *, says_risks: bool = True) -> list[Finding]:

@@ -154,8 +154,8 @@ class Sink(Protocol):
     async def keep_place(self, lsn: int, last: Transaction | None) -> None:
         """Remember with the stream that everything before `lsn` is stored, whatever becomes of its messages."""
 
-    async def cover(self, subjects: Iterable[str]) -> None:
-        """Make sure that events on these subjects will be stored."""
+    async def cover(self, subjects: Iterable[str], *, is_ahead: bool = False) -> None:
+        """Make sure that events on these subjects will be stored; `is_ahead` where none is waiting for it."""
 
     async def publish(self, block: Block, encoded: Encoded) -> None:
         """Send the block's events; waits while the window is full, never for acknowledgements of this block."""

@@ -179,12 +179,12 @@ class JetStreamSink:
 
     # ------------------------------------------------------------------------------------ publishing
 
-    async def cover(self, subjects: Iterable[str]) -> None:
+    async def cover(self, subjects: Iterable[str], *, is_ahead: bool = False) -> None:
         """Add subjects to the stream where it does not take them yet."""
         if self._stream.missing_subjects(subjects):
-            # The server applies an update between two messages; the chain goes on undisturbed. But a long list of
-            # subjects takes longer than an open batch may be idle.
-            await self.settle()
+            # The server applies an update between two messages; the chain goes on undisturbed.
+            if not is_ahead:
+                await self.settle()  # with many subjects it takes longer than an open batch may be idle
             await self._stream.cover(subjects, self._wildcard)
 
     async def last_payloads(self, pattern: str) -> dict[str, bytes]:

@@ -92,8 +92,9 @@ class NullSink:
     async def keep_metadata(self) -> None:
         """There is none."""
 
-    async def cover(self, subjects: Iterable[str]) -> None:
+    async def cover(self, subjects: Iterable[str], *, is_ahead: bool = False) -> None:
         """Every subject will do."""
+        del subjects, is_ahead
 
     async def publish(self, block: Block, encoded: Encoded) -> None:
         """Count."""

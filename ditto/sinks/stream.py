@@ -363,9 +363,14 @@ def change_timeout_s(subject_count: int) -> float:
 
 
 def folded(subjects: Collection[str], wildcard: str | None) -> set[str]:
-    """The subjects, with the wildcard in place of those that it covers."""
-    outside = {subject for subject in subjects if wildcard is None or not subject_matches(wildcard, subject)}
-    return outside if wildcard is None or len(outside) == len(subjects) else outside | {wildcard}
+    """The subjects, with the wildcard in place of those that it covers; none that another one of them covers."""
+    patterns = {subject for subject in subjects if is_pattern(subject)}
+    if wildcard is not None and any(subject_matches(wildcard, subject) for subject in subjects):
+        patterns.add(wildcard)
+    literal = set(subjects) - patterns
+    return patterns | {
+        subject for subject in literal if not any(subject_matches(pattern, subject) for pattern in patterns)
+    }
 
 
 def is_pattern(subject: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 import structlog
@@ -25,6 +25,7 @@ class PublicationWatch:
     """Compares the publication with what it was before, and with what is `named`, again and again.
 
     `compare` raises TableNotPublished when something that is named one by one does not come; `names` are those tables'.
+    `on_added` hears of new tables.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class PublicationWatch:
         names: Sequence[str],
         compare: Callable[[Publication, Tables], None],
         says_identities: bool,
+        on_added: Callable[[Collection[Table]], Awaitable[None]],
     ) -> None:
         self._control = control
         self._name = publication
@@ -43,6 +45,7 @@ class PublicationWatch:
         self._names = names
         self._compare = compare
         self._says_identities = says_identities
+        self._on_added = on_added
         self._refusing: set[Table] = set()
         self._look_count = 0
 
@@ -97,6 +100,7 @@ class PublicationWatch:
             )
         if added := set(now.tables).difference(seen.tables):
             log.info("publication.tables_added", publication=now.name, tables=_names(added))
+            await self._on_added(added)
 
     def _tell_options(self, seen: Publication, now: Publication) -> None:
         if lost := [action for action in ACTIONS if action in seen.actions - now.actions]:
