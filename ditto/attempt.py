@@ -358,6 +358,13 @@ class Attempt:
         check_slot(self._slot, self._database)
         if owner is not None and owner.system_identifier != self._owner.system_identifier:
             await self._decide(holding)  # before the stream is claimed for this cluster
+            log.warning(
+                "stream.cluster_changed",
+                stream=self._config.nats.stream,
+                before=owner.system_identifier,
+                now=self._owner.system_identifier,
+                reason="nats.on_gap: continue says that pg_upgrade made this cluster of the stream's",
+            )
         return holding
 
     async def _take_slot(self) -> None:

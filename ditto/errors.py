@@ -316,7 +316,8 @@ class StreamUnusable(SinkError):
 class StreamOwned(SinkError):
     """The stream belongs to another slot or another database.
 
-    Give each Ditto a stream and subjects of its own in `nats.stream` and `events.prefix`.
+    Give each Ditto a stream and subjects of its own in `nats.stream` and `events.prefix`. After pg_upgrade,
+    [go on in the same one](guides/upgrading-postgresql.md).
     """
 
 

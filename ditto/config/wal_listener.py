@@ -290,6 +290,11 @@ class _Translation:
         self._notes.append(
             "WAL_… environment variables are not read: Ditto's begin with DITTO_, see ditto config show --help"
         )
+        prefix = self._settings.get("events", {}).get("prefix", "ditto")
+        self._notes.append(
+            f"Ditto stores messages of its own on {prefix}._checkpoint: consumers of {prefix}.* get them, too, and have "
+            "to pass over messages that have no action"
+        )
         self._notes.append(
             "the slot has been read by wal-listener and the stream has none of Ditto's messages yet: stop "
             "wal-listener, keep its stream, and start Ditto once with DITTO_NATS_ON_GAP=continue"

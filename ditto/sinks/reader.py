@@ -8,13 +8,17 @@ from typing import Any, Final
 
 import structlog
 
-from ditto.sinks.api import NO_MESSAGE, Api, ApiError, MessageAnswer, StoredMessage, StreamInfo, refusal
+from ditto.sinks.api import NO_MESSAGE, Api, ApiError, MessageAnswer, StoredMessage, StreamInfo, StreamState, refusal
 from ditto.sinks.tail import Judged, Kind, judge
 
 log = structlog.get_logger()
 
 _AT_ONCE: Final = 64
 """Requests that are under way at the same time."""
+_SOME: Final = 16
+"""The same, of messages next to each other: each may be large."""
+_BACK: Final = 256
+"""How many messages, from the last one back, are looked at one by one."""
 
 
 class Reader:
@@ -32,28 +36,31 @@ class Reader:
         """The last message on each subject that matches."""
         return {message.subject: message.data for message in await self._last_messages(pattern)}
 
-    async def find_tail(self, *, last_sequence: int, keys: Collection[bytes] | None) -> Judged | None:
+    async def find_tail(self, state: StreamState, *, keys: Collection[bytes] | None) -> Judged | None:
         """The last event or checkpoint of Ditto's; `keys` as for `judge`. Raises TailForged."""
-        sequence = last_sequence
-        while sequence and (message := await self.message(sequence)) is not None:
-            judged = judge(message, keys=keys, stream=self._stream)
-            if judged.kind is Kind.PLACE:
-                return judged
-            if judged.kind is Kind.FOREIGN:
-                log.warning(
-                    "stream.foreign_message",
-                    stream=self._stream,
-                    sequence=sequence,
-                    reason="another writer stores into this stream; Ditto goes on, but must be its only writer",
-                )
-            if judged.kind is not Kind.DESCRIPTION:
-                break
-            sequence -= 1
-        if not last_sequence:
+        if not state.messages:
             return None
-        # The last message was deleted, or is not Ditto's: the last one on each subject that there is.
-        found = [judge(message, keys=keys, stream=self._stream) for message in await self._last_messages(">")]
-        places = [judged for judged in found if judged.kind is Kind.PLACE]
+        last, at_once = state.last_seq, 1
+        while last >= state.first_seq and last > state.last_seq - _BACK:
+            first = max(state.first_seq, last - at_once + 1)
+            found = await asyncio.gather(*(self.message(sequence) for sequence in range(last, first - 1, -1)))
+            for message in found:
+                if message is None:  # deleted
+                    continue
+                judged = judge(message, keys=keys, stream=self._stream)
+                if judged.kind is Kind.PLACE:
+                    return judged
+                if judged.kind is Kind.FOREIGN and judged.sequence == state.last_seq:
+                    log.warning(
+                        "stream.foreign_message",
+                        stream=self._stream,
+                        sequence=judged.sequence,
+                        reason="another writer stores into this stream; Ditto goes on, but must be its only writer",
+                    )
+            last, at_once = first - 1, _SOME
+        # Further back: the last one on each subject that there is.
+        judgements = [judge(message, keys=keys, stream=self._stream) for message in await self._last_messages(">")]
+        places = [judged for judged in judgements if judged.kind is Kind.PLACE]
         return max(places, key=lambda judged: judged.position, default=None)
 
     async def _last_messages(self, pattern: str) -> list[StoredMessage]:

@@ -304,7 +304,7 @@ class Stream:
         of = owner or claimant
         systems = () if of is None else (of.system_identifier, *of.former_systems)
         keys = None if of is None else [event_key(system, of.slot) for system in systems]
-        found = await self.reader.find_tail(last_sequence=self.last_sequence, keys=keys)
+        found = await self.reader.find_tail(self.state, keys=keys)
         place = metadata.read_place(self._metadata)
         if place is not None and (place.sequence or 0) > self.last_sequence:
             place = None  # the stream's end was lost, and with it what the place speaks of

@@ -17,10 +17,10 @@ FOREIGN = 4
 ROWS = 200_000
 
 
-async def write(world: World) -> int:
+async def write(world: World, subject: str = "._checkpoint") -> int:
     """Store a message as somebody would who knows nothing of Ditto; returns its sequence."""
     async with world.jetstream() as jetstream:
-        return (await jetstream.publish(f"{world.name}._checkpoint", b"not a checkpoint")).seq
+        return (await jetstream.publish(f"{world.name}{subject}", b"not a checkpoint")).seq
 
 
 async def ends_equal(world: World, ditto: DittoProcess, foreign: list[int]) -> None:
@@ -80,4 +80,20 @@ async def test_foreign_messages_while_ditto_is_down(world: World) -> None:
         ditto = await world.streaming()
         await world.fence()
     assert warned(ditto) == foreign[-1:]
+    await ends_equal(world, ditto, foreign)
+
+
+async def test_a_foreign_message_on_the_subject_of_the_last_event(world: World) -> None:
+    """It is that subject's last message then."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    ditto = await world.streaming()
+    await world.fence()
+    last = (await world.info()).state.last_seq
+    world.sql("INSERT INTO t VALUES (1)")
+    await world.holds(last + 1)
+    await world.confirms_tail()
+    assert await ditto.stop() == 0
+    foreign = [await write(world, "_public_t") for _ in range(FOREIGN)]
+    ditto = await world.streaming()
+    world.sql("INSERT INTO t VALUES (2)")
     await ends_equal(world, ditto, foreign)
