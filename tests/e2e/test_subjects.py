@@ -155,3 +155,46 @@ async def test_two_tables_never_share_a_subject_by_accident(world: World) -> Non
     assert "a.b_c" in ditto.sentence()
     world.sql("DROP TABLE a_b.c")
     await world.streaming()
+
+
+async def test_a_dotted_template_takes_the_place_of_many_subjects(world: World) -> None:
+    """What `ditto check` advises, on a stream that was filled with the default template."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    ditto = await world.streaming()
+    world.sql("INSERT INTO t VALUES (1)")
+    await world.fence()
+    assert await ditto.stop() == 0
+    await world.streaming(events_subject="{prefix}.{schema}.{table}")
+    subjects = (await world.info()).config.subjects or []
+    assert f"{world.name}.>" in subjects
+    assert f"{world.name}._checkpoint" not in subjects, "the wildcard covers it"
+    world.fence_subject = f"{world.name}.public.fence"
+    world.sql("INSERT INTO t VALUES (2)", "CREATE TABLE late (id int PRIMARY KEY)", "INSERT INTO late VALUES (3)")
+    await world.fence()
+    await world.matches_tables(event_count=3)
+    assert (await world.info()).config.subjects == subjects
+
+
+@pytest.mark.long
+async def test_three_thousand_tables(own_world: World) -> None:
+    """Their subjects are asked for at once, and a new table's are there before its first event, or are waited for."""
+    world = own_world
+    world.sql(
+        *(
+            f"DO $$ BEGIN FOR i IN {first}..{first + 299} LOOP "
+            "EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY)', i); END LOOP; END $$"
+            for first in range(0, 3000, 300)
+        )
+    )
+    ditto = world.ditto()
+    await ditto.streaming(timeout_s=60)
+    world.sql("CREATE TABLE ahead (id int PRIMARY KEY)")
+    await ditto.logged("stream.subjects_added", subjects=[f"{world.name}_public_ahead"], timeout_s=30)
+    world.sql("INSERT INTO ahead VALUES (1)", "CREATE TABLE late (id int PRIMARY KEY)", "INSERT INTO late VALUES (1)")
+    world.sql("INSERT INTO t1 SELECT generate_series(1, 2000)")
+    await world.fence(timeout_s=60)
+    await world.matches_tables(event_count=2002)
+    assert not ditto.logs("attempt.failed")
+    warning = await ditto.logged("check.warning", check="stream.subject_count", timeout_s=60)
+    assert "3,00" in str(warning)
+    assert await ditto.stop() == 0

@@ -184,3 +184,8 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_without_a_filter_it_says_what_differs(tmp_path: Path) -> None:
     result = imported(tmp_path, {"publisher": {"type": "nats", "topic": "T"}, "database": {"host": "h"}})
     assert "publishes everything" in result.stderr
+
+
+def test_dittos_own_messages_are_named(tmp_path: Path) -> None:
+    """A consumer of every subject gets them, too."""
+    assert "Ditto stores messages of its own on STREAM._checkpoint" in imported(tmp_path, FULL).stderr

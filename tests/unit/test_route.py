@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ditto.config import Events
 from ditto.config.model import Action
 from ditto.errors import SubjectCollision
-from ditto.events.route import ACTIONS, Patterns, Router, TablePattern, encode_token
+from ditto.events.route import ACTIONS, MANY, Patterns, Router, TablePattern, encode_token
 from ditto.messages import Relation
 from ditto.sinks.stream import subject_matches
 
@@ -233,3 +233,23 @@ def test_the_wildcard_covers_every_subject_or_there_is_none(template: str, wildc
             assert isinstance(subject, bytes)
             assert subject_matches(wildcard, subject.decode())
         assert subject_matches(wildcard, route.checkpoint_subject)
+
+
+@pytest.mark.parametrize(
+    ("template", "wildcard"),
+    [
+        ("{prefix}.{schema}.{table}", "ditto.>"),
+        ("cdc.{prefix}.{schema}_{table}", "cdc.ditto.>"),
+        ("{database}.{table}.{action}", "shop.>"),
+        ("{prefix}_{schema}_{table}", None),
+        ("{table}.{prefix}", None),
+    ],
+)
+def test_many_subjects_become_one_where_the_template_allows(template: str, wildcard: str | None) -> None:
+    router = Router(Events(subject=template, topics={"t1": "mapped"}), database="shop")
+    for number in range(MANY + 10):
+        router.targets("public", f"t{number}")
+    subjects = router.take_new_subjects()
+    assert router.folded(subjects) == ({wildcard, "mapped"} if wildcard else subjects)
+    few = set(sorted(subjects)[:MANY])
+    assert router.folded(few) == few

@@ -14,7 +14,7 @@ from ditto.sinks.api import ApiError, Fault, StreamConfig, refusal
 from ditto.sinks.base import Owner
 from ditto.sinks.connection import Connection
 from ditto.sinks.risks import risks
-from ditto.sinks.stream import Stream, subject_matches
+from ditto.sinks.stream import Stream, change_timeout_s, folded, subject_matches
 
 OWNER = Owner("7312", "ditto", "ditto", start_lsn=0x16_B374D848)
 METADATA = {
@@ -181,3 +181,15 @@ def test_jetstreams_codes(code: int | tuple[int, int], kind: type[SinkError]) ->
     assert error.message.startswith("cannot store events")
     assert "the server's words" in error.message
     assert error.hint
+
+
+def test_subjects_that_a_wildcard_covers_are_left_out() -> None:
+    given = {"a.b", "a.c", "other", "x.>", "x.y"}
+    assert folded(given, None) == {"a.b", "a.c", "other", "x.>"}
+    assert folded(given, "a.>") == {"a.>", "other", "x.>"}
+    assert folded({"other"}, "a.>") == {"other"}
+
+
+def test_a_change_of_a_stream_with_many_subjects_may_take_longer() -> None:
+    assert change_timeout_s(1) == pytest.approx(5, abs=0.1)
+    assert change_timeout_s(10_000) > 30
