@@ -292,8 +292,8 @@ class _Translation:
         )
         prefix = self._settings.get("events", {}).get("prefix", "ditto")
         self._notes.append(
-            f"Ditto stores messages of its own on {prefix}._checkpoint: consumers of {prefix}.* get them, too, and have "
-            "to pass over messages that have no action"
+            f"Ditto stores messages of its own on {prefix}._checkpoint: consumers of {prefix}.* get them, too, and "
+            "have to pass over messages that have no action"
         )
         self._notes.append(
             "the slot has been read by wal-listener and the stream has none of Ditto's messages yet: stop "
