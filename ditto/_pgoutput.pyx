@@ -22,7 +22,7 @@ from msgspec import UNSET
 from ditto.checkpoint import Transaction
 from ditto.columns import JSON, KINDS
 from ditto.culprit import not_utf8
-from ditto.errors import DecodeError
+from ditto.errors import ConnectionLost, DecodeError
 from ditto.history import WATCHED
 from ditto.lsn import ORIGIN, format_lsn
 from ditto.messages import (
@@ -70,6 +70,9 @@ cdef enum:
     IS_LIMITED = 1
     IS_ENDED = 2
 
+cdef enum:
+    MANY_TYPES = 2000
+
 # libpq reads 16 KB at once, which may be only a few messages.
 cdef enum:
     FEW_BYTES = 6144
@@ -109,6 +112,7 @@ cdef class Decoder(BlockBuilder):
     cdef Plan last_plan
     cdef int64_t last_oid
     cdef Py_ssize_t max_size
+    cdef bint has_forgotten
     cdef object refused  # to be raised when what comes before it has been handed over
     cdef uint64_t skip_to
     cdef readonly uint64_t skipped_count
@@ -154,6 +158,40 @@ cdef class Decoder(BlockBuilder):
         for table, count in self.table_counts.items():
             found[table] = (count.passed[0], count.passed[1], count.passed[2], count.passed[3])
         return found
+
+    @property
+    def relation_count(self):
+        """How many relations are described."""
+        return len(self.plans)
+
+    @property
+    def passed_lsn(self):
+        """Everything that began to commit before this LSN has been decoded."""
+        return max(self.commit_lsn, self.idle_lsn)
+
+    def relations(self):
+        """What is described, by OID."""
+        return {oid: (<Plan>plan).relation for oid, plan in self.plans.items()}
+
+    def forget(self, relations):
+        """Give up these relations, unless they have been described anew since. Returns the tables that are left out.
+
+        Should one come again all the same, it raises ConnectionLost: the next connection describes everything.
+        """
+        cdef Plan plan
+        gone = set()
+        for oid, relation in relations.items():
+            plan = self.plans.get(oid)
+            if plan is not None and plan.relation is relation:
+                del self.plans[oid]
+                gone.add((plan.namespace, plan.name))
+        gone -= {((<Plan>each).namespace, (<Plan>each).name) for each in self.plans.values()}
+        for table in gone:
+            self.table_counts.pop(table, None)
+        self.last_plan = None
+        self.last_oid = -1
+        self.has_forgotten = True
+        return gone
 
     def take(self):
         """Hand over what has been decoded since the last call."""
@@ -350,6 +388,8 @@ cdef class Decoder(BlockBuilder):
         count_of = self.table_counts.setdefault((relation.namespace, name), TableCount())
         self.plans[oid] = Plan(relation, kinds, Targets(*self.select(relation)), count_of)
         self.last_oid = -1
+        if len(self.types) > MANY_TYPES:  # those of a relation come anew right before it
+            self.types.clear()
         return 0
 
     cdef int decode_logical_message(self, Cursor *c) except -1:
@@ -387,6 +427,8 @@ cdef class Decoder(BlockBuilder):
         if oid != self.last_oid:
             found = PyDict_GetItem(self.plans, oid)
             if found == NULL:
+                if self.has_forgotten:
+                    raise ConnectionLost(f"a change of relation {oid}, which had been dropped: it is described again")
                 raise DecodeError(f"a change of relation {oid}, which was not described")
             self.last_plan = <Plan>found
             self.last_oid = oid

@@ -8,7 +8,7 @@ and https://www.postgresql.org/docs/current/protocol-replication.html
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
@@ -47,6 +47,7 @@ _U32: Final = Struct("!I")
 _EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001  PostgreSQL's epoch; times here are UTC throughout
 _FEW_BYTES: Final = 6144  # libpq reads 16 KB at once, which may be only a few messages
 _EVERYTHING: Final = 1 << 63
+_MANY_TYPES: Final = 2000
 
 
 class Decoder(BlockBuilder):
@@ -76,6 +77,7 @@ class Decoder(BlockBuilder):
         self._kinds = kinds
         self._after = after
         self._max_size = max_size or sys.maxsize
+        self._has_forgotten = False
         self._refused: ChangeTooLarge | None = None  # to be raised when what comes before it has been handed over
         self._plans: dict[int, Plan] = {}
         self._passed: dict[tuple[str, str], list[int]] = {}  # survives a table's next Relation message
@@ -103,6 +105,37 @@ class Decoder(BlockBuilder):
     def passed_counts(self) -> dict[tuple[str, str], tuple[int, int, int, int]]:
         """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates."""
         return {table: (counts[0], counts[1], counts[2], counts[3]) for table, counts in self._passed.items()}
+
+    @property
+    def relation_count(self) -> int:
+        """How many relations are described."""
+        return len(self._plans)
+
+    @property
+    def passed_lsn(self) -> int:
+        """Everything that began to commit before this LSN has been decoded."""
+        return max(self._commit_lsn, self._idle_lsn)
+
+    def relations(self) -> dict[int, Relation]:
+        """What is described, by OID."""
+        return {oid: plan.relation for oid, plan in self._plans.items()}
+
+    def forget(self, relations: Mapping[int, Relation]) -> set[tuple[str, str]]:
+        """Give up these relations, unless they have been described anew since. Returns the tables that are left out.
+
+        Should one come again all the same, it raises ConnectionLost: the next connection describes everything.
+        """
+        gone = set()
+        for oid, relation in relations.items():
+            plan = self._plans.get(oid)
+            if plan is not None and plan.relation is relation:
+                del self._plans[oid]
+                gone.add((relation.namespace, relation.name))
+        gone -= {(plan.relation.namespace, plan.relation.name) for plan in self._plans.values()}
+        for table in gone:
+            self._passed.pop(table, None)
+        self._has_forgotten = True
+        return gone
 
     def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int = 1) -> Block:
         """Drain libpq and the socket until nothing new comes, or a limit is reached.
@@ -272,6 +305,8 @@ class Decoder(BlockBuilder):
         relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
         passed = self._passed.setdefault((relation.namespace, name), [0, 0, 0, 0])
         self._plans[oid] = Plan(relation, column_kinds, Targets(*self._select(relation)), passed)
+        if len(self._types) > _MANY_TYPES:  # those of a relation come anew right before it
+            self._types.clear()
 
     def _logical_message(self, cursor: Cursor) -> None:
         flags = cursor.u8()
@@ -299,6 +334,8 @@ class Decoder(BlockBuilder):
 
     def _plan(self, oid: int) -> Plan:
         plan = self._plans.get(oid)
+        if plan is None and self._has_forgotten:
+            raise ConnectionLost(f"a change of relation {oid}, which had been dropped: it is described again")
         if plan is None:
             raise DecodeError(f"a change of relation {oid}, which was not described")
         return plan

@@ -16,6 +16,7 @@ import structlog
 from ditto.checkpoint import Checkpoint, Transaction
 from ditto.config import Config
 from ditto.coverage import Coverage
+from ditto.dropped import DroppedTables
 from ditto.errors import ConnectionLost, NotNow, SourceRewound, StreamUnusable, SubjectCollision, TableLocked
 from ditto.event import event_key
 from ditto.events.describe import Describer, Unkeyed
@@ -98,6 +99,7 @@ class Attempt:
         self._subjects: set[str] = set()
         self._coverage = Coverage(config.events)
         self._watch: PublicationWatch
+        self._dropped: DroppedTables
         self._start = Start(Position(0, 0), needs_checkpoint=False, gap=None)
         self._place: Place
         self._history: History
@@ -131,6 +133,7 @@ class Attempt:
                             beside.append(group.create_task(self._watch.run()))
                             beside.append(group.create_task(self._keep_place()))
                             beside.append(group.create_task(self._standing.run()))
+                            beside.append(group.create_task(self._dropped.run()))
                             await until(stop, self._stream())
                             await self._drain()
                     for task in beside:
@@ -285,17 +288,18 @@ class Attempt:
         if self._describer.wildcard is not None:
             self._describer.know(await self._sink.last_payloads(self._describer.wildcard))
         events = self._config.events
-        self._source.decode_with(
-            Decoder(
-                self._describer.select,
-                id_key=event_key(self._owner.system_identifier, self._slot.name),
-                after=start.after,
-                watch_lsn=self._history.watch_lsn,
-                kinds=kinds(events.types, not_arrays=await not_arrays(self._control)),
-                extras=Extras(frozenset(events.metadata), events.transactions),
-                max_size=self._sink.max_size,
-            ),
-            wal_sender_timeout_s=self._wal_sender_timeout_s,
+        decoder = Decoder(
+            self._describer.select,
+            id_key=event_key(self._owner.system_identifier, self._slot.name),
+            after=start.after,
+            watch_lsn=self._history.watch_lsn,
+            kinds=kinds(events.types, not_arrays=await not_arrays(self._control)),
+            extras=Extras(frozenset(events.metadata), events.transactions),
+            max_size=self._sink.max_size,
+        )
+        self._source.decode_with(decoder, wal_sender_timeout_s=self._wal_sender_timeout_s)
+        self._dropped = DroppedTables(
+            self._control, decoder, router=self._router, describer=self._describer, tally=self._tally
         )
 
     async def _open_sink(self) -> Holding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -98,7 +98,7 @@ class Describer:
             primary_key = self._primary_key(relation)
             targets = targets._replace(primary_key=primary_key)
         if self._stores:
-            subject = f"{self._prefix}.{encode_token(relation.namespace)}.{encode_token(relation.name)}"
+            subject = self._subject(relation.namespace, relation.name)
 
             def describe() -> tuple[TableDescription, bytes] | None:
                 # Not before an event is there: what is filtered, or stored already, brings no description.
@@ -109,6 +109,14 @@ class Describer:
 
             targets = targets._replace(describe=describe)
         return targets
+
+    def forget(self, tables: Collection[tuple[str, str]]) -> None:
+        """These have been dropped; one that is made anew is described again."""
+        for table in tables:
+            self._known.pop(self._subject(*table), None)
+
+    def _subject(self, namespace: str, name: str) -> str:
+        return f"{self._prefix}.{encode_token(namespace)}.{encode_token(name)}"
 
     def _primary_key(self, relation: Relation) -> list[str]:
         """The columns of the replica identity, where these are a key."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import Final, Generic, TypeVar
@@ -141,6 +141,10 @@ class Router:
         """The subjects that came up since the last call: the stream has to take them before they are published."""
         new, self._new = self._new, set()
         return new
+
+    def forget(self, tables: Collection[tuple[str, str]]) -> None:
+        """These have been dropped: another table may have their subjects."""
+        self._owners = {subject: owner for subject, owner in self._owners.items() if owner not in tables}
 
     def _subject(self, namespace: str, name: str, action: str) -> str:
         topic = self._topics.find(namespace, name)
