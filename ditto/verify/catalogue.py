@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from psycopg.sql import SQL, Identifier
 
+from ditto.errors import PublicationMissing
 from ditto.source.control import Control
 from ditto.verify.canonical import Column
 
@@ -128,7 +129,7 @@ async def table_keys(
 
 
 async def read_publication(control: Control, publication: str) -> Publication:
-    """Each table in the publication, by schema and name."""
+    """Each table in the publication, by schema and name. Raises PublicationMissing."""
     version = control.server_version
     query = _PUBLISHED.format(
         columns="p.attnames" if version >= 150000 else "NULL",
@@ -142,7 +143,12 @@ async def read_publication(control: Control, publication: str) -> Publication:
         for row in await control.fetch(query, [publication], doing=doing)
     }
     rows = await control.fetch(_PUBLICATION, [publication], doing=doing)
-    return Publication(tables=tables, xid=int(rows[0]["xid"]) if rows else 0)
+    if not rows:
+        raise PublicationMissing(
+            f"publication {publication} does not exist",
+            hint="set postgres.publication as it is for ditto run: it tells which tables to compare",
+        )
+    return Publication(tables=tables, xid=int(rows[0]["xid"]))
 
 
 async def find_table(control: Control, name: TableName, published: Published) -> Table | None:

@@ -69,7 +69,7 @@ async def test_names_in_any_script(world: World) -> None:
     assert [(event["schema"], event["data"]) for event in events[count:]] == [
         (name, {name: 1}) for name in ANY_SCRIPT[:3]
     ]
-    await world.matches_tables(event_count=count + 3)
+    await world.matches_tables(event_count=count + 3, publication=publication)
 
 
 def literal(text: str) -> str:

@@ -109,6 +109,13 @@ async def test_tables_of_which_only_some_actions_are_stored_are_not_compared(wor
     assert (report["unjudged"], report["tables"], report["differences"]) == (unjudged, 1, [])
 
 
+async def test_a_publication_that_does_not_exist_compares_nothing(world: World) -> None:
+    await world.streaming()
+    result = await ditto(world, "verify", DITTO_POSTGRES_PUBLICATION="other")
+    assert result.exit_code == 3
+    assert "publication other does not exist" in result.stderr
+
+
 async def test_without_a_running_ditto_the_report_says_how_far_the_stream_is(world: World) -> None:
     world.sql(TABLE)
     process = await world.streaming()

@@ -245,7 +245,12 @@ class World:
         ]
 
     async def matches_tables(
-        self, *, event_count: int | None = None, types: Types | None = None, unjudged: Iterable[Unjudged] = ()
+        self,
+        *,
+        event_count: int | None = None,
+        types: Types | None = None,
+        unjudged: Iterable[Unjudged] = (),
+        publication: str | None = None,
     ) -> None:
         """The stream, replayed, gives exactly the tables; and it holds `event_count` events besides the fences.
 
@@ -254,11 +259,11 @@ class World:
         client = await nats.connect(self.nats_server.url, allow_reconnect=False)
         try:
             async with open_control(self.dsn) as control:
-                publication = await read_publication(control, self.name)
-                keys = await table_keys(control, publication.tables)
+                published = await read_publication(control, publication or self.name)
+                keys = await table_keys(control, published.tables)
                 copy = await replay(client, self.stream, keys=keys, prefix=self.name)
                 assert copy.differences == []
-                result = await compare(control, copy, publication=publication, types=types or Types())
+                result = await compare(control, copy, publication=published, types=types or Types())
                 assert (result.differences, result.unjudged) == ([], list(unjudged))
         finally:
             await client.close()
