@@ -85,6 +85,12 @@ def _bool(text: str) -> str:
     return {"true": "t", "false": "f"}.get(text, text)
 
 
+def _char(text: str) -> str:
+    r"""A byte from 128 on as `\310`, which PostgreSQL writes from 15 on. Before, it is no text, read as a surrogate."""
+    is_byte = len(text) == 1 and 0xDC80 <= ord(text) <= 0xDCFF
+    return f"\\{ord(text) - 0xDC00:o}" if is_byte else text
+
+
 def _timestamp(text: str) -> str:
     """With and without a zone, which is UTC: a column can become the other one without its rows being written anew."""
     return text.removesuffix("Z").removesuffix("+00").replace("T", " ")
@@ -158,6 +164,7 @@ def _bare(delimiter: str) -> re.Pattern[str]:
 
 _BUILT_IN: Final[dict[str, Callable[[str], Value]]] = {
     "bool": _bool,
+    "char": _char,
     "timestamp": _timestamp,
     "timestamptz": _timestamp,
     "interval": _interval,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _WHITE_SPACE: Final = b" \t\r\n"
+_OCTAL: Final = re.compile(r"\\[0-3][0-7]{2}")
 _DEFAULT: Final = Types()
 
 _pairs = msgspec.json.Decoder(dict[str, str | None])
@@ -99,6 +101,17 @@ def input_text(value: bytes | msgspec.Raw, form: Form = Form.PLAIN, *, is_json_n
         case b"{":
             return ", ".join(f"{_quote(key)}=>{_quote(text)}" for key, text in _pairs.decode(value).items())
     return value.decode()  # true, false, and each digit of a number
+
+
+def char_number(text: str) -> int:
+    r"""The number of a value of type "char", from -128 to 127, given as its text.
+
+    `$1::int4::"char"` reads it in every version: `\\310` itself is read as that byte from PostgreSQL 15 on only.
+    """
+    if _OCTAL.fullmatch(text):
+        number = int(text[1:], 8)
+        return number - 256 if number > 127 else number
+    return ord(text) if text else 0
 
 
 def _array(value: bytes, form: Form) -> str:
