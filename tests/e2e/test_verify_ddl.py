@@ -245,8 +245,9 @@ async def test_partitions_that_come_and_go_under_their_root(world: World) -> Non
         "ALTER TABLE t3 REPLICA IDENTITY FULL",
         "INSERT INTO t3 VALUES (4, 21)",
         "ALTER TABLE t ATTACH PARTITION t3 FOR VALUES FROM (20) TO (30)",
-        "INSERT INTO t VALUES (5, 22)",
     )
+    if world.major >= 15:  # 14 may go on under the partition's own name
+        world.sql("INSERT INTO t VALUES (5, 22)")
     result = await check(world)
     assert result.differences == []
     reasons = [str(each) for each in result.unjudged if each.table == "public.t"]

@@ -76,6 +76,8 @@ async def test_a_postgresql_that_goes_silent(world: World, monkeypatch: pytest.M
 
 async def test_a_standby_can_be_compared(own_world: World, tmp_path: Path) -> None:
     world = own_world
+    if world.major < 17:
+        pytest.skip("make_standby keeps copies of failover slots, which 17 has first")
     await filled(world)
     with await asyncio.to_thread(make_standby, world, tmp_path / "standby") as standby:
         dsn = standby.dsn.removesuffix("/postgres") + f"/{world.name}"
