@@ -12,6 +12,7 @@ import click
 from ditto import errors
 from ditto.cli import main
 from ditto.config import FLAGS, KEYS, SECTIONS
+from ditto.config.keys import Key
 from ditto.metrics import DISTRIBUTIONS, LABEL_VALUES, METRICS
 
 DOCS = Path(__file__).parent
@@ -32,20 +33,24 @@ def configuration() -> str:
         "`ditto config show` prints what results, with secrets masked; `ditto config schema` prints a JSON Schema.",
     ]
     for section in SECTIONS:
-        lines += ["", f"## {section}", "", "| Key | Default | What | Environment | Flag |", "|" + "---|" * 5]
+        lines += ["", f"## {section}"]
         for key in KEYS.values():
-            if key.path.rpartition(".")[0] != section:
-                continue
-            default = "" if key.default is None else f"`{_plain(key.default)}`"
-            about = key.description.replace("|", "\\|")
-            if key.choices:
-                about += f" One of {', '.join(f'`{choice}`' for choice in key.choices)}."
-            if key.examples:
-                about += f" Example: `{_plain(key.examples[0])}`."
-            variables = ", ".join(f"`{name}`" for name in key.variables)
-            flags = ", ".join(f"`{flag}`" for flag in FLAGS.get(key.path, ()))
-            lines.append(f"| `{key.path}` | {default} | {about} | {variables} | {flags} |")
+            if key.path.rpartition(".")[0] == section:
+                lines += ["", f"### {key.path}", "", key.description, "", *_facts(key)]
     return "\n".join(lines) + "\n"
+
+
+def _facts(key: Key) -> Iterator[str]:
+    """What there is to look up about a key, a line each."""
+    if key.default is not None:
+        yield f"- Default: `{_plain(key.default)}`"
+    if key.choices:
+        yield f"- One of {', '.join(f'`{choice}`' for choice in key.choices)}"
+    if key.examples:
+        yield f"- Example: `{_plain(key.examples[0])}`"
+    yield f"- Environment: {', '.join(f'`{name}`' for name in key.variables)}"
+    if flags := FLAGS.get(key.path):
+        yield f"- Flag: {', '.join(f'`{flag}`' for flag in flags)}"
 
 
 def _plain(value: object) -> str:

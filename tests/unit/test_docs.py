@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from ditto import errors
+from ditto.config import KEYS
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -37,3 +38,8 @@ def test_every_error_says_what_to_do() -> None:
         about, _, advice = (kind.__doc__ or "").partition("\n\n")
         assert about.strip(), kind
         assert advice.strip(), kind
+
+
+def test_every_key_of_the_configuration_has_an_anchor() -> None:
+    headings = [line for line in (DOCS / "configuration.md").read_text().splitlines() if line.startswith("### ")]
+    assert headings == [f"### {path}" for path in KEYS]
