@@ -1,22 +1,24 @@
 # The build stage has a compiler; the image that runs has Python, libpq and Ditto's wheels.
-ARG PYTHON=3.13
+# A tag moves; a digest does not: --build-arg BASE=python:3.13-slim@sha256:… builds from one. .github/workflows/image.yml
+# looks up the tag's and builds with it, renovate.json writes it here where Renovate is enabled.
+ARG BASE=python:3.13-slim
 
-FROM python:${PYTHON}-slim AS build
+FROM ${BASE} AS build
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev libpq-dev \
     && rm -rf /var/lib/apt/lists/*
 ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-COPY constraints.txt ./
-RUN pip install -c constraints.txt pip setuptools wheel Cython
-# The pinned build tools are in place, so no build fetches its own. psycopg-c is compiled in a layer of its own:
-# a change to Ditto does not compile it again.
-RUN pip wheel --no-build-isolation --no-deps -c constraints.txt --wheel-dir /wheels psycopg-c
+COPY requirements requirements
+RUN pip install --require-hashes --no-deps -r requirements/build.txt
+# The pinned build tools are in place, so no build fetches its own. The packages have a layer of their own: a change to
+# Ditto does not compile psycopg-c again.
+RUN pip wheel --no-build-isolation --require-hashes --no-deps -r requirements/run.txt --wheel-dir /wheels
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ditto ditto
-RUN pip wheel --no-build-isolation -c constraints.txt --find-links /wheels --wheel-dir /wheels .
+RUN pip wheel --no-build-isolation --no-deps --wheel-dir /wheels .
 
-FROM python:${PYTHON}-slim
+FROM ${BASE}
 LABEL org.opencontainers.image.title="Ditto" \
       org.opencontainers.image.description="Change data capture from PostgreSQL to NATS JetStream" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -1,6 +1,8 @@
 """Extensions only; everything else stands in pyproject.toml."""
 
 import os
+import shutil
+import sys
 
 from setuptools import Extension, setup
 
@@ -31,5 +33,17 @@ def extensions() -> list[Extension]:
         language_level=3,
     )
 
+
+# pip asks for Ditto's metadata first, and compiles psycopg-c after that: say now what it will need.
+if "dist_info" in sys.argv and not shutil.which("pg_config") and os.environ.get("DITTO_NO_PG_CONFIG") != "1":
+    sys.exit(
+        "\nDitto reads from PostgreSQL through psycopg-c, which is compiled here. That needs libpq's headers,\n"
+        "pg_config, Python's headers and a C compiler. Install them, then run pip again:\n"
+        "  Debian, Ubuntu: apt-get install gcc libc6-dev libpq-dev python3-dev\n"
+        "  Fedora:         dnf install gcc libpq-devel python3-devel\n"
+        "  Alpine:         apk add gcc musl-dev libpq-dev python3-dev\n"
+        '  macOS:          brew install libpq && export PATH="$(brew --prefix libpq)/bin:$PATH"\n'
+        "Where pip has a wheel of psycopg-c already, DITTO_NO_PG_CONFIG=1 leaves this out.\n"
+    )
 
 setup(ext_modules=extensions())

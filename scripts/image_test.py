@@ -125,7 +125,12 @@ def chroot(
     ]
     if not is_read_only:
         lines += ["touch etc/resolv.conf", "mount --bind /etc/resolv.conf etc/resolv.conf"]
-        lines += ["mount --bind /etc/ssl/certs etc/ssl/certs"]
+        # A copy: packages that are installed may rewrite it.
+        lines += [
+            "mkdir -p etc/ssl/certs",
+            "mount -t tmpfs tmpfs etc/ssl/certs",
+            "cp -a /etc/ssl/certs/. etc/ssl/certs/",
+        ]
     for source, target in binds:
         inside = q(target.lstrip("/"))
         lines += [f"mkdir -p {inside}", f"mount --bind -o ro {q(str(source))} {inside}"]

@@ -34,10 +34,10 @@ SETUP = VENV / ".setup"
 STATE = SETUP / "state.json"
 LOG = SETUP / "log"
 PYTHON = VENV / "bin" / "python"
-CONSTRAINTS = TOP / "constraints.txt"
+REQUIREMENTS = TOP / "requirements"
 
 # What decides which packages are installed, and what goes into the extension.
-PACKAGE_FILES = ("pyproject.toml", "setup.py", "constraints.txt", "ditto/__init__.py")
+PACKAGE_FILES = ("pyproject.toml", "setup.py", "requirements/*.txt", "ditto/__init__.py")
 EXTENSION_FILES = ("setup.py", "ditto/**/*.pyx", "ditto/**/*.pxd")
 
 
@@ -274,12 +274,14 @@ def make_venv() -> None:
 
 def install_packages(extras: tuple[str, ...]) -> None:
     say(f"installing packages ({', '.join(extras)})")
-    pip = [str(PYTHON), "-m", "pip", "install", "--no-input", "--progress-bar=off", "-c", str(CONSTRAINTS)]
-    logged([*pip, "pip", "setuptools", "wheel", "Cython"])
-    # With the build tools in place no build needs an environment of its own, and pip's versions do not differ in
-    # whether the constraints hold there. The extension has its own step.
-    package = f".[{','.join(extras)}]"
-    logged([*pip, "--no-build-isolation", "-e", package], env={"DITTO_NO_EXTENSIONS": "1"})
+    pip = [str(PYTHON), "-m", "pip", "install", "--no-input", "--progress-bar=off", "--no-deps"]
+    locked = [*pip, "--require-hashes"]  # what is downloaded is what was locked, or nothing is installed
+    logged([*locked, "-r", str(REQUIREMENTS / "build.txt")])
+    # With the build tools in place no build needs an environment of its own: psycopg-c is compiled with them.
+    files = [part for extra in extras for part in ("-r", str(REQUIREMENTS / f"{extra}.txt"))]
+    logged([*locked, "--no-build-isolation", *files])
+    # The extension has its own step.
+    logged([*pip, "--no-build-isolation", "-e", "."], env={"DITTO_NO_EXTENSIONS": "1"})
 
 
 def build_extension() -> None:

@@ -49,7 +49,7 @@ def test_the_image_runs_as_a_user_without_a_name_and_asks_ditto_for_its_health()
 
 def test_the_build_context_has_the_sources_and_nothing_that_was_built() -> None:
     names = {str(path.relative_to(TOP)) for path in dockerfile.context(TOP)}
-    assert {"pyproject.toml", "setup.py", "constraints.txt", "ditto/_pgoutput.pyx", "ditto/cli/run.py"} <= names
+    assert {"pyproject.toml", "setup.py", "requirements/run.txt", "ditto/_pgoutput.pyx", "ditto/cli/run.py"} <= names
     assert not [name for name in names if name.endswith((".so", ".pyc")) or re.fullmatch(r"ditto/[^/]*\.c", name)]
     assert not [name for name in names if name.startswith(("tests", ".git", ".venv", "build", "docs"))]
 
@@ -172,6 +172,30 @@ def test_the_unit_is_understood_and_confined(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------ Prometheus, Grafana
+
+
+@pytest.mark.parametrize("path", sorted((TOP / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.stem)
+def test_the_workflows_are_what_github_allows(path: Path) -> None:
+    done = run(PROGRAMS / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", path)
+    assert done.returncode == 0, done.stdout
+    workflow = yaml.safe_load(path.read_text())
+    assert workflow["permissions"] == {"contents": "read"}, "more only where a job needs it"
+    commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    for name in re.findall(r"(?:scripts|requirements|\.ci)/[\w.-]+", "\n".join(commands)):
+        assert (TOP / name).exists(), name
+
+
+def test_renovate_pins_what_a_tag_names() -> None:
+    done = run(PROGRAMS / "check-jsonschema", "--builtin-schema", "vendor.renovate", "renovate.json")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_network_policy_is_that_of_ditto_and_has_its_ports() -> None:
+    policy, deployment = manifest("networkpolicy")["spec"], manifest("deployment")["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"] == deployment["metadata"]["labels"]
+    container = deployment["spec"]["containers"][0]
+    assert {port["name"] for port in container["ports"]} == {each["port"] for each in policy["ingress"][0]["ports"]}
+    assert [port["port"] for port in policy["egress"][-1]["ports"]] == [5432, 4222]
 
 
 def alerts() -> list[dict[str, Any]]:
