@@ -60,7 +60,4 @@ def _written(names: StandbyNames, standbys: list[str]) -> str:
 
 
 def _statement(setting: str) -> str:
-    return (
-        f"ALTER SYSTEM SET synchronous_standby_names = {literal(setting)};\n"
-        "SELECT pg_catalog.pg_reload_conf();"
-    )
+    return f"ALTER SYSTEM SET synchronous_standby_names = {literal(setting)};\nSELECT pg_catalog.pg_reload_conf();"
