@@ -25,6 +25,7 @@ _REFUSALS: Final = {
     401: "it wants the token of http.token (DITTO_HTTP_TOKEN)",
     421: "it is not known under this name: add the name to http.hosts there",
 }
+_NOBODY: Final = "does a Ditto run there, with http.listen? Without --url both servers are asked"
 _EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  only compared with
 
 
@@ -47,6 +48,7 @@ def over_http(url: str, *, token: str | None = None) -> Status:
     """
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
         raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080")
+    hint: str | None = _NOBODY
     try:
         answer = fetch(
             f"{url.rstrip('/')}/v1/status",
@@ -57,6 +59,8 @@ def over_http(url: str, *, token: str | None = None) -> Status:
         if answer.status == http.HTTPStatus.OK:
             return msgspec.json.decode(answer.body, type=Status)
         reason = _REFUSALS.get(answer.status, f"it answers {answer.status}")
+        if answer.status in _REFUSALS:
+            hint = None
     except AnswerTooLarge as error:
         reason = str(error)
     except http.client.HTTPException:
@@ -67,10 +71,7 @@ def over_http(url: str, *, token: str | None = None) -> Status:
         reason = str(error)
     except ValueError as error:
         raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080") from error
-    raise NoAnswer(
-        f"no status from {url}: {reason}",
-        hint="does a Ditto run there, with http.listen? Without --url both servers are asked",
-    )
+    raise NoAnswer(f"no status from {url}: {reason}", hint=hint)
 
 
 async def statuses(config: Config, *, url: str | None, period_s: float) -> AsyncGenerator[Status]:

@@ -74,6 +74,8 @@ class Surveyor:
             _or_problem(partial(self._ask_nats, notes), problems, self._close_client),
         )
         slot, leader, standbys = postgres or (None, None, [])
+        if postgres is not None and slot is None:
+            notes.append(f"slot {self._config.postgres.slot}: it does not exist")
         stream, terms = nats or (None, None)
         if leader is not None and terms is not None and terms.walsender_pid == leader.walsender_pid:
             leader = msgspec.structs.replace(leader, host=terms.host, host_pid=terms.pid)

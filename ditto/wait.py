@@ -56,18 +56,18 @@ async def wait(config: Config, lsn: int, *, timeout_s: float) -> Position:
                 is_asked = True
             if time.monotonic() >= deadline:
                 raise NotReached(
-                    f"{_place(stream, tail, exists=exists)} after {timeout_s:g} s, and has not reached "
-                    f"{format_lsn(lsn)}",
+                    f"stream {stream.name} has not reached {format_lsn(lsn)} within {timeout_s:g} s: "
+                    f"{_place(tail, exists=exists)}",
                     hint="is ditto run streaming? ditto slot status shows how far behind it is",
                 )
             await asyncio.sleep(min(period_s, max(0.0, deadline - time.monotonic())))
             period_s = min(2 * period_s, _LONGEST_PERIOD_S)
 
 
-def _place(stream: Stream, tail: Position | None, *, exists: bool) -> str:
+def _place(tail: Position | None, *, exists: bool) -> str:
     if tail is not None:
-        return f"stream {stream.name} is at {format_lsn(tail.commit_lsn)}"
-    return f"stream {stream.name} holds nothing of Ditto's" if exists else f"there is no stream {stream.name}"
+        return f"it is at {format_lsn(tail.commit_lsn)}"
+    return "it holds nothing of Ditto's" if exists else "it does not exist"
 
 
 async def _ask(control: Control, lsn: int) -> None:

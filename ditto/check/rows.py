@@ -70,11 +70,12 @@ async def check_widths(control: Control, config: Nats, tables: Sequence[Table], 
     means = {
         f"{row['schema']}.{row['name']}": (row["width"] + row["toasted"]) * _JSON * (1 + row["is_full"]) + row["names"]
         for row in rows
+        if row["is_seen"] or row["toasted"]
     }
     unseen = [f"{row['schema']}.{row['name']}" for row in rows if not row["is_seen"]]
     note = f"; no statistics of {named(unseen, limit=3)} (not analyzed, or no SELECT on them)" if unseen else ""
     if not means:
-        return ok(check, f"{limit}; no table to compare it with", why)
+        return ok(check, f"{limit}{note or '; no table to compare it with'}", why)
     widest = max(means, key=lambda name: means[name])
     what = f"{limit}; rows of {widest} make events of {size(means[widest])} on average{note}"
     if _SPREAD * means[widest] <= largest.size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import platform
 import traceback
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -63,6 +65,8 @@ class _Commands(click.Group):
                 f"an unexpected {type(error).__name__} ended the command",
                 hint=f"run with --debug for the traceback: ditto --debug {ctx.invoked_subcommand} …",
             )
+            if isinstance(error, OSError) and error.errno in _DISK_FULL and error.filename is None:
+                told = DittoError(f"standard output takes no more: {error.strerror}")
             raise self._end(ctx, told, kind=type(error).__name__) from error
 
     @classmethod

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from ditto import log
 from ditto.cli.options import configuration, echo_json, effective, examples
+from ditto.cli.show import show
 from ditto.log import mask_secrets
 from ditto.printable import printable, printable_lines
 from ditto.quantity import counted
@@ -26,7 +26,7 @@ _INDENT = (0, 0, 0, 2)
 _PLACES = {
     "psql": "in psql",
     "shell": "in a shell",
-    "configuration": "in the configuration",
+    "configuration": "in the configuration (one section of each name: join it to the one that is there)",
     "nats-server": "in nats-server's configuration",
 }
 
@@ -91,26 +91,22 @@ def _masked(finding: Finding) -> Finding:
 
 def _print(findings: list[Finding], *, shows_all: bool) -> None:
     """What is wrong, the worst first; then, if asked for, what is as it should be; then how many there are of each."""
-    console = Console(highlight=False)
     for level in _SHOWN_FIRST if not shows_all else (*_SHOWN_FIRST, "ok"):
         for finding in findings:
             if finding.level == level:
-                _print_finding(console, finding)
+                _print_finding(finding)
     count = {level: sum(finding.level == level for finding in findings) for level in _STYLES}
     rest = "" if shows_all or not count["ok"] else " (--all shows them too)"
-    console.print(
-        f"{counted(count['error'], 'error')}, {counted(count['warning'], 'warning')}, {count['ok']} ok{rest}",
-        soft_wrap=True,
-    )
+    click.echo(f"{counted(count['error'], 'error')}, {counted(count['warning'], 'warning')}, {count['ok']} ok{rest}")
 
 
-def _print_finding(console: Console, finding: Finding) -> None:
-    console.print(Text.assemble((finding.level, _STYLES[finding.level]), "  ", (finding.check, "bold")))
-    console.print(Padding(Text(printable(finding.what)), _INDENT))
-    console.print(Padding(Text(printable(finding.why), style="dim"), _INDENT))
+def _print_finding(finding: Finding) -> None:
+    show(Text.assemble((finding.level, _STYLES[finding.level]), "  ", (finding.check, "bold")))
+    show(Padding(Text(printable(finding.what)), _INDENT))
+    show(Padding(Text(printable(finding.why), style="dim"), _INDENT))
     if finding.mend:
-        console.print(Padding(Text(f"{_PLACES[finding.mend_in or 'shell']}:"), _INDENT))
+        show(Padding(Text(f"{_PLACES[finding.mend_in or 'shell']}:"), _INDENT))
         # Not broken into lines: this is to be copied as it stands.
         for line in printable_lines(finding.mend).split("\n"):
-            console.print(f"    {line}", markup=False, soft_wrap=True)
-    console.print()
+            click.echo(f"    {line}")
+    click.echo()

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import psycopg
 from psycopg import sql
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ditto.cli.options import configuration, effective, examples
+from ditto.cli.show import show
 from ditto.errors import ConfigError, SlotInUse, SlotMissing
 from ditto.printable import printable
 from ditto.quantity import size
@@ -102,7 +102,7 @@ def status(is_json: bool, **options: Any) -> None:
         ("WAL status", row["wal_status"]),
     ):
         table.add_row(name, Text(printable(value or "-")))
-    Console().print(table)
+    show(table)
 
 
 def _activity(row: dict[str, Any]) -> str:

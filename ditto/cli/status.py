@@ -13,6 +13,7 @@ from rich.live import Live
 
 from ditto import log
 from ditto.cli.options import configuration, echo_json, effective, examples, seconds
+from ditto.cli.show import show
 from ditto.cli.status_table import status_table
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ async def _print(found: AsyncGenerator[Status], *, is_json: bool, is_watching: b
                 elif live is not None:
                     live.update(status_table(each), refresh=True)
                 else:
-                    console.print(status_table(each))
+                    show(status_table(each))
                 if not is_watching:
                     return each.survey.leader is not None and not each.survey.problems
     return True

@@ -57,8 +57,9 @@ def _lines(status: Status) -> Iterator[tuple[str, str, str]]:
         yield "window", f"{window.events:,} of {counted(window.max_events, 'event')}, {bytes_of}", ""
         yield "attempts", _attempts(process), ""
     yield "stream", "-" if survey.stream is None else _stream(survey.stream), ""
-    yield "leader", "none" if survey.leader is None else _leader(survey.leader), "" if survey.leader else "red"
-    yield "standbys", "\n".join(map(_standby, survey.standbys)) or "none", ""
+    nobody = "-" if survey.slot is None else "none"  # without a slot, or an answer, nobody can know
+    yield "leader", nobody if survey.leader is None else _leader(survey.leader), "" if survey.leader else "red"
+    yield "standbys", "\n".join(map(_standby, survey.standbys)) or nobody, ""
     age = "" if status.survey_age_s is None else f", {span(round(status.survey_age_s))} ago"
     yield "servers asked", f"{survey.at}{age}", ""
     for note in survey.notes:
@@ -77,6 +78,8 @@ def _slot(survey: Survey) -> str:
 
 def _lag(status: Status) -> str:
     slot = status.survey.slot
+    if slot is None and status.lag_s is None:
+        return "-"
     behind = "-" if slot is None or slot.lag_bytes is None else size(slot.lag_bytes)
     if status.lag_s is None:
         return f"{behind}, -"

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ditto import log
 from ditto.cli.options import configuration, effective, examples, seconds
+from ditto.cli.show import show
 from ditto.printable import printable
 from ditto.quantity import counted
 
@@ -58,13 +59,15 @@ def verify(ctx: click.Context, /, timeout: str, is_json: bool, **options: Any) -
     log.configure(config.log.level, config.log.format)
     from ditto.verify.run import verify as run  # noqa: PLC0415 -- other commands need not import both clients
 
+    console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     ) as bar:
         tasks: dict[str, TaskID] = {}
 
@@ -104,7 +107,7 @@ def _print(report: Report) -> None:
     ):
         if value:
             table.add_row(name, Text(printable(value)))
-    Console(soft_wrap=True).print(table)
+    show(table)
 
 
 def _by_reason(unjudged: list[Unjudged]) -> dict[str, list[str]]:

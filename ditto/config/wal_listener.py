@@ -35,6 +35,10 @@ _NO_COUNTERPART: Final = {
     "listener.refreshconnection": "leave it out: a lost connection is made again by itself",
     "listener.heartbeatinterval": "leave it out: status messages go out every 10 s, or sooner",
     "listener.transformations": "no scripts run in Ditto: change events where they are consumed",
+    "listener.dropforeignorigin": "Ditto stores the changes of every origin: events.metadata: [origin] names it, for "
+    "consumers that leave them out",
+    "listener.skiptransactionbuffering": "leave it out: Ditto never collects a transaction",
+    "listener.maxtransactionsize": "leave it out: a transaction may have any size, and Ditto never cuts one off",
     "database.debug": "log.level: debug tells more",
     "publisher.messagekeyfrom": "for Kafka only; NATS has no message keys",
     "publisher.enabletls": "wal-listener used it for Kafka only; for NATS give nats.tls or a tls:// address",
@@ -104,6 +108,7 @@ class _Translation:
         self._leaves = leaves
         self._notes: list[str] = []
         self._settings: dict[str, Any] = {}
+        self._is_nats = True
 
     def run(self) -> Imported:
         if not any(path.partition(".")[0] in _SECTIONS for path in self._leaves):
@@ -161,10 +166,11 @@ class _Translation:
         self._put("postgres.publication", _PUBLICATION)
 
     def _broker(self, topic: str) -> str:
-        """The topic, where it can be the name of a stream; of another broker, nothing else stays."""
+        """The topic, where it can begin subjects; of another broker, nothing else stays."""
         kind = self._take("publisher.type")
         if kind is None or str(kind).lower() == "nats":
             return topic
+        self._is_nats = False
         self._note(
             "publisher.type",
             f"is {kind}, and Ditto stores events in NATS JetStream only: consumers have to read from there, or a "
@@ -172,15 +178,19 @@ class _Translation:
         )
         if self._take("publisher.address"):
             self._note("publisher.address", f"is that of {kind}: set nats.url")
-        try:
-            for path in ("nats.stream", "events.prefix"):
-                convert(KEYS[path], Setting(topic, f"from {self._file}"))
-        except ConfigError:
+        if not self._is_possible("events.prefix", topic):
             self._note(
                 "publisher.topic", f"{topic!r} cannot be the name of a stream: set nats.stream and events.prefix"
             )
             return ""
         return topic
+
+    def _is_possible(self, path: str, value: str) -> bool:
+        try:
+            convert(KEYS[path], Setting(value, f"from {self._file}"))
+        except ConfigError:
+            return False
+        return True
 
     def _nats(self, topic: str) -> None:
         address = str(self._take("publisher.address") or "")
@@ -188,7 +198,11 @@ class _Translation:
             servers = [each.strip() for each in address.split(",")]
             with_scheme = [each if "://" in each or each.startswith("$") else f"nats://{each}" for each in servers]
             self._put("nats.url", with_scheme if len(with_scheme) > 1 else with_scheme[0])
-        if topic:
+        if topic and not self._is_nats and not self._is_possible("nats.stream", topic):
+            self._note(
+                "publisher.topic", f"{topic!r} is the prefix, but cannot be the name of a stream: set nats.stream"
+            )
+        elif topic:
             self._put("nats.stream", topic)
 
     def _tables(self) -> list[str]:
@@ -196,9 +210,7 @@ class _Translation:
         if isinstance(given, list):  # names alone
             given = {str(name): list(Action) for name in given}
         if not isinstance(given, dict) or not given:
-            self._note(
-                "listener.filter.tables", "wal-listener publishes nothing without it; Ditto then publishes everything"
-            )
+            self._note_everything()
             return []
         tables: dict[str, list[str]] = {}
         for name, actions in given.items():
@@ -218,7 +230,14 @@ class _Translation:
                 self._note(f"listener.filter.tables.{name}", "selects no action, and so nothing: left out")
         if tables:
             self._put("events.tables", tables)
+        else:
+            self._note_everything()
         return [str(name).lower() for name in given]
+
+    def _note_everything(self) -> None:
+        self._note(
+            "listener.filter.tables", "wal-listener publishes nothing without it; Ditto then publishes everything"
+        )
 
     def _subjects(self, topic: str, tables: list[str]) -> None:
         prefix = str(self._take("publisher.topicprefix") or "")
@@ -282,11 +301,6 @@ class _Translation:
                 convert(key, Setting(node, f"from {self._file}"))
 
     def _closing_notes(self) -> None:
-        prefix = self._settings["events"].get("prefix")
-        if prefix:
-            self._notes.append(
-                f"consumers of {prefix}.* get Ditto's own messages too (checkpoints): those have no action, skip them"
-            )
         self._notes.append(
             "WAL_… environment variables are not read: Ditto's begin with DITTO_, see ditto config show --help"
         )
@@ -295,9 +309,13 @@ class _Translation:
             f"Ditto stores messages of its own on {prefix}._checkpoint: consumers of {prefix}.* get them, too, and "
             "have to pass over messages that have no action"
         )
+        published = (
+            "and the stream has none of Ditto's messages yet: stop wal-listener, keep its stream,"
+            if self._is_nats
+            else "and what it has published is not in the stream: stop wal-listener"
+        )
         self._notes.append(
-            "the slot has been read by wal-listener and the stream has none of Ditto's messages yet: stop "
-            "wal-listener, keep its stream, and start Ditto once with DITTO_NATS_ON_GAP=continue"
+            f"the slot has been read by wal-listener {published} and start Ditto once with DITTO_NATS_ON_GAP=continue"
         )
 
 

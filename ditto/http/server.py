@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import math
 import socket
@@ -44,9 +45,12 @@ def bind(listen: str) -> list[socket.socket]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return [socket.create_server((host, port), family=family, backlog=_BACKLOG)]
     except OSError as error:
+        hint = "give another port, or stop what uses this one: a second Ditto on the same machine needs its own"
+        if error.errno == errno.EADDRNOTAVAIL:
+            hint = "give an address that this machine has, or :PORT for all that it has"
         raise ConfigError(
             f"cannot listen on {listen} (http.listen): {error.strerror or error}",
-            hint="give another port, or stop what uses this one: a second Ditto on the same machine needs its own",
+            hint=hint,
             key="http.listen",
         ) from error
 

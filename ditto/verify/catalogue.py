@@ -44,6 +44,7 @@ _TABLE: Final = """
     SELECT c.oid, c.relkind AS kind, c.relpersistence AS persistence,
            pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
                AS is_readable,
+           pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS has_usage, current_user AS role,
            pg_catalog.row_security_active(c.oid) AS has_policies,
            (SELECT pg_catalog.min(f.relname) FROM pg_catalog.pg_partition_tree(c.oid) AS p
             JOIN pg_catalog.pg_class AS f ON f.oid = p.relid WHERE f.relkind = 'f') AS foreign_partition
@@ -178,7 +179,7 @@ def _obstacle(name: TableName, row: dict[str, Any]) -> str | None:
     if row["foreign_partition"]:
         return f"its partition {row['foreign_partition']} is a foreign table, whose rows are in no WAL here"
     if not row["is_readable"]:
-        return f"this role may not read it: {_grant(name)}"
+        return f"this role may not read it: {_grant(name, row)}"
     if row["has_policies"]:
         return (
             "row-level security would hide rows of it, and run its policies as this role: give ditto verify a role "
@@ -187,7 +188,10 @@ def _obstacle(name: TableName, row: dict[str, Any]) -> str | None:
     return None
 
 
-def _grant(name: TableName) -> str:
+def _grant(name: TableName, row: dict[str, Any]) -> str:
     schema, table = name
-    statement = SQL("GRANT USAGE ON SCHEMA {} TO …; GRANT SELECT ON {} TO …")
-    return statement.format(Identifier(schema), Identifier(schema, table)).as_string()
+    role = Identifier(row["role"])
+    select = SQL("GRANT SELECT ON {} TO {};").format(Identifier(schema, table), role)
+    if row["has_usage"]:
+        return select.as_string()
+    return SQL("GRANT USAGE ON SCHEMA {} TO {}; {}").format(Identifier(schema), role, select).as_string()

@@ -51,7 +51,7 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
         try:
             await wait(config, await control.wal_lsn(), timeout_s=timeout_s)
         except NotReached as error:
-            notes.append(f"{error.message}: what was committed after that counts as different")
+            notes.append(f"{error.message}. What was committed after that counts as different")
         on_progress("Waiting for the stream", 1, 1)
         setting = "SELECT pg_catalog.set_config('lock_timeout', %s, false)"
         await control.fetch(setting, [LOCK_TIMEOUT], doing="set lock_timeout")

@@ -31,7 +31,7 @@ def configuration(world: World, tmp_path: Path) -> dict[str, Any]:
     result = CliRunner().invoke(main, ["config", "import", str(file)])
     assert "keep its stream" in result.stderr
     assert "DITTO_NATS_ON_GAP=continue" in result.stderr
-    assert "have no action, skip them" in result.stderr
+    assert "pass over messages that have no action" in result.stderr
     imported = tmp_path / "ditto.yaml"
     imported.write_text(result.stdout)
     events = load(imported, {}, {}).events

@@ -89,6 +89,7 @@ async def test_without_a_running_ditto_and_with_nothing_there(world: World) -> N
     assert code == 1, "nobody holds the slot"
     assert found["survey"]["slot"] is found["survey"]["stream"] is found["survey"]["leader"] is None
     assert found["lag_s"] is None
+    assert (found["survey"]["problems"], found["survey"]["notes"]) == ([], [f"slot {world.name}: it does not exist"])
 
     code, out, _ = await run(world, DITTO_NATS_URL=f"nats://127.0.0.1:{free_port()}", COLUMNS="200")
     assert code == 1, "one of the servers cannot be asked"

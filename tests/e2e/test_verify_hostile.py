@@ -142,7 +142,10 @@ async def test_a_table_that_may_not_be_read_is_named_with_what_to_do(world: Worl
     assert result.exit_code == 1
     assert report["differences"] == []
     reasons = {each["table"]: each["reason"] for each in report["unjudged"]}
-    assert 'GRANT SELECT ON "public"."Orders"' in reasons["public.Orders"]
+    grant = f'GRANT SELECT ON "public"."Orders" TO "{roles.reader}";'
+    assert reasons["public.Orders"] == f"this role may not read it: {grant}"
+    world.sql(grant)
+    assert (await verify(world, user=roles.reader))[1]["unjudged"] == []
 
 
 async def test_a_table_that_is_locked_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

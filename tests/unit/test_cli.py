@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -315,3 +316,19 @@ def test_the_line_end_behind_the_password_that_libpq_reads_goes(monkeypatch: pyt
     monkeypatch.setenv("PGPASSWORD", "secret\n")
     assert invoke("config", "show").exit_code == 0
     assert os.environ["PGPASSWORD"] == "secret"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")  # noqa: PTH110
+def test_a_full_standard_output_is_named() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        ended = subprocess.run(
+            [sys.executable, "-m", "ditto", "config", "schema"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "ditto: error: standard output takes no more: No space left on device\n",
+    )

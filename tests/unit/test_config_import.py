@@ -189,3 +189,36 @@ def test_without_a_filter_it_says_what_differs(tmp_path: Path) -> None:
 def test_dittos_own_messages_are_named(tmp_path: Path) -> None:
     """A consumer of every subject gets them, too."""
     assert "Ditto stores messages of its own on STREAM._checkpoint" in imported(tmp_path, FULL).stderr
+
+
+def test_a_filter_that_selects_nothing_lets_everything_through_and_that_is_said(tmp_path: Path) -> None:
+    result = imported(tmp_path, {**FULL, "listener": {"slotName": "s", "filter": {"tables": {"t": ["inserted"]}}}})
+    assert "tables" not in yaml.safe_load(result.stdout)["events"]
+    assert "Ditto then publishes everything" in result.stderr
+
+
+def test_the_topic_of_kafka_stays_the_prefix(tmp_path: Path) -> None:
+    publisher = {"type": "kafka", "address": "broker:9092", "topic": "wal.topic", "topicPrefix": "p_"}
+    result = imported(tmp_path, {**FULL, "publisher": publisher})
+    _, file = shown(tmp_path, result.stdout)
+    config = load(file, {}, {})
+    assert config.events.prefix == "wal.topic"
+    assert Router(config.events, database="d").targets("public", "users")[0] == b"wal.topic.p_notifier"
+    assert Router(config.events, database="d").targets("other", "users")[0] == b"wal.topic.p_other_users"
+    assert "set nats.stream" in result.stderr
+    assert "keep its stream" not in result.stderr, "there is none in NATS"
+
+
+def test_each_thing_is_said_once(tmp_path: Path) -> None:
+    notes = imported(tmp_path, FULL).stderr
+    assert notes.count("STREAM.*") == 1
+    assert notes.count("keep its stream") == 1
+
+
+def test_options_for_transactions_and_origins_are_known(tmp_path: Path) -> None:
+    listener = {"slotName": "s", "dropForeignOrigin": True, "skipTransactionBuffering": True, "maxTransactionSize": 9}
+    notes = imported(tmp_path, {**FULL, "listener": listener, "surplus": None}).stderr
+    assert "events.metadata: [origin]" in notes
+    for key in ("skiptransactionbuffering", "maxtransactionsize"):
+        assert key in notes
+    assert notes.count("does not know") == 1, "that of surplus"

@@ -16,10 +16,11 @@ from ditto.ask import NoAnswer, over_http
 from ditto.check.http import check_http
 from ditto.config import load
 from ditto.config.checks import is_loopback
+from ditto.errors import ConfigError
 from ditto.http import connections
 from ditto.http.app import FRESH_S, Cached
 from ditto.http.gate import Gate
-from ditto.http.server import serving
+from ditto.http.server import bind, serving
 from ditto.monitor import Monitor
 from ditto.states import States
 from ditto.tally import Tally
@@ -194,8 +195,9 @@ async def test_the_token_is_needed_for_everything_but_probes() -> None:
         assert (code, json.loads(body)) == (200, {"state": "starting", "reason": ""})
         told = await asyncio.to_thread(over_http, f"http://127.0.0.1:{port}", token=TOKEN)
         assert told.process is not None
-        with pytest.raises(NoAnswer, match=r"http\.token"):
+        with pytest.raises(NoAnswer, match=r"http\.token") as raised:
             await asyncio.to_thread(over_http, f"http://127.0.0.1:{port}")
+        assert raised.value.hint is None, "a Ditto does run there"
 
 
 @pytest.mark.parametrize(
@@ -234,3 +236,9 @@ async def test_a_warning_where_everybody_can_read(settings: dict[str, str], coun
 )
 def test_what_check_says(settings: dict[str, str], levels: list[str]) -> None:
     assert [each.level for each in check_http(load(None, {}, settings).http)] == levels
+
+
+def test_an_address_of_another_machine_is_named_as_one() -> None:
+    with pytest.raises(ConfigError, match=r"http\.listen") as raised:
+        bind("192.0.2.1:0")
+    assert raised.value.hint == "give an address that this machine has, or :PORT for all that it has"

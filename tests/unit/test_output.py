@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ditto.check.finding import Finding, bad, ok
 from ditto.cli.check import _print
+from ditto.cli.show import show
 from ditto.cli.status_table import status_table
 from ditto.source.group import Standby
 from ditto.status import Leader, Process, Slot, StateChange, Status, Stream, Survey, Window
@@ -105,6 +106,23 @@ def test_quantiles_of_what_came_since(quantile: float, expected: float) -> None:
         histogram.observe(0.0007)
     assert histogram.quantile_s(quantile, before=before) == pytest.approx(expected)
     assert histogram.quantile_s(quantile, before=[0] * len(before)) == 10, "no more than the last bound is known"
+
+
+def test_without_a_slot_nobody_knows_of_a_leader() -> None:
+    text = shown(Status("servers", None, None, None, Survey(AT, None, None, None, [], ["no answer"]), 0.0))
+    for name in ("slot", "lag", "leader", "standbys"):
+        assert line(text, name) == "-", name
+
+
+def test_lines_are_whole_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    show(status_table(status(reason="a reason of many words " * 20)))
+    text = capsys.readouterr().out
+    assert line(text, "because") == ("a reason of many words " * 20).strip()
+    assert all(each == each.rstrip() for each in text.splitlines())
+    assert text.endswith(f"{AT}, 4 s ago\n")
 
 
 # ------------------------------------------------------------------------------------ check
