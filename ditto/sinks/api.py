@@ -24,8 +24,15 @@ OVERLAP: Final = 10065
 WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 _NO_JETSTREAM: Final = frozenset({10039, 10076})
 _FULL: Final = 10077
-_NOT_NOW: Final = frozenset({10002, 10005, 10008, 10009, 10023, 10047, 10077, 10167, 10210, 10211})
-_STORAGE: Final = frozenset({10023, 10047})
+_OFFLINE: Final = frozenset({10118, 10194})
+_UNDER_CHANGE: Final = frozenset({10202, 10226})
+"""The cluster, or the stream, is being moved or scaled."""
+_NOT_NOW: Final = (
+    frozenset({10002, 10005, 10007, 10008, 10009, 10023, 10028, 10041, 10047, 10077, 10096, 10167, 10210, 10211})
+    | _OFFLINE
+    | _UNDER_CHANGE
+)
+_STORAGE: Final = frozenset({10023, 10028, 10047})
 
 T = TypeVar("T")
 
@@ -202,11 +209,14 @@ def refusal(error: ApiError, doing: str) -> SinkError:
             "consumers have read everything, nats stream purge STREAM --keep=1: the last message has to stay",
         )
     if code in _NOT_NOW or error.status in {429, 503}:
-        hint = (
-            "its storage is full; after a full disk nats-server may need a restart"
-            if code in _STORAGE
-            else "JetStream has no leader or is out of resources"
-        )
+        if code in _STORAGE:
+            hint = "its storage is full; after a full disk nats-server may need a restart"
+        elif code in _OFFLINE:
+            hint = "start the servers that keep it again; with nats.replicas: 3 it has copies on others"
+        elif code in _UNDER_CHANGE:
+            hint = "the stream, or the cluster, is being moved or scaled"
+        else:
+            hint = "JetStream has no leader or is out of resources"
         return NotNow(f"cannot {doing}: {description}", hint=hint, code=code)
     return PublishRejected(f"cannot {doing}: {description}", hint=f"JetStream error {code}", code=code)
 

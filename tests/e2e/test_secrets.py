@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import psutil
-import psycopg
 import pytest
 from click.testing import CliRunner
 
 from ditto.cli import main
 from ditto.demo.process import free_port
 from ditto.demo.servers import NatsServer
+from ditto.source.handshake import PinnedConnection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +111,7 @@ def test_an_exception_of_a_library_that_quotes_everything(monkeypatch: pytest.Mo
     def connect(text: str, **_: object) -> None:
         raise RuntimeError(f"cannot use {text}, {PASSWORD}, {quote(PASSWORD, safe='')}")
 
-    monkeypatch.setattr(psycopg, "connect", connect)
+    monkeypatch.setattr(PinnedConnection, "connect", connect)
     dsn = f"postgres://u:{quote(PASSWORD, safe='')}@127.0.0.1/d"
     result = CliRunner().invoke(main, ["--debug", "slot", "status", "--dsn", dsn])
     assert result.exit_code == 1
