@@ -40,28 +40,47 @@ class Reader:
         """The last event or checkpoint of Ditto's; `keys` as for `judge`. Raises TailForged."""
         if not state.messages:
             return None
-        last, at_once = state.last_seq, 1
-        while last >= state.first_seq and last > state.last_seq - _BACK:
-            first = max(state.first_seq, last - at_once + 1)
-            found = await asyncio.gather(*(self.message(sequence) for sequence in range(last, first - 1, -1)))
-            for message in found:
+        oldest = max(state.first_seq, state.last_seq - _BACK + 1)
+        found = await self._back_from(state.last_seq, oldest, keys=keys, warns=True)
+        if found is not None:
+            return found
+        # Further back: the last one on each subject that there is.
+        judgements = [judge(message, keys=keys, stream=self._stream) for message in await self._last_messages(">")]
+        places = [judged for judged in judgements if judged.kind is Kind.PLACE]
+        found = max(places, key=lambda judged: judged.position, default=None)
+        known = state.first_seq - 1 if found is None else found.sequence
+        foreign = [judged.sequence for judged in judgements if judged.kind is Kind.FOREIGN]
+        if max(foreign, default=0) > known:
+            # One of these may hide a later one of Ditto's on its subject.
+            found = await self._back_from(min(oldest, max(foreign)) - 1, known + 1, keys=keys) or found
+        return found
+
+    async def _back_from(
+        self, last: int, first: int, *, keys: Collection[bytes] | None, warns: bool = False
+    ) -> Judged | None:
+        """The last event or checkpoint of Ditto's from `last` back to `first`, one message after the other.
+
+        `warns`: of a foreign one at `last`.
+        """
+        end, at_once = last, 1
+        while end >= first:
+            begin = max(first, end - at_once + 1)
+            messages = await asyncio.gather(*(self.message(sequence) for sequence in range(end, begin - 1, -1)))
+            for message in messages:
                 if message is None:  # deleted
                     continue
                 judged = judge(message, keys=keys, stream=self._stream)
                 if judged.kind is Kind.PLACE:
                     return judged
-                if judged.kind is Kind.FOREIGN and judged.sequence == state.last_seq:
+                if warns and judged.kind is Kind.FOREIGN and judged.sequence == last:
                     log.warning(
                         "stream.foreign_message",
                         stream=self._stream,
                         sequence=judged.sequence,
                         reason="another writer stores into this stream; Ditto goes on, but must be its only writer",
                     )
-            last, at_once = first - 1, _SOME
-        # Further back: the last one on each subject that there is.
-        judgements = [judge(message, keys=keys, stream=self._stream) for message in await self._last_messages(">")]
-        places = [judged for judged in judgements if judged.kind is Kind.PLACE]
-        return max(places, key=lambda judged: judged.position, default=None)
+            end, at_once = begin - 1, _SOME
+        return None
 
     async def _last_messages(self, pattern: str) -> list[StoredMessage]:
         """The last message on each subject that matches."""

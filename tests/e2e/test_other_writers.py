@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from e2e.world import World
 
 FOREIGN = 4
+MANY = 300
+"""More than Ditto looks back at before it looks at the last message on each subject."""
 ROWS = 200_000
 
 
@@ -83,7 +85,8 @@ async def test_foreign_messages_while_ditto_is_down(world: World) -> None:
     await ends_equal(world, ditto, foreign)
 
 
-async def test_a_foreign_message_on_the_subject_of_the_last_event(world: World) -> None:
+@pytest.mark.parametrize("count", [FOREIGN, MANY])
+async def test_foreign_messages_on_the_subject_of_the_last_event(world: World, count: int) -> None:
     """It is that subject's last message then."""
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
     ditto = await world.streaming()
@@ -93,7 +96,8 @@ async def test_a_foreign_message_on_the_subject_of_the_last_event(world: World) 
     await world.holds(last + 1)
     await world.confirms_tail()
     assert await ditto.stop() == 0
-    foreign = [await write(world, "_public_t") for _ in range(FOREIGN)]
+    async with world.jetstream() as jetstream:
+        foreign = [(await jetstream.publish(f"{world.name}_public_t", b"not an event")).seq for _ in range(count)]
     ditto = await world.streaming()
     world.sql("INSERT INTO t VALUES (2)")
     await ends_equal(world, ditto, foreign)
