@@ -89,7 +89,7 @@ async def follow(
                 kind=type(error).__name__,
                 error=error.message,
                 hint=error.hint,
-                retry_in_s=round(delay_s, 2),
+                retry_in_s=None if stop.is_set() else round(delay_s, 2),
                 **({} if attempt.has_progressed else attempt.retained),
                 **error.context,
             )

@@ -6,7 +6,6 @@ import os
 from typing import Any, Literal
 
 import click
-import uvloop
 
 from ditto import log
 from ditto.cli.options import configuration, effective, examples
@@ -28,9 +27,9 @@ def run(**options: Any) -> None:
     log.configure("info", _first_format(options["log__format"]))  # for what is wrong with the configuration
     config = effective(**options)
     log.configure(config.log.level, config.log.format)
-    from ditto import pipeline  # noqa: PLC0415 -- the other commands work where the compiled core does not
+    from ditto import loop, pipeline  # noqa: PLC0415 -- the other commands work where the compiled core does not
 
-    uvloop.run(pipeline.run(config))
+    loop.run(pipeline.run(config))
 
 
 def _first_format(flag: str | None) -> Literal["auto", "pretty", "json"]:

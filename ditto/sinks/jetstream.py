@@ -358,7 +358,7 @@ class JetStreamSink:
             client = self._connected()
             if client.is_closed:  # nats-py closes without saying so when the server went while data was pending
                 raise lost(client)
-            waits_since = self._pending[0][2] if self._pending else self._ended_at
+            waits_since = self._pending[0][2] if self._pending else max(self._ended_at, self._sent_at)
             is_waiting = self._pending or self._batches.is_committing
             if is_waiting and self._clock() - waits_since > self._config.ack_timeout_s:
                 sequence = self._pending[0][0] if self._pending else self.sent_sequence

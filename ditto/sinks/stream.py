@@ -67,6 +67,8 @@ class Stream:
         """What Ditto reads of its configuration."""
         self._ours: dict[str, str] = {}
         """The metadata when it was claimed."""
+        self._said: set[str] = set()
+        """The risks that are in the log."""
         self._changing = asyncio.Lock()
         self.settings: dict[str, Any] = {}
         """All of its configuration, as the server gave it: what an update sends back."""
@@ -244,9 +246,12 @@ class Stream:
         return whole
 
     async def keep_metadata(self) -> None:
-        """Put back what is Ditto's in the metadata, where somebody has replaced all of it."""
+        """Put back what is Ditto's in the metadata, where somebody has replaced all of it; and say new risks."""
         async with self._changing:
-            if await self.look() and (whole := self._whole_metadata()) != self._metadata:
+            if not await self.look():
+                return
+            self._say_risks()
+            if (whole := self._whole_metadata()) != self._metadata:
                 await self._update({"metadata": whole}, f"put the metadata of stream {self.name} back")
 
     # ------------------------------------------------------------------------------------ subjects
@@ -269,6 +274,7 @@ class Stream:
         """
         async with self._changing:
             await self.look()  # an update sends everything back: not what the stream was like when the attempt began
+            self._say_risks()
             missing = self.missing_subjects(subjects)
             if not missing:
                 return
@@ -350,8 +356,14 @@ class Stream:
     def check(self) -> None:
         """Raise StreamUnusable for settings that cannot work; warn about those that can lose events."""
         check_usable(self.name, self.config)
-        for risk in risks(self.config):
-            log.warning("stream.risk", stream=self.name, reason=f"{risk.what}: {risk.why}")
+        self._say_risks()
+
+    def _say_risks(self) -> None:
+        """Warn of settings that can lose events, once each."""
+        reasons = {f"{risk.what}: {risk.why}" for risk in risks(self.config)}
+        for reason in sorted(reasons - self._said):
+            log.warning("stream.risk", stream=self.name, reason=reason)
+        self._said = reasons
 
 
 def change_timeout_s(subject_count: int) -> float:

@@ -74,6 +74,20 @@ async def test_a_larger_max_payload_is_found_out(nats_world: World) -> None:
     assert str(4 << 20) in ditto.sentence()
 
 
+async def test_a_risk_that_is_new_is_said(table: World) -> None:
+    world = table
+    ditto = await world.streaming()
+    world.sql("INSERT INTO t VALUES (1)")
+    await world.fence()
+    await change(world, max_age=3600.0)
+    world.sql("CREATE TABLE late (id int PRIMARY KEY)", "INSERT INTO late VALUES (2)", "CREATE TABLE later (id int)")
+    await ditto.logged("stream.risk")
+    world.sql("INSERT INTO later VALUES (3)")
+    assert [event.change[2] for event in await world.events()] == [1, 2, 3]
+    assert ["max_age" in entry["reason"] for entry in ditto.logs("stream.risk")] == [True]
+    assert await ditto.stop() == 0
+
+
 async def max_payload(url: str) -> int:
     client = await nats.connect(url, allow_reconnect=False)
     try:

@@ -169,6 +169,28 @@ async def test_under_nohup_a_hang_up_is_ignored(world: World) -> None:
         assert await ended(process) == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are looked up through LD_PRELOAD")
+@pytest.mark.parametrize(
+    "settings",
+    [{"nats_url": "nats://nats.silent"}, {"postgres_dsn": "postgres://u@postgres.silent/d"}],
+    ids=lambda settings: next(iter(settings)),
+)
+async def test_it_stops_while_a_name_is_looked_up(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
+) -> None:
+    library = tmp_path / "resolver_shim.so"
+    source = Path(__file__).with_name("resolver_shim.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    looked_up = tmp_path / "looked_up"
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("LOOKED_UP", str(looked_up))
+    process = world.ditto(**settings)
+    await eventually(looked_up.exists, "the name is looked up")
+    began = time.monotonic()
+    assert await process.stop() == 0
+    assert time.monotonic() - began < 5
+
+
 def handles(pid: int, number: signal.Signals) -> bool:
     """Whether that process has a handler for the signal."""
     try:
