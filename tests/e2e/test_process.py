@@ -169,21 +169,25 @@ async def test_under_nohup_a_hang_up_is_ignored(world: World) -> None:
         assert await ended(process) == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names are looked up through LD_PRELOAD")
+@pytest.fixture
+def looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that is there once a name that ends in .silent is looked up, which takes a minute."""
+    if sys.platform != "linux":
+        pytest.skip("names are looked up through LD_PRELOAD")
+    library, file = tmp_path / "resolver_shim.so", tmp_path / "looked_up"
+    source = Path(__file__).with_name("resolver_shim.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("LOOKED_UP", str(file))
+    return file
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"nats_url": "nats://nats.silent"}, {"postgres_dsn": "postgres://u@postgres.silent/d"}],
     ids=lambda settings: next(iter(settings)),
 )
-async def test_it_stops_while_a_name_is_looked_up(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str]
-) -> None:
-    library = tmp_path / "resolver_shim.so"
-    source = Path(__file__).with_name("resolver_shim.c")
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    looked_up = tmp_path / "looked_up"
-    monkeypatch.setenv("LD_PRELOAD", str(library))
-    monkeypatch.setenv("LOOKED_UP", str(looked_up))
+async def test_it_stops_while_a_name_is_looked_up(world: World, looked_up: Path, settings: dict[str, str]) -> None:
     process = world.ditto(**settings)
     await eventually(looked_up.exists, "the name is looked up")
     began = time.monotonic()
