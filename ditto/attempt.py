@@ -17,7 +17,15 @@ from ditto.checkpoint import Checkpoint, Transaction
 from ditto.config import Config
 from ditto.coverage import Coverage
 from ditto.dropped import DroppedTables
-from ditto.errors import ConnectionLost, NotNow, SourceRewound, StreamUnusable, SubjectCollision, TableLocked
+from ditto.errors import (
+    ConnectionLost,
+    NotNow,
+    SourceError,
+    SourceRewound,
+    StreamUnusable,
+    SubjectCollision,
+    TableLocked,
+)
 from ditto.event import event_key
 from ditto.events.describe import Describer, Unkeyed
 from ditto.events.encode import encode_events
@@ -34,6 +42,7 @@ from ditto.place import Place
 from ditto.resume import Start, Timelines, decide_start, gap_error
 from ditto.sinks.base import Holding, MakeSink, Owner, Sink, event_too_large
 from ditto.source.arrays import not_arrays
+from ditto.source.commit_record import is_committed
 from ditto.source.control import Control, open_control
 from ditto.source.identity import primary_key
 from ditto.source.publication import create_publication, plan_publication
@@ -283,6 +292,7 @@ class Attempt:
             confirmed_lsn=self._slot.confirmed_lsn,
             is_same_publication=holding.owner is not None and holding.owner.publication == self._owner.publication,
             stream=self._config.nats.stream,
+            doubt=start.doubt,
         )
         self._confirm_delay = ConfirmDelay(self._config.nats.confirm_delay_s, start_lsn=self._slot.confirmed_lsn)
         if self._describer.wildcard is not None:
@@ -316,6 +326,7 @@ class Attempt:
             confirmed_lsn=self._slot.confirmed_lsn,
             is_slot_used=self._slot.is_used,
             wal_lsn=await self._control.wal_lsn(),
+            is_standby=await self._control.is_standby(),
             timelines=self._timelines,
             accepts_gap=config.nats.on_gap == "continue",
         )
@@ -429,13 +440,8 @@ class Attempt:
         while True:
             block = await self._read_block()
             await _let_others_run(block)
-            if self._history.is_certain or self._judge(block):
+            if self._history.is_certain or await self._judge(block):
                 await self._forward(block)
-            if self._has_new_source and self.has_progressed:
-                # Not before a message of this attempt is in the chain: what an old primary may still have stored
-                # after the tail was read would otherwise be taken for this timeline's.
-                await self._sink.set_source(self._owner)
-                self._has_new_source = False
             await self._source.pause_after(block)
 
     async def _read_block(self) -> Block:
@@ -453,17 +459,31 @@ class Attempt:
                 error.action, error.relation, position, size=size, limit=limit, column=error.column
             ) from error
 
-    def _judge(self, block: Block) -> bool:
+    async def _judge(self, block: Block) -> bool:
         """Whether the slot sends the history that the stream was filled from, as far as that can be told.
 
         Until it is certain nothing is confirmed, and there is nothing to publish: what comes is stored already.
         Raises SourceRewound, unless what is missing then may be.
         """
         decoder = self._source.decoder
+        watched = [] if decoder is None else decoder.watched
         try:
-            self._history.judge([] if decoder is None else decoder.watched, block.idle_lsn)
+            try:
+                self._history.judge(watched, block.idle_lsn)
+            except SourceRewound:
+                if not self._history.is_last_absent or not await self._has_committed_last():
+                    raise
+                log.info(
+                    "source.transaction_not_sent_again",
+                    slot=self._slot.name,
+                    commit_lsn=format_lsn(self._history.watch_lsn),
+                    reason="the slot does not send the stream's last transaction again, and the server's WAL has it: "
+                    "the publication was altered while it was open",
+                )
+                self._history.know_last()
+                self._history.judge(watched, block.idle_lsn)
         except SourceRewound as error:
-            if self._config.nats.on_gap != "continue":
+            if self._config.nats.on_gap != "continue" or self._start.doubt is not None:
                 raise
             self._history.is_certain, self._last = True, None
             first, last = format_lsn(self._slot.confirmed_lsn), format_lsn(self._start.after.commit_lsn)
@@ -476,6 +496,23 @@ class Attempt:
         elif block.is_reply_requested:
             self._confirm()
         return self._history.is_certain
+
+    async def _has_committed_last(self) -> bool:
+        """Whether the server's WAL has the stream's last transaction; False where that cannot be seen."""
+        if self._last is None:
+            return False
+        try:
+            return await is_committed(
+                self._config.postgres.dsn,
+                self._last,
+                page_size=await self._control.wal_page_size(),
+                clock=self._clock,
+            )
+        except SourceError as error:
+            if error.is_retryable:
+                raise
+            log.warning("source.wal_not_read", slot=self._slot.name, reason=error.message)
+            return False
 
     def _confirm_tail(self) -> None:
         """Everything up to the tail is stored.
@@ -585,13 +622,21 @@ class Attempt:
         )
 
     async def _keep_place(self) -> None:
-        """Note beside the messages where this is, where the server may delete the last one; and see to the metadata."""
+        """Note beside the messages where this is, where the server may delete the last one; and see to the metadata.
+
+        There it also stands what the stream is filled from.
+        """
         seen_at = self._clock()
         while True:
             await asyncio.sleep(_PLACE_PERIOD_S)
             if self._history.is_certain:
                 await self._place.keep(self._watermark.end_lsn, self._last_transaction())
                 self._confirm()
+            if self._has_new_source and self.has_progressed:
+                # Not before a message of this attempt is in the chain: what an old primary may still have stored
+                # after the tail was read would otherwise be taken for this timeline's.
+                await self._sink.set_source(self._owner)
+                self._has_new_source = False
             if self._clock() - seen_at >= _METADATA_PERIOD_S:
                 await self._sink.keep_metadata()
                 seen_at = self._clock()

@@ -25,16 +25,29 @@ class History:
     when `confirmed_lsn` has passed it. Between the two there is no transaction. With another publication (not
     `is_same_publication`) that is not certain, and neither is that the last one comes again: a transaction of which
     nothing is published is not sent. PostgreSQL decides that by the catalogue of the transaction's own time, so that
-    a later ALTER PUBLICATION changes nothing.
+    a later ALTER PUBLICATION changes nothing; but one that was open meanwhile may come the first time, and not again
+    (`commit_record`): then the server's WAL decides, see `is_last_absent`.
+
+    With a `doubt` there is another reason to believe that the history is not the stream's: it is what is raised then.
     """
 
     def __init__(
-        self, *, tail: Position, last: Transaction | None, confirmed_lsn: int, is_same_publication: bool, stream: str
+        self,
+        *,
+        tail: Position,
+        last: Transaction | None,
+        confirmed_lsn: int,
+        is_same_publication: bool,
+        stream: str,
+        doubt: SourceRewound | None = None,
     ) -> None:
         self._tail = tail
+        self._doubt = doubt
+        self.is_last_absent = False
+        """The last transaction was to come again, and has not."""
         self._last = last
         self._is_due = last is not None and confirmed_lsn <= last.commit_lsn
-        self._is_strict = is_same_publication
+        self._is_strict = is_same_publication or doubt is not None
         self._stream = stream
         self.is_certain = last is None or confirmed_lsn >= max(tail.commit_lsn, last.commit_lsn + 1)
         """Nothing more is to be found out: it is the same one, or nothing that the slot sends could tell."""
@@ -63,10 +76,15 @@ class History:
                 raise self._rewound(last, f"sends one at {format_lsn(transaction.commit_lsn)} that the stream has not")
         is_past = reached_lsn > last.commit_lsn
         if is_past and self._is_due and self._is_strict and not has_come:
+            self.is_last_absent = True
             raise self._rewound(last, "does not send it again")
         is_at_end = reached_lsn >= self._tail.commit_lsn and is_past
         ends_here = has_come and last.commit_lsn >= self._tail.commit_lsn
         self.is_certain = is_at_end or ends_here or (is_past and not self._is_strict)
+
+    def know_last(self) -> None:
+        """The last transaction is part of the server's history, although the slot does not send it again."""
+        self._is_due = self.is_last_absent = False
 
     def _compare(self, found: Transaction, last: Transaction) -> None:
         if found.commit_time != last.commit_time:
@@ -75,6 +93,8 @@ class History:
             raise self._rewound(last, f"sends transaction {found.xid} in its place")
 
     def _rewound(self, last: Transaction, what: str) -> SourceRewound:
+        if self._doubt is not None:
+            return self._doubt
         xid = "" if last.xid is None else f" {last.xid}"
         end = format_lsn(self._tail.commit_lsn)
         return SourceRewound(

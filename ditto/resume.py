@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ditto.advice import RELOAD
-from ditto.errors import SourceRewound, StreamGap, TailForged
+from ditto.errors import ServerNotReady, SourceRewound, StreamGap, TailForged
 from ditto.lsn import ORIGIN, Position, format_lsn
 from ditto.sinks.base import Holding, Owner
 
@@ -30,6 +30,9 @@ class Start(NamedTuple):
     """The stream has no tail at or after the slot yet: write one before anything else."""
     gap: tuple[int, int] | None
     """The LSNs between which events are missing, where the operator accepted that."""
+    doubt: SourceRewound | None = None
+    """The tail lies after the LSN at which the server's timeline began: unless it was stored from that timeline, which
+    the slot's first transactions tell (`History`), this has to be raised."""
 
 
 def decide_start(
@@ -41,6 +44,7 @@ def decide_start(
     confirmed_lsn: int,
     is_slot_used: bool,
     wal_lsn: int,
+    is_standby: bool,
     timelines: Timelines,
     accepts_gap: bool,
 ) -> Start:
@@ -49,18 +53,27 @@ def decide_start(
     The slot never passes the tail: `confirmed_lsn <= tail.commit_lsn`. Where it did, the stream has lost
     events. Without a tail, the LSN at which the stream was claimed stands in for it. A stream that nobody has
     claimed is a first start, unless `is_slot_used`: transactions have been read from the slot, and they are not
-    in this stream. `wal_lsn` is the server's current WAL position. A stream of another cluster goes on only where
-    `accepts_gap`: pg_upgrade makes a new one of the old, with a WAL that begins after the old one's end.
-    Raises StreamGap unless `accepts_gap`, TailForged, and SourceRewound.
+    in this stream. `wal_lsn` is the server's current WAL position; a standby (`is_standby`) may be behind. A stream
+    of another cluster goes on only where `accepts_gap`: pg_upgrade makes a new one of the old, with a WAL that begins
+    after the old one's end.
+    Raises StreamGap unless `accepts_gap`, TailForged, SourceRewound, and ServerNotReady.
     """
     owner, tail = holding.owner, holding.tail
+    doubt: SourceRewound | None = None
     is_successor = owner is not None and owner.system_identifier != system_identifier
     if is_successor:
         _check_successor(owner, tail, confirmed_lsn, stream=stream, slot=slot)
     elif tail is not None:
+        if is_standby and _is_after(tail, wal_lsn):
+            raise ServerNotReady(
+                f"stream {stream} holds events up to {tail}, and the standby has WAL up to {format_lsn(wal_lsn)} only",
+                hint="a standby that was restarted has to catch up first; one that never does is not a standby of the "
+                "server that the stream was filled from",
+                slot=slot,
+            )
         end_lsn, words = _end_of_history(owner, timelines, wal_lsn)
-        if tail.commit_lsn > end_lsn or (tail.ordinal and tail.commit_lsn == end_lsn):
-            raise SourceRewound(
+        if _is_after(tail, end_lsn):
+            doubt = SourceRewound(
                 f"stream {stream} holds events up to {tail}, and {words}",
                 hint="was the server restored from a backup, or did a standby take over that had not received "
                 "everything? Its new changes would be taken for old ones: restore the stream to the same time; or "
@@ -70,6 +83,9 @@ def decide_start(
                 missing_from=format_lsn(end_lsn),
                 missing_to=str(tail),
             )
+            # A Ditto that was killed right after a promotion has not noted the new timeline yet.
+            if holding.last is None or _is_after(tail, wal_lsn) or end_lsn == 0:
+                raise doubt
     if tail is not None and not holding.is_proven and confirmed_lsn < tail.commit_lsn:
         # PostgreSQL would send what is before it: nothing but the message says that it is stored.
         raise TailForged(
@@ -98,11 +114,18 @@ def decide_start(
             )
         return Start(ORIGIN, True, (0, confirmed_lsn))
     if confirmed_lsn <= stored_lsn:
-        return Start(tail or ORIGIN, tail is None, None)
+        return Start(tail or ORIGIN, tail is None, None, doubt)
+    if doubt is not None:
+        raise doubt
     gap = (stored_lsn, confirmed_lsn)
     if not accepts_gap:
         raise gap_error(stream, slot, tail, f"{format_lsn(gap[0])} to {format_lsn(gap[1])}")
     return Start(tail or ORIGIN, True, gap)
+
+
+def _is_after(tail: Position, end_lsn: int) -> bool:
+    """Whether history up to `end_lsn` is without the tail."""
+    return tail.commit_lsn > end_lsn or (tail.ordinal > 0 and tail.commit_lsn == end_lsn)
 
 
 def _check_successor(owner: Owner | None, tail: Position | None, confirmed_lsn: int, *, stream: str, slot: str) -> None:

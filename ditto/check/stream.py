@@ -220,6 +220,7 @@ async def check_place(
             confirmed_lsn=wal_lsn if slot is None else slot.confirmed_lsn,
             is_slot_used=slot is not None and slot.is_used,
             wal_lsn=wal_lsn,
+            is_standby=await control.is_standby(),
             timelines=identity.timelines,
             accepts_gap=accepts_gap,
         )
@@ -228,6 +229,9 @@ async def check_place(
         return [bad("error", check, error.message, error.hint or why, configuration=mend)]
     except DittoError as error:
         return [failed(check, error)]
+    if decision.doubt is not None:
+        then = "a start of ditto run finds out whether it was stored from this timeline, and stops where it was not"
+        return [bad("warning", check, decision.doubt.message, then)]
     if decision.gap is not None:
         missing = " to ".join(format_lsn(lsn) for lsn in decision.gap)
         return [ok(check, f"changes from {missing} are missing, and nats.on_gap accepts that", why)]

@@ -153,6 +153,19 @@ class Control:
         )
         return parse_lsn(rows[0]["lsn"])
 
+    async def is_standby(self) -> bool:
+        """Whether the server is in recovery, at this moment."""
+        rows = await self.fetch("SELECT pg_catalog.pg_is_in_recovery() AS is_so", doing="see whether it is a standby")
+        return bool(rows[0]["is_so"])
+
+    async def wal_page_size(self) -> int:
+        """Bytes of a page of the WAL."""
+        rows = await self.fetch(
+            "SELECT setting::int AS size FROM pg_catalog.pg_settings WHERE name = 'wal_block_size'",
+            doing="read wal_block_size",
+        )
+        return int(rows[0]["size"])
+
     async def wal_sender_timeout_s(self) -> float:
         """For how long this server, database and role let a replication client be silent; infinity for ever."""
         rows = await self.fetch(

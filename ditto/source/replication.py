@@ -6,7 +6,7 @@ import asyncio
 import math
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 
 from ditto.advice import RELOAD
 from ditto.errors import ConnectionLost, PublicationMissing, SourceError
-from ditto.lsn import parse_lsn
+from ditto.lsn import format_lsn, parse_lsn
 from ditto.messages import Block
 from ditto.pgoutput import Decoder
 from ditto.source.connect import connect
@@ -61,6 +61,7 @@ _TLS: Final = Pace(1, 0.0)
 _UNDEFINED_OBJECT: Final = "42704"
 _NOT_IN_PREREQUISITE_STATE: Final = "55000"
 _STATUS: Final = struct.Struct("!cQQQqB")
+_WAL_HEADER_SIZE: Final = 25
 _COMMAND_TIMEOUT_S: Final = 30.0
 _FINISH_TIMEOUT_S: Final = 2.0
 
@@ -147,6 +148,32 @@ class Replication:
             expected=ExecStatus.COPY_BOTH,
             slot=slot,
         )
+
+    async def wal(self, lsn: int, *, timeline: int) -> AsyncIterator[bytes]:
+        """WAL from `lsn` on, in parts, as a physical standby gets it; ends where the timeline does.
+
+        The connection is of no other use then.
+        """
+        await self._command(
+            f"START_REPLICATION PHYSICAL {format_lsn(lsn)} TIMELINE {timeline}".encode(),
+            doing=f"read the WAL at {format_lsn(lsn)}",
+            expected=ExecStatus.COPY_BOTH,
+        )
+        pgconn = self._pgconn
+        while True:
+            try:
+                length, data = pgconn.get_copy_data(1)
+                if length < 0:
+                    return
+                if length:
+                    if bytes(data[:1]) == b"w":
+                        yield bytes(data[_WAL_HEADER_SIZE:])
+                    continue
+                if not await self._wait_readable(_COMMAND_TIMEOUT_S):
+                    raise ConnectionLost(f"cannot read the WAL: nothing came within {_COMMAND_TIMEOUT_S:g} s")
+                pgconn.consume_input()
+            except OperationalError as error:
+                raise ConnectionLost("the connection on which the WAL is read broke") from error
 
     async def set_failover(self, slot: str) -> None:
         """Let standbys keep a copy of the slot. Raises SlotInUse while another reader holds it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,69 @@ async def test_the_standby_had_not_received_everything(postgres_world: World) ->
         switch = re.search(r"left the stream's timeline 1 at (\S+)", sentence)
         assert switch is not None, sentence
         assert last <= parse_lsn(switch[1]) < tail.commit_lsn
-        assert "new stream and a new slot" in sentence
+        assert "start with a new postgres.slot, nats.stream and events.prefix" in sentence
+
+
+@pytest.mark.long
+async def test_killed_right_after_a_promotion(postgres_world: World) -> None:
+    """The stream's end lies after the switch, and its metadata does not name the new timeline yet."""
+    needs_failover_slots(postgres_world)
+    world, primary = postgres_world, postgres_world.postgres
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    with standby_of(world) as standby:
+        ditto = await world.streaming(postgres_failover=True)
+        world.sql("INSERT INTO t VALUES (1)")
+        await eventually(lambda: has_copy(world, standby), "the standby has a copy of the slot", timeout_s=60)
+        await world.fence()
+        assert await ditto.stop() == 0
+        written = parse_lsn(world.value("SELECT pg_current_wal_lsn()::text"))
+        await eventually(lambda: received(world, standby) >= written, "the standby has received everything")
+        primary.kill()
+        await asyncio.to_thread(promote, world, standby)
+        ditto = await world.streaming(postgres_failover=True)
+        last = (await world.info()).state.last_seq
+        world.sql("INSERT INTO t VALUES (2)")
+        await world.holds(last + 1)
+        ditto.kill()
+        async with world.jetstream() as jetstream:  # it may have noted the timeline within that second
+            config = (await jetstream.stream_info(world.stream)).config
+            config.metadata = {**(config.metadata or {}), "ditto.timeline": "1"}
+            await jetstream.update_stream(config)
+        await world.streaming(postgres_failover=True)
+        world.sql("INSERT INTO t VALUES (3)")
+        assert [event.change[2] for event in await world.events()] == [1, 2, 3]
+        deadline = time.monotonic() + 10
+        while ((await world.info()).config.metadata or {})["ditto.timeline"] != "2":
+            assert time.monotonic() < deadline, "the new timeline is not noted"
+
+
+@pytest.mark.long
+async def test_a_standby_that_is_read_restarts_and_is_behind(postgres_world: World) -> None:
+    """Right after its restart it has replayed less than it had sent before."""
+    world = postgres_world
+    if world.major < 16:
+        pytest.skip("standbys have logical slots from 16 on")
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)", f"CREATE PUBLICATION {world.name} FOR ALL TABLES")
+    with standby_of(world) as standby:
+        written = parse_lsn(world.value("SELECT pg_current_wal_lsn()::text"))
+        await eventually(lambda: received(world, standby) >= written, "the standby has received everything")
+        ditto = world.ditto(postgres_dsn=world.dsn_by(standby.port))
+        deadline = time.monotonic() + 60
+        while not ditto.logs("pipeline.streaming"):
+            world.sql("SELECT pg_log_standby_snapshot()")  # what creating a slot there waits for
+            await asyncio.sleep(0.2)
+            assert time.monotonic() < deadline, ditto.output
+        for first in range(1, 30_000, 1000):
+            world.sql(f"INSERT INTO t SELECT generate_series({first}, {first + 999})")
+        await world.fence()
+        await asyncio.to_thread(standby.stop, "immediate")
+        standby.settings["recovery_min_apply_delay"] = "5s"
+        await asyncio.to_thread(standby.start)
+        waiting = await ditto.logged("attempt.failed", kind="ServerNotReady")
+        assert "the standby has WAL up to" in waiting["error"]
+        await ditto.streaming(count=2, timeout_s=60)
+        await world.fence(timeout_s=60)
+        await world.matches_tables(event_count=30_000)
 
 
 async def test_the_slot_is_made_for_a_failover(world: World) -> None:

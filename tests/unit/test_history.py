@@ -25,6 +25,7 @@ def history(tail: Position, *, last: Transaction | None = LAST, confirmed_lsn: i
         confirmed_lsn=confirmed_lsn,
         is_same_publication=options.pop("is_same_publication", True),
         stream="DITTO",
+        doubt=options.pop("doubt", None),
     )
 
 
@@ -121,3 +122,30 @@ def test_another_publication_may_leave_out_and_add_transactions(sent: list[Trans
 def test_another_publication_does_not_change_a_commit_time() -> None:
     with pytest.raises(SourceRewound):
         history(EVENT, is_same_publication=False).judge([at(0x500, LATER, 700)], 0)
+
+
+def test_the_last_transaction_is_known_from_elsewhere() -> None:
+    told = history(EVENT)
+    with pytest.raises(SourceRewound):
+        told.judge([at(0x501)], 0)
+    assert told.is_last_absent
+    told.know_last()
+    told.judge([at(0x501)], 0)
+    assert told.is_certain
+
+
+def test_only_an_absent_transaction_can_be_known_from_elsewhere() -> None:
+    told = history(CHECKPOINT)
+    with pytest.raises(SourceRewound):
+        told.judge([LAST, at(0x5FF)], 0)
+    assert not told.is_last_absent
+
+
+@pytest.mark.parametrize("sent", [[at(0x500)], [at(0x501)], [at(0x4FF, TIME, 700), at(0x501)]])
+def test_a_doubt_is_raised_unless_the_last_transaction_comes(sent: list[Transaction]) -> None:
+    doubt = SourceRewound("a doubt")
+    with pytest.raises(SourceRewound, match="a doubt"):
+        history(EVENT, doubt=doubt, is_same_publication=False).judge(sent, 0)
+    told = history(EVENT, doubt=doubt, is_same_publication=False)
+    told.judge([LAST], 0)
+    assert told.is_certain

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ditto.errors import SourceRewound, StreamGap, TailForged
+from ditto.checkpoint import Transaction
+from ditto.errors import ServerNotReady, SourceRewound, StreamGap, TailForged
 from ditto.lsn import ORIGIN, Position
 from ditto.resume import Start, Timelines, decide_start
 from ditto.sinks.base import Holding, Owner
@@ -22,6 +23,7 @@ def decide(
     accepts_gap: bool = False,
     is_slot_used: bool = False,
     wal_lsn: int = 0x9999,
+    is_standby: bool = False,
     timelines: Timelines = Timelines(1),  # noqa: B008  immutable
 ) -> Start:
     return decide_start(
@@ -32,6 +34,7 @@ def decide(
         confirmed_lsn=confirmed_lsn,
         is_slot_used=is_slot_used,
         wal_lsn=wal_lsn,
+        is_standby=is_standby,
         timelines=timelines,
         accepts_gap=accepts_gap,
     )
@@ -105,6 +108,12 @@ def test_a_stream_ahead_of_the_server_is_refused_whatever_is_accepted(options: d
         decide(Holding(OWNER, TAIL), 0x100, wal_lsn=0x4FF, **options)
 
 
+def test_a_standby_that_is_behind_is_waited_for() -> None:
+    with pytest.raises(ServerNotReady, match="has WAL up to 0/4FF only"):
+        decide(Holding(OWNER, TAIL), 0x100, wal_lsn=0x4FF, is_standby=True)
+    assert decide(Holding(OWNER, TAIL), 0x100, wal_lsn=0x501, is_standby=True).after == TAIL
+
+
 def test_a_tail_at_the_end_of_the_wal_is_not_ahead() -> None:
     assert decide(Holding(OWNER, Position(0x500, 0)), 0x500, wal_lsn=0x500).after == Position(0x500, 0)
 
@@ -134,6 +143,23 @@ def test_a_promoted_standby(timeline: int, switch_lsns: dict[int, int], tail: Po
     assert f"timeline {timeline}" in caught.value.message
 
 
+def test_a_tail_after_the_switch_may_have_been_stored_since() -> None:
+    """Where a transaction is known that the slot has to send again."""
+    owner = Owner("7312", "ditto", "ditto", start_lsn=0x300, timeline=1)
+    holding = Holding(owner, TAIL, Transaction(TAIL.commit_lsn, "2026-11-25T12:00:00.000001Z"))
+    timelines = Timelines(2, {1: 0x4F0})
+    start = decide(holding, 0x400, timelines=timelines)
+    assert start[:3] == (TAIL, False, None)
+    assert start.doubt is not None
+    assert "left the stream's timeline 1 at 0/4F0" in start.doubt.message
+    with pytest.raises(SourceRewound):
+        decide(holding, 0x400, timelines=timelines, wal_lsn=0x4FF)
+    with pytest.raises(SourceRewound):
+        decide(holding, 0x400, timelines=Timelines(2, {2: 0x4F0}))
+    with pytest.raises(SourceRewound):  # and a gap is no reason to go on
+        decide(holding, 0x501, timelines=timelines, accepts_gap=True)
+
+
 def test_a_timeline_that_is_not_known_is_taken_for_the_current_one() -> None:
     holding = Holding(OWNER, TAIL)
     assert decide(holding, 0x400, timelines=Timelines(5, {4: 0x100})) == Start(TAIL, False, None)
@@ -151,6 +177,7 @@ def decide_for(system_identifier: str, confirmed_lsn: int, *, accepts_gap: bool 
         confirmed_lsn=confirmed_lsn,
         is_slot_used=False,
         wal_lsn=0x9999,
+        is_standby=False,
         timelines=Timelines(1),
         accepts_gap=accepts_gap,
     )
