@@ -324,12 +324,21 @@ class Attempt:
             slot=config.postgres.slot,
             system_identifier=self._owner.system_identifier,
             confirmed_lsn=self._slot.confirmed_lsn,
-            is_slot_used=self._slot.is_used,
+            is_slot_used=holding.is_empty and await self._is_slot_used(),
             wal_lsn=await self._control.wal_lsn(),
             is_standby=await self._control.is_standby(),
             timelines=self._timelines,
             accepts_gap=config.nats.on_gap == "continue",
         )
+
+    async def _is_slot_used(self) -> bool:
+        """Whether somebody has read the slot, as far as PostgreSQL or the lease can tell.
+
+        A crash, a failover and pg_upgrade take PostgreSQL's statistics, and leave the slot where it is.
+        """
+        if self._tally.created.get("slot") == self._slot.name:
+            return False  # by this process, a moment ago
+        return self._slot.is_used or await self._lease.has_been_held()
 
     async def _ensure_source(self) -> Holding:
         """Publication and slot exist, or are created: the publication first, a slot only reads what it saw made.

@@ -7,6 +7,9 @@ closes its connections, the slot becomes free, and a standby takes it; that need
 is gone, the network that is cut and the process that is frozen: PostgreSQL still believes in their walsender then, for
 `wal_sender_timeout` or for ever.
 
+That the lease has existed is used once more: where the stream is new and PostgreSQL's statistics are lost, it is what
+still tells that the slot was read before, and Ditto stops instead of passing over what is gone.
+
 The holder writes it after START_REPLICATION has succeeded, and again every third of the time to live; each time against
 the revision that it wrote last. Before each time it asks PostgreSQL whether its walsender still holds the slot, so that
 a holder which is cut off from PostgreSQL does not renew either. It renews beside the stream: blocks of events take
@@ -114,6 +117,16 @@ class Lease:
         self._ended_pid = 0
         self._refused_pid = 0
         self._refused_at = 0.0
+
+    async def has_been_held(self) -> bool:
+        """Whether a Ditto has ever filled a stream of this name from a slot of this name: its lease leaves a trace.
+
+        A lease that may not be read tells nothing.
+        """
+        try:
+            return self._place is not None and (await self._place.read()).revision > 0
+        except SinkDenied:
+            return False
 
     # ------------------------------------------------------------------------------------ the holder
 

@@ -105,7 +105,7 @@ def decide_start(
     else:
         if not accepts_gap:
             raise StreamGap(
-                f"stream {stream} is new, but slot {slot} has been read before: changes up to "
+                f"stream {stream} is new, and slot {slot} was read before, as far as can be told: changes up to "
                 f"{format_lsn(confirmed_lsn)} are not in this stream",
                 hint="where another tool has read the slot and published everything, start once with nats.on_gap: "
                 f"continue, that is all. Where the stream was deleted, restore it, or {RELOAD}",

@@ -48,7 +48,7 @@ class Slot(msgspec.Struct, frozen=True):
     is_failover: bool
     """Standbys may keep a copy of it."""
     is_used: bool
-    """Transactions have been read from it: by whomever, since its creation or the server's last crash."""
+    """Transactions have been read from it, by whomever, since its creation or the server's last crash."""
     retained_bytes: int | None
     """How much WAL PostgreSQL keeps for it."""
     wal_left_bytes: int | None
@@ -84,7 +84,8 @@ async def find_slot(control: Control, name: str) -> Slot | None:
         is_logical=row.get("slot_type") == "logical",
         is_copy=bool(row.get("synced")) and row["is_standby"],
         is_failover=bool(row.get("failover")),
-        is_used=bool(row.get("total_txns")),
+        # One that is a copy of a former primary's has statistics of its own.
+        is_used=bool(row.get("total_txns")) or bool(row.get("synced")),
         retained_bytes=row["retained_bytes"],
         wal_left_bytes=row.get("safe_wal_size"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 from typing import TYPE_CHECKING
@@ -106,6 +107,36 @@ async def test_the_stream_was_deleted(stopped: World) -> None:
         assert f"changes up to {format_lsn(confirmed)} are not in this stream" in ditto.sentence()
     ditto = await world.streaming(nats_on_gap="continue")
     assert ditto.logs("stream.gap_accepted", missing_to=format_lsn(confirmed))
+    assert [event.change[2] for event in await world.events()] == [2]
+
+
+async def test_the_stream_was_deleted_and_postgresql_has_crashed(postgres_world: World) -> None:
+    """The statistics of the slot are gone: PostgreSQL says that nothing was ever read from it. The lease knows."""
+    world = postgres_world
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    ditto = await world.streaming()
+    world.sql("INSERT INTO t VALUES (1)")
+    await world.fence()
+    assert await ditto.stop() == 0
+    async with world.jetstream() as jetstream:
+        await jetstream.delete_stream(world.stream)
+    await asyncio.to_thread(world.postgres.stop, "immediate")
+    await asyncio.to_thread(world.postgres.start)
+    for _ in range(2):
+        ditto = world.ditto()
+        assert await ditto.ended() == 4
+        assert "are not in this stream" in ditto.sentence()
+
+
+async def test_a_slot_that_is_made_anew_with_its_stream_is_no_gap(stopped: World) -> None:
+    """The lease of the one before has left a trace."""
+    world = stopped
+    await ran(world, 1)
+    async with world.jetstream() as jetstream:
+        await jetstream.delete_stream(world.stream)
+    world.sql(f"SELECT pg_drop_replication_slot('{world.name}')")
+    await world.streaming()
+    world.sql("INSERT INTO t VALUES (2)")
     assert [event.change[2] for event in await world.events()] == [2]
 
 
