@@ -101,6 +101,7 @@ class Attempt:
         self._wanted_lsn = 0
         self._last: Transaction | None = None
         self._has_new_source = False
+        self._was_slot_used = False
         self._confirm_delay = ConfirmDelay(config.nats.confirm_delay_s, start_lsn=0)
         self._wal_sender_timeout_s = 0.0
         self._standing: StandingWatch
@@ -236,6 +237,7 @@ class Attempt:
             # A new stream is claimed before the slot is read for the first time: from then on PostgreSQL counts its
             # transactions as read, whether they were stored or not.
             self._slot = await settled_slot(self._control, self._slot)
+            self._was_slot_used = await self._is_slot_used()
             # Another Ditto that started with this one may have claimed the stream and read the slot meanwhile.
             holding = await self._sink.inspect(self._owner)
         if holding.is_empty:
@@ -324,7 +326,7 @@ class Attempt:
             slot=config.postgres.slot,
             system_identifier=self._owner.system_identifier,
             confirmed_lsn=self._slot.confirmed_lsn,
-            is_slot_used=holding.is_empty and await self._is_slot_used(),
+            is_slot_used=self._was_slot_used,
             wal_lsn=await self._control.wal_lsn(),
             is_standby=await self._control.is_standby(),
             timelines=self._timelines,
