@@ -19,6 +19,7 @@ from ditto._values cimport convert_value
 
 from msgspec import UNSET
 
+from ditto.advice import NOT_UTF8
 from ditto.checkpoint import Transaction
 from ditto.columns import JSON, KINDS
 from ditto.culprit import not_utf8
@@ -252,7 +253,7 @@ cdef class Decoder(BlockBuilder):
         except DecodeError as error:
             raise self.explain(error) from error
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
-            raise self.explain(DecodeError("text that is not UTF-8")) from None
+            raise self.explain(DecodeError("text that is not UTF-8", hint=NOT_UTF8)) from None
         return 0
 
     cdef object explain(self, error):
@@ -261,8 +262,7 @@ cdef class Decoder(BlockBuilder):
             where += f", table {relation}"
         return DecodeError(
             f"cannot decode what PostgreSQL sent{where}: {error.message}",
-            hint="nothing is lost, the slot holds the change. Text may be invalid in a SQL_ASCII database; all else "
-            "is a fault of Ditto: please report it",
+            hint=error.hint or "nothing is lost, the slot holds the change. It is a fault of Ditto: please report it",
             **error.context,
         )
 

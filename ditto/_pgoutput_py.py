@@ -18,6 +18,7 @@ from psycopg import OperationalError
 from ditto._block_py import BlockBuilder, Plan
 from ditto._cursor_py import Cursor
 from ditto._values_py import convert, is_json_null
+from ditto.advice import NOT_UTF8
 from ditto.checkpoint import Transaction
 from ditto.columns import JSON, KINDS, Kinds
 from ditto.culprit import not_utf8
@@ -96,7 +97,7 @@ class Decoder(BlockBuilder):
         except DecodeError as error:
             raise self._explain(error) from error
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
-            raise self._explain(DecodeError("text that is not UTF-8")) from None
+            raise self._explain(DecodeError("text that is not UTF-8", hint=NOT_UTF8)) from None
 
     def last_transaction(self) -> Transaction | None:
         """The last one that has begun; None where none has."""
@@ -189,8 +190,7 @@ class Decoder(BlockBuilder):
             where += f", table {relation}"
         return DecodeError(
             f"cannot decode what PostgreSQL sent{where}: {error.message}",
-            hint="nothing is lost, the slot holds the change. Text may be invalid in a SQL_ASCII database; all else "
-            "is a fault of Ditto: please report it",
+            hint=error.hint or "nothing is lost, the slot holds the change. It is a fault of Ditto: please report it",
             **error.context,
         )
 

@@ -15,11 +15,25 @@ RELOAD: Final = "start once with nats.on_gap: continue, and then, not before, re
 """After events were lost for good. Before Ditto streams there may be no slot, and what changes meanwhile would be in
 neither the reload nor the stream."""
 
+GIVE_UP: Final = f"give up the changes that are not stored yet: drop the slot (ditto slot drop), {RELOAD}"
+
+NOT_UTF8: Final = (
+    "nothing is lost, the slot holds the change. Let the application write text that is UTF-8, or can be converted to "
+    f"it; correct the rows that are there (docs/events.md says how, under Encodings); then {GIVE_UP}"
+)
+"""Of a row whose text cannot be in an event."""
+
 
 def nats_command(config: Nats, *words: str) -> str:
     """A command line of the `nats` tool for the servers of the configuration; credentials are left to its context."""
     servers = ",".join(_without_credentials(server) for server in config.servers)
-    return shlex.join(["nats", f"--server={servers}", *words])
+    domain = [] if config.domain is None else [f"--js-domain={config.domain}"]
+    return shlex.join(["nats", f"--server={servers}", *domain, *words])
+
+
+def delete_message(config: Nats, sequence: int | None) -> str:
+    """Delete one message of the stream."""
+    return nats_command(config, "stream", "rmm", config.stream, str(sequence), "--force")
 
 
 def _without_credentials(server: str) -> str:

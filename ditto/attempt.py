@@ -322,7 +322,7 @@ class Attempt:
         config = self._config
         return decide_start(
             holding,
-            stream=config.nats.stream,
+            config=config.nats,
             slot=config.postgres.slot,
             system_identifier=self._owner.system_identifier,
             confirmed_lsn=self._slot.confirmed_lsn,
@@ -330,7 +330,6 @@ class Attempt:
             wal_lsn=await self._control.wal_lsn(),
             is_standby=await self._control.is_standby(),
             timelines=self._timelines,
-            accepts_gap=config.nats.on_gap == "continue",
         )
 
     async def _is_slot_used(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ditto._cursor_py import Cursor
+from ditto.advice import NOT_UTF8
 from ditto.columns import CHAR, ELEMENT
 from ditto.errors import DecodeError
 
@@ -16,7 +17,8 @@ def not_utf8(change: bytes, names: Sequence[str], kinds: Sequence[int], *, relat
     """
     column = _column(change, names, kinds)
     where = "" if column is None else f" in the column {column}"
-    return DecodeError(f"text that is not UTF-8{where}", relation=relation, **({"column": column} if column else {}))
+    context = {"column": column} if column else {}
+    return DecodeError(f"text that is not UTF-8{where}", hint=NOT_UTF8, relation=relation, **context)
 
 
 def _column(change: bytes, names: Sequence[str], kinds: Sequence[int]) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ditto.advice import RELOAD
 from ditto.checkpoint import Transaction
 from ditto.errors import SourceRewound
 from ditto.lsn import Position, format_lsn
@@ -101,8 +102,7 @@ class History:
             f"stream {self._stream} holds transaction{xid} of {last.commit_time}, which commits at "
             f"{format_lsn(last.commit_lsn)}, and the slot {what}: the server's history is not the stream's",
             hint="was the server's storage put back to an earlier copy? What it committed after that copy, up to "
-            f"{end}, is not in the stream, and cannot be stored there any more. Start once with nats.on_gap: continue, "
-            "which goes on after that, and have consumers reload from the tables when that Ditto streams",
+            f"{end}, is not in the stream, and cannot be stored there any more: {RELOAD}",
             stream=self._stream,
             missing_to=end,
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ditto.advice import RELOAD
+from ditto.advice import RELOAD, delete_message
+from ditto.config import Nats
 from ditto.errors import ServerNotReady, SourceRewound, StreamGap, TailForged
 from ditto.lsn import ORIGIN, Position, format_lsn
 from ditto.sinks.base import Holding, Owner
@@ -38,7 +38,7 @@ class Start(NamedTuple):
 def decide_start(
     holding: Holding,
     *,
-    stream: str,
+    config: Nats,
     slot: str,
     system_identifier: str,
     confirmed_lsn: int,
@@ -46,7 +46,6 @@ def decide_start(
     wal_lsn: int,
     is_standby: bool,
     timelines: Timelines,
-    accepts_gap: bool,
 ) -> Start:
     """Compare the stream's tail with the slot's confirmed LSN.
 
@@ -54,10 +53,11 @@ def decide_start(
     events. Without a tail, the LSN at which the stream was claimed stands in for it. A stream that nobody has
     claimed is a first start, unless `is_slot_used`: transactions have been read from the slot, and they are not
     in this stream. `wal_lsn` is the server's current WAL position; a standby (`is_standby`) may be behind. A stream
-    of another cluster goes on only where `accepts_gap`: pg_upgrade makes a new one of the old, with a WAL that begins
-    after the old one's end.
-    Raises StreamGap unless `accepts_gap`, TailForged, SourceRewound, and ServerNotReady.
+    of another cluster goes on only where `nats.on_gap` says `continue`: pg_upgrade makes a new one of the old, with a
+    WAL that begins after the old one's end.
+    Raises StreamGap unless that says `continue`, TailForged, SourceRewound, and ServerNotReady.
     """
+    stream, accepts_gap = config.stream, config.on_gap == "continue"
     owner, tail = holding.owner, holding.tail
     doubt: SourceRewound | None = None
     is_successor = owner is not None and owner.system_identifier != system_identifier
@@ -77,8 +77,8 @@ def decide_start(
                 f"stream {stream} holds events up to {tail}, and {words}",
                 hint="was the server restored from a backup, or did a standby take over that had not received "
                 "everything? Its new changes would be taken for old ones: restore the stream to the same time; or "
-                "start with a new postgres.slot, nats.stream and events.prefix, and then reload consumers from the "
-                "tables",
+                "start with a new postgres.slot, nats.stream and events.prefix (the old stream keeps its subjects), "
+                "and then reload consumers from the tables",
                 slot=slot,
                 missing_from=format_lsn(end_lsn),
                 missing_to=str(tail),
@@ -92,8 +92,8 @@ def decide_start(
             f"stream {stream} ends with a checkpoint at {format_lsn(tail.commit_lsn)} that has no id, and the slot has "
             f"confirmed {format_lsn(confirmed_lsn)} only: Ditto did not write it, or an earlier version did",
             hint="if that was an earlier version of Ditto, start it once more, stop it with SIGTERM, and start this "
-            "one again. Otherwise find out who may publish on the stream's subjects, take that right away, and delete "
-            f"the message: nats stream rmm {shlex.quote(stream)} {holding.sequence} --force",
+            "one again. Otherwise find out who may publish on the stream's subjects, take that right away, then "
+            f"delete the message ({delete_message(config, holding.sequence)}), and start again",
             stream=stream,
         )
     if tail is not None:
@@ -136,8 +136,9 @@ def _check_successor(owner: Owner | None, tail: Position | None, confirmed_lsn: 
     raise SourceRewound(
         f"stream {stream} ends at {format_lsn(end_lsn)} of another database cluster, and slot {slot} of this one "
         f"stands at {format_lsn(confirmed_lsn)}: its positions would not come after those of the stream",
-        hint="only a cluster that pg_upgrade made of the stream's goes on in the same stream: give others a stream of "
-        "their own (nats.stream)",
+        hint="only a cluster that pg_upgrade made of the stream's goes on in the same stream: give others a stream and "
+        "subjects of their own, another nats.stream and events.prefix; where their slot has been read before, "
+        f"{RELOAD}",
         slot=slot,
     )
 

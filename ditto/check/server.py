@@ -140,7 +140,8 @@ def _keep_size(server: Server) -> Finding:
             f"max_slot_wal_keep_size is -1: a slot may retain WAL without limit{pace}",
             "while Ditto or NATS is down the WAL grows, until the disk is full and the database stops. With a limit "
             "the database goes on, and the slot is lost: choose what the disk can hold",
-            psql=f"ALTER SYSTEM SET max_slot_wal_keep_size = '{-(-wanted // _GB):.0f}GB';\nSELECT pg_reload_conf();",
+            psql=f"ALTER SYSTEM SET max_slot_wal_keep_size = '{-(-wanted // _GB):.0f}GB';\n"
+            "SELECT pg_catalog.pg_reload_conf();",
         )
     what = f"max_slot_wal_keep_size is {size(limit_mb * _MB)}{pace}"
     why = "when Ditto or NATS is down for longer than that lasts, the slot is lost, and events with it"
@@ -151,7 +152,9 @@ def _keep_size(server: Server) -> Finding:
     if lasts_s >= _SHORT_OUTAGE_S:
         return ok(check, what, why)
     wanted = 24 * 3600 * rate
-    statement = f"ALTER SYSTEM SET max_slot_wal_keep_size = '{-(-wanted // _GB):.0f}GB';\nSELECT pg_reload_conf();"
+    statement = (
+        f"ALTER SYSTEM SET max_slot_wal_keep_size = '{-(-wanted // _GB):.0f}GB';\nSELECT pg_catalog.pg_reload_conf();"
+    )
     return bad("warning", check, what, why, psql=statement)
 
 
@@ -166,7 +169,7 @@ def _idle_timeout(server: Server) -> list[Finding]:
             "server.idle_replication_slot_timeout",
             f"idle_replication_slot_timeout is {span(limit_s)}",
             "a slot that nobody reads for that long is invalidated: a Ditto that is down for longer loses events",
-            psql="ALTER SYSTEM SET idle_replication_slot_timeout = 0;\nSELECT pg_reload_conf();",
+            psql="ALTER SYSTEM SET idle_replication_slot_timeout = 0;\nSELECT pg_catalog.pg_reload_conf();",
         )
     ]
 
@@ -180,7 +183,7 @@ def _sender_timeout(server: Server) -> Finding:
         return ok(check, what, why)
     if timeout_s and timeout_s < 1:
         why = "a status message that is late by less than a second then ends the connection"
-    statement = "ALTER SYSTEM SET wal_sender_timeout = '60s';\nSELECT pg_reload_conf();"
+    statement = "ALTER SYSTEM SET wal_sender_timeout = '60s';\nSELECT pg_catalog.pg_reload_conf();"
     return bad("warning", check, what, why, psql=statement)
 
 

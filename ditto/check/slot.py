@@ -87,7 +87,7 @@ def _retention(server: Server, slot: Slot, retained: Retained) -> Finding:
     why = "retained WAL fills the server's disk; and beyond max_slot_wal_keep_size the slot is lost"
     limit = server.number("max_slot_wal_keep_size") * _MB
     wanted_mb = max(2 * limit, 2 * retained.retained_bytes) // _MB + 1
-    statement = f"ALTER SYSTEM SET max_slot_wal_keep_size = '{wanted_mb}MB';\nSELECT pg_reload_conf();"
+    statement = f"ALTER SYSTEM SET max_slot_wal_keep_size = '{wanted_mb}MB';\nSELECT pg_catalog.pg_reload_conf();"
     if slot.wal_status == "lost":
         return ok(check, f"slot {slot.name} is lost, and retains nothing", why)
     if slot.wal_status == "unreserved":

@@ -15,7 +15,7 @@ from ditto.events.route import MANY, Router
 from ditto.lsn import format_lsn
 from ditto.quantity import counted, size
 from ditto.resume import decide_start, gap_error
-from ditto.sinks.api import NamesAnswer, StreamConfig
+from ditto.sinks.api import NamesAnswer, StreamConfig, api_prefix
 from ditto.sinks.base import Owner
 from ditto.sinks.risks import Risk, check_usable, risks
 from ditto.sinks.stream import Stream, is_pattern, subject_matches
@@ -79,9 +79,9 @@ def _with_subjects(
     if not any("," in subject for subject in subjects):
         return nats_command(config.nats, "stream", action, name, *subject_options(subjects), *options)
     # A comma ends a subject there, whatever is quoted: ask the API, which `nats stream` asks too.
-    verb = "CREATE" if action == "add" else "UPDATE"
+    verb, prefix = ("CREATE" if action == "add" else "UPDATE"), api_prefix(config.nats.domain)
     body = msgspec.json.encode({**settings, "name": name, "subjects": subjects}).decode()
-    return nats_command(config.nats, "request", "--raw", "--no-templates", f"$JS.API.STREAM.{verb}.{name}", body)
+    return nats_command(config.nats, "request", "--raw", "--no-templates", f"{prefix}.STREAM.{verb}.{name}", body)
 
 
 def check_subject_count(stream: Stream, router: Router, needed: set[str]) -> Finding:
@@ -213,7 +213,7 @@ async def check_place(
             raise gap_error(stream.name, name, holding.tail, f"there on (slot {name} does not exist)")
         decision = decide_start(
             holding,
-            stream=stream.name,
+            config=config.nats,
             slot=name,
             system_identifier=system.identifier,
             # One that is still to be created begins where the WAL ends.
@@ -222,7 +222,6 @@ async def check_place(
             wal_lsn=wal_lsn,
             is_standby=await control.is_standby(),
             timelines=identity.timelines,
-            accepts_gap=accepts_gap,
         )
     except StreamGap as error:
         mend = "nats: {on_gap: continue}   # for one start; when it streams, reload consumers from the tables"

@@ -221,6 +221,11 @@ def refusal(error: ApiError, doing: str) -> SinkError:
     return PublishRejected(f"cannot {doing}: {description}", hint=f"JetStream error {code}", code=code)
 
 
+def api_prefix(domain: str | None) -> str:
+    """Of the API of a JetStream domain, or of the server's own."""
+    return "$JS.API" if domain is None else f"$JS.{domain}.API"
+
+
 class Api:
     """The API through one connection. Every call may raise AckTimeout, NotNow, SinkDenied, SinkLost, RequestTooLarge,
     and AnswerUnreadable.
@@ -228,7 +233,7 @@ class Api:
 
     def __init__(self, requests: Requests, *, domain: str | None) -> None:
         self._requests = requests
-        self.prefix = "$JS.API" if domain is None else f"$JS.{domain}.API"
+        self.prefix = api_prefix(domain)
         """What the subject of every request begins with."""
 
     async def call(

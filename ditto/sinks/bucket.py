@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from ditto.advice import nats_command
 from ditto.config import Nats
 from ditto.errors import NotNow, StreamNotFound
 from ditto.sinks.api import (
@@ -120,7 +121,8 @@ class LeaseBucket:
         doing = f"create bucket {BUCKET}"
         if not self._config.create:
             raise StreamNotFound(
-                f"bucket {BUCKET} does not exist, and nats.create is false", hint=f"create it: nats kv add {BUCKET}"
+                f"bucket {BUCKET} does not exist, and nats.create is false",
+                hint=f"create it: {nats_command(self._config, 'kv', 'add', BUCKET)}",
             )
         wanted = {
             "name": _STREAM,

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import structlog
 
+from ditto.config import Nats
 from ditto.sinks.api import NO_MESSAGE, Api, ApiError, MessageAnswer, StoredMessage, StreamInfo, StreamState, refusal
 from ditto.sinks.tail import Judged, Kind, judge
 
@@ -24,9 +25,10 @@ _BACK: Final = 256
 class Reader:
     """Every call may raise what `Api.call` does, and what the server refuses with."""
 
-    def __init__(self, api: Api, stream: str) -> None:
+    def __init__(self, api: Api, config: Nats) -> None:
         self._api = api
-        self._stream = stream
+        self._config = config
+        self._stream = config.stream
 
     async def message(self, sequence: int) -> StoredMessage | None:
         """The message of that sequence; None where there is none."""
@@ -45,7 +47,7 @@ class Reader:
         if found is not None:
             return found
         # Further back: the last one on each subject that there is.
-        judgements = [judge(message, keys=keys, stream=self._stream) for message in await self._last_messages(">")]
+        judgements = [judge(message, keys=keys, config=self._config) for message in await self._last_messages(">")]
         places = [judged for judged in judgements if judged.kind is Kind.PLACE]
         found = max(places, key=lambda judged: judged.position, default=None)
         known = state.first_seq - 1 if found is None else found.sequence
@@ -69,7 +71,7 @@ class Reader:
             for message in messages:
                 if message is None:  # deleted
                     continue
-                judged = judge(message, keys=keys, stream=self._stream)
+                judged = judge(message, keys=keys, config=self._config)
                 if judged.kind is Kind.PLACE:
                     return judged
                 if warns and judged.kind is Kind.FOREIGN and judged.sequence == last:

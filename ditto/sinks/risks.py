@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from ditto.advice import RELOAD
 from ditto.errors import StreamUnusable
 from ditto.sinks.api import StreamConfig
 
@@ -27,7 +28,9 @@ def check_usable(name: str, config: StreamConfig) -> None:
     ):
         if is_so:
             raise StreamUnusable(
-                f"stream {name} cannot be used: {why}", hint="choose another nats.stream and events.prefix"
+                f"stream {name} cannot be used: {why}",
+                hint="choose another nats.stream and events.prefix, as this one keeps its subjects; where Ditto has "
+                f"stored into it before, {RELOAD}",
             )
 
 

@@ -7,13 +7,13 @@ has to send back everything that it got. https://docs.nats.io/reference/referenc
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, Final
 
 import structlog
 
+from ditto.advice import nats_command
 from ditto.checkpoint import Checkpoint
 from ditto.config import Nats
 from ditto.errors import (
@@ -58,7 +58,7 @@ class Stream:
 
     def __init__(self, connection: Connection, config: Nats) -> None:
         self.api = Api(connection.requests, domain=config.domain)
-        self.reader = Reader(self.api, config.stream)
+        self.reader = Reader(self.api, config)
         self._config = config
         self.name = config.stream
         self.exists = False
@@ -175,7 +175,8 @@ class Stream:
         except ValueError as error:
             raise AnswerUnreadable(
                 f"cannot look up stream {self.name}: an LSN in its metadata is none",
-                hint=f"somebody has changed it: nats stream info {shlex.quote(self.name)}",
+                hint="somebody has changed it; what it says now: "
+                f"{nats_command(self._config, 'stream', 'info', self.name)}",
                 stream=self.name,
             ) from error
 
@@ -189,10 +190,10 @@ class Stream:
         raise StreamOwned(
             f"stream {self.name} belongs to slot {owner.slot} of the database cluster {owner.system_identifier}, "
             f"not to slot {claimant.slot} of {claimant.system_identifier}",
-            hint="give each slot a stream and subjects of its own (nats.stream and events.prefix)"
+            hint="give each slot a stream and subjects of its own: another nats.stream and events.prefix for this one"
             if owner.slot != claimant.slot
             else "after pg_upgrade, which keeps the slot, start once with nats.on_gap: continue; otherwise give each "
-            "cluster a slot, a stream and subjects of its own (postgres.slot, nats.stream, events.prefix)",
+            "cluster a stream and subjects of its own: another nats.stream and events.prefix for this one",
         )
 
     async def claim(self, claimant: Owner) -> None:
@@ -336,7 +337,7 @@ class Stream:
         if message is None:
             return False
         try:
-            return judge(message, keys=None, stream=self.name).kind is Kind.FOREIGN
+            return judge(message, keys=None, config=self._config).kind is Kind.FOREIGN
         except TailForged:
             return True
 

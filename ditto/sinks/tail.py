@@ -6,14 +6,15 @@ Ditto, or not for this slot.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
 import msgspec
 
+from ditto.advice import delete_message
 from ditto.checkpoint import Transaction, decode_checkpoint
+from ditto.config import Nats
 from ditto.errors import TailForged
 from ditto.event import event_id
 from ditto.lsn import ORIGIN, Position
@@ -57,7 +58,7 @@ class Judged(NamedTuple):
     """False for a checkpoint of a version that gave them no id."""
 
 
-def judge(message: StoredMessage, *, keys: Collection[bytes] | None, stream: str) -> Judged:
+def judge(message: StoredMessage, *, keys: Collection[bytes] | None, config: Nats) -> Judged:
     """Raises TailForged where a message claims a position, and is not Ditto's own.
 
     `keys` are those that its id may have been computed with (`event_key`); with None, ids are not looked at.
@@ -69,7 +70,7 @@ def judge(message: StoredMessage, *, keys: Collection[bytes] | None, stream: str
     try:
         position = Position.parse(text)
     except ValueError:
-        raise _forged(stream, sequence, "a position that is none") from None
+        raise _forged(config, sequence, "a position that is none") from None
     if payload.startswith(_DESCRIPTION):
         return Judged(Kind.DESCRIPTION, sequence)
     if payload.startswith(_EVENT) and position.ordinal:
@@ -79,14 +80,14 @@ def judge(message: StoredMessage, *, keys: Collection[bytes] | None, stream: str
         try:
             checkpoint, given = decode_checkpoint(payload)
         except (ValueError, msgspec.MsgspecError):
-            raise _forged(stream, sequence, f"position {position}, and is no checkpoint") from None
+            raise _forged(config, sequence, f"position {position}, and is no checkpoint") from None
         if checkpoint.position != position:
-            raise _forged(stream, sequence, f"position {position}, and another one in its body")
+            raise _forged(config, sequence, f"position {position}, and another one in its body")
         last = checkpoint.last
     else:
-        raise _forged(stream, sequence, f"position {position}, and is neither an event nor a checkpoint")
+        raise _forged(config, sequence, f"position {position}, and is neither an event nor a checkpoint")
     if keys is not None and given is not None and all(given != event_id(position, key) for key in keys):
-        raise _forged(stream, sequence, f"position {position}, to which its id does not belong")
+        raise _forged(config, sequence, f"position {position}, to which its id does not belong")
     return Judged(Kind.PLACE, sequence, position, last, is_proven=given is not None)
 
 
@@ -103,12 +104,12 @@ def _commit_time(payload: bytes) -> str:
     return payload[start : payload.find(b'"', start)].decode("ascii", "replace")
 
 
-def _forged(stream: str, sequence: int, claims: str) -> TailForged:
+def _forged(config: Nats, sequence: int, claims: str) -> TailForged:
     return TailForged(
-        f"message {sequence} of stream {stream} claims {claims}: Ditto did not write it for this slot, and does not go "
-        "on from there",
-        hint="find out who may publish on the stream's subjects, and take that right away; then delete the message: "
-        f"nats stream rmm {shlex.quote(stream)} {sequence} --force",
-        stream=stream,
+        f"message {sequence} of stream {config.stream} claims {claims}: Ditto did not write it for this slot, and "
+        "does not go on from there",
+        hint="find out who may publish on the stream's subjects, and take that right away; then delete the message "
+        f"({delete_message(config, sequence)}), and start again",
+        stream=config.stream,
         sequence=sequence,
     )

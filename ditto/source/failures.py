@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import psycopg
 from psycopg import conninfo
 
-from ditto.advice import RELOAD, literal
+from ditto.advice import GIVE_UP, NOT_UTF8
 from ditto.errors import (
     AccessDenied,
     ConnectionLost,
@@ -52,7 +52,7 @@ _FILE_NUMBERS_HINT: Final = (
     "a bug of PostgreSQL's logical decoding, which takes two tables for one after much DDL. Nothing is lost, the slot "
     "holds the changes: start Ditto again. If it fails in the same way, install the latest minor release (14.20, "
     "15.15, 16.11, 17.7 and 18.1 remove one cause) and start it again. If that does not help, this slot cannot be read "
-    f"any more: drop it (ditto slot drop), {RELOAD}"
+    f"any more: stop Ditto, and {GIVE_UP}"
 )
 
 
@@ -84,10 +84,7 @@ def command_error(answer: Answer, *, doing: str, **context: str) -> SourceError:
     if sqlstate in {"22021", "22P05"}:
         return DecodeError(
             f"cannot {doing}: PostgreSQL found text that it cannot convert to UTF-8, and its log says at which LSN",
-            hint="nothing is lost, the slot holds the change. In a SQL_ASCII database text has to be UTF-8; other "
-            "bytes belong in a bytea column. To give up all that is not stored yet: SELECT "
-            f"pg_catalog.pg_replication_slot_advance({literal(context.get('slot', 'SLOT'))}, "
-            f"pg_catalog.pg_current_wal_lsn()); then {RELOAD}",
+            hint=NOT_UTF8,
             **context,
         )
     if answer.function in _FILE_NUMBERS:

@@ -120,7 +120,10 @@ def check_slot(slot: Slot, database: str) -> None:
             hint="wait, or end the oldest transaction: ditto check names it",
             slot=slot.name,
         )
-    remake = "drop it (ditto slot drop), or set postgres.slot to another name; it was not made for Ditto"
+    remake = (
+        "it was not made for Ditto: where nobody else needs it, drop it (ditto slot drop), then start again; or set "
+        "postgres.slot to another name"
+    )
     if not slot.is_logical:
         raise SlotUnusable(f"slot {slot.name} is a physical slot", hint=remake, slot=slot.name)
     if slot.plugin != "pgoutput":

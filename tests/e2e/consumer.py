@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ditto.advice import literal
 from ditto.demo.process import ServerProcess
 from e2e.process import eventually
 
@@ -94,7 +95,8 @@ class Consumer:
     @property
     def sequence(self) -> int:
         """Of the last message in the copy."""
-        rows = self._world.sql(f"SELECT sequence FROM progress WHERE stream = '{self._world.stream}'", dsn=self.dsn)
+        stream = literal(self._world.stream)
+        rows = self._world.sql(f"SELECT sequence FROM progress WHERE stream = {stream}", dsn=self.dsn)
         return int(rows[0][0]) if rows else 0
 
     async def catches_up(self, *, timeout_s: float = 40) -> None:

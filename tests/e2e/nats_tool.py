@@ -44,9 +44,11 @@ def parser() -> argparse.ArgumentParser:
     add_bucket = kinds.add_parser("kv", allow_abbrev=False).add_subparsers(dest="action", required=True)
     add_bucket.add_parser("add", allow_abbrev=False).add_argument("name")
     actions = kinds.add_parser("stream", allow_abbrev=False).add_subparsers(dest="action", required=True)
-    for action in ("add", "edit", "purge", "rm"):
+    for action in ("add", "edit", "info", "purge", "rm", "rmm"):
         each = actions.add_parser(action, allow_abbrev=False)
         each.add_argument("name")
+        if action == "rmm":
+            each.add_argument("sequence", type=int)
         each.add_argument("--force", action="store_true")
         if action == "purge":
             each.add_argument("--keep", type=int)
@@ -68,7 +70,7 @@ async def ask(client: Client, subject: str, body: Any) -> dict[str, Any]:
 
 
 async def run(given: argparse.Namespace) -> None:
-    client = await nats.connect(given.server, allow_reconnect=False)
+    client = await nats.connect(given.server.split(","), allow_reconnect=False)
     try:
         if given.kind == "request":
             await ask(client, given.subject.removeprefix("$JS.API."), json.loads(given.body))
@@ -87,6 +89,10 @@ async def run(given: argparse.Namespace) -> None:
                 changes["subjects"] = subjects
             verb = "CREATE" if given.action == "add" else "UPDATE"
             await ask(client, f"STREAM.{verb}.{given.name}", {**before, **changes})
+        elif given.action == "info":
+            print(json.dumps(await ask(client, f"STREAM.INFO.{given.name}", None)))
+        elif given.action == "rmm":
+            await ask(client, f"STREAM.MSG.DELETE.{given.name}", {"seq": given.sequence})
         elif given.action == "purge":
             await ask(client, f"STREAM.PURGE.{given.name}", {"keep": given.keep} if given.keep else None)
         else:

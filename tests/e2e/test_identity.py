@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shlex
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import pytest
 
 from ditto.lsn import Position, format_lsn
 from e2e.process import eventually
+from e2e.shell import Shell, shim
 from e2e.traffic import TABLE, Traffic
 
 if TYPE_CHECKING:
@@ -40,12 +41,10 @@ async def forge(world: World, subject: str, position: object, payload: bytes) ->
 
 
 async def mended_as_told(world: World, ditto: DittoProcess) -> None:
-    """Enter the command that the hint gives, as `nats` would carry it out."""
-    words = shlex.split(ditto.sentence().partition("nats stream rmm ")[2].splitlines()[0])
-    assert words[0] == world.stream
-    assert words[2] == "--force"
-    async with world.jetstream() as jetstream:
-        await jetstream.delete_msg(world.stream, int(words[1]))
+    """Enter the command that the hint gives."""
+    found = re.search(r"nats --server=\S+ stream rmm .*--force", ditto.sentence())
+    assert found is not None
+    await Shell(world, shim(world.folder / "tools")).run(found[0])
 
 
 @pytest.mark.parametrize("kind", ["event", "checkpoint", "nonsense"])

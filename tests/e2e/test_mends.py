@@ -77,7 +77,10 @@ async def test_everything_is_missing_and_may_not_be_created(hostile: World, tool
     found = await check(world, **only_by_hand)
     await enter(world, shell, found["stream.exists"])
     # Of a bucket that is missing a running Ditto says which command makes it.
-    await shell.run(nats_command(load(None, {}, world.settings).nats, "kv", "add", "ditto_leases"))
+    ditto = await world.streaming(**only_by_hand)
+    warning = await ditto.logged("lease.unavailable")
+    await ditto.stop()
+    await shell.run(warning["hint"].partition("create it: ")[2].partition("; ")[0])
     found = await check(world, **only_by_hand)
     assert {name: each for name, each in found.items() if each.level == "error"} == {}
     await all_is_stored(world, shell, **only_by_hand)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ditto.checkpoint import Transaction
+from ditto.config import Nats
 from ditto.errors import ServerNotReady, SourceRewound, StreamGap, TailForged
 from ditto.lsn import ORIGIN, Position
 from ditto.resume import Start, Timelines, decide_start
@@ -28,7 +29,7 @@ def decide(
 ) -> Start:
     return decide_start(
         holding,
-        stream="DITTO",
+        config=Nats(on_gap="continue" if accepts_gap else "stop"),
         slot="s",
         system_identifier="7312",
         confirmed_lsn=confirmed_lsn,
@@ -36,7 +37,6 @@ def decide(
         wal_lsn=wal_lsn,
         is_standby=is_standby,
         timelines=timelines,
-        accepts_gap=accepts_gap,
     )
 
 
@@ -173,7 +173,7 @@ def test_a_timeline_that_is_not_known_is_taken_for_the_current_one() -> None:
 def decide_for(system_identifier: str, confirmed_lsn: int, *, accepts_gap: bool = True) -> Start:
     return decide_start(
         Holding(OWNER, TAIL),
-        stream="DITTO",
+        config=Nats(on_gap="continue" if accepts_gap else "stop"),
         slot="s",
         system_identifier=system_identifier,
         confirmed_lsn=confirmed_lsn,
@@ -181,7 +181,6 @@ def decide_for(system_identifier: str, confirmed_lsn: int, *, accepts_gap: bool 
         wal_lsn=0x9999,
         is_standby=False,
         timelines=Timelines(1),
-        accepts_gap=accepts_gap,
     )
 
 

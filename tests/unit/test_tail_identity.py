@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from ditto.checkpoint import Checkpoint, Transaction, decode_checkpoint, encode_checkpoint
+from ditto.config import Nats
 from ditto.errors import TailForged
 from ditto.event import DetailedEvent, Meta, event_id, event_key
 from ditto.lsn import Position
@@ -37,7 +38,7 @@ def event(position: Position = POSITION, key: bytes = ID_KEY) -> bytes:
 
 
 def judged(stored: StoredMessage, keys: list[bytes] | None = None) -> Judged:
-    return judge(stored, keys=[ID_KEY] if keys is None else keys, stream="DITTO")
+    return judge(stored, keys=[ID_KEY] if keys is None else keys, config=Nats(stream="D'S `x`"))
 
 
 def test_an_event() -> None:
@@ -97,9 +98,11 @@ def test_what_has_no_place_of_its_own() -> None:
     ],
 )
 def test_a_message_that_claims_a_position_and_is_not_dittos(payload: bytes, position: object) -> None:
-    with pytest.raises(TailForged, match="message 8 of stream DITTO claims") as caught:
+    with pytest.raises(TailForged, match="message 8 of stream D'S `x` claims") as caught:
         judged(message(payload, position))
-    assert "nats stream rmm DITTO 8 --force" in (caught.value.hint or "")
+    assert (caught.value.hint or "").endswith(
+        """(nats --server=nats://localhost:4222 stream rmm 'D'"'"'S `x`' 8 --force), and start again"""
+    )
 
 
 def test_ids_of_the_cluster_that_was_upgraded_count_too() -> None:

@@ -50,7 +50,7 @@ def main() -> None:
     # in both, and comes again as events, in order: the copy ends up equal. The other way round, it would be in neither.
     created, sequence = asyncio.run(stream_now())
     with (
-        psycopg.connect(os.environ["TABLES"], autocommit=True) as tables,
+        psycopg.connect(os.environ["TABLES"], client_encoding="utf8", autocommit=True) as tables,
         psycopg.connect(os.environ["COPY"]) as copy,  # one transaction
     ):
         wait_for_running_transactions(tables)
