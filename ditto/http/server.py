@@ -71,7 +71,7 @@ async def serving(listen: str, monitor: Monitor) -> AsyncIterator[None]:
         backlog=_BACKLOG,
         server_header=False,
         timeout_keep_alive=math.ceil(IDLE_TIMEOUT_S),
-        timeout_graceful_shutdown=_CLOSE_TIMEOUT_S,
+        timeout_graceful_shutdown=2 * _CLOSE_TIMEOUT_S,
     )
     server = _Server(settings)
     running = asyncio.create_task(server.serve(sockets=sockets))
@@ -87,6 +87,10 @@ async def serving(listen: str, monitor: Monitor) -> AsyncIterator[None]:
         yield
     finally:
         server.should_exit = True
+        await asyncio.wait([running], timeout=_CLOSE_TIMEOUT_S)
+        for connection in list(server.server_state.connections):  # of clients that do not take their answers
+            if isinstance(connection, LimitedProtocol):
+                connection.end()
         await running
         for each in sockets:
             each.close()

@@ -123,3 +123,21 @@ async def test_scrapers_do_not_starve_the_pipeline(world: World) -> None:
     assert answered >= ROUNDS
     assert not ditto.logs("attempt.failed")
     assert await ditto.stop() == 0
+
+
+async def test_a_client_that_reads_no_answer_does_not_hold_up_the_end(world: World) -> None:
+    """It stops without an error in the log."""
+    port = free_port()
+    ditto = await world.streaming(http_listen=f"127.0.0.1:{port}")
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.setblocking(False)
+        refused_count = 0
+        while refused_count < 20:  # both buffers are full, and an answer waits
+            try:
+                client.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
+            except BlockingIOError:
+                refused_count += 1
+                await asyncio.sleep(0.05)
+        assert await ditto.stop(timeout_s=5) == 0
+    assert not ditto.logs(level="error")
+    assert all(line.startswith("{") for line in ditto.output.splitlines())
