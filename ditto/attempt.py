@@ -20,6 +20,7 @@ from ditto.dropped import DroppedTables
 from ditto.errors import (
     ConnectionLost,
     NotNow,
+    SinkError,
     SourceError,
     SourceRewound,
     StreamUnusable,
@@ -682,6 +683,8 @@ class Attempt:
         except TimeoutError:
             # Nothing is lost by it: what is stored is found again at the next start.
             log.warning("pipeline.drain_timeout", outstanding=self._sink.outstanding_count)
+        with suppress(SinkError):
+            await self._sink.keep_metadata()  # somebody may just have let the stream delete its last message
         await self._place.keep(self._watermark.end_lsn, self._last_transaction(), is_urgent=True)
         self._confirm()
         log.info("pipeline.drained", events=self._tally.events, confirmed=format_lsn(self._watermark.confirmed_lsn))

@@ -102,7 +102,8 @@ class Requests:
             )
         if not request.answer.done():
             raise AckTimeout(
-                f"cannot {doing}: JetStream did not answer within {timeout_s:g} s", hint="is JetStream overloaded?"
+                f"cannot {doing}: JetStream did not answer within {timeout_s:g} s",
+                hint="is JetStream overloaded, or a server away that keeps what was asked for?",
             )
         message = request.answer.result()
         return None if is_unanswered(message) else message

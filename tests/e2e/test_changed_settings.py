@@ -88,6 +88,21 @@ async def test_a_risk_that_is_new_is_said(table: World) -> None:
     assert await ditto.stop() == 0
 
 
+async def test_retention_that_is_changed_just_before_the_end(table: World) -> None:
+    """Without consumers the server deletes the last message at once: the next start is no gap."""
+    world = table
+    ditto = await world.streaming()
+    world.sql("INSERT INTO t VALUES (1)")
+    await world.fence()
+    before = world.confirmed_lsn
+    await change(world, retention="interest")
+    world.sql("INSERT INTO t VALUES (2)")
+    await eventually(lambda: world.confirmed_lsn > before, "it is stored")
+    assert await ditto.stop() == 0
+    assert (await world.info()).state.messages == 0
+    await world.streaming()
+
+
 async def max_payload(url: str) -> int:
     client = await nats.connect(url, allow_reconnect=False)
     try:
