@@ -50,7 +50,7 @@ from ditto.source.publication import create_publication, plan_publication
 from ditto.source.publication_watch import PublicationWatch
 from ditto.source.published import Publication, Table, look_at_publication, look_at_tables
 from ditto.source.replication import Replication
-from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot, settled_slot
+from ditto.source.slot import Slot, check_slot, ensure_slot, existing_slot, find_slot, settled_slot
 from ditto.source.walsender import check_holder
 from ditto.standing import StandingWatch
 from ditto.states import States
@@ -72,6 +72,7 @@ _REPORT_PERIOD_S: Final = 60.0
 _LARGE_BLOCK: Final = 4 << 20
 """Bytes; each step that such a block goes through takes some 10 ms or more."""
 _PLACE_PERIOD_S: Final = 1.0
+_PASS_TIMEOUT_S: Final = 5.0
 _METADATA_PERIOD_S: Final = 30.0
 
 
@@ -484,15 +485,9 @@ class Attempt:
             except SourceRewound:
                 if not self._history.is_last_absent or not await self._has_committed_last():
                     raise
-                log.info(
-                    "source.transaction_not_sent_again",
-                    slot=self._slot.name,
-                    commit_lsn=format_lsn(self._history.watch_lsn),
-                    reason="the slot does not send the stream's last transaction again, and the server's WAL has it: "
-                    "the publication was altered while it was open",
-                )
                 self._history.know_last()
                 self._history.judge(watched, block.idle_lsn)
+                await self._pass_last()
         except SourceRewound as error:
             if self._config.nats.on_gap != "continue" or self._start.doubt is not None:
                 raise
@@ -509,13 +504,17 @@ class Attempt:
         return self._history.is_certain
 
     async def _has_committed_last(self) -> bool:
-        """Whether the server's WAL has the stream's last transaction; False where that cannot be seen."""
-        if self._last is None:
+        """Whether all of the stream's last transaction is stored, and the server's WAL has it.
+
+        False also where that cannot be seen.
+        """
+        last, tail_lsn = self._last, self._start.after.commit_lsn
+        if last is None or max(tail_lsn - 1, self._slot.confirmed_lsn) < last.commit_lsn:
             return False
         try:
             return await is_committed(
                 self._config.postgres.dsn,
-                self._last,
+                last,
                 page_size=await self._control.wal_page_size(),
                 clock=self._clock,
             )
@@ -524,6 +523,32 @@ class Attempt:
                 raise
             log.warning("source.wal_not_read", slot=self._slot.name, reason=error.message)
             return False
+
+    async def _pass_last(self) -> None:
+        """Let the next attempt begin after the last transaction, which PostgreSQL does not send again; ends this one.
+
+        Before 14.18, 15.13, 16.9 and 17.5 what pgoutput has read of the publication for it would stay, and later rows
+        of the same tables would not be sent either.
+        """
+        slot, last, tail_lsn = self._slot.name, self._last, self._start.after.commit_lsn
+        after_lsn = max(tail_lsn, self._history.watch_lsn + 1)
+        self._confirm_tail()
+        if after_lsn > tail_lsn:
+            await self._checkpoint(after_lsn, last)
+        await self._sink.settle()
+        await self._place.keep(self._watermark.end_lsn, last, is_urgent=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PASS_TIMEOUT_S):
+                while (await existing_slot(self._control, slot)).confirmed_lsn < after_lsn:
+                    stored_lsn = self._place.limit(self._watermark.confirmed_lsn)  # nats.confirm_delay is no matter
+                    self._source.send_status(confirmed_lsn=stored_lsn, end_lsn=stored_lsn, wants_reply=False)
+                    await asyncio.sleep(_PASS_TIMEOUT_S / 100)
+        raise ConnectionLost(
+            f"slot {slot} does not send the stream's last transaction again, and the server's WAL has it at "
+            f"{format_lsn(self._history.watch_lsn)}: it was open while the publication was altered",
+            hint="nothing is lost: the next attempt begins after it",
+            slot=slot,
+        )
 
     def _confirm_tail(self) -> None:
         """Everything up to the tail is stored.

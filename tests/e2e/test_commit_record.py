@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ditto.source.commit_record import CommitRecord
     from e2e.world import World
 
+_INVALIDATES = {14: 140018, 15: 150013, 16: 160009, 17: 170005}
+"""The first minor release in which ALTER PUBLICATION reaches transactions that are open."""
+
 
 async def commit_at(world: World, lsn: int) -> CommitRecord | None:
     source = Replication(world.dsn, clock=time.monotonic, max_events=1, max_bytes=1)
@@ -73,6 +76,9 @@ async def test_commit_records_are_read_from_the_wal(postgres_world: World) -> No
 @pytest.mark.parametrize("is_killed", [False, True])
 async def test_a_transaction_that_was_open_while_the_publication_was_altered(world: World, *, is_killed: bool) -> None:
     """PostgreSQL sends it as the publication is by then, and, when it comes again first, as it was: not at all."""
+    version = int(world.value("SHOW server_version_num"))
+    if version < _INVALIDATES.get(version // 10000, 0):
+        pytest.skip("PostgreSQL itself then leaves out rows, with and without a restart")
     world.sql(
         "CREATE TABLE t (id int PRIMARY KEY)", f"CREATE PUBLICATION {world.name} FOR TABLE fence WITH (publish=insert)"
     )
@@ -81,12 +87,20 @@ async def test_a_transaction_that_was_open_while_the_publication_was_altered(wor
         connection.execute("INSERT INTO t VALUES (1)")
         world.sql(f"ALTER PUBLICATION {world.name} ADD TABLE t", "INSERT INTO t VALUES (2)")
     await world.holds(3)
+    await world.confirms_tail()
     if is_killed:
         ditto.kill()
+        world.sql("INSERT INTO t VALUES (3)")
     else:
         assert await ditto.stop() == 0
     ditto = await world.streaming()
-    world.sql("INSERT INTO t VALUES (3)")
-    assert [event.change[2] for event in await world.events()] == [2, 1, 3]
-    assert ditto.logs("source.transaction_not_sent_again")
+    world.sql("INSERT INTO t VALUES (4)")
+    if world.major >= 15:  # before, it is sent without its rows
+        passed = await ditto.logged("attempt.failed", kind="ConnectionLost")
+        assert "it was open while the publication was altered" in passed["error"]
+    assert [event.change[2] for event in await world.events()] == [2, 1, *([3] if is_killed else []), 4]
+    assert len(ditto.logs("attempt.failed")) == (world.major >= 15)
+    assert await ditto.stop() == 0
+    ditto = await world.streaming()
+    await world.fence()
     assert not ditto.logs("attempt.failed")

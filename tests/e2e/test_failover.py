@@ -177,8 +177,8 @@ async def test_killed_right_after_a_promotion(postgres_world: World) -> None:
 async def test_a_standby_that_is_read_restarts_and_is_behind(postgres_world: World) -> None:
     """Right after its restart it has replayed less than it had sent before."""
     world = postgres_world
-    if world.major < 16:
-        pytest.skip("standbys have logical slots from 16 on")
+    if world.major < 17:
+        pytest.skip("the standby's settings are of 17")
     world.sql("CREATE TABLE t (id int PRIMARY KEY)", f"CREATE PUBLICATION {world.name} FOR ALL TABLES")
     with standby_of(world) as standby:
         written = parse_lsn(world.value("SELECT pg_current_wal_lsn()::text"))

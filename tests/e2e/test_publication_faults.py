@@ -154,3 +154,23 @@ async def test_a_locked_table_does_not_hold_up_the_others(world: World) -> None:
     world.sql("INSERT INTO locked VALUES (3)")
     assert [event.change[2] for event in await world.events()] == [1, 2, 3]
     assert not ditto.logs("attempt.failed")
+
+
+async def test_another_publication_is_named(world: World) -> None:
+    """The slot stands before its creation: the hint says how nothing is lost."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)", f"CREATE PUBLICATION {world.name} FOR TABLE t, fence")
+    ditto = await world.streaming()
+    world.sql("INSERT INTO t VALUES (1)")
+    await world.fence()
+    assert await ditto.stop() == 0
+    world.sql("CREATE PUBLICATION other FOR TABLE t, fence", "INSERT INTO t VALUES (2)")
+    ditto = world.ditto(postgres_publication="other")
+    assert await ditto.ended() == 3
+    assert "start with the former one, until a change" in ditto.sentence()
+    ditto = await world.streaming()
+    world.sql("INSERT INTO t VALUES (3)")
+    await world.fence()
+    assert await ditto.stop() == 0
+    ditto = await world.streaming(postgres_publication="other")
+    world.sql("INSERT INTO t VALUES (4)")
+    assert [event.change[2] for event in await world.events()] == [1, 2, 3, 4]
