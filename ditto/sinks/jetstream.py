@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from nats.aio.msg import Msg
-
 from ditto.checkpoint import Checkpoint, Transaction, encode_checkpoint
 from ditto.config import Nats
 from ditto.errors import AckTimeout, SinkError, SinkLost
@@ -26,8 +24,7 @@ from ditto.messages import Block, Encoded
 from ditto.sinks.base import Holding, Owner, event_too_large, widest_column
 from ditto.sinks.batch import FLOW, Batches
 from ditto.sinks.bucket import LeaseBucket
-from ditto.sinks.connection import BlockWriter, Connection
-from ditto.sinks.requests import is_unanswered
+from ditto.sinks.connection import Connection, check_contract
 from ditto.sinks.risks import check_usable, may_lose_tail
 from ditto.sinks.stream import Stream, folded
 from ditto.sinks.wire import close, connect, lost, usable
@@ -113,7 +110,7 @@ class JetStreamSink:
         self._failure = asyncio.get_running_loop().create_future()
         self._client = await connect(self._config, accept=partial(usable, config=self._config))
         self._client.failure.add_done_callback(self._on_lost)
-        self._writer = BlockWriter(self._client)
+        check_contract(self._client)
         self._stream = Stream(self._client, self._config)
 
     def _on_lost(self, lost: asyncio.Future[None]) -> None:
@@ -168,7 +165,7 @@ class JetStreamSink:
         self._has_rollup = config.allow_rollup_hdrs
         if not self._inbox:
             self._inbox = client.new_inbox()
-            await client.subscribe(f"{self._inbox}.>", cb=self._on_answer, pending_bytes_limit=0)
+            await client.listen(f"{self._inbox}.>", self._on_answer)
         name = secrets.token_urlsafe(9)
         self._batches = Batches(stream=self._config.stream, inbox=self._inbox, name=name, last_sequence=last_sequence)
 
@@ -273,7 +270,7 @@ class JetStreamSink:
         self._batches.sent(count, is_committed=is_committed)
         if not is_committed and self._quiet is None:
             self._quiet = asyncio.get_running_loop().call_later(_QUIET_S, self._on_quiet)
-        await self._writer.write(data)
+        await self._connected().write(data)
 
     def _on_quiet(self) -> None:
         """End the batch where nothing was sent for a while; not where a full window is the reason."""
@@ -292,7 +289,7 @@ class JetStreamSink:
         self._ended_at = self._clock()
         data = self._batches.frame_end(self._checkpoint_subject.encode())
         self._batches.sent(0, is_committed=True)
-        await self._writer.write(data)
+        await self._connected().write(data)
 
     async def _wait_for_room(self, count: int, size: int) -> None:
         """Wait until the window has room; one block always fits into an empty one."""
@@ -324,19 +321,19 @@ class JetStreamSink:
 
     # ------------------------------------------------------------------------------------ acknowledgements
 
-    async def _on_answer(self, message: Msg) -> None:
-        # Runs in a task of nats-py, which would swallow what is raised here.
+    def _on_answer(self, subject: str, data: bytes, has_no_responders: bool) -> None:
+        # Runs where nats-py reads, which would take what is raised here for the end of the connection.
         try:
-            self._acknowledge(message)
+            self._acknowledge(subject, data, has_no_responders=has_no_responders)
         except SinkError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001  whatever it is ends the attempt
             self._fail(SinkError(f"cannot handle an acknowledgement: {error!r}"))
 
-    def _acknowledge(self, message: Msg) -> None:
+    def _acknowledge(self, subject: str, data: bytes, *, has_no_responders: bool) -> None:
         batches = self._batches
         before = batches.stored_sequence
-        if not batches.answered(message.subject, message.data, has_no_responders=is_unanswered(message)):
+        if not batches.answered(subject, data, has_no_responders=has_no_responders):
             self._on_foreign_answer()
             return
         stored = batches.stored_sequence

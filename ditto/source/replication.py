@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
@@ -21,6 +20,7 @@ from ditto.messages import Block
 from ditto.pgoutput import Decoder
 from ditto.source.connect import connect
 from ditto.source.failures import Answer, command_error
+from ditto.source.readable import Readable
 
 MAX_EVENTS: Final = 256
 MAX_BYTES: Final = 128 << 10
@@ -98,6 +98,7 @@ class Replication:
         self._pace = _TLS
         self._silence_limit_s = SILENCE_LIMIT_S
         self._read_s = 0.0
+        self._readable: Readable | None = None
 
     async def connect(self) -> None:
         """Raises AccessDenied, ConnectionLost, ServerNotReady and ServerUnsuitable."""
@@ -229,6 +230,8 @@ class Replication:
 
     async def pause_after(self, block: Block) -> None:
         """Let packets gather, where that pays; in any case let other tasks run."""
+        if block.is_drained and block.frame_count < _PAUSE_AFTER_MESSAGES:
+            return  # the next read waits for the socket
         await asyncio.sleep(0)
         pause_s = self._pace.pause_s
         if not pause_s or not block.is_drained or block.frame_count < _PAUSE_AFTER_MESSAGES:
@@ -272,6 +275,8 @@ class Replication:
 
     async def close(self) -> None:
         """Close the connection, whatever state it is in."""
+        if self._readable is not None:
+            self._readable.close()
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -321,30 +326,16 @@ class Replication:
         return command_error(answer, doing="go on reading the slot", **context)
 
     async def _wait_readable(self, timeout_s: float) -> bool:
-        """Whether the socket became readable in time; infinity waits for ever.
-
-        The reader is there only while somebody waits for it.
-        """
-        descriptor = self._pgconn.socket
-        loop = asyncio.get_running_loop()
-        readable: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(descriptor, _resolve, readable)
-        try:
-            await asyncio.wait([readable], timeout=None if timeout_s == math.inf else timeout_s)
-            return readable.done()
-        finally:
-            loop.remove_reader(descriptor)
+        """Whether the socket became readable in time."""
+        if self._readable is None:
+            self._readable = Readable(self._pgconn.socket)
+        return await self._readable.wait(timeout_s)
 
 
 def parse_history(content: bytes) -> dict[int, int]:
     """By timeline, the LSN at which the next one left it: lines of number, LSN and reason, with tabs between."""
     lines = (line.split("\t") for line in content.decode("utf-8", "replace").splitlines())
     return {int(fields[0]): parse_lsn(fields[1].strip()) for fields in lines if fields[0].strip().isdecimal()}
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _text(value: bytes | None) -> str:
