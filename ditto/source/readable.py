@@ -24,7 +24,10 @@ class Readable:
         self._timer: asyncio.TimerHandle | None = None
 
     async def wait(self, timeout_s: float) -> bool:
-        """Whether the socket became readable in time; infinity waits for ever."""
+        """Whether the socket became readable in time; infinity waits for ever.
+
+        True may come once more for what has just been read.
+        """
         if not self._is_registered:
             self._loop.add_reader(self._descriptor, self._on_readable)
             self._is_registered = True
