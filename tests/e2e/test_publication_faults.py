@@ -11,7 +11,7 @@ from e2e.process import eventually
 
 if TYPE_CHECKING:
     from e2e.process import DittoProcess
-    from e2e.world import World
+    from e2e.world import Stored, World
 
 TABLES = ("CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE u (id int PRIMARY KEY)")
 
@@ -174,3 +174,38 @@ async def test_another_publication_is_named(world: World) -> None:
     ditto = await world.streaming(postgres_publication="other")
     world.sql("INSERT INTO t VALUES (4)")
     assert [event.change[2] for event in await world.events()] == [1, 2, 3, 4]
+
+
+async def test_a_table_is_added_under_a_lock(world: World) -> None:
+    """As docs/guarantees.md says: the lock waits for the transactions that PostgreSQL would decode in two ways."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE u (id int PRIMARY KEY)")
+    world.sql(f"CREATE PUBLICATION {world.name} FOR TABLE u, fence")
+    ditto = await world.streaming(nats_confirm_delay="60s")  # PostgreSQL keeps what the stream is about to lose
+
+    def alter() -> None:
+        with world.connect() as connection, connection.transaction():
+            connection.execute("LOCK TABLE public.t IN SHARE MODE")
+            connection.execute(f"ALTER PUBLICATION {world.name} ADD TABLE public.t")
+        world.sql("INSERT INTO t VALUES (2)")
+
+    with world.connect() as writer:
+        writer.autocommit = False
+        writer.execute("INSERT INTO t VALUES (1)")
+        altering = asyncio.ensure_future(asyncio.to_thread(alter))
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass"
+        await eventually(lambda: world.value(waits) == 1, "the lock waits for the transaction")
+        writer.execute("INSERT INTO u SELECT generate_series(10, 13)")
+        writer.commit()
+        await altering
+    messages: list[Stored] = []
+    async with asyncio.timeout(20):
+        while len(messages) < 4:
+            messages = [message for message in await world.messages() if message.event.get("table") == "u"]
+    ditto.kill()
+    async with world.jetstream() as jetstream:  # as though it had ended after the first of the transaction's events
+        last = (await jetstream.stream_info(world.stream)).state.last_seq
+        for sequence in range(messages[0].sequence + 1, last + 1):
+            await jetstream.delete_msg(world.stream, sequence)
+    await world.streaming(nats_confirm_delay="60s")
+    changes = [each.change[::2] for each in await world.events()]
+    assert changes == [("u", 10), ("u", 11), ("u", 12), ("u", 13), ("t", 2)]
