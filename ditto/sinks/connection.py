@@ -26,6 +26,9 @@ _KEEPALIVE_COUNT: Final = 3
 _USER_TIMEOUT_MS: Final = 20_000
 
 _LOGIN_PERIOD_S: Final = 0.05
+_REFUSAL_S: Final = 0.002
+"""A server that has no room says so right after its INFO, and closes. Written to, the connection would break before
+that was read."""
 _FAREWELL: Final = re.compile(rb"-ERR '([^'\r\n]*)'")
 _VERSION: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
 
@@ -117,6 +120,7 @@ class Connection(Client):
             except msgspec.ValidationError as error:
                 raise AnswerUnreadable(f"nats-server's INFO cannot be read: {error}") from error
             self._decide_on_tls(info)
+            await asyncio.sleep(_REFUSAL_S)
         await super()._process_info(info, initial_connection)
 
     def _decide_on_tls(self, info: dict[str, Any]) -> None:

@@ -364,5 +364,6 @@ def _publication_missing(message: str) -> PublicationMissing:
         f"PostgreSQL cannot find the publication where the slot stands in the WAL: {message}",
         hint="it was created after the slot, or dropped meanwhile: create the publication, then drop the slot "
         f"(ditto slot drop), {RELOAD}. Where only postgres.publication was changed, nothing need be lost: start with "
-        "the former one, until a change that was made after the new one's creation is stored, and then with the new one",
+        "the former one, until a change that was made after the new one's creation is stored, and then with the new "
+        "one",
     )

@@ -82,8 +82,11 @@ class Reader:
         """Do what the block says. AssertionError with its output where that fails."""
         if "anew" in example.notes:
             self._sql("DROP PUBLICATION IF EXISTS ditto; DROP ROLE IF EXISTS ditto", example)
-        if "given" in example.notes:
-            self._run_given()
+        match example.notes.get("given"):
+            case "a running Ditto":
+                self._run_given()
+            case "a table with notes":
+                self._sql("CREATE TABLE public.t (id int PRIMARY KEY, note text)", example)
         getattr(self, f"_{example.language}")(self._real(example.text), example)
 
     def _sh(self, text: str, example: Example) -> None:

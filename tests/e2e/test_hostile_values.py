@@ -115,7 +115,7 @@ async def test_bytes_that_are_no_text_stop_it_by_name(ascii_world: World, impl: 
     assert "table public.t" in sentence
     assert "column body" in sentence
     assert "in the transaction that commits at " in sentence
-    assert "SQL_ASCII" in sentence
+    assert "text that is not UTF-8" in sentence
     assert "caf" not in ditto.output
     stored = [message for message in await world.messages() if message.subject == f"{world.name}_public_t"]
     assert [message.change[2] for message in stored] == [1]

@@ -236,7 +236,7 @@ async def test_nats_create_false_and_no_bucket(nats_world: World) -> None:
         await jetstream.add_stream(name=world.stream, subjects=[f"{world.name}.>", f"{world.name}_public_fence"])
     ditto = await world.streaming(nats_create=False, nats_lease_ttl="1s")
     refusal = await ditto.logged("lease.unavailable")
-    assert f"nats kv add {BUCKET}" in refusal["hint"]
+    assert f"kv add {BUCKET}" in refusal["hint"]
     await held_for(ditto, world, 2)
     assert len(ditto.logs("lease.unavailable")) == 1, "it says so once"
     async with world.jetstream() as jetstream:
