@@ -7,6 +7,7 @@ import inspect
 import re
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -180,7 +181,8 @@ class Connection(Client):
             await self._send_command(block)  # type: ignore[arg-type]  # any buffer
             await self._flush_pending()
         else:
-            self._transport.write(block)  # type: ignore[no-untyped-call]
+            with suppress(RuntimeError):  # of uvloop, where the connection has ended: its reader finds out why
+                self._transport.write(block)  # type: ignore[no-untyped-call]
 
     def farewell(self) -> str:
         """The server's last words where nothing could be written any more, and so nobody read them."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import nats
 import pytest
+import uvloop
 from e2e.test_tls_nats import Key
 
 from ditto.check.run import run_checks
@@ -258,3 +259,20 @@ async def test_check_names_the_servers_that_cannot_be_used(server: NatsServer, t
 def test_which_addresses_are_of_this_machine() -> None:
     assert all(is_local(host) for host in ("127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"))
     assert not any(is_local(host) for host in ("10.0.0.1", "192.168.1.1", "fe80::1%eth0", "0.0.0.0"))
+
+
+def test_a_block_that_comes_after_the_end_is_no_error_of_its_own(tmp_path: Path) -> None:
+    """Uvloop raises where a connection that has ended is written to; what it ended by is what counts."""
+
+    async def write_after_the_end(server: NatsServer) -> None:
+        connection = await wire.connect(Nats(url=server.url))
+        connection.abandon()
+        async with asyncio.timeout(10):
+            while not connection.is_closed:
+                await connection.write(b"PUB x 1\r\nx\r\n")
+                await asyncio.sleep(0)
+            with pytest.raises(SinkLost):
+                await connection.failure
+
+    with NatsServer(tmp_path / "nats") as server:
+        uvloop.run(write_after_the_end(server))
