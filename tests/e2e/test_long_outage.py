@@ -47,7 +47,8 @@ async def test_nats_is_away_while_postgresql_writes_on(own_world: World, away_s:
         count = len(ditto.logs("attempt.failed"))
         last = await ditto.logged("attempt.failed", kind="SinkLost", count=count + 2, timeout_s=60)
         assert last["level"] == "warning"
-        assert last["retained_bytes"] > first["retained_bytes"] + megabytes * MEGABYTE
+        # A transaction of `write_much` makes about a megabyte of WAL.
+        assert last["retained_bytes"] > first["retained_bytes"] + 0.9 * megabytes * MEGABYTE
         sizes = [entry["retained_bytes"] for entry in ditto.logs("attempt.failed") if "retained_bytes" in entry]
         assert sizes == sorted(sizes), "it grows"
         print(f"retained: {[round(size / MEGABYTE, 1) for size in sizes]} MB")
