@@ -6,7 +6,14 @@ import sys
 
 from setuptools import Extension, setup
 
-MODULES = ("_block", "_frames", "_libpq", "_pgoutput", "_scalars", "_values")
+MODULES = (
+    "ditto._pgoutput",
+    "ditto.decoding._block",
+    "ditto.decoding._libpq",
+    "ditto.decoding._scalars",
+    "ditto.decoding._values",
+    "ditto.sinks.jetstream._frames",
+)
 
 
 def extensions() -> list[Extension]:
@@ -22,8 +29,8 @@ def extensions() -> list[Extension]:
     return cythonize(
         [
             Extension(
-                f"ditto.{name}",
-                [f"ditto/{name}.pyx"],
+                name,
+                [name.replace(".", "/") + ".pyx"],
                 extra_compile_args=flags,
                 extra_link_args=link_flags,
                 libraries=["dl"],

@@ -11,7 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks import cores
 from benchmarks.capture import ROWS, captured
 from benchmarks.cases import Case, main, under_pytest
-from ditto.events.encode import encode_events
+from ditto.formats.ditto import encode_events
 
 
 def cases() -> Iterator[Case]:

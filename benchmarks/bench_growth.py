@@ -30,7 +30,7 @@ from benchmarks.cases import terminal
 from benchmarks.contenders import DittoJetStream, Drain, Task
 from benchmarks.servers import Transport
 from benchmarks.workloads import Spread
-from ditto.demo.servers import NatsServer, PostgresServer
+from ditto.testing.servers import NatsServer, PostgresServer
 
 DOTTED: Final = "{prefix}.{schema}.{table}"
 DEFAULT: Final = "{prefix}_{schema}_{table}"

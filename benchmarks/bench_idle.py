@@ -22,7 +22,7 @@ from benchmarks.contenders import DittoJetStream, Ending, Stream, stop, streamin
 from benchmarks.metering import Meter, peak_rss_bytes
 from benchmarks.servers import ReplicationLog, Transport
 from benchmarks.workloads import SHAPES, Workload
-from ditto.demo.servers import NatsServer
+from ditto.testing.servers import NatsServer
 
 _SETTLE_S: Final = 1.0
 """What the start has left to do is not idleness."""

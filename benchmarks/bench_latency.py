@@ -30,7 +30,7 @@ from benchmarks.cases import terminal
 from benchmarks.contenders import Ending, Stream, stop, stored
 from benchmarks.servers import ReplicationLog
 from benchmarks.workloads import SHAPES, Workload
-from ditto.demo.servers import NatsServer, PostgresServer
+from ditto.testing.servers import NatsServer, PostgresServer
 
 # Events a second, and events in a transaction: one client cannot commit 10,000 times a second.
 _RATES: Final = ((100, 1), (1_000, 1), (10_000, 10))

@@ -29,8 +29,8 @@ from benchmarks.cases import terminal
 from benchmarks.contenders import DittoJetStream, Drain, Task
 from benchmarks.servers import Transport
 from benchmarks.workloads import SHAPES, Workload
-from ditto.demo.process import free_port
-from ditto.demo.servers import NatsServer
+from ditto.testing.process import free_port
+from ditto.testing.servers import NatsServer
 
 _SCRAPE_PERIOD_S: Final = 1.0
 _OFF: Final = "off"

@@ -28,7 +28,7 @@ from benchmarks.contenders import Contender, DittoJetStream, DittoNull, Drain, R
 from benchmarks.metering import processor_ticks
 from benchmarks.servers import Transport
 from benchmarks.workloads import SHAPES, Workload, Writable
-from ditto.demo.servers import NatsServer, PostgresServer
+from ditto.testing.servers import NatsServer, PostgresServer
 
 # The shape, rows in all, rows in a transaction.
 _QUICK: Final = (("trades", 60_000, 1), ("trades", 60_000, 100), ("trades", 100_000, 100_000), ("wide", 10_000, 100))

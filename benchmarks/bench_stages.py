@@ -25,7 +25,7 @@ from benchmarks.cases import terminal, timed
 from benchmarks.contenders import DittoJetStream, Task
 from benchmarks.servers import Transport
 from benchmarks.workloads import SHAPES, Workload
-from ditto.demo.servers import NatsServer
+from ditto.testing.servers import NatsServer
 
 STAGES: Final = ("read", "decode", "encode", "frame", "write", "acknowledge", "everything else")
 """Reading and decoding are one call. What decoding takes is measured alone, on captured frames of the same rows; the

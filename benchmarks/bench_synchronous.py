@@ -28,7 +28,7 @@ from benchmarks.cases import terminal
 from benchmarks.contenders import DittoJetStream, Ending, Stream, stop, streaming
 from benchmarks.servers import ReplicationLog, Transport
 from benchmarks.workloads import SHAPES, Workload
-from ditto.demo.servers import NatsServer, PostgresServer
+from ditto.testing.servers import NatsServer, PostgresServer
 
 _KINDS: Final = {"plain": "local", "stored": "remote_apply"}
 _ROUNDS: Final = 5

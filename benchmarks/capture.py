@@ -12,7 +12,7 @@ import psycopg
 from psycopg.pq import ExecStatus, PGconn
 
 from benchmarks.workloads import SHAPES, Workload
-from ditto.demo.servers import PostgresServer
+from ditto.testing.servers import PostgresServer
 
 ROWS: Final = {"narrow": 10_000, "trades": 10_000, "wide": 1_000, "updates": 5_000, "arrays": 5_000}
 _ROWS_PER_TRANSACTION: Final = 100

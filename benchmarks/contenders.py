@@ -18,7 +18,7 @@ from nats.aio.client import Client
 
 from benchmarks.metering import Meter, peak_rss_bytes
 from benchmarks.servers import ReplicationLog, Transport
-from ditto.demo.servers import NatsServer
+from ditto.testing.servers import NatsServer
 
 _DEADLINE_S: Final = 600.0
 _STOP_DEADLINE_S: Final = 60.0

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from ditto import _frames, _frames_py, _pgoutput, _pgoutput_py
-from ditto.event import event_key
-from ditto.events.encode import encode_events
-from ditto.messages import Block, Encoded, Relation, Targets
+from ditto import _pgoutput
+from ditto.decoding.change import event_key
+from ditto.decoding.messages import Block, Encoded, Relation, Targets
+from ditto.decoding.pure import decoder
+from ditto.formats.ditto import encode_events
+from ditto.sinks.jetstream import _frames, pure_frames
 from ditto.source.replication import MAX_EVENTS
 
 _SUBJECT: Final = b"ditto_public_bench"
@@ -25,7 +27,7 @@ class Core(NamedTuple):
 
 CORES: Final = (
     Core("c", _pgoutput.Decoder, _frames.frame_block),
-    Core("python", _pgoutput_py.Decoder, _frames_py.frame_block),
+    Core("python", decoder.Decoder, pure_frames.frame_block),
 )
 
 

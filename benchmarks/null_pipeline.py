@@ -9,9 +9,10 @@ import time
 
 import uvloop
 
-from ditto import log, pipeline
+from ditto import log
 from ditto.config import load
-from ditto.messages import Block, Encoded
+from ditto.decoding.messages import Block, Encoded
+from ditto.pipeline import supervisor
 from ditto.sinks.null import NullSink
 
 
@@ -39,7 +40,7 @@ def main() -> None:
 
     log.configure("warning", "json")
     flags = {f"postgres.{key}": getattr(arguments, key) for key in ("dsn", "slot", "publication")}
-    uvloop.run(pipeline.run(load(None, flags, os.environ), make_sink=Counting))
+    uvloop.run(supervisor.run(load(None, flags, os.environ), make_sink=Counting))
     tell()
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import uvloop
 
-from ditto import log, pipeline
+from ditto import log
 from ditto.config import Nats, load
-from ditto.messages import Block, Encoded
-from ditto.sinks.jetstream import JetStreamSink
+from ditto.decoding.messages import Block, Encoded
+from ditto.pipeline import supervisor
+from ditto.sinks.jetstream.sink import JetStreamSink
 
 
 def main() -> None:
@@ -72,7 +73,7 @@ def main() -> None:
         "nats.url": arguments.nats_url,
         "nats.stream": arguments.stream,
     }
-    uvloop.run(pipeline.run(load(None, flags, os.environ), make_sink=Noting))
+    uvloop.run(supervisor.run(load(None, flags, os.environ), make_sink=Noting))
     Path(arguments.output).write_text(json.dumps(acknowledged))
 
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ditto.demo.programs import hand_over, postgres_account
-from ditto.demo.servers import PostgresServer
+from ditto.testing.programs import hand_over, postgres_account
+from ditto.testing.servers import PostgresServer
 
 SETTINGS: Final = {
     # The WAL is written before anything is measured: quickly, and with nothing else in it.

@@ -16,10 +16,10 @@ from typing import Any
 
 from nats.aio.transport import TcpTransport
 
-import ditto.attempt
-import ditto.sinks.jetstream
+import ditto.pipeline.session
+import ditto.sinks.jetstream.sink
 from ditto.cli import main as command
-from ditto.sinks.jetstream import JetStreamSink
+from ditto.sinks.jetstream.sink import JetStreamSink
 
 spent_ns: dict[str, int] = defaultdict(int)
 
@@ -41,7 +41,7 @@ def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def main() -> None:
     """Put the stopwatches in, and run the command."""
     output, *arguments = sys.argv[1:]
-    attempt, sink = vars(ditto.attempt), vars(ditto.sinks.jetstream)
+    attempt, sink = vars(ditto.pipeline.session), vars(ditto.sinks.jetstream.sink)
     decoder = attempt["Decoder"]
     staged_decoder = type("Decoder", (decoder,), {"read": timed("read, decode", decoder.read)})
     # The product has no hooks in its hot path, hence the names are replaced where it looks them up.

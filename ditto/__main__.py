@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from ditto import log_stream, signals
+from ditto import log_stream
+from ditto.service import signals
 
 _INTERRUPTED = 130
 

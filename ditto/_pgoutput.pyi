@@ -2,10 +2,10 @@ from collections.abc import Callable, Mapping
 
 from psycopg.pq.abc import PGconn
 
-from ditto.checkpoint import Transaction
-from ditto.columns import Kinds
+from ditto.decoding.kinds import Kinds
+from ditto.decoding.messages import Block, Extras, Relation, Targets
+from ditto.formats.checkpoint import Transaction
 from ditto.lsn import Position
-from ditto.messages import Block, Extras, Relation, Targets
 
 class Decoder:
     skipped_count: int

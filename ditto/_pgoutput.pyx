@@ -1,7 +1,7 @@
 # cython: language_level=3
 """The decoder, compiled: CopyData messages of a replication connection in, events out.
 
-Same interface and same results as `_pgoutput_py.py`, where the layouts are easier to read. It drains libpq
+Same interface and same results as `decoding/pure/decoder.py`, where the layouts are easier to read. It drains libpq
 itself: one call a wake-up.
 """
 
@@ -11,22 +11,22 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp
 
-from ditto._block cimport BlockBuilder, OldValue, Plan, TableCount, format_time
-from ditto._cursor cimport Cursor, finish, take, take_i32, take_string, take_u8, take_u16, take_u32, take_u64
-from ditto._libpq cimport CopyStream
-from ditto._scalars cimport is_json_null
-from ditto._values cimport convert_value
+from ditto.decoding._block cimport BlockBuilder, OldValue, Plan, TableCount, format_time
+from ditto.decoding._cursor cimport Cursor, finish, take, take_i32, take_string, take_u8, take_u16, take_u32, take_u64
+from ditto.decoding._libpq cimport CopyStream
+from ditto.decoding._scalars cimport is_json_null
+from ditto.decoding._values cimport convert_value
 
 from msgspec import UNSET
 
 from ditto.advice import NOT_UTF8
-from ditto.checkpoint import Transaction
-from ditto.columns import JSON, KINDS
-from ditto.culprit import not_utf8
+from ditto.formats.checkpoint import Transaction
+from ditto.decoding.kinds import JSON, KINDS
+from ditto.decoding.invalid_text import not_utf8
 from ditto.errors import ConnectionLost, DecodeError
-from ditto.history import WATCHED
+from ditto.pipeline.history import WATCHED
 from ditto.lsn import ORIGIN, format_lsn
-from ditto.messages import (
+from ditto.decoding.messages import (
     NO_EXTRAS,
     TRACE_PREFIX,
     TRACEPARENT_SIZE,
@@ -37,7 +37,7 @@ from ditto.messages import (
     Relation,
     Targets,
 )
-from ditto.oversize import check_size
+from ditto.decoding.size_limit import check_size
 
 
 cdef extern from "Python.h":

@@ -13,7 +13,7 @@ from ditto import errors
 from ditto.cli import main
 from ditto.config import FLAGS, KEYS, SECTIONS
 from ditto.config.keys import Key
-from ditto.metrics import DISTRIBUTIONS, LABEL_VALUES, METRICS
+from ditto.monitoring.metrics import DISTRIBUTIONS, LABEL_VALUES, METRICS
 
 DOCS = Path(__file__).parent
 

@@ -20,9 +20,9 @@ from psycopg import pq, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import scalar_row
 
-from ditto.demo.servers import PostgresServer
 from ditto.errors import DittoError
 from ditto.lsn import parse_lsn
+from ditto.testing.servers import PostgresServer
 from scripts.postgres_servers import MAJORS, bin_dir
 
 DATA = Path(__file__).parents[1] / "tests" / "data"

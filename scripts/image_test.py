@@ -20,7 +20,7 @@ from pathlib import Path
 import nats
 import psycopg
 
-from ditto.demo.servers import NatsServer, PostgresServer
+from ditto.testing.servers import NatsServer, PostgresServer
 from scripts import dockerfile
 
 TOP = Path(__file__).parents[1]

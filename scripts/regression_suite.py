@@ -23,9 +23,9 @@ from typing import Any, Final
 import psycopg
 
 import ditto
-from ditto.demo.process import ServerProcess
-from ditto.demo.programs import postgres_account
-from ditto.demo.servers import NatsServer, PostgresServer
+from ditto.testing.process import ServerProcess
+from ditto.testing.programs import postgres_account
+from ditto.testing.servers import NatsServer, PostgresServer
 
 DATABASE: Final = "regression"
 PUBLICATION: Final = "ditto_regression"

@@ -17,7 +17,7 @@ def pytest_configure() -> None:
     programs = Path(PROGRAMS)
     if not (programs / "postgres").exists():
         raise pytest.UsageError(f"DITTO_TEST_POSTGRES={PROGRAMS}: there is no program `postgres`")
-    pytest.MonkeyPatch().setattr("ditto.demo.servers.embedded_postgres_bin", lambda: programs)
+    pytest.MonkeyPatch().setattr("ditto.testing.servers.embedded_postgres_bin", lambda: programs)
 
 
 def pytest_report_header() -> str | None:

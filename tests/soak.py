@@ -28,7 +28,7 @@ from e2e.ledger import Ledger, matches_ledger
 from e2e.proxy import Proxy
 from e2e.world import World
 
-from ditto.demo.servers import NatsServer, PostgresServer
+from ditto.testing.servers import NatsServer, PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from ditto.check.finding import Finding, bad, ok
-from ditto.source.control import Control
+from ditto.source.sql import Control
 
 _APART_S: Final = 1.0
 _WHY: Final = "commitTime is PostgreSQL's clock, the stream's times are NATS's: latencies and --since compare them"

@@ -14,12 +14,12 @@ from msgspec import Struct
 from ditto.check.finding import Finding, bad, failed, ok
 from ditto.config import Nats
 from ditto.errors import DittoError
-from ditto.fetch import fetch
+from ditto.monitoring.http_client import fetch
 from ditto.quantity import size, span
-from ditto.sinks.api import Account
-from ditto.sinks.connection import Connection
-from ditto.sinks.stream import Stream
-from ditto.sinks.wire import OLDEST_VERSION
+from ditto.sinks.jetstream.api import Account
+from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.servers import OLDEST_VERSION
+from ditto.sinks.jetstream.stream import Stream
 
 _NEARLY: Final = 0.8
 _MONITOR_PORT: Final = 8222

@@ -12,13 +12,13 @@ from ditto.advice import RELOAD, identifier
 from ditto.check.finding import Finding, bad, named, ok
 from ditto.check.role import check_may_create
 from ditto.config import Config
-from ditto.coverage import Coverage
-from ditto.events.route import TablePattern
 from ditto.quantity import counted
-from ditto.source.control import Control
+from ditto.routing.coverage import Coverage
+from ditto.routing.router import TablePattern
 from ditto.source.identity import tables_limited_beyond_identity, tables_without_identity
 from ditto.source.publication import create_statement, planned_publication
 from ditto.source.published import Publication, Table, Tables, look_at_publication
+from ditto.source.sql import Control
 
 _SHOWN = 20
 

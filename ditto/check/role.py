@@ -11,10 +11,10 @@ from ditto.advice import identifier
 from ditto.check.finding import Finding, bad, ok
 from ditto.config import Config
 from ditto.errors import AccessDenied, DittoError
-from ditto.resume import Timelines
-from ditto.source.control import Control
+from ditto.pipeline.recovery import Timelines
 from ditto.source.published import Table
 from ditto.source.replication import Replication, System
+from ditto.source.sql import Control
 
 _INSUFFICIENT_PRIVILEGE = "42501"
 _REPLICATION_WHY = "the changes come over a replication connection"

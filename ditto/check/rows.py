@@ -11,9 +11,9 @@ from ditto.advice import nats_command
 from ditto.check.finding import Finding, bad, named, ok
 from ditto.config import Nats
 from ditto.quantity import size
-from ditto.sinks.stream import Stream
-from ditto.source.control import Control
+from ditto.sinks.jetstream.stream import Stream
 from ditto.source.published import Table
+from ditto.source.sql import Control
 
 _JSON: Final = 1.5
 """How much longer a value is as JSON: quotes, escapes, base64."""

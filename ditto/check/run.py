@@ -32,14 +32,14 @@ from ditto.check.synchronous import check_synchronous
 from ditto.check.transactions import check_transactions
 from ditto.config import Config
 from ditto.errors import DittoError, SubjectCollision
-from ditto.events.route import Router
-from ditto.sinks import wire
-from ditto.sinks.connection import Connection
-from ditto.sinks.stream import Stream
-from ditto.source.control import Control, open_control
+from ditto.routing.router import Router
+from ditto.sinks.jetstream import servers
+from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.stream import Stream
 from ditto.source.failures import describe
 from ditto.source.published import Table, look_at_tables
 from ditto.source.slot import Slot
+from ditto.source.sql import Control, open_control
 
 T = TypeVar("T")
 
@@ -125,15 +125,15 @@ async def _nats(
     except DittoError as error:
         found.append(unseen("nats.jetstream", error))
     finally:
-        await wire.close(client)
+        await servers.close(client)
 
 
 async def _connect(config: Config) -> Connection:
     """To a server that Ditto can use; where there is none, to any: the checks say what it lacks."""
     try:
-        return await wire.connect(config.nats, accept=partial(wire.usable, config=config.nats))
+        return await servers.connect(config.nats, accept=partial(servers.usable, config=config.nats))
     except DittoError:
-        return await wire.connect(config.nats)
+        return await servers.connect(config.nats)
 
 
 async def _jetstream(

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ditto.check.finding import Finding, bad, ok
 from ditto.quantity import counted, size, span
-from ditto.source.control import OLDEST_VERSION, Control
+from ditto.source.sql import OLDEST_VERSION, Control
 
 _MB: Final = 1 << 20
 _GB: Final = 1 << 30

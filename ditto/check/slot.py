@@ -12,8 +12,8 @@ from ditto.check.server import Server
 from ditto.config import Config
 from ditto.errors import DittoError, SlotInvalidated
 from ditto.quantity import size
-from ditto.source.control import NOW_LSN, Control
 from ditto.source.slot import Slot, check_slot, find_slot
+from ditto.source.sql import NOW_LSN, Control
 
 _MB: Final = 1 << 20
 _MUCH: Final = 10 << 30

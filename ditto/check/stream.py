@@ -11,16 +11,16 @@ from ditto.check.finding import Finding, bad, failed, named, ok
 from ditto.check.role import Identity
 from ditto.config import Config
 from ditto.errors import DittoError, StreamGap, StreamUnusable
-from ditto.events.route import MANY, Router
 from ditto.lsn import format_lsn
+from ditto.pipeline.recovery import decide_start, gap_error
 from ditto.quantity import counted, size
-from ditto.resume import decide_start, gap_error
-from ditto.sinks.api import NamesAnswer, StreamConfig, api_prefix
+from ditto.routing.router import MANY, Router
 from ditto.sinks.base import Owner
-from ditto.sinks.risks import Risk, check_usable, risks
-from ditto.sinks.stream import Stream, is_pattern, subject_matches
-from ditto.source.control import Control
+from ditto.sinks.jetstream.api import NamesAnswer, StreamConfig, api_prefix
+from ditto.sinks.jetstream.risks import Risk, check_usable, risks
+from ditto.sinks.jetstream.stream import Stream, is_pattern, subject_matches
 from ditto.source.slot import Slot
+from ditto.source.sql import Control
 
 _NEARLY: Final = 0.8
 _RECENT: Final = 20

@@ -8,7 +8,7 @@ from psycopg.sql import Identifier
 
 from ditto.advice import literal
 from ditto.check.finding import Finding, bad, named, ok
-from ditto.source.control import Control
+from ditto.source.sql import Control
 from ditto.source.synchronous import StandbyNames, parse_names
 
 CHECK: Final = "server.synchronous_standby_names"

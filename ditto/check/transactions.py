@@ -8,7 +8,7 @@ from ditto.advice import literal
 from ditto.check.finding import Finding, bad, ok
 from ditto.check.slot import Retained
 from ditto.quantity import size, span
-from ditto.source.control import Control
+from ditto.source.sql import Control
 from ditto.source.transactions import OpenTransaction, open_transactions
 
 _OLD_S: Final = 300.0

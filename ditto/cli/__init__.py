@@ -113,7 +113,7 @@ def _print_versions(ctx: click.Context, _parameter: click.Parameter, is_asked: b
     if not is_asked or ctx.resilient_parsing:
         return
     try:
-        decoder = importlib.import_module("ditto.pgoutput").IMPL
+        decoder = importlib.import_module("ditto.decoding.implementation").IMPL
     except (ImportError, DittoError) as error:
         decoder = f"none ({error})"
     click.echo(f"ditto {ditto.__version__}")

@@ -11,7 +11,7 @@ import yaml
 
 from ditto.cli.options import configuration, effective, examples, say
 from ditto.config import masked, schema
-from ditto.config.wal_listener import read_wal_listener
+from ditto.config.importers.wal_listener import read_wal_listener
 from ditto.printable import indented
 
 

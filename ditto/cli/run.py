@@ -27,9 +27,10 @@ def run(**options: Any) -> None:
     log.configure("info", _first_format(options["log__format"]))  # for what is wrong with the configuration
     config = effective(**options)
     log.configure(config.log.level, config.log.format)
-    from ditto import loop, pipeline  # noqa: PLC0415 -- the other commands work where the compiled core does not
+    from ditto.pipeline import supervisor  # noqa: PLC0415 -- the other commands work where the compiled core does not
+    from ditto.service import loop  # noqa: PLC0415 -- the other commands work where the compiled core does not
 
-    loop.run(pipeline.run(config))
+    loop.run(supervisor.run(config))
 
 
 def _first_format(flag: str | None) -> Literal["auto", "pretty", "json"]:

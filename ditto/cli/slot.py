@@ -18,9 +18,9 @@ from ditto.cli.show import show
 from ditto.errors import ConfigError, SlotInUse, SlotMissing
 from ditto.printable import printable
 from ditto.quantity import size
-from ditto.source.connect import connect_blocking
-from ditto.source.control import NOW_LSN
+from ditto.source.connection import connect_blocking
 from ditto.source.failures import Answer, command_error
+from ditto.source.sql import NOW_LSN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

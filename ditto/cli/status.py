@@ -19,7 +19,7 @@ from ditto.cli.status_table import status_table
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ditto.status import Status
+    from ditto.monitoring.status import Status
 
 
 @click.command(
@@ -66,7 +66,7 @@ def status(url: str | None, watch: bool, every: str, is_json: bool, **options: A
     period_s = seconds(every, "--every")
     config = effective(**options)
     log.configure("error", config.log.format)
-    from ditto.ask import statuses  # noqa: PLC0415 -- other commands need not import both clients
+    from ditto.monitoring.status_client import statuses  # noqa: PLC0415 -- other commands need not import both clients
 
     if not asyncio.run(_print(statuses(config, url=url, period_s=period_s), is_json=is_json, is_watching=watch)):
         raise click.exceptions.Exit(1)

@@ -13,8 +13,8 @@ from ditto.quantity import counted, size, span
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ditto.source.group import Standby
-    from ditto.status import Leader, Process, Status, Stream, Survey
+    from ditto.monitoring.status import Leader, Process, Status, Stream, Survey
+    from ditto.source.standbys import Standby
 
 _STYLES = {"streaming": "green", "standby": "cyan", "waiting": "red"}
 

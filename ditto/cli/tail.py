@@ -94,7 +94,7 @@ def tail(
     learnt from its events; until then it is id, or the first column. What an update changed is only known where the
     table has REPLICA IDENTITY FULL; elsewhere all its columns are printed. When NATS goes away it waits for it.
     """
-    from ditto import shallow  # noqa: PLC0415 -- other commands need not import all this
+    from ditto.formats import nested  # noqa: PLC0415 -- other commands need not import all this
     from ditto.tail.choose import choose, read_since  # noqa: PLC0415
     from ditto.tail.follow import Follower  # noqa: PLC0415
     from ditto.tail.show import Shown, Writer  # noqa: PLC0415
@@ -117,7 +117,7 @@ def tail(
         if subject == checkpoint:
             return
         try:
-            event = shallow.decode(payload, decoder)
+            event = nested.decode(payload, decoder)
         except msgspec.MsgspecError:
             say(f"message {sequence} is not an event of Ditto")
             return

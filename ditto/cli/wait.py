@@ -42,7 +42,7 @@ def wait(lsn: str, timeout: str, **options: Any) -> None:
     timeout_s = seconds(timeout, "--timeout")
     config = effective(**options)
     log.configure(config.log.level, config.log.format)
-    from ditto.wait import wait as wait_for  # noqa: PLC0415 -- other commands need not import both clients
+    from ditto.monitoring.wait import wait as wait_for  # noqa: PLC0415 -- other commands need not import both clients
 
     tail = asyncio.run(wait_for(config, wanted_lsn, timeout_s=timeout_s))
     click.echo(format_lsn(tail.commit_lsn))

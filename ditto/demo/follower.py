@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from ditto.demo.process import ServerProcess
 from ditto.errors import DittoError
+from ditto.testing.process import ServerProcess
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,17 +21,17 @@ import uvloop
 
 from ditto.config import ORIGINAL_VARIABLES
 from ditto.demo.follower import PREFIX, PUBLICATION, SLOT, STREAM, Follower
-from ditto.demo.programs import embedded_postgres_bin
 from ditto.demo.sample import newest
 from ditto.demo.schema import TABLES, create_tables, fill_tables
 from ditto.demo.screen import Screen, Status, open_screen
-from ditto.demo.servers import NatsServer, PostgresServer
 from ditto.demo.workload import Workload
 from ditto.errors import DittoError
 from ditto.lsn import parse_lsn
 from ditto.quantity import counted, size
-from ditto.source.connect import connect
-from ditto.source.control import open_control
+from ditto.source.connection import connect
+from ditto.source.sql import open_control
+from ditto.testing.programs import embedded_postgres_bin
+from ditto.testing.servers import NatsServer, PostgresServer
 from ditto.verify import Comparison, Difference, Replay, compare, read_publication, replay, table_keys
 
 if TYPE_CHECKING:

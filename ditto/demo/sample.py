@@ -9,7 +9,7 @@ import nats.errors
 import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from ditto import shallow
+from ditto.formats import nested
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -53,7 +53,7 @@ async def newest(jetstream: JetStreamContext, stream: str, subject: str) -> Samp
 
 
 def _sample(message: Msg) -> Sample | None:
-    event = shallow.decode(message.data, _event)
+    event = nested.decode(message.data, _event)
     if event.action is None:
         return None  # a checkpoint
     row = bytes(event.data)

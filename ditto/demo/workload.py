@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ditto.demo.schema import ACCOUNTS, SYMBOLS
 from ditto.lsn import parse_lsn
-from ditto.source.connect import connect
+from ditto.source.connection import connect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,12 +8,12 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from ditto.checkpoint import Checkpoint, Transaction
 from ditto.config import Nats
+from ditto.decoding.change import Event
+from ditto.decoding.messages import Block, Encoded
 from ditto.errors import EventTooLarge
-from ditto.event import Event
+from ditto.formats.checkpoint import Checkpoint, Transaction
 from ditto.lsn import Position
-from ditto.messages import Block, Encoded
 
 
 class Owner(msgspec.Struct, frozen=True):

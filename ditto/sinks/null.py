@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from ditto.checkpoint import Checkpoint, Transaction
 from ditto.config import Nats
-from ditto.messages import Block, Encoded
+from ditto.decoding.messages import Block, Encoded
+from ditto.formats.checkpoint import Checkpoint, Transaction
 from ditto.sinks.base import Holding, Owner
 
 

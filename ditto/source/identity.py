@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ditto.source.control import Control
 from ditto.source.published import Table
+from ditto.source.sql import Control
 
 # The index that is the identity of the table `c`: at most one. What PostgreSQL itself asks for.
 _IDENTITY: Final = """

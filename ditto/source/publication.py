@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from ditto.advice import identifier
 from ditto.errors import AccessDenied, ConfigError, IdentityMissing, PublicationMissing, SourceError
-from ditto.source.control import Control
 from ditto.source.identity import tables_without_identity
 from ditto.source.published import Publication, Table, Tables, find_publication, look_at_tables
+from ditto.source.sql import Control
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ditto.errors import TableLocked
-from ditto.source.control import Control
+from ditto.source.sql import Control
 
 ACTIONS: Final = ("insert", "update", "delete", "truncate")
 

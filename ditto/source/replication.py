@@ -14,11 +14,11 @@ from psycopg.pq import ExecStatus
 from psycopg.rows import TupleRow
 
 from ditto.advice import RELOAD
+from ditto.decoding.implementation import Decoder
+from ditto.decoding.messages import Block
 from ditto.errors import ConnectionLost, PublicationMissing, SourceError
 from ditto.lsn import format_lsn, parse_lsn
-from ditto.messages import Block
-from ditto.pgoutput import Decoder
-from ditto.source.connect import connect
+from ditto.source.connection import connect
 from ditto.source.failures import Answer, command_error
 from ditto.source.readable import Readable
 

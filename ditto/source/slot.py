@@ -12,7 +12,7 @@ import structlog
 from ditto.advice import RELOAD, literal
 from ditto.errors import ServerNotReady, SlotInvalidated, SlotMissing, SlotUnusable, SourceError
 from ditto.lsn import parse_lsn
-from ditto.source.control import WAL_LSN, Control, open_control
+from ditto.source.sql import WAL_LSN, Control, open_control
 from ditto.source.transactions import open_transactions
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ditto.source.control import Control
+from ditto.source.sql import Control
 
 _SETTING: Final = re.compile(
     r"(?:(?P<method>first|any)\s+)?(?P<count>\d+)\s*\((?P<names>.*)\)", re.IGNORECASE | re.DOTALL

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ditto.source.control import Control
+from ditto.source.sql import Control
 
 # A transaction that has written holds a lock on its own xid. Every role sees who holds that one; pg_stat_activity hides
 # the xids, ages and states of other roles from a role without pg_read_all_stats.

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from ditto.errors import ConnectionLost, SlotInUse
-from ditto.source.control import Control
+from ditto.source.sql import Control
 
 _TIMEOUT_S: Final = 25.0
 """With the few seconds between two questions: a connection that something between still acknowledges, but nobody

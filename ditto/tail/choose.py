@@ -11,7 +11,7 @@ from msgspec import Struct
 from ditto.config.checks import Impossible
 from ditto.config.values import read_seconds
 from ditto.errors import ConfigError
-from ditto.events.route import ACTIONS, TablePattern
+from ditto.routing.router import ACTIONS, TablePattern
 
 
 class Choice(Struct, frozen=True, kw_only=True):

@@ -15,10 +15,10 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from ditto.config import Nats
 from ditto.errors import NotNow, SinkError, SinkLost, StreamNotFound, StreamUnusable
-from ditto.sinks import wire
-from ditto.sinks.api import StreamState, unreadable
-from ditto.sinks.connection import Connection
-from ditto.sinks.stream import Stream
+from ditto.sinks.jetstream import servers
+from ditto.sinks.jetstream.api import StreamState, unreadable
+from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.stream import Stream
 from ditto.tasks import end
 
 _RETRY_FIRST_S: Final = 0.5
@@ -77,13 +77,13 @@ class Follower:
 
     async def _follow(self) -> None:
         self._done = asyncio.get_running_loop().create_future()
-        client = await wire.connect(self._config, accept=partial(wire.usable, config=self._config))
+        client = await servers.connect(self._config, accept=partial(servers.usable, config=self._config))
         watching = asyncio.ensure_future(self._watch(client))
         try:
             await client.guard(self._read(client))
         finally:
             await end(watching)
-            await wire.close(client)
+            await servers.close(client)
 
     async def _read(self, client: Connection) -> None:
         stream = Stream(client, self._config)

@@ -10,9 +10,9 @@ import click
 import msgspec
 from rich.cells import cell_len, set_cell_size
 
+from ditto.formats.nested import Row
 from ditto.printable import printable
 from ditto.quantity import counted
-from ditto.shallow import Row
 
 _SHORT: Final = 80
 """Characters of a value."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 from psycopg.sql import SQL, Identifier
 
 from ditto.errors import PublicationMissing
-from ditto.source.control import Control
+from ditto.source.sql import Control
 from ditto.verify.canonical import Column
 
 TableName = tuple[str, str]

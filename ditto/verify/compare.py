@@ -27,7 +27,7 @@ from ditto.verify.rebirth import Rebirths
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ditto.source.control import Control
+    from ditto.source.sql import Control
     from ditto.verify.catalogue import Publication, Table, TableName
     from ditto.verify.history import Xids
     from ditto.verify.replay import Replay

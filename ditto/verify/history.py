@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from ditto.source.control import Control
+from ditto.source.sql import Control
 from ditto.verify.catalogue import Table
 
 _FIRST_NORMAL_XID: Final = 3

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import nats.errors
 
-from ditto import shallow
 from ditto.errors import AckTimeout, SinkError, SinkLost, StreamNotFound
+from ditto.formats import nested
 from ditto.lsn import ORIGIN, Position
-from ditto.sinks.api import NO_STREAM, Api, ApiError, ConsumerInfo, Deleted, StreamInfo, refusal
-from ditto.sinks.connection import Connection
-from ditto.sinks.requests import Requests
+from ditto.sinks.jetstream.api import NO_STREAM, Api, ApiError, ConsumerInfo, Deleted, StreamInfo, refusal
+from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.requests import Requests
 from ditto.verify.difference import Difference
 from ditto.verify.tables import StoredEvent, TableCopy, copy_for
 
@@ -234,7 +234,7 @@ class _Reader:
 
     def _apply(self, message: Msg, where: str, stored_ns: int) -> None:
         try:
-            event = shallow.decode(message.data, _event)
+            event = nested.decode(message.data, _event)
         except msgspec.MsgspecError:
             self._report("not an event", "", where)
             return

@@ -9,14 +9,14 @@ from typing import Final
 
 from ditto.config import Config
 from ditto.errors import DittoError
-from ditto.events.route import Router
 from ditto.lsn import format_lsn
-from ditto.source.control import Control, open_control
+from ditto.monitoring.wait import NotReached, open_client, wait
+from ditto.routing.router import Router
+from ditto.source.sql import Control, open_control
 from ditto.verify.catalogue import Publication, TableName, read_publication, table_keys
 from ditto.verify.compare import compare
 from ditto.verify.difference import Difference, Unjudged
 from ditto.verify.replay import replay
-from ditto.wait import NotReached, open_client, wait
 
 LOCK_TIMEOUT: Final = "10s"
 """How long a table may be locked by somebody else before it is left out."""

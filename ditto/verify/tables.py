@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from ditto import shallow
+from ditto.formats import nested
 from ditto.verify.inverse import members
 
 if TYPE_CHECKING:
@@ -309,6 +309,6 @@ def _key_reader(columns: Sequence[str]) -> Callable[[msgspec.Raw], Key]:
     decoder = msgspec.json.Decoder(struct)
 
     def read(row: msgspec.Raw) -> Key:
-        return tuple(bytes(value) for value in msgspec.structs.astuple(shallow.decode(bytes(row), decoder)))
+        return tuple(bytes(value) for value in msgspec.structs.astuple(nested.decode(bytes(row), decoder)))
 
     return read

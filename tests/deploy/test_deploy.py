@@ -15,9 +15,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from ditto import metrics
 from ditto.cli import main
-from ditto.demo.programs import nats_server_program
+from ditto.monitoring import metrics
+from ditto.testing.programs import nats_server_program
 from scripts import dockerfile
 
 TOP = Path(__file__).parents[2]

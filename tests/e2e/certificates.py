@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import trustme
 
-from ditto.demo.programs import hand_over, postgres_account
+from ditto.testing.programs import hand_over, postgres_account
 
 HOST = "db.test"
 """The name in the servers' certificates. It is never looked up: the address stands beside it."""

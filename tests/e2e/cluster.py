@@ -12,8 +12,8 @@ import nats
 import psutil
 from nats.errors import Error as NatsError
 
-from ditto.demo.process import free_port
-from ditto.demo.servers import NatsServer
+from ditto.testing.process import free_port
+from ditto.testing.servers import NatsServer
 from e2e.proxy import Proxy
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ditto.demo.servers import NatsServer, PostgresServer
+from ditto.testing.servers import NatsServer, PostgresServer
 from e2e.world import World
 
 if TYPE_CHECKING:

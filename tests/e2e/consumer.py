@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ditto.advice import literal
-from ditto.demo.process import ServerProcess
+from ditto.testing.process import ServerProcess
 from e2e.process import eventually
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 import ditto
-from ditto.demo.process import ServerProcess
+from ditto.testing.process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ditto.demo.programs import as_account, hand_over, postgres_account, reachable_programs
-from ditto.demo.servers import PostgresServer
+from ditto.testing.programs import as_account, hand_over, postgres_account, reachable_programs
+from ditto.testing.servers import PostgresServer
 
 if TYPE_CHECKING:
     from e2e.world import World

@@ -16,7 +16,7 @@ from psycopg import conninfo
 
 from ditto.config import Types
 from ditto.lsn import Position, parse_lsn
-from ditto.source.control import open_control
+from ditto.source.sql import open_control
 from ditto.verify import Unjudged, compare, read_publication, replay, table_keys
 from e2e.process import DittoProcess, eventually
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
 
-    from ditto.demo.servers import NatsServer, PostgresServer
+    from ditto.testing.servers import NatsServer, PostgresServer
 
 
 class Stored(NamedTuple):

@@ -10,9 +10,9 @@ import struct
 from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, select_all
 
 from ditto.config import Types
+from ditto.decoding.messages import Extras, Relation, Targets
 from ditto.errors import DecodeError
-from ditto.events.types import kinds
-from ditto.messages import Extras, Relation, Targets
+from ditto.routing.column_types import kinds
 
 
 def frames(data: bytes) -> list[bytes]:

@@ -10,7 +10,12 @@ import sys
 import atheris
 
 with atheris.instrument_imports(
-    include=["ditto._pgoutput_py", "ditto._block_py", "ditto._cursor_py", "ditto._values_py"]
+    include=[
+        "ditto.decoding.pure.decoder",
+        "ditto.decoding.pure.block",
+        "ditto.decoding.pure.cursor",
+        "ditto.decoding.pure.values",
+    ]
 ):
     from fuzz.check import check
 

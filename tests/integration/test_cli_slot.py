@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ditto.cli import main
-from ditto.demo.servers import PostgresServer
+from ditto.testing.servers import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

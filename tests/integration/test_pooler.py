@@ -15,10 +15,10 @@ import pytest
 from e2e.process import eventually
 from psycopg import pq
 
-from ditto.demo.process import ServerProcess
-from ditto.demo.servers import PostgresServer
 from ditto.errors import ServerUnsuitable
-from ditto.source.connect import connect
+from ditto.source.connection import connect
+from ditto.testing.process import ServerProcess
+from ditto.testing.servers import PostgresServer
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,15 @@ import msgspec
 import nats
 import pytest
 import uvloop
-from e2e.test_tls_nats import Key
+from e2e.setup.test_tls_nats import Key
 
 from ditto.check.run import run_checks
 from ditto.config import Config, Nats, Postgres
-from ditto.demo.process import free_port
-from ditto.demo.servers import NatsServer
 from ditto.errors import LoginDenied, NoJetStream, SinkError, SinkLost
-from ditto.sinks import wire
-from ditto.sinks.credentials import is_local
+from ditto.sinks.jetstream import servers
+from ditto.sinks.jetstream.credentials import is_local
+from ditto.testing.process import free_port
+from ditto.testing.servers import NatsServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -41,8 +41,8 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
 
 async def reached(config: Nats) -> str:
     """Where it is connected to."""
-    connection = await wire.connect(config, accept=partial(wire.usable, config=config))
-    await wire.close(connection)
+    connection = await servers.connect(config, accept=partial(servers.usable, config=config))
+    await servers.close(connection)
     return connection.where
 
 
@@ -84,7 +84,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, addresses: dict[str, list[str]])
 
 
 async def test_every_address_of_a_name_is_tried(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(servers, "CONNECT_TIMEOUT_S", 0.5)
     resolve_to(monkeypatch, {"nats.test": ["127.0.0.2", "127.0.0.3", "127.0.0.1"]})
     async with silent_listener("127.0.0.2", server.port):
         began_at = time.monotonic()
@@ -97,7 +97,7 @@ async def test_a_name_service_that_hangs_has_a_time_limit(server: NatsServer, mo
     async def hang(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(wire, "CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(servers, "CONNECT_TIMEOUT_S", 0.2)
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang)
     error = await refusal(Nats(url=f"nats://nats.test:{server.port}"))
     assert isinstance(error, SinkLost)
@@ -211,7 +211,7 @@ async def test_no_password_to_another_machine_without_tls(
         seen.extend(await reader.read(1000))
         writer.close()
 
-    monkeypatch.setattr(wire, "is_local", lambda _host: False)
+    monkeypatch.setattr(servers, "is_local", lambda _host: False)
     listener = await asyncio.start_server(listen, "127.0.0.1", 0)
     async with listener:
         place = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
@@ -226,7 +226,7 @@ async def test_no_password_to_another_machine_without_tls(
 
 
 async def test_check_names_a_password_without_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "is_local", lambda _host: False)
+    monkeypatch.setattr(servers, "is_local", lambda _host: False)
     nowhere = Postgres(dsn=f"postgres://127.0.0.1:{free_port()}/nowhere")
     with NatsServer(tmp_path / "nats", config=CLOSED) as server:
         given = Nats(url=server.url, user="u", password="right")
@@ -265,7 +265,7 @@ def test_a_block_that_comes_after_the_end_is_no_error_of_its_own(tmp_path: Path)
     """Uvloop raises where a connection that has ended is written to; what it ended by is what counts."""
 
     async def write_after_the_end(server: NatsServer) -> None:
-        connection = await wire.connect(Nats(url=server.url))
+        connection = await servers.connect(Nats(url=server.url))
         connection.abandon()
         async with asyncio.timeout(10):
             while not connection.is_closed:

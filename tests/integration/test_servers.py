@@ -20,10 +20,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from ditto.demo.process import free_port
-from ditto.demo.programs import embedded_postgres_bin, nats_server_program
-from ditto.demo.servers import NatsServer, PostgresServer
 from ditto.errors import ConfigError, DittoError
+from ditto.testing.process import free_port
+from ditto.testing.programs import embedded_postgres_bin, nats_server_program
+from ditto.testing.servers import NatsServer, PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,7 +151,7 @@ def test_a_port_that_is_taken_is_an_error_when_asked_for_and_else_another_one_is
         servers: list[PostgresServer | NatsServer] = [PostgresServer(tmp_path, settings=FAST), NatsServer(tmp_path)]
         for server in servers:
             choices = iter([taken, free_port()])
-            monkeypatch.setattr("ditto.demo.servers.free_port", choices.__next__)
+            monkeypatch.setattr("ditto.testing.servers.free_port", choices.__next__)
             with server:
                 assert server.port != taken
 
@@ -160,7 +160,7 @@ def test_servers_end_with_the_program_that_started_them(tmp_path: Path) -> None:
     program = f"""
 import signal
 from pathlib import Path
-from ditto.demo.servers import NatsServer, PostgresServer
+from ditto.testing.servers import NatsServer, PostgresServer
 folder = Path({str(tmp_path)!r})
 postgres, nats = PostgresServer(folder).start(), NatsServer(folder).start()
 print(postgres.pid, nats.pid, postgres.socket_dsn.split("host=")[1].split("&")[0], flush=True)

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 
 from ditto.config import Types
-from ditto.demo.servers import NatsServer, PostgresServer
 from ditto.errors import StreamNotFound
 from ditto.lsn import Position
-from ditto.source.control import Control, open_control
+from ditto.source.sql import Control, open_control
+from ditto.testing.servers import NatsServer, PostgresServer
 from ditto.verify import Comparison, Replay, compare, read_publication, replay, table_keys
 
 if TYPE_CHECKING:

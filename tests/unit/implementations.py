@@ -5,18 +5,21 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ditto import _frames, _frames_py, _pgoutput, _pgoutput_py, _values, _values_py
-from ditto.event import event_key
-from ditto.events.encode import encode_events
+from ditto import _pgoutput
+from ditto.decoding import _values
+from ditto.decoding.change import event_key
+from ditto.decoding.messages import Targets
+from ditto.decoding.pure import decoder, values
+from ditto.formats.ditto import encode_events
 from ditto.lsn import ORIGIN, Position
-from ditto.messages import Targets
+from ditto.sinks.jetstream import _frames, pure_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from ditto.checkpoint import Transaction
-    from ditto.event import Event
-    from ditto.messages import Block, Relation
+    from ditto.decoding.change import Event
+    from ditto.decoding.messages import Block, Relation
+    from ditto.formats.checkpoint import Transaction
 
 ID_KEY = event_key("7312345678901234567", "ditto")
 
@@ -108,5 +111,5 @@ def comparable(block: Block) -> tuple[object, ...]:
 
 IMPLEMENTATIONS = (
     Implementation("c", _pgoutput.Decoder, _values.convert, _frames.frame_block, _frames.line_ends),
-    Implementation("python", _pgoutput_py.Decoder, _values_py.convert, _frames_py.frame_block, _frames_py.line_ends),
+    Implementation("python", decoder.Decoder, values.convert, pure_frames.frame_block, pure_frames.line_ends),
 )

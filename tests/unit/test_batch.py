@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ditto.errors import ChainBroken, NotNow, PublishRejected
-from ditto.sinks.batch import Batches
+from ditto.sinks.jetstream.batches import Batches
 
 
 def begun(*, last_sequence: int = 100) -> Batches:

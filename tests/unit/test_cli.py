@@ -18,6 +18,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 import ditto
+import ditto.pipeline
 from ditto.cli import main
 from ditto.config import FLAGS, KEYS, schema
 from ditto.errors import ConfigError, DittoError, SlotMissing, StreamNotFound
@@ -101,7 +102,7 @@ def test_version() -> None:
 
 
 def test_version_where_the_decoder_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ditto.pgoutput", None)
+    monkeypatch.setitem(sys.modules, "ditto.decoding.implementation", None)
     result = invoke("--version")
     assert result.exit_code == 0
     assert "decoder none (" in result.output
@@ -265,10 +266,10 @@ def test_run_hands_the_configuration_to_the_pipeline(monkeypatch: pytest.MonkeyP
         seen.append((level, form))
 
     monkeypatch.setattr("ditto.log.configure", configure)
-    fake = ModuleType("ditto.pipeline")
+    fake = ModuleType("ditto.pipeline.supervisor")
     fake.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "ditto.pipeline", fake)
-    monkeypatch.setattr(ditto, "pipeline", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "ditto.pipeline.supervisor", fake)
+    monkeypatch.setattr(ditto.pipeline, "supervisor", fake, raising=False)
     result = invoke("run", "--slot", "s", "--log-level", "error", "--output-plugin", "pgoutput")
     assert result.exit_code == 0, result.output
     first, levels, config, loop = seen

@@ -1,4 +1,4 @@
-"""Records of the WAL, taken out of its pages. What real servers write is read in e2e/test_commit_record.py."""
+"""Records of the WAL, taken out of its pages. What real servers write is read in e2e/faults/test_commit_record.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from ditto.checkpoint import Transaction
+from ditto.formats.checkpoint import Transaction
 from ditto.source.commit_record import commit_size, parse_commit, without_page_headers
 
 PAGE = 64

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from ditto.cli import main
 from ditto.config import KEYS, load
-from ditto.events.route import Router
+from ditto.routing.router import Router
 
 SECRET = "pa ss'w\\ord"
 FULL: dict[str, Any] = {

@@ -6,25 +6,27 @@ import os
 import subprocess
 import sys
 
-from ditto import frames, pgoutput
+from ditto.decoding import implementation
+from ditto.sinks.jetstream import frames
 
 BLOCK = """
 import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name in {"ditto._pgoutput", "ditto._frames"}:
+        if name in {"ditto._pgoutput", "ditto.sinks.jetstream._frames"}:
             raise ImportError("not built")
 sys.meta_path.insert(0, Blocker())
 """
 REPORT = """
 from ditto.errors import DittoError
 try:
-    from ditto import frames, pgoutput
-    print(pgoutput.IMPL, pgoutput.Decoder.__module__, frames.frame_block.__module__)
+    from ditto.sinks.jetstream import frames
+    from ditto.decoding import implementation
+    print(implementation.IMPL, implementation.Decoder.__module__, frames.frame_block.__module__)
 except DittoError as error:
     print(type(error).__name__, error.exit_code, error.message, "|", error.hint)
 """
-PYTHON = "python ditto._pgoutput_py ditto._frames_py"
+PYTHON = "python ditto.decoding.pure.decoder ditto.sinks.jetstream.pure_frames"
 
 
 def load(impl: str | None, *, is_built: bool = True) -> str:
@@ -47,10 +49,11 @@ def test_the_compiled_core_is_built_and_is_the_default() -> None:
 
 
 def test_these_tests_run_on_what_the_environment_asks_for() -> None:
-    assert os.environ.get("DITTO_IMPL", "c") == pgoutput.IMPL
-    suffix = "" if pgoutput.IMPL == "c" else "_py"
-    assert pgoutput.Decoder.__module__ == f"ditto._pgoutput{suffix}"
-    assert frames.frame_block.__module__ == f"ditto._frames{suffix}"
+    assert os.environ.get("DITTO_IMPL", "c") == implementation.IMPL
+    is_compiled = implementation.IMPL == "c"
+    decoder, framing = ("ditto._pgoutput", "_frames") if is_compiled else ("ditto.decoding.pure.decoder", "pure_frames")
+    assert implementation.Decoder.__module__ == decoder
+    assert frames.frame_block.__module__ == f"ditto.sinks.jetstream.{framing}"
 
 
 def test_plain_python_on_request() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ditto.config import Events
 from ditto.errors import ConnectionLost, DecodeError, SubjectCollision
-from ditto.events.route import Router
+from ditto.routing.router import Router
 from unit import wire
 from unit.implementations import encode
 from unit.wire import Column

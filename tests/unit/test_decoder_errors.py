@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ditto.decoding.messages import Targets
 from ditto.errors import DecodeError
-from ditto.messages import Targets
 from unit import wire
 from unit.wire import Column, copy_data
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, to_builtins
 
-from ditto.event import Event
+from ditto.decoding.change import Event
+from ditto.decoding.messages import Delivered, Extras, Relation, Targets
 from ditto.lsn import Position
-from ditto.messages import Delivered, Extras, Relation, Targets
 from unit import wire
 from unit.implementations import positions, select_all
 from unit.wire import Column

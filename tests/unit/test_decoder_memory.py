@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from ditto.errors import DecodeError
-from ditto.events.encode import encode_events
+from ditto.formats.ditto import encode_events
 from unit import captured
 
 if TYPE_CHECKING:

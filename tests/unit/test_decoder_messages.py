@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import UNSET, to_builtins
 
+from ditto.decoding.messages import Column as DecodedColumn
+from ditto.decoding.messages import Delivered, Relation, Targets
 from ditto.lsn import Position
-from ditto.messages import Column as DecodedColumn
-from ditto.messages import Delivered, Relation, Targets
 from unit import wire
 from unit.implementations import encode, positions
 from unit.wire import UNCHANGED, Column

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ditto.columns import ARRAY, ARRAY_SEMICOLON, CHAR, HSTORE, JSON, TEXT
+from ditto.decoding.kinds import ARRAY, ARRAY_SEMICOLON, CHAR, HSTORE, JSON, TEXT
+from ditto.decoding.size_limit import least_size
 from ditto.errors import DecodeError
 from ditto.lsn import ORIGIN, Position
-from ditto.oversize import least_size
 from unit import captured, wire
 from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, encode, positions, select_all
 from unit.wire import UNCHANGED, Column

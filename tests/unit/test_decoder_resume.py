@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ditto.decoding.messages import Delivered, Targets
 from ditto.lsn import ORIGIN, Position
-from ditto.messages import Delivered, Targets
 from unit import wire
 from unit.implementations import positions
 from unit.wire import Column

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ditto.event import Event, event_key
+from ditto.decoding.change import Event, event_key
 from unit import wire
 from unit.implementations import IMPLEMENTATIONS, encode
 from unit.wire import Column

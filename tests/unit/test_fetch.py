@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ditto.ask import NoAnswer, over_http
 from ditto.check import nats
-from ditto.fetch import Answer, AnswerTooLarge, fetch
+from ditto.monitoring.http_client import Answer, AnswerTooLarge, fetch
+from ditto.monitoring.status_client import NoAnswer, over_http
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ditto._frames_py import FrameTooLarge
+from ditto.sinks.jetstream.pure_frames import FrameTooLarge
 from unit.implementations import IMPLEMENTATIONS
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ditto import health
+from ditto.service import heartbeat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +27,10 @@ def beat(tmp_path: Path) -> Path:
 
 
 def run_check(beat: Path | None) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != health.VARIABLE}
+    environment = {name: value for name, value in os.environ.items() if name != heartbeat.VARIABLE}
     if beat is not None:
-        environment[health.VARIABLE] = str(beat)
-    command = [sys.executable, "-W", "error", "-m", "ditto.health"]
+        environment[heartbeat.VARIABLE] = str(beat)
+    command = [sys.executable, "-W", "error", "-m", "ditto.service.heartbeat"]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -45,34 +45,34 @@ async def written(beat: Path) -> None:
 
 
 async def test_it_beats_while_the_body_runs(beat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(health.VARIABLE, str(beat))
-    async with health.keep_heartbeat(Running()):
+    monkeypatch.setenv(heartbeat.VARIABLE, str(beat))
+    async with heartbeat.keep_heartbeat(Running()):
         await written(beat)
-        assert health.check(beat) == (True, "streaming")
+        assert heartbeat.check(beat) == (True, "streaming")
 
 
 async def test_it_beats_again(beat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(health.VARIABLE, str(beat))
-    monkeypatch.setattr(health, "_PERIOD_S", 0.01)
-    async with health.keep_heartbeat(Running()):
+    monkeypatch.setenv(heartbeat.VARIABLE, str(beat))
+    monkeypatch.setattr(heartbeat, "_PERIOD_S", 0.01)
+    async with heartbeat.keep_heartbeat(Running()):
         await written(beat)
         beat.unlink()  # noqa: ASYNC240  a file of the test's own
         await written(beat)
 
 
 async def test_nothing_is_written_without_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(health.VARIABLE, raising=False)
+    monkeypatch.delenv(heartbeat.VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
-    async with health.keep_heartbeat(Running()):
+    async with heartbeat.keep_heartbeat(Running()):
         await asyncio.sleep(0)
     assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
 
 
 async def test_a_folder_that_is_missing_does_not_end_the_work(beat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     late = beat / "late"
-    monkeypatch.setenv(health.VARIABLE, str(late))
-    monkeypatch.setattr(health, "_PERIOD_S", 0.01)
-    async with health.keep_heartbeat(Running()):
+    monkeypatch.setenv(heartbeat.VARIABLE, str(late))
+    monkeypatch.setattr(heartbeat, "_PERIOD_S", 0.01)
+    async with heartbeat.keep_heartbeat(Running()):
         await asyncio.sleep(0)
         beat.mkdir()  # noqa: ASYNC240
         await written(late)
@@ -90,7 +90,7 @@ def test_the_command_tells_by_its_exit_code(beat: Path) -> None:
 
 def test_the_command_without_the_variable_or_the_file(beat: Path) -> None:
     assert run_check(None).returncode == 1
-    assert health.VARIABLE in run_check(None).stderr
+    assert heartbeat.VARIABLE in run_check(None).stderr
     missing = run_check(beat)
     assert (missing.returncode, missing.stderr) == (1, f"no heartbeat: {beat} does not exist\n")
 
@@ -98,20 +98,20 @@ def test_the_command_without_the_variable_or_the_file(beat: Path) -> None:
 @pytest.mark.parametrize("text", ["", "x", "now streaming", "1", "nan streaming", "inf streaming", "1 2 3"])
 def test_what_is_no_heartbeat_is_not_healthy(beat: Path, text: str) -> None:
     beat.write_text(text)
-    is_healthy, message = health.check(beat)
+    is_healthy, message = heartbeat.check(beat)
     assert not is_healthy
     assert message
 
 
 def test_a_heartbeat_from_before_a_reboot_is_not_healthy(beat: Path) -> None:
     beat.write_text(f"{time.monotonic() + 1000:.3f} streaming\n")
-    assert not health.check(beat)[0]
+    assert not heartbeat.check(beat)[0]
 
 
 def test_ditto_health_says_the_same(beat: Path) -> None:
     beat.write_text(f"{time.monotonic():.3f} standby\n")
     command = [sys.executable, "-m", "ditto", "health"]
-    environment = {**os.environ, health.VARIABLE: str(beat)}
+    environment = {**os.environ, heartbeat.VARIABLE: str(beat)}
     fresh = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (fresh.returncode, fresh.stdout, fresh.stderr) == (0, "standby\n", "")
     beat.unlink()

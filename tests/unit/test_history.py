@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ditto.checkpoint import Transaction
 from ditto.errors import SourceRewound
-from ditto.history import History
+from ditto.formats.checkpoint import Transaction
 from ditto.lsn import Position
+from ditto.pipeline.history import History
 
 TIME = "2026-11-25T12:00:00.000001Z"
 LATER = "2026-11-25T12:00:00.000002Z"

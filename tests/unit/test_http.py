@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from ditto.ask import NoAnswer, over_http
+from ditto.api import connections
+from ditto.api.app import FRESH_S, Cached
+from ditto.api.gate import Gate
+from ditto.api.server import bind, serving
 from ditto.check.http import check_http
 from ditto.config import load
 from ditto.config.checks import is_loopback
 from ditto.errors import ConfigError
-from ditto.http import connections
-from ditto.http.app import FRESH_S, Cached
-from ditto.http.gate import Gate
-from ditto.http.server import bind, serving
-from ditto.monitor import Monitor
-from ditto.states import States
-from ditto.tally import Tally
+from ditto.monitoring.counters import Tally
+from ditto.monitoring.monitor import Monitor
+from ditto.monitoring.state import States
+from ditto.monitoring.status_client import NoAnswer, over_http
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""An event's value back as PostgreSQL's text, rule by rule; e2e/test_round_trip.py lets PostgreSQL judge."""
+"""An event's value back as PostgreSQL's text, rule by rule; e2e/values/test_round_trip.py lets PostgreSQL judge."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ditto.lease import Silence, Terms, read_terms
-from ditto.sinks.bucket import lease_key
+from ditto.pipeline.lease import Silence, Terms, read_terms
+from ditto.sinks.jetstream.lease_bucket import lease_key
 
 
 def test_silence_is_counted_from_the_answer_to_the_next_request() -> None:

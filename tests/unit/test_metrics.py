@@ -8,14 +8,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ditto.config import Config
 from ditto.config.checks import split_address
-from ditto.http.prometheus import registry
-from ditto.metrics import MAX_TABLES, METRICS
-from ditto.monitor import Monitor, Rate, lag_by_servers
-from ditto.probe import Probe
-from ditto.states import Change, States
-from ditto.status import Slot, Stream, Survey
-from ditto.tally import DecoderCounts, Histogram, Tally
-from ditto.telling import is_otel_asked
+from ditto.monitoring.counters import DecoderCounts, Histogram, Tally
+from ditto.monitoring.exporters import is_otel_asked
+from ditto.monitoring.latency import Probe
+from ditto.monitoring.metrics import MAX_TABLES, METRICS
+from ditto.monitoring.monitor import Monitor, Rate, lag_by_servers
+from ditto.monitoring.prometheus import registry
+from ditto.monitoring.state import Change, States
+from ditto.monitoring.status import Slot, Stream, Survey
 
 
 class Clock:

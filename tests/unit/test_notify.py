@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ditto import notify
+from ditto.service import systemd as notify
 
 
 class Running:

@@ -15,10 +15,10 @@ from ditto.check.finding import Finding, bad, ok
 from ditto.cli.check import _print
 from ditto.cli.show import show
 from ditto.cli.status_table import status_table
-from ditto.source.group import Standby
-from ditto.status import Leader, Process, Slot, StateChange, Status, Stream, Survey, Window
+from ditto.monitoring.counters import ACK_BOUNDS_S, Histogram
+from ditto.monitoring.status import Leader, Process, Slot, StateChange, Status, Stream, Survey, Window
+from ditto.source.standbys import Standby
 from ditto.tail.show import Shown, Writer
-from ditto.tally import ACK_BOUNDS_S, Histogram
 
 HOSTILE = "t\nleader  none\x1b[2J\u009b[red]"
 AT = "2026-01-02T03:04:05.000Z"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from ditto.columns import BYTEA, HSTORE, JSON, KINDS, TEXT, TIMESTAMPTZ
-from ditto.messages import ChangeTooLarge
-from ditto.oversize import least_size
+from ditto.decoding.kinds import BYTEA, HSTORE, JSON, KINDS, TEXT, TIMESTAMPTZ
+from ditto.decoding.messages import ChangeTooLarge
+from ditto.decoding.size_limit import least_size
 from unit import wire
 from unit.implementations import encode
 from unit.wire import UNCHANGED, Column

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ditto.pipeline import backoff_s
+from ditto.pipeline.supervisor import backoff_s
 
 
 @pytest.mark.parametrize(("failures", "ceiling_s"), [(0, 0.2), (1, 0.4), (6, 12.8), (7, 15.0), (100_000, 15.0)])

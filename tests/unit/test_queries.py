@@ -67,7 +67,7 @@ def test_every_name_has_its_schema(name: str) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "source/connect.py"])
+@pytest.mark.parametrize("name", [name for name in FILES if name != "source/connection.py"])
 def test_every_connection_is_made_in_one_place(name: str) -> None:
     assert not re.search(r"psycopg\.connect\(|Connection\.connect\(", (FOLDER / name).read_text())
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from ditto.checkpoint import Transaction
 from ditto.config import Nats
 from ditto.errors import ServerNotReady, SourceRewound, StreamGap, TailForged
+from ditto.formats.checkpoint import Transaction
 from ditto.lsn import ORIGIN, Position
-from ditto.resume import Start, Timelines, decide_start
+from ditto.pipeline.recovery import Start, Timelines, decide_start
 from ditto.sinks.base import Holding, Owner
 
 TAIL = Position(0x500, 3)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from ditto.config import Events
 from ditto.config.model import Action
+from ditto.decoding.messages import Relation
 from ditto.errors import SubjectCollision
-from ditto.events.route import ACTIONS, MANY, Patterns, Router, TablePattern, encode_token
-from ditto.messages import Relation
-from ditto.sinks.stream import subject_matches
+from ditto.routing.router import ACTIONS, MANY, Patterns, Router, TablePattern, encode_token
+from ditto.sinks.jetstream.stream import subject_matches
 
 ALL = [Action.INSERT, Action.UPDATE, Action.DELETE, Action.TRUNCATE]
 DOTTED = "{prefix}.{schema}.{table}"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ditto import shallow
+from ditto.formats import nested
 
 DEEP = 100_000
 DEEP_LIST = b"[" * DEEP + b"]" * DEEP
@@ -20,7 +20,7 @@ DEEP_OBJECT = b'{"a, \\"]}": ' * DEEP + b"null" + b"}" * DEEP
 class Event(msgspec.Struct, rename="camel"):
     table: str
     data: msgspec.Raw
-    data_old: shallow.Row
+    data_old: nested.Row
     unchanged: tuple[str, ...] = ()
 
 
@@ -37,10 +37,10 @@ def test_an_event_with_deep_values(deep: bytes) -> None:
     payload = b'{"table":"t","data":' + row + b',"dataOld":' + row + b',"unchanged":["x"],"other":' + deep + b"}"
     with pytest.raises(RecursionError):
         decoder.decode(payload)
-    event = shallow.decode(payload, decoder)
+    event = nested.decode(payload, decoder)
     assert (event.table, event.unchanged, bytes(event.data)) == ("t", ("x",), row)
     assert {name: bytes(value) for name, value in event.data_old.items()} == {"id": b"1", "doc": deep}
-    assert bytes(shallow.members(event.data)["doc"]) == deep
+    assert bytes(nested.members(event.data)["doc"]) == deep
 
 
 @pytest.mark.parametrize(
@@ -64,21 +64,21 @@ def test_an_event_with_deep_values(deep: bytes) -> None:
 )
 def test_what_is_no_event_is_said_to_be_none(payload: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):
-        shallow.decode(payload, decoder)
+        nested.decode(payload, decoder)
 
 
 @given(st.dictionaries(st.text(max_size=4), documents, max_size=4), st.sampled_from([None, 1]))
 def test_members_are_those_that_a_parser_finds(row: dict[str, Any], indent: int | None) -> None:
     text = json.dumps(row, indent=indent).encode()
-    found = shallow.members(text, is_exact=True)
+    found = nested.members(text, is_exact=True)
     assert {name: json.loads(bytes(value)) for name, value in found.items()} == row
     assert {name: bytes(value).strip() for name, value in found.items()} == {
-        name: bytes(value) for name, value in shallow.members(text).items()
+        name: bytes(value) for name, value in nested.members(text).items()
     }
 
 
 @given(st.lists(documents, max_size=4), st.sampled_from([None, 1]))
 def test_elements_are_those_that_a_parser_finds(items: list[Any], indent: int | None) -> None:
     text = json.dumps(items, indent=indent).encode()
-    assert [json.loads(bytes(value)) for value in shallow.elements(text, is_exact=True)] == items
-    assert [json.loads(bytes(value)) for value in shallow.elements(text)] == items
+    assert [json.loads(bytes(value)) for value in nested.elements(text, is_exact=True)] == items
+    assert [json.loads(bytes(value)) for value in nested.elements(text)] == items

@@ -10,11 +10,11 @@ import pytest
 
 from ditto.config import Nats
 from ditto.errors import NoJetStream, NotNow, PublishRejected, SinkError, StreamOwned, StreamUnusable
-from ditto.sinks.api import ApiError, Fault, StreamConfig, refusal
 from ditto.sinks.base import Owner
-from ditto.sinks.connection import Connection
-from ditto.sinks.risks import risks
-from ditto.sinks.stream import Stream, change_timeout_s, folded, subject_matches
+from ditto.sinks.jetstream.api import ApiError, Fault, StreamConfig, refusal
+from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.risks import risks
+from ditto.sinks.jetstream.stream import Stream, change_timeout_s, folded, subject_matches
 
 OWNER = Owner("7312", "ditto", "ditto", start_lsn=0x16_B374D848)
 METADATA = {

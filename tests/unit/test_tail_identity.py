@@ -7,15 +7,15 @@ import datetime
 import msgspec
 import pytest
 
-from ditto.checkpoint import Checkpoint, Transaction, decode_checkpoint, encode_checkpoint
 from ditto.config import Nats
+from ditto.decoding.change import DetailedEvent, Meta, event_id, event_key
 from ditto.errors import TailForged
-from ditto.event import DetailedEvent, Meta, event_id, event_key
+from ditto.formats.checkpoint import Checkpoint, Transaction, decode_checkpoint, encode_checkpoint
 from ditto.lsn import Position
-from ditto.sinks import metadata
-from ditto.sinks.api import StoredMessage
 from ditto.sinks.base import Owner
-from ditto.sinks.tail import Judged, Kind, judge
+from ditto.sinks.jetstream import metadata
+from ditto.sinks.jetstream.api import StoredMessage
+from ditto.sinks.jetstream.tail import Judged, Kind, judge
 from unit.implementations import ID_KEY, Implementation
 from unit.wire import Column, begin, commit, insert, relation
 

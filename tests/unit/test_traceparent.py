@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ditto.event import Event
-from ditto.events.traceparent import Traceparents, is_traceparent
-from ditto.messages import Block
+from ditto.decoding.change import Event
+from ditto.decoding.messages import Block
+from ditto.routing.traceparents import Traceparents, is_traceparent
 from unit import wire
 from unit.implementations import IMPLEMENTATIONS
 from unit.wire import Column

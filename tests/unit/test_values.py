@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from ditto.columns import HSTORE, INT, JSON, KINDS, TEXT, TIMESTAMP_UTC, TIMESTAMPTZ
 from ditto.config import Types
-from ditto.events.types import kinds as kinds_of
+from ditto.decoding.kinds import HSTORE, INT, JSON, KINDS, TEXT, TIMESTAMP_UTC, TIMESTAMPTZ
+from ditto.routing.column_types import kinds as kinds_of
 
 if TYPE_CHECKING:
     from unit.implementations import Implementation

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ditto.watermark import ConfirmDelay, Watermark
+from ditto.pipeline.watermark import ConfirmDelay, Watermark
 
 
 class Confirming(RuleBasedStateMachine):

@@ -1,0 +1,1 @@
+"""What a running Ditto answers over HTTP."""

@@ -1,0 +1,97 @@
+"""The routes. No handler waits for anything: all that they tell stands in memory."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from litestar import Litestar, MediaType, Response, get
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from ditto import __version__
+from ditto.api.gate import Gate
+from ditto.monitoring.monitor import Monitor
+from ditto.monitoring.prometheus import registry
+from ditto.monitoring.status import Status
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp
+
+FRESH_S: Final = 1.0
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The answer of a probe."""
+
+    state: str
+    reason: str
+
+
+class Cached:
+    """The last rendering, for as long as it is fresh: many who ask at once cost one rendering."""
+
+    def __init__(self, render: Callable[[], bytes], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._render = render
+        self._clock = clock
+        self._rendered_at = -math.inf
+        self._rendered = b""
+
+    def __call__(self) -> bytes:
+        """Not older than `FRESH_S`."""
+        now = self._clock()
+        if now - self._rendered_at > FRESH_S:
+            self._rendered, self._rendered_at = self._render(), now
+        return self._rendered
+
+
+def make_app(monitor: Monitor) -> ASGIApp:
+    """The application for one running Ditto."""
+    settings = monitor.config.http
+    metrics_of = registry(monitor)
+    rendered = Cached(lambda: generate_latest(metrics_of))
+
+    def health() -> Health:
+        return Health(monitor.state, monitor.reason if settings.token is None else "")
+
+    @get("/healthz", summary="Whether the process is alive", sync_to_thread=False)
+    def healthz() -> Health:
+        """Always 200: whoever gets an answer knows that the event loop, which does all the work, runs."""
+        return health()
+
+    @get(
+        ["/readyz", "/ready"],
+        summary="Whether it streams or stands by",
+        sync_to_thread=False,
+        raises=[],
+    )
+    def readyz() -> Response[Health]:
+        """200 while it streams or stands by, otherwise 503 with the reason. `/ready` is the name that wal-listener
+        gave it.
+        """
+        return Response(health(), status_code=200 if monitor.is_ready else 503)
+
+    @get("/metrics", summary="Metrics for Prometheus", media_type=MediaType.TEXT, sync_to_thread=False)
+    def metrics() -> Response[bytes]:
+        """In the text format 0.0.4, not older than a second."""
+        return Response(rendered(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    @get("/v1/status", summary="Everything that `ditto status` shows", sync_to_thread=False)
+    def status() -> Status:
+        """Its own numbers as of now, those of the two servers as of a few seconds ago."""
+        return monitor.status()
+
+    handlers: list[Any] = [healthz, readyz, metrics, status]
+    app = Litestar(
+        handlers,
+        openapi_config=OpenAPIConfig(
+            title="Ditto", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]
+        ),
+        logging_config=None,
+    )
+    return Gate(app, token=settings.token, hosts=settings.hosts)

@@ -1,0 +1,253 @@
+# cython: language_level=3
+"""A block of events while it is being filled, and what an event gets besides its row: id, position and time."""
+
+from cpython.list cimport PyList_Append
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+import sys
+
+from ditto.errors import DecodeError
+from ditto.decoding.change import DetailedEvent, Event, Meta
+from ditto.lsn import format_lsn
+from ditto.decoding.messages import Block
+
+from msgspec import UNSET
+
+
+cdef extern from "Python.h":
+    object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
+    void *PyUnicode_DATA(object o)
+
+cdef int64_t US_PER_DAY = 86_400_000_000
+cdef uint64_t VARIANT = <uint64_t>1 << 63  # of a UUID, RFC 9562
+cdef bytes HEX = bytes(range(256)).hex().encode()
+cdef const char *HEX_PAIRS = HEX
+cdef object make_event = Event
+cdef object make_detailed = DetailedEvent
+cdef object make_meta = Meta
+cdef object unset = UNSET
+
+
+cdef class TableCount:
+    """Zeros at first. A table keeps it when its Relation message comes again."""
+
+
+cdef class Plan:
+    """What is worked out once for a relation."""
+
+    def __cinit__(self, relation, list column_kinds, targets, TableCount count_of not None):
+        cdef int i
+        self.relation = relation
+        self.namespace = relation.namespace
+        self.name = relation.name
+        self.names = [sys.intern(column.name) for column in relation.columns]
+        self.blank = dict.fromkeys(self.names)
+        self.targets = targets[:4]
+        self.primary_key = unset if targets.primary_key is None else targets.primary_key
+        self.schema_version = unset if targets.schema_version is None else targets.schema_version
+        self.describe = targets.describe
+        self.count_of = count_of
+        self.count = <int>len(self.names)
+        self.kinds = <uint8_t *>malloc(<size_t>self.count + 1)
+        self.is_key = <uint8_t *>malloc(<size_t>self.count + 1)
+        self.old = <OldValue *>malloc((<size_t>self.count + 1) * sizeof(OldValue))
+        if self.kinds == NULL or self.is_key == NULL or self.old == NULL:
+            raise MemoryError
+        for i, column in enumerate(relation.columns):
+            self.kinds[i] = <uint8_t>column_kinds[i]
+            self.is_key[i] = 1 if column.is_key else 0
+
+    def __dealloc__(self):
+        free(self.kinds)
+        free(self.is_key)
+        free(self.old)
+
+
+cdef class BlockBuilder:
+    """What all messages of a connection fill; `id_key` is `event_key(…)`."""
+
+    def __init__(self, bytes id_key not None, extras):
+        self.key_high = int.from_bytes(id_key[:8]) >> 4
+        self.key_low = int.from_bytes(id_key[8:16]) >> 2
+        self.wants_lsn = "lsn" in extras.metadata
+        self.wants_xid = "xid" in extras.metadata
+        self.wants_ordinal = "ordinal" in extras.metadata
+        self.wants_primary_key = "primary_key" in extras.metadata
+        self.wants_origin = "origin" in extras.metadata
+        self.wants_schema_version = "schema_version" in extras.metadata
+        self.has_meta = bool(extras.metadata)
+        self.marks_last = extras.marks_last
+        self.json_null = self.json_null_old = unset
+        self.start_block()
+
+    cdef int start_block(self) except -1:
+        self.events = []
+        self.targets = []
+        self.commit_lsns = []
+        self.ordinals = []
+        self.size = 0
+        self.frame_count = 0
+        self.delivered = None
+        self.is_reply_requested = False
+        self.wanted_lsn = 0
+        self.traceparents = []
+        return 0
+
+    cdef object finish_block(self, bint is_drained, bint is_ended):
+        block = Block(
+            self.events,
+            self.targets,
+            self.commit_lsns,
+            self.ordinals,
+            self.size,
+            self.frame_count,
+            self.delivered,
+            0 if self.is_open else self.idle_lsn,
+            self.is_reply_requested,
+            self.wanted_lsn,
+            is_drained,
+            is_ended,
+            self.traceparents,
+        )
+        self.start_block()
+        return block
+
+    cdef int emit(self, Plan plan, object target, str action, dict data, dict old, object unchanged) except -1:
+        cdef uint64_t high = (self.commit_lsn >> 4) ^ self.key_high
+        cdef uint64_t low = ((self.commit_lsn & 0xF) << 58 | self.ordinal) ^ self.key_low
+        event_id = format_uuid(
+            (high & ~<uint64_t>0xFFF) << 4 | 0x8000 | (high & 0xFFF),
+            VARIANT | low,
+        )
+        self.is_selected = True
+        if not self.has_meta and self.json_null is unset and self.json_null_old is unset:
+            event = make_event(
+                event_id,
+                plan.namespace,
+                plan.name,
+                action,
+                data,
+                old,
+                self.commit_time,
+                unchanged,
+            )
+        else:
+            event = make_detailed(
+                event_id,
+                plan.namespace,
+                plan.name,
+                action,
+                data,
+                old,
+                self.commit_time,
+                unchanged,
+                self.json_null,
+                self.json_null_old,
+                self.make_meta(plan) if self.has_meta else unset,
+            )
+            self.json_null = self.json_null_old = unset
+        if self.held is not None:
+            self.release(False)
+        if plan.describe is not None:
+            description = plan.describe()
+            plan.describe = None
+            if description is not None:
+                self.append(description[0], description[1], self.commit_lsn_object, self.ordinal - 1)
+        if self.marks_last:
+            self.held = event, target, self.commit_lsn_object, self.ordinal
+            return 0
+        PyList_Append(self.events, event)
+        PyList_Append(self.targets, target)
+        PyList_Append(self.commit_lsns, self.commit_lsn_object)
+        PyList_Append(self.ordinals, self.ordinal)
+        return 0
+
+    cdef int append(self, object event, object target, object commit_lsn, object ordinal) except -1:
+        PyList_Append(self.events, event)
+        PyList_Append(self.targets, target)
+        PyList_Append(self.commit_lsns, commit_lsn)
+        PyList_Append(self.ordinals, ordinal)
+        return 0
+
+    cdef int release(self, bint is_last) except -1:
+        """Let go of the event that was held back."""
+        if self.held is None:
+            return 0
+        event, target, commit_lsn, ordinal = self.held
+        self.held = None
+        return self.append(event.as_last() if is_last else event, target, commit_lsn, ordinal)
+
+    cdef object make_meta(self, Plan plan):
+        if self.wants_lsn and self.lsn_text_of != self.commit_lsn:
+            self.lsn_text = format_lsn(self.commit_lsn)
+            self.lsn_text_of = self.commit_lsn
+        return make_meta(
+            self.lsn_text if self.wants_lsn else unset,
+            self.xid if self.wants_xid else unset,
+            self.ordinal if self.wants_ordinal else unset,
+            plan.primary_key if self.wants_primary_key else unset,
+            self.origin if self.wants_origin else unset,
+            plan.schema_version if self.wants_schema_version else unset,
+        )
+
+
+cdef inline void put_digits(char *out, int64_t value, int width) noexcept:
+    cdef int i
+    for i in range(width - 1, -1, -1):
+        out[i] = <char>(0x30 + value % 10)
+        value //= 10
+
+
+cdef str format_time(int64_t time_us):
+    """µs since 2000-01-01 UTC as RFC 3339. Days to civil date as in Howard Hinnant's published algorithm."""
+    cdef int64_t days = time_us // US_PER_DAY  # rounds down, as in Python (cdivision is off)
+    cdef int64_t rest = time_us % US_PER_DAY
+    cdef int64_t shifted, era, doe, yoe, doy, mp, year, month, day
+    cdef char *out
+    shifted = days + 730_425  # days from 0000-03-01 to 2000-01-01
+    if shifted < 306 or shifted > 3_652_364:  # 0001-01-01 to 9999-12-31
+        raise DecodeError(f"a commit time of {time_us} µs")
+    era = shifted // 146_097
+    doe = shifted - era * 146_097
+    yoe = (doe - doe // 1460 + doe // 36_524 - doe // 146_096) // 365
+    doy = doe - (365 * yoe + yoe // 4 - yoe // 100)
+    mp = (5 * doy + 2) // 153
+    day = doy - (153 * mp + 2) // 5 + 1
+    month = mp + 3 if mp < 10 else mp - 9
+    year = yoe + era * 400 + (1 if month <= 2 else 0)
+    text = PyUnicode_New(27, 0x7F)
+    out = <char *>PyUnicode_DATA(text)
+    put_digits(out, year, 4)
+    put_digits(out + 5, month, 2)
+    put_digits(out + 8, day, 2)
+    put_digits(out + 11, rest // 3_600_000_000, 2)
+    put_digits(out + 14, rest // 60_000_000 % 60, 2)
+    put_digits(out + 17, rest // 1_000_000 % 60, 2)
+    put_digits(out + 20, rest % 1_000_000, 6)
+    out[4] = out[7] = 0x2D
+    out[10] = 0x54
+    out[13] = out[16] = 0x3A
+    out[19] = 0x2E
+    out[26] = 0x5A
+    return text
+
+
+cdef str format_uuid(uint64_t high, uint64_t low):
+    text = PyUnicode_New(36, 0x7F)
+    cdef char *out = <char *>PyUnicode_DATA(text)
+    put_hex(out, high >> 32, 4)
+    put_hex(out + 9, high >> 16, 2)
+    put_hex(out + 14, high, 2)
+    put_hex(out + 19, low >> 48, 2)
+    put_hex(out + 24, low, 6)
+    out[8] = out[13] = out[18] = out[23] = 0x2D
+    return text
+
+
+cdef inline void put_hex(char *out, uint64_t value, int byte_count) noexcept:
+    """The lowest bytes of `value`, two digits at a time: an event's id costs 400 instructions less than one by one."""
+    cdef int i
+    for i in range(byte_count):
+        memcpy(out + 2 * i, HEX_PAIRS + 2 * (value >> 8 * (byte_count - 1 - i) & 0xFF), 2)

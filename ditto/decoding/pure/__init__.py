@@ -1,0 +1,1 @@
+"""The decoder in plain Python: the fallback, and the oracle of the tests."""

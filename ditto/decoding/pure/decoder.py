@@ -1,0 +1,475 @@
+"""The decoder in plain Python: the same interface and the same results as `_pgoutput.pyx`.
+
+It is the fallback (`DITTO_IMPL=python`), the oracle of the compiled decoder's tests and what the
+benchmarks compare with. Layouts: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
+and https://www.postgresql.org/docs/current/protocol-replication.html
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import OperationalError
+
+from ditto.advice import NOT_UTF8
+from ditto.decoding.invalid_text import not_utf8
+from ditto.decoding.kinds import JSON, KINDS, Kinds
+from ditto.decoding.messages import (
+    NO_EXTRAS,
+    TRACE_PREFIX,
+    TRACEPARENT_SIZE,
+    WAIT_PREFIX,
+    Block,
+    ChangeTooLarge,
+    Column,
+    Delivered,
+    Extras,
+    Relation,
+    Targets,
+)
+from ditto.decoding.pure.block import BlockBuilder, Plan
+from ditto.decoding.pure.cursor import Cursor
+from ditto.decoding.pure.values import convert, is_json_null
+from ditto.decoding.size_limit import check_size
+from ditto.errors import ConnectionLost, DecodeError
+from ditto.formats.checkpoint import Transaction
+from ditto.lsn import ORIGIN, Position, format_lsn
+from ditto.pipeline.history import WATCHED
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGconn
+
+_U32: Final = Struct("!I")
+
+_EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001  PostgreSQL's epoch; times here are UTC throughout
+_FEW_BYTES: Final = 6144  # libpq reads 16 KB at once, which may be only a few messages
+_EVERYTHING: Final = 1 << 63
+_MANY_TYPES: Final = 2000
+
+
+class Decoder(BlockBuilder):
+    """Turns the CopyData messages of one replication connection into events.
+
+    `select` is asked once for each Relation message. `id_key` is `event_key(…)`. Changes up to and
+    with the position `after` are stored already: they are skipped without being converted. `watched` are the first
+    two transactions that commit at `watch_lsn` or later. A change whose event certainly takes more than `max_size`
+    bytes raises ChangeTooLarge instead; 0 is no limit.
+    """
+
+    def __init__(
+        self,
+        select: Callable[[Relation], Targets],
+        *,
+        id_key: bytes,
+        after: Position = ORIGIN,
+        watch_lsn: int = 0,
+        kinds: Kinds = KINDS,
+        extras: Extras = NO_EXTRAS,
+        max_size: int = 0,
+    ) -> None:
+        super().__init__(id_key, extras)
+        self._watch_lsn = watch_lsn
+        self.watched: list[Transaction] = []
+        self._select = select
+        self._kinds = kinds
+        self._after = after
+        self._max_size = max_size or sys.maxsize
+        self._has_forgotten = False
+        self._refused: ChangeTooLarge | None = None  # to be raised when what comes before it has been handed over
+        self._plans: dict[int, Plan] = {}
+        self._passed: dict[tuple[str, str], list[int]] = {}  # survives a table's next Relation message
+        self._types: dict[int, tuple[str, str]] = {}
+        self._skip_to = 0  # ordinals up to this one are stored already
+        self.skipped_count = 0
+        self.filtered_count = 0
+        self.logical_message_count = 0
+
+    def feed(self, frame: bytes) -> None:
+        """Decode one CopyData message. Raises DecodeError, after which the decoder is of no more use."""
+        self._block.frame_count += 1
+        self._block.size += len(frame)
+        try:
+            self._frame(Cursor(frame))
+        except DecodeError as error:
+            raise self._explain(error) from error
+        except UnicodeDecodeError:  # it quotes the bytes: not to be chained
+            raise self._explain(DecodeError("text that is not UTF-8", hint=NOT_UTF8)) from None
+
+    def last_transaction(self) -> Transaction | None:
+        """The last one that has begun; None where none has."""
+        return Transaction(self._commit_lsn, self._commit_time, self._xid) if self._commit_lsn else None
+
+    def passed_counts(self) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+        """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates."""
+        return {table: (counts[0], counts[1], counts[2], counts[3]) for table, counts in self._passed.items()}
+
+    @property
+    def relation_count(self) -> int:
+        """How many relations are described."""
+        return len(self._plans)
+
+    @property
+    def passed_lsn(self) -> int:
+        """Everything that began to commit before this LSN has been decoded."""
+        return max(self._commit_lsn, self._idle_lsn)
+
+    def relations(self) -> dict[int, Relation]:
+        """What is described, by OID."""
+        return {oid: plan.relation for oid, plan in self._plans.items()}
+
+    def forget(self, relations: Mapping[int, Relation]) -> set[tuple[str, str]]:
+        """Give up these relations, unless they have been described anew since. Returns the tables that are left out.
+
+        Should one come again all the same, it raises ConnectionLost: the next connection describes everything.
+        """
+        gone = set()
+        for oid, relation in relations.items():
+            plan = self._plans.get(oid)
+            if plan is not None and plan.relation is relation:
+                del self._plans[oid]
+                gone.add((relation.namespace, relation.name))
+        gone -= {(plan.relation.namespace, plan.relation.name) for plan in self._plans.values()}
+        for table in gone:
+            self._passed.pop(table, None)
+        self._has_forgotten = True
+        return gone
+
+    def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int = 1) -> Block:
+        """Drain libpq and the socket until nothing new comes, or a limit is reached.
+
+        With `enough` it also ends where a read of the socket brings less than so many messages, and few bytes.
+
+        Raises ConnectionLost, DecodeError, and ChangeTooLarge once all before that change has been handed over.
+        """
+        if self._refused is not None:
+            raise self._refused
+        try:
+            self._drain(pgconn, max_events=max_events, max_bytes=max_bytes, enough=enough)
+        except ChangeTooLarge as error:
+            self._release(is_last=False)
+            if not self._block.events:
+                raise
+            self._refused = error
+        return self.take()
+
+    def _drain(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int) -> None:
+        block = self._block
+        count_at_read, size_at_read = -1, 0
+        while len(block.events) < max_events and block.size < max_bytes:
+            try:
+                length, data = pgconn.get_copy_data(1)
+            except OperationalError as error:
+                raise ConnectionLost("the replication connection broke") from error
+            if length > 0:
+                self.feed(bytes(data))
+            elif length < 0:
+                block.is_ended = True
+                break
+            elif block.frame_count == count_at_read or (
+                count_at_read > 0
+                and block.frame_count - count_at_read < enough
+                and block.size - size_at_read < _FEW_BYTES
+            ):
+                break
+            else:
+                count_at_read, size_at_read = block.frame_count, block.size
+                try:
+                    pgconn.consume_input()
+                except OperationalError as error:
+                    raise ConnectionLost("the replication connection broke") from error
+        else:
+            block.is_drained = False
+
+    def _explain(self, error: DecodeError) -> DecodeError:
+        where = f" in the transaction that commits at {format_lsn(self._commit_lsn)}" if self._is_open else ""
+        if relation := error.context.get("relation"):
+            where += f", table {relation}"
+        return DecodeError(
+            f"cannot decode what PostgreSQL sent{where}: {error.message}",
+            hint=error.hint or "nothing is lost, the slot holds the change. It is a fault of Ditto: please report it",
+            **error.context,
+        )
+
+    def _frame(self, cursor: Cursor) -> None:
+        tag = cursor.u8()
+        if tag == 0x77:  # w: start8 end8 ts8 payload
+            cursor.take(24)
+            self._message(cursor)
+        elif tag == 0x6B:  # k: end8 ts8 reply1
+            end = cursor.u64()
+            cursor.take(8)
+            if cursor.u8():
+                self._block.is_reply_requested = True
+            cursor.finish()
+            if not self._is_open and end > self._idle_lsn:
+                self._idle_lsn = end
+        else:
+            raise DecodeError(f"unknown replication message 0x{tag:02X}")
+
+    def _message(self, cursor: Cursor) -> None:
+        tag = chr(cursor.u8())
+        if tag in "IUD":
+            self._change(tag, cursor)
+        elif tag == "B":
+            self._begin(cursor)
+        elif tag == "C":
+            self._commit(cursor)
+        elif tag == "R":
+            self._relation(cursor)
+        elif tag == "Y":
+            oid = cursor.u32()
+            self._types[oid] = cursor.string(), cursor.string()
+            cursor.finish()
+        elif tag == "T":
+            self._truncate(cursor)
+        elif tag == "M":
+            self._logical_message(cursor)
+        elif tag == "O":
+            cursor.u64()
+            self._origin = cursor.string()
+            cursor.finish()
+        elif tag in "SEcAbPKrp":
+            raise DecodeError(f"a streamed or prepared transaction (message {tag!r}), which was not asked for")
+        else:
+            raise DecodeError(f"unknown message 0x{ord(tag):02X}")
+
+    def _begin(self, cursor: Cursor) -> None:
+        final_lsn = cursor.u64()
+        time_us = cursor.i64()
+        self._xid = cursor.u32()
+        cursor.finish()
+        if self._is_open:
+            raise DecodeError("a Begin inside a transaction")
+        if final_lsn <= self._commit_lsn:
+            raise DecodeError(f"the transaction at {format_lsn(final_lsn)} comes out of commit order")
+        self._is_open = True
+        self._commit_lsn = final_lsn
+        try:
+            self._commit_time = (_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
+        except OverflowError:
+            raise DecodeError(f"a commit time of {time_us} µs") from None
+        if len(self.watched) < WATCHED and final_lsn >= self._watch_lsn:
+            self.watched.append(Transaction(final_lsn, self._commit_time, self._xid))
+        self._origin = None
+        self._ordinal = 0
+        after = self._after
+        self._is_selected = final_lsn <= after.commit_lsn
+        if final_lsn < after.commit_lsn:
+            self._skip_to = _EVERYTHING
+        elif final_lsn == after.commit_lsn:
+            self._skip_to = after.ordinal
+        else:
+            self._skip_to = 0
+
+    def _commit(self, cursor: Cursor) -> None:
+        cursor.u8()
+        commit_lsn = cursor.u64()
+        end_lsn = cursor.u64()
+        cursor.take(8)
+        cursor.finish()
+        if not self._is_open:
+            raise DecodeError("a Commit outside a transaction")
+        if commit_lsn != self._commit_lsn or end_lsn <= commit_lsn:
+            raise DecodeError(f"a Commit at {format_lsn(commit_lsn)} that does not fit its Begin")
+        self._is_open = False
+        self._release(is_last=True)
+        self._idle_lsn = max(self._idle_lsn, end_lsn)
+        if self._is_selected:
+            self._block.delivered = Delivered(commit_lsn, end_lsn, len(self._block.events))
+
+    def _relation(self, cursor: Cursor) -> None:
+        oid = cursor.u32()
+        namespace, name = cursor.string(), cursor.string()
+        identity = cursor.u8()
+        if identity not in b"dnfi":
+            raise DecodeError(f"unknown replica identity 0x{identity:02X}", relation=f"{namespace}.{name}")
+        columns = []
+        column_kinds = []
+        for _ in range(cursor.u16()):
+            flags = cursor.u8()
+            if flags > 1:
+                raise DecodeError(f"unknown column flags {flags}", relation=f"{namespace}.{name}")
+            column_name, oid_of_type, typmod = cursor.string(), cursor.u32(), cursor.i32()
+            found = self._types.get(oid_of_type, ("", ""))
+            columns.append(
+                Column(column_name, oid_of_type, typmod, flags == 1, self._kinds.type_name(oid_of_type, *found))
+            )
+            column_kinds.append(self._kinds.find(oid_of_type, *found))
+        cursor.finish()
+        if len({column.name for column in columns}) != len(columns):
+            raise DecodeError("two columns of one name", relation=f"{namespace}.{name}")
+        relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
+        passed = self._passed.setdefault((relation.namespace, name), [0, 0, 0, 0])
+        self._plans[oid] = Plan(relation, column_kinds, Targets(*self._select(relation)), passed)
+        if len(self._types) > _MANY_TYPES:  # those of a relation come anew right before it
+            self._types.clear()
+
+    def _logical_message(self, cursor: Cursor) -> None:
+        flags = cursor.u8()
+        lsn = cursor.u64()
+        prefix = cursor.string()
+        content = cursor.take(cursor.i32())
+        cursor.finish()
+        if flags > 1:
+            raise DecodeError(f"unknown flags {flags} of a logical message")
+        if prefix == WAIT_PREFIX:
+            self._block.wanted_lsn = lsn
+            if not self._is_open:
+                # Not part of a transaction: it comes at its place in the WAL, after every commit before it.
+                self._idle_lsn = max(self._idle_lsn, lsn)
+        if flags == 1:
+            self._count_change()
+            if prefix == TRACE_PREFIX and len(content) == TRACEPARENT_SIZE:
+                self._block.traceparents.append((self._commit_lsn, self._ordinal, bytes(content)))
+        self.logical_message_count += 1
+
+    def _count_change(self) -> None:
+        if not self._is_open:
+            raise DecodeError("a change outside a transaction")
+        self._ordinal += 1
+
+    def _plan(self, oid: int) -> Plan:
+        plan = self._plans.get(oid)
+        if plan is None and self._has_forgotten:
+            raise ConnectionLost(f"a change of relation {oid}, which had been dropped: it is described again")
+        if plan is None:
+            raise DecodeError(f"a change of relation {oid}, which was not described")
+        return plan
+
+    def _target(self, plan: Plan, action: int) -> object | None:
+        """The target of this change, or None where it is to be skipped."""
+        target = plan.targets[action]
+        if target is None:
+            self.filtered_count += 1
+            return None
+        if self._ordinal <= self._skip_to:
+            self.skipped_count += 1
+            return None
+        plan.passed[action] += 1
+        return target
+
+    def _truncate(self, cursor: Cursor) -> None:
+        count = cursor.u32()
+        flags = cursor.u8()
+        if flags > 3:
+            raise DecodeError(f"unknown flags {flags} of a Truncate")
+        oids = cursor.take(4 * count)
+        cursor.finish()
+        for (oid,) in _U32.iter_unpack(oids):
+            self._count_change()
+            plan = self._plan(oid)
+            target = self._target(plan, 3)
+            if target is not None:
+                self._emit(plan, target, "TRUNCATE", {}, {}, None)
+
+    def _change(self, tag: str, cursor: Cursor) -> None:
+        self._count_change()
+        plan = self._plan(cursor.u32())
+        target = self._target(plan, "IUD".index(tag))
+        if target is None:
+            return
+        start = cursor.pos
+        if cursor.end - start > self._max_size:
+            self._refuse_too_large(memoryview(cursor.data)[start : cursor.end], plan, tag)
+        try:
+            if tag == "I":
+                self._insert(cursor, plan, target)
+            elif tag == "U":
+                self._update(cursor, plan, target)
+            else:
+                self._delete(cursor, plan, target)
+        except DecodeError as error:
+            error.context["relation"] = f"{plan.relation.namespace}.{plan.relation.name}"
+            raise
+        except UnicodeDecodeError:  # it quotes the bytes: not to be chained
+            relation = f"{plan.relation.namespace}.{plan.relation.name}"
+            raise not_utf8(cursor.data[start : cursor.end], plan.names, plan.kinds, relation=relation) from None
+
+    def _refuse_too_large(self, change: memoryview, plan: Plan, tag: str) -> None:
+        try:
+            check_size(change, plan.names, plan.kinds, plan.keys, limit=self._max_size)
+        except ChangeTooLarge as error:
+            error.relation = f"{plan.relation.namespace}.{plan.relation.name}"
+            error.action = {"I": "INSERT", "U": "UPDATE", "D": "DELETE"}[tag]
+            error.commit_lsn, error.ordinal = self._commit_lsn, self._ordinal
+            raise
+
+    def _insert(self, cursor: Cursor, plan: Plan, target: object) -> None:
+        _expect(cursor.u8(), b"N")
+        data, unchanged = self._new_tuple(cursor, plan, {})
+        cursor.finish()
+        self._emit(plan, target, "INSERT", data, {}, unchanged)
+
+    def _update(self, cursor: Cursor, plan: Plan, target: object) -> None:
+        part = cursor.u8()
+        old: dict[str, Any] = {}
+        if part != 0x4E:
+            _expect(part, b"KO")
+            old = self._old_tuple(cursor, plan, part == 0x4F)
+            _expect(cursor.u8(), b"N")
+        data, unchanged = self._new_tuple(cursor, plan, old)
+        cursor.finish()
+        self._emit(plan, target, "UPDATE", data, old, unchanged)
+
+    def _delete(self, cursor: Cursor, plan: Plan, target: object) -> None:
+        part = cursor.u8()
+        _expect(part, b"KO")
+        old = self._old_tuple(cursor, plan, part == 0x4F)
+        cursor.finish()
+        self._emit(plan, target, "DELETE", {}, old, None)
+
+    def _new_tuple(self, cursor: Cursor, plan: Plan, old: dict[str, Any]) -> tuple[dict[str, Any], list[str] | None]:
+        _column_count(cursor, plan)
+        row: dict[str, Any] = {}
+        unchanged: list[str] | None = None
+        for name, kind in zip(plan.names, plan.kinds, strict=True):
+            mark = cursor.u8()
+            if mark == 0x74:  # t
+                data = cursor.take(cursor.i32())
+                row[name] = convert(data, kind)
+                if kind == JSON and is_json_null(data):
+                    self._json_null = [*(self._json_null or ()), name]
+            elif mark == 0x6E:  # n
+                row[name] = None
+            elif mark == 0x75:  # u
+                if name in old:
+                    row[name] = old[name]
+                else:
+                    unchanged = [*(unchanged or ()), name]
+            else:
+                raise DecodeError(f"unknown column kind 0x{mark:02X}")
+        return row, unchanged
+
+    def _old_tuple(self, cursor: Cursor, plan: Plan, is_whole: bool) -> dict[str, Any]:
+        """The old row, or with `is_whole` False its key columns only: the others are sent as nulls."""
+        _column_count(cursor, plan)
+        row: dict[str, Any] = {}
+        for name, kind, is_key in zip(plan.names, plan.kinds, plan.keys, strict=True):
+            mark = cursor.u8()
+            if mark == 0x74:
+                data = cursor.take(cursor.i32())
+                if is_whole or is_key:
+                    row[name] = convert(data, kind)
+                    if kind == JSON and is_json_null(data):
+                        self._json_null_old = [*(self._json_null_old or ()), name]
+            elif mark == 0x6E:
+                if is_whole or is_key:
+                    row[name] = None
+            elif mark != 0x75:
+                raise DecodeError(f"unknown column kind 0x{mark:02X}")
+        return row
+
+
+def _expect(part: int, allowed: bytes) -> None:
+    if part not in allowed:
+        raise DecodeError(f"unknown part of a change 0x{part:02X}")
+
+
+def _column_count(cursor: Cursor, plan: Plan) -> None:
+    count = cursor.u16()
+    if count != len(plan.names):
+        raise DecodeError(f"a row of {count} columns where the relation has {len(plan.names)}")

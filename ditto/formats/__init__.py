@@ -1,0 +1,1 @@
+"""From changes to the bytes that are published, and back."""

@@ -1,0 +1,1 @@
+"""What a pipeline knows of itself, and how others see it."""

@@ -1,0 +1,258 @@
+"""The metrics: names, what they mean, and where their numbers stand. Prometheus and OpenTelemetry read this one list.
+
+Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` for what only grows. A label's values
+are bounded: the tables beyond the first `MAX_TABLES` count together as `other`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Literal, NamedTuple, get_args
+
+from ditto import log_stream
+from ditto.lsn import parse_lsn
+from ditto.monitoring.counters import ACTIONS, STAGES, Histogram
+from ditto.monitoring.monitor import Monitor
+from ditto.monitoring.state import State
+from ditto.monitoring.status import Slot
+
+MAX_TABLES: Final = 200
+
+Labels = tuple[str, ...]
+Sample = tuple[Labels, float]
+
+
+class Metric(NamedTuple):
+    """One metric of which the samples are read when somebody asks."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    about: str
+    read: Callable[[Monitor], Iterable[Sample]]
+    labels: Labels = ()
+
+
+class Distribution(NamedTuple):
+    """One histogram, in seconds."""
+
+    name: str
+    about: str
+    read: Callable[[Monitor], Histogram]
+
+
+def _counter(name: str, about: str, read: Callable[[Monitor], float]) -> Metric:
+    return Metric(name, "counter", about, lambda monitor: [((), read(monitor))])
+
+
+def _gauge(name: str, about: str, read: Callable[[Monitor], float | None]) -> Metric:
+    """Without a sample where `read` says None: nobody knows it at the moment."""
+
+    def samples(monitor: Monitor) -> Iterator[Sample]:
+        if (value := read(monitor)) is not None:
+            yield (), value
+
+    return Metric(name, "gauge", about, samples)
+
+
+def _of_slot(name: str, about: str, read: Callable[[Slot], float | None]) -> Metric:
+    return _gauge(name, about, lambda monitor: read(monitor.survey.slot) if monitor.survey.slot is not None else None)
+
+
+def _events(monitor: Monitor) -> Iterator[Sample]:
+    passed = monitor.tally.passed
+    tables = dict.fromkeys((schema, table) for schema, table, _ in passed)
+    named = set(list(tables)[:MAX_TABLES])
+    others: Counter[str] = Counter()
+    for (schema, table, action), count in passed.items():
+        if (schema, table) in named:
+            yield (schema, table, action), count
+        else:
+            others[action] += count
+    for action, count in others.items():
+        yield ("other", "other", action), count
+
+
+def _lag_bytes(monitor: Monitor) -> float | None:
+    """The slot's own LSN is some seconds old; what was confirmed since counts."""
+    slot = monitor.survey.slot
+    if slot is None or slot.lag_bytes is None:
+        return None
+    behind = parse_lsn(slot.wal_lsn) - monitor.tally.confirmed_lsn
+    return min(slot.lag_bytes, max(0, behind)) if monitor.state == "streaming" else slot.lag_bytes
+
+
+def _is_leader(monitor: Monitor) -> float:
+    return float(monitor.state in {"streaming", "draining"})
+
+
+def _attempts(monitor: Monitor) -> Iterator[Sample]:
+    return (((reason,), count) for reason, count in monitor.tally.attempts.items())
+
+
+METRICS: Final[tuple[Metric, ...]] = (
+    Metric(
+        "ditto_events_total",
+        "counter",
+        "Events made, by table and action. After an attempt that failed, what was not stored yet counts again.",
+        _events,
+        ("schema", "table", "action"),
+    ),
+    _counter("ditto_events_sent_total", "Events sent to the stream.", lambda m: m.tally.events),
+    _counter(
+        "ditto_messages_stored_total",
+        "Messages that the stream has acknowledged, checkpoints included.",
+        lambda m: m.tally.stored,
+    ),
+    _counter(
+        "ditto_foreign_answers_total",
+        "Answers to events that did not come from JetStream, and were ignored.",
+        lambda m: m.tally.foreign_answers,
+    ),
+    _counter("ditto_checkpoints_total", "Checkpoints sent to the stream.", lambda m: m.tally.checkpoints),
+    _counter(
+        "ditto_filtered_events_total",
+        "Changes that came from PostgreSQL and that the configuration does not select.",
+        lambda m: m.tally.filtered,
+    ),
+    _counter("ditto_read_bytes_total", "Bytes of changes read from PostgreSQL.", lambda m: m.tally.read_bytes),
+    _counter("ditto_sent_bytes_total", "Bytes of events sent to NATS, without headers.", lambda m: m.tally.sent_bytes),
+    Metric(
+        "ditto_stage_seconds_total",
+        "counter",
+        "Seconds spent by stage: read (drain the socket and decode), encode (to JSON), publish (frame and write), room "
+        "(wait until the window has room: the stream is slower than PostgreSQL).",
+        lambda m: [((stage,), m.tally.stage_s[stage]) for stage in STAGES],
+        ("stage",),
+    ),
+    Metric(
+        "ditto_state",
+        "gauge",
+        "1 for the state of this Ditto, 0 for the others.",
+        lambda m: [((state,), float(m.state == state)) for state in get_args(State)],
+        ("state",),
+    ),
+    _gauge("ditto_leader", "1 where this Ditto holds the slot, 0 where it stands by or cannot.", _is_leader),
+    _gauge(
+        "ditto_standbys",
+        "Dittos that stand by for the slot, as PostgreSQL knows them.",
+        lambda m: None if m.survey.slot is None else len(m.survey.standbys),
+    ),
+    _gauge("ditto_lag_bytes", "WAL from the slot's confirmed LSN to the server's current one.", _lag_bytes),
+    _gauge(
+        "ditto_lag_seconds",
+        "How long ago that was committed which is being stored; 0 when nothing comes. Where this Ditto does not "
+        "stream: the time since the stream's tail, if there is WAL after it.",
+        lambda m: m.lag_s(),
+    ),
+    _of_slot("ditto_retained_wal_bytes", "WAL that PostgreSQL keeps for the slot.", lambda slot: slot.retained_bytes),
+    _of_slot(
+        "ditto_slot_safe_bytes",
+        "How much more WAL may be written before the slot can be lost; absent without max_slot_wal_keep_size.",
+        lambda slot: slot.safe_bytes,
+    ),
+    _of_slot("ditto_slot_active", "1 where somebody holds the slot.", lambda slot: float(slot.active_pid is not None)),
+    _gauge(
+        "ditto_slot_confirmed_lsn",
+        "The slot's confirmed LSN as a number of bytes: it has to advance.",
+        lambda m: (
+            parse_lsn(m.survey.slot.confirmed_lsn)
+            if m.survey.slot is not None and m.survey.slot.confirmed_lsn is not None
+            else None
+        ),
+    ),
+    _gauge("ditto_window_events", "Messages sent and not yet acknowledged.", lambda m: m.tally.outstanding),
+    _gauge("ditto_window_bytes", "The same in bytes.", lambda m: m.tally.outstanding_bytes),
+    _gauge("ditto_window_max_events", "nats.max_in_flight.", lambda m: m.config.nats.max_in_flight),
+    _gauge("ditto_window_max_bytes", "nats.max_in_flight_bytes.", lambda m: m.config.nats.max_in_flight_bytes),
+    _gauge(
+        "ditto_stream_messages",
+        "Messages in the stream.",
+        lambda m: None if m.survey.stream is None else m.survey.stream.messages,
+    ),
+    _gauge(
+        "ditto_stream_bytes",
+        "Bytes in the stream.",
+        lambda m: None if m.survey.stream is None else m.survey.stream.bytes,
+    ),
+    _gauge(
+        "ditto_stream_used_ratio",
+        "How full the stream is, from 0 to 1, by the nearest of its limits; absent where it has none, or makes room by "
+        "itself (discard: old).",
+        lambda m: None if m.survey.stream is None else m.survey.stream.used_ratio,
+    ),
+    _gauge(
+        "ditto_gap_timestamp_seconds",
+        "When this process last went on after events that are missing for good (nats.on_gap: continue), in seconds "
+        "since 1970; absent where it did not.",
+        lambda m: m.tally.gap_at,
+    ),
+    Metric(
+        "ditto_attempts_total",
+        "counter",
+        "Attempts that have ended, by the error's class, or `stopped`.",
+        _attempts,
+        ("reason",),
+    ),
+    _counter(
+        "ditto_rewinds_total",
+        "Attempts that began with the slot behind the stream's tail, so that changes came again.",
+        lambda m: m.tally.rewinds,
+    ),
+    _counter(
+        "ditto_skipped_duplicates_total",
+        "Changes that came again and were in the stream already.",
+        lambda m: m.tally.skipped,
+    ),
+    _counter(
+        "ditto_fenced_total",
+        "Messages that the stream refused because another writer's came before.",
+        lambda m: m.tally.fenced,
+    ),
+    _counter(
+        "ditto_ended_holders_total",
+        "Walsenders of dead or cut off Dittos that this one ended to take over.",
+        lambda m: m.tally.ended_holders,
+    ),
+    _counter(
+        "ditto_decode_errors_total",
+        "Attempts that ended because what PostgreSQL sent could not be decoded.",
+        lambda m: m.tally.attempts["DecodeError"],
+    ),
+    _gauge(
+        "ditto_lease_missing",
+        "1 where the lease cannot be written or read: a takeover may take as long as wal_sender_timeout.",
+        lambda m: float(m.tally.is_without_lease),
+    ),
+    _counter(
+        "ditto_log_lost_lines_total",
+        "Lines of the log that could not be written: a full disk, or a pipe that is closed or that nobody reads.",
+        lambda _: log_stream.lost_lines(),
+    ),
+    _gauge(
+        "ditto_survey_problems",
+        "Servers that did not answer when Ditto last asked for the slot and the stream.",
+        lambda m: len(m.survey.problems),
+    ),
+)
+
+DISTRIBUTIONS: Final[tuple[Distribution, ...]] = (
+    Distribution(
+        "ditto_acknowledgement_seconds",
+        "From sending the last event of a block to its acknowledgement; one block is followed at a time.",
+        lambda m: m.tally.ack_s,
+    ),
+    Distribution(
+        "ditto_commit_to_stored_seconds",
+        "From the commit of the last event of a block to its acknowledgement; one block is followed at a time.",
+        lambda m: m.tally.stored_s,
+    ),
+)
+
+LABEL_VALUES: Final = {
+    "action": ", ".join(ACTIONS),
+    "stage": ", ".join(STAGES),
+    "state": ", ".join(get_args(State)),
+    "table": f"the first {MAX_TABLES} tables that have events; the others count as `other`",
+    "reason": "the classes of errors, see `ditto/errors.py`; `stopped`",
+}

@@ -1,0 +1,202 @@
+"""Looks at both servers, changing nothing: the slot, the stream, who works and who stands by."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import msgspec
+import structlog
+
+from ditto.config import Config
+from ditto.errors import DittoError, SinkError
+from ditto.formats import nested
+from ditto.log import mask_secrets
+from ditto.lsn import format_lsn, parse_lsn
+from ditto.monitoring.status import Leader, Slot, Stream, Survey, rfc3339
+from ditto.pipeline.lease import Terms, read_terms
+from ditto.sinks.jetstream import servers
+from ditto.sinks.jetstream.api import StoredMessage
+from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.lease_bucket import LeaseBucket
+from ditto.sinks.jetstream.stream import Stream as StreamApi
+from ditto.sinks.jetstream.tail import position_of
+from ditto.source.sql import NOW_LSN, Control, open_control
+from ditto.source.standbys import Standby, find_standbys
+
+log = structlog.get_logger()
+
+_TIMEOUT_S: Final = 10.0
+
+T = TypeVar("T")
+
+_SLOT: Final = f"""
+SELECT s.slot_name, s.active_pid, s.wal_status, s.confirmed_flush_lsn::text AS confirmed_lsn,
+       s.restart_lsn::text AS restart_lsn, s.safe_wal_size::bigint AS safe_bytes, now_lsn::text AS wal_lsn,
+       pg_catalog.host(r.client_addr) AS address,
+       pg_catalog.to_char(r.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
+  FROM (SELECT {NOW_LSN}) AS t (now_lsn)
+  JOIN pg_catalog.pg_replication_slots AS s ON s.slot_name = %s
+  LEFT JOIN pg_catalog.pg_stat_replication AS r ON r.pid = s.active_pid
+"""  # noqa: S608  a constant
+
+
+class _CommitTime(msgspec.Struct):
+    """The one field of an event that matters here; a checkpoint has none."""
+
+    commit_time: datetime | None = msgspec.field(default=None, name="commitTime")
+
+
+_committed: Final = msgspec.json.Decoder(_CommitTime)
+
+
+class Surveyor:
+    """Keeps a connection to each server, and makes it anew after a failure. Owned by one task."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._control: Control | None = None
+        self._client: Connection | None = None
+        self._bucket: LeaseBucket
+        self._control_stack = AsyncExitStack()
+
+    async def look(self) -> Survey:
+        """Ask both; what does not answer is a problem in what is returned, never an error."""
+        problems: list[str] = []
+        notes: list[str] = []
+        postgres, nats = await asyncio.gather(
+            _or_problem(self._ask_postgres, problems, self._close_control),
+            _or_problem(partial(self._ask_nats, notes), problems, self._close_client),
+        )
+        slot, leader, standbys = postgres or (None, None, [])
+        if postgres is not None and slot is None:
+            notes.append(f"slot {self._config.postgres.slot}: it does not exist")
+        stream, terms = nats or (None, None)
+        if leader is not None and terms is not None and terms.walsender_pid == leader.walsender_pid:
+            leader = msgspec.structs.replace(leader, host=terms.host, host_pid=terms.pid)
+        return Survey(rfc3339(time.time()), slot, stream, leader, standbys, problems, notes)
+
+    async def close(self) -> None:
+        """Close both connections."""
+        await self._close_control()
+        await self._close_client()
+
+    async def _ask_postgres(self) -> tuple[Slot | None, Leader | None, list[Standby]]:
+        config = self._config.postgres
+        if self._control is None:
+            self._control = await self._control_stack.enter_async_context(open_control(config.dsn))
+        control = self._control
+        doing = f"look up slot {config.slot}"
+        rows = await control.fetch(_SLOT, [config.slot], doing=doing, timeout_s=_TIMEOUT_S)
+        standbys = await find_standbys(control, config.slot)
+        if not rows:
+            return None, None, standbys
+        (row,) = rows
+        pid = row["active_pid"]
+        is_being_created = row["confirmed_lsn"] is None  # by the session that holds it, which reads nothing
+        leader = None if pid is None or is_being_created else Leader(pid, row["address"], row["since"], None)
+        return _slot(row), leader, standbys
+
+    async def _close_control(self) -> None:
+        self._control = None
+        with suppress(Exception):  # it was broken before
+            await self._control_stack.aclose()
+
+    async def _ask_nats(self, notes: list[str]) -> tuple[Stream | None, Terms | None]:
+        """The stream, and what the lease says."""
+        config = self._config.nats
+        if self._client is None or self._client.is_closed:
+            self._client = await servers.connect(config, accept=partial(servers.usable, config=config))
+            # One for as long as the connection: each has a subscription of its own.
+            self._bucket = LeaseBucket(self._client, config, slot=self._config.postgres.slot)
+        api = StreamApi(self._client, config)
+        stream = await _stream(api)
+        terms = None
+        if config.lease_ttl_s:
+            try:
+                terms = read_terms((await self._bucket.read()).value)
+            except SinkError as error:  # the leader has no name then
+                notes.append(mask_secrets(error.message))
+        return stream, terms
+
+    async def _close_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await servers.close(client)
+
+
+async def _or_problem(
+    ask: Callable[[], Awaitable[T]], problems: list[str], close: Callable[[], Awaitable[None]]
+) -> T | None:
+    try:
+        return await ask()
+    except DittoError as error:
+        problems.append(mask_secrets(error.message))
+    except Exception as error:  # noqa: BLE001  it may not end whoever looks; its text may hold anything
+        log.debug("survey.failed", kind=type(error).__name__)
+        problems.append(f"unexpected {type(error).__name__}")
+    await close()
+    return None
+
+
+def _slot(row: dict[str, Any]) -> Slot:
+    wal_lsn = parse_lsn(row["wal_lsn"])
+
+    def behind(lsn: str | None) -> int | None:
+        return max(0, wal_lsn - parse_lsn(lsn)) if lsn else None
+
+    return Slot(
+        name=row["slot_name"],
+        active_pid=row["active_pid"],
+        wal_status=row["wal_status"],
+        confirmed_lsn=row["confirmed_lsn"],
+        restart_lsn=row["restart_lsn"],
+        wal_lsn=format_lsn(wal_lsn),
+        lag_bytes=behind(row["confirmed_lsn"]),
+        retained_bytes=behind(row["restart_lsn"]) or 0,
+        safe_bytes=row["safe_bytes"],
+    )
+
+
+async def _stream(api: StreamApi) -> Stream | None:
+    """None where there is no such stream."""
+    if not await api.look():
+        return None
+    state = api.state
+    message = await api.reader.message(state.last_seq) if state.last_seq else None
+    position = None if message is None else position_of(message)
+    return Stream(
+        name=api.name,
+        messages=state.messages,
+        bytes=state.bytes,
+        first_sequence=state.first_seq,
+        last_sequence=state.last_seq,
+        tail=None if position is None else str(position),
+        tail_time=None if message is None or position is None else _time(message),
+        storage=api.config.storage,
+        replicas=api.replicas,
+        node=None if api.cluster is None else api.cluster.leader,
+        used_ratio=_used_ratio(api),
+    )
+
+
+def _used_ratio(api: StreamApi) -> float | None:
+    config, state = api.config, api.state
+    if config.discard != "new":
+        return None  # it makes room by itself: it is full most of the time, and never refuses
+    limits = ((state.bytes, config.max_bytes), (state.messages, config.max_msgs))
+    return max((round(used / most, 4) for used, most in limits if most > 0), default=None)
+
+
+def _time(message: StoredMessage) -> str:
+    """When the change was committed; of a checkpoint: when it was stored."""
+    try:
+        committed = nested.decode(message.data, _committed).commit_time
+    except msgspec.MsgspecError:
+        committed = None
+    return (committed or message.time).astimezone(UTC).isoformat().replace("+00:00", "Z")

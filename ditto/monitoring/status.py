@@ -1,0 +1,150 @@
+"""The status: what `/v1/status` answers and `ditto status` shows. Times are RFC 3339 in UTC, durations seconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from ditto.source.standbys import Standby
+
+
+def rfc3339(at: float) -> str:
+    """Seconds since 1970 as text."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """The replication slot, as PostgreSQL has it."""
+
+    name: str
+    active_pid: int | None
+    """The walsender that serves whoever holds it; null where nobody does."""
+    wal_status: str | None
+    """reserved, extended, unreserved or lost."""
+    confirmed_lsn: str | None
+    """Null while the slot is being created: PostgreSQL waits for the transactions that are open."""
+    restart_lsn: str | None
+    wal_lsn: str
+    """Where the server's WAL ends."""
+    lag_bytes: int | None
+    """From the confirmed LSN to the end of the WAL; null while there is no confirmed LSN."""
+    retained_bytes: int
+    """WAL that PostgreSQL keeps for the slot."""
+    safe_bytes: int | None
+    """How much more WAL may be written before the slot can be lost; null without max_slot_wal_keep_size."""
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """The stream, as JetStream has it."""
+
+    name: str
+    messages: int
+    bytes: int
+    first_sequence: int
+    last_sequence: int
+    tail: str | None
+    """The position of the last message; null where there is none of Ditto's."""
+    tail_time: str | None
+    """When that was committed; of a checkpoint: when it was stored."""
+    storage: str
+    replicas: int
+    node: str | None
+    """The server that leads it; null where there is no cluster."""
+    used_ratio: float | None = None
+    """How full it is, from 0 to 1, by the nearest of its limits; null where it has none, or makes room by itself."""
+
+
+class Leader(msgspec.Struct, frozen=True):
+    """Who holds the slot."""
+
+    walsender_pid: int
+    address: str | None
+    """From where it is connected; null for a Unix socket, and where this role may not see it."""
+    since: str | None
+    """When it connected."""
+    host: str | None
+    """As its lease says; null for a reader without a lease."""
+    host_pid: int | None = None
+    """Of its process, on that host."""
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """What both servers say."""
+
+    at: str
+    slot: Slot | None
+    """Null where there is none, or PostgreSQL cannot be asked."""
+    stream: Stream | None
+    """Null where there is none, or NATS cannot be asked."""
+    leader: Leader | None
+    standbys: list[Standby]
+    problems: list[str]
+    """Why something is missing here: a server that cannot be asked."""
+    notes: list[str] = []
+    """What else could not be seen, although both servers have answered."""
+
+
+class Window(msgspec.Struct, frozen=True):
+    """What was sent and is not acknowledged yet, and how much that may be."""
+
+    events: int
+    bytes: int
+    max_events: int
+    max_bytes: int
+
+
+class StateChange(msgspec.Struct, frozen=True):
+    """A state that was entered."""
+
+    at: str
+    state: str
+    reason: str
+
+
+class Process(msgspec.Struct, frozen=True):
+    """A running Ditto."""
+
+    run_id: str
+    version: str
+    host: str
+    pid: int
+    started: str
+    state: str
+    """starting, connecting, standby, streaming, draining, waiting (for the next attempt) or stopped."""
+    reason: str
+    is_ready: bool
+    """It streams or stands by."""
+    events: int
+    """Sent since it started."""
+    stored: int
+    """Messages acknowledged since it started, checkpoints included."""
+    window: Window
+    attempts: dict[str, int]
+    """By how they ended: the error's class, or `stopped`. The one that runs is not among them."""
+    rewinds: int
+    skipped: int
+    fenced: int
+    states: list[StateChange]
+    """The last ones, the newest last."""
+    acknowledged_p50_s: float | None = None
+    """How long acknowledgements took in the last minute, the median of one block at a time; null without any."""
+    acknowledged_p99_s: float | None = None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Everything."""
+
+    source: Literal["ditto", "servers"]
+    """Who said it: a running Ditto, or the two servers alone."""
+    process: Process | None
+    """Null where only the servers were asked."""
+    lag_s: float | None
+    """How far the stream is behind the database; null where nobody knows. Of a Ditto that streams: how long ago what
+    is being stored was committed. Otherwise the time since the tail, which is the most that it can be."""
+    events_per_s: float | None
+    """Over the last seconds; null before there are two looks."""
+    survey: Survey
+    survey_age_s: float | None = None
+    """How long ago both servers said what `survey` holds."""

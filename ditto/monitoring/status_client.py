@@ -1,0 +1,105 @@
+"""Asks for the status: a running Ditto over HTTP, or both servers where none runs."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import http.client
+from collections.abc import AsyncGenerator
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ditto.config import Config
+from ditto.config.checks import split_address
+from ditto.errors import ConfigError, DittoError
+from ditto.monitoring.http_client import AnswerTooLarge, fetch
+from ditto.monitoring.monitor import Rate, lag_by_servers
+from ditto.monitoring.servers import Surveyor
+from ditto.monitoring.status import Status
+
+_TIMEOUT_S: Final = 5.0
+_MAX_BYTES: Final = 16 * 1024 * 1024
+_REFUSALS: Final = {
+    401: "it wants the token of http.token (DITTO_HTTP_TOKEN)",
+    421: "it is not known under this name: add the name to http.hosts there",
+}
+_NOBODY: Final = "does a Ditto run there, with http.listen? Without --url both servers are asked"
+_EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  only compared with
+
+
+class NoAnswer(DittoError):
+    """No Ditto answers at that address."""
+
+
+def own_url(listen: str) -> str:
+    """Where a Ditto of this machine with this `http.listen` can be reached."""
+    host, port = split_address(listen)
+    if host in _EVERYWHERE:
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def over_http(url: str, *, token: str | None = None) -> Status:
+    """The status of the Ditto at this address, which may ask for a token.
+
+    Raises NoAnswer, and ConfigError for what is no address.
+    """
+    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
+        raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080")
+    hint: str | None = _NOBODY
+    try:
+        answer = fetch(
+            f"{url.rstrip('/')}/v1/status",
+            timeout_s=_TIMEOUT_S,
+            max_bytes=_MAX_BYTES,
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+        )
+        if answer.status == http.HTTPStatus.OK:
+            return msgspec.json.decode(answer.body, type=Status)
+        reason = _REFUSALS.get(answer.status, f"it answers {answer.status}")
+        if answer.status in _REFUSALS:
+            hint = None
+    except AnswerTooLarge as error:
+        reason = str(error)
+    except http.client.HTTPException:
+        reason = "it does not speak HTTP"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        reason = str(error)
+    except ValueError as error:
+        raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080") from error
+    raise NoAnswer(f"no status from {url}: {reason}", hint=hint)
+
+
+async def statuses(config: Config, *, url: str | None, period_s: float) -> AsyncGenerator[Status]:
+    """One after the other, for ever. `url` None: that of the configuration if a Ditto answers there, else the servers.
+
+    Raises NoAnswer where `url` is given.
+    """
+    surveyor, rate = Surveyor(config), Rate()
+    try:
+        while True:
+            status = await asyncio.to_thread(_running, config, url)
+            if status is None:
+                survey = await surveyor.look()
+                if survey.stream is not None:
+                    rate.note(survey.stream.last_sequence)
+                status = Status("servers", None, lag_by_servers(survey), rate.per_s, survey, 0.0)
+            yield status
+            await asyncio.sleep(period_s)
+    finally:
+        await surveyor.close()
+
+
+def _running(config: Config, url: str | None) -> Status | None:
+    if url is not None:
+        return over_http(url, token=config.http.token)
+    if config.http.listen is None:
+        return None
+    try:
+        return over_http(own_url(config.http.listen), token=config.http.token)
+    except NoAnswer:
+        return None

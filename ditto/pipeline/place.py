@@ -1,0 +1,62 @@
+"""Where the pipeline is, kept beside the stream's messages where the server may delete the last one of them.
+
+It is noted before it is confirmed to PostgreSQL: the slot never passes what is noted, and so no start finds a gap that
+is none, however long it was away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from ditto.errors import SinkError
+from ditto.formats.checkpoint import Transaction
+from ditto.sinks.base import Sink
+
+log = structlog.get_logger()
+
+_PERIOD_S: Final = 2.0
+_SHARE: Final = 50
+"""Noting it takes at most one part in so many of the time: with thousands of subjects nats-server needs seconds."""
+
+
+class Place:
+    """For one attempt; does nothing where the stream keeps its last message. `clock` gives monotonic seconds."""
+
+    def __init__(self, sink: Sink, *, clock: Callable[[], float]) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._lsn = 0
+        self._due_at = 0.0
+        self._has_failed = False
+
+    @property
+    def _is_kept(self) -> bool:
+        return self._sink.may_lose_tail and not self._has_failed
+
+    def limit(self, lsn: int) -> int:
+        """How much of this may be confirmed: not more than is noted."""
+        return min(lsn, self._lsn) if self._is_kept else lsn
+
+    async def keep(self, lsn: int, last: Transaction | None, *, is_urgent: bool = False) -> None:
+        """Note that everything before `lsn` is stored, where that is new and due. `last` may be one after it."""
+        if not self._is_kept or lsn <= self._lsn or not (is_urgent or self._clock() >= self._due_at):
+            return
+        began_at = self._clock()
+        try:
+            await self._sink.keep_place(lsn, last if last is not None and last.commit_lsn < lsn else None)
+        except SinkError as error:
+            if error.is_retryable:
+                raise
+            log.warning(
+                "stream.place_not_kept",
+                reason=error.message,
+                hint="the stream's settings may delete its last message, and Ditto cannot note in its metadata where "
+                "it was: after a quiet time the next start stops with a gap",
+            )
+            self._has_failed = True
+            return
+        self._lsn = lsn
+        self._due_at = self._clock() + max(_PERIOD_S, _SHARE * (self._clock() - began_at))

@@ -1,0 +1,1 @@
+"""The sink that stores events in a NATS JetStream stream."""

@@ -1,0 +1,20 @@
+from collections.abc import Mapping, Sequence
+
+from ditto.sinks.jetstream.pure_frames import FrameTooLarge as FrameTooLarge
+
+def line_ends(data: bytes | bytearray) -> list[int]: ...
+def frame_block(
+    subjects: Sequence[bytes],
+    commit_lsns: Sequence[int],
+    ordinals: Sequence[int],
+    payloads: bytes | bytearray,
+    ends: Sequence[int],
+    *,
+    last_sequence: int,
+    reply: bytes,
+    first_number: int,
+    flow: int,
+    is_committed: bool,
+    max_size: int,
+    traceparents: Mapping[int, bytes] | None = None,
+) -> tuple[bytes | bytearray, list[tuple[int, int]]]: ...

@@ -1,0 +1,199 @@
+"""Fast-ingest batches: what is sent in them, and what the server's answers say is stored. No I/O.
+
+A batch stores its messages as they come, in order, and ends at the first that it cannot store: nothing after that
+one gets in, whatever it expects. https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-50.md
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from ditto.errors import ChainBroken, NotNow, SinkError
+from ditto.sinks.jetstream.api import WRONG_LAST_SEQUENCE, ApiError, Fault, refusal
+from ditto.sinks.jetstream.pure_frames import OP_COMMIT, OP_COMMIT_ONLY
+
+FLOW: Final = 256
+"""Every so many messages of a batch the server acknowledges: the window opens in steps of this."""
+
+_UNKNOWN_BATCH: Final = 10208
+
+
+class _Ack(Struct, tag="ack"):
+    """The batch is stored up to this message of it."""
+
+    seq: int
+    msgs: int
+
+
+class _Gap(Struct, tag="gap"):
+    """A message has not come."""
+
+    seq: int
+    last_seq: int
+
+
+class _Err(Struct, tag="err"):
+    """A message could not be stored."""
+
+    seq: int
+    error: Fault
+
+
+class _End(Struct):
+    """The batch has ended, with so many messages; `seq` is the stream's sequence of the last one."""
+
+    stream: str
+    seq: int
+    batch: str
+    count: int
+
+
+class _Kind(Struct):
+    """By what the answers are told apart; one with an error and no type is the refusal of the whole batch."""
+
+    type: str | None = None
+    error: Fault | None = None
+
+
+def read_answer(data: bytes) -> _Ack | _Gap | _Err | _End | Fault | None:
+    """An answer of JetStream to a message of a batch; None for what others send who listen on the message's subject."""
+    try:
+        kind = msgspec.json.decode(data, type=_Kind)
+        if kind.type is not None:
+            return msgspec.json.decode(data, type=_Ack | _Gap | _Err)
+        return kind.error or msgspec.json.decode(data, type=_End)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+class Batches:
+    """The batches of one attempt, one after the other. The next begins only when the one before is stored completely.
+
+    `inbox` is where the answers go, and `name` what all batches of this attempt are called; nobody else's may be
+    called so. `last_sequence` is the stream's.
+    """
+
+    def __init__(self, *, stream: str, inbox: str, name: str, last_sequence: int) -> None:
+        self._stream = stream
+        self._inbox = inbox
+        self._name = name
+        self._number = 0
+        self._token = ""
+        self._base_sequence = last_sequence
+        self.reply = b""
+        """What comes before the number in the reply subjects of the current batch."""
+        self.count = 0
+        """Messages sent in the current batch."""
+        self.is_committing = False
+        """Its end has been sent: nothing may be sent until the answer has come."""
+        self.stored_sequence = last_sequence
+        """The stream sequence up to which everything is acknowledged."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._number += 1
+        self._token = f"{self._name}{self._number}"
+        self.reply = f"{self._inbox}.{self._token}.{FLOW}.fail.".encode()
+        self.count = 0
+        self.is_committing = False
+
+    @property
+    def sent_sequence(self) -> int:
+        """The stream sequence of the last message that was sent."""
+        return self._base_sequence + self.count
+
+    def sent(self, count: int, *, is_committed: bool) -> None:
+        """Note that so many more messages were sent, the last of which ends the batch, or does not."""
+        self.count += count
+        self.is_committing = is_committed
+
+    def frame(self, subject: bytes, headers: bytes, payload: bytes) -> bytes:
+        """One message that ends the batch, the first one or not."""
+        head = b"NATS/1.0\r\nNats-Expected-Last-Sequence: %d\r\n%b\r\n" % (self.sent_sequence, headers)
+        return b"HPUB %b %b%d.%b.$FI %d %d\r\n%b%b\r\n" % (
+            subject,
+            self.reply,
+            self.count + 1,
+            OP_COMMIT,
+            len(head),
+            len(head) + len(payload),
+            head,
+            payload,
+        )
+
+    def frame_end(self, subject: bytes) -> bytes:
+        """What ends the batch without storing anything more. `subject` is any of the stream's."""
+        return b"PUB %b %b%d.%b.$FI 0\r\n\r\n" % (subject, self.reply, self.count + 1, OP_COMMIT_ONLY)
+
+    def answered(self, subject: str, data: bytes, *, has_no_responders: bool) -> bool:
+        """Take an answer that came to this subject; returns False for one that is not JetStream's.
+
+        `has_no_responders`: it is the server's word that nobody takes the message. Raises ChainBroken, NotNow,
+        PublishRejected and others.
+        """
+        if subject.removeprefix(self._inbox).split(".")[1:2] != [self._token]:
+            # To a batch that is stored completely: too late to matter, whatever it says.
+            return has_no_responders or read_answer(data) is not None
+        if has_no_responders:
+            raise NotNow(f"no stream answers for {self._stream}", hint="it was deleted, or has no leader at the moment")
+        answer = read_answer(data)
+        match answer:
+            case _Ack():
+                self._store(answer.seq)
+            case _End() if answer.batch == self._token:
+                self._end(answer)
+            case _Gap():
+                raise ChainBroken(f"stream {self._stream} has not got every message (gap at {answer.seq})")
+            case _Err():
+                raise self._rejection(answer.error)
+            case Fault():
+                raise self._rejection(answer)
+            case _:
+                return False
+        return True
+
+    def _store(self, number: int) -> None:
+        if number > self.count:
+            raise ChainBroken(f"stream {self._stream} acknowledged message {number} of {self.count} in a batch")
+        self.stored_sequence = max(self.stored_sequence, self._base_sequence + number)
+
+    def _end(self, answer: _End) -> None:
+        """The batch has ended: as it should, or early."""
+        if not self.is_committing or answer.count != self.count:
+            raise ChainBroken(
+                f"stream {self._stream} ended a batch after {answer.count} of {self.count} messages",
+                hint="its leader has changed: the tail is read again",
+            )
+        if answer.seq != self.sent_sequence:
+            raise ChainBroken(
+                f"stream {self._stream} acknowledged sequence {answer.seq} where {self.sent_sequence} was expected",
+                hint="does another stream take the same subjects?",
+            )
+        self._base_sequence = self.stored_sequence = answer.seq
+        self._begin()
+
+    def _rejection(self, error: Fault) -> SinkError:
+        code, description = error.err_code, error.description
+        doing = f"store events in stream {self._stream}"
+        if code in WRONG_LAST_SEQUENCE:
+            if description.rpartition(" ")[2] == str(self.stored_sequence):
+                # Nobody's message follows the last one of which it is known that it is stored: one was dropped.
+                return NotNow(
+                    f"cannot {doing}: nats-server could not write what follows sequence {self.stored_sequence}",
+                    hint="its disk is full or failing (see its log); when there is room, it has to be restarted",
+                )
+            return ChainBroken(
+                f"cannot {doing}: {description}",
+                hint="something else was stored in between, or a message before it could not be written (see the log "
+                "of nats-server): the tail is read again",
+            )
+        if code == _UNKNOWN_BATCH:
+            return ChainBroken(
+                f"cannot {doing}: the server does not know the batch any more",
+                hint="its leader has changed, or nothing was sent for ten seconds in the middle of a batch: the tail "
+                "is read again",
+            )
+        return refusal(ApiError(error, doing), doing)

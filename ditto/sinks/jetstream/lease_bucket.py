@@ -1,0 +1,166 @@
+"""Where the lease stands in NATS: a key of a JetStream key-value bucket, reached through the sink's connection.
+
+A bucket is a stream laid out so that every NATS tool knows it (`nats kv get ditto_leases ORDERS.ditto`):
+https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from ditto.advice import nats_command
+from ditto.config import Nats
+from ditto.errors import NotNow, StreamNotFound
+from ditto.sinks.base import Entry
+from ditto.sinks.jetstream.api import (
+    API_TIMEOUT_S,
+    NAME_IN_USE,
+    NO_MESSAGE,
+    NO_STREAM,
+    WRONG_LAST_SEQUENCE,
+    Api,
+    ApiError,
+    Fault,
+    MessageAnswer,
+    PubAck,
+    StoredMessage,
+    StreamInfo,
+    read_ack,
+    refusal,
+)
+from ditto.sinks.jetstream.connection import Connection
+
+log = structlog.get_logger()
+
+BUCKET: Final = "ditto_leases"
+_STREAM: Final = f"KV_{BUCKET}"
+
+
+def lease_key(stream: str, slot: str) -> str:
+    """`stream.slot`; what a key may not hold is written byte by byte, as in a URL but with = for %."""
+    safe = (
+        each
+        if each.isascii() and (each.isalnum() or each in "-_")
+        else "".join(f"={byte:02X}" for byte in each.encode())
+        for each in stream
+    )
+    return f"{''.join(safe)}.{slot}"
+
+
+class LeaseBucket:
+    """One lease. Every call may raise what `Api.call` does, and what the server refuses with."""
+
+    def __init__(self, connection: Connection, config: Nats, *, slot: str) -> None:
+        self._connection = connection
+        self._config = config
+        self._api = Api(connection.requests, domain=config.domain)
+        self._subject = f"$KV.{BUCKET}.{lease_key(config.stream, slot)}"
+        self._timeout_s = min(config.lease_ttl_s / 3, API_TIMEOUT_S)
+
+    async def read(self) -> Entry:
+        """The entry; revision 0 where there is none."""
+        doing = f"read the lease in bucket {BUCKET}"
+        try:
+            message = await self._stored(doing)
+        except ApiError as error:
+            if error.code in {NO_STREAM, NO_MESSAGE}:
+                return Entry(0, b"")
+            raise refusal(error, doing) from error
+        return Entry(message.seq, message.data)
+
+    async def write(self, value: bytes, *, after: int) -> int | None:
+        """Replace the entry of revision `after` (0 for none); the new revision, or None where there is another one.
+
+        Creates the bucket where it is missing, and may be created.
+        """
+        doing = f"write the lease into bucket {BUCKET}"
+        if not after:
+            await self._see_bucket(doing)
+        ack = await self._publish(value, doing, after=after)
+        if ack is None:
+            await self._create()
+            ack = await self._publish(value, doing, after=after)
+        if ack is None:
+            raise NotNow(f"cannot {doing}: nothing answers for it", hint="its stream has no leader at the moment")
+        if isinstance(ack, PubAck):
+            return ack.seq
+        if ack.err_code in WRONG_LAST_SEQUENCE:
+            return None
+        raise refusal(ApiError(ack, doing), doing)
+
+    async def remove(self, *, after: int) -> None:
+        """Delete the entry if it still has the revision `after`."""
+        await self._publish(b"", f"remove the lease from bucket {BUCKET}", after=after, operation="DEL")
+
+    async def last_sequence(self) -> int:
+        """Of the events' stream: it moves while somebody stores events, whatever becomes of the lease."""
+        doing = f"look up stream {self._config.stream}"
+        try:
+            request = f"STREAM.INFO.{self._config.stream}"
+            info = await self._api.call(request, None, doing, to=StreamInfo, timeout_s=self._timeout_s)
+        except ApiError as error:
+            raise refusal(error, doing) from error
+        return info.state.last_seq
+
+    async def _stored(self, doing: str) -> StoredMessage:
+        body = {"last_by_subj": self._subject}
+        request = f"STREAM.MSG.GET.{_STREAM}"
+        return (await self._api.call(request, body, doing, to=MessageAnswer, timeout_s=self._timeout_s)).message
+
+    async def _see_bucket(self, doing: str) -> None:
+        """Create it where it is missing. Where somebody listens on its subjects, the server does not say so."""
+        try:
+            await self._stored(doing)
+        except ApiError as error:
+            if error.code == NO_STREAM:
+                await self._create()
+
+    async def _create(self) -> None:
+        doing = f"create bucket {BUCKET}"
+        if not self._config.create:
+            raise StreamNotFound(
+                f"bucket {BUCKET} does not exist, and nats.create is false",
+                hint=f"create it: {nats_command(self._config, 'kv', 'add', BUCKET)}",
+            )
+        wanted = {
+            "name": _STREAM,
+            "description": "Which Ditto works for a stream, while several stand ready",
+            "subjects": [f"$KV.{BUCKET}.>"],
+            "storage": "file",
+            "discard": "new",
+            "max_msgs_per_subject": 1,
+            "num_replicas": self._config.replicas,
+            "allow_rollup_hdrs": True,
+            "allow_direct": True,
+            "deny_delete": True,
+        }
+        try:
+            request = f"STREAM.CREATE.{_STREAM}"
+            await self._api.call(request, wanted, doing, to=StreamInfo, timeout_s=self._timeout_s)
+        except ApiError as error:
+            if error.code == NAME_IN_USE:  # somebody was quicker
+                return
+            raise refusal(error, doing) from error
+        log.info("lease.bucket_created", bucket=BUCKET, replicas=self._config.replicas)
+
+    async def _publish(
+        self, value: bytes, doing: str, *, after: int, operation: str | None = None
+    ) -> PubAck | Fault | None:
+        """Store one message; None where the server says at once that no stream takes it."""
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(after)}
+        if operation is not None:
+            headers["KV-Operation"] = operation
+        # In another domain it is reached as its API is; the entry has its own subject all the same.
+        domain = self._config.domain
+        subject = self._subject if domain is None else f"$JS.{domain}.API.{self._subject}"
+        message = await self._connection.requests.ask(
+            subject, value, doing=doing, timeout_s=self._timeout_s, headers=headers, is_answer=_is_answer
+        )
+        return None if message is None else read_ack(message.data)
+
+
+def _is_answer(data: bytes) -> bool:
+    """Whether JetStream sent this, and not somebody who listens on the bucket's subjects and answers."""
+    return read_ack(data) is not None

@@ -1,0 +1,103 @@
+"""What Ditto writes into the stream's metadata: whose the stream is, and where its owner was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from ditto.decoding.change import event_key
+from ditto.formats.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
+from ditto.lsn import format_lsn, parse_lsn
+from ditto.sinks.base import Owner
+
+PREFIX: Final = "ditto."
+_SYSTEM: Final = "ditto.system-identifier"
+_SLOT: Final = "ditto.slot"
+_EVENTS_PREFIX: Final = "ditto.prefix"
+_START_LSN: Final = "ditto.start-lsn"
+_TIMELINE: Final = "ditto.timeline"
+_PUBLICATION: Final = "ditto.publication"
+_FORMER: Final = "ditto.former-systems"
+"""System identifiers of the clusters of which the owner's was made by pg_upgrade, with commas."""
+_CREATED: Final = "ditto.created"
+"""Only a stream that Ditto created gets new subjects from it."""
+_IDENTIFIED: Final = "ditto.identified-after"
+"""Every checkpoint of Ditto's after this stream sequence has an id; those of earlier versions have none."""
+_PLACE: Final = "ditto.place"
+"""A checkpoint, for streams whose last message the server may delete."""
+
+
+def read_owner(metadata: Mapping[str, str]) -> Owner | None:
+    """Whom the metadata names. Raises ValueError for an LSN that is none."""
+    if not metadata.keys() >= {_SYSTEM, _SLOT, _EVENTS_PREFIX, _START_LSN}:
+        return None
+    timeline = metadata.get(_TIMELINE, "")
+    return Owner(
+        metadata[_SYSTEM],
+        metadata[_SLOT],
+        metadata[_EVENTS_PREFIX],
+        parse_lsn(metadata[_START_LSN]),
+        int(timeline) if timeline.isdecimal() else 0,
+        metadata.get(_PUBLICATION, ""),
+        tuple(filter(None, metadata.get(_FORMER, "").split(","))),
+    )
+
+
+def created() -> dict[str, str]:
+    """The metadata of a stream that Ditto creates."""
+    return {_CREATED: "true", _IDENTIFIED: "0"}
+
+
+def claim(metadata: Mapping[str, str], claimant: Owner, *, last_sequence: int) -> dict[str, str]:
+    """The metadata with `claimant` as the owner; the same where nothing has to change.
+
+    The timeline and the publication of an owner stay: they are those of what is stored.
+    """
+    owner = read_owner(metadata)
+    given = dict(metadata)
+    given.setdefault(_IDENTIFIED, str(last_sequence))
+    is_successor = owner is not None and owner.system_identifier != claimant.system_identifier
+    if owner is None or is_successor:
+        former = () if owner is None else (*owner.former_systems, owner.system_identifier)
+        given |= {_SYSTEM: claimant.system_identifier, _SLOT: claimant.slot, _START_LSN: format_lsn(claimant.start_lsn)}
+        given |= describe_source(claimant)
+        if former:
+            given[_FORMER] = ",".join(former)
+            given.pop(_PLACE, None)
+    return given | {_EVENTS_PREFIX: claimant.prefix}
+
+
+def describe_source(owner: Owner) -> dict[str, str]:
+    """Where what is stored from now on comes from."""
+    return {_TIMELINE: str(owner.timeline), _PUBLICATION: owner.publication}
+
+
+def is_created_here(metadata: Mapping[str, str]) -> bool:
+    """Whether Ditto created the stream."""
+    return metadata.get(_CREATED) == "true"
+
+
+def identified_after(metadata: Mapping[str, str]) -> int | None:
+    """The sequence after which every checkpoint has an id; None where that is not known."""
+    text = metadata.get(_IDENTIFIED, "")
+    return int(text) if text.isdecimal() else None
+
+
+def read_place(metadata: Mapping[str, str]) -> Checkpoint | None:
+    """Where the owner was; None where that is not kept, or cannot be read."""
+    try:
+        return decode_checkpoint(metadata[_PLACE]).checkpoint
+    except (KeyError, ValueError, msgspec.MsgspecError):
+        return None
+
+
+def write_place(place: Checkpoint, owner: Owner) -> dict[str, str]:
+    """The metadata that says so."""
+    return {_PLACE: encode_checkpoint(place, event_key(owner.system_identifier, owner.slot)).decode()}
+
+
+def restored(metadata: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+    """The metadata with what is Ditto's, where somebody has replaced it by other metadata."""
+    return {**{name: value for name, value in ours.items() if name.startswith(PREFIX)}, **metadata}

@@ -1,0 +1,1 @@
+"""Several Dittos, several servers."""

@@ -1,0 +1,1 @@
+"""What goes wrong at either end, and that nothing is lost by it."""

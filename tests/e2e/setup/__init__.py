@@ -1,0 +1,1 @@
+"""From nothing to a running pipeline: configuration, permissions, checks and hints."""

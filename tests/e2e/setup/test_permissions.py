@@ -1,0 +1,203 @@
+"""NATS permissions: what docs/operations.md lists is enough for every command, and each one that is missing is said."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+import ditto
+from ditto.lsn import parse_lsn
+from ditto.testing.servers import NatsServer
+from e2e.process import eventually
+
+if TYPE_CHECKING:
+    from e2e.process import DittoProcess
+    from e2e.world import World
+
+ROOT = Path(ditto.__file__).parent.parent
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+SECTION = PAGE.split("## NATS permissions")[1].split("\n## ")[0]
+BLOCK = SECTION.split("```")[1]
+PUBLISH = re.findall(r'"([^"]+)"', BLOCK.split("subscribe:")[0])
+SUBSCRIBE = re.findall(r'"([^"]+)"', BLOCK.split("subscribe:")[1])
+ROWS = re.findall(r"^\| (?P<what>[^|]+?) \| (?P<who>[^|]+?) \| (?P<without>[^|]+?) \|$", SECTION, re.MULTILINE)[1:]
+USER = {"nats_user": "ditto", "nats_password": "secret"}
+COMMANDS = ("tail", "verify", "status", "check", "wait")
+
+
+class Ended(NamedTuple):
+    code: int
+    output: str
+
+
+def documented(world: World) -> list[str]:
+    """What the page lists to be published, for this world's stream, prefix and table."""
+    return [subject_for(world, subject) for subject in PUBLISH if subject != "ditto_public_accounts"]
+
+
+def subject_for(world: World, subject: str) -> str:
+    changed = re.sub(r"\bDITTO\b", world.stream, subject).replace("ditto_public_trades", world.fence_subject)
+    return changed.replace("ditto.>", f"{world.name}.>")
+
+
+@contextmanager
+def limited(world: World, folder: Path, *, publish: list[str], subscribe: list[str] = SUBSCRIBE) -> Iterator[World]:
+    """The world with a nats-server whose user has these permissions."""
+
+    def listed(subjects: list[str]) -> str:
+        return "[" + ", ".join(f'"{subject}"' for subject in subjects) + "]"
+
+    permissions = f"{{ publish: {listed(publish)}, subscribe: {listed(subscribe)} }}"
+    # The other user makes what is needed before, and may do everything.
+    users = f'{{ user: ditto, password: "secret", permissions: {permissions} }}, {{ user: all, password: "secret" }}'
+    with NatsServer(folder / "limited", config=f"authorization {{ users: [{users}] }}") as server:
+        before = world.settings["DITTO_NATS_URL"]
+        world.settings["DITTO_NATS_URL"] = server.url
+        yield world
+        world.settings["DITTO_NATS_URL"] = before
+
+
+async def command(world: World, *arguments: str, **settings: str) -> Ended:
+    """Run it to its end, which has to come."""
+    arguments = tuple(filter(None, arguments))
+    given = {f"DITTO_{name.upper()}": value for name, value in {**USER, **settings}.items()}
+    process = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "ditto", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, "COLUMNS": "300", "PYTHONPATH": str(ROOT), **world.settings, **given},
+    )
+    assert "unexpected" not in process.stdout
+    return Ended(process.returncode, process.stdout)
+
+
+async def commands(world: World) -> dict[str, Ended]:
+    """Every command that looks at the stream."""
+    lsn = world.value("SELECT pg_current_wal_lsn()::text")
+    arguments = {
+        "tail": ("tail", "--no-follow", "--last", "50000"),
+        "wait": ("wait", lsn, "--timeout", "5s"),
+        "check": ("check", "--all") if has_option("check", "--all") else ("check",),
+    }
+    ended = await asyncio.gather(*(command(world, *arguments.get(name, (name,))) for name in COMMANDS))
+    return dict(zip(COMMANDS, ended, strict=True))
+
+
+def has_option(name: str, option: str) -> bool:
+    return option in (ROOT / "ditto" / "cli" / f"{name}.py").read_text()
+
+
+def test_the_page_lists_the_same_permissions_twice() -> None:
+    in_rows = {subject for what, _, _ in ROWS for subject in re.findall("`([^`]+)`", what)}
+    assert in_rows == {*PUBLISH, *SUBSCRIBE} - {"ditto_public_accounts"}
+    assert len(PUBLISH) == 17
+
+
+async def test_what_is_documented_is_enough(world: World, tmp_path: Path) -> None:
+    with limited(world, tmp_path, publish=documented(world)):
+        # Before there is a stream, `check` asks who takes its subjects.
+        assert "nats.servers" not in (first := await command(world, "check")).output
+        assert "permissions violation" not in first.output
+        running = await world.streaming(**USER)
+        world.sql("INSERT INTO fence DEFAULT VALUES")
+        await running.logged("lease.bucket_created")
+        for name, ended in (await commands(world)).items():
+            assert ended.code == 0, (name, ended.output)
+            assert "permissions violation" not in ended.output, name
+        assert await running.stop() == 0
+        again = await world.streaming(**USER)
+        assert await again.stop() == 0
+        assert not again.logs("lease.unavailable")
+        assert not running.logs("lease.unavailable")
+
+
+async def test_an_inbox_of_its_own(world: World, tmp_path: Path) -> None:
+    with limited(world, tmp_path, publish=documented(world), subscribe=["_INBOX_ditto.>"]):
+        world.settings["DITTO_NATS_INBOX_PREFIX"] = "_INBOX_ditto"
+        running = await world.streaming(**USER)
+        world.sql("INSERT INTO fence DEFAULT VALUES")
+        for name, ended in (await commands(world)).items():
+            assert ended.code == 0, (name, ended.output)
+        assert await running.stop() == 0
+
+
+QUICK = ("`$JS.API.INFO`", "CONSUMER.CREATE", "KV.ditto_leases.>")
+
+
+@pytest.mark.parametrize(
+    ("what", "who"),
+    [
+        pytest.param(
+            what, who, id=what.strip("`"), marks=[] if any(each in what for each in QUICK) else pytest.mark.long
+        )
+        for what, who, _ in ROWS
+    ],
+)
+async def test_each_that_is_missing_is_said(world: World, tmp_path: Path, what: str, who: str) -> None:
+    missing = subject_for(world, re.findall("`([^`]+)`", what)[0])
+    names = {*COMMANDS, "run"} if who == "all" else set(who.split(", "))
+    publish = [subject for subject in documented(world) if subject != missing]
+    subscribe = ["nothing"] if missing in SUBSCRIBE else SUBSCRIBE  # with an empty list everything is allowed
+    # The server names the subject that was published to, and nats-py gives that in lower case.
+    kind = "subscription" if "INBOX" in missing else "publish"
+    words = f'permissions violation for {kind} to "{re.escape(missing.lower().rstrip(".*>"))}'
+    with limited(world, tmp_path, publish=publish, subscribe=subscribe):
+        before = await command(world, "check")
+        assert ("check" in names - {"run"} and "MSG.GET" not in missing) == bool(re.search(words, before.output))
+        assert await is_said_by_run(world, words) == ("run" in names)
+        everything = await world.streaming(nats_user="all", nats_password="secret")
+        await is_stored(world, everything, rows=20_000 if "$JS.FC" in missing else 1)
+        for name, ended in (await commands(world)).items():
+            if name not in names or "CONSUMER.DELETE" in missing or (name == "check" and "NAMES" in missing):
+                assert ended.code == 0, (name, ended.output)
+                continue
+            assert re.search(words, ended.output), (name, ended.output)
+            assert ended.code == 4 or name in {"status", "check"}, (name, ended.output)
+        assert await everything.stop() == 0
+
+
+async def is_stored(world: World, running: DittoProcess, *, rows: int = 1) -> bool:
+    """Commit rows, and wait until they are stored and confirmed; False where Ditto ends instead."""
+    before = parse_lsn(world.value("SELECT pg_current_wal_insert_lsn()::text"))
+    world.sql(f"INSERT INTO fence SELECT FROM generate_series(1, {rows})")
+    await eventually(lambda: world.confirmed_lsn > before or not running.is_running, "it is stored, or Ditto ends")
+    return running.is_running
+
+
+async def starts(running: DittoProcess) -> bool:
+    """Wait until it streams; False where it ends instead."""
+    await eventually(lambda: bool(running.logs("pipeline.streaming")) or not running.is_running, "it starts or ends")
+    return running.is_running
+
+
+async def is_said_by_run(world: World, words: str) -> bool:
+    """Whether `ditto run` ends with exit code 4, or says that it goes on without the lease, and names the subject: at
+    its first start, at its first event, or at its second start.
+    """
+    for _ in range(2):
+        running = world.ditto(**USER)
+        if await starts(running) and await is_stored(world, running):
+            if lacking := running.logs("lease.unavailable"):
+                assert re.search(words, lacking[0]["reason"])
+            assert await running.stop() == 0
+            if lacking:
+                return True
+        if code := await running.ended():
+            assert code == 4
+            assert re.search(words, running.sentence())
+            assert not running.logs("attempt.failed")
+            return True
+    return False

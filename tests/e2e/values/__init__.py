@@ -1,0 +1,1 @@
+"""What is published: values, names, tables of every kind."""
