@@ -56,7 +56,7 @@ def _nothing() -> None:
 
 
 @dataclass
-class Tally:
+class Counters:
     """Counted over all attempts of one process."""
 
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -120,10 +120,10 @@ class Tally:
 
 
 class DecoderCounts:
-    """Carries the counts of one attempt's decoder over into the tally: each time what has come since the last."""
+    """Carries the counts of one attempt's decoder over into the counters: each time what has come since the last."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
         self._passed: dict[tuple[str, str], tuple[int, int, int, int]] = {}
         self._filtered = 0
         self._skipped = 0
@@ -132,13 +132,13 @@ class DecoderCounts:
         self, passed: dict[tuple[str, str], tuple[int, int, int, int]], *, filtered_count: int, skipped_count: int
     ) -> None:
         """The decoder's counts as they stand now."""
-        tally = self._tally
+        counters = self._counters
         for table, counts in passed.items():
             before = self._passed.get(table, (0, 0, 0, 0))
             if counts != before:
                 for action, count, old in zip(ACTIONS, counts, before, strict=True):
                     if count != old:
-                        tally.passed[*table, action] += count - old
-        tally.filtered += filtered_count - self._filtered
-        tally.skipped += skipped_count - self._skipped
+                        counters.passed[*table, action] += count - old
+        counters.filtered += filtered_count - self._filtered
+        counters.skipped += skipped_count - self._skipped
         self._passed, self._filtered, self._skipped = passed, filtered_count, skipped_count

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 
 from ditto.config import Config
-from ditto.monitoring.counters import Tally
+from ditto.monitoring.counters import Counters
 from ditto.monitoring.state import States
 
 log = structlog.get_logger()
@@ -19,7 +19,7 @@ _EXPORTERS = ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER")
 
 
 @asynccontextmanager
-async def telling(config: Config, *, tally: Tally, states: States) -> AsyncIterator[None]:
+async def exporting(config: Config, *, counters: Counters, states: States) -> AsyncIterator[None]:
     """Tell while the body runs. Raises ConfigError where `http.listen` cannot be listened on.
 
     What it takes is imported here: nobody else pays for it.
@@ -30,7 +30,7 @@ async def telling(config: Config, *, tally: Tally, states: States) -> AsyncItera
         return
     from ditto.monitoring.monitor import Monitor  # noqa: PLC0415
 
-    monitor = Monitor(config, tally=tally, states=states)
+    monitor = Monitor(config, counters=counters, states=states)
     async with AsyncExitStack() as stack:
         if config.http.listen is not None:
             from ditto.api.server import serving  # noqa: PLC0415

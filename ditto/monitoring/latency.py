@@ -7,20 +7,20 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from ditto.monitoring.counters import Tally
+from ditto.monitoring.counters import Counters
 
 _FRESH_S: Final = 10.0
 
 
-class Probe:
+class LatencyProbe:
     """Follows the next block whenever none is followed: so its cost does not grow with the number of blocks.
 
     `clock` gives monotonic seconds, `now` seconds since 1970. The commit time is of PostgreSQL's clock: what the two
     clocks differ by is part of the latency, except that it never counts as less than 0.
     """
 
-    def __init__(self, tally: Tally, *, clock: Callable[[], float], now: Callable[[], float] = time.time) -> None:
-        self._tally = tally
+    def __init__(self, counters: Counters, *, clock: Callable[[], float], now: Callable[[], float] = time.time) -> None:
+        self._counters = counters
         self._clock = clock
         self._now = now
         self._sequence = 0
@@ -41,8 +41,8 @@ class Probe:
         self._sequence = 0
         self._stored_at = self._clock()
         self._stored_lag_s = self._age_s()
-        self._tally.ack_s.observe(self._stored_at - self._sent_at)
-        self._tally.stored_s.observe(self._stored_lag_s)
+        self._counters.ack_s.observe(self._stored_at - self._sent_at)
+        self._counters.stored_s.observe(self._stored_lag_s)
 
     def lag_s(self) -> float:
         """How long ago that was committed which is being stored, or was stored last; 0 when nothing comes."""

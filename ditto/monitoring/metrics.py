@@ -60,7 +60,7 @@ def _of_slot(name: str, about: str, read: Callable[[Slot], float | None]) -> Met
 
 
 def _events(monitor: Monitor) -> Iterator[Sample]:
-    passed = monitor.tally.passed
+    passed = monitor.counters.passed
     tables = dict.fromkeys((schema, table) for schema, table, _ in passed)
     named = set(list(tables)[:MAX_TABLES])
     others: Counter[str] = Counter()
@@ -78,7 +78,7 @@ def _lag_bytes(monitor: Monitor) -> float | None:
     slot = monitor.survey.slot
     if slot is None or slot.lag_bytes is None:
         return None
-    behind = parse_lsn(slot.wal_lsn) - monitor.tally.confirmed_lsn
+    behind = parse_lsn(slot.wal_lsn) - monitor.counters.confirmed_lsn
     return min(slot.lag_bytes, max(0, behind)) if monitor.state == "streaming" else slot.lag_bytes
 
 
@@ -87,7 +87,7 @@ def _is_leader(monitor: Monitor) -> float:
 
 
 def _attempts(monitor: Monitor) -> Iterator[Sample]:
-    return (((reason,), count) for reason, count in monitor.tally.attempts.items())
+    return (((reason,), count) for reason, count in monitor.counters.attempts.items())
 
 
 METRICS: Final[tuple[Metric, ...]] = (
@@ -98,31 +98,33 @@ METRICS: Final[tuple[Metric, ...]] = (
         _events,
         ("schema", "table", "action"),
     ),
-    _counter("ditto_events_sent_total", "Events sent to the stream.", lambda m: m.tally.events),
+    _counter("ditto_events_sent_total", "Events sent to the stream.", lambda m: m.counters.events),
     _counter(
         "ditto_messages_stored_total",
         "Messages that the stream has acknowledged, checkpoints included.",
-        lambda m: m.tally.stored,
+        lambda m: m.counters.stored,
     ),
     _counter(
         "ditto_foreign_answers_total",
         "Answers to events that did not come from JetStream, and were ignored.",
-        lambda m: m.tally.foreign_answers,
+        lambda m: m.counters.foreign_answers,
     ),
-    _counter("ditto_checkpoints_total", "Checkpoints sent to the stream.", lambda m: m.tally.checkpoints),
+    _counter("ditto_checkpoints_total", "Checkpoints sent to the stream.", lambda m: m.counters.checkpoints),
     _counter(
         "ditto_filtered_events_total",
         "Changes that came from PostgreSQL and that the configuration does not select.",
-        lambda m: m.tally.filtered,
+        lambda m: m.counters.filtered,
     ),
-    _counter("ditto_read_bytes_total", "Bytes of changes read from PostgreSQL.", lambda m: m.tally.read_bytes),
-    _counter("ditto_sent_bytes_total", "Bytes of events sent to NATS, without headers.", lambda m: m.tally.sent_bytes),
+    _counter("ditto_read_bytes_total", "Bytes of changes read from PostgreSQL.", lambda m: m.counters.read_bytes),
+    _counter(
+        "ditto_sent_bytes_total", "Bytes of events sent to NATS, without headers.", lambda m: m.counters.sent_bytes
+    ),
     Metric(
         "ditto_stage_seconds_total",
         "counter",
         "Seconds spent by stage: read (drain the socket and decode), encode (to JSON), publish (frame and write), room "
         "(wait until the window has room: the stream is slower than PostgreSQL).",
-        lambda m: [((stage,), m.tally.stage_s[stage]) for stage in STAGES],
+        lambda m: [((stage,), m.counters.stage_s[stage]) for stage in STAGES],
         ("stage",),
     ),
     Metric(
@@ -161,8 +163,8 @@ METRICS: Final[tuple[Metric, ...]] = (
             else None
         ),
     ),
-    _gauge("ditto_window_events", "Messages sent and not yet acknowledged.", lambda m: m.tally.outstanding),
-    _gauge("ditto_window_bytes", "The same in bytes.", lambda m: m.tally.outstanding_bytes),
+    _gauge("ditto_window_events", "Messages sent and not yet acknowledged.", lambda m: m.counters.outstanding),
+    _gauge("ditto_window_bytes", "The same in bytes.", lambda m: m.counters.outstanding_bytes),
     _gauge("ditto_window_max_events", "nats.max_in_flight.", lambda m: m.config.nats.max_in_flight),
     _gauge("ditto_window_max_bytes", "nats.max_in_flight_bytes.", lambda m: m.config.nats.max_in_flight_bytes),
     _gauge(
@@ -185,7 +187,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "ditto_gap_timestamp_seconds",
         "When this process last went on after events that are missing for good (nats.on_gap: continue), in seconds "
         "since 1970; absent where it did not.",
-        lambda m: m.tally.gap_at,
+        lambda m: m.counters.gap_at,
     ),
     Metric(
         "ditto_attempts_total",
@@ -197,32 +199,32 @@ METRICS: Final[tuple[Metric, ...]] = (
     _counter(
         "ditto_rewinds_total",
         "Attempts that began with the slot behind the stream's tail, so that changes came again.",
-        lambda m: m.tally.rewinds,
+        lambda m: m.counters.rewinds,
     ),
     _counter(
         "ditto_skipped_duplicates_total",
         "Changes that came again and were in the stream already.",
-        lambda m: m.tally.skipped,
+        lambda m: m.counters.skipped,
     ),
     _counter(
         "ditto_fenced_total",
         "Messages that the stream refused because another writer's came before.",
-        lambda m: m.tally.fenced,
+        lambda m: m.counters.fenced,
     ),
     _counter(
         "ditto_ended_holders_total",
         "Walsenders of dead or cut off Dittos that this one ended to take over.",
-        lambda m: m.tally.ended_holders,
+        lambda m: m.counters.ended_holders,
     ),
     _counter(
         "ditto_decode_errors_total",
         "Attempts that ended because what PostgreSQL sent could not be decoded.",
-        lambda m: m.tally.attempts["DecodeError"],
+        lambda m: m.counters.attempts["DecodeError"],
     ),
     _gauge(
         "ditto_lease_missing",
         "1 where the lease cannot be written or read: a takeover may take as long as wal_sender_timeout.",
-        lambda m: float(m.tally.is_without_lease),
+        lambda m: float(m.counters.is_without_lease),
     ),
     _counter(
         "ditto_log_lost_lines_total",
@@ -240,12 +242,12 @@ DISTRIBUTIONS: Final[tuple[Distribution, ...]] = (
     Distribution(
         "ditto_acknowledgement_seconds",
         "From sending the last event of a block to its acknowledgement; one block is followed at a time.",
-        lambda m: m.tally.ack_s,
+        lambda m: m.counters.ack_s,
     ),
     Distribution(
         "ditto_commit_to_stored_seconds",
         "From the commit of the last event of a block to its acknowledgement; one block is followed at a time.",
-        lambda m: m.tally.stored_s,
+        lambda m: m.counters.stored_s,
     ),
 )
 

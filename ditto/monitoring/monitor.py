@@ -18,7 +18,7 @@ from typing import Final
 
 from ditto import __version__
 from ditto.config import Config
-from ditto.monitoring.counters import Tally
+from ditto.monitoring.counters import Counters
 from ditto.monitoring.servers import Surveyor
 from ditto.monitoring.state import States
 from ditto.monitoring.status import Process, StateChange, Status, Survey, Window, rfc3339
@@ -50,14 +50,14 @@ class Rate:
 class Monitor:
     """Answers without asking anybody: `watch` looks, in a task of its own."""
 
-    def __init__(self, config: Config, *, tally: Tally, states: States) -> None:
+    def __init__(self, config: Config, *, counters: Counters, states: States) -> None:
         self.config = config
         self.states = states
         self._rate = Rate()
         self._has_news = asyncio.Event()
-        self.tally = tally
+        self.counters = counters
         self._acknowledged: deque[list[int]] = deque(
-            [[0] * len(tally.ack_s.counts)], maxlen=round(_RECENT_S / PERIOD_S) + 1
+            [[0] * len(counters.ack_s.counts)], maxlen=round(_RECENT_S / PERIOD_S) + 1
         )
         """The counts of the histogram at the last looks."""
         self._surveyed_at = time.monotonic()
@@ -94,8 +94,8 @@ class Monitor:
             while True:
                 self.survey = await surveyor.look()
                 self._surveyed_at = time.monotonic()
-                self._acknowledged.append(list(self.tally.ack_s.counts))
-                self._rate.note(self.tally.events)
+                self._acknowledged.append(list(self.counters.ack_s.counts))
+                self._rate.note(self.counters.events)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(PERIOD_S):
                         await self._has_news.wait()
@@ -105,16 +105,16 @@ class Monitor:
             await surveyor.close()
 
     def lag_s(self) -> float | None:
-        """How far the stream is behind the database, None where nobody knows; call `tally.refresh` first."""
-        return round(self.tally.lag_s, 3) if self.state == "streaming" else lag_by_servers(self.survey)
+        """How far the stream is behind the database, None where nobody knows; call `counters.refresh` first."""
+        return round(self.counters.lag_s, 3) if self.state == "streaming" else lag_by_servers(self.survey)
 
     def status(self) -> Status:
         """Everything, as of now; the servers as of the last look."""
-        tally, config = self.tally, self.config.nats
-        tally.refresh()
+        counters, config = self.counters, self.config.nats
+        counters.refresh()
         current = self.states.changes[-1]
         process = Process(
-            run_id=tally.run_id,
+            run_id=counters.run_id,
             version=__version__,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -122,13 +122,15 @@ class Monitor:
             state=current.state,
             reason=current.reason,
             is_ready=self.is_ready,
-            events=tally.events,
-            stored=tally.stored,
-            window=Window(tally.outstanding, tally.outstanding_bytes, config.max_in_flight, config.max_in_flight_bytes),
-            attempts=dict(tally.attempts),
-            rewinds=tally.rewinds,
-            skipped=tally.skipped,
-            fenced=tally.fenced,
+            events=counters.events,
+            stored=counters.stored,
+            window=Window(
+                counters.outstanding, counters.outstanding_bytes, config.max_in_flight, config.max_in_flight_bytes
+            ),
+            attempts=dict(counters.attempts),
+            rewinds=counters.rewinds,
+            skipped=counters.skipped,
+            fenced=counters.fenced,
             states=[StateChange(rfc3339(each.at), each.state, each.reason) for each in self.states.changes],
             acknowledged_p50_s=self._acknowledged_s(0.5),
             acknowledged_p99_s=self._acknowledged_s(0.99),
@@ -137,7 +139,7 @@ class Monitor:
         return Status("ditto", process, self.lag_s(), self._rate.per_s, self.survey, age_s)
 
     def _acknowledged_s(self, quantile: float) -> float | None:
-        found = self.tally.ack_s.quantile_s(quantile, before=self._acknowledged[0])
+        found = self.counters.ack_s.quantile_s(quantile, before=self._acknowledged[0])
         return None if found is None else round(found, 6)
 
 

@@ -48,7 +48,7 @@ _SIGNALS: Final[tuple[Signal, ...]] = ("TRACES", "METRICS")
 @asynccontextmanager
 async def exporting(monitor: Monitor, environ: Mapping[str, str]) -> AsyncIterator[None]:
     """Export while the body runs, and what is left at its end."""
-    attributes = {"service.version": __version__, "service.instance.id": monitor.tally.run_id}
+    attributes = {"service.version": __version__, "service.instance.id": monitor.counters.run_id}
     if not environ.get("OTEL_SERVICE_NAME") and "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         attributes[SERVICE_NAME] = "ditto"
     resource = Resource.create(attributes)
@@ -114,7 +114,7 @@ class Metrics:
 
     def snapshot(self) -> None:
         """Write down how everything stands."""
-        self._monitor.tally.refresh()
+        self._monitor.counters.refresh()
         self._samples = {metric.name: list(metric.read(self._monitor)) for metric in METRICS}
 
     async def keep_snapshots(self) -> None:
@@ -145,7 +145,7 @@ class Traces:
         self._attempt: Any = None
         self._block_at = 0.0
         monitor.states.listeners.append(self._entered)
-        monitor.tally.ack_s.listeners.append(self._acknowledged)
+        monitor.counters.ack_s.listeners.append(self._acknowledged)
 
     def _entered(self, change: Change) -> None:
         at_ns = int(change.at * _NS)

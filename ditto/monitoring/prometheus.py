@@ -26,7 +26,7 @@ class _Collector(Collector):
 
     def collect(self) -> Iterator[Family]:
         monitor = self._monitor
-        monitor.tally.refresh()
+        monitor.counters.refresh()
         yield InfoMetricFamily("ditto_build", "What runs.", value={"version": __version__, "decoder": IMPL})
         for metric in METRICS:
             make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily

@@ -14,7 +14,7 @@ import structlog
 
 from ditto.decoding.implementation import Decoder
 from ditto.decoding.messages import Relation
-from ditto.monitoring.counters import Tally
+from ditto.monitoring.counters import Counters
 from ditto.routing.descriptions import Describer
 from ditto.routing.router import Router
 from ditto.source.sql import Control
@@ -41,13 +41,13 @@ class DroppedTables:
         *,
         router: Router,
         describer: Describer,
-        tally: Tally,
+        counters: Counters,
     ) -> None:
         self._control = control
         self._decoder = decoder
         self._router = router
         self._describer = describer
-        self._tally = tally
+        self._counters = counters
 
     async def run(self) -> None:
         """Look from time to time, more rarely the more tables there are; for ever."""
@@ -71,9 +71,9 @@ class DroppedTables:
     def _forget(self, relations: Mapping[int, Relation]) -> None:
         if not relations:
             return
-        self._tally.refresh()  # with the counts of those that are given up
+        self._counters.refresh()  # with the counts of those that are given up
         tables = self._decoder.forget(relations)
-        self._tally.refresh()
+        self._counters.refresh()
         self._router.forget(tables)
         self._describer.forget(tables)
         log.info("tables.forgotten", count=len(relations), left=self._decoder.relation_count)

@@ -45,7 +45,7 @@ import structlog
 
 from ditto.errors import AccessDenied, AckTimeout, SinkDenied, SinkError, SinkLost
 from ditto.formats import nested
-from ditto.monitoring.counters import Tally
+from ditto.monitoring.counters import Counters
 from ditto.sinks.base import LeasePlace
 
 log = structlog.get_logger()
@@ -106,13 +106,13 @@ class Lease:
     """The lease of one attempt, as its holder or as a standby. Without a `place` it does nothing."""
 
     def __init__(
-        self, place: LeasePlace | None, *, ttl_s: float, slot: str, clock: Callable[[], float], tally: Tally
+        self, place: LeasePlace | None, *, ttl_s: float, slot: str, clock: Callable[[], float], counters: Counters
     ) -> None:
         self._place = place
         self._ttl_s = ttl_s
         self._slot = slot
         self._clock = clock
-        self._tally = tally
+        self._counters = counters
         self._revision = 0
         self._ended_pid = 0
         self._refused_pid = 0
@@ -140,7 +140,7 @@ class Lease:
         if place is None:
             return
         value = msgspec.json.encode(
-            Terms(self._tally.run_id, socket.gethostname(), walsender_pid, self._ttl_s, os.getpid())
+            Terms(self._counters.run_id, socket.gethostname(), walsender_pid, self._ttl_s, os.getpid())
         )
         answered_at = self._clock()
         stored = stored_sequence()
@@ -165,7 +165,7 @@ class Lease:
                 if isinstance(error, SinkDenied):
                     return
             else:
-                self._tally.is_without_lease = False
+                self._counters.is_without_lease = False
             answered_at = self._clock()
             await asyncio.sleep(self._ttl_s / 3)
 
@@ -218,7 +218,7 @@ class Lease:
                 state = (entry.revision, sequence)
                 silent_s = silence.note(state, asked_at=asked_at, answered_at=self._clock())
                 terms = read_terms(entry.value)
-                if terms is not None and (terms.run_id == self._tally.run_id or silent_s >= terms.ttl_s):
+                if terms is not None and (terms.run_id == self._counters.run_id or silent_s >= terms.ttl_s):
                     await self._end(terms, silent_s, end_walsender)
             await asyncio.sleep(min(_LOOK_PERIOD_S, self._ttl_s / 10))
 
@@ -245,7 +245,7 @@ class Lease:
             return
         if is_ended and pid != self._ended_pid:
             self._ended_pid = pid
-            self._tally.ended_holders += 1
+            self._counters.ended_holders += 1
             log.warning(
                 "slot.holder_ended",
                 slot=self._slot,
@@ -257,7 +257,7 @@ class Lease:
 
     def _do_without(self, error: SinkError) -> None:
         """Said once, until it works again."""
-        if not self._tally.is_without_lease:
-            self._tally.is_without_lease = True
+        if not self._counters.is_without_lease:
+            self._counters.is_without_lease = True
             hint = f"{error.hint}; {_WITHOUT}" if error.hint else _WITHOUT
             log.warning("lease.unavailable", slot=self._slot, reason=error.message, hint=hint)

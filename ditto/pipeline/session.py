@@ -30,8 +30,8 @@ from ditto.errors import (
 from ditto.formats.checkpoint import Checkpoint, Transaction
 from ditto.formats.ditto import encode_events
 from ditto.lsn import Position, format_lsn
-from ditto.monitoring.counters import Tally
-from ditto.monitoring.session_counters import Meter
+from ditto.monitoring.counters import Counters
+from ditto.monitoring.session_counters import SessionCounters
 from ditto.monitoring.state import States
 from ditto.pipeline.dropped_tables import DroppedTables
 from ditto.pipeline.history import History
@@ -81,12 +81,12 @@ class Attempt:
     """Runs once. `clock` gives monotonic seconds."""
 
     def __init__(
-        self, config: Config, *, clock: Callable[[], float], make_sink: MakeSink, tally: Tally, states: States
+        self, config: Config, *, clock: Callable[[], float], make_sink: MakeSink, counters: Counters, states: States
     ) -> None:
         self._config = config
         self._clock = clock
         self._make_sink = make_sink
-        self._tally = tally
+        self._counters = counters
         self._states = states
         self._traceparents = Traceparents(config.events.traceparent.column)
         self._watermark = Watermark()
@@ -97,7 +97,7 @@ class Attempt:
             max_bytes=config.nats.max_in_flight_bytes,
             interval_style=interval_style(config.events.types),
         )
-        self._meter = Meter(tally, self._source, clock=clock)
+        self._session_counters = SessionCounters(counters, self._source, clock=clock)
         self._confirmed_at = 0.0
         self._confirming: asyncio.TimerHandle | None = None
         self._checkpoint_at = clock()
@@ -160,7 +160,7 @@ class Attempt:
         finally:
             if self._confirming is not None:
                 self._confirming.cancel()
-            self._tally.detach()
+            self._counters.detach()
 
     # ------------------------------------------------------------------------------------ set-up
 
@@ -196,26 +196,26 @@ class Attempt:
             checkpoint_subject=self._router.checkpoint_subject,
             wildcard=self._router.wildcard,
             on_stored=self._on_stored,
-            on_foreign_answer=self._meter.foreign_answer,
+            on_foreign_answer=self._session_counters.foreign_answer,
             clock=self._clock,
         )
         stack.push_async_callback(self._sink.close)
         self._place = Place(self._sink, clock=self._clock)
         await self._sink.connect()
-        self._meter.attach(self._sink)
+        self._session_counters.attach(self._sink)
         self._lease = Lease(
             self._sink.lease_place(config.postgres.slot) if config.nats.lease_ttl_s else None,
             ttl_s=config.nats.lease_ttl_s,
             slot=config.postgres.slot,
             clock=self._clock,
-            tally=self._tally,
+            counters=self._counters,
         )
 
     def _tell_transport(self) -> None:
         """Say once a process how far the connection to PostgreSQL can be trusted, where that is not all the way."""
-        if self._tally.has_told_transport:
+        if self._counters.has_told_transport:
             return
-        self._tally.has_told_transport = True
+        self._counters.has_told_transport = True
         if self._control.transport == "unverified":
             log.warning(
                 "postgres.tls_unverified",
@@ -317,7 +317,7 @@ class Attempt:
         )
         self._source.decode_with(decoder, wal_sender_timeout_s=self._wal_sender_timeout_s)
         self._dropped = DroppedTables(
-            self._control, decoder, router=self._router, describer=self._describer, tally=self._tally
+            self._control, decoder, router=self._router, describer=self._describer, counters=self._counters
         )
 
     async def _open_sink(self) -> Holding:
@@ -343,7 +343,7 @@ class Attempt:
 
         A crash, a failover and pg_upgrade take PostgreSQL's statistics, and leave the slot where it is.
         """
-        if self._tally.created.get("slot") == self._slot.name:
+        if self._counters.created.get("slot") == self._slot.name:
             return False  # by this process, a moment ago
         return self._slot.is_used or await self._lease.has_been_held()
 
@@ -375,7 +375,7 @@ class Attempt:
             # What NATS cannot hold is found out before PostgreSQL keeps WAL for it.
             publication = plan.publication if plan.statement else await self._look_at_publication()
             await self._sink.prepare(self._owner, self._subjects_of(publication.tables if publication else []))
-        created = self._tally.created
+        created = self._counters.created
         if await create_publication(self._control, plan):
             created["publication"] = config.publication
         self._slot = await ensure_slot(
@@ -415,7 +415,7 @@ class Attempt:
         self._standing = StandingWatch(
             self._control,
             self._slot.active_pid or 0,
-            tally=self._tally,
+            counters=self._counters,
             on_synchronous=partial(self._confirm, wants_reply=True),  # the answer tells of commits that wait already
         )
 
@@ -436,14 +436,14 @@ class Attempt:
         if start.gap is not None:
             first, last = (format_lsn(lsn) for lsn in start.gap)
             log.error("stream.gap_accepted", slot=slot.name, missing_from=first, missing_to=last)
-            self._tally.gap_at = time.time()
-        self._meter.begin(self._sink.sent_sequence)
+            self._counters.gap_at = time.time()
+        self._session_counters.begin(self._sink.sent_sequence)
         if self._history.is_certain:
             self._confirm_tail()
-        self._tally.rewinds += slot.confirmed_lsn < start.after.commit_lsn
+        self._counters.rewinds += slot.confirmed_lsn < start.after.commit_lsn
         if start.needs_checkpoint:
             await self._checkpoint(slot.confirmed_lsn, None)
-        self._tally.created.clear()  # it is in use
+        self._counters.created.clear()  # it is in use
         self._states.enter("streaming", reason="the slot is taken and the stream's tail is known")
         log.info(
             "pipeline.streaming",
@@ -500,7 +500,7 @@ class Attempt:
             log.error(
                 "stream.gap_accepted", slot=self._slot.name, missing_from=first, missing_to=last, reason=str(error)
             )
-            self._tally.gap_at = time.time()
+            self._counters.gap_at = time.time()
         if self._history.is_certain:
             self._confirm_tail()
         elif block.is_reply_requested:
@@ -568,7 +568,7 @@ class Attempt:
     async def _forward(self, block: Block) -> None:
         sink = self._sink
         sequence = sink.sent_sequence
-        self._tally.read_bytes += block.size
+        self._counters.read_bytes += block.size
         for unkeyed in self._describer.take_unkeyed():
             await self._find_key(unkeyed)
         traceparents = self._traceparents.of(block)  # a block of nothing but a message may be the one that tells
@@ -580,7 +580,7 @@ class Attempt:
             await _let_others_run(block)
             if traceparents is not None:
                 encoded = encoded._replace(traceparents=traceparents)
-            await self._meter.publish(sink, block, encoded, began_at=began_at)
+            await self._session_counters.publish(sink, block, encoded, began_at=began_at)
         if block.delivered is not None:
             commit_lsn, end_lsn, event_count = block.delivered
             # Up to the transaction, not past it: the last one comes again after a restart and is skipped. Should the
@@ -636,10 +636,10 @@ class Attempt:
         self._watermark.sent(self._sink.sent_sequence, lsn, lsn)
         self._checkpoint_at = self._clock()
         self._checkpoint_lsn = lsn
-        self._tally.checkpoints += 1
+        self._counters.checkpoints += 1
 
     def _on_stored(self, sequence: int) -> None:
-        self._meter.stored(sequence)
+        self._session_counters.stored(sequence)
         if self._watermark.stored(sequence):
             self.has_progressed = True
             if self._standing.is_synchronous:
@@ -659,7 +659,7 @@ class Attempt:
         confirmed_lsn = self._confirm_delay.confirm(stored_lsn, now=self._confirmed_at)
         if self._standing.is_unasked:
             confirmed_lsn = stored_lsn  # every commit would wait for the delay
-        self._tally.confirmed_lsn = max(self._tally.confirmed_lsn, confirmed_lsn)
+        self._counters.confirmed_lsn = max(self._counters.confirmed_lsn, confirmed_lsn)
         self._source.send_status(
             confirmed_lsn=confirmed_lsn,
             end_lsn=self._watermark.end_lsn,
@@ -688,8 +688,8 @@ class Attempt:
 
     async def _keep_alive(self) -> None:
         """Standby status on a timer, whether anything is read or not: the walsender does not time out."""
-        tally = self._tally
-        reported_count, reported_at = tally.events, self._clock()
+        counters = self._counters
+        reported_count, reported_at = counters.events, self._clock()
         while True:
             self._confirm(wants_reply=True)
             await asyncio.sleep(min(_STATUS_PERIOD_S, (self._wal_sender_timeout_s or math.inf) / 3))
@@ -699,13 +699,13 @@ class Attempt:
             log.info(
                 "pipeline.progress",
                 slot=self._slot.name,
-                events=tally.events,
-                events_per_s=round((tally.events - reported_count) / period_s, 1),
+                events=counters.events,
+                events_per_s=round((counters.events - reported_count) / period_s, 1),
                 outstanding=self._sink.outstanding_count,
-                lag_s=round(self._meter.probe.lag_s(), 3),
+                lag_s=round(self._session_counters.probe.lag_s(), 3),
                 confirmed=format_lsn(self._watermark.confirmed_lsn),
             )
-            reported_count, reported_at = tally.events, self._clock()
+            reported_count, reported_at = counters.events, self._clock()
 
     async def _drain(self) -> None:
         """Everything sent is acknowledged and confirmed, or the deadline has passed."""
@@ -721,7 +721,7 @@ class Attempt:
             await self._sink.keep_metadata()  # somebody may just have let the stream delete its last message
         await self._place.keep(self._watermark.end_lsn, self._last_transaction(), is_urgent=True)
         self._confirm()
-        log.info("pipeline.drained", events=self._tally.events, confirmed=format_lsn(self._watermark.confirmed_lsn))
+        log.info("pipeline.drained", events=self._counters.events, confirmed=format_lsn(self._watermark.confirmed_lsn))
 
 
 async def _let_others_run(block: Block) -> None:

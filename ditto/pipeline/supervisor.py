@@ -20,8 +20,8 @@ from ditto.advice import identifier
 from ditto.check.background import BackgroundCheck
 from ditto.config import Config
 from ditto.errors import ChainBroken, DittoError
-from ditto.monitoring.counters import Tally
-from ditto.monitoring.exporters import telling
+from ditto.monitoring.counters import Counters
+from ditto.monitoring.exporters import exporting
 from ditto.monitoring.state import States
 from ditto.pipeline.session import Attempt
 from ditto.service import signals, systemd
@@ -43,16 +43,20 @@ async def run(config: Config, *, make_sink: MakeSink = JetStreamSink) -> None:
     Raises the DittoError that cannot be retried, and CancelledError after the second signal.
     """
     stop = asyncio.Event()
-    tally, states = Tally(), States()
+    counters, states = Counters(), States()
     check = BackgroundCheck(config)
     states.listeners.append(lambda change: check.begin() if change.state == "streaming" else None)
     with _signals(stop):
-        async with keep_heartbeat(states), systemd.keep_notified(states), telling(config, tally=tally, states=states):
+        async with (
+            keep_heartbeat(states),
+            systemd.keep_notified(states),
+            exporting(config, counters=counters, states=states),
+        ):
             _calm_collector()
             try:
-                await follow(config, stop=stop, make_sink=make_sink, tally=tally, states=states)
+                await follow(config, stop=stop, make_sink=make_sink, counters=counters, states=states)
             finally:
-                _tell_left(tally)
+                _tell_left(counters)
                 await check.close()
             states.enter("stopped", reason="it was asked to stop")
 
@@ -63,19 +67,19 @@ async def follow(
     stop: asyncio.Event,
     make_sink: MakeSink = JetStreamSink,
     clock: Callable[[], float] = time.monotonic,
-    tally: Tally,
+    counters: Counters,
     states: States,
 ) -> None:
     """Attempt after attempt until `stop` is set. Raises the DittoError that cannot be retried."""
     failures, last_reason = 0, ""
     while not stop.is_set():
-        attempt = Attempt(config, clock=clock, make_sink=make_sink, tally=tally, states=states)
+        attempt = Attempt(config, clock=clock, make_sink=make_sink, counters=counters, states=states)
         try:
             await attempt.run(stop)
-            tally.attempts["stopped"] += 1
+            counters.attempts["stopped"] += 1
         except DittoError as error:
-            tally.attempts[type(error).__name__] += 1
-            tally.fenced += isinstance(error, ChainBroken)
+            counters.attempts[type(error).__name__] += 1
+            counters.fenced += isinstance(error, ChainBroken)
             reason = f"{type(error).__name__}: {error.message}"
             is_final = not (error.is_retryable or (error.is_retryable_later and states.has_streamed))
             if is_final and not (error.depends_on_settings and reason != last_reason):
@@ -97,16 +101,16 @@ async def follow(
             await _sleep(delay_s, stop)
 
 
-def _tell_left(tally: Tally) -> None:
+def _tell_left(counters: Counters) -> None:
     """Say what this process has created and then not used: for a slot that nobody reads PostgreSQL keeps all WAL."""
-    if not tally.created:
+    if not counters.created:
         return
-    slot, publication = tally.created.get("slot"), tally.created.get("publication")
+    slot, publication = counters.created.get("slot"), counters.created.get("publication")
     steps = ["ditto slot drop, with this configuration" if slot else ""]
     steps += [f"in psql DROP PUBLICATION {identifier(publication)};" if publication else ""]
     log.warning(
         "start.left_behind",
-        **tally.created,
+        **counters.created,
         reason="they were created by this start, and are still there"
         + (": PostgreSQL keeps all WAL for the slot from now on" if slot else ""),
         hint="the next start uses them, and nothing is lost. If there is to be none: "

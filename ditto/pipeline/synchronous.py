@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from ditto.monitoring.counters import Tally
+from ditto.monitoring.counters import Counters
 from ditto.source.sql import Control
 from ditto.source.synchronous import ASYNCHRONOUS, look_at_standing
 
@@ -21,11 +21,11 @@ class StandingWatch:
     """Knows whether commits wait for Ditto. `on_synchronous` is called when they begin to."""
 
     def __init__(
-        self, control: Control, walsender_pid: int, *, tally: Tally, on_synchronous: Callable[[], None]
+        self, control: Control, walsender_pid: int, *, counters: Counters, on_synchronous: Callable[[], None]
     ) -> None:
         self._control = control
         self._pid = walsender_pid
-        self._tally = tally
+        self._counters = counters
         self._on_synchronous = on_synchronous
         self._standing = ASYNCHRONOUS
 
@@ -49,9 +49,9 @@ class StandingWatch:
             await asyncio.sleep(_PERIOD_S)
 
     def _tell(self) -> None:
-        if self._tally.has_told_standing:
+        if self._counters.has_told_standing:
             return
-        self._tally.has_told_standing = True
+        self._counters.has_told_standing = True
         if self._standing.is_asked_for:
             log.info("postgres.synchronous", reason="synchronous_standby_names names Ditto: commits wait for it")
             return

@@ -20,7 +20,7 @@ from ditto.check.http import check_http
 from ditto.config import load
 from ditto.config.checks import is_loopback
 from ditto.errors import ConfigError
-from ditto.monitoring.counters import Tally
+from ditto.monitoring.counters import Counters
 from ditto.monitoring.monitor import Monitor
 from ditto.monitoring.state import States
 from ditto.monitoring.status_client import NoAnswer, over_http
@@ -35,7 +35,7 @@ TOKEN = "a-token-of-the-test"
 async def server(**settings: str) -> AsyncIterator[int]:
     """Its port."""
     environ = {f"DITTO_HTTP_{name.upper()}": value for name, value in settings.items()}
-    monitor = Monitor(load(None, {}, environ), tally=Tally(), states=States())
+    monitor = Monitor(load(None, {}, environ), counters=Counters(), states=States())
     with capture_logs() as logs:
         async with serving(settings.get("listen", "127.0.0.1:0"), monitor):
             yield next(each["port"] for each in logs if each["event"] == "http.listening")
@@ -218,7 +218,7 @@ def test_loopback(listen: str, is_local: bool) -> None:
 @pytest.mark.parametrize(("settings", "count"), [({}, 1), ({"token": TOKEN}, 0)])
 async def test_a_warning_where_everybody_can_read(settings: dict[str, str], count: int) -> None:
     environ: dict[str, Any] = {f"DITTO_HTTP_{name.upper()}": value for name, value in settings.items()}
-    monitor = Monitor(load(None, {}, environ), tally=Tally(), states=States())
+    monitor = Monitor(load(None, {}, environ), counters=Counters(), states=States())
     with capture_logs() as logs:
         async with serving(":0", monitor):
             pass

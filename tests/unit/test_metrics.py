@@ -8,9 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ditto.config import Config
 from ditto.config.checks import split_address
-from ditto.monitoring.counters import DecoderCounts, Histogram, Tally
+from ditto.monitoring.counters import Counters, DecoderCounts, Histogram
 from ditto.monitoring.exporters import is_otel_asked
-from ditto.monitoring.latency import Probe
+from ditto.monitoring.latency import LatencyProbe
 from ditto.monitoring.metrics import MAX_TABLES, METRICS
 from ditto.monitoring.monitor import Monitor, Rate, lag_by_servers
 from ditto.monitoring.prometheus import registry
@@ -39,42 +39,42 @@ def test_an_observation_on_a_bound_belongs_to_it() -> None:
 
 
 def test_the_decoders_counts_are_carried_over_once() -> None:
-    tally = Tally()
-    first, second = DecoderCounts(tally), DecoderCounts(tally)
+    counters = Counters()
+    first, second = DecoderCounts(counters), DecoderCounts(counters)
     first.take({("public", "a"): (1, 0, 0, 0)}, filtered_count=2, skipped_count=3)
     first.take({("public", "a"): (4, 1, 0, 0)}, filtered_count=2, skipped_count=4)
     second.take({("public", "a"): (1, 0, 0, 1)}, filtered_count=1, skipped_count=0)
-    assert tally.passed == {
+    assert counters.passed == {
         ("public", "a", "insert"): 5,
         ("public", "a", "update"): 1,
         ("public", "a", "truncate"): 1,
     }
-    assert (tally.filtered, tally.skipped) == (3, 4)
+    assert (counters.filtered, counters.skipped) == (3, 4)
 
 
 def test_one_block_at_a_time_is_followed_from_commit_to_acknowledgement() -> None:
-    tally, clock = Tally(), Clock()
-    probe = Probe(tally, clock=clock.monotonic, now=clock.now)
+    counters, clock = Counters(), Clock()
+    probe = LatencyProbe(counters, clock=clock.monotonic, now=clock.now)
     clock.at = 2
     probe.sent(10, "2026-01-01T00:00:00.500000Z")
     probe.sent(20, "2026-01-01T00:00:01.000000Z")
     clock.at = 3
     probe.stored(9)
-    assert tally.ack_s.count == 0, "not all of it is stored"
+    assert counters.ack_s.count == 0, "not all of it is stored"
     assert probe.lag_s() == 2.5
     probe.stored(20)
-    assert (tally.ack_s.sum_s, tally.stored_s.sum_s, tally.stored_s.count) == (1, 2.5, 1)
+    assert (counters.ack_s.sum_s, counters.stored_s.sum_s, counters.stored_s.count) == (1, 2.5, 1)
     assert probe.lag_s() == 2.5, "what was stored last"
     clock.at = 14
     assert probe.lag_s() == 0, "nothing comes any more"
 
 
 def test_a_database_whose_clock_is_ahead_gives_no_negative_latency() -> None:
-    tally, clock = Tally(), Clock()
-    probe = Probe(tally, clock=clock.monotonic, now=clock.now)
+    counters, clock = Counters(), Clock()
+    probe = LatencyProbe(counters, clock=clock.monotonic, now=clock.now)
     probe.sent(1, "2026-01-01T00:00:09.000000Z")
     probe.stored(1)
-    assert tally.stored_s.sum_s == 0
+    assert counters.stored_s.sum_s == 0
 
 
 def test_states_are_kept_told_and_free_of_secrets() -> None:
@@ -89,13 +89,13 @@ def test_states_are_kept_told_and_free_of_secrets() -> None:
 
 
 def monitor() -> Monitor:
-    return Monitor(Config(), tally=Tally(), states=States())
+    return Monitor(Config(), counters=Counters(), states=States())
 
 
 def test_tables_beyond_the_limit_count_together() -> None:
     watched = monitor()
     for number in range(MAX_TABLES + 5):
-        watched.tally.passed["public", f"t{number}", "insert"] = 2
+        watched.counters.passed["public", f"t{number}", "insert"] = 2
     (events,) = (metric for metric in METRICS if metric.name == "ditto_events_total")
     samples = dict(events.read(watched))
     assert len(samples) == MAX_TABLES + 1
@@ -118,7 +118,7 @@ def exposition(watched: Monitor) -> str:
 def test_names_of_tables_cannot_break_the_exposition() -> None:
     watched = monitor()
     name = 'a"b\\c\nd{}'
-    watched.tally.passed["public", name, "insert"] = 1
+    watched.counters.passed["public", name, "insert"] = 1
     (family,) = (each for each in text_string_to_metric_families(exposition(watched)) if each.name == "ditto_events")
     assert [sample.labels["table"] for sample in family.samples] == [name]
 

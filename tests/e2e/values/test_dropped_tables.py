@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from ditto.config.load import load
-from ditto.monitoring.counters import Tally
+from ditto.monitoring.counters import Counters
 from ditto.monitoring.state import States
 from ditto.pipeline import dropped_tables
 from ditto.pipeline.supervisor import follow
@@ -51,8 +51,8 @@ async def test_dropped_tables_are_forgotten_and_others_go_on(world: World, monke
         dropped_tables, "log", SimpleNamespace(info=lambda _event, *, count, left: counts.append(count))
     )
     world.sql("CREATE TABLE kept (id int PRIMARY KEY)", "CREATE TABLE again (id int PRIMARY KEY)")
-    stop, tally, states = asyncio.Event(), Tally(), States()
-    running = asyncio.ensure_future(follow(load(None, {}, world.settings), stop=stop, tally=tally, states=states))
+    stop, counters, states = asyncio.Event(), Counters(), States()
+    running = asyncio.ensure_future(follow(load(None, {}, world.settings), stop=stop, counters=counters, states=states))
     await eventually(lambda: states.state == "streaming", "it streams")
     world.sql("INSERT INTO kept VALUES (1)", "INSERT INTO again VALUES (1)")
     made = await made_until_forgotten(world, counts, 20, begin=0)
@@ -62,12 +62,12 @@ async def test_dropped_tables_are_forgotten_and_others_go_on(world: World, monke
     changes = [event.change for event in await world.events()]
     stop.set()
     await running
-    assert tally.attempts == {"stopped": 1}, "in one attempt"
+    assert counters.attempts == {"stopped": 1}, "in one attempt"
     assert [each[2] for each in changes if each[0] == "again"] == [1, 2, 3]
     assert [each[1] for each in changes if each[0] == "kept"] == ["INSERT", "INSERT", "TRUNCATE"]
     assert [each[2] for each in changes if each[0].startswith("part_")] == list(range(made))
-    tally.refresh()
-    assert tally.passed.total() == len(changes) + 1, "and the fence"
+    counters.refresh()
+    assert counters.passed.total() == len(changes) + 1, "and the fence"
 
 
 @pytest.mark.long
