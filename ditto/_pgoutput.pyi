@@ -4,8 +4,7 @@ from psycopg.pq.abc import PGconn
 
 from ditto.decoding.kinds import Kinds
 from ditto.decoding.messages import Block, Extras, Relation, Targets
-from ditto.formats.checkpoint import Transaction
-from ditto.lsn import Position
+from ditto.lsn import Position, Transaction
 
 class Decoder:
     skipped_count: int

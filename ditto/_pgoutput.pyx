@@ -20,7 +20,7 @@ from ditto.decoding._values cimport convert_value
 from msgspec import UNSET
 
 from ditto.advice import NOT_UTF8
-from ditto.formats.checkpoint import Transaction
+from ditto.lsn import Transaction
 from ditto.decoding.kinds import JSON, KINDS
 from ditto.decoding.invalid_text import not_utf8
 from ditto.errors import ConnectionLost, DecodeError

@@ -1,4 +1,4 @@
-"""LSNs and positions.
+"""LSNs, and what stands at them: positions, transactions, checkpoints.
 
 An LSN is a 64-bit int inside Ditto and `16/B374D848` at the edges. A position is
 `(commit_lsn, ordinal)`, written `16/B374D848:12`.
@@ -48,3 +48,28 @@ class Position(NamedTuple):
 
 ORIGIN = Position(0, 0)
 """Before every event."""
+
+
+class Transaction(NamedTuple):
+    """What tells one transaction from another that has its commit record at the same LSN."""
+
+    commit_lsn: int
+    commit_time: str
+    """As in an event."""
+    xid: int | None = None
+    """None where it is not known."""
+
+
+class Checkpoint(NamedTuple):
+    """Everything before `lsn` is stored."""
+
+    lsn: int
+    last: Transaction | None = None
+    """The last transaction before `lsn` that the slot has sent; None where none is known."""
+    sequence: int | None = None
+    """The stream sequence up to which everything was stored when it was written. Only in the metadata."""
+
+    @property
+    def position(self) -> Position:
+        """Before every change of a transaction that commits at `lsn`."""
+        return Position(self.lsn, 0)

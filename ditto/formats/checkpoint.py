@@ -7,17 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from ditto.decoding.change import event_id
-from ditto.lsn import Position, format_lsn, parse_lsn
-
-
-class Transaction(NamedTuple):
-    """What tells one transaction from another that has its commit record at the same LSN."""
-
-    commit_lsn: int
-    commit_time: str
-    """As in an event."""
-    xid: int | None = None
-    """None where it is not known."""
+from ditto.lsn import Checkpoint, Transaction, format_lsn, parse_lsn
 
 
 class _LastTransaction(msgspec.Struct, rename="camel"):
@@ -31,21 +21,6 @@ class _Body(msgspec.Struct, omit_defaults=True):
     id: str | None = None
     last: _LastTransaction | None = None
     sequence: int | None = None
-
-
-class Checkpoint(NamedTuple):
-    """Everything before `lsn` is stored."""
-
-    lsn: int
-    last: Transaction | None = None
-    """The last transaction before `lsn` that the slot has sent; None where none is known."""
-    sequence: int | None = None
-    """The stream sequence up to which everything was stored when it was written. Only in the metadata."""
-
-    @property
-    def position(self) -> Position:
-        """Before every change of a transaction that commits at `lsn`."""
-        return Position(self.lsn, 0)
 
 
 class Claim(NamedTuple):

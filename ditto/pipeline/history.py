@@ -12,8 +12,7 @@ from typing import Final
 
 from ditto.advice import RELOAD
 from ditto.errors import SourceRewound
-from ditto.formats.checkpoint import Transaction
-from ditto.lsn import Position, format_lsn
+from ditto.lsn import Position, Transaction, format_lsn
 
 WATCHED: Final = 2
 """Transactions that are needed to judge: the last one that the stream knows of, and the next one."""

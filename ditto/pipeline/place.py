@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from ditto.errors import SinkError
-from ditto.formats.checkpoint import Transaction
+from ditto.lsn import Transaction
 from ditto.sinks.base import Sink
 
 log = structlog.get_logger()

@@ -27,9 +27,8 @@ from ditto.errors import (
     SubjectCollision,
     TableLocked,
 )
-from ditto.formats.checkpoint import Checkpoint, Transaction
 from ditto.formats.ditto import encode_events
-from ditto.lsn import Position, format_lsn
+from ditto.lsn import Checkpoint, Position, Transaction, format_lsn
 from ditto.monitoring.counters import Counters
 from ditto.monitoring.session_counters import SessionCounters
 from ditto.monitoring.state import States

@@ -12,8 +12,7 @@ from ditto.config import Nats
 from ditto.decoding.change import Event
 from ditto.decoding.messages import Block, Encoded
 from ditto.errors import EventTooLarge
-from ditto.formats.checkpoint import Checkpoint, Transaction
-from ditto.lsn import Position
+from ditto.lsn import Checkpoint, Position, Transaction
 
 
 class Owner(msgspec.Struct, frozen=True):

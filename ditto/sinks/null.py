@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from ditto.config import Nats
 from ditto.decoding.messages import Block, Encoded
-from ditto.formats.checkpoint import Checkpoint, Transaction
+from ditto.lsn import Checkpoint, Transaction
 from ditto.sinks.base import Holding, Owner
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from ditto.formats.checkpoint import Transaction
+from ditto.lsn import Transaction
 from ditto.source.replication import Replication
 
 _RECORD: Final = struct.Struct("<IIQBBxxI")

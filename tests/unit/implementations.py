@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ditto.decoding.change import Event
     from ditto.decoding.messages import Block, Relation
-    from ditto.formats.checkpoint import Transaction
+    from ditto.lsn import Transaction
 
 ID_KEY = event_key("7312345678901234567", "ditto")
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from ditto.formats.checkpoint import Transaction
+from ditto.lsn import Transaction
 from ditto.source.commit_record import commit_size, parse_commit, without_page_headers
 
 PAGE = 64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ditto.formats.checkpoint import Transaction
+from ditto.lsn import Transaction
 from unit.implementations import Implementation
 from unit.wire import begin, commit
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from ditto.errors import SourceRewound
-from ditto.formats.checkpoint import Transaction
-from ditto.lsn import Position
+from ditto.lsn import Position, Transaction
 from ditto.pipeline.history import History
 
 TIME = "2026-11-25T12:00:00.000001Z"

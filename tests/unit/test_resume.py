@@ -8,8 +8,7 @@ import pytest
 
 from ditto.config import Nats
 from ditto.errors import ServerNotReady, SourceRewound, StreamGap, TailForged
-from ditto.formats.checkpoint import Transaction
-from ditto.lsn import ORIGIN, Position
+from ditto.lsn import ORIGIN, Position, Transaction
 from ditto.pipeline.recovery import Start, Timelines, decide_start
 from ditto.sinks.base import Holding, Owner
 

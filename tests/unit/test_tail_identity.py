@@ -10,8 +10,8 @@ import pytest
 from ditto.config import Nats
 from ditto.decoding.change import DetailedEvent, Meta, event_id, event_key
 from ditto.errors import TailForged
-from ditto.formats.checkpoint import Checkpoint, Transaction, decode_checkpoint, encode_checkpoint
-from ditto.lsn import Position
+from ditto.formats.checkpoint import decode_checkpoint, encode_checkpoint
+from ditto.lsn import Checkpoint, Position, Transaction
 from ditto.sinks.base import Owner
 from ditto.sinks.jetstream import metadata
 from ditto.sinks.jetstream.api import StoredMessage

@@ -36,8 +36,7 @@ from ditto.decoding.pure.cursor import Cursor
 from ditto.decoding.pure.values import convert, is_json_null
 from ditto.decoding.size_limit import check_size
 from ditto.errors import ConnectionLost, DecodeError
-from ditto.formats.checkpoint import Transaction
-from ditto.lsn import ORIGIN, Position, format_lsn
+from ditto.lsn import ORIGIN, Position, Transaction, format_lsn
 from ditto.pipeline.history import WATCHED
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from ditto.decoding.change import event_key
-from ditto.formats.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
-from ditto.lsn import format_lsn, parse_lsn
+from ditto.formats.checkpoint import decode_checkpoint, encode_checkpoint
+from ditto.lsn import Checkpoint, format_lsn, parse_lsn
 from ditto.sinks.base import Owner
 
 PREFIX: Final = "ditto."

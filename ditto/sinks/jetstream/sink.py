@@ -18,8 +18,8 @@ from ditto.config import Nats
 from ditto.decoding.change import Event, event_key
 from ditto.decoding.messages import Block, Encoded
 from ditto.errors import AckTimeout, SinkError, SinkLost
-from ditto.formats.checkpoint import Checkpoint, Transaction, encode_checkpoint
-from ditto.lsn import Position
+from ditto.formats.checkpoint import encode_checkpoint
+from ditto.lsn import Checkpoint, Position, Transaction
 from ditto.sinks.base import Holding, Owner, event_too_large, widest_column
 from ditto.sinks.jetstream.batches import FLOW, Batches
 from ditto.sinks.jetstream.connection import Connection, check_contract

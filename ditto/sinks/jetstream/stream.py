@@ -25,8 +25,7 @@ from ditto.errors import (
     StreamUnusable,
     TailForged,
 )
-from ditto.formats.checkpoint import Checkpoint
-from ditto.lsn import format_lsn
+from ditto.lsn import Checkpoint, format_lsn
 from ditto.sinks.base import Holding, Owner
 from ditto.sinks.jetstream import metadata
 from ditto.sinks.jetstream.api import (

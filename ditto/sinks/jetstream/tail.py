@@ -16,8 +16,8 @@ from ditto.advice import delete_message
 from ditto.config import Nats
 from ditto.decoding.change import event_id
 from ditto.errors import TailForged
-from ditto.formats.checkpoint import Transaction, decode_checkpoint
-from ditto.lsn import ORIGIN, Position
+from ditto.formats.checkpoint import decode_checkpoint
+from ditto.lsn import ORIGIN, Position, Transaction
 from ditto.sinks.jetstream.api import StoredMessage
 
 POSITION_HEADER: Final = "Ditto-Position"

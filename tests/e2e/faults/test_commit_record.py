@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ditto.formats.checkpoint import Transaction
-from ditto.lsn import parse_lsn
+from ditto.lsn import Transaction, parse_lsn
 from ditto.source.commit_record import read_commit
 from ditto.source.replication import Replication
 from ditto.source.sql import open_control
