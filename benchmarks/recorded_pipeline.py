@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from ditto import log
-from ditto.config import Nats, load
+from ditto.config import PipelineConfig, load
 from ditto.decoding.messages import Block, Encoded
 from ditto.pipeline import supervisor
 from ditto.sinks.jetstream.sink import JetStreamSink
@@ -33,7 +33,7 @@ def main() -> None:
     class Noting(JetStreamSink):
         def __init__(
             self,
-            config: Nats,
+            config: PipelineConfig,
             *,
             checkpoint_subject: str,
             wildcard: str | None,

@@ -11,7 +11,7 @@ from psycopg.sql import Literal as SqlLiteral
 
 from ditto.config import Nats
 
-RELOAD: Final = "start once with nats.on_gap: continue, and then, not before, reload consumers from the tables"
+RELOAD: Final = "start once with delivery.on_gap: continue, and then, not before, reload consumers from the tables"
 """After events were lost for good. Before Ditto streams there may be no slot, and what changes meanwhile would be in
 neither the reload nor the stream."""
 

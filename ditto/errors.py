@@ -179,8 +179,8 @@ class SlotUnusable(SourceError):
 class SlotInvalidated(SourceError):
     """PostgreSQL has removed WAL that the slot still needed.
 
-    Drop it with `ditto slot drop`, start once with `nats.on_gap: continue`, and then, not before, reload consumers from
-    the tables: see [When it stops with a gap](operations.md#when-it-stops-with-a-gap). A larger
+    Drop it with `ditto slot drop`, start once with `delivery.on_gap: continue`, and then, not before, reload consumers
+    from the tables: see [When it stops with a gap](operations.md#when-it-stops-with-a-gap). A larger
     `max_slot_wal_keep_size` avoids it.
     """
 

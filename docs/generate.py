@@ -12,7 +12,7 @@ import click
 from ditto import errors
 from ditto.cli import main
 from ditto.config import FLAGS, KEYS, SECTIONS
-from ditto.config.keys import Key
+from ditto.config.keys import Key, variable_of
 from ditto.monitoring.metrics import DISTRIBUTIONS, LABEL_VALUES, METRICS
 
 DOCS = Path(__file__).parent
@@ -32,8 +32,9 @@ def configuration() -> str:
         "",
         "`ditto config show` prints what results, with secrets masked; `ditto config schema` prints a JSON Schema.",
     ]
-    for section in SECTIONS:
-        lines += ["", f"## {section}"]
+    for section in ("", *SECTIONS):
+        if section:
+            lines += ["", f"## {section}"]
         for key in KEYS.values():
             if key.path.rpartition(".")[0] == section:
                 lines += ["", f"### {key.path}", "", key.description, "", *_facts(key)]
@@ -51,6 +52,8 @@ def _facts(key: Key) -> Iterator[str]:
     yield f"- Environment: {', '.join(f'`{name}`' for name in key.variables)}"
     if flags := FLAGS.get(key.path):
         yield f"- Flag: {', '.join(f'`{flag}`' for flag in flags)}"
+    if former := key.former:
+        yield f"- Formerly `{former}` (`{variable_of(former)}`), which may still be used"
 
 
 def _plain(value: object) -> str:

@@ -59,7 +59,7 @@ class Soak:
             self._world.ditto(
                 postgres_dsn=self._world.dsn_by(self._postgres_proxy.port),
                 nats_url=f"nats://127.0.0.1:{self._nats_proxy.port}",
-                nats_lease_ttl="2s",
+                delivery_lease_ttl="2s",
                 nats_ack_timeout="3s",
             )
         )

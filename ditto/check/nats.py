@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from ditto.check.finding import Finding, bad, failed, ok
-from ditto.config import Nats
+from ditto.config import Delivery, Nats
 from ditto.errors import DittoError
 from ditto.monitoring.http_client import fetch
 from ditto.quantity import size, span
@@ -95,12 +95,12 @@ def _account(account: Account) -> list[Finding]:
     ]
 
 
-async def check_sync(config: Nats, replicas: int, monitor_url: str | None) -> Finding:
+async def check_sync(delivery: Delivery, replicas: int, monitor_url: str | None) -> Finding:
     """When nats-server makes sure that what it acknowledged is on the disk."""
     check = "nats.sync_interval"
     why = (
         "nats-server acknowledges before its file is synchronised: when its machine loses power, a stream with one "
-        "replica loses the end, which PostgreSQL has given up by then unless nats.confirm_delay is longer"
+        "replica loses the end, which PostgreSQL has given up by then unless delivery.confirm_delay is longer"
     )
     seen = None if monitor_url is None else await asyncio.to_thread(_monitored, monitor_url)
     what = "sync_interval cannot be seen (no monitoring endpoint; --nats-monitor URL)"
@@ -109,10 +109,10 @@ async def check_sync(config: Nats, replicas: int, monitor_url: str | None) -> Fi
         interval_s = 0.0 if seen.sync_always else _seconds(seen.sync_interval) or _DEFAULT_SYNC_S
         what = f"sync_interval is {span(interval_s)}" if interval_s else "sync_interval is always"
     what += f"; the stream has {replicas} replica{'s' if replicas > 1 else ''}"
-    if replicas > 1 or not interval_s or config.confirm_delay_s > interval_s:
+    if replicas > 1 or not interval_s or delivery.confirm_delay_s > interval_s:
         return ok(check, what, why)
     delay_s = round(interval_s * 1.25)
-    return bad("warning", check, what, why, configuration=f"nats: {{confirm_delay: {delay_s}s}}")
+    return bad("warning", check, what, why, configuration=f"delivery: {{confirm_delay: {delay_s}s}}")
 
 
 def monitor_of(config: Nats) -> str:

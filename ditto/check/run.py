@@ -145,7 +145,7 @@ async def _jetstream(
     *,
     is_running: bool,
 ) -> None:
-    stream = Stream(client, config.nats)
+    stream = Stream(client, config.nats, accepts_gap=config.delivery.accepts_gap)
     about_nats = await check_nats(client, config.nats, stream)
     found += about_nats
     if any(finding.level == "error" and finding.check == "nats.jetstream" for finding in about_nats):
@@ -165,7 +165,7 @@ async def _jetstream(
         found += await _together(config, source, stream)
         largest = largest_message(client.max_payload, stream)
         found += await _each("nats.max_payload", check_widths(source.control, config.nats, source.tables, largest))
-    found.append(await check_sync(config.nats, stream.replicas, monitor_url))
+    found.append(await check_sync(config.delivery, stream.replicas, monitor_url))
 
 
 def _subjects(config: Config, source: _Source | None, found: list[Finding]) -> tuple[Router, set[str]]:

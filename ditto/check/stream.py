@@ -204,7 +204,7 @@ async def check_place(
     check, why = "stream.tail", "the slot may not stand after the stream's last event: what is between would be lost"
     if slot is not None and slot.is_being_created:
         return [ok(check, f"slot {slot.name} is still being created: there is no place to compare yet", why)]
-    system, name, accepts_gap = identity.system, config.postgres.slot, config.nats.on_gap == "continue"
+    system, name, accepts_gap = identity.system, config.postgres.slot, config.delivery.accepts_gap
     owner = Owner(system.identifier, name, config.events.prefix, 0, system.timeline, config.postgres.publication)
     try:
         holding = await stream.inspect(owner)
@@ -213,7 +213,7 @@ async def check_place(
             raise gap_error(stream.name, name, holding.tail, f"there on (slot {name} does not exist)")
         decision = decide_start(
             holding,
-            config=config.nats,
+            config=config,
             slot=name,
             system_identifier=system.identifier,
             # One that is still to be created begins where the WAL ends.
@@ -224,7 +224,7 @@ async def check_place(
             timelines=identity.timelines,
         )
     except StreamGap as error:
-        mend = "nats: {on_gap: continue}   # for one start; when it streams, reload consumers from the tables"
+        mend = "delivery: {on_gap: continue}   # for one start; when it streams, reload consumers from the tables"
         return [bad("error", check, error.message, error.hint or why, configuration=mend)]
     except DittoError as error:
         return [failed(check, error)]
@@ -233,7 +233,7 @@ async def check_place(
         return [bad("warning", check, decision.doubt.message, then)]
     if decision.gap is not None:
         missing = " to ".join(format_lsn(lsn) for lsn in decision.gap)
-        return [ok(check, f"changes from {missing} are missing, and nats.on_gap accepts that", why)]
+        return [ok(check, f"changes from {missing} are missing, and delivery.on_gap accepts that", why)]
     if slot is None:
         what = "slot and stream are both new" if holding.is_empty else f"slot {name} is new, and nothing is missing"
         return [ok(check, what, why)]

@@ -141,7 +141,7 @@ def drop(is_sure: bool, **options: Any) -> None:
             click.echo(
                 f"Dropping the slot {settings.slot} loses the changes after {row['confirmed_lsn']} "
                 f"({_size(row['lag_bytes'])} of WAL), and all changes until there is a new slot: "
-                "the stream will have a gap, and ditto run stops there unless nats.on_gap is continue. Reload "
+                "the stream will have a gap, and ditto run stops there unless delivery.on_gap is continue. Reload "
                 "consumers from the tables after that start, not before."
             )
             if not click.confirm("Drop it?"):

@@ -1,23 +1,27 @@
 """The configuration: what can be set (`model`), and how it is put together (`load`)."""
 
 from ditto.config.dsn import mask_dsn
-from ditto.config.keys import FLAGS, KEYS, ORIGINAL_VARIABLES, SECTIONS, Key
+from ditto.config.keys import FLAGS, FORMER, KEYS, ORIGINAL_VARIABLES, SECTIONS, Key
 from ditto.config.load import load
 from ditto.config.mask import mask_url, masked, secrets
-from ditto.config.model import Action, Config, Events, Log, Nats, Postgres, Tls, Types
+from ditto.config.model import SINKS, Action, Config, Delivery, Events, Log, Nats, PipelineConfig, Postgres, Tls, Types
 from ditto.config.schema import schema
 
 __all__ = [
     "FLAGS",
+    "FORMER",
     "KEYS",
     "ORIGINAL_VARIABLES",
     "SECTIONS",
+    "SINKS",
     "Action",
     "Config",
+    "Delivery",
     "Events",
     "Key",
     "Log",
     "Nats",
+    "PipelineConfig",
     "Postgres",
     "Tls",
     "Types",

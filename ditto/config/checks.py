@@ -56,6 +56,12 @@ def _dsn(value: str) -> str:
     return without_replication(value)
 
 
+def _name(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,63}", value):
+        raise Impossible("must be 1 to 63 letters, digits, and the signs . _ -")
+    return value
+
+
 def _slot(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9_]{1,63}", value):
         raise Impossible("must be 1 to 63 lower-case letters, digits and underscores, as PostgreSQL demands of a slot")
@@ -226,6 +232,7 @@ def _topics(value: dict[str, str]) -> dict[str, str]:
 
 CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {
+        "name": _name,
         "postgres.dsn": _dsn,
         "postgres.slot": _slot,
         "postgres.publication": _publication,
@@ -234,8 +241,8 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "nats.domain": _domain,
         "nats.inbox_prefix": _inbox_prefix,
         "nats.ack_timeout": _positive_seconds,
-        "nats.confirm_delay": _seconds,
-        "nats.lease_ttl": _lease_ttl,
+        "delivery.confirm_delay": _seconds,
+        "delivery.lease_ttl": _lease_ttl,
         "events.prefix": _prefix,
         "events.subject": _subject,
         "events.tables": _tables,

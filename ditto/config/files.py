@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ditto.config.keys import KEYS, SECTIONS
+from ditto.config.former import with_current_paths
+from ditto.config.keys import FORMER, KEYS, SECTIONS
 from ditto.config.nearest import unknown
 from ditto.config.values import Setting
 from ditto.errors import ConfigError
@@ -98,7 +99,7 @@ def read(file: Path, environ: Mapping[str, str]) -> dict[str, Setting]:
         raise ConfigError(f"the configuration file {file} is not valid {language}: {error}", file=str(file)) from None
     settings: dict[str, Setting] = {}
     _collect(root, "", f"in {file}", environ, settings)
-    return settings
+    return with_current_paths(settings)
 
 
 def _collect(node: Any, path: str, origin: str, environ: Mapping[str, str], settings: dict[str, Setting]) -> None:
@@ -110,7 +111,7 @@ def _collect(node: Any, path: str, origin: str, environ: Mapping[str, str], sett
         raise ConfigError(f"{where} must be a mapping", key=path)
     for name, value in node.items():
         child = f"{path}.{name}" if path else str(name)
-        if child in KEYS:
+        if child in KEYS or child in FORMER:
             settings[child] = _fill(child, value, origin, environ)
         elif child in SECTIONS:
             if value is not None:  # `tls: {}` says something, although it holds no key

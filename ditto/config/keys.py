@@ -42,6 +42,23 @@ ORIGINAL_VARIABLES: Mapping[str, str] = MappingProxyType(
 """The variables of Ditto 1.x, by key. A `DITTO_` variable wins over them."""
 
 
+FORMER: Mapping[str, str] = MappingProxyType(
+    {
+        "nats.max_in_flight": "delivery.max_in_flight",
+        "nats.max_in_flight_bytes": "delivery.max_in_flight_bytes",
+        "nats.confirm_delay": "delivery.confirm_delay",
+        "nats.lease_ttl": "delivery.lease_ttl",
+        "nats.on_gap": "delivery.on_gap",
+    }
+)
+"""Former paths of keys, and the current ones. Files and the environment may use either."""
+
+
+def variable_of(path: str) -> str:
+    """The environment variable of a path: `DITTO_NATS_TLS_CA` of `nats.tls.ca`."""
+    return "DITTO_" + path.replace(".", "_").upper()
+
+
 class Key(Struct, frozen=True, kw_only=True):
     """One key that holds a value (a leaf of the model).
 
@@ -60,13 +77,18 @@ class Key(Struct, frozen=True, kw_only=True):
     @property
     def variable(self) -> str:
         """The environment variable, `DITTO_NATS_TLS_CA`."""
-        return "DITTO_" + self.path.replace(".", "_").upper()
+        return variable_of(self.path)
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """All environment variables of the key; the first one that is set counts."""
+        """Its environment variables, but for the one of its former path; the first one that is set counts."""
         original = ORIGINAL_VARIABLES.get(self.path)
         return (self.variable, original) if original else (self.variable,)
+
+    @property
+    def former(self) -> str | None:
+        """The former path, which may still be used."""
+        return next((former for former, current in FORMER.items() if current == self.path), None)
 
     @property
     def choices(self) -> tuple[str, ...]:

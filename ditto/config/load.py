@@ -10,8 +10,9 @@ from msgspec import Struct
 
 from ditto.config.checks import check_together
 from ditto.config.files import read
-from ditto.config.keys import FLAGS, KEYS, ORIGINAL_VARIABLES, SECTIONS, section
-from ditto.config.model import Config
+from ditto.config.former import with_current_paths
+from ditto.config.keys import FLAGS, FORMER, KEYS, ORIGINAL_VARIABLES, SECTIONS, section, variable_of
+from ditto.config.model import SINKS, Config
 from ditto.config.nearest import unknown_variable
 from ditto.config.values import Setting, convert
 from ditto.errors import ConfigError
@@ -40,6 +41,7 @@ def load(file: Path | None, flags: Mapping[str, object], environ: Mapping[str, s
     for layer in (in_file, outside):
         for path, setting in layer.items():
             values[path] = convert(KEYS[path], setting) if path in KEYS else None
+    _check_sinks(values)
     config = Config(**_arguments(Config, "", values))
     check_together(config)
     return config
@@ -54,15 +56,15 @@ def _from_originals(environ: Mapping[str, str]) -> dict[str, Setting]:
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Setting]:
-    paths = {key.variable: path for path, key in KEYS.items()}
+    paths = {variable_of(path): path for path in (*KEYS, *FORMER)}
     settings: dict[str, Setting] = {}
     for variable, value in environ.items():
         if variable in paths:
             if value:
                 settings[paths[variable]] = Setting(value, f"from {variable}", is_text=True)
         elif variable.startswith(_PREFIXES) and not _KUBERNETES.search(variable):
-            raise unknown_variable(variable, list(paths))
-    return settings
+            raise unknown_variable(variable)
+    return with_current_paths(settings)
 
 
 def _from_flags(flags: Mapping[str, object]) -> dict[str, Setting]:
@@ -77,6 +79,14 @@ def _check_output_plugin(setting: Setting) -> None:
     if setting.value != "pgoutput":
         raise ConfigError(
             f"the output plugin {setting.origin} must be pgoutput", hint="Ditto reads no other plugin: leave it out"
+        )
+
+
+def _check_sinks(values: Mapping[str, Any]) -> None:
+    given = [name for name in SINKS if any(path == name or path.startswith(f"{name}.") for path in values)]
+    if len(given) > 1:
+        raise ConfigError(
+            f"{' and '.join(given)} exclude each other", hint="a pipeline has one sink: give one section", key=given[1]
         )
 
 

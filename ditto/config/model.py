@@ -6,7 +6,7 @@ Everything that is told to users about a key (the reference, the JSON Schema, `-
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -129,39 +129,6 @@ class Nats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Seconds,
         _doc("How long an acknowledgement may take before the attempt ends and the next one begins.", "10s", 2.5),
     ] = field(default=10.0, name="ack_timeout")
-    max_in_flight: Annotated[
-        int, Meta(ge=1), _doc("How many events may be sent and not yet acknowledged. Reading pauses at the limit.")
-    ] = 16_000
-    max_in_flight_bytes: Annotated[
-        int, Meta(ge=1), _doc("How many bytes may be sent and not yet acknowledged. Reading pauses at the limit.")
-    ] = 33_554_432
-    confirm_delay_s: Annotated[
-        Seconds,
-        _doc(
-            "How long after its acknowledgement an event is confirmed to PostgreSQL. nats-server acknowledges before "
-            "its file is synchronised to the disk (its `sync_interval`, two minutes by default): what a crash of the "
-            "machine then takes away, PostgreSQL still has, and Ditto sends it again. It costs retained WAL only.",
-            "2m",
-        ),
-    ] = field(default=0.0, name="confirm_delay")
-    lease_ttl_s: Annotated[
-        Seconds,
-        _doc(
-            "Where several Dittos share a slot, one works and the others stand by. For how long the one that works may "
-            "be silent before a standby ends its connection to PostgreSQL and takes its place. The lease stands in the "
-            "key-value bucket `ditto_leases` and is renewed every third of this time. At least `1s`; with `0s` there "
-            "is no lease, and a standby waits until PostgreSQL itself drops the connection (`wal_sender_timeout`).",
-            "10s",
-            0,
-        ),
-    ] = field(default=10.0, name="lease_ttl")
-    on_gap: Annotated[
-        Literal["stop", "continue"],
-        _doc(
-            "What to do when events are missing for good, because the slot stands after the stream's last event: stop "
-            "with an error, or continue after the gap."
-        ),
-    ] = "stop"
 
     @property
     def servers(self) -> list[str]:
@@ -271,6 +238,49 @@ class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = Traceparent()
 
 
+class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How events are delivered, whatever stores them."""
+
+    max_in_flight: Annotated[
+        int, Meta(ge=1), _doc("How many events may be sent and not yet acknowledged. Reading pauses at the limit.")
+    ] = 16_000
+    max_in_flight_bytes: Annotated[
+        int, Meta(ge=1), _doc("How many bytes may be sent and not yet acknowledged. Reading pauses at the limit.")
+    ] = 33_554_432
+    confirm_delay_s: Annotated[
+        Seconds,
+        _doc(
+            "How long after its acknowledgement an event is confirmed to PostgreSQL. nats-server acknowledges before "
+            "its file is synchronised to the disk (its `sync_interval`, two minutes by default): what a crash of the "
+            "machine then takes away, PostgreSQL still has, and Ditto sends it again. It costs retained WAL only.",
+            "2m",
+        ),
+    ] = field(default=0.0, name="confirm_delay")
+    lease_ttl_s: Annotated[
+        Seconds,
+        _doc(
+            "Where several Dittos share a slot, one works and the others stand by. For how long the one that works may "
+            "be silent before a standby ends its connection to PostgreSQL and takes its place. The lease stands in the "
+            "key-value bucket `ditto_leases` and is renewed every third of this time. At least `1s`; with `0s` there "
+            "is no lease, and a standby waits until PostgreSQL itself drops the connection (`wal_sender_timeout`).",
+            "10s",
+            0,
+        ),
+    ] = field(default=10.0, name="lease_ttl")
+    on_gap: Annotated[
+        Literal["stop", "continue"],
+        _doc(
+            "What to do when events are missing for good, because the slot stands after the stream's last event: stop "
+            "with an error, or continue after the gap."
+        ),
+    ] = "stop"
+
+    @property
+    def accepts_gap(self) -> bool:
+        """Events that are missing for good do not stop the pipeline."""
+        return self.on_gap == "continue"
+
+
 class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What Ditto says about itself over HTTP: health, readiness, metrics, status."""
 
@@ -314,11 +324,34 @@ class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "auto"
 
 
-class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole configuration."""
+SINKS: Final = ("nats",)
+"""The sections that say where the events go. At most one of them may be given; without any, events go to `nats`."""
 
+
+class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The configuration of one pipeline: one slot, one sink, and everything between them."""
+
+    name: Annotated[
+        str | None,
+        _doc(
+            "Name of the pipeline in metrics, status and logs: letters, digits, `.`, `_` and `-`, at most 63. By "
+            "default the name of the slot.",
+            "shop",
+        ),
+    ] = None
     postgres: Annotated[Postgres, _doc("Where the changes come from.")] = Postgres()
-    nats: Annotated[Nats, _doc("Where the events go.")] = Nats()
     events: Annotated[Events, _doc("Which changes become events, and on which subjects.")] = Events()
+    delivery: Annotated[Delivery, _doc("How events are delivered, whatever stores them.")] = Delivery()
+    nats: Annotated[Nats, _doc("Where the events go.")] = Nats()
+
+    @property
+    def label(self) -> str:
+        """The pipeline's name, or that of its slot."""
+        return self.postgres.slot if self.name is None else self.name
+
+
+class Config(PipelineConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole configuration: that of the pipeline, and what belongs to the process."""
+
     http: Annotated[Http, _doc("What Ditto says about itself over HTTP.")] = Http()
     log: Annotated[Log, _doc("What Ditto says about itself, on standard error.")] = Log()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
-from ditto.config.keys import KEYS, SECTIONS
+from ditto.config.keys import FORMER, KEYS, SECTIONS, variable_of
 from ditto.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def _nearest(path: str) -> str | None:
-    known = [*KEYS, *SECTIONS]
+    """The current path of the key that was probably meant."""
+    nearest = _nearest_known(path)
+    return None if nearest is None else FORMER.get(nearest, nearest)
+
+
+def _nearest_known(path: str) -> str | None:
+    known = [*KEYS, *FORMER, *SECTIONS]
     names = {key.rpartition(".")[2]: key for key in reversed(known)}
     last = path.rpartition(".")[2]
     if last in names:  # the right name in the wrong section
@@ -29,7 +31,10 @@ def unknown(path: str, origin: str) -> ConfigError:
     """The error for the key `path`, found `in ditto.yaml`."""
     nearest = _nearest(path)
     section = path.rpartition(".")[0]
-    siblings = [key for key in KEYS if key.startswith(f"{section}.")] if section else list(SECTIONS)
+    if section:
+        siblings = [key for key in KEYS if key.startswith(f"{section}.")]
+    else:
+        siblings = [*(key for key in KEYS if "." not in key), *SECTIONS]
     return ConfigError(
         f"{path} {origin} is not a known key" + (f": did you mean {nearest}?" if nearest else ""),
         hint=None if nearest else f"known are {', '.join(siblings)}",
@@ -37,9 +42,11 @@ def unknown(path: str, origin: str) -> ConfigError:
     )
 
 
-def unknown_variable(variable: str, known: Sequence[str]) -> ConfigError:
+def unknown_variable(variable: str) -> ConfigError:
     """The error for an environment variable that looks like Ditto's and belongs to no key."""
-    nearest = get_close_matches(variable, known, n=1, cutoff=0.0)[0]
+    known = {variable_of(path): path for path in (*KEYS, *FORMER)}
+    path = known[get_close_matches(variable, list(known), n=1, cutoff=0.0)[0]]
+    nearest = variable_of(FORMER.get(path, path))
     return ConfigError(
         f"the environment variable {variable} belongs to no key: did you mean {nearest}?", variable=variable
     )

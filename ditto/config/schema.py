@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ditto.config.keys import KEYS, members
+from ditto.config.keys import FORMER, KEYS, members
 from ditto.config.model import Action, Config
 from ditto.config.values import DURATION
 
@@ -20,12 +20,20 @@ def schema() -> dict[str, Any]:
     definitions = document["$defs"]
     for path, key in KEYS.items():
         *sections, name = path.split(".")
-        node = definitions["Config"]
-        for each in sections:
-            node = definitions[_definition(node["properties"][each])]
+        node = _section(definitions, sections)
         if str not in members(key.annotation):
             node["properties"][name] = _or_text(node["properties"][name], is_duration=key.is_duration)
+    for former, current in FORMER.items():
+        *sections, name = former.split(".")
+        properties = _section(definitions, sections)["properties"]
+        *sections, now = current.split(".")
+        properties[name] = {
+            **_section(definitions, sections)["properties"][now],
+            "description": f"The former name of {current}.",
+        }
     for name, each in definitions["Config"]["properties"].items():
+        if name in KEYS:
+            continue
         # A section whose keys are all commented out is null in YAML.
         definitions["Config"]["properties"][name] = {
             "description": each.get("description", ""),
@@ -46,6 +54,14 @@ def _in_any_case(node: Any) -> Any:
     rest = {name: each for name, each in node.items() if name not in {"enum", "type"}}
     pattern = "|".join(map(_any_case, words))
     return {**rest, "anyOf": [{"enum": words}, {"type": "string", "pattern": f"^({pattern})$"}]}
+
+
+def _section(definitions: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """The definition of the section with this path."""
+    node: dict[str, Any] = definitions["Config"]
+    for name in names:
+        node = definitions[_definition(node["properties"][name])]
+    return node
 
 
 def _definition(node: dict[str, Any]) -> str:

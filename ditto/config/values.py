@@ -38,25 +38,26 @@ class Setting(msgspec.Struct, frozen=True):
     """A value and where it came from (`in ditto.yaml`, `from DB_DSN`), before it is checked.
 
     `is_text`: it was written where there is nothing but text (environment, command line), so numbers, lists and
-    mappings stand in it as text too.
+    mappings stand in it as text too. `path` is the former path of the key, where the value was given under that.
     """
 
     value: Any
     origin: str
     is_text: bool = False
+    path: str = ""
 
 
 def convert(key: Key, setting: Setting) -> Any:
     """The value of `key` as the model holds it. Raises ConfigError, which never quotes a secret."""
-    value = _without_line_ends(setting.value)
+    value, written = _without_line_ends(setting.value), setting.path or key.path
     try:
         if setting.is_text:
             value = _read_text(key, value)
-        value = read_seconds(value) if key.is_duration else _convert(key.path, value, key.annotation)
+        value = read_seconds(value) if key.is_duration else _convert(written, value, key.annotation)
         check = CHECKS.get(key.path)
         return check(value) if check else value
     except Impossible as error:
-        path = error.place or key.path
+        path = error.place or written
         raise ConfigError(f"{path} {setting.origin} {error}", hint=error.hint, key=key.path) from None
 
 

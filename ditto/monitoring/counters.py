@@ -106,7 +106,7 @@ class Counters:
     confirmed_lsn: int = 0
     """What was last confirmed to PostgreSQL; 0 before the first time."""
     gap_at: float | None = None
-    """When it last went on after events that are missing for good (nats.on_gap), in seconds since 1970."""
+    """When it last went on after events that are missing for good (delivery.on_gap), in seconds since 1970."""
     lag_s: float = 0.0
     """How long ago that was committed which is being stored, or was stored last; 0 when nothing comes."""
     refresh: Callable[[], None] = _nothing

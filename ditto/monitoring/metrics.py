@@ -165,8 +165,8 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     _gauge("ditto_window_events", "Messages sent and not yet acknowledged.", lambda m: m.counters.outstanding),
     _gauge("ditto_window_bytes", "The same in bytes.", lambda m: m.counters.outstanding_bytes),
-    _gauge("ditto_window_max_events", "nats.max_in_flight.", lambda m: m.config.nats.max_in_flight),
-    _gauge("ditto_window_max_bytes", "nats.max_in_flight_bytes.", lambda m: m.config.nats.max_in_flight_bytes),
+    _gauge("ditto_window_max_events", "delivery.max_in_flight.", lambda m: m.config.delivery.max_in_flight),
+    _gauge("ditto_window_max_bytes", "delivery.max_in_flight_bytes.", lambda m: m.config.delivery.max_in_flight_bytes),
     _gauge(
         "ditto_stream_messages",
         "Messages in the stream.",
@@ -185,7 +185,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     _gauge(
         "ditto_gap_timestamp_seconds",
-        "When this process last went on after events that are missing for good (nats.on_gap: continue), in seconds "
+        "When this process last went on after events that are missing for good (delivery.on_gap: continue), in seconds "
         "since 1970; absent where it did not.",
         lambda m: m.counters.gap_at,
     ),

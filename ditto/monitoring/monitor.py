@@ -110,7 +110,7 @@ class Monitor:
 
     def status(self) -> Status:
         """Everything, as of now; the servers as of the last look."""
-        counters, config = self.counters, self.config.nats
+        counters, config = self.counters, self.config.delivery
         counters.refresh()
         current = self.states.changes[-1]
         process = Process(

@@ -113,11 +113,13 @@ class Surveyor:
         if self._client is None or self._client.is_closed:
             self._client = await servers.connect(config, accept=partial(servers.usable, config=config))
             # One for as long as the connection: each has a subscription of its own.
-            self._bucket = LeaseBucket(self._client, config, slot=self._config.postgres.slot)
+            self._bucket = LeaseBucket(
+                self._client, config, slot=self._config.postgres.slot, ttl_s=self._config.delivery.lease_ttl_s
+            )
         api = StreamApi(self._client, config)
         stream = await _stream(api)
         terms = None
-        if config.lease_ttl_s:
+        if self._config.delivery.lease_ttl_s:
             try:
                 terms = read_terms((await self._bucket.read()).value)
             except SinkError as error:  # the leader has no name then

@@ -53,7 +53,7 @@ log = structlog.get_logger()
 _LOOK_PERIOD_S: Final = 1.0
 _WITHOUT: Final = (
     "takeover works without a lease when a process dies; when its machine does, or the network, a standby waits for "
-    "PostgreSQL's wal_sender_timeout. nats.lease_ttl: 0s switches the lease off"
+    "PostgreSQL's wal_sender_timeout. delivery.lease_ttl: 0s switches the lease off"
 )
 
 CheckSlot = Callable[[], Coroutine[Any, Any, None]]
@@ -179,7 +179,7 @@ class Lease:
 
     def _give_up(self, error: AckTimeout) -> NoReturn:
         raise AckTimeout(
-            f"JetStream has answered nothing for {self._ttl_s:g} s (nats.lease_ttl): {error.message}",
+            f"JetStream has answered nothing for {self._ttl_s:g} s (delivery.lease_ttl): {error.message}",
             hint="the attempt ends, so that another Ditto may take the slot",
         ) from error
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ditto.advice import RELOAD, delete_message
-from ditto.config import Nats
+from ditto.config import PipelineConfig
 from ditto.errors import ServerNotReady, SourceRewound, StreamGap, TailForged
 from ditto.lsn import ORIGIN, Position, format_lsn
 from ditto.sinks.base import Holding, Owner
@@ -38,7 +38,7 @@ class Start(NamedTuple):
 def decide_start(
     holding: Holding,
     *,
-    config: Nats,
+    config: PipelineConfig,
     slot: str,
     system_identifier: str,
     confirmed_lsn: int,
@@ -53,11 +53,11 @@ def decide_start(
     events. Without a tail, the LSN at which the stream was claimed stands in for it. A stream that nobody has
     claimed is a first start, unless `is_slot_used`: transactions have been read from the slot, and they are not
     in this stream. `wal_lsn` is the server's current WAL position; a standby (`is_standby`) may be behind. A stream
-    of another cluster goes on only where `nats.on_gap` says `continue`: pg_upgrade makes a new one of the old, with a
-    WAL that begins after the old one's end.
+    of another cluster goes on only where `delivery.on_gap` says `continue`: pg_upgrade makes a new one of the old, with
+    a WAL that begins after the old one's end.
     Raises StreamGap unless that says `continue`, TailForged, SourceRewound, and ServerNotReady.
     """
-    stream, accepts_gap = config.stream, config.on_gap == "continue"
+    stream, accepts_gap = config.nats.stream, config.delivery.accepts_gap
     owner, tail = holding.owner, holding.tail
     doubt: SourceRewound | None = None
     is_successor = owner is not None and owner.system_identifier != system_identifier
@@ -93,7 +93,7 @@ def decide_start(
             f"confirmed {format_lsn(confirmed_lsn)} only: Ditto did not write it, or an earlier version did",
             hint="if that was an earlier version of Ditto, start it once more, stop it with SIGTERM, and start this "
             "one again. Otherwise find out who may publish on the stream's subjects, take that right away, then "
-            f"delete the message ({delete_message(config, holding.sequence)}), and start again",
+            f"delete the message ({delete_message(config.nats, holding.sequence)}), and start again",
             stream=stream,
         )
     if tail is not None:
@@ -107,7 +107,7 @@ def decide_start(
             raise StreamGap(
                 f"stream {stream} is new, and slot {slot} was read before, as far as can be told: changes up to "
                 f"{format_lsn(confirmed_lsn)} are not in this stream",
-                hint="where another tool has read the slot and published everything, start once with nats.on_gap: "
+                hint="where another tool has read the slot and published everything, start once with delivery.on_gap: "
                 f"continue, that is all. Where the stream was deleted, restore it, or {RELOAD}",
                 slot=slot,
                 stream=stream,

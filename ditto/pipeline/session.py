@@ -92,8 +92,8 @@ class Attempt:
         self._source = Replication(
             config.postgres.dsn,
             clock=clock,
-            max_events=config.nats.max_in_flight,
-            max_bytes=config.nats.max_in_flight_bytes,
+            max_events=config.delivery.max_in_flight,
+            max_bytes=config.delivery.max_in_flight_bytes,
             interval_style=interval_style(config.events.types),
         )
         self._session_counters = SessionCounters(counters, self._source, clock=clock)
@@ -105,7 +105,7 @@ class Attempt:
         self._last: Transaction | None = None
         self._has_new_source = False
         self._was_slot_used = False
-        self._confirm_delay = ConfirmDelay(config.nats.confirm_delay_s, start_lsn=0)
+        self._confirm_delay = ConfirmDelay(config.delivery.confirm_delay_s, start_lsn=0)
         self._wal_sender_timeout_s = 0.0
         self._standing: StandingWatch
         self._accepted_gap: tuple[int, int] | None = None
@@ -191,7 +191,7 @@ class Attempt:
         self._router = Router(config.events, database=self._database)
         self._describer = Describer(config.events, self._router)
         self._sink = self._make_sink(
-            config.nats,
+            config,
             checkpoint_subject=self._router.checkpoint_subject,
             wildcard=self._router.wildcard,
             on_stored=self._on_stored,
@@ -203,8 +203,8 @@ class Attempt:
         await self._sink.connect()
         self._session_counters.attach(self._sink)
         self._lease = Lease(
-            self._sink.lease_place(config.postgres.slot) if config.nats.lease_ttl_s else None,
-            ttl_s=config.nats.lease_ttl_s,
+            self._sink.lease_place(config.postgres.slot) if config.delivery.lease_ttl_s else None,
+            ttl_s=config.delivery.lease_ttl_s,
             slot=config.postgres.slot,
             clock=self._clock,
             counters=self._counters,
@@ -301,7 +301,7 @@ class Attempt:
             stream=self._config.nats.stream,
             doubt=start.doubt,
         )
-        self._confirm_delay = ConfirmDelay(self._config.nats.confirm_delay_s, start_lsn=self._slot.confirmed_lsn)
+        self._confirm_delay = ConfirmDelay(self._config.delivery.confirm_delay_s, start_lsn=self._slot.confirmed_lsn)
         if self._describer.wildcard is not None:
             self._describer.know(await self._sink.last_payloads(self._describer.wildcard))
         events = self._config.events
@@ -327,7 +327,7 @@ class Attempt:
         config = self._config
         return decide_start(
             holding,
-            config=config.nats,
+            config=config,
             slot=config.postgres.slot,
             system_identifier=self._owner.system_identifier,
             confirmed_lsn=self._slot.confirmed_lsn,
@@ -360,7 +360,7 @@ class Attempt:
             self._has_new_source = (owner.timeline, owner.publication) != (timeline, self._owner.publication)
             if owner.timeline != timeline:
                 self._timelines = Timelines(timeline, await self._source.switch_lsns(timeline))
-        if slot is None and not holding.is_empty and self._config.nats.on_gap != "continue":
+        if slot is None and not holding.is_empty and not self._config.delivery.accepts_gap:
             stream = self._config.nats.stream
             raise gap_error(stream, config.slot, holding.tail, f"there on (slot {config.slot} does not exist)")
         plan = await plan_publication(
@@ -393,7 +393,7 @@ class Attempt:
                 stream=self._config.nats.stream,
                 before=owner.system_identifier,
                 now=self._owner.system_identifier,
-                reason="nats.on_gap: continue says that pg_upgrade made this cluster of the stream's",
+                reason="delivery.on_gap: continue says that pg_upgrade made this cluster of the stream's",
             )
         return holding
 
@@ -492,7 +492,7 @@ class Attempt:
                 self._history.judge(watched, block.idle_lsn)
                 await self._pass_last()
         except SourceRewound as error:
-            if self._config.nats.on_gap != "continue" or self._start.doubt is not None:
+            if not self._config.delivery.accepts_gap or self._start.doubt is not None:
                 raise
             self._history.is_certain, self._last = True, None
             first, last = format_lsn(self._slot.confirmed_lsn), format_lsn(self._start.after.commit_lsn)
@@ -543,7 +543,7 @@ class Attempt:
         with suppress(TimeoutError):
             async with asyncio.timeout(_PASS_TIMEOUT_S):
                 while (await existing_slot(self._control, slot)).confirmed_lsn < after_lsn:
-                    stored_lsn = self._place.limit(self._watermark.confirmed_lsn)  # nats.confirm_delay is no matter
+                    stored_lsn = self._place.limit(self._watermark.confirmed_lsn)  # delivery.confirm_delay is no matter
                     self._source.send_status(confirmed_lsn=stored_lsn, end_lsn=stored_lsn, wants_reply=False)
                     await asyncio.sleep(_PASS_TIMEOUT_S / 100)
         raise ConnectionLost(

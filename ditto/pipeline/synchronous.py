@@ -59,6 +59,6 @@ class StandingWatch:
             "postgres.synchronous_unasked",
             synchronous_standby_names=self._standing.setting,
             reason="commits wait for Ditto, because the * there takes in every reader of WAL: without NATS none of "
-            "them ends. What is stored is confirmed at once, nats.confirm_delay or not",
+            "them ends. What is stored is confirmed at once, delivery.confirm_delay or not",
             hint="name the standbys that commits are to wait for, in place of *: ditto check prints the statement",
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from ditto.config import Nats
+from ditto.config import PipelineConfig
 from ditto.decoding.change import Event
 from ditto.decoding.messages import Block, Encoded
 from ditto.errors import EventTooLarge
@@ -179,7 +179,7 @@ class MakeSink(Protocol):
 
     def __call__(
         self,
-        config: Nats,
+        config: PipelineConfig,
         *,
         checkpoint_subject: str,
         wildcard: str | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from ditto.config import Nats
+from ditto.config import PipelineConfig
 from ditto.decoding.messages import Block, Encoded
 from ditto.lsn import Checkpoint, Transaction
 from ditto.sinks.base import Holding, Owner
@@ -16,7 +16,7 @@ class NullSink:
 
     def __init__(
         self,
-        config: Nats,
+        config: PipelineConfig,
         *,
         checkpoint_subject: str,
         wildcard: str | None,

@@ -27,7 +27,7 @@ STEPS = {
     "sql": r"(?P<sql>(?:ALTER|CREATE) PUBLICATION [^;]*|SELECT pg_catalog\.pg_\w+\(.*?\)\))",
     "correct": r"correct the rows that are there",
     "drop": r"\(ditto slot drop\)",
-    "continue": r"start once with nats\.on_gap: continue",
+    "continue": r"start once with delivery\.on_gap: continue",
     "anew": r"start with a new postgres\.slot, nats\.stream and events\.prefix",
     "own": r"another nats\.stream and events\.prefix",
     "name": r"set postgres\.slot to another name",
@@ -99,7 +99,7 @@ class Operator:
         await self.shell.run("ditto slot drop --yes")
 
     async def _continue(self, _words: str) -> None:
-        self.ditto = await self.world.streaming(nats_on_gap="continue", **SETTINGS)
+        self.ditto = await self.world.streaming(delivery_on_gap="continue", **SETTINGS)
 
     async def _again(self, _words: str) -> None:
         self.ditto = await self.world.streaming(**SETTINGS)

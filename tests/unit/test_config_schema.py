@@ -83,7 +83,7 @@ def test_every_key_is_there_with_its_documentation(path: str) -> None:
     node = resolve(document, document)
     for name in path.split("."):
         node = node["properties"][name]
-        if path.endswith(f".{name}"):
+        if path == name or path.endswith(f".{name}"):
             break
         candidates = [node, *node.get("anyOf", [])]
         node = resolve(document, next(each for each in candidates if "$ref" in each))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ditto.config import Nats
+from ditto.config import Delivery, PipelineConfig
 from ditto.errors import ServerNotReady, SourceRewound, StreamGap, TailForged
 from ditto.lsn import ORIGIN, Position, Transaction
 from ditto.pipeline.recovery import Start, Timelines, decide_start
@@ -28,7 +28,7 @@ def decide(
 ) -> Start:
     return decide_start(
         holding,
-        config=Nats(on_gap="continue" if accepts_gap else "stop"),
+        config=PipelineConfig(delivery=Delivery(on_gap="continue" if accepts_gap else "stop")),
         slot="s",
         system_identifier="7312",
         confirmed_lsn=confirmed_lsn,
@@ -172,7 +172,7 @@ def test_a_timeline_that_is_not_known_is_taken_for_the_current_one() -> None:
 def decide_for(system_identifier: str, confirmed_lsn: int, *, accepts_gap: bool = True) -> Start:
     return decide_start(
         Holding(OWNER, TAIL),
-        config=Nats(on_gap="continue" if accepts_gap else "stop"),
+        config=PipelineConfig(delivery=Delivery(on_gap="continue" if accepts_gap else "stop")),
         slot="s",
         system_identifier=system_identifier,
         confirmed_lsn=confirmed_lsn,

@@ -315,7 +315,8 @@ class _Translation:
             else "and what it has published is not in the stream: stop wal-listener"
         )
         self._notes.append(
-            f"the slot has been read by wal-listener {published} and start Ditto once with DITTO_NATS_ON_GAP=continue"
+            f"the slot has been read by wal-listener {published} and start Ditto once with "
+            "DITTO_DELIVERY_ON_GAP=continue"
         )
 
 

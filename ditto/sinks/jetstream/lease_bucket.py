@@ -52,12 +52,12 @@ def lease_key(stream: str, slot: str) -> str:
 class LeaseBucket:
     """One lease. Every call may raise what `Api.call` does, and what the server refuses with."""
 
-    def __init__(self, connection: Connection, config: Nats, *, slot: str) -> None:
+    def __init__(self, connection: Connection, config: Nats, *, slot: str, ttl_s: float) -> None:
         self._connection = connection
         self._config = config
         self._api = Api(connection.requests, domain=config.domain)
         self._subject = f"$KV.{BUCKET}.{lease_key(config.stream, slot)}"
-        self._timeout_s = min(config.lease_ttl_s / 3, API_TIMEOUT_S)
+        self._timeout_s = min(ttl_s / 3, API_TIMEOUT_S)
 
     async def read(self) -> Entry:
         """The entry; revision 0 where there is none."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from ditto.config import Nats
+from ditto.config import PipelineConfig
 from ditto.decoding.change import Event, event_key
 from ditto.decoding.messages import Block, Encoded
 from ditto.errors import AckTimeout, SinkError, SinkLost
@@ -52,7 +52,7 @@ class JetStreamSink:
 
     def __init__(
         self,
-        config: Nats,
+        config: PipelineConfig,
         *,
         checkpoint_subject: str,
         wildcard: str | None,
@@ -60,7 +60,8 @@ class JetStreamSink:
         on_foreign_answer: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
-        self._config = config
+        self._config = config.nats
+        self._delivery = config.delivery
         self._checkpoint_subject = checkpoint_subject
         self._wildcard = wildcard
         self._on_stored = on_stored
@@ -73,7 +74,7 @@ class JetStreamSink:
         self._outstanding_bytes = 0
         self.waited_s = 0.0
         """Seconds that events have waited for room in the window."""
-        self._batches = Batches(stream=config.stream, inbox="", name="", last_sequence=0)
+        self._batches = Batches(stream=config.nats.stream, inbox="", name="", last_sequence=0)
         self._inbox = ""
         self._owner: Owner | None = None
         self._max_size = 0
@@ -111,7 +112,7 @@ class JetStreamSink:
         self._client = await connect(self._config, accept=partial(usable, config=self._config))
         self._client.failure.add_done_callback(self._on_lost)
         check_contract(self._client)
-        self._stream = Stream(self._client, self._config)
+        self._stream = Stream(self._client, self._config, accepts_gap=self._delivery.accepts_gap)
 
     def _on_lost(self, lost: asyncio.Future[None]) -> None:
         error = lost.exception()
@@ -119,7 +120,7 @@ class JetStreamSink:
 
     def lease_place(self, slot: str) -> LeaseBucket:
         """A key-value bucket, through the same connection: what cannot renew the lease cannot store events either."""
-        return LeaseBucket(self._connected(), self._config, slot=slot)
+        return LeaseBucket(self._connected(), self._config, slot=slot, ttl_s=self._delivery.lease_ttl_s)
 
     async def inspect(self, claimant: Owner) -> Holding:
         """Look at the stream without changing anything."""
@@ -293,12 +294,12 @@ class JetStreamSink:
 
     async def _wait_for_room(self, count: int, size: int) -> None:
         """Wait until the window has room; one block always fits into an empty one."""
-        config, batches = self._config, self._batches
+        delivery, batches = self._delivery, self._batches
         while batches.is_committing or (
             self._pending
             and (
-                self.outstanding_count + count > config.max_in_flight
-                or self._outstanding_bytes + size > config.max_in_flight_bytes
+                self.outstanding_count + count > delivery.max_in_flight
+                or self._outstanding_bytes + size > delivery.max_in_flight_bytes
             )
         ):
             self._room.clear()

@@ -53,12 +53,16 @@ _NOTHING: Final = StreamState(messages=0, bytes=0, first_seq=0, last_seq=0)
 
 
 class Stream:
-    """One stream, through the API. Every call may raise what `Api.call` does, and NoJetStream."""
+    """One stream, through the API. Every call may raise what `Api.call` does, and NoJetStream.
 
-    def __init__(self, connection: Connection, config: Nats) -> None:
+    `accepts_gap`: it may belong to the cluster that pg_upgrade made the slot's cluster of (`delivery.on_gap`).
+    """
+
+    def __init__(self, connection: Connection, config: Nats, *, accepts_gap: bool = False) -> None:
         self.api = Api(connection.requests, domain=config.domain)
         self.reader = Reader(self.api, config)
         self._config = config
+        self._accepts_gap = accepts_gap
         self.name = config.stream
         self.exists = False
         """Whether there was such a stream when it was last looked at."""
@@ -184,15 +188,15 @@ class Stream:
         owner = self.owner
         if owner is None or (owner.system_identifier, owner.slot) == (claimant.system_identifier, claimant.slot):
             return
-        if owner.slot == claimant.slot and self._config.on_gap == "continue":
+        if owner.slot == claimant.slot and self._accepts_gap:
             return  # `decide_start` sees whether its positions go on
         raise StreamOwned(
             f"stream {self.name} belongs to slot {owner.slot} of the database cluster {owner.system_identifier}, "
             f"not to slot {claimant.slot} of {claimant.system_identifier}",
             hint="give each slot a stream and subjects of its own: another nats.stream and events.prefix for this one"
             if owner.slot != claimant.slot
-            else "after pg_upgrade, which keeps the slot, start once with nats.on_gap: continue; otherwise give each "
-            "cluster a stream and subjects of its own: another nats.stream and events.prefix for this one",
+            else "after pg_upgrade, which keeps the slot, start once with delivery.on_gap: continue; otherwise give "
+            "each cluster a stream and subjects of its own: another nats.stream and events.prefix for this one",
         )
 
     async def claim(self, claimant: Owner) -> None:

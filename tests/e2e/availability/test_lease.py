@@ -76,7 +76,7 @@ async def held_for(ditto: DittoProcess, world: World, seconds: float) -> None:
 
 
 async def test_the_holder_writes_it_renews_it_and_removes_it(world: World) -> None:
-    first = await world.streaming(nats_lease_ttl="1500ms")
+    first = await world.streaming(delivery_lease_ttl="1500ms")
     revision, terms = await leased(world)
     assert terms.host == socket.gethostname()
     assert terms.ttl_s == 1.5
@@ -84,7 +84,7 @@ async def test_the_holder_writes_it_renews_it_and_removes_it(world: World) -> No
     renewed, same = await leased(world, after=revision)
     assert same == terms
     assert time.monotonic() - began_at < 3
-    second = await standby(world, nats_lease_ttl="1500ms")
+    second = await standby(world, delivery_lease_ttl="1500ms")
     assert await first.stop() == 0
     await second.streaming()
     _, successor = await leased(world, after=renewed)
@@ -106,8 +106,8 @@ async def test_the_bucket_is_as_a_bucket_should_be(world: World) -> None:
 
 
 async def test_without_a_lease_nothing_is_written_and_nobody_is_ended(world: World) -> None:
-    first = await world.streaming(nats_lease_ttl="0s")
-    second = await standby(world, nats_lease_ttl="0s")
+    first = await world.streaming(delivery_lease_ttl="0s")
+    second = await standby(world, delivery_lease_ttl="0s")
     async with world.jetstream() as jetstream:
         keys = [key async for key in _keys(jetstream)]
     assert f"{world.stream}.{world.name}" not in keys
@@ -131,7 +131,7 @@ async def test_a_busy_holder_is_left_alone(world: World, *, is_published: bool) 
     """For longer than the time to live; once the stream moves, once PostgreSQL decodes for nothing."""
     world.sql("CREATE TABLE t (id int PRIMARY KEY, name text)", "CREATE TABLE u (id int PRIMARY KEY)")
     tables = {"t": ["insert"], "u": ["insert"], "fence": ["insert"]} if is_published else {"fence": ["insert"]}
-    settings: dict[str, object] = {"nats_lease_ttl": "2s", "events_tables": tables}
+    settings: dict[str, object] = {"delivery_lease_ttl": "2s", "events_tables": tables}
     first = await world.streaming(**settings)
     second = await standby(world, **settings)
     pid = walsender(world)
@@ -149,7 +149,7 @@ async def test_a_busy_holder_is_left_alone(world: World, *, is_published: bool) 
 @pytest.mark.long
 async def test_a_reader_without_a_lease_is_never_ended(world: World) -> None:
     """Somebody else's connection, and a lease that a dead Ditto has left behind."""
-    ditto = await world.streaming(nats_lease_ttl="1s")
+    ditto = await world.streaming(delivery_lease_ttl="1s")
     _, left = await leased(world)
     ditto.kill()
     await world.slot_is_free()
@@ -158,7 +158,7 @@ async def test_a_reader_without_a_lease_is_never_ended(world: World) -> None:
     try:
         await reader.start(world.name, world.name)
         assert walsender(world) != left.walsender_pid
-        second = await standby(world, nats_lease_ttl="1s")
+        second = await standby(world, delivery_lease_ttl="1s")
         await held_for(second, world, 3)
         assert not second.logs("slot.holder_ended")
     finally:
@@ -170,8 +170,8 @@ async def test_a_reader_without_a_lease_is_never_ended(world: World) -> None:
 @pytest.mark.long
 async def test_a_lease_that_cannot_be_renewed_is_no_reason_to_change_places_for_ever(world: World) -> None:
     """The server refuses the bucket's messages, and both Dittos are well: one needless takeover at most."""
-    first = await world.streaming(nats_lease_ttl="1s")
-    second = await standby(world, nats_lease_ttl="1s")
+    first = await world.streaming(delivery_lease_ttl="1s")
+    second = await standby(world, delivery_lease_ttl="1s")
     await leased(world)
     async with world.jetstream() as jetstream:
         before = (await jetstream.stream_info(f"KV_{BUCKET}")).config
@@ -216,7 +216,7 @@ async def test_a_user_without_rights_for_the_bucket(
             "nats_url": server.url,
             "nats_user": "u",
             "nats_password": "p",
-            "nats_lease_ttl": "1s",
+            "delivery_lease_ttl": "1s",
         }
         first = await world.streaming(**settings)
         refusal = await first.logged("lease.unavailable")
@@ -234,7 +234,7 @@ async def test_nats_create_false_and_no_bucket(nats_world: World) -> None:
     world = nats_world
     async with world.jetstream() as jetstream:
         await jetstream.add_stream(name=world.stream, subjects=[f"{world.name}.>", f"{world.name}_public_fence"])
-    ditto = await world.streaming(nats_create=False, nats_lease_ttl="1s")
+    ditto = await world.streaming(nats_create=False, delivery_lease_ttl="1s")
     refusal = await ditto.logged("lease.unavailable")
     assert f"kv add {BUCKET}" in refusal["hint"]
     await held_for(ditto, world, 2)
@@ -255,8 +255,8 @@ async def test_a_standby_that_may_not_end_the_walsender(world: World) -> None:
         f"SELECT pg_create_logical_replication_slot('{world.name}', 'pgoutput')",
     )
     works, waits = (world.dsn.replace("postgres@", f"{world.name}_{role}@") for role in ("works", "waits"))
-    first = await world.streaming(postgres_dsn=works, nats_lease_ttl="1s")
-    second = await standby(world, postgres_dsn=waits, nats_lease_ttl="1s")
+    first = await world.streaming(postgres_dsn=works, delivery_lease_ttl="1s")
+    second = await standby(world, postgres_dsn=waits, delivery_lease_ttl="1s")
     await leased(world)
     first.send(signal.SIGSTOP)
     try:
@@ -277,7 +277,7 @@ async def test_a_standby_that_may_not_end_the_walsender(world: World) -> None:
 async def test_nats_hangs_for_all(nats_world: World) -> None:
     """For less than the time to live nothing happens; after a longer time the stream is as it should be."""
     world = nats_world
-    settings: dict[str, object] = {"nats_lease_ttl": "3s", "nats_ack_timeout": "60s"}
+    settings: dict[str, object] = {"delivery_lease_ttl": "3s", "nats_ack_timeout": "60s"}
     first = await world.streaming(**settings)
     with Traffic(world, seed=21):
         second = await standby(world, **settings)
@@ -291,7 +291,7 @@ async def test_nats_hangs_for_all(nats_world: World) -> None:
     world.nats_server.pause()
     failure = await first.logged("attempt.failed")
     assert failure["kind"] == "AckTimeout"
-    assert "nats.lease_ttl" in failure["error"]
+    assert "delivery.lease_ttl" in failure["error"]
     world.nats_server.resume()
     await world.fence(timeout_s=60)
     assert not second.logs("slot.holder_ended")
@@ -301,9 +301,9 @@ async def test_nats_hangs_for_all(nats_world: World) -> None:
 @pytest.mark.long
 async def test_nats_restarts_under_a_group(nats_world: World) -> None:
     world = nats_world
-    first = await world.streaming(nats_lease_ttl="2s")
+    first = await world.streaming(delivery_lease_ttl="2s")
     with Traffic(world, seed=22):
-        second = await standby(world, nats_lease_ttl="2s")
+        second = await standby(world, delivery_lease_ttl="2s")
         for _ in range(2):
             await leased(world)
             await asyncio.to_thread(world.nats_server.kill)
@@ -338,7 +338,7 @@ async def test_what_it_left_behind_itself_is_ended_at_once(world: World) -> None
 
 async def test_a_revision_that_somebody_else_wrote_ends_nothing(world: World) -> None:
     """PostgreSQL says who holds the slot; whoever wrote into the bucket meanwhile is overwritten."""
-    first = await world.streaming(nats_lease_ttl="1s")
+    first = await world.streaming(delivery_lease_ttl="1s")
     revision, terms = await leased(world)
     async with world.jetstream() as jetstream:
         bucket = await jetstream.key_value(BUCKET)

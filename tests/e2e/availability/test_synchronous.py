@@ -42,7 +42,9 @@ async def test_commits_do_not_wait_long_for_ditto_that_nobody_asked_for(
     world = postgres_world
     world.sql(TABLE, "CREATE TABLE other (id int PRIMARY KEY)", f"CREATE PUBLICATION {world.name} FOR TABLE t")
     world.sql("CREATE ROLE plain LOGIN REPLICATION")
-    ditto = await world.streaming(nats_confirm_delay="60s", postgres_dsn=world.dsn_by(world.postgres.port, user=role))
+    ditto = await world.streaming(
+        delivery_confirm_delay="60s", postgres_dsn=world.dsn_by(world.postgres.port, user=role)
+    )
     world.sql("INSERT INTO t VALUES (0)")
     await world.holds(2)
     wait_for(world, names)

@@ -142,9 +142,9 @@ async def test_three_are_killed_one_after_another(world: World) -> None:
 async def test_a_frozen_one_is_replaced_and_fenced(world: World) -> None:
     """PostgreSQL would wait for it for ever: only the lease tells that it is gone."""
     world.sql(f"ALTER DATABASE {world.name} SET wal_sender_timeout = 0")
-    first = await world.streaming(nats_lease_ttl="2s")
+    first = await world.streaming(delivery_lease_ttl="2s")
     with Traffic(world, seed=8):
-        second = await standby(world, nats_lease_ttl="2s")
+        second = await standby(world, delivery_lease_ttl="2s")
         await world.fence()
         began_at = time.monotonic()
         first.send(signal.SIGSTOP)
@@ -175,10 +175,10 @@ async def test_one_that_is_cut_off_is_replaced(world: World, which: str) -> None
     async with Proxy(world.postgres.port) as postgres, Proxy(world.nats_server.port) as nats:
         cut = {"postgres": [postgres], "nats": [nats], "both": [postgres, nats]}[which]
         first = await world.streaming(
-            postgres_dsn=world.dsn_by(postgres.port), nats_url=f"nats://127.0.0.1:{nats.port}", nats_lease_ttl="2s"
+            postgres_dsn=world.dsn_by(postgres.port), nats_url=f"nats://127.0.0.1:{nats.port}", delivery_lease_ttl="2s"
         )
         with Traffic(world, seed=9):
-            second = await standby(world, nats_lease_ttl="2s")
+            second = await standby(world, delivery_lease_ttl="2s")
             await world.fence()
             began_at = time.monotonic()
             for proxy in cut:
@@ -250,9 +250,9 @@ async def test_a_network_cut_takes_fifteen_seconds_by_default(world: World, whic
 @pytest.mark.timeout(600)
 async def test_twenty_times_killed_frozen_or_stopped(world: World) -> None:
     """A group of three that loses its active one again and again, in turn in every way."""
-    group = [await world.streaming(nats_lease_ttl="2s")]
+    group = [await world.streaming(delivery_lease_ttl="2s")]
     with Traffic(world, seed=12):
-        group += [await standby(world, nats_lease_ttl="2s") for _ in range(2)]
+        group += [await standby(world, delivery_lease_ttl="2s") for _ in range(2)]
         for number in range(20):
             await world.fence(timeout_s=60)
             active = next(each for each in group if each.is_running and _is_active(each))
@@ -269,7 +269,7 @@ async def test_twenty_times_killed_frozen_or_stopped(world: World) -> None:
             else:
                 code = await active.ended()
                 assert code == (0 if how is signal.SIGTERM else -signal.SIGKILL)
-                group.append(await standby(world, nats_lease_ttl="2s"))
+                group.append(await standby(world, delivery_lease_ttl="2s"))
     await world.fence(timeout_s=60)
     await world.matches_tables()
 

@@ -95,7 +95,7 @@ async def test_the_same_stream_goes_on(tmp_path: Path, shared_nats: NatsServer, 
         hint = ditto.sentence().partition("\n")[2].partition("; otherwise")[0]
         assert "after pg_upgrade" in hint
         assert [part.lastgroup for part in PARTS.finditer(hint)] == ["continue"]
-        ditto = await world.streaming(nats_on_gap="continue")
+        ditto = await world.streaming(delivery_on_gap="continue")
         changed = ditto.logs("stream.cluster_changed")[0]
         assert changed["level"] == "warning"
         assert ditto.logs("stream.gap_accepted", missing_from=format_lsn(tail.commit_lsn))

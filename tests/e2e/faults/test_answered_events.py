@@ -62,7 +62,7 @@ async def test_answers_are_counted_warned_of_once_and_ignored(nats_world: World)
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
     port = free_port()
     async with answering(world.nats_server.url, ">") as answered:
-        ditto = await world.streaming(http_listen=f"127.0.0.1:{port}", nats_lease_ttl="1500ms")
+        ditto = await world.streaming(http_listen=f"127.0.0.1:{port}", delivery_lease_ttl="1500ms")
         for start in range(0, 1000, 100):
             world.sql(f"INSERT INTO t SELECT generate_series({start}, {start + 99})")
         for number in range(2000, 2050):

@@ -109,8 +109,8 @@ async def test_the_clock_steps_while_events_stream(shifted: World, clock: Clock)
 async def test_the_clock_steps_while_another_stands_by(shifted: World, clock: Clock) -> None:
     """The standby does not take a step for silence; and takes over in time, whatever the clock does."""
     world = shifted
-    active = await world.streaming(nats_lease_ttl="3s")
-    standby = world.ditto(nats_lease_ttl="3s")
+    active = await world.streaming(delivery_lease_ttl="3s")
+    standby = world.ditto(delivery_lease_ttl="3s")
     await standby.logged("slot.standby")
     # Taking over because PostgreSQL has ended a connection, by its own clock, would be right: not what is asked here.
     world.sql("ALTER SYSTEM SET wal_sender_timeout = 0", "SELECT pg_reload_conf()")
@@ -132,7 +132,7 @@ async def test_the_clock_steps_while_another_stands_by(shifted: World, clock: Cl
             print(f"taken over in {took_s:.1f} s, with the clock at {shift:+d} s")
             assert 2 < took_s < 15
             active.kill()
-            active, standby = standby, world.ditto(nats_lease_ttl="3s")
+            active, standby = standby, world.ditto(delivery_lease_ttl="3s")
             await standby.logged("slot.standby")
             await some(ledger)
     await matches_ledger(world)

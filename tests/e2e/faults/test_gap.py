@@ -37,7 +37,7 @@ async def refusal(world: World) -> str:
     assert await ditto.ended() == 4
     sentence = ditto.sentence()
     assert "missing" in sentence
-    assert "nats.on_gap: continue" in sentence
+    assert "delivery.on_gap: continue" in sentence
     assert world.stream in sentence
     return sentence
 
@@ -60,7 +60,7 @@ async def test_the_stream_was_purged(stopped: World) -> None:
     sentence = await refusal(world)
     assert f"to {format_lsn(confirmed)} are missing" in sentence
     assert world.confirmed_lsn == confirmed, "a refusal changes nothing"
-    await world.streaming(nats_on_gap="continue")
+    await world.streaming(delivery_on_gap="continue")
     assert [event.change[2] for event in await world.events()] == [3]
 
 
@@ -69,7 +69,7 @@ async def test_accepting_a_gap_is_needed_only_once(stopped: World) -> None:
     await ran(world, 1)
     async with world.jetstream() as jetstream:
         await jetstream.purge_stream(world.stream)
-    ditto = await world.streaming(nats_on_gap="continue")
+    ditto = await world.streaming(delivery_on_gap="continue")
     accepted = await ditto.logged("stream.gap_accepted")
     assert accepted["level"] == "error"
     assert re.fullmatch("[0-9A-F]+/[0-9A-F]+", accepted["missing_from"])
@@ -105,7 +105,7 @@ async def test_the_stream_was_deleted(stopped: World) -> None:
         ditto = world.ditto()
         assert await ditto.ended() == 4
         assert f"changes up to {format_lsn(confirmed)} are not in this stream" in ditto.sentence()
-    ditto = await world.streaming(nats_on_gap="continue")
+    ditto = await world.streaming(delivery_on_gap="continue")
     assert ditto.logs("stream.gap_accepted", missing_to=format_lsn(confirmed))
     assert [event.change[2] for event in await world.events()] == [2]
 
@@ -194,7 +194,7 @@ async def test_the_slot_was_made_anew(stopped: World) -> None:
     tail = await world.tail()
     sentence = await refusal(world)
     assert missing(tail, world) in sentence
-    await world.streaming(nats_on_gap="continue")
+    await world.streaming(delivery_on_gap="continue")
     assert [event.change[2] for event in await world.events()] == [1, 3]
 
 
@@ -202,7 +202,7 @@ async def test_the_slot_is_dropped_while_ditto_is_away_and_made_by_ditto(stopped
     world = stopped
     await ran(world, 1)
     world.sql(f"SELECT pg_drop_replication_slot('{world.name}')", "INSERT INTO t VALUES (2)")
-    await world.streaming(nats_on_gap="continue")
+    await world.streaming(delivery_on_gap="continue")
     world.sql("INSERT INTO t VALUES (3)")
     assert [event.change[2] for event in await world.events()] == [1, 3]
 

@@ -155,7 +155,7 @@ async def test_a_slow_line_to_nats(tables: World) -> None:
     world = tables
     async with Proxy(world.nats_server.port) as proxy:
         proxy.delay_s = 0.02
-        ditto = await world.streaming(nats_url=f"nats://127.0.0.1:{proxy.port}", nats_max_in_flight=2_000)
+        ditto = await world.streaming(nats_url=f"nats://127.0.0.1:{proxy.port}", delivery_max_in_flight=2_000)
         world.sql("INSERT INTO t SELECT n, 'x' FROM generate_series(1, 5000) AS n")
         await arrived(world, 5000)
         assert not ditto.logs("attempt.failed")
@@ -167,7 +167,7 @@ async def test_a_blocked_sink_does_not_cost_the_walsender(tables: World) -> None
     """Standby status messages go out while reading is paused, for longer than wal_sender_timeout."""
     world = tables
     world.sql(f"ALTER DATABASE {world.name} SET wal_sender_timeout = '2s'")
-    ditto = await world.streaming(nats_ack_timeout="60s", nats_max_in_flight=1_000)
+    ditto = await world.streaming(nats_ack_timeout="60s", delivery_max_in_flight=1_000)
     world.sql(BIG)
     await world.holds(1_000)
     walsender = f"SELECT active_pid FROM pg_replication_slots WHERE slot_name = '{world.name}'"
@@ -183,7 +183,7 @@ async def test_a_blocked_sink_does_not_cost_the_walsender(tables: World) -> None
 @pytest.mark.long
 async def test_memory_is_bounded_while_nats_hangs(tables: World) -> None:
     world = tables
-    ditto = await world.streaming(nats_ack_timeout="60s", nats_max_in_flight_bytes=8_000_000)
+    ditto = await world.streaming(nats_ack_timeout="60s", delivery_max_in_flight_bytes=8_000_000)
     world.nats_server.pause()
     before = ditto.rss_bytes
     world.sql("INSERT INTO t SELECT n, repeat('x', 2000) FROM generate_series(1, 60000) AS n")

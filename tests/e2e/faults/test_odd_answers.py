@@ -117,7 +117,7 @@ async def test_an_odd_answer_about_the_lease(world: World) -> None:
     """Ditto goes on without the lease, and writes it once it can."""
     odd: dict[str, Any] = {"KV_ditto_leases": b"[]", "$KV": b"+OK"}
     async with forwarding(world.nats_server, odd):
-        ditto = await world.streaming(nats_domain=DOMAIN, nats_lease_ttl="1500ms")
+        ditto = await world.streaming(nats_domain=DOMAIN, delivery_lease_ttl="1500ms")
         lacking = await ditto.logged("lease.unavailable")
         assert "$KV" in lacking["reason"] or "KV_ditto_leases" in lacking["reason"]
         ended = await command(world, "status", nats_domain=DOMAIN)

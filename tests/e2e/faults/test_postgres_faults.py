@@ -45,7 +45,7 @@ async def test_postgresql_restarts_under_load(postgres_world: World, mode: Liter
 async def test_postgresql_stops_at_once_while_ditto_is_idle(postgres_world: World, confirm_delay: str) -> None:
     world = postgres_world
     world.sql(TABLE)
-    ditto = await world.streaming(nats_confirm_delay=confirm_delay)
+    ditto = await world.streaming(delivery_confirm_delay=confirm_delay)
     world.sql("INSERT INTO t VALUES (1)")
     await world.fence()
     # WAL that Ditto has no event for: PostgreSQL waits until that is confirmed, too.

@@ -25,13 +25,13 @@ async def says_the_way_out(ditto: DittoProcess) -> None:
     sentence = ditto.sentence()
     assert "publication" in sentence
     assert "ditto slot drop" in sentence
-    assert "nats.on_gap: continue" in sentence
+    assert "delivery.on_gap: continue" in sentence
 
 
 async def starts_anew(world: World) -> None:
     """As the message says."""
     world.sql(f"SELECT pg_drop_replication_slot('{world.name}')")
-    await world.streaming(nats_on_gap="continue")
+    await world.streaming(delivery_on_gap="continue")
     world.sql("INSERT INTO t VALUES (100)")
     assert await rows(world) == [1, 100]
 
@@ -180,7 +180,7 @@ async def test_a_table_is_added_under_a_lock(world: World) -> None:
     """As docs/guarantees.md says: the lock waits for the transactions that PostgreSQL would decode in two ways."""
     world.sql("CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE u (id int PRIMARY KEY)")
     world.sql(f"CREATE PUBLICATION {world.name} FOR TABLE u, fence")
-    ditto = await world.streaming(nats_confirm_delay="60s")  # PostgreSQL keeps what the stream is about to lose
+    ditto = await world.streaming(delivery_confirm_delay="60s")  # PostgreSQL keeps what the stream is about to lose
 
     def alter() -> None:
         with world.connect() as connection, connection.transaction():
@@ -206,6 +206,6 @@ async def test_a_table_is_added_under_a_lock(world: World) -> None:
         last = (await jetstream.stream_info(world.stream)).state.last_seq
         for sequence in range(messages[0].sequence + 1, last + 1):
             await jetstream.delete_msg(world.stream, sequence)
-    await world.streaming(nats_confirm_delay="60s")
+    await world.streaming(delivery_confirm_delay="60s")
     changes = [each.change[::2] for each in await world.events()]
     assert changes == [("u", 10), ("u", 11), ("u", 12), ("u", 13), ("t", 2)]

@@ -41,7 +41,7 @@ async def loses_its_wal(world: World) -> None:
 async def goes_on_with_a_new_slot(world: World) -> None:
     """The way out that the message names."""
     world.sql(KEEP.format("-1"), "SELECT pg_reload_conf()", f"SELECT pg_drop_replication_slot('{world.name}')")
-    await world.streaming(nats_on_gap="continue")
+    await world.streaming(delivery_on_gap="continue")
     world.sql("INSERT INTO t VALUES (100)")
     assert [event.change[2] for event in await world.events() if event.event["table"] == "t"] == [1, 100]
 
@@ -56,12 +56,12 @@ async def test_the_slot_is_invalidated_while_ditto_is_down(postgres_world: World
     world.sql("INSERT INTO t VALUES (2)")
     await loses_its_wal(world)
     for _ in range(2):
-        ditto = world.ditto(nats_on_gap="continue")  # that alone does not bring back the WAL
+        ditto = world.ditto(delivery_on_gap="continue")  # that alone does not bring back the WAL
         assert await ditto.ended() == 3
         sentence = ditto.sentence()
         assert f"PostgreSQL has invalidated slot {world.name}" in sentence
         assert "ditto slot drop" in sentence
-        assert "nats.on_gap: continue" in sentence
+        assert "delivery.on_gap: continue" in sentence
     await goes_on_with_a_new_slot(world)
 
 
@@ -110,10 +110,10 @@ async def test_the_slot_is_dropped_while_ditto_runs_and_another_stands_by(world:
         assert await ditto.ended() in {3, 4}
         sentence = ditto.sentence()
         assert f"slot {world.name} does not exist" in sentence or f"slot {world.name} was dropped" in sentence
-        assert "nats.on_gap: continue" in sentence
+        assert "delivery.on_gap: continue" in sentence
     world.sql("INSERT INTO t VALUES (2)")
     assert str(tail) in (await refusal(world))
-    await world.streaming(nats_on_gap="continue")
+    await world.streaming(delivery_on_gap="continue")
     world.sql("INSERT INTO t VALUES (3)")
     assert [event.change[2] for event in await world.events()] == [1, 3]
 
@@ -177,7 +177,7 @@ async def test_another_reader_has_taken_the_slot(world: World, has_confirmed: bo
     assert await ditto.ended() == 4
     sentence = ditto.sentence()
     assert f"changes from {format_lsn(tail.commit_lsn)} to {format_lsn(world.confirmed_lsn)} are missing" in sentence
-    await world.streaming(nats_on_gap="continue")
+    await world.streaming(delivery_on_gap="continue")
     world.sql("INSERT INTO account VALUES (-2, 0, 'for Ditto again')")
     assert [event.change[2] for event in await world.events()][-1] == -2
 

@@ -40,7 +40,7 @@ async def refusal(ditto: DittoProcess) -> str:
     assert await ditto.ended(timeout_s=60) == 4
     sentence = ditto.sentence()
     assert "missing" in sentence or "not in this stream" in sentence
-    assert "nats.on_gap: continue" in sentence
+    assert "delivery.on_gap: continue" in sentence
     return sentence
 
 
@@ -59,7 +59,7 @@ async def refusal(ditto: DittoProcess) -> str:
 async def test_the_store_goes_back_to_an_earlier_copy(nats_world: World, is_down: bool, delay: str) -> None:
     """As after a power failure, or from a backup: acknowledged messages are gone, and their sequences with them."""
     world, server, copy = nats_world, nats_world.nats_server, nats_world.folder / "copy"
-    ditto = await world.streaming(nats_confirm_delay=delay)
+    ditto = await world.streaming(delivery_confirm_delay=delay)
     with Traffic(world) as traffic:
         await some(traffic)
         await world.fence()
@@ -78,7 +78,7 @@ async def test_the_store_goes_back_to_an_earlier_copy(nats_world: World, is_down
         server.restore_store(copy)
         server.start()
         if is_down:
-            attempts, ditto = 0, world.ditto(nats_confirm_delay=delay)
+            attempts, ditto = 0, world.ditto(delivery_confirm_delay=delay)
         if delay == "5m":
             resumed = await ditto.streaming(count=attempts + 1, timeout_s=60)
             assert Position.parse(resumed["tail"]) < lost, "it was lost, and stored again"
@@ -165,14 +165,14 @@ async def test_the_stream_was_deleted_while_it_streams(table: World) -> None:
     confirmed = world.confirmed_lsn
     assert f"changes up to {format_lsn(confirmed)} are not in this stream" in await refusal(ditto)
     assert world.confirmed_lsn == confirmed
-    await world.streaming(nats_on_gap="continue")
+    await world.streaming(delivery_on_gap="continue")
     # What was committed after the deletion PostgreSQL still has.
     assert (await rows(world))[-1] == 2
 
 
 async def test_the_stream_was_deleted_while_it_streams_and_it_may_go_on(table: World) -> None:
     world = table
-    ditto = await deleted_while_it_streams(world, nats_on_gap="continue")
+    ditto = await deleted_while_it_streams(world, delivery_on_gap="continue")
     accepted = await ditto.logged("stream.gap_accepted")
     assert accepted["level"] == "error"
     world.sql("INSERT INTO t VALUES (3)")

@@ -221,7 +221,7 @@ async def test_a_gap_that_was_accepted(nats_world: World, tmp_path: Path) -> Non
     async with nats_world.jetstream() as jetstream:
         await jetstream.delete_stream(nats_world.stream)
     with prometheus(tmp_path, port) as watching:
-        ditto = await start(nats_world, port, nats_on_gap="continue")
+        ditto = await start(nats_world, port, delivery_on_gap="continue")
         assert ditto.logs("stream.gap_accepted")
         await watching.fires("DittoGap")
 
@@ -242,7 +242,7 @@ async def test_acknowledgements_that_take_long(world: World, tmp_path: Path) -> 
     port = free_port()
     async with Proxy(world.nats_server.port) as proxy:
         url = f"nats://127.0.0.1:{proxy.port}"
-        await start(world, port, nats_url=url, nats_lease_ttl="0s", nats_ack_timeout="30s")
+        await start(world, port, nats_url=url, delivery_lease_ttl="0s", nats_ack_timeout="30s")
         proxy.delay_s = 1.5
         with prometheus(tmp_path, port) as watching:
             async with doing(lambda: world.sql("INSERT INTO fence DEFAULT VALUES"), every_s=0.5):

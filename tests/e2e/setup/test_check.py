@@ -336,7 +336,7 @@ async def test_a_stream_that_was_deleted_behind_a_slot(world: World) -> None:
     used = f"SELECT total_txns > 0 FROM pg_stat_replication_slots WHERE slot_name = '{world.name}'"
     await eventually(lambda: bool(world.value(used)), "the statistics know it (before 15 a little late)")
     assert (await check(world))["stream.tail"].level == "error"
-    assert (await check(world, nats_on_gap="continue"))["stream.tail"].level == "ok"
+    assert (await check(world, delivery_on_gap="continue"))["stream.tail"].level == "ok"
 
 
 async def test_a_slot_that_was_dropped_beside_its_stream(world: World) -> None:
@@ -349,7 +349,7 @@ async def test_a_slot_that_was_dropped_beside_its_stream(world: World) -> None:
     assert found.level == "error"
     assert "holds none of this pipeline's messages any more" in found.what
     assert "does not exist" in found.what
-    assert (await check(world, nats_on_gap="continue"))["stream.tail"].level == "ok"
+    assert (await check(world, delivery_on_gap="continue"))["stream.tail"].level == "ok"
 
 
 async def test_a_retention_that_consumers_decide_on(world: World) -> None:

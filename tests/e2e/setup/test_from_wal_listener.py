@@ -30,7 +30,7 @@ def configuration(world: World, tmp_path: Path) -> dict[str, Any]:
     file.write_text(json.dumps(content))
     result = CliRunner().invoke(main, ["config", "import", str(file)])
     assert "keep its stream" in result.stderr
-    assert "DITTO_NATS_ON_GAP=continue" in result.stderr
+    assert "DITTO_DELIVERY_ON_GAP=continue" in result.stderr
     assert "pass over messages that have no action" in result.stderr
     imported = tmp_path / "ditto.yaml"
     imported.write_text(result.stdout)
@@ -71,8 +71,8 @@ async def test_ditto_goes_on_in_the_stream_that_wal_listener_leaves(world: World
     settings = configuration(world, tmp_path)
     refused = world.ditto(**settings)
     assert await refused.ended() == 4
-    assert "start once with nats.on_gap: continue, that is all" in refused.sentence()
-    ditto = await world.streaming(nats_on_gap="continue", **settings)
+    assert "start once with delivery.on_gap: continue, that is all" in refused.sentence()
+    ditto = await world.streaming(delivery_on_gap="continue", **settings)
     world.sql("INSERT INTO users VALUES (4)")
     used = f"{world.stream}.public_users"
 

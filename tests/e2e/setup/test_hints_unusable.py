@@ -105,7 +105,7 @@ async def test_the_stream_belongs_to_another_cluster(world: World, postgres_worl
     }
     with open_operator(other) as operator:
         operator.application.goes_on()
-        hint = await refusal(other, nats_on_gap=on_gap)
+        hint = await refusal(other, delivery_on_gap=on_gap)
         before, _, hint = hint.partition("otherwise") if on_gap == "stop" else ("", "", hint.partition("; where")[0])
         assert ("pg_upgrade" in before) == (on_gap == "stop")
         await operator.follow(hint)

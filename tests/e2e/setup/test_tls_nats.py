@@ -336,4 +336,4 @@ async def test_a_name_in_capitals_and_a_password_with_a_line_end(world: World, t
         url = server.url.replace("nats://", "NATS://")
         await stores(world, server, nats_url=url, nats_user="u", nats_password="right\n")
     with NatsServer(tmp_path / "token", config='authorization { token: "right" }') as server:
-        await stores(world, server, nats_token="right\r\n", nats_on_gap="continue")
+        await stores(world, server, nats_token="right\r\n", delivery_on_gap="continue")

@@ -111,7 +111,7 @@ async def test_a_stream_that_was_made_anew_is_not_taken_for_the_old_one(world: W
         await ditto.stop()
         async with world.jetstream() as jetstream:
             await jetstream.delete_stream(world.stream)
-        await world.streaming(nats_on_gap="continue", **SETTINGS)
+        await world.streaming(delivery_on_gap="continue", **SETTINGS)
         with pytest.raises(Exception, match="reload the copy"):
             consumer.start()
         consumer.reload()

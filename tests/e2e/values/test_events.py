@@ -92,7 +92,7 @@ async def test_an_event_keeps_its_id_in_another_stream(world: World) -> None:
     )
     async with world.jetstream() as jetstream:
         await jetstream.delete_stream(world.stream)
-    await world.streaming(nats_on_gap="continue")
+    await world.streaming(delivery_on_gap="continue")
     after = await world.events()
     assert [event.payload for event in after] == [event.payload for event in before]
 

@@ -187,7 +187,7 @@ async def test_what_is_left_out_then_is_accepted_only_on_request(postgres_world:
     await asyncio.to_thread(world.postgres.start)
     world.sql(*(f"INSERT INTO t VALUES ({row}, 'after')" for row in range(2, 42)))
     assert await world.ditto().ended() == 3
-    ditto = await world.streaming(nats_on_gap="continue")
+    ditto = await world.streaming(delivery_on_gap="continue")
     await ditto.logged("stream.gap_accepted")
     # Fences with numbers of their own: the stream has some from the other history.
     world.sql("INSERT INTO t VALUES (100)", *["INSERT INTO fence DEFAULT VALUES"] * 5)

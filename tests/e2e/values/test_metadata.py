@@ -139,8 +139,8 @@ async def test_a_description_at_the_tail_is_gone_on_after(world: World) -> None:
     settings: dict[str, Any] = {
         "events_schemas": True,
         "events_transactions": True,
-        "nats_max_in_flight": 1,
-        "nats_lease_ttl": 0,
+        "delivery_max_in_flight": 1,
+        "delivery_lease_ttl": 0,
     }
     ditto = await world.streaming(**settings)
     world.transaction(*(f"INSERT INTO t{number} VALUES (1)" for number in range(40)))
