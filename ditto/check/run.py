@@ -18,7 +18,7 @@ from ditto.check.publication import check_publication, publication_to_be
 from ditto.check.role import Identity, check_replication
 from ditto.check.rows import check_widths, largest_message
 from ditto.check.server import check_server, check_spilling, look_at_server
-from ditto.check.slot import check_the_slot, look_at_slot
+from ditto.check.slot import check_the_slot
 from ditto.check.stream import (
     check_existence,
     check_limits,
@@ -38,7 +38,7 @@ from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.stream import Stream
 from ditto.source.failures import describe
 from ditto.source.published import Table, look_at_tables
-from ditto.source.slot import Slot
+from ditto.source.slot import Slot, find_slot
 from ditto.source.sql import Control, open_control
 
 T = TypeVar("T")
@@ -79,13 +79,12 @@ async def _postgres(config: Config, control: Control, found: list[Finding], *, i
     try:
         server = await look_at_server(control)
         database = await control.database()
-        held = await look_at_slot(control, name)
+        slot = await find_slot(control, name)
         tables = await look_at_tables(control)
         publication = await publication_to_be(control, config, tables)
     except DittoError as error:
         found.append(unseen("server.settings", error))
         return None
-    slot = held[0] if held else None
     is_active = slot is not None and slot.active_pid is not None
     found += check_server(server, has_slot=slot is not None, is_slot_active=is_active)
     found += await _each("server.synchronous_standby_names", check_synchronous(control))
@@ -102,9 +101,9 @@ async def _postgres(config: Config, control: Control, found: list[Finding], *, i
         )
     except DittoError as error:
         found.append(unseen("publication.tables", error))
-    found += check_the_slot(config, server, database, held)
-    if held is not None:
-        found += await _each("slot.oldest_transaction", check_transactions(control, held[1]))
+    found += check_the_slot(config, server, database, slot)
+    if slot is not None:
+        found += await _each("slot.oldest_transaction", check_transactions(control, slot.retained_bytes))
     found += await _each("clock.postgres", postgres_clock(control))
     return _Source(control=control, database=database, tables=publication.tables, slot=slot, identity=identity)
 

@@ -4,59 +4,29 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import Struct
-
 from ditto.advice import literal
 from ditto.check.finding import Finding, bad, ok
 from ditto.check.server import Server
 from ditto.config import Config
 from ditto.errors import DittoError, SlotInvalidated
 from ditto.quantity import size
-from ditto.source.slot import Slot, check_slot, find_slot
-from ditto.source.sql import NOW_LSN, Control
+from ditto.source.slot import Slot, check_slot
 
 _MB: Final = 1 << 20
 _MUCH: Final = 10 << 30
 """Retained WAL, in bytes, where there is no limit to it."""
 
 
-class Retained(Struct, frozen=True, kw_only=True):
-    """The WAL that a slot holds back, in bytes."""
-
-    retained_bytes: int
-    lag_bytes: int
-    safe_bytes: int | None
-    """How much may still be written before the slot is lost; None without a limit."""
-
-
-async def look_at_slot(control: Control, name: str) -> tuple[Slot, Retained] | None:
-    """The slot, or None."""
-    slot = await find_slot(control, name)
-    if slot is None:
-        return None
-    (row,) = await control.fetch(
-        "SELECT coalesce(pg_catalog.pg_wal_lsn_diff(now_lsn, restart_lsn), 0)::bigint "  # noqa: S608  a constant
-        "AS retained_bytes, "
-        "coalesce(pg_catalog.pg_wal_lsn_diff(now_lsn, confirmed_flush_lsn), 0)::bigint AS lag_bytes, "
-        f"safe_wal_size AS safe_bytes FROM pg_catalog.pg_replication_slots, (SELECT {NOW_LSN}) AS t (now_lsn) "
-        "WHERE slot_name = %s",
-        [name],
-        doing=f"look up slot {name}",
-    ) or [{"retained_bytes": 0, "lag_bytes": 0, "safe_bytes": None}]
-    return slot, Retained(**row)
-
-
-def check_the_slot(config: Config, server: Server, database: str, found: tuple[Slot, Retained] | None) -> list[Finding]:
+def check_the_slot(config: Config, server: Server, database: str, slot: Slot | None) -> list[Finding]:
     """Present, usable, active, and what it retains."""
     name = config.postgres.slot
     why = "it is PostgreSQL's memory of what the stream still lacks"
-    if found is None:
+    if slot is None:
         if config.postgres.create:
             return [ok("slot.exists", f"slot {name} will be created by ditto run", why)]
         statement = f"SELECT pg_catalog.pg_create_logical_replication_slot({literal(name)}, 'pgoutput');"
         what = f"slot {name} does not exist, and postgres.create is false"
         return [bad("error", "slot.exists", what, why, psql=statement)]
-    slot, retained = found
     if slot.is_being_created:
         what = (
             f"slot {name} is being created by PID {slot.active_pid}: PostgreSQL waits for the transactions that were "
@@ -71,22 +41,22 @@ def check_the_slot(config: Config, server: Server, database: str, found: tuple[S
         usable = bad("error", "slot.usable", error.message, error.hint or why, psql=drop if is_lost else None)
     else:
         usable = ok("slot.usable", f"slot {name} (pgoutput, WAL status {slot.wal_status or 'unknown'})", why)
-    return [usable, _activity(slot, retained), _retention(server, slot, retained)]
+    return [usable, _activity(slot), _retention(server, slot)]
 
 
-def _activity(slot: Slot, retained: Retained) -> Finding:
+def _activity(slot: Slot) -> Finding:
     why = "while nobody reads the slot, the server keeps all WAL since"
     if slot.active_pid is not None:
         return ok("slot.active", f"slot {slot.name} is read by PID {slot.active_pid}", why)
-    return ok("slot.active", f"nobody reads slot {slot.name}; it is {size(retained.lag_bytes)} behind", why)
+    return ok("slot.active", f"nobody reads slot {slot.name}; it is {size(slot.lag_bytes or 0)} behind", why)
 
 
-def _retention(server: Server, slot: Slot, retained: Retained) -> Finding:
+def _retention(server: Server, slot: Slot) -> Finding:
     check = "slot.retained_wal"
-    what = f"slot {slot.name} retains {size(retained.retained_bytes)} of WAL"
+    what = f"slot {slot.name} retains {size(slot.retained_bytes)} of WAL"
     why = "retained WAL fills the server's disk; and beyond max_slot_wal_keep_size the slot is lost"
     limit = server.number("max_slot_wal_keep_size") * _MB
-    wanted_mb = max(2 * limit, 2 * retained.retained_bytes) // _MB + 1
+    wanted_mb = max(2 * limit, 2 * slot.retained_bytes) // _MB + 1
     statement = f"ALTER SYSTEM SET max_slot_wal_keep_size = '{wanted_mb}MB';\nSELECT pg_catalog.pg_reload_conf();"
     if slot.wal_status == "lost":
         return ok(check, f"slot {slot.name} is lost, and retains nothing", why)
@@ -94,11 +64,11 @@ def _retention(server: Server, slot: Slot, retained: Retained) -> Finding:
         return bad(
             "error", check, f"{what}: more than its limit, it is lost at the next checkpoint", why, psql=statement
         )
-    if retained.safe_bytes is not None:
-        what += f"; {size(max(0, retained.safe_bytes))} more until it is lost"
-        if retained.safe_bytes < limit / 2:
+    if slot.safe_bytes is not None:
+        what += f"; {size(max(0, slot.safe_bytes))} more until it is lost"
+        if slot.safe_bytes < limit / 2:
             return bad("warning", check, what, why, psql=statement)
-    elif retained.retained_bytes > _MUCH:
+    elif slot.retained_bytes > _MUCH:
         if slot.active_pid is None:
             return bad("warning", check, what, f"{why}; nobody reads it: start Ditto, or drop the slot")
         why += "; it is read, and retains less as its reader catches up and as long transactions end"

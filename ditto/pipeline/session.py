@@ -171,7 +171,7 @@ class Attempt:
         await self._control.check_server(needs_failover=config.postgres.failover)
         self._database = await self._control.database()
         if (slot := await find_slot(self._control, config.postgres.slot)) is not None:
-            sizes = {"retained_bytes": slot.retained_bytes, "wal_left_bytes": slot.wal_left_bytes}
+            sizes = {"retained_bytes": slot.retained_bytes, "wal_left_bytes": slot.safe_bytes}
             self.retained = {name: size for name, size in sizes.items() if size is not None}
             if not slot.is_being_created:  # that is waited for, once NATS is there too
                 check_slot(slot, self._database)  # one that is lost is said to be also while NATS is away

@@ -12,7 +12,7 @@ import structlog
 from ditto.advice import RELOAD, literal
 from ditto.errors import ServerNotReady, SlotInvalidated, SlotMissing, SlotUnusable, SourceError
 from ditto.lsn import parse_lsn
-from ditto.source.sql import WAL_LSN, Control, open_control
+from ditto.source.sql import QUERY_TIMEOUT_S, WAL_LSN, Control, open_control
 from ditto.source.transactions import open_transactions
 
 log = structlog.get_logger()
@@ -28,17 +28,25 @@ _CAUSES: Final = {
 }
 
 
-class Slot(msgspec.Struct, frozen=True):
-    """A row of pg_replication_slots."""
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of pg_replication_slots, beside the server's WAL position at that moment.
+
+    Log, checks, command line, status and metrics all show a slot from here.
+    """
 
     name: str
     plugin: str
     database: str
     active_pid: int | None
+    """The session that holds the slot: the walsender of its reader, or the session that creates it."""
     confirmed_lsn: int
-    is_being_created: bool
-    """By somebody else, and PostgreSQL waits for transactions: nothing that it says of itself is final."""
-    wal_status: str
+    """0 while the slot is being created."""
+    restart_lsn: int | None
+    """The oldest WAL that decoding may still need; None where the slot needs none."""
+    wal_lsn: int
+    """The server's WAL position (`WAL_LSN`)."""
+    wal_status: str | None
+    """reserved, extended, unreserved or lost; None where PostgreSQL does not say."""
     invalidation: str
     """Why it is lost, from PostgreSQL 17 on; empty for one that is not."""
     is_two_phase: bool
@@ -48,46 +56,62 @@ class Slot(msgspec.Struct, frozen=True):
     is_failover: bool
     """Standbys may keep a copy of it."""
     is_used: bool
-    """Transactions have been read from it, by whomever, since its creation or the server's last crash."""
-    retained_bytes: int | None
-    """How much WAL PostgreSQL keeps for it."""
-    wal_left_bytes: int | None
-    """How much more may be written before it is invalidated; None without a limit."""
+    """Transactions have been read from it, by any reader, since its creation or the server's last crash."""
+    safe_bytes: int | None
+    """How much more WAL may be written before the slot can be lost; None without max_slot_wal_keep_size."""
+
+    @property
+    def is_being_created(self) -> bool:
+        """By another session, which waits for transactions: the slot's other fields are not final."""
+        return self.is_logical and not self.confirmed_lsn
+
+    @property
+    def lag_bytes(self) -> int | None:
+        """WAL after the confirmed LSN; None while the slot is being created."""
+        return max(0, self.wal_lsn - self.confirmed_lsn) if self.confirmed_lsn else None
+
+    @property
+    def retained_bytes(self) -> int:
+        """WAL that PostgreSQL keeps for the slot; 0 for a slot that is lost."""
+        if self.restart_lsn is None or self.wal_status == "lost":
+            return 0
+        return max(0, self.wal_lsn - self.restart_lsn)
 
 
-async def find_slot(control: Control, name: str) -> Slot | None:
-    """The slot as it stands, or None."""
+async def find_slot(control: Control, name: str, *, timeout_s: float = QUERY_TIMEOUT_S) -> Slot | None:
+    """The slot at this moment, or None."""
     # As JSON, since the columns differ between the majors.
     rows = await control.fetch(
         "SELECT pg_catalog.to_jsonb(s) || pg_catalog.jsonb_build_object("  # noqa: S608  a constant
         "'total_txns', t.total_txns, 'is_standby', pg_catalog.pg_is_in_recovery(), "
-        f"'retained_bytes', pg_catalog.pg_wal_lsn_diff({WAL_LSN}, restart_lsn)::bigint) AS slot "
+        f"'wal_lsn', {WAL_LSN}) AS slot "
         "FROM pg_catalog.pg_replication_slots AS s "
         "LEFT JOIN pg_catalog.pg_stat_replication_slots AS t USING (slot_name) WHERE slot_name = %s",
         [name],
         doing=f"look up slot {name}",
+        timeout_s=timeout_s,
     )
     if not rows:
         return None
     row = rows[0]["slot"]
-    confirmed = row.get("confirmed_flush_lsn")
+    confirmed, restart = row.get("confirmed_flush_lsn"), row.get("restart_lsn")
     return Slot(
         name=name,
         plugin=row.get("plugin") or "",
         database=row.get("database") or "",
         active_pid=row.get("active_pid"),
         confirmed_lsn=parse_lsn(confirmed) if confirmed else 0,
-        is_being_created=row.get("slot_type") == "logical" and confirmed is None,
-        wal_status=row.get("wal_status") or "",
+        restart_lsn=parse_lsn(restart) if restart else None,
+        wal_lsn=parse_lsn(row["wal_lsn"]),
+        wal_status=row.get("wal_status"),
         invalidation=row.get("invalidation_reason") or "",
         is_two_phase=bool(row.get("two_phase")),
         is_logical=row.get("slot_type") == "logical",
         is_copy=bool(row.get("synced")) and row["is_standby"],
         is_failover=bool(row.get("failover")),
-        # One that is a copy of a former primary's has statistics of its own.
+        # A slot that is the copy of a former primary's has statistics of its own.
         is_used=bool(row.get("total_txns")) or bool(row.get("synced")),
-        retained_bytes=row["retained_bytes"],
-        wal_left_bytes=row.get("safe_wal_size"),
+        safe_bytes=row.get("safe_wal_size"),
     )
 
 
@@ -211,6 +235,12 @@ async def _create(control: Control, dsn: str, name: str, *, is_failover: bool) -
         return False  # somebody else was first
     log.info("slot.created", slot=name)
     return True
+
+
+async def drop_slot(control: Control, name: str) -> None:
+    """Remove the slot. Raises SlotInUse, SlotMissing and AccessDenied."""
+    doing = f"drop the slot {name}"
+    await control.fetch("SELECT pg_catalog.pg_drop_replication_slot(%s)", [name], doing=doing, context={"slot": name})
 
 
 async def _report_wait(control: Control, name: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -26,12 +26,13 @@ WAL_LSN: Final = (
     "THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()) "
     "ELSE pg_catalog.pg_current_wal_insert_lsn() END"
 )
-"""SQL: where the server's WAL ends, on a primary and on a standby."""
-NOW_LSN: Final = (
-    "CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() "
-    "ELSE pg_catalog.pg_current_wal_lsn() END"
-)
-"""SQL: what slots are compared with; a standby has no current position of its own, but what it has replayed."""
+"""SQL: the server's WAL position, the only definition of it.
+
+On a primary the end of what is inserted, written to the file or not: with synchronous_commit = off a transaction can
+be seen before its WAL is written, and nothing that can be seen lies after this position. On a standby the end of what
+it has received, which is on its disk and will be sent: where replay waits (a conflict, recovery_min_apply_delay) its
+position hides both the lag and the WAL that is kept. Replay may be ahead, after a restart and with WAL from an archive.
+"""
 FAILOVER_VERSION: Final = 170000
 """The first whose logical slots survive a failover."""
 OLDEST_VERSION: Final = 140000
@@ -53,13 +54,19 @@ class Control:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def fetch(
-        self, query: str, arguments: Sequence[Any] = (), *, doing: str, timeout_s: float | None = QUERY_TIMEOUT_S
+        self,
+        query: str,
+        arguments: Sequence[Any] = (),
+        *,
+        doing: str,
+        timeout_s: float | None = QUERY_TIMEOUT_S,
+        context: Mapping[str, str] | None = None,
     ) -> list[dict[str, Any]]:
-        """The rows of a query; `doing` completes "cannot …" in the error.
+        """The rows of a query; `doing` completes "cannot …" in the error, which also carries `context`.
 
         When the caller is cancelled, the query goes on, and the next one waits for it.
         """
-        return await self.within(self._run(query, arguments), doing=doing, timeout_s=timeout_s)
+        return await self.within(self._run(query, arguments), doing=doing, timeout_s=timeout_s, context=context)
 
     async def within(
         self,
@@ -68,6 +75,7 @@ class Control:
         doing: str,
         timeout_s: float | None,
         progress: Callable[[], object] = lambda: None,
+        context: Mapping[str, str] | None = None,
     ) -> T:
         """The result of work on this connection; its failures become Ditto's errors, as in `fetch`.
 
@@ -90,7 +98,7 @@ class Control:
         except psycopg.Error as error:
             if self._connection.broken:
                 raise ConnectionLost(f"cannot {doing}: the connection to PostgreSQL broke") from error
-            raise command_error(Answer.of(error), doing=doing) from error
+            raise command_error(Answer.of(error), doing=doing, **(context or {})) from error
 
     async def change(self, statement: str, *, doing: str) -> None:
         """Run a statement that writes: alone, since everything else on this connection is read-only."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import msgspec
+
 from ditto.errors import ConnectionLost, SlotInUse
 from ditto.source.sql import Control
 
@@ -36,6 +38,27 @@ async def check_holder(control: Control, slot: str, walsender_pid: int) -> None:
         hint="it stands by from now on",
         slot=slot,
     )
+
+
+class Walsender(msgspec.Struct, frozen=True):
+    """A walsender, as far as this role may see it."""
+
+    address: str | None
+    """Where its client is; None for a Unix socket."""
+    since: str | None
+    """When the client connected, RFC 3339."""
+
+
+async def find_walsender(control: Control, pid: int) -> Walsender:
+    """The walsender with that process id; nothing is known of one that has ended."""
+    rows = await control.fetch(
+        "SELECT pg_catalog.host(client_addr) AS address, "
+        "pg_catalog.to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS since "
+        "FROM pg_catalog.pg_stat_replication WHERE pid = %s",
+        [pid],
+        doing=f"look up the walsender {pid}",
+    )
+    return Walsender(**rows[0]) if rows else Walsender(None, None)
 
 
 async def describe_holder(control: Control, slot: str) -> dict[str, str | int]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ditto.check.slot import Retained
 from ditto.check.transactions import judge
 from ditto.source.transactions import OpenTransaction
 
-SMALL = Retained(retained_bytes=1000, lag_bytes=0, safe_bytes=None)
-LARGE = Retained(retained_bytes=2 << 30, lag_bytes=0, safe_bytes=None)
+SMALL = 1000
+LARGE = 2 << 30
 
 
 def session(age_s: float | None) -> OpenTransaction:
@@ -32,9 +31,9 @@ def test_a_young_one_is_named_all_the_same() -> None:
     assert "PID 17 (database shop, application psql, idle in transaction), open for 10 s" in finding.what
 
 
-@pytest.mark.parametrize("retained", [SMALL, LARGE])
-def test_an_old_one(retained: Retained) -> None:
-    finding = judge(session(7200), retained)
+@pytest.mark.parametrize("retained_bytes", [SMALL, LARGE])
+def test_an_old_one(retained_bytes: int) -> None:
+    finding = judge(session(7200), retained_bytes)
     assert finding.level == "warning"
     assert "open for 2 h" in finding.what
     assert (finding.mend or "").startswith("SELECT pg_catalog.pg_terminate_backend(17);")

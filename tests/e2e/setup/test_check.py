@@ -15,7 +15,6 @@ from nats.js.api import StorageType
 
 from ditto.check.finding import Finding
 from ditto.check.run import run_checks
-from ditto.check.slot import Retained
 from ditto.check.transactions import judge
 from ditto.config import load
 from ditto.source.sql import open_control
@@ -447,5 +446,4 @@ async def open_and_judge(world: World) -> Finding:
     """As if the oldest transaction were an hour old."""
     async with open_control(world.dsn) as control:
         (oldest,) = await open_transactions(control, limit=1)
-    retained = Retained(retained_bytes=0, lag_bytes=0, safe_bytes=None)
-    return judge(msgspec.structs.replace(oldest, age_s=3600.0), retained)
+    return judge(msgspec.structs.replace(oldest, age_s=3600.0), 0)
