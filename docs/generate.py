@@ -97,7 +97,7 @@ def metrics() -> str:
     lines = [
         "# Metrics",
         "",
-        "<!-- Made by docs/generate.py from ditto/metrics.py. -->",
+        "<!-- Made by docs/generate.py from ditto/monitoring/metrics.py. -->",
         "",
         "`/metrics` of a Ditto with `http.listen`, in Prometheus' text format; beside these the usual `process_*` and",
         "`python_info`. With OpenTelemetry the same ones are called `ditto.lag_bytes` for `ditto_lag_bytes`, without",

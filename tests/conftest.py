@@ -1,4 +1,7 @@
-"""Which PostgreSQL the tests use: the installed wheel, or the one whose programs DITTO_TEST_POSTGRES names."""
+"""For all tests: a time limit that holds, and which PostgreSQL they use.
+
+The installed wheel's, or the one whose programs DITTO_TEST_POSTGRES names.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["time_limit"]
 PROGRAMS = os.environ.get("DITTO_TEST_POSTGRES")
 
 

@@ -14,7 +14,7 @@ cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
     void *PyUnicode_DATA(object o)
 
-# The kinds of ditto/columns.py.
+# The kinds of ditto/decoding/kinds.py.
 cdef enum:
     KIND_TEXT = 0
     KIND_BOOL = 1

@@ -2,7 +2,7 @@ from libc.stdint cimport uint8_t
 
 from ditto.decoding._scalars cimport convert_scalar
 
-# The kinds of ditto/columns.py that _scalars does not know.
+# The kinds of ditto/decoding/kinds.py that _scalars does not know.
 cdef enum:
     KIND_HSTORE = 9
     KIND_ARRAY = 16

@@ -1,8 +1,9 @@
-"""The generated pages of the documentation say what the code says."""
+"""The pages of the documentation say what the code says, and name files and tests that exist."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +12,16 @@ import pytest
 from ditto import errors
 from ditto.config import KEYS
 
-DOCS = Path(__file__).parents[2] / "docs"
+TOP = Path(__file__).parents[2]
+DOCS = TOP / "docs"
+TESTS = {path.stem for path in (TOP / "tests").rglob("test_*.py")}
+PAGES = sorted(
+    path.relative_to(TOP).as_posix()
+    for path in [*TOP.glob("*.md"), *DOCS.rglob("*.md")]
+    if path.name != "CHANGELOG.md"  # of earlier versions
+)
+FILE = re.compile(r"(?<![\w./-])(?:\.ci|benchmarks|deploy|ditto|docs|examples|scripts|tests)/[\w./*-]*[\w*/]")
+TEST = re.compile(r"(?<![\w/])test_\w+(?!\w*\.)")
 
 
 def generator() -> ModuleType:
@@ -43,3 +53,10 @@ def test_every_error_says_what_to_do() -> None:
 def test_every_key_of_the_configuration_has_an_anchor() -> None:
     headings = [line for line in (DOCS / "configuration.md").read_text().splitlines() if line.startswith("### ")]
     assert sorted(headings) == sorted(f"### {path}" for path in KEYS)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_and_tests_that_a_page_names_exist(page: str) -> None:
+    text = (TOP / page).read_text()
+    assert [name for name in FILE.findall(text) if not any(TOP.glob(name.rstrip("/")))] == []
+    assert [name for name in TEST.findall(text) if name not in TESTS] == []

@@ -226,7 +226,7 @@ def test_what_the_page_shows_can_be_done(reader: Reader) -> None:
             check_unrun(example)
         elif file := example.notes.get("included"):
             # tests/unit/test_docs.py sees that the page has the file as it stands.
-            assert file.startswith("examples/consumers/"), "tests/e2e/values/test_consumers.py runs those"
+            assert file.startswith("examples/consumers/"), "tests/e2e/operations/test_consumers.py runs those"
         else:
             reader.follow(example)
 

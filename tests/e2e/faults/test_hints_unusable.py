@@ -14,7 +14,7 @@ from ditto.source.failures import Answer, command_error
 from e2e.cluster import SIZE, Cluster
 from e2e.operator import SETTINGS, Application, Operator, ends_well, has_run, open_operator, refusal
 from e2e.setup.test_check import check
-from e2e.setup.test_mends import STREAM
+from e2e.setup.test_check_statements import STREAM
 from e2e.shell import TOOLS, open_shell
 
 if TYPE_CHECKING:
