@@ -12,7 +12,7 @@ import uvloop
 from ditto import log
 from ditto.config import load
 from ditto.decoding.messages import Block, Encoded
-from ditto.pipeline import supervisor
+from ditto.service.run import run
 from ditto.sinks.null import NullSink
 
 
@@ -40,7 +40,7 @@ def main() -> None:
 
     log.configure("warning", "json")
     flags = {f"postgres.{key}": getattr(arguments, key) for key in ("dsn", "slot", "publication")}
-    uvloop.run(supervisor.run(load(None, flags, os.environ), make_sink=Counting))
+    uvloop.run(run(load(None, flags, os.environ), make_sink=Counting))
     tell()
 
 

@@ -18,7 +18,7 @@ import uvloop
 from ditto import log
 from ditto.config import PipelineConfig, load
 from ditto.decoding.messages import Block, Encoded
-from ditto.pipeline import supervisor
+from ditto.service.run import run
 from ditto.sinks.jetstream.sink import JetStreamSink
 
 
@@ -73,7 +73,7 @@ def main() -> None:
         "nats.url": arguments.nats_url,
         "nats.stream": arguments.stream,
     }
-    uvloop.run(supervisor.run(load(None, flags, os.environ), make_sink=Noting))
+    uvloop.run(run(load(None, flags, os.environ), make_sink=Noting))
     Path(arguments.output).write_text(json.dumps(acknowledged))
 
 

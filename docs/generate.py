@@ -13,7 +13,7 @@ from ditto import errors
 from ditto.cli import main
 from ditto.config import FLAGS, KEYS, SECTIONS
 from ditto.config.keys import Key, variable_of
-from ditto.monitoring.metrics import DISTRIBUTIONS, LABEL_VALUES, METRICS
+from ditto.monitoring.metrics import DISTRIBUTIONS, LABEL_VALUES, METRICS, PIPELINE
 
 DOCS = Path(__file__).parent
 
@@ -101,7 +101,8 @@ def metrics() -> str:
         "",
         "`/metrics` of a Ditto with `http.listen`, in Prometheus' text format; beside these the usual `process_*` and",
         "`python_info`. With OpenTelemetry the same ones are called `ditto.lag_bytes` for `ditto_lag_bytes`, without",
-        "`_total`. A metric whose value nobody knows at the moment has no sample.",
+        "`_total`. A metric whose value is not known at the moment has no sample. Every metric of Ditto's has the",
+        f"label `{PIPELINE}`; the table below names the others.",
         "",
         "| Metric | Type | What | Labels |",
         "|" + "---|" * 4,
@@ -123,7 +124,7 @@ def errors_page() -> str:
         "",
         "<!-- Made by docs/generate.py from ditto/errors.py. -->",
         "",
-        "What stops Ditto, or ends an attempt. The log names the class as `kind`, and `ditto_attempts_total` has it as",
+        "What stops Ditto, or ends a session. The log names the class as `kind`, and `ditto_sessions_total` has it as",
         "`reason`; a command that ends with one says a sentence and a hint, and exits with its code. What is",
         "retried is tried for ever, with back-off, some of it only by a process that has streamed or stood by; any",
         "other error ends the process.",

@@ -1,10 +1,10 @@
-"""The routes. No handler waits for anything: all that they tell stands in memory."""
+"""The routes. No handler waits for anything: all answers are made from memory."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,8 +16,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from ditto import __version__
 from ditto.api.gate import Gate
-from ditto.monitoring.monitor import Monitor
+from ditto.config.model import Http
+from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.prometheus import registry
+from ditto.monitoring.state import ProcessState
 from ditto.monitoring.status import Status
 
 if TYPE_CHECKING:
@@ -50,18 +52,18 @@ class Cached:
         return self._rendered
 
 
-def make_app(monitor: Monitor) -> ASGIApp:
-    """The application for one running Ditto."""
-    settings = monitor.config.http
-    metrics_of = registry(monitor)
+def make_app(monitors: Sequence[PipelineMonitor], http: Http) -> ASGIApp:
+    """The application for one running Ditto with these pipelines."""
+    process = ProcessState([each.states for each in monitors])
+    metrics_of = registry(monitors)
     rendered = Cached(lambda: generate_latest(metrics_of))
 
     def health() -> Health:
-        return Health(monitor.state, monitor.reason if settings.token is None else "")
+        return Health(process.state, process.reason if http.token is None else "")
 
     @get("/healthz", summary="Whether the process is alive", sync_to_thread=False)
     def healthz() -> Health:
-        """Always 200: whoever gets an answer knows that the event loop, which does all the work, runs."""
+        """Always 200: an answer proves that the event loop, which does all the work, runs."""
         return health()
 
     @get(
@@ -74,7 +76,7 @@ def make_app(monitor: Monitor) -> ASGIApp:
         """200 while it streams or stands by, otherwise 503 with the reason. `/ready` is the name that wal-listener
         gave it.
         """
-        return Response(health(), status_code=200 if monitor.is_ready else 503)
+        return Response(health(), status_code=200 if process.is_ready else 503)
 
     @get("/metrics", summary="Metrics for Prometheus", media_type=MediaType.TEXT, sync_to_thread=False)
     def metrics() -> Response[bytes]:
@@ -83,8 +85,8 @@ def make_app(monitor: Monitor) -> ASGIApp:
 
     @get("/v1/status", summary="Everything that `ditto status` shows", sync_to_thread=False)
     def status() -> Status:
-        """Its own numbers as of now, those of the two servers as of a few seconds ago."""
-        return monitor.status()
+        """Ditto's own numbers as of now, those of the two servers as of a few seconds ago."""
+        return monitors[0].status()
 
     handlers: list[Any] = [healthz, readyz, metrics, status]
     app = Litestar(
@@ -94,4 +96,4 @@ def make_app(monitor: Monitor) -> ASGIApp:
         ),
         logging_config=None,
     )
-    return Gate(app, token=settings.token, hosts=settings.hosts)
+    return Gate(app, token=http.token, hosts=http.hosts)

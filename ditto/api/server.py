@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn in the event loop that does the work, and without any say about the process."""
+"""The HTTP server: uvicorn in the event loop that does the work, without any power over the process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import errno
 import logging
 import math
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -17,8 +17,9 @@ import uvicorn
 from ditto.api.app import make_app
 from ditto.api.connections import IDLE_TIMEOUT_S, LimitedProtocol
 from ditto.config.checks import is_loopback, split_address
+from ditto.config.model import Http
 from ditto.errors import ConfigError
-from ditto.monitoring.monitor import Monitor
+from ditto.monitoring.pipeline_monitor import PipelineMonitor
 
 log = structlog.get_logger()
 
@@ -29,7 +30,7 @@ _CLOSE_TIMEOUT_S = 1
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the pipeline's."""
+        """Leave signals to `ditto.service.run`."""
         yield
 
 
@@ -56,12 +57,12 @@ def bind(listen: str) -> list[socket.socket]:
 
 
 @asynccontextmanager
-async def serving(listen: str, monitor: Monitor) -> AsyncIterator[None]:
+async def serve_http(listen: str, monitors: Sequence[PipelineMonitor], http: Http) -> AsyncIterator[None]:
     """Serve while the body runs. Raises ConfigError before it begins."""
     sockets = bind(listen)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # one warning for each malformed request
     settings = uvicorn.Config(
-        make_app(monitor),
+        make_app(monitors, http),
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -76,7 +77,7 @@ async def serving(listen: str, monitor: Monitor) -> AsyncIterator[None]:
     server = _Server(settings)
     running = asyncio.create_task(server.serve(sockets=sockets))
     log.info("http.listening", address=listen, port=sockets[0].getsockname()[1])
-    if monitor.config.http.token is None and not is_loopback(listen):
+    if http.token is None and not is_loopback(listen):
         log.warning(
             "http.open",
             address=listen,

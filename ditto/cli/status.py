@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     help="Print one JSON object a line, sizes in bytes.  [default: a table]",
 )
 def status(url: str | None, watch: bool, every: str, is_json: bool, **options: Any) -> None:
-    """Print how the pipeline is: slot, lag, throughput, window, attempts, stream, leader and standbys.
+    """Print how the pipeline is: slot, lag, throughput, window, sessions, stream, leader and standbys.
 
     A running Ditto is asked over HTTP (`http.listen`); where none answers, both servers are. Exits with 1 when nobody
     holds the slot, or one of the servers cannot be asked.
@@ -88,5 +88,5 @@ async def _print(found: AsyncGenerator[Status], *, is_json: bool, is_watching: b
                 else:
                     show(status_table(each))
                 if not is_watching:
-                    return each.survey.leader is not None and not each.survey.problems
+                    return each.servers.leader is not None and not each.servers.problems
     return True

@@ -13,7 +13,7 @@ from ditto.quantity import counted, size, span
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ditto.monitoring.status import Leader, Process, Status, Stream, Survey
+    from ditto.monitoring.status import Leader, Process, Servers, Status, Stream
     from ditto.source.standbys import Standby
 
 _STYLES = {"streaming": "green", "standby": "cyan", "waiting": "red"}
@@ -31,7 +31,8 @@ def status_table(status: Status) -> Table:
 
 def _lines(status: Status) -> Iterator[tuple[str, str, str]]:
     """Name, value, style."""
-    survey = status.survey
+    servers = status.servers
+    yield "pipeline", printable(status.pipeline), ""
     if (process := status.process) is not None:
         where = f"{process.state} on {process.host} (pid {process.pid}, {process.version})"
         yield "ditto", where, _STYLES.get(process.state, "yellow")
@@ -39,11 +40,11 @@ def _lines(status: Status) -> Iterator[tuple[str, str, str]]:
         yield "since", process.states[-1].at, ""
     else:
         yield "ditto", "not asked: this is what both servers say", ""
-    yield "slot", _slot(survey), ""
+    yield "slot", _slot(servers), ""
     yield "lag", _lag(status), ""
-    if survey.slot is not None:
-        kept = f"{size(survey.slot.retained_bytes)} ({survey.slot.wal_status})"
-        safe_bytes = survey.slot.safe_bytes
+    if servers.slot is not None:
+        kept = f"{size(servers.slot.retained_bytes)} ({servers.slot.wal_status})"
+        safe_bytes = servers.slot.safe_bytes
         yield (
             "retained WAL",
             kept + ("" if safe_bytes is None else f", the slot is lost after {size(safe_bytes)} more"),
@@ -55,21 +56,21 @@ def _lines(status: Status) -> Iterator[tuple[str, str, str]]:
         window = process.window
         bytes_of = f"{size(window.bytes)} of {size(window.max_bytes)}"
         yield "window", f"{window.events:,} of {counted(window.max_events, 'event')}, {bytes_of}", ""
-        yield "attempts", _attempts(process), ""
-    yield "stream", "-" if survey.stream is None else _stream(survey.stream), ""
-    nobody = "-" if survey.slot is None else "none"  # without a slot, or an answer, nobody can know
-    yield "leader", nobody if survey.leader is None else _leader(survey.leader), "" if survey.leader else "red"
-    yield "standbys", "\n".join(map(_standby, survey.standbys)) or nobody, ""
-    age = "" if status.survey_age_s is None else f", {span(round(status.survey_age_s))} ago"
-    yield "servers asked", f"{survey.at}{age}", ""
-    for note in survey.notes:
+        yield "sessions", _sessions(process), ""
+    yield "stream", "-" if servers.stream is None else _stream(servers.stream), ""
+    nobody = "-" if servers.slot is None else "none"  # without a slot, or an answer, nobody can know
+    yield "leader", nobody if servers.leader is None else _leader(servers.leader), "" if servers.leader else "red"
+    yield "standbys", "\n".join(map(_standby, servers.standbys)) or nobody, ""
+    age = "" if status.servers_age_s is None else f", {span(round(status.servers_age_s))} ago"
+    yield "servers asked", f"{servers.at}{age}", ""
+    for note in servers.notes:
         yield "not seen", note, "yellow"
-    for problem in survey.problems:
+    for problem in servers.problems:
         yield "problem", problem, "red"
 
 
-def _slot(survey: Survey) -> str:
-    slot = survey.slot
+def _slot(servers: Servers) -> str:
+    slot = servers.slot
     if slot is None:
         return "-"
     held = "nobody reads it" if slot.active_pid is None else f"held by walsender {slot.active_pid}"
@@ -77,7 +78,7 @@ def _slot(survey: Survey) -> str:
 
 
 def _lag(status: Status) -> str:
-    slot = status.survey.slot
+    slot = status.servers.slot
     if slot is None and status.lag_s is None:
         return "-"
     behind = "-" if slot is None or slot.lag_bytes is None else size(slot.lag_bytes)
@@ -93,8 +94,8 @@ def _acknowledged(process: Process) -> str:
     return f"{span(median_s)} at the median, {span(p99_s)} at p99, in the last minute"
 
 
-def _attempts(process: Process) -> str:
-    ended = ", ".join(f"{count:,} {reason}" for reason, count in sorted(process.attempts.items())) or "none"
+def _sessions(process: Process) -> str:
+    ended = ", ".join(f"{count:,} {reason}" for reason, count in sorted(process.sessions.items())) or "none"
     return f"ended: {ended}" if process.state in {"waiting", "stopped"} else f"one is running; ended: {ended}"
 
 

@@ -127,7 +127,7 @@ class Nats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "_INBOX"
     ack_timeout_s: Annotated[
         Seconds,
-        _doc("How long an acknowledgement may take before the attempt ends and the next one begins.", "10s", 2.5),
+        _doc("How long an acknowledgement may take before the session ends and the next one begins.", "10s", 2.5),
     ] = field(default=10.0, name="ack_timeout")
 
     @property

@@ -1,4 +1,4 @@
-"""What has happened since the process began, for logs, metrics and the status."""
+"""Counters of one pipeline since the process began, for logs, metrics and the status."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Histogram:
         """How many were above the bound before and not above this one; the last has no bound."""
         self.sum_s = 0.0
         self.listeners: list[Callable[[float], None]] = []
-        """Who else is told of each: OpenTelemetry cannot read a histogram that was counted elsewhere."""
+        """Called with each: OpenTelemetry cannot read a histogram that was counted elsewhere. They must not raise: most
+        observations are made where an acknowledgement is taken."""
 
     def observe(self, seconds: float) -> None:
         """Count one."""
@@ -52,19 +53,19 @@ class Histogram:
 
 
 def _nothing() -> None:
-    """Between attempts everything stands here already."""
+    """Between sessions everything is in the counters already."""
 
 
 @dataclass
 class Counters:
-    """Counted over all attempts of one process."""
+    """Counted over all sessions of one pipeline in one process."""
 
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Tells this process from others."""
-    attempts: Counter[str] = field(default_factory=Counter)
+    sessions: Counter[str] = field(default_factory=Counter)
     """By how they ended: the error's class, or `stopped`."""
     rewinds: int = 0
-    """Attempts that began with the slot behind the stream's tail, so that changes came again and were skipped."""
+    """Sessions that began with the slot behind the stream's tail, so that changes came again and were skipped."""
     skipped: int = 0
     """Changes that came again."""
     fenced: int = 0
@@ -80,7 +81,7 @@ class Counters:
     created: dict[str, str] = field(default_factory=dict)
     """Of `publication` and `slot` what this process has created, by its name, and has not streamed from yet."""
     passed: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    """Changes that became events, by schema, table and action; again, if an attempt ends before they are stored."""
+    """Changes that became events, by schema, table and action; again, if a session ends before they are stored."""
     filtered: int = 0
     """Changes that the configuration does not select."""
     events: int = 0
@@ -106,21 +107,21 @@ class Counters:
     confirmed_lsn: int = 0
     """What was last confirmed to PostgreSQL; 0 before the first time."""
     gap_at: float | None = None
-    """When it last went on after events that are missing for good (delivery.on_gap), in seconds since 1970."""
+    """When the pipeline last went on after a gap (`delivery.on_gap: continue`), in seconds since 1970."""
     lag_s: float = 0.0
-    """How long ago that was committed which is being stored, or was stored last; 0 when nothing comes."""
+    """The age of the commit that is being stored, or was stored last; 0 when nothing comes."""
     refresh: Callable[[], None] = _nothing
-    """Brings the numbers up to date that stand elsewhere while an attempt runs: to be called before reading."""
+    """Brings the numbers up to date that are counted elsewhere while a session runs: to be called before reading."""
 
     def detach(self) -> None:
-        """The attempt has ended."""
+        """The session has ended."""
         self.refresh()
         self.refresh = _nothing
         self.outstanding = self.outstanding_bytes = 0
 
 
 class DecoderCounts:
-    """Carries the counts of one attempt's decoder over into the counters: each time what has come since the last."""
+    """Adds the counts of one session's decoder to the counters: each time those that have come since the last."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters

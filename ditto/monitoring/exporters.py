@@ -1,16 +1,15 @@
-"""What a running Ditto tells the outside: over HTTP, and to OpenTelemetry; each only where it is asked for."""
+"""Where a running Ditto's metrics, status and traces go: HTTP, and OpenTelemetry; each only where it is asked for."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 
-from ditto.config import Config
-from ditto.monitoring.counters import Counters
-from ditto.monitoring.state import States
+from ditto.config.model import Http
+from ditto.pipeline.scope import PipelineScope
 
 log = structlog.get_logger()
 
@@ -19,26 +18,26 @@ _EXPORTERS = ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER")
 
 
 @asynccontextmanager
-async def exporting(config: Config, *, counters: Counters, states: States) -> AsyncIterator[None]:
-    """Tell while the body runs. Raises ConfigError where `http.listen` cannot be listened on.
+async def run_exporters(pipelines: Sequence[PipelineScope], *, http: Http) -> AsyncIterator[None]:
+    """Serve and export while the body runs. Raises ConfigError where `http.listen` cannot be listened on.
 
-    What it takes is imported here: nobody else pays for it.
+    The libraries are imported here: a process without exporters does not pay for them.
     """
     has_otel = is_otel_asked(os.environ)
-    if config.http.listen is None and not has_otel:
+    if http.listen is None and not has_otel:
         yield
         return
-    from ditto.monitoring.monitor import Monitor  # noqa: PLC0415
+    from ditto.monitoring.pipeline_monitor import PipelineMonitor  # noqa: PLC0415
 
-    monitor = Monitor(config, counters=counters, states=states)
+    monitors = [PipelineMonitor(each) for each in pipelines]
     async with AsyncExitStack() as stack:
-        if config.http.listen is not None:
-            from ditto.api.server import serving  # noqa: PLC0415
+        if http.listen is not None:
+            from ditto.api.server import serve_http  # noqa: PLC0415
 
-            await stack.enter_async_context(serving(config.http.listen, monitor))
+            await stack.enter_async_context(serve_http(http.listen, monitors, http))
         if has_otel:
             try:
-                from ditto.monitoring.otel import exporting  # noqa: PLC0415
+                from ditto.monitoring.otel import run_opentelemetry  # noqa: PLC0415
             except ImportError as error:
                 log.warning(
                     "otel.not_installed",
@@ -46,8 +45,9 @@ async def exporting(config: Config, *, counters: Counters, states: States) -> As
                     hint="pip install 'ditto-cdc[otel]', or unset the OTEL_* variables",
                 )
             else:
-                await stack.enter_async_context(exporting(monitor, os.environ))
-        await stack.enter_async_context(monitor.watching())
+                await stack.enter_async_context(run_opentelemetry(monitors, os.environ))
+        for monitor in monitors:
+            await stack.enter_async_context(monitor.watch_servers())
         yield
 
 

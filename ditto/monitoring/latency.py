@@ -12,11 +12,12 @@ from ditto.monitoring.counters import Counters
 _FRESH_S: Final = 10.0
 
 
-class LatencyProbe:
+class LatencySampler:
     """Follows the next block whenever none is followed: so its cost does not grow with the number of blocks.
 
-    `clock` gives monotonic seconds, `now` seconds since 1970. The commit time is of PostgreSQL's clock: what the two
-    clocks differ by is part of the latency, except that it never counts as less than 0.
+    `clock` gives monotonic seconds, `now` seconds since 1970. The commit time is of PostgreSQL's clock: the difference
+    between the two clocks is part of the latency, except that a latency is never less than 0. No method raises: they
+    are called where events are sent and acknowledged.
     """
 
     def __init__(self, counters: Counters, *, clock: Callable[[], float], now: Callable[[], float] = time.time) -> None:
@@ -24,7 +25,7 @@ class LatencyProbe:
         self._clock = clock
         self._now = now
         self._sequence = 0
-        self._commit_time = ""
+        self._committed_at = 0.0
         self._sent_at = 0.0
         self._stored_at: float | None = None
         self._stored_lag_s = 0.0
@@ -32,7 +33,8 @@ class LatencyProbe:
     def sent(self, sequence: int, commit_time: str) -> None:
         """A block was sent that ends with this stream sequence, and whose last event was committed then."""
         if not self._sequence:
-            self._sequence, self._commit_time, self._sent_at = sequence, commit_time, self._clock()
+            self._sequence, self._sent_at = sequence, self._clock()
+            self._committed_at = self._seconds(commit_time)
 
     def stored(self, sequence: int) -> None:
         """Everything up to this stream sequence is acknowledged."""
@@ -45,11 +47,18 @@ class LatencyProbe:
         self._counters.stored_s.observe(self._stored_lag_s)
 
     def lag_s(self) -> float:
-        """How long ago that was committed which is being stored, or was stored last; 0 when nothing comes."""
+        """The age of the commit that is being stored, or was stored last; 0 when nothing comes."""
         lag_s = 0.0
         if self._stored_at is not None and self._clock() - self._stored_at < _FRESH_S:
             lag_s = self._stored_lag_s
         return max(lag_s, self._age_s()) if self._sequence else lag_s
 
     def _age_s(self) -> float:
-        return max(0.0, self._now() - datetime.fromisoformat(self._commit_time).timestamp())
+        return max(0.0, self._now() - self._committed_at)
+
+    def _seconds(self, commit_time: str) -> float:
+        """Seconds since 1970. A server's clock may say a year that Python cannot hold; that counts as now."""
+        try:
+            return datetime.fromisoformat(commit_time).timestamp()
+        except (ValueError, OverflowError):
+            return self._now()

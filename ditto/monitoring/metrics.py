@@ -1,5 +1,6 @@
-"""The metrics: names, what they mean, and where their numbers stand. Prometheus and OpenTelemetry read this one list.
+"""The metrics: names, descriptions, and where their numbers are. Prometheus and OpenTelemetry read this one list.
 
+Every metric has the label `pipeline`, which the exporters add; here are the samples of one pipeline.
 Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` for what only grows. A label's values
 are bounded: the tables beyond the first `MAX_TABLES` count together as `other`.
 """
@@ -13,7 +14,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from ditto import log_stream
 from ditto.lsn import parse_lsn
 from ditto.monitoring.counters import ACTIONS, STAGES, Histogram
-from ditto.monitoring.monitor import Monitor
+from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.state import State
 from ditto.monitoring.status import Slot
 
@@ -29,7 +30,7 @@ class Metric(NamedTuple):
     name: str
     kind: Literal["counter", "gauge"]
     about: str
-    read: Callable[[Monitor], Iterable[Sample]]
+    read: Callable[[PipelineMonitor], Iterable[Sample]]
     labels: Labels = ()
 
 
@@ -38,17 +39,17 @@ class Distribution(NamedTuple):
 
     name: str
     about: str
-    read: Callable[[Monitor], Histogram]
+    read: Callable[[PipelineMonitor], Histogram]
 
 
-def _counter(name: str, about: str, read: Callable[[Monitor], float]) -> Metric:
+def _counter(name: str, about: str, read: Callable[[PipelineMonitor], float]) -> Metric:
     return Metric(name, "counter", about, lambda monitor: [((), read(monitor))])
 
 
-def _gauge(name: str, about: str, read: Callable[[Monitor], float | None]) -> Metric:
-    """Without a sample where `read` says None: nobody knows it at the moment."""
+def _gauge(name: str, about: str, read: Callable[[PipelineMonitor], float | None]) -> Metric:
+    """Without a sample where `read` gives None: the value is not known at the moment."""
 
-    def samples(monitor: Monitor) -> Iterator[Sample]:
+    def samples(monitor: PipelineMonitor) -> Iterator[Sample]:
         if (value := read(monitor)) is not None:
             yield (), value
 
@@ -56,10 +57,10 @@ def _gauge(name: str, about: str, read: Callable[[Monitor], float | None]) -> Me
 
 
 def _of_slot(name: str, about: str, read: Callable[[Slot], float | None]) -> Metric:
-    return _gauge(name, about, lambda monitor: read(monitor.survey.slot) if monitor.survey.slot is not None else None)
+    return _gauge(name, about, lambda monitor: read(monitor.servers.slot) if monitor.servers.slot is not None else None)
 
 
-def _events(monitor: Monitor) -> Iterator[Sample]:
+def _events(monitor: PipelineMonitor) -> Iterator[Sample]:
     passed = monitor.counters.passed
     tables = dict.fromkeys((schema, table) for schema, table, _ in passed)
     named = set(list(tables)[:MAX_TABLES])
@@ -73,28 +74,28 @@ def _events(monitor: Monitor) -> Iterator[Sample]:
         yield ("other", "other", action), count
 
 
-def _lag_bytes(monitor: Monitor) -> float | None:
-    """The slot's own LSN is some seconds old; what was confirmed since counts."""
-    slot = monitor.survey.slot
+def _lag_bytes(monitor: PipelineMonitor) -> float | None:
+    """The slot's own LSN is some seconds old; a later confirmation counts."""
+    slot = monitor.servers.slot
     if slot is None or slot.lag_bytes is None:
         return None
     behind = parse_lsn(slot.wal_lsn) - monitor.counters.confirmed_lsn
     return min(slot.lag_bytes, max(0, behind)) if monitor.state == "streaming" else slot.lag_bytes
 
 
-def _is_leader(monitor: Monitor) -> float:
+def _is_leader(monitor: PipelineMonitor) -> float:
     return float(monitor.state in {"streaming", "draining"})
 
 
-def _attempts(monitor: Monitor) -> Iterator[Sample]:
-    return (((reason,), count) for reason, count in monitor.counters.attempts.items())
+def _sessions(monitor: PipelineMonitor) -> Iterator[Sample]:
+    return (((reason,), count) for reason, count in monitor.counters.sessions.items())
 
 
 METRICS: Final[tuple[Metric, ...]] = (
     Metric(
         "ditto_events_total",
         "counter",
-        "Events made, by table and action. After an attempt that failed, what was not stored yet counts again.",
+        "Events made, by table and action. After a session that failed, events that were not stored yet count again.",
         _events,
         ("schema", "table", "action"),
     ),
@@ -130,7 +131,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric(
         "ditto_state",
         "gauge",
-        "1 for the state of this Ditto, 0 for the others.",
+        "1 for the state of the pipeline in this Ditto, 0 for the others.",
         lambda m: [((state,), float(m.state == state)) for state in get_args(State)],
         ("state",),
     ),
@@ -138,13 +139,13 @@ METRICS: Final[tuple[Metric, ...]] = (
     _gauge(
         "ditto_standbys",
         "Dittos that stand by for the slot, as PostgreSQL knows them.",
-        lambda m: None if m.survey.slot is None else len(m.survey.standbys),
+        lambda m: None if m.servers.slot is None else len(m.servers.standbys),
     ),
     _gauge("ditto_lag_bytes", "WAL from the slot's confirmed LSN to the server's current one.", _lag_bytes),
     _gauge(
         "ditto_lag_seconds",
-        "How long ago that was committed which is being stored; 0 when nothing comes. Where this Ditto does not "
-        "stream: the time since the stream's tail, if there is WAL after it.",
+        "The age of the commit that is being stored; 0 when nothing comes. Where this Ditto does not stream: the time "
+        "since the stream's tail, if there is WAL after it.",
         lambda m: m.lag_s(),
     ),
     _of_slot("ditto_retained_wal_bytes", "WAL that PostgreSQL keeps for the slot.", lambda slot: slot.retained_bytes),
@@ -158,8 +159,8 @@ METRICS: Final[tuple[Metric, ...]] = (
         "ditto_slot_confirmed_lsn",
         "The slot's confirmed LSN as a number of bytes: it has to advance.",
         lambda m: (
-            parse_lsn(m.survey.slot.confirmed_lsn)
-            if m.survey.slot is not None and m.survey.slot.confirmed_lsn is not None
+            parse_lsn(m.servers.slot.confirmed_lsn)
+            if m.servers.slot is not None and m.servers.slot.confirmed_lsn is not None
             else None
         ),
     ),
@@ -170,18 +171,18 @@ METRICS: Final[tuple[Metric, ...]] = (
     _gauge(
         "ditto_stream_messages",
         "Messages in the stream.",
-        lambda m: None if m.survey.stream is None else m.survey.stream.messages,
+        lambda m: None if m.servers.stream is None else m.servers.stream.messages,
     ),
     _gauge(
         "ditto_stream_bytes",
         "Bytes in the stream.",
-        lambda m: None if m.survey.stream is None else m.survey.stream.bytes,
+        lambda m: None if m.servers.stream is None else m.servers.stream.bytes,
     ),
     _gauge(
         "ditto_stream_used_ratio",
         "How full the stream is, from 0 to 1, by the nearest of its limits; absent where it has none, or makes room by "
         "itself (discard: old).",
-        lambda m: None if m.survey.stream is None else m.survey.stream.used_ratio,
+        lambda m: None if m.servers.stream is None else m.servers.stream.used_ratio,
     ),
     _gauge(
         "ditto_gap_timestamp_seconds",
@@ -190,15 +191,15 @@ METRICS: Final[tuple[Metric, ...]] = (
         lambda m: m.counters.gap_at,
     ),
     Metric(
-        "ditto_attempts_total",
+        "ditto_sessions_total",
         "counter",
-        "Attempts that have ended, by the error's class, or `stopped`.",
-        _attempts,
+        "Sessions that have ended, by the error's class, or `stopped`.",
+        _sessions,
         ("reason",),
     ),
     _counter(
         "ditto_rewinds_total",
-        "Attempts that began with the slot behind the stream's tail, so that changes came again.",
+        "Sessions that began with the slot behind the stream's tail, so that changes came again.",
         lambda m: m.counters.rewinds,
     ),
     _counter(
@@ -218,8 +219,8 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     _counter(
         "ditto_decode_errors_total",
-        "Attempts that ended because what PostgreSQL sent could not be decoded.",
-        lambda m: m.counters.attempts["DecodeError"],
+        "Sessions that ended because data from PostgreSQL could not be decoded.",
+        lambda m: m.counters.sessions["DecodeError"],
     ),
     _gauge(
         "ditto_lease_missing",
@@ -228,13 +229,13 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     _counter(
         "ditto_log_lost_lines_total",
-        "Lines of the log that could not be written: a full disk, or a pipe that is closed or that nobody reads.",
+        "Lines of the process's log that could not be written: a full disk, or a pipe that is closed or not read.",
         lambda _: log_stream.lost_lines(),
     ),
     _gauge(
         "ditto_survey_problems",
         "Servers that did not answer when Ditto last asked for the slot and the stream.",
-        lambda m: len(m.survey.problems),
+        lambda m: len(m.servers.problems),
     ),
 )
 
@@ -251,7 +252,11 @@ DISTRIBUTIONS: Final[tuple[Distribution, ...]] = (
     ),
 )
 
+PIPELINE: Final = "pipeline"
+"""The label that every metric has."""
+
 LABEL_VALUES: Final = {
+    PIPELINE: "`name` of the configuration, by default the name of the slot",
     "action": ", ".join(ACTIONS),
     "stage": ", ".join(STAGES),
     "state": ", ".join(get_args(State)),

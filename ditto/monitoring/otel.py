@@ -1,4 +1,4 @@
-"""OpenTelemetry: the same metrics, and traces of attempts and of one block a second at most.
+"""OpenTelemetry: the same metrics, and traces of sessions and of one block a second at most.
 
 Set up by the standard variables, https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/, and
 only where the SDK is installed (the extra `otel`). Nothing here is imported otherwise.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import structlog
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -23,12 +23,12 @@ from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExport
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
-from opentelemetry.trace import StatusCode, set_span_in_context
+from opentelemetry.trace import StatusCode, Tracer, set_span_in_context
 
 from ditto import __version__
-from ditto.monitoring.metrics import DISTRIBUTIONS, METRICS, Metric, Sample
-from ditto.monitoring.monitor import Monitor
-from ditto.monitoring.state import Change
+from ditto.monitoring.metrics import DISTRIBUTIONS, METRICS, PIPELINE, Metric, Sample
+from ditto.monitoring.pipeline_monitor import PipelineMonitor
+from ditto.monitoring.state import Transition
 from ditto.tasks import end
 
 log = structlog.get_logger()
@@ -41,19 +41,21 @@ _UNITS: Final = {"seconds": "s", "bytes": "By"}
 
 _EXPORTERS: Final = frozenset({"otlp", "console", "none"})
 
+T = TypeVar("T")
+
 Signal = Literal["TRACES", "METRICS"]
 _SIGNALS: Final[tuple[Signal, ...]] = ("TRACES", "METRICS")
 
 
 @asynccontextmanager
-async def exporting(monitor: Monitor, environ: Mapping[str, str]) -> AsyncIterator[None]:
-    """Export while the body runs, and what is left at its end."""
-    attributes = {"service.version": __version__, "service.instance.id": monitor.counters.run_id}
+async def run_opentelemetry(monitors: Sequence[PipelineMonitor], environ: Mapping[str, str]) -> AsyncIterator[None]:
+    """Export while the body runs, and the rest at its end."""
+    attributes = {"service.version": __version__, "service.instance.id": monitors[0].counters.run_id}
     if not environ.get("OTEL_SERVICE_NAME") and "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         attributes[SERVICE_NAME] = "ditto"
     resource = Resource.create(attributes)
-    metrics = Metrics(monitor, resource, _metric_exporter(environ))
-    traces = Traces(monitor, resource, _span_exporter(environ))
+    metrics = Metrics(monitors, resource, _metric_exporter(environ))
+    traces = Traces(monitors, resource, _span_exporter(environ))
     snapshots = asyncio.ensure_future(metrics.keep_snapshots())
     for signal in _SIGNALS:
         if _exporter(environ, signal) not in _EXPORTERS:
@@ -66,8 +68,9 @@ async def exporting(monitor: Monitor, environ: Mapping[str, str]) -> AsyncIterat
     try:
         yield
     finally:
+        await asyncio.sleep(0)  # the last states
         await end(snapshots)
-        # They send what is left, and wait for that; the collector may be away.
+        # They send the rest, and wait for that; the collector may be away.
         for close in (metrics.close, traces.close):
             closing = threading.Thread(target=close, daemon=True)  # the process does not wait for it
             closing.start()
@@ -91,11 +94,13 @@ def _metric_exporter(environ: Mapping[str, str]) -> MetricExporter | None:
 
 
 class Metrics:
-    """Mirrors `ditto.metrics`. The SDK asks from a thread of its own, and gets what the event loop last wrote down."""
+    """Mirrors `ditto.monitoring.metrics`. The SDK asks from a thread of its own, and gets the last snapshot."""
 
-    def __init__(self, monitor: Monitor, resource: Resource, exporter: MetricExporter | None) -> None:
-        self._monitor = monitor
-        self._samples: dict[str, list[Sample]] = {}
+    def __init__(
+        self, monitors: Sequence[PipelineMonitor], resource: Resource, exporter: MetricExporter | None
+    ) -> None:
+        self._monitors = monitors
+        self._samples: dict[str, list[tuple[str, Sample]]] = {}
         readers = [] if exporter is None else [PeriodicExportingMetricReader(exporter)]
         self._provider = MeterProvider(readers, resource, shutdown_on_exit=False)
         meter = self._provider.get_meter("ditto", __version__)
@@ -103,19 +108,24 @@ class Metrics:
             make = meter.create_observable_counter if metric.kind == "counter" else meter.create_observable_gauge
             make(_name(metric.name), [partial(self._observe, metric)], _unit(metric.name), metric.about)
         for distribution in DISTRIBUTIONS:
-            histogram = distribution.read(monitor)
+            histograms = {monitor.label: distribution.read(monitor) for monitor in monitors}
             instrument = meter.create_histogram(
                 _name(distribution.name),
                 "s",
                 distribution.about,
-                explicit_bucket_boundaries_advisory=histogram.bounds_s,
+                explicit_bucket_boundaries_advisory=next(iter(histograms.values())).bounds_s,
             )
-            histogram.listeners.append(instrument.record)
+            for label, histogram in histograms.items():
+                histogram.listeners.append(_deferred(partial(instrument.record, attributes={PIPELINE: label})))
 
     def snapshot(self) -> None:
-        """Write down how everything stands."""
-        self._monitor.counters.refresh()
-        self._samples = {metric.name: list(metric.read(self._monitor)) for metric in METRICS}
+        """Read all samples."""
+        for monitor in self._monitors:
+            monitor.counters.refresh()
+        self._samples = {
+            metric.name: [(monitor.label, sample) for monitor in self._monitors for sample in metric.read(monitor)]
+            for metric in METRICS
+        }
 
     async def keep_snapshots(self) -> None:
         """Every few seconds, until cancelled."""
@@ -124,8 +134,8 @@ class Metrics:
             await asyncio.sleep(_SNAPSHOT_PERIOD_S)
 
     def _observe(self, metric: Metric, _options: CallbackOptions) -> Iterable[Observation]:
-        for labels, value in self._samples.get(metric.name, ()):
-            yield Observation(value, dict(zip(metric.labels, labels, strict=True)))
+        for pipeline, (labels, value) in self._samples.get(metric.name, ()):
+            yield Observation(value, {PIPELINE: pipeline, **dict(zip(metric.labels, labels, strict=True))})
 
     def close(self) -> None:
         """Export once more, and end."""
@@ -134,49 +144,70 @@ class Metrics:
 
 
 class Traces:
-    """A span for each attempt, with its states as events, and below it one for a block now and then."""
+    """A span for each session, with its states as events, and below it one for a block now and then."""
 
-    def __init__(self, monitor: Monitor, resource: Resource, exporter: SpanExporter | None) -> None:
+    def __init__(self, monitors: Sequence[PipelineMonitor], resource: Resource, exporter: SpanExporter | None) -> None:
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         if exporter is not None:
             self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("ditto", __version__)
-        self._config = monitor.config
-        self._attempt: Any = None
-        self._block_at = 0.0
-        monitor.states.listeners.append(self._entered)
-        monitor.counters.ack_s.listeners.append(self._acknowledged)
+        tracer = self._provider.get_tracer("ditto", __version__)
+        self._pipelines = [_PipelineTraces(monitor, tracer) for monitor in monitors]
 
-    def _entered(self, change: Change) -> None:
-        at_ns = int(change.at * _NS)
-        if change.state == "connecting":
-            self._attempt = self._tracer.start_span(
-                "ditto.attempt",
-                attributes={"ditto.slot": self._config.postgres.slot, "ditto.stream": self._config.nats.stream},
-                start_time=at_ns,
-            )
-        elif self._attempt is not None:
-            self._attempt.add_event(change.state, {"reason": change.reason}, timestamp=at_ns)
-            if change.state in {"waiting", "stopped"}:
-                if change.is_failure:
-                    self._attempt.set_status(StatusCode.ERROR, change.reason)
-                self._attempt.end(at_ns)
-                self._attempt = None
+    def close(self) -> None:
+        """End the spans that are open, export them, and end."""
+        for each in self._pipelines:
+            each.close()
+        self._provider.shutdown()
+
+
+class _PipelineTraces:
+    def __init__(self, monitor: PipelineMonitor, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._attributes = {
+            "ditto.pipeline": monitor.label,
+            "ditto.slot": monitor.config.postgres.slot,
+            "ditto.stream": monitor.config.nats.stream,
+        }
+        self._session: Any = None
+        self._block_at = 0.0
+        monitor.states.listeners.append(_deferred(self._entered))
+        monitor.counters.ack_s.listeners.append(_deferred(self._acknowledged))
+
+    def _entered(self, entered: Transition) -> None:
+        at_ns = int(entered.at * _NS)
+        if entered.state == "connecting":
+            self._session = self._tracer.start_span("ditto.session", attributes=self._attributes, start_time=at_ns)
+        elif self._session is not None:
+            self._session.add_event(entered.state, {"reason": entered.reason}, timestamp=at_ns)
+            if entered.state in {"waiting", "stopped"}:
+                if entered.is_failure:
+                    self._session.set_status(StatusCode.ERROR, entered.reason)
+                self._session.end(at_ns)
+                self._session = None
 
     def _acknowledged(self, seconds: float) -> None:
         now = time.time()
-        if self._attempt is None or now - self._block_at < _BLOCK_PERIOD_S:
+        if self._session is None or now - self._block_at < _BLOCK_PERIOD_S:
             return
         self._block_at = now
-        parent = set_span_in_context(self._attempt)
+        parent = set_span_in_context(self._session)
         span = self._tracer.start_span("ditto.block", parent, start_time=int((now - seconds) * _NS))
         span.end(int(now * _NS))
 
     def close(self) -> None:
-        """End what runs, export it, and end."""
-        if isinstance(self._attempt, Span):
-            self._attempt.end()
-        self._provider.shutdown()
+        """End the span of the session that runs."""
+        if isinstance(self._session, Span):
+            self._session.end()
+
+
+def _deferred(call: Callable[[T], None]) -> Callable[[T], None]:
+    """`call` in the event loop's next turn: a fault of the SDK is no fault of the session that is measured."""
+    loop = asyncio.get_running_loop()
+
+    def call_later(value: T) -> None:
+        loop.call_soon(call, value)
+
+    return call_later
 
 
 def _name(name: str) -> str:

@@ -8,7 +8,7 @@ import structlog
 
 from ditto.decoding.messages import Block, Encoded
 from ditto.monitoring.counters import Counters, DecoderCounts
-from ditto.monitoring.latency import LatencyProbe
+from ditto.monitoring.latency import LatencySampler
 from ditto.sinks.base import Sink
 from ditto.source.replication import Replication
 
@@ -25,7 +25,7 @@ class SessionCounters:
         self._clock = clock
         self._counts = DecoderCounts(counters)
         self._stored_sequence = 0
-        self.probe = LatencyProbe(counters, clock=clock)
+        self.probe = LatencySampler(counters, clock=clock)
 
     def attach(self, sink: Sink) -> None:
         """From now on the counters knows where to ask for what stands elsewhere; until Counters.detach()."""

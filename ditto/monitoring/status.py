@@ -70,8 +70,8 @@ class Leader(msgspec.Struct, frozen=True):
     """Of its process, on that host."""
 
 
-class Survey(msgspec.Struct, frozen=True):
-    """What both servers say."""
+class Servers(msgspec.Struct, frozen=True):
+    """The status of both servers."""
 
     at: str
     slot: Slot | None
@@ -81,13 +81,13 @@ class Survey(msgspec.Struct, frozen=True):
     leader: Leader | None
     standbys: list[Standby]
     problems: list[str]
-    """Why something is missing here: a server that cannot be asked."""
+    """Reasons why something is missing here: a server that does not answer."""
     notes: list[str] = []
-    """What else could not be seen, although both servers have answered."""
+    """Other things that are not known, although both servers have answered."""
 
 
 class Window(msgspec.Struct, frozen=True):
-    """What was sent and is not acknowledged yet, and how much that may be."""
+    """Events that were sent and are not acknowledged yet, and the limits."""
 
     events: int
     bytes: int
@@ -112,16 +112,16 @@ class Process(msgspec.Struct, frozen=True):
     pid: int
     started: str
     state: str
-    """starting, connecting, standby, streaming, draining, waiting (for the next attempt) or stopped."""
+    """starting, connecting, standby, streaming, draining, waiting (for the next session) or stopped."""
     reason: str
     is_ready: bool
-    """It streams or stands by."""
+    """Streams or stands by."""
     events: int
     """Sent since it started."""
     stored: int
     """Messages acknowledged since it started, checkpoints included."""
     window: Window
-    attempts: dict[str, int]
+    sessions: dict[str, int]
     """By how they ended: the error's class, or `stopped`. The one that runs is not among them."""
     rewinds: int
     skipped: int
@@ -134,17 +134,20 @@ class Process(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """Everything."""
+    """The status of one pipeline."""
 
     source: Literal["ditto", "servers"]
-    """Who said it: a running Ditto, or the two servers alone."""
+    """Where it comes from: a running Ditto, or the two servers alone."""
+    pipeline: str
+    """The pipeline's name."""
     process: Process | None
     """Null where only the servers were asked."""
     lag_s: float | None
-    """How far the stream is behind the database; null where nobody knows. Of a Ditto that streams: how long ago what
-    is being stored was committed. Otherwise the time since the tail, which is the most that it can be."""
+    """How far the stream is behind the database; null where that is not known. Of a Ditto that streams: the age of the
+    commit that is being stored. Otherwise the time since the tail, which is the most that the lag can be."""
     events_per_s: float | None
     """Over the last seconds; null before there are two looks."""
-    survey: Survey
-    survey_age_s: float | None = None
-    """How long ago both servers said what `survey` holds."""
+    servers: Servers = msgspec.field(name="survey")
+    """`survey` in the document."""
+    servers_age_s: float | None = msgspec.field(default=None, name="survey_age_s")
+    """How long ago both servers were asked. `survey_age_s` in the document."""

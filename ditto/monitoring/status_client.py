@@ -1,4 +1,4 @@
-"""Asks for the status: a running Ditto over HTTP, or both servers where none runs."""
+"""The client of the status: asks a running Ditto over HTTP, or both servers where none runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ditto.config import Config
 from ditto.config.checks import split_address
 from ditto.errors import ConfigError, DittoError
 from ditto.monitoring.http_client import AnswerTooLarge, fetch
-from ditto.monitoring.monitor import Rate, lag_by_servers
-from ditto.monitoring.servers import Surveyor
+from ditto.monitoring.pipeline_monitor import Rate, lag_by_servers
+from ditto.monitoring.server_status import ServerStatusReader
 from ditto.monitoring.status import Status
 
 _TIMEOUT_S: Final = 5.0
@@ -79,19 +79,27 @@ async def statuses(config: Config, *, url: str | None, period_s: float) -> Async
 
     Raises NoAnswer where `url` is given.
     """
-    surveyor, rate = Surveyor(config), Rate()
+    reader, rate = ServerStatusReader(config), Rate()
     try:
         while True:
             status = await asyncio.to_thread(_running, config, url)
             if status is None:
-                survey = await surveyor.look()
-                if survey.stream is not None:
-                    rate.note(survey.stream.last_sequence)
-                status = Status("servers", None, lag_by_servers(survey), rate.per_s, survey, 0.0)
+                servers = await reader.read()
+                if servers.stream is not None:
+                    rate.note(servers.stream.last_sequence)
+                status = Status(
+                    source="servers",
+                    pipeline=config.label,
+                    process=None,
+                    lag_s=lag_by_servers(servers),
+                    events_per_s=rate.per_s,
+                    servers=servers,
+                    servers_age_s=0.0,
+                )
             yield status
             await asyncio.sleep(period_s)
     finally:
-        await surveyor.close()
+        await reader.close()
 
 
 def _running(config: Config, url: str | None) -> Status | None:

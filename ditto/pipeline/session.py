@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from ditto.config import Config
+from ditto.config import PipelineConfig
 from ditto.decoding.change import event_key
 from ditto.decoding.implementation import IMPL, Decoder
 from ditto.decoding.messages import Block, ChangeTooLarge, Extras
@@ -80,7 +80,13 @@ class Attempt:
     """Runs once. `clock` gives monotonic seconds."""
 
     def __init__(
-        self, config: Config, *, clock: Callable[[], float], make_sink: MakeSink, counters: Counters, states: States
+        self,
+        config: PipelineConfig,
+        *,
+        clock: Callable[[], float],
+        make_sink: MakeSink,
+        counters: Counters,
+        states: States,
     ) -> None:
         self._config = config
         self._clock = clock

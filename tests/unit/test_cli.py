@@ -18,7 +18,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 import ditto
-import ditto.pipeline
+import ditto.service
 from ditto.cli import main
 from ditto.config import FLAGS, KEYS, schema
 from ditto.errors import ConfigError, DittoError, SlotMissing, StreamNotFound
@@ -256,7 +256,7 @@ def test_usage_errors_exit_with_2() -> None:
     assert invoke("nonsense").exit_code == 2
 
 
-def test_run_hands_the_configuration_to_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_hands_the_configuration_to_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
     async def run(config: Any) -> None:
@@ -266,10 +266,10 @@ def test_run_hands_the_configuration_to_the_pipeline(monkeypatch: pytest.MonkeyP
         seen.append((level, form))
 
     monkeypatch.setattr("ditto.log.configure", configure)
-    fake = ModuleType("ditto.pipeline.supervisor")
+    fake = ModuleType("ditto.service.run")
     fake.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "ditto.pipeline.supervisor", fake)
-    monkeypatch.setattr(ditto.pipeline, "supervisor", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "ditto.service.run", fake)
+    monkeypatch.setattr(ditto.service, "run", fake, raising=False)
     result = invoke("run", "--slot", "s", "--log-level", "error", "--output-plugin", "pgoutput")
     assert result.exit_code == 0, result.output
     first, levels, config, loop = seen

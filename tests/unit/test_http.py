@@ -15,15 +15,14 @@ from structlog.testing import capture_logs
 from ditto.api import connections
 from ditto.api.app import FRESH_S, Cached
 from ditto.api.gate import Gate
-from ditto.api.server import bind, serving
+from ditto.api.server import bind, serve_http
 from ditto.check.http import check_http
 from ditto.config import load
 from ditto.config.checks import is_loopback
 from ditto.errors import ConfigError
-from ditto.monitoring.counters import Counters
-from ditto.monitoring.monitor import Monitor
-from ditto.monitoring.state import States
+from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.status_client import NoAnswer, over_http
+from ditto.pipeline.scope import PipelineScope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,9 +34,10 @@ TOKEN = "a-token-of-the-test"
 async def server(**settings: str) -> AsyncIterator[int]:
     """Its port."""
     environ = {f"DITTO_HTTP_{name.upper()}": value for name, value in settings.items()}
-    monitor = Monitor(load(None, {}, environ), counters=Counters(), states=States())
+    config = load(None, {}, environ)
+    monitors = [PipelineMonitor(PipelineScope(config=config))]
     with capture_logs() as logs:
-        async with serving(settings.get("listen", "127.0.0.1:0"), monitor):
+        async with serve_http(settings.get("listen", "127.0.0.1:0"), monitors, config.http):
             yield next(each["port"] for each in logs if each["event"] == "http.listening")
 
 
@@ -218,9 +218,9 @@ def test_loopback(listen: str, is_local: bool) -> None:
 @pytest.mark.parametrize(("settings", "count"), [({}, 1), ({"token": TOKEN}, 0)])
 async def test_a_warning_where_everybody_can_read(settings: dict[str, str], count: int) -> None:
     environ: dict[str, Any] = {f"DITTO_HTTP_{name.upper()}": value for name, value in settings.items()}
-    monitor = Monitor(load(None, {}, environ), counters=Counters(), states=States())
+    config = load(None, {}, environ)
     with capture_logs() as logs:
-        async with serving(":0", monitor):
+        async with serve_http(":0", [PipelineMonitor(PipelineScope(config=config))], config.http):
             pass
     assert [each["event"] for each in logs if each["log_level"] == "warning"] == ["http.open"] * count
 

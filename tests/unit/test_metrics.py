@@ -6,20 +6,21 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ditto.config import Config
+from ditto.config import Config, Postgres
 from ditto.config.checks import split_address
 from ditto.monitoring.counters import Counters, DecoderCounts, Histogram
 from ditto.monitoring.exporters import is_otel_asked
-from ditto.monitoring.latency import LatencyProbe
+from ditto.monitoring.latency import LatencySampler
 from ditto.monitoring.metrics import MAX_TABLES, METRICS
-from ditto.monitoring.monitor import Monitor, Rate, lag_by_servers
+from ditto.monitoring.pipeline_monitor import PipelineMonitor, Rate, lag_by_servers
 from ditto.monitoring.prometheus import registry
-from ditto.monitoring.state import Change, States
-from ditto.monitoring.status import Slot, Stream, Survey
+from ditto.monitoring.state import ProcessState, States, Transition
+from ditto.monitoring.status import Servers, Slot, Stream
+from ditto.pipeline.scope import PipelineScope
 
 
 class Clock:
-    """Both clocks of a probe; 0 is 2026-01-01."""
+    """Both clocks of a sampler; 0 is 2026-01-01."""
 
     def __init__(self) -> None:
         self.at = 0.0
@@ -54,42 +55,63 @@ def test_the_decoders_counts_are_carried_over_once() -> None:
 
 def test_one_block_at_a_time_is_followed_from_commit_to_acknowledgement() -> None:
     counters, clock = Counters(), Clock()
-    probe = LatencyProbe(counters, clock=clock.monotonic, now=clock.now)
+    sampler = LatencySampler(counters, clock=clock.monotonic, now=clock.now)
     clock.at = 2
-    probe.sent(10, "2026-01-01T00:00:00.500000Z")
-    probe.sent(20, "2026-01-01T00:00:01.000000Z")
+    sampler.sent(10, "2026-01-01T00:00:00.500000Z")
+    sampler.sent(20, "2026-01-01T00:00:01.000000Z")
     clock.at = 3
-    probe.stored(9)
+    sampler.stored(9)
     assert counters.ack_s.count == 0, "not all of it is stored"
-    assert probe.lag_s() == 2.5
-    probe.stored(20)
+    assert sampler.lag_s() == 2.5
+    sampler.stored(20)
     assert (counters.ack_s.sum_s, counters.stored_s.sum_s, counters.stored_s.count) == (1, 2.5, 1)
-    assert probe.lag_s() == 2.5, "what was stored last"
+    assert sampler.lag_s() == 2.5, "what was stored last"
     clock.at = 14
-    assert probe.lag_s() == 0, "nothing comes any more"
+    assert sampler.lag_s() == 0, "nothing comes any more"
 
 
 def test_a_database_whose_clock_is_ahead_gives_no_negative_latency() -> None:
     counters, clock = Counters(), Clock()
-    probe = LatencyProbe(counters, clock=clock.monotonic, now=clock.now)
-    probe.sent(1, "2026-01-01T00:00:09.000000Z")
-    probe.stored(1)
+    sampler = LatencySampler(counters, clock=clock.monotonic, now=clock.now)
+    sampler.sent(1, "2026-01-01T00:00:09.000000Z")
+    sampler.stored(1)
     assert counters.stored_s.sum_s == 0
 
 
+@pytest.mark.parametrize("commit_time", ["294276-12-31T23:59:59.000000Z", "10000-01-01T00:00:00Z", ""])
+def test_a_commit_time_that_no_calendar_has_is_no_error(commit_time: str) -> None:
+    counters, clock = Counters(), Clock()
+    sampler = LatencySampler(counters, clock=clock.monotonic, now=clock.now)
+    sampler.sent(1, commit_time)
+    assert sampler.lag_s() == 0
+    sampler.stored(1)
+    assert (counters.stored_s.count, counters.stored_s.sum_s) == (1, 0)
+
+
 def test_states_are_kept_told_and_free_of_secrets() -> None:
-    states, told = States(now=lambda: 5.0), list[Change]()
+    states, told = States(now=lambda: 5.0), list[Transition]()
     states.listeners.append(told.append)
     states.enter("connecting", reason="x")
     states.enter("connecting", reason="again")
     states.enter("waiting", reason="cannot connect to postgres://u:secret@h/d", is_failure=True)
-    assert [change.state for change in states.changes] == ["starting", "connecting", "waiting"]
-    assert told == list(states.changes)[1:]
+    assert [change.state for change in states.transitions] == ["starting", "connecting", "waiting"]
+    assert told == list(states.transitions)[1:]
     assert "secret" not in told[-1].reason
 
 
-def monitor() -> Monitor:
-    return Monitor(Config(), counters=Counters(), states=States())
+def test_a_process_is_ready_when_all_of_its_pipelines_are() -> None:
+    first, second = States(), States()
+    process = ProcessState([first, second])
+    assert (process.state, process.is_ready) == ("starting", False)
+    first.enter("streaming", reason="a")
+    second.enter("waiting", reason="b")
+    assert (process.state, process.reason, process.is_ready) == ("waiting", "b", False)
+    second.enter("standby", reason="c")
+    assert (process.state, process.reason, process.is_ready) == ("streaming", "a", True)
+
+
+def monitor(slot: str = "ditto") -> PipelineMonitor:
+    return PipelineMonitor(PipelineScope(config=Config(postgres=Postgres(slot=slot))))
 
 
 def test_tables_beyond_the_limit_count_together() -> None:
@@ -111,8 +133,24 @@ def test_every_metric_can_be_read_at_once_and_is_named_as_prometheus_asks() -> N
     assert not families["ditto_lag_seconds"].samples, "unknown is absent, not 0"
 
 
-def exposition(watched: Monitor) -> str:
+def exposition(*watched: PipelineMonitor) -> str:
     return generate_latest(registry(watched)).decode()
+
+
+def test_every_metric_says_of_which_pipeline_it_is() -> None:
+    first, second = monitor("a"), monitor("b")
+    first.counters.events = 3
+    first.counters.passed["public", "t", "insert"] = 1
+    first.counters.ack_s.observe(1)
+    families = [
+        family
+        for family in text_string_to_metric_families(exposition(first, second))
+        if family.name.startswith("ditto_")
+    ]
+    unlabelled = [sample for family in families for sample in family.samples if "pipeline" not in sample.labels]
+    assert (len(families) > len(METRICS), unlabelled) == (True, [])
+    (sent,) = [family for family in families if family.name == "ditto_events_sent"]
+    assert {sample.labels["pipeline"]: sample.value for sample in sent.samples} == {"a": 3, "b": 0}
 
 
 def test_names_of_tables_cannot_break_the_exposition() -> None:
@@ -123,18 +161,18 @@ def test_names_of_tables_cannot_break_the_exposition() -> None:
     assert [sample.labels["table"] for sample in family.samples] == [name]
 
 
-def survey(*, lag_bytes: int, tail_time: str | None) -> Survey:
+def servers(*, lag_bytes: int, tail_time: str | None) -> Servers:
     slot = Slot("s", None, "reserved", "0/1", "0/1", "0/2", lag_bytes, 1, None)
     stream = Stream("S", 1, 1, 1, 1, "0/1:1", tail_time, "file", 1, None)
-    return Survey("", slot, stream, None, [], [])
+    return Servers("", slot, stream, None, [], [])
 
 
 def test_without_a_streaming_ditto_the_lag_is_the_time_since_the_tail() -> None:
     now = 1_767_225_600 + 7.5
-    assert lag_by_servers(survey(lag_bytes=8, tail_time="2026-01-01T00:00:00.123456789Z"), now=now) == 7.377
-    assert lag_by_servers(survey(lag_bytes=8, tail_time="2026-01-01T00:00:00Z"), now=now) == 7.5
-    assert lag_by_servers(survey(lag_bytes=0, tail_time="2026-01-01T00:00:00Z"), now=now) == 0
-    assert lag_by_servers(survey(lag_bytes=8, tail_time=None)) is None
+    assert lag_by_servers(servers(lag_bytes=8, tail_time="2026-01-01T00:00:00.123456789Z"), now=now) == 7.377
+    assert lag_by_servers(servers(lag_bytes=8, tail_time="2026-01-01T00:00:00Z"), now=now) == 7.5
+    assert lag_by_servers(servers(lag_bytes=0, tail_time="2026-01-01T00:00:00Z"), now=now) == 0
+    assert lag_by_servers(servers(lag_bytes=8, tail_time=None)) is None
 
 
 def test_a_rate_takes_two_looks() -> None:

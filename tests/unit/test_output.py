@@ -16,7 +16,7 @@ from ditto.cli.check import _print
 from ditto.cli.show import show
 from ditto.cli.status_table import status_table
 from ditto.monitoring.counters import ACK_BOUNDS_S, Histogram
-from ditto.monitoring.status import Leader, Process, Slot, StateChange, Status, Stream, Survey, Window
+from ditto.monitoring.status import Leader, Process, Servers, Slot, StateChange, Status, Stream, Window
 from ditto.source.standbys import Standby
 from ditto.tail.show import Shown, Writer
 
@@ -39,7 +39,7 @@ def status(**changes: Any) -> Status:
         events=1,
         stored=1,
         window=Window(1, 100, 16_000, 33_554_432),
-        attempts={"SinkLost": 1},
+        sessions={"SinkLost": 1},
         rewinds=0,
         skipped=0,
         fenced=0,
@@ -48,11 +48,11 @@ def status(**changes: Any) -> Status:
         acknowledged_p99_s=0.0123,
     )
     leader = Leader(7, "10.0.0.1", AT, "vm", 42)
-    survey = Survey(AT, slot, stream, leader, [Standby(9, "10.0.0.2", AT, "vm2", 43)], [])
-    whole = Status("ditto", process, 0.25, 3.0, survey, 4.2)
+    servers = Servers(AT, slot, stream, leader, [Standby(9, "10.0.0.2", AT, "vm2", 43)], [])
+    whole = Status("ditto", "shop", process, 0.25, 3.0, servers, 4.2)
     return msgspec.structs.replace(
         whole,
-        survey=msgspec.structs.replace(survey, **{k: v for k, v in changes.items() if k in {"leader", "standbys"}}),
+        servers=msgspec.structs.replace(servers, **{k: v for k, v in changes.items() if k in {"leader", "standbys"}}),
         process=msgspec.structs.replace(process, **{k: v for k, v in changes.items() if k in {"reason", "host"}}),
     )
 
@@ -82,7 +82,7 @@ def test_acknowledgements_age_and_numbers() -> None:
     text = shown(status())
     assert line(text, "acknowledged in") == "500 µs at the median, 12.3 ms at p99, in the last minute"
     assert line(text, "servers asked") == f"{AT}, 4 s ago"
-    assert line(text, "attempts") == "one is running; ended: 1 SinkLost"
+    assert line(text, "sessions") == "one is running; ended: 1 SinkLost"
     assert line(text, "stream").startswith("DITTO, 1 message, 0.977 kB, 93% of its limit, file, 1 replica,")
     assert line(text, "retained WAL") == "0.999 MB (reserved), the slot is lost after 5 GB more"
     assert line(text, "lag") == "16 bytes, 250 ms"
@@ -109,7 +109,7 @@ def test_quantiles_of_what_came_since(quantile: float, expected: float) -> None:
 
 
 def test_without_a_slot_nobody_knows_of_a_leader() -> None:
-    text = shown(Status("servers", None, None, None, Survey(AT, None, None, None, [], ["no answer"]), 0.0))
+    text = shown(Status("servers", "shop", None, None, None, Servers(AT, None, None, None, [], ["no answer"]), 0.0))
     for name in ("slot", "lag", "leader", "standbys"):
         assert line(text, name) == "-", name
 

@@ -47,11 +47,11 @@ async def streaming(world: World, cluster: Cluster, *, is_on_leader: bool = True
     """Ditto, the server that it is connected to, and the stream's leader: the same one or another."""
     ditto = await world.streaming(nats_url=cluster.url, nats_replicas=SIZE)
     await world.fence()
-    failures = ditto.logs("attempt.failed")  # a new cluster may not have a place for three replicas at once
+    failures = ditto.logs("session.failed")  # a new cluster may not have a place for three replicas at once
     own = cluster.server_of(ditto.pid)
     leader = own if is_on_leader else (own + 1) % SIZE
     await cluster.lead(world.stream, leader)
-    assert ditto.logs("attempt.failed") == failures, "an idle chain does not notice who leads"
+    assert ditto.logs("session.failed") == failures, "an idle chain does not notice who leads"
     return ditto, own, leader
 
 
@@ -84,7 +84,7 @@ async def ends_equal(world: World, cluster: Cluster, ditto: DittoProcess) -> Non
     await patiently(lambda: world.fence(timeout_s=90))
     await patiently(world.matches_tables)
     assert await ditto.stop() == 0
-    kinds = [entry["kind"] for entry in ditto.logs("attempt.failed")]
+    kinds = [entry["kind"] for entry in ditto.logs("session.failed")]
     print(f"nothing was stored for {await patiently(lambda: longest_silence_s(world)):.2f} s; attempts failed: {kinds}")
 
 
@@ -129,7 +129,7 @@ async def test_the_only_server_of_a_stream_is_away(world: World, cluster: Cluste
     await cluster.stop(keeper)
     world.sql("INSERT INTO t VALUES (1)")
     await eventually(
-        lambda: sum("offline" in entry["error"] for entry in ditto.logs("attempt.failed", kind="NotNow")) > 2,
+        lambda: sum("offline" in entry["error"] for entry in ditto.logs("session.failed", kind="NotNow")) > 2,
         "it tries again where the stream is offline",
         timeout_s=60,
     )
@@ -153,7 +153,7 @@ async def test_the_leader_is_killed(world: World, cluster: Cluster, is_on_leader
         await cluster.whole(world.stream)
         await flows(world, cluster, traffic)
     await ends_equal(world, cluster, ditto)
-    assert ditto.logs("attempt.failed"), "it was in the way of the fault"
+    assert ditto.logs("session.failed"), "it was in the way of the fault"
 
 
 @pytest.mark.long
@@ -168,7 +168,7 @@ async def test_a_rolling_restart(world: World, cluster: Cluster) -> None:
             await cluster.whole(world.stream)
         await flows(world, cluster, traffic)
     await ends_equal(world, cluster, ditto)
-    assert ditto.logs("attempt.failed"), "it was in the way of the fault"
+    assert ditto.logs("session.failed"), "it was in the way of the fault"
 
 
 @pytest.mark.long
@@ -205,7 +205,7 @@ async def test_the_leader_hangs(world: World, cluster: Cluster, is_on_leader: bo
         await cluster.whole(world.stream)
         await flows(world, cluster, traffic)
     await ends_equal(world, cluster, ditto)
-    assert ditto.logs("attempt.failed"), "it was in the way of the fault"
+    assert ditto.logs("session.failed"), "it was in the way of the fault"
 
 
 @pytest.mark.long
@@ -221,4 +221,4 @@ async def test_a_follower_hangs(world: World, cluster: Cluster) -> None:
         await cluster.whole(world.stream)
         await flows(world, cluster, traffic)
     await ends_equal(world, cluster, ditto)
-    assert not ditto.logs("attempt.failed"), "a majority is enough"
+    assert not ditto.logs("session.failed"), "a majority is enough"

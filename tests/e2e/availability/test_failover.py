@@ -91,7 +91,7 @@ async def test_a_standby_is_promoted(postgres_world: World, way: str) -> None:
             primary.kill()
             proxy.target_port = standby.port
             if way == "proxy":
-                failure = await ditto.logged("attempt.failed", kind="ServerNotReady")
+                failure = await ditto.logged("session.failed", kind="ServerNotReady")
                 assert "standby" in failure["error"]
                 assert "target_session_attrs=read-write" in failure["hint"]
             await asyncio.to_thread(promote, world, standby)
@@ -195,7 +195,7 @@ async def test_a_standby_that_is_read_restarts_and_is_behind(postgres_world: Wor
         await asyncio.to_thread(standby.stop, "immediate")
         standby.settings["recovery_min_apply_delay"] = "5s"
         await asyncio.to_thread(standby.start)
-        waiting = await ditto.logged("attempt.failed", kind="ServerNotReady")
+        waiting = await ditto.logged("session.failed", kind="ServerNotReady")
         assert "the standby has WAL up to" in waiting["error"]
         await ditto.streaming(count=2, timeout_s=60)
         await world.fence(timeout_s=60)

@@ -71,7 +71,7 @@ async def held_for(ditto: DittoProcess, world: World, seconds: float) -> None:
     began_at = time.monotonic()
     while time.monotonic() - began_at < seconds:
         assert walsender(world) == pid
-        assert not ditto.logs("attempt.failed")
+        assert not ditto.logs("session.failed")
         await asyncio.sleep(0.1)
 
 
@@ -141,7 +141,7 @@ async def test_a_busy_holder_is_left_alone(world: World, *, is_published: bool) 
     await world.fence(timeout_s=200)
     assert time.monotonic() - began_at > 2, "it was not busy for long enough to test anything"
     assert walsender(world) == pid
-    assert not first.logs("attempt.failed")
+    assert not first.logs("session.failed")
     assert not second.logs("slot.holder_ended")
     assert (await world.info()).state.last_seq > (rows if is_published else 0)
 
@@ -179,7 +179,7 @@ async def test_a_lease_that_cannot_be_renewed_is_no_reason_to_change_places_for_
         try:
             await first.logged("lease.unavailable")
             await second.logged("slot.holder_ended")
-            await first.logged("attempt.failed")
+            await first.logged("session.failed")
             await world.fence()  # whoever of the two was quicker
             await held_for(second, world, 3)
             assert len(first.logs("slot.holder_ended") + second.logs("slot.holder_ended")) == 1
@@ -289,7 +289,7 @@ async def test_nats_hangs_for_all(nats_world: World) -> None:
         assert not second.logs("slot.holder_ended")
     await world.fence()
     world.nats_server.pause()
-    failure = await first.logged("attempt.failed")
+    failure = await first.logged("session.failed")
     assert failure["kind"] == "AckTimeout"
     assert "delivery.lease_ttl" in failure["error"]
     world.nats_server.resume()
@@ -327,7 +327,7 @@ async def test_what_it_left_behind_itself_is_ended_at_once(world: World) -> None
         _, terms = await leased(world)
         postgres.freeze()
         nats.cut()
-        await ditto.logged("attempt.failed")
+        await ditto.logged("session.failed")
         await ditto.streaming(count=2, timeout_s=60)
         (ended,) = ditto.logs("slot.holder_ended")
         assert ended["walsender_pid"] == terms.walsender_pid
@@ -350,4 +350,4 @@ async def test_a_revision_that_somebody_else_wrote_ends_nothing(world: World) ->
         while read_terms((await bucket.get(f"{world.stream}.{world.name}")).value or b"") != terms:
             assert time.monotonic() < deadline, "the holder has not overwritten it"
             await asyncio.sleep(0.05)
-    assert not first.logs("attempt.failed")
+    assert not first.logs("session.failed")

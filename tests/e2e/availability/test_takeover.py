@@ -58,7 +58,7 @@ async def test_the_second_takes_over(world: World, end: signal.Signals) -> None:
     world.sql("INSERT INTO t SELECT generate_series(50001, 50100)")
     assert [event.change[2] for event in await world.events()] == list(range(1, 50101))
     # What the first one had in its socket's buffer may be stored after the second has read the tail.
-    failed = [entry["kind"] for entry in second.logs("attempt.failed")]
+    failed = [entry["kind"] for entry in second.logs("session.failed")]
     assert failed in ([], ["ChainBroken"])
     third = world.ditto()
     await third.logged("slot.standby")
@@ -111,12 +111,12 @@ async def test_one_that_was_frozen_stores_nothing_when_it_thaws(world: World) ->
     world.sql("INSERT INTO t SELECT generate_series(50001, 50100)")
     await world.fence()
     first.send(signal.SIGCONT)
-    await first.logged("attempt.failed")
+    await first.logged("session.failed")
     await first.logged("slot.standby")
     world.sql("INSERT INTO t SELECT generate_series(50101, 50200)")
     assert [event.change[2] for event in await world.events()] == list(range(1, 50201))
     assert first.is_running
-    assert not second.logs("attempt.failed")
+    assert not second.logs("session.failed")
 
 
 @pytest.mark.long
@@ -135,7 +135,7 @@ async def test_three_are_killed_one_after_another(world: World) -> None:
             assert active.logs("slot.taken_over")
         assert traffic.committed_count > 100
     await world.fence()
-    assert not active.logs("attempt.failed")
+    assert not active.logs("session.failed")
     await world.matches_tables()
 
 
@@ -152,12 +152,12 @@ async def test_a_frozen_one_is_replaced_and_fenced(world: World) -> None:
         ended = await second.logged("slot.holder_ended")
         assert 1.9 < ended["silent_s"] < 2 * SLOW_MACHINE
         first.send(signal.SIGCONT)
-        assert (await first.logged("attempt.failed"))["kind"] in {"ConnectionLost", "SlotInUse", "ChainBroken"}
+        assert (await first.logged("session.failed"))["kind"] in {"ConnectionLost", "SlotInUse", "ChainBroken"}
         await first.logged("slot.standby")
         await world.fence()
     await world.fence()
     assert len(first.logs("pipeline.streaming")) == 1
-    assert not second.logs("attempt.failed")
+    assert not second.logs("session.failed")
     await world.matches_tables()
     # It has taken its place in the group again.
     second.kill()
@@ -187,11 +187,11 @@ async def test_one_that_is_cut_off_is_replaced(world: World, which: str) -> None
             for proxy in cut:
                 proxy.is_silent = False
                 proxy.cut()
-            await first.logged("attempt.failed")
+            await first.logged("session.failed")
             await first.logged("slot.standby", timeout_s=40)
             await world.fence()
         await world.fence()
-        assert not second.logs("attempt.failed")
+        assert not second.logs("session.failed")
         await world.matches_tables()
 
 
@@ -211,12 +211,12 @@ async def test_frozen_for_longer_than_any_time_out(postgres_world: World) -> Non
         longest_s = 75  # wal_sender_timeout is 60
         await eventually(lambda: time.monotonic() > began_at + longest_s, "every time-out is over", timeout_s=100)
         first.send(signal.SIGCONT)
-        await first.logged("attempt.failed")
+        await first.logged("session.failed")
         await first.logged("slot.standby", timeout_s=40)
         await world.fence()
     await world.fence()
     assert len(first.logs("pipeline.streaming")) == 1
-    assert not second.logs("attempt.failed")
+    assert not second.logs("session.failed")
     await world.matches_tables()
 
 
@@ -285,5 +285,5 @@ def _has_moved(ditto: DittoProcess, before: int) -> bool:
 def _is_active(ditto: DittoProcess) -> bool:
     """The last that it said about its place in the group."""
     said = [entry["event"] for entry in ditto.logs() if entry["event"] in {"slot.standby", "pipeline.streaming"}]
-    failed = [entry for entry in ditto.logs() if entry["event"] in {"pipeline.streaming", "attempt.failed"}]
+    failed = [entry for entry in ditto.logs() if entry["event"] in {"pipeline.streaming", "session.failed"}]
     return bool(said) and said[-1] == "pipeline.streaming" and failed[-1]["event"] == "pipeline.streaming"

@@ -77,7 +77,7 @@ async def test_the_same_stream_goes_on(tmp_path: Path, shared_nats: NatsServer, 
         world.sql(*(f"INSERT INTO t VALUES ({row})" for row in range(1, 11)))
         # 2 and 3: nothing writes any more, Ditto runs through the shutdown.
         await asyncio.to_thread(old.stop, "fast")
-        await ditto.logged("attempt.failed")
+        await ditto.logged("session.failed")
         # 4 and 5
         assert await ditto.stop() == 0
         tail = await world.tail()

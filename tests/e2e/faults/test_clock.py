@@ -99,7 +99,7 @@ async def test_the_clock_steps_while_events_stream(shifted: World, clock: Clock)
             assert abs(committed - now) < timedelta(seconds=60)
     await matches_ledger(world)
     # PostgreSQL measures wal_sender_timeout with the wall clock, and may end the connection: that is all that may be.
-    assert {entry["kind"] for entry in ditto.logs("attempt.failed")} <= {"ConnectionLost"}
+    assert {entry["kind"] for entry in ditto.logs("session.failed")} <= {"ConnectionLost"}
     assert await ditto.stop() == 0
     confirmed = world.confirmed_lsn
     assert confirmed <= (await world.tail()).commit_lsn

@@ -95,11 +95,11 @@ async def test_a_transaction_that_was_open_while_the_publication_was_altered(wor
     ditto = await world.streaming()
     world.sql("INSERT INTO t VALUES (4)")
     if world.major >= 15:  # before, it is sent without its rows
-        passed = await ditto.logged("attempt.failed", kind="ConnectionLost")
+        passed = await ditto.logged("session.failed", kind="ConnectionLost")
         assert "it was open while the publication was altered" in passed["error"]
     assert [event.change[2] for event in await world.events()] == [2, 1, *([3] if is_killed else []), 4]
-    assert len(ditto.logs("attempt.failed")) == (world.major >= 15)
+    assert len(ditto.logs("session.failed")) == (world.major >= 15)
     assert await ditto.stop() == 0
     ditto = await world.streaming()
     await world.fence()
-    assert not ditto.logs("attempt.failed")
+    assert not ditto.logs("session.failed")

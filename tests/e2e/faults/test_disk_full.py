@@ -59,7 +59,7 @@ async def test_the_disk_of_nats_server_is_full(small_disk: Path, nats_world: Wor
     server.start()
     ditto = await world.streaming()
     with Ledger(world) as ledger:
-        failure = await ditto.logged("attempt.failed", kind="NotNow", count=2, timeout_s=90)
+        failure = await ditto.logged("session.failed", kind="NotNow", count=2, timeout_s=90)
         assert "could not write" in failure["error"]
         assert "disk" in failure["hint"]
         assert failure["retained_bytes"] > 0

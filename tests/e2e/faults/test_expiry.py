@@ -57,7 +57,7 @@ async def _ends_with_marker(world: World, sequence: int) -> bool:
 def goes_on(ditto: DittoProcess) -> None:
     assert not ditto.logs("stream.gap_accepted")
     assert not ditto.logs("stream.foreign_message"), "the server's own messages are no other writer's"
-    assert {entry["kind"] for entry in ditto.logs("attempt.failed")} <= {"ChainBroken"}
+    assert {entry["kind"] for entry in ditto.logs("session.failed")} <= {"ChainBroken"}
 
 
 @pytest.mark.parametrize("has_markers", [False, True])

@@ -179,7 +179,7 @@ async def test_the_stream_was_deleted_while_ditto_streams(stopped: World) -> Non
     async with world.jetstream() as jetstream:
         await jetstream.delete_stream(world.stream)
     world.sql("INSERT INTO t VALUES (2)")
-    failure = await ditto.logged("attempt.failed")
+    failure = await ditto.logged("session.failed")
     assert failure["kind"] in {"NotNow", "StreamNotFound"}
 
 

@@ -195,7 +195,7 @@ async def test_a_text_that_has_no_place_in_utf8(open_world: OpenWorld) -> None:
 
 def is_full(operator: Operator, ditto: DittoProcess) -> bool:
     operator.application.goes_on()
-    return bool(ditto.logs("attempt.failed", kind="NotNow"))
+    return bool(ditto.logs("session.failed", kind="NotNow"))
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -209,7 +209,7 @@ async def test_the_stream_is_full_and_is_purged_but_for_its_last_message(world: 
         ditto = await world.streaming(**SETTINGS)
         follower = consumer.start()
         await eventually(lambda: is_full(operator, ditto), "the stream is full")
-        failure = await ditto.logged("attempt.failed", count=2, kind="NotNow", timeout_s=60)
+        failure = await ditto.logged("session.failed", count=2, kind="NotNow", timeout_s=60)
         last = (await world.info()).state.last_seq
         await eventually(lambda: consumer.sequence == last, "the consumer has read everything")
         follower.end(signal.SIGKILL)

@@ -239,14 +239,14 @@ async def test_another_publication_is_no_other_history(table: World) -> None:
     last = (await world.info()).state.last_seq
     world.sql("INSERT INTO other VALUES (2)")
     await world.holds(last + 1)
-    assert not ditto.logs("attempt.failed")
+    assert not ditto.logs("session.failed")
     await eventually_named(world, f"{world.name}b")
     assert await ditto.stop() == 0
     ditto = await world.streaming(postgres_publication=f"{world.name}b")
     last = (await world.info()).state.last_seq
     world.sql("INSERT INTO other VALUES (3)")
     await world.holds(last + 1)
-    assert not ditto.logs("attempt.failed")
+    assert not ditto.logs("session.failed")
 
 
 async def eventually_named(world: World, publication: str) -> None:

@@ -40,16 +40,16 @@ async def test_nats_is_away_while_postgresql_writes_on(own_world: World, away_s:
         server.stop()
         back_at = time.monotonic() + away_s
         confirmed = world.confirmed_lsn
-        first = await ditto.logged("attempt.failed", kind="SinkLost", count=2)
+        first = await ditto.logged("session.failed", kind="SinkLost", count=2)
         assert first["retained_bytes"] < 10 * MEGABYTE
         await asyncio.to_thread(write_much, world, megabytes)
         await eventually(lambda: time.monotonic() >= back_at, "NATS may come back", timeout_s=away_s + 20)
-        count = len(ditto.logs("attempt.failed"))
-        last = await ditto.logged("attempt.failed", kind="SinkLost", count=count + 2, timeout_s=60)
+        count = len(ditto.logs("session.failed"))
+        last = await ditto.logged("session.failed", kind="SinkLost", count=count + 2, timeout_s=60)
         assert last["level"] == "warning"
         # A transaction of `write_much` makes about a megabyte of WAL.
         assert last["retained_bytes"] > first["retained_bytes"] + 0.9 * megabytes * MEGABYTE
-        sizes = [entry["retained_bytes"] for entry in ditto.logs("attempt.failed") if "retained_bytes" in entry]
+        sizes = [entry["retained_bytes"] for entry in ditto.logs("session.failed") if "retained_bytes" in entry]
         assert sizes == sorted(sizes), "it grows"
         print(f"retained: {[round(size / MEGABYTE, 1) for size in sizes]} MB")
         assert world.confirmed_lsn == confirmed, "the slot is held"

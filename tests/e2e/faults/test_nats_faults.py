@@ -42,7 +42,7 @@ async def test_nats_restarts_under_load(tables: World, end: str) -> None:
     else:
         world.nats_server.stop()
     # A server that is being stopped first answers that JetStream is gone.
-    assert (await ditto.logged("attempt.failed"))["kind"] in {"SinkLost", "NotNow"}
+    assert (await ditto.logged("session.failed"))["kind"] in {"SinkLost", "NotNow"}
     world.nats_server.start()
     assert (await world.info()).state.last_seq < ROWS, "it ended too late to test anything"
     await arrived(world)
@@ -67,7 +67,7 @@ async def test_nats_hangs_for_longer_than_an_acknowledgement_may_take(tables: Wo
     world.sql(BIG)
     await world.holds(2_000)
     world.nats_server.pause()
-    assert (await ditto.logged("attempt.failed"))["kind"] == "AckTimeout"
+    assert (await ditto.logged("session.failed"))["kind"] == "AckTimeout"
     world.nats_server.resume()
     assert (await world.info()).state.last_seq < ROWS, "it hung too late to test anything"
     await arrived(world)
@@ -83,7 +83,7 @@ async def test_nats_hangs_for_thirty_seconds(tables: World) -> None:
         await eventually(lambda: traffic.committed_count >= 100, "the traffic goes on")
         world.nats_server.pause()
         hung_at = time.monotonic()
-        assert (await ditto.logged("attempt.failed", timeout_s=60))["kind"] == "AckTimeout"
+        assert (await ditto.logged("session.failed", timeout_s=60))["kind"] == "AckTimeout"
         assert time.monotonic() - hung_at < 25, "nats.ack_timeout is 10 s"
         await eventually(lambda: time.monotonic() > hung_at + 30, "the hang is over", timeout_s=60)
         world.nats_server.resume()
@@ -101,7 +101,7 @@ async def test_some_servers_of_the_list_are_away(tables: World) -> None:
     world.sql("INSERT INTO t VALUES (1)")
     await arrived(world, 1)
     world.nats_server.stop()
-    failure = await ditto.logged("attempt.failed", count=3)
+    failure = await ditto.logged("session.failed", count=3)
     assert {f"127.0.0.1:{each}" for each in (port, world.nats_server.port)} == set(
         re.findall(r"127\.0\.0\.1:\d+", failure["error"])
     )
@@ -119,7 +119,7 @@ async def test_the_connection_to_nats_breaks_in_the_middle_of_a_frame(tables: Wo
         for round_number, size in enumerate((1_000_003, 2_000_001, 500_007), 1):
             proxy.cut_later(from_client=size)
             await eventually(lambda: proxy.has_cut, "the connection is cut")
-            assert (await ditto.logged("attempt.failed", count=round_number))["kind"] == "SinkLost"
+            assert (await ditto.logged("session.failed", count=round_number))["kind"] == "SinkLost"
         assert (await world.info()).state.last_seq < ROWS, "it broke too late to test anything"
         await arrived(world)
 
@@ -131,7 +131,7 @@ async def test_the_connection_to_nats_breaks_in_the_middle_of_an_acknowledgement
         ditto = await world.streaming(nats_url=f"nats://127.0.0.1:{proxy.port}")
         proxy.cut_later(from_server=1_001)
         world.sql(BIG)
-        assert (await ditto.logged("attempt.failed"))["kind"] == "SinkLost"
+        assert (await ditto.logged("session.failed"))["kind"] == "SinkLost"
         await arrived(world)
 
 
@@ -142,9 +142,9 @@ async def test_nats_accepts_and_says_nothing(tables: World) -> None:
         ditto = await world.streaming(nats_url=f"nats://127.0.0.1:{proxy.port}", nats_ack_timeout="1s")
         proxy.is_silent = True
         world.sql(BIG)
-        assert (await ditto.logged("attempt.failed"))["kind"] == "AckTimeout"
+        assert (await ditto.logged("session.failed"))["kind"] == "AckTimeout"
         # Connecting anew must not wait for ever either.
-        failure = await ditto.logged("attempt.failed", count=2, timeout_s=30)
+        failure = await ditto.logged("session.failed", count=2, timeout_s=30)
         assert failure["kind"] == "SinkLost"
         assert "cannot reach NATS" in failure["error"]
         proxy.is_silent = False
@@ -158,7 +158,7 @@ async def test_a_slow_line_to_nats(tables: World) -> None:
         ditto = await world.streaming(nats_url=f"nats://127.0.0.1:{proxy.port}", delivery_max_in_flight=2_000)
         world.sql("INSERT INTO t SELECT n, 'x' FROM generate_series(1, 5000) AS n")
         await arrived(world, 5000)
-        assert not ditto.logs("attempt.failed")
+        assert not ditto.logs("session.failed")
         assert await ditto.stop() == 0
 
 
@@ -177,7 +177,7 @@ async def test_a_blocked_sink_does_not_cost_the_walsender(tables: World) -> None
     assert world.value(walsender) == pid
     world.nats_server.resume()
     await arrived(world)
-    assert not ditto.logs("attempt.failed")
+    assert not ditto.logs("session.failed")
 
 
 @pytest.mark.long

@@ -89,7 +89,7 @@ async def test_an_odd_answer_is_tried_again(world: World, part: str, answer: obj
         await world.slot_is_free()
         odd[part] = answer
         ditto = world.ditto(**settings)
-        failure = await ditto.logged("attempt.failed", timeout_s=30)
+        failure = await ditto.logged("session.failed", timeout_s=30)
         assert failure["kind"] == "AnswerUnreadable"
         assert named in failure["error"]
         assert failure["hint"]
@@ -124,7 +124,7 @@ async def test_an_odd_answer_about_the_lease(world: World) -> None:
         assert "not seen" in ended.output
         odd.clear()
         assert len(await world.events()) == 0
-        assert not ditto.logs("attempt.failed")
+        assert not ditto.logs("session.failed")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ async def test_what_a_server_says_of_itself(world: World, before: bytes, after: 
         if is_usable:
             await ditto.streaming()
         else:
-            failure = await ditto.logged("attempt.failed")
+            failure = await ditto.logged("session.failed")
             assert "INFO" in failure["error"] or "info message" in failure["error"]
             assert failure["kind"] in {"AnswerUnreadable", "SinkLost"}
 

@@ -53,7 +53,7 @@ async def test_foreign_messages_between_transactions(world: World) -> None:
         world.sql(f"INSERT INTO t SELECT generate_series({row * 1000 + 100}, {row * 1000 + 199})")
     await ends_equal(world, ditto, foreign)
     assert warned(ditto) == foreign
-    assert [failure["kind"] for failure in ditto.logs("attempt.failed")] == ["ChainBroken"] * FOREIGN
+    assert [failure["kind"] for failure in ditto.logs("session.failed")] == ["ChainBroken"] * FOREIGN
 
 
 @pytest.mark.long

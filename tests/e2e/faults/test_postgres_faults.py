@@ -34,7 +34,7 @@ async def test_postgresql_restarts_under_load(postgres_world: World, mode: Liter
     await asyncio.to_thread(world.postgres.stop, mode)
     assert time.monotonic() - began_at < 15
     world.postgres.start()
-    assert (await ditto.logged("attempt.failed"))["kind"] in {"ConnectionLost", "ServerNotReady"}
+    assert (await ditto.logged("session.failed"))["kind"] in {"ConnectionLost", "ServerNotReady"}
     await ditto.streaming(count=2)
     await arrived(world)
     assert await ditto.stop() == 0
@@ -84,7 +84,7 @@ async def test_postgresql_is_killed(postgres_world: World) -> None:
     world.sql("INSERT INTO t VALUES (1, 'x')")
     await world.fence()
     world.postgres.kill()
-    await ditto.logged("attempt.failed")
+    await ditto.logged("session.failed")
     world.postgres.start()
     world.sql("INSERT INTO t VALUES (2, 'x')")
     await arrived(world, 2)
@@ -97,7 +97,7 @@ async def test_the_walsender_is_terminated(world: World) -> None:
     world.sql(BIG)
     await world.holds(2_000)
     world.sql(f"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{world.name}'")
-    assert (await ditto.logged("attempt.failed"))["kind"] == "ConnectionLost"
+    assert (await ditto.logged("session.failed"))["kind"] == "ConnectionLost"
     assert (await world.info()).state.last_seq < ROWS, "it ended too late to test anything"
     await arrived(world)
 
@@ -109,10 +109,10 @@ async def test_the_connection_to_postgresql_breaks_in_the_middle_of_a_row(world:
         ditto = await world.streaming(postgres_dsn=world.dsn_by(proxy.port))
         proxy.cut_later(from_server=1_000_003)
         world.sql(BIG)
-        assert (await ditto.logged("attempt.failed"))["kind"] == "ConnectionLost"
+        assert (await ditto.logged("session.failed"))["kind"] == "ConnectionLost"
         for round_number, size in ((2, 2_000_001), (3, 500_007)):
             proxy.cut_later(from_server=size)
-            await ditto.logged("attempt.failed", count=round_number)
+            await ditto.logged("session.failed", count=round_number)
         await arrived(world)
 
 
@@ -121,7 +121,7 @@ async def test_the_connection_to_postgresql_breaks_while_nothing_happens(world: 
     async with Proxy(world.postgres.port) as proxy:
         ditto = await world.streaming(postgres_dsn=world.dsn_by(proxy.port))
         proxy.cut()
-        assert (await ditto.logged("attempt.failed"))["kind"] == "ConnectionLost"
+        assert (await ditto.logged("session.failed"))["kind"] == "ConnectionLost"
         world.sql("INSERT INTO t VALUES (1)")
         await arrived(world, 1)
 
@@ -136,7 +136,7 @@ async def test_a_connection_to_postgresql_that_nobody_answers_on(world: World) -
         ditto = await world.streaming(postgres_dsn=dsn)
         proxy.is_silent = True
         began_at = time.monotonic()
-        failure = await ditto.logged("attempt.failed", timeout_s=45)
+        failure = await ditto.logged("session.failed", timeout_s=45)
         assert 25 < time.monotonic() - began_at < 40
         assert failure["kind"] == "ConnectionLost"
         proxy.is_silent = False

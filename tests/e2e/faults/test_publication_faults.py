@@ -153,7 +153,7 @@ async def test_a_locked_table_does_not_hold_up_the_others(world: World) -> None:
         await world.fence()
     world.sql("INSERT INTO locked VALUES (3)")
     assert [event.change[2] for event in await world.events()] == [1, 2, 3]
-    assert not ditto.logs("attempt.failed")
+    assert not ditto.logs("session.failed")
 
 
 async def test_another_publication_is_named(world: World) -> None:

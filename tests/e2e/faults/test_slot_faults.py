@@ -75,7 +75,7 @@ async def test_the_slot_is_invalidated_while_nats_is_away(own_world: World) -> N
     world.sql(KEEP.format("64MB"), "SELECT pg_reload_conf()")
     server.stop()
     world.sql("INSERT INTO t VALUES (2)")
-    failure = await ditto.logged("attempt.failed", kind="SinkLost", count=3)
+    failure = await ditto.logged("session.failed", kind="SinkLost", count=3)
     assert failure["retained_bytes"] > 0
     assert 0 < failure["wal_left_bytes"] <= 96 << 20
     await loses_its_wal(world)

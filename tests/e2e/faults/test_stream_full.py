@@ -33,7 +33,7 @@ async def change_stream(world: World, **limits: Any) -> None:
 
 async def stalls(world: World, ditto: DittoProcess, traffic: Traffic) -> None:
     """It says that there is no room, again and again, and the slot stays where the stream ends."""
-    failure = await ditto.logged("attempt.failed", count=3, kind="NotNow", timeout_s=60)
+    failure = await ditto.logged("session.failed", count=3, kind="NotNow", timeout_s=60)
     assert any(word in failure["error"] for word in ("full", "resources")), failure
     assert failure["hint"]
     before = traffic.committed_count
@@ -78,7 +78,7 @@ async def test_room_is_made_by_a_purge(world: World) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
     ditto = await world.streaming()
     world.sql("INSERT INTO t SELECT generate_series(1, 1500)")
-    await ditto.logged("attempt.failed", count=2, kind="NotNow", timeout_s=60)
+    await ditto.logged("session.failed", count=2, kind="NotNow", timeout_s=60)
     first = [message.change[2] for message in (await world.messages())[1:]]
     async with world.jetstream() as jetstream:
         await jetstream.purge_stream(world.stream, keep=100)

@@ -178,14 +178,14 @@ async def test_two_that_work_are_well_and_a_leader_that_goes_is_missed(world: Wo
         await watching.fires("DittoNoLeader")
 
 
-async def test_attempts_that_fail_again_and_again(world: World, tmp_path: Path) -> None:
+async def test_sessions_that_fail_again_and_again(world: World, tmp_path: Path) -> None:
     port = free_port()
     await start(world, port)
     with prometheus(tmp_path, port) as watching:
         async with doing(lambda: flap(world), every_s=1):
-            await watching.fires("DittoAttemptsFail")
+            await watching.fires("DittoSessionsFail")
         assert "DittoRestarts" not in watching.firing()
-        await watching.calms("DittoAttemptsFail")
+        await watching.calms("DittoSessionsFail")
 
 
 async def test_one_restart_of_nats_is_no_alarm(nats_world: World, tmp_path: Path) -> None:
@@ -193,12 +193,12 @@ async def test_one_restart_of_nats_is_no_alarm(nats_world: World, tmp_path: Path
     ditto = await start(nats_world, port)
     with prometheus(tmp_path, port) as watching:
         nats_world.nats_server.stop()
-        await ditto.logged("attempt.failed", count=3)
+        await ditto.logged("session.failed", count=3)
         nats_world.nats_server.start()
         await ditto.streaming(count=2)
         calm_until = time.monotonic() + 12 * SECONDS_A_MINUTE
         while time.monotonic() < calm_until:
-            assert not watching.firing() & {"DittoAttemptsFail", "DittoRestarts"}
+            assert not watching.firing() & {"DittoSessionsFail", "DittoRestarts"}
             await asyncio.sleep(0.2)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 import urllib.error
 import urllib.request
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from ditto.testing.process import free_port
 from e2e.process import eventually
@@ -30,12 +31,16 @@ def fetch(port: int, path: str, *, host: str = "127.0.0.1") -> tuple[int, str]:
 
 
 def samples(port: int) -> dict[str, float]:
-    """Every sample of /metrics by name and labels, as they stand there."""
+    """Every sample of /metrics by name and labels, but for the pipeline's, which each of them has."""
     code, text = fetch(port, "/metrics")
     assert code == 200, text
-    return {
-        name: float(value) for name, value in re.findall(r"^(ditto_\S+?(?:\{.*\})?) (\S+)$", text, flags=re.MULTILINE)
-    }
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for name, labels, value, *_ in family.samples if family.name.startswith("ditto_") else ():
+            assert labels.pop("pipeline"), name
+            pairs = ",".join(f'{label}="{labels[label]}"' for label in sorted(labels))
+            found[f"{name}{{{pairs}}}" if pairs else name] = value
+    return found
 
 
 def status(port: int) -> dict[str, Any]:
@@ -82,7 +87,7 @@ async def test_a_streaming_ditto_tells_what_it_does(world: World) -> None:
         lambda: bool((status(port)["survey"]["leader"] or {}).get("host")), "it has looked at both servers"
     )
     told = status(port)
-    assert told["source"] == "ditto"
+    assert (told["source"], told["pipeline"]) == ("ditto", world.name)
     assert told["process"]["is_ready"]
     assert [each["state"] for each in told["process"]["states"]] == ["starting", "connecting", "streaming"]
     assert told["survey"]["slot"]["name"] == world.name
@@ -102,14 +107,14 @@ async def test_it_answers_and_is_not_ready_while_nats_is_away(nats_world: World)
     ditto = await nats_world.streaming(http_listen=f"127.0.0.1:{port}")
     nats_world.nats_server.stop()
     await eventually(lambda: fetch(port, "/readyz")[0] == 503, "it is not ready")
-    await eventually(lambda: status(port)["process"]["state"] == "waiting", "it waits for the next attempt")
+    await eventually(lambda: status(port)["process"]["state"] == "waiting", "it waits for the next session")
     assert fetch(port, "/healthz")[0] == 200
     assert "SinkLost" in fetch(port, "/readyz")[1]
     await eventually(lambda: samples(port)["ditto_survey_problems"] == 1, "NATS does not answer the survey either")
     assert samples(port)["ditto_retained_wal_bytes"] >= 0, "what piles up is seen all the same"
     nats_world.nats_server.start()
     await eventually(lambda: fetch(port, "/readyz")[0] == 200, "it is ready again", timeout_s=30)
-    assert sum(value for name, value in samples(port).items() if "ditto_attempts_total{" in name) >= 1
+    assert sum(value for name, value in samples(port).items() if "ditto_sessions_total{" in name) >= 1
     assert await ditto.stop() == 0
 
 

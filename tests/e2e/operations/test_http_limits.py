@@ -94,7 +94,7 @@ async def test_idle_and_trickling_connections_leave_room_to_reconnect(nats_world
         process = psutil.Process(ditto.pid)
         await eventually(lambda: process.num_fds() > 100, "they are there")
         nats_world.nats_server.stop()
-        await ditto.logged("attempt.failed")
+        await ditto.logged("session.failed")
         nats_world.nats_server.start()
         await ditto.streaming(count=2)
         await nats_world.fence()
@@ -121,7 +121,7 @@ async def test_scrapers_do_not_starve_the_pipeline(world: World) -> None:
                 await world.fence()
             answered += scraping.result()
     assert answered >= ROUNDS
-    assert not ditto.logs("attempt.failed")
+    assert not ditto.logs("session.failed")
     assert await ditto.stop() == 0
 
 

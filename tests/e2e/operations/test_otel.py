@@ -65,7 +65,7 @@ def collecting() -> Iterator[tuple[Collector, str]]:
             thread.join()
 
 
-async def test_attempts_blocks_and_metrics_arrive(world: World) -> None:
+async def test_sessions_blocks_and_metrics_arrive(world: World) -> None:
     world.sql("CREATE TABLE trades (id int PRIMARY KEY)")
     with collecting() as (collector, url):
         world.settings |= {
@@ -87,16 +87,20 @@ async def test_attempts_blocks_and_metrics_arrive(world: World) -> None:
         point.as_int or point.as_double
         for point in collector.metrics["ditto.events"].sum.data_points
         if {each.key: each.value.string_value for each in point.attributes}
-        == {"schema": "public", "table": "trades", "action": "insert"}
+        == {"pipeline": world.name, "schema": "public", "table": "trades", "action": "insert"}
     )
     assert events == 300, "the last export has the last numbers"
     (latency,) = collector.metrics["ditto.commit_to_stored_seconds"].histogram.data_points
     assert latency.count >= 1
-    (attempt,) = [span for span in collector.spans if span.name == "ditto.attempt"]
-    assert [event.name for event in attempt.events] == ["streaming", "draining", "stopped"]
+    for name, metric in collector.metrics.items():
+        points = [*metric.sum.data_points, *metric.gauge.data_points, *metric.histogram.data_points]
+        labels = [{each.key: each.value.string_value for each in point.attributes} for point in points]
+        assert {each.get("pipeline") for each in labels} <= {world.name}, name
+    (session,) = [span for span in collector.spans if span.name == "ditto.session"]
+    assert [event.name for event in session.events] == ["streaming", "draining", "stopped"]
     blocks = [span for span in collector.spans if span.name == "ditto.block"]
     assert blocks
-    assert {span.parent_span_id for span in blocks} == {attempt.span_id}
+    assert {span.parent_span_id for span in blocks} == {session.span_id}
 
 
 async def test_without_a_collector_it_streams_and_stops_all_the_same(world: World) -> None:

@@ -108,7 +108,7 @@ async def test_a_log_that_takes_nothing_neither_stops_nor_delays_it(
 
 
 async def test_more_lines_than_a_pipe_that_nobody_reads_can_hold(full_pipe: int, nats_world: World) -> None:
-    """Attempt after attempt fails, each with its lines: the loop goes on, and the queue has a limit."""
+    """Session after session fails, each with its lines: the loop goes on, and the queue has a limit."""
     port = free_port()
     env = environment(nats_world, DITTO_HTTP_LISTEN=f"127.0.0.1:{port}")
     with started(*COMMAND, env=env, stderr=full_pipe) as process:
@@ -143,7 +143,7 @@ async def test_the_exit_code_of_an_error_that_cannot_be_said(full_disk: int, wor
 async def test_a_fatal_stop_is_said_at_error_by_state_and_by_the_last_line(world: World) -> None:
     process = world.ditto(postgres_create="false")
     assert await process.ended() == 3
-    assert process.logs("attempt.state", state="stopped", level="error")
+    assert process.logs("pipeline.state", state="stopped", level="error")
     assert "publication" in process.sentence()
     assert all(line.startswith("{") for line in process.output.splitlines())
 

@@ -134,7 +134,7 @@ async def start_together(world: World, count: int) -> None:
         return sum(bool(ditto.logs("slot.standby")) for ditto in dittos)
 
     await eventually(lambda: working() == 1 and standing_by() == count - 1, "one works, the others stand by")
-    assert [ditto.logs("attempt.failed") for ditto in dittos] == [[]] * count
+    assert [ditto.logs("session.failed") for ditto in dittos] == [[]] * count
     for ditto in dittos:
         ditto.kill()
 

@@ -54,7 +54,7 @@ async def test_a_request_that_is_larger_than_the_server_takes(world: World, tmp_
         ditto = world.ditto(nats_url=server.url, events_tables=tables)
         assert await ditto.ended() == 4, ditto.output
         # The server may take larger requests by now: a second attempt asks before the refusal is final.
-        assert [failed["kind"] for failed in ditto.logs("attempt.failed")] == ["RequestTooLarge"]
+        assert [failed["kind"] for failed in ditto.logs("session.failed")] == ["RequestTooLarge"]
         assert ditto.logs("run.failed")[0]["kind"] == "RequestTooLarge"
         assert "max_payload" in ditto.sentence()
 
@@ -65,11 +65,11 @@ async def test_readyz_says_why_the_last_attempt_ended(nats_world: World) -> None
     ditto = await world.streaming(http_listen=f"127.0.0.1:{port}")
     world.nats_server.pause()  # connections are taken, and nothing is answered: each attempt takes seconds
     try:
-        await ditto.logged("attempt.state", state="connecting", count=2, timeout_s=60)
+        await ditto.logged("pipeline.state", state="connecting", count=2, timeout_s=60)
         code, text = await asyncio.to_thread(fetch, port, "/readyz")
         assert code == 503
         assert "an attempt begins, after" in json.loads(text)["reason"] or "SinkLost" in text
-        began = ditto.logs("attempt.state", state="connecting")[1]
+        began = ditto.logs("pipeline.state", state="connecting")[1]
         assert began["reason"].startswith("an attempt begins, after ")
     finally:
         world.nats_server.resume()

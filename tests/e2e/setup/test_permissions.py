@@ -198,6 +198,6 @@ async def is_said_by_run(world: World, words: str) -> bool:
         if code := await running.ended():
             assert code == 4
             assert re.search(words, running.sentence())
-            assert not running.logs("attempt.failed")
+            assert not running.logs("session.failed")
             return True
     return False

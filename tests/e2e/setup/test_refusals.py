@@ -133,7 +133,7 @@ async def test_an_unreachable_server_is_tried_again_until_it_is_there(world: Wor
     url = f"nats://127.0.0.1:{port}"
     settings = {"postgres_dsn": world.dsn_by(port)} if which == "postgres" else {"nats_url": url}
     ditto = world.ditto(**settings)
-    failure = await ditto.logged("attempt.failed", count=3)
+    failure = await ditto.logged("session.failed", count=3)
     assert f"127.0.0.1:{port}" in failure["error"]
     assert failure["hint"]
     if which == "nats":
@@ -153,7 +153,7 @@ async def test_a_full_stream_holds_the_slot_until_there_is_room(world: World) ->
         await jetstream.add_stream(name=world.stream, subjects=subjects, max_msgs=500, discard="new")
     ditto = await world.streaming()
     world.sql("INSERT INTO t SELECT generate_series(1, 400)", "INSERT INTO t SELECT generate_series(401, 2000)")
-    failure = await ditto.logged("attempt.failed", count=2)
+    failure = await ditto.logged("session.failed", count=2)
     assert failure["kind"] == "NotNow"
     assert "full" in failure["error"]
     assert await world.message_count() == 500

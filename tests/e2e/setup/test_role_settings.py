@@ -55,8 +55,8 @@ async def test_time_limits_of_the_role_end_neither_a_standby_nor_a_quiet_stream(
     await eventually(lambda: time.monotonic() > quiet_until, "several limits have passed")
     world.sql("INSERT INTO t VALUES (1)")
     assert [each.change for each in await world.events()] == [("t", "INSERT", 1)]
-    assert not holder.logs("attempt.failed")
-    assert not standby.logs("attempt.failed")
+    assert not holder.logs("session.failed")
+    assert not standby.logs("session.failed")
     holder.kill()
     await standby.streaming()
     world.sql("INSERT INTO t VALUES (2)")
@@ -77,7 +77,7 @@ async def test_an_end_by_the_administrator_is_not_the_end(world: World, how: str
             """The check in the background asks for that list, too, and survives the end of its query."""
             for pid in waiting(world):
                 world.sql(f"SELECT pg_cancel_backend({pid})")
-            return bool(ditto.logs("attempt.failed"))
+            return bool(ditto.logs("session.failed"))
 
         # The session is cancelled in what it waits for: the list of the published tables, every 5 s.
         with world.connect() as blocker:
@@ -91,7 +91,7 @@ async def test_an_end_by_the_administrator_is_not_the_end(world: World, how: str
     await ditto.streaming(count=2)
     world.sql("INSERT INTO t VALUES (1)")
     assert [each.change for each in await world.events()] == [("t", "INSERT", 1)]
-    assert ditto.logs("attempt.failed", kind="ConnectionLost")
+    assert ditto.logs("session.failed", kind="ConnectionLost")
 
 
 def waiting(world: World) -> list[int]:
@@ -112,7 +112,7 @@ async def test_a_role_that_is_refused_later_is_tried_again_by_a_process_that_has
         f"ALTER ROLE {name} NOLOGIN",
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{name}'",
     )
-    refused = await ditto.logged("attempt.failed", kind="AccessDenied", count=2)
+    refused = await ditto.logged("session.failed", kind="AccessDenied", count=2)
     assert "LOGIN" in refused["hint"]
     another = world.ditto(postgres_dsn=dsn)
     assert await another.ended() == 3, "one that has never streamed says so and ends"

@@ -68,7 +68,7 @@ async def test_no_failure_shows_a_secret(world: World, tmp_path: Path, step: int
         for code, settings in cases[::step]:
             ditto = world.ditto(**{"debug": "1", "log_level": "debug", **settings})
             if code is None:
-                await ditto.logged("attempt.failed")
+                await ditto.logged("session.failed")
                 assert await ditto.stop() == 0
             else:
                 assert await ditto.ended() == code, ditto.output
@@ -89,7 +89,7 @@ async def test_a_process_that_works_shows_no_secret(world: World, tmp_path: Path
         world.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
         await ditto.streaming(count=2)
         server.kill()
-        await ditto.logged("attempt.failed", count=2)
+        await ditto.logged("session.failed", count=2)
         assert await ditto.stop() == 0
         silent(ditto.output)
 

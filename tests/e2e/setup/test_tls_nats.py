@@ -66,7 +66,7 @@ async def refusal(world: World, server: NatsServer, code: int = 4, **settings: o
     """That it stops at once; what it says."""
     ditto = world.ditto(**{"nats_url": server.url, **settings})
     assert await ditto.ended() == code
-    assert not ditto.logs("attempt.failed")
+    assert not ditto.logs("session.failed")
     sentence = ditto.sentence()
     assert "hint: " in sentence or code == 2
     assert "wrong" not in ditto.output, "a secret"
@@ -285,7 +285,7 @@ async def test_creds_in_every_form_and_while_they_are_replaced(world: World, tmp
         ditto = await world.streaming(nats_url=server.url, nats_creds=str(path))
         path.write_text("")
         server.restart()
-        failure = await ditto.logged("attempt.failed", kind="ConfigError")
+        failure = await ditto.logged("session.failed", kind="ConfigError")
         assert "does not hold a user's JWT and seed" in failure["error"]
         path.write_text(right)
         await ditto.streaming(count=2)
@@ -300,8 +300,8 @@ async def test_a_jwt_that_expires(world: World, tmp_path: Path) -> None:
     with operated(tmp_path) as (server, account):
         path.write_text(creds(account.sign(user, "ditto", CLAIMS, expires_at=time.time() + 4), user.seed))
         ditto = await world.streaming(nats_url=server.url, nats_creds=str(path))
-        refused = await ditto.logged("attempt.failed", kind="LoginDenied")
-        assert "authentication expired" in ditto.logs("attempt.failed")[0]["error"]
+        refused = await ditto.logged("session.failed", kind="LoginDenied")
+        assert "authentication expired" in ditto.logs("session.failed")[0]["error"]
         assert "the JWT in nats.creds expired at 20" in refused["hint"]
         path.write_text(creds(account.sign(user, "ditto", CLAIMS), user.seed))
         await ditto.streaming(count=2)
@@ -319,7 +319,7 @@ async def test_tls_before_the_servers_info(world: World, authority: Authority, t
         await eventually(lambda: not says_info(server.port), "it waits for TLS", timeout_s=10)
         await stores(world, server, nats_tls_handshake_first="true", **tls)
         ditto = world.ditto(nats_url=server.url, **tls)
-        assert "nats.tls.handshake_first" in (await ditto.logged("attempt.failed"))["hint"]
+        assert "nats.tls.handshake_first" in (await ditto.logged("session.failed"))["hint"]
 
 
 def says_info(port: int) -> bool:

@@ -103,7 +103,7 @@ async def refusal(world: World, **settings: object) -> str:
     """That it stops at once; what it says."""
     ditto = world.ditto(**settings)
     assert await ditto.ended() == 3
-    assert not ditto.logs("attempt.failed")
+    assert not ditto.logs("session.failed")
     sentence = ditto.sentence()
     assert "hint: " in sentence
     return sentence

@@ -91,7 +91,7 @@ async def test_one_large_transaction(world: World, rows: int) -> None:
     assert peak < baseline + ROOM
     assert world.sql("SELECT count(*), count(*) FILTER (WHERE n = id * 7::bigint % 1000) FROM big") == [(rows, rows)]
     await holds_rows(world, rows)
-    assert not ditto.logs("attempt.failed")
+    assert not ditto.logs("session.failed")
 
 
 async def test_ten_thousand_subtransactions(world: World) -> None:

@@ -82,7 +82,7 @@ async def test_a_message_of_somebody_else(world: World) -> None:
     async with world.jetstream() as jetstream:
         await jetstream.publish(f"{world.name}_public_t", b"not an event")
     world.sql("INSERT INTO t VALUES (2)")
-    assert (await ditto.logged("attempt.failed"))["kind"] == "ChainBroken"
+    assert (await ditto.logged("session.failed"))["kind"] == "ChainBroken"
     await ditto.streaming(count=2)
     assert ditto.logs("stream.foreign_message")
     await world.fence()
@@ -99,4 +99,4 @@ async def test_a_message_of_somebody_else(world: World) -> None:
     assert ditto.logs("stream.foreign_message")
     world.sql("INSERT INTO t VALUES (3)")
     await world.fence()
-    assert not ditto.logs("attempt.failed")
+    assert not ditto.logs("session.failed")

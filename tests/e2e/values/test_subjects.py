@@ -109,7 +109,7 @@ async def test_a_new_tables_subject_is_added_before_its_first_event(world: World
         "INSERT INTO later VALUES (4)",
     )
     assert [event.change[2] for event in await world.events()] == [1, 2, 3, 4]
-    assert not ditto.logs("attempt.failed")
+    assert not ditto.logs("session.failed")
     await world.matches_tables(event_count=4)
 
 
@@ -194,7 +194,7 @@ async def test_three_thousand_tables(own_world: World) -> None:
     world.sql("INSERT INTO t1 SELECT generate_series(1, 2000)")
     await world.fence(timeout_s=60)
     await world.matches_tables(event_count=2002)
-    assert not ditto.logs("attempt.failed")
+    assert not ditto.logs("session.failed")
     warning = await ditto.logged("check.warning", check="stream.subject_count", timeout_s=60)
     assert "3,00" in str(warning)
     assert await ditto.stop() == 0

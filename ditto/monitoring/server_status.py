@@ -1,4 +1,4 @@
-"""Looks at both servers, changing nothing: the slot, the stream, who works and who stands by."""
+"""The status of both servers, read without changing anything: slot, stream, leader and standbys."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Final, TypeVar
 import msgspec
 import structlog
 
-from ditto.config import Config
+from ditto.config import PipelineConfig
 from ditto.errors import DittoError, SinkError
 from ditto.formats import nested
 from ditto.log import mask_secrets
 from ditto.lsn import format_lsn
-from ditto.monitoring.status import Leader, Slot, Stream, Survey, rfc3339
+from ditto.monitoring.status import Leader, Servers, Slot, Stream, rfc3339
 from ditto.pipeline.lease import Terms, read_terms
 from ditto.sinks.jetstream import servers
 from ditto.sinks.jetstream.api import StoredMessage
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class _CommitTime(msgspec.Struct):
-    """The one field of an event that matters here; a checkpoint has none."""
+    """The one field of an event that is read here; a checkpoint has none."""
 
     commit_time: datetime | None = msgspec.field(default=None, name="commitTime")
 
@@ -48,18 +48,18 @@ class _CommitTime(msgspec.Struct):
 _committed: Final = msgspec.json.Decoder(_CommitTime)
 
 
-class Surveyor:
-    """Keeps a connection to each server, and makes it anew after a failure. Owned by one task."""
+class ServerStatusReader:
+    """Keeps a connection to each server, and connects again after a failure. Owned by one task."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: PipelineConfig) -> None:
         self._config = config
         self._control: Control | None = None
         self._client: Connection | None = None
         self._bucket: LeaseBucket
         self._control_stack = AsyncExitStack()
 
-    async def look(self) -> Survey:
-        """Ask both; what does not answer is a problem in what is returned, never an error."""
+    async def read(self) -> Servers:
+        """Ask both. A server that does not answer is one of `problems`; nothing is raised."""
         problems: list[str] = []
         notes: list[str] = []
         postgres, nats = await asyncio.gather(
@@ -72,7 +72,7 @@ class Surveyor:
         stream, terms = nats or (None, None)
         if leader is not None and terms is not None and terms.walsender_pid == leader.walsender_pid:
             leader = msgspec.structs.replace(leader, host=terms.host, host_pid=terms.pid)
-        return Survey(rfc3339(time.time()), slot, stream, leader, standbys, problems, notes)
+        return Servers(rfc3339(time.time()), slot, stream, leader, standbys, problems, notes)
 
     async def close(self) -> None:
         """Close both connections."""
@@ -131,8 +131,8 @@ async def _or_problem(
         return await ask()
     except DittoError as error:
         problems.append(mask_secrets(error.message))
-    except Exception as error:  # noqa: BLE001  it may not end whoever looks; its text may hold anything
-        log.debug("survey.failed", kind=type(error).__name__)
+    except Exception as error:  # noqa: BLE001  it must not end the caller; its text may hold anything
+        log.debug("servers.not_read", kind=type(error).__name__)
         problems.append(f"unexpected {type(error).__name__}")
     await close()
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ditto.config import load
-from ditto.monitoring.servers import Surveyor
+from ditto.monitoring.server_status import ServerStatusReader
 
 if TYPE_CHECKING:
     from e2e.world import World
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 async def test_a_look_leaves_nothing_behind(world: World) -> None:
     await world.streaming()
-    surveyor = Surveyor(load(None, {}, world.settings))
+    reader = ServerStatusReader(load(None, {}, world.settings))
     try:
-        assert (await surveyor.look()).problems == []
-        client = surveyor._client
+        assert (await reader.read()).problems == []
+        client = reader._client
         assert client is not None
         subscriptions = len(client._subs)
         for _ in range(5):
-            found = await surveyor.look()
+            found = await reader.read()
         assert found.leader is not None
-        assert surveyor._client is client
+        assert reader._client is client
         assert len(client._subs) == subscriptions
     finally:
-        await surveyor.close()
+        await reader.close()
