@@ -50,9 +50,9 @@ async def command(world: World, *arguments: str) -> dict[str, Any]:
 
 async def all_sizes(world: World, running: DittoProcess, port: int) -> dict[str, object]:
     """What each place says now; of the check, whose findings are sentences, the sentence."""
-    failures = len(running.logs("attempt.failed"))
+    failures = len(running.logs("session.failed"))
     before = json.loads(fetch(port, "/v1/status")[1])["survey"]["at"]
-    failure = await running.logged("attempt.failed", count=failures + 1)
+    failure = await running.logged("session.failed", count=failures + 1)
     await eventually(lambda: json.loads(fetch(port, "/v1/status")[1])["survey"]["at"] > before, "a newer look")
     slot = await command(world, "slot", "status")
     findings = {finding.check: finding.what for finding in await run_checks(load(None, {}, world.settings))}
@@ -77,7 +77,7 @@ async def agree(world: World) -> tuple[int, int]:
     world.settings["DITTO_NATS_URL"] = f"nats://127.0.0.1:{free_port()}"  # an attempt that fails says the size
     port = free_port()
     running = world.ditto(http_listen=f"127.0.0.1:{port}")
-    await running.logged("attempt.failed")
+    await running.logged("session.failed")
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         position = world.value(POSITION)
