@@ -16,7 +16,7 @@ from ditto.config import Delivery, Nats
 from ditto.errors import DittoError
 from ditto.monitoring.http_client import fetch
 from ditto.quantity import size, span
-from ditto.sinks.jetstream.api import Account
+from ditto.sinks.jetstream.answers import Account
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.servers import OLDEST_VERSION
 from ditto.sinks.jetstream.stream import Stream
@@ -72,7 +72,7 @@ async def check_nats(client: Connection, config: Nats, stream: Stream) -> list[F
         block = 'jetstream { store_dir: "/var/lib/nats" }   # then restart nats-server'
         return [version, bad("error", check, what, why, nats_server=block)]
     try:
-        account = await stream.api.call("INFO", None, "use JetStream", to=Account)
+        account = await stream.api.account("use JetStream")
     except DittoError as error:
         return [version, failed(check, error)]
     return [version, ok(check, "JetStream is enabled", why), *_account(account)]

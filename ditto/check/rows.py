@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from msgspec import Struct
-
 from ditto.advice import nats_command
 from ditto.check.finding import Finding, bad, named, ok
 from ditto.config import Nats
 from ditto.quantity import size
-from ditto.sinks.jetstream.stream import Stream
+from ditto.sinks.jetstream.message_size import LARGEST_IN_FILE, Largest
 from ditto.source.published import Table
 from ditto.source.sql import Control
 
@@ -20,8 +18,6 @@ _JSON: Final = 1.5
 _SPREAD: Final = 4
 """How much wider than the mean a table's widest row may be; its statistics do not say."""
 _TIMEOUT_S: Final = 10.0
-_LARGEST_STORED: Final = 32 << 20
-"""Bytes of a message that nats-server's file store takes, whatever else is allowed."""
 
 # avg_width counts 18 bytes for a value that was moved out of the row; those are in the TOAST table.
 _WIDTHS: Final = """
@@ -38,22 +34,6 @@ SELECT n.nspname AS schema, c.relname AS name, c.relreplident = 'f' AS is_full,
        HAVING pg_catalog.count(*) > 0) AS s ON true
  WHERE c.relkind = 'r' AND (n.nspname, c.relname) IN (
        SELECT * FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])))"""
-
-
-class Largest(Struct, frozen=True, kw_only=True):
-    """The largest message that can be stored, in bytes, and which of the limits that is."""
-
-    size: int
-    limit: str
-
-
-def largest_message(max_payload: int, stream: Stream) -> Largest:
-    """The smallest of the limits; a stream that is still to be created has file storage."""
-    limits = {"max_payload": max_payload, "max_msg_size": stream.config.max_msg_size}
-    if stream.config.storage == "file":
-        limits["file storage"] = _LARGEST_STORED
-    limit = min((name for name in limits if limits[name] > 0), key=lambda name: limits[name])
-    return Largest(size=limits[limit], limit=limit)
 
 
 async def check_widths(control: Control, config: Nats, tables: Sequence[Table], largest: Largest) -> Finding:
@@ -81,10 +61,10 @@ async def check_widths(control: Control, config: Nats, tables: Sequence[Table], 
     if _SPREAD * means[widest] <= largest.size:
         return ok(check, what, why)
     # One that is raised only a little would have to be raised again soon.
-    wanted = min(max(4 << 20, int(2 * _SPREAD * means[widest])), _LARGEST_STORED)
+    wanted = min(max(4 << 20, int(2 * _SPREAD * means[widest])), LARGEST_IN_FILE)
     command = configuration = None
     if wanted <= largest.size:
-        why = f"{why}; files take no larger message than {size(_LARGEST_STORED)}: leave wide columns unpublished"
+        why = f"{why}; files take no larger message than {size(LARGEST_IN_FILE)}: leave wide columns unpublished"
     elif largest.limit == "max_msg_size":
         command = nats_command(config, "stream", "edit", config.stream, f"--max-msg-size={wanted}", "--force")
     else:

@@ -16,7 +16,7 @@ from ditto.check.http import check_http
 from ditto.check.nats import check_credentials, check_nats, check_sync
 from ditto.check.publication import check_publication, publication_to_be
 from ditto.check.role import Identity, check_replication
-from ditto.check.rows import check_widths, largest_message
+from ditto.check.rows import check_widths
 from ditto.check.server import check_server, check_spilling, look_at_server
 from ditto.check.slot import check_the_slot
 from ditto.check.stream import (
@@ -35,6 +35,7 @@ from ditto.errors import DittoError, SubjectCollision
 from ditto.routing.router import Router
 from ditto.sinks.jetstream import servers
 from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.message_size import largest_message
 from ditto.sinks.jetstream.stream import Stream
 from ditto.source.failures import describe
 from ditto.source.published import Table, look_at_tables
@@ -162,7 +163,7 @@ async def _jetstream(
         found += await check_writers(config, stream)
     if source is not None:
         found += await _together(config, source, stream)
-        largest = largest_message(client.max_payload, stream)
+        largest = largest_message(client.max_payload, stream.config)
         found += await _each("nats.max_payload", check_widths(source.control, config.nats, source.tables, largest))
     found.append(await check_sync(config.delivery, stream.replicas, monitor_url))
 

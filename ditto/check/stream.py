@@ -16,9 +16,11 @@ from ditto.pipeline.recovery import decide_start, gap_error
 from ditto.quantity import counted, size
 from ditto.routing.router import MANY, Router
 from ditto.sinks.base import Owner
-from ditto.sinks.jetstream.api import NamesAnswer, StreamConfig, api_prefix
+from ditto.sinks.jetstream.answers import StreamConfig
+from ditto.sinks.jetstream.api import change_subject
 from ditto.sinks.jetstream.risks import Risk, check_usable, risks
-from ditto.sinks.jetstream.stream import Stream, is_pattern, subject_matches
+from ditto.sinks.jetstream.stream import Stream
+from ditto.sinks.jetstream.subjects import is_pattern, subject_matches
 from ditto.source.slot import Slot
 from ditto.source.sql import Control
 
@@ -55,9 +57,8 @@ async def check_subjects(config: Config, stream: Stream, router: Router, needed:
         return [ok(check, f"it takes the {counted(len(needed), 'subject')} that it needs", why)]
     wanted = [router.wildcard] if router.wildcard and not stream.exists else missing[:_RECENT]
     for subject in wanted:
-        doing = f"look up who takes {subject}"
-        answer = await stream.api.call("STREAM.NAMES", {"subject": subject}, doing, to=NamesAnswer)
-        others = [name for name in answer.streams or [] if name != stream.name]
+        taking = await stream.api.streams_with(subject, f"look up who takes {subject}")
+        others = [name for name in taking if name != stream.name]
         if others:
             what = f"stream {others[0]} takes {subject} already"
             return [
@@ -79,9 +80,9 @@ def _with_subjects(
     if not any("," in subject for subject in subjects):
         return nats_command(config.nats, "stream", action, name, *subject_options(subjects), *options)
     # A comma ends a subject there, whatever is quoted: ask the API, which `nats stream` asks too.
-    verb, prefix = ("CREATE" if action == "add" else "UPDATE"), api_prefix(config.nats.domain)
+    subject = change_subject("CREATE" if action == "add" else "UPDATE", name, domain=config.nats.domain)
     body = msgspec.json.encode({**settings, "name": name, "subjects": subjects}).decode()
-    return nats_command(config.nats, "request", "--raw", "--no-templates", f"{prefix}.STREAM.{verb}.{name}", body)
+    return nats_command(config.nats, "request", "--raw", "--no-templates", subject, body)
 
 
 def check_subject_count(stream: Stream, router: Router, needed: set[str]) -> Finding:

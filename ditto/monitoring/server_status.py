@@ -21,7 +21,7 @@ from ditto.lsn import format_lsn
 from ditto.monitoring.status import Leader, Servers, Slot, Stream, rfc3339
 from ditto.pipeline.lease import Terms, read_terms
 from ditto.sinks.jetstream import servers
-from ditto.sinks.jetstream.api import StoredMessage
+from ditto.sinks.jetstream.answers import StoredMessage
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.lease_bucket import LeaseBucket
 from ditto.sinks.jetstream.stream import Stream as StreamApi

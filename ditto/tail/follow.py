@@ -16,14 +16,14 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from ditto.config import Nats
 from ditto.errors import NotNow, SinkError, SinkLost, StreamNotFound, StreamUnusable
 from ditto.sinks.jetstream import servers
-from ditto.sinks.jetstream.api import StreamState, unreadable
+from ditto.sinks.jetstream.answers import StreamState, unreadable
+from ditto.sinks.jetstream.api import API_TIMEOUT_S
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.stream import Stream
 from ditto.tasks import end
 
 _RETRY_FIRST_S: Final = 0.5
 _RETRY_CAP_S: Final = 10.0
-_API_TIMEOUT_S: Final = 5.0
 _WATCH_PERIOD_S: Final = 0.5
 
 
@@ -101,7 +101,7 @@ class Follower:
     async def _subscribe(self, client: Connection, state: StreamState) -> None:
         name = self._config.stream
         try:
-            async with asyncio.timeout(_API_TIMEOUT_S):
+            async with asyncio.timeout(API_TIMEOUT_S):
                 subscription = await client.jetstream(domain=self._config.domain).subscribe(
                     ">",
                     stream=name,

@@ -16,9 +16,10 @@ import nats.errors
 from ditto.errors import AckTimeout, SinkError, SinkLost, StreamNotFound
 from ditto.formats import nested
 from ditto.lsn import ORIGIN, Position
-from ditto.sinks.jetstream.api import NO_STREAM, Api, ApiError, ConsumerInfo, Deleted, StreamInfo, refusal
+from ditto.sinks.jetstream.api import Api
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.requests import Requests
+from ditto.sinks.jetstream.tail import MARKER_HEADER, POSITION_HEADER
 from ditto.verify.difference import Difference
 from ditto.verify.tables import StoredEvent, TableCopy, copy_for
 
@@ -35,8 +36,6 @@ MESSAGE_ROOM = 64 * 1024
 BATCH_TIMEOUT_S = 30
 _KEPT_NS = 60 * 1_000_000_000
 """How long the server keeps the consumer once nobody reads any more."""
-MARKER_HEADER = "Nats-Marker-Reason"
-"""On messages that the server stores itself where a subject's last one was deleted."""
 _BATCH_ENDS = frozenset({"batch completed", "message size exceeds maxbytes"})
 
 _event = msgspec.json.Decoder(StoredEvent)
@@ -85,15 +84,13 @@ async def replay(
     api = Api(requests, domain=domain)
     doing = f"read stream {stream}"
     try:
-        info = await api.call(f"STREAM.INFO.{stream}", None, doing, to=StreamInfo)
+        info = await api.stream_info(stream, doing)
+        if info is None:
+            raise StreamNotFound(f"there is no stream {stream}", hint="has ditto run yet?", stream=stream)
         reader = _Reader(keys, prefix, last_sequence=info.state.last_seq)
         started = time.monotonic()
         if info.state.messages:
             await _read(client, api, stream, reader, lambda: on_progress(reader.messages, info.state.messages))
-    except ApiError as error:
-        if error.code == NO_STREAM:
-            raise StreamNotFound(f"there is no stream {stream}", hint="has ditto run yet?", stream=stream) from error
-        raise refusal(error, doing) from error
     except TimeoutError as error:
         raise AckTimeout(f"cannot {doing}: nats-server did not answer", hint="is it overloaded?") from error
     except nats.errors.Error as error:
@@ -110,8 +107,7 @@ async def _read(client: Client, api: Api, stream: str, reader: _Reader, on_batch
         "mem_storage": True,
         "inactive_threshold": _KEPT_NS,
     }
-    body = {"stream_name": stream, "config": wanted}
-    consumer = await api.call(f"CONSUMER.CREATE.{stream}", body, f"read stream {stream}", to=ConsumerInfo)
+    consumer = await api.create_consumer(stream, wanted, f"read stream {stream}")
     inbox = client.new_inbox()
     subscription = await client.subscribe(f"{inbox}.*", cb=reader.on_message)
     request = {
@@ -124,7 +120,7 @@ async def _read(client: Client, api: Api, stream: str, reader: _Reader, on_batch
         while not reader.is_done:
             async with asyncio.timeout(BATCH_TIMEOUT_S):
                 await client.publish(
-                    f"{api.prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer.name}",
+                    api.next_subject(stream, consumer.name),
                     json.dumps(request).encode(),
                     reader.expect_batch(inbox),
                 )
@@ -134,7 +130,7 @@ async def _read(client: Client, api: Api, stream: str, reader: _Reader, on_batch
         if client.is_connected:
             with suppress(nats.errors.Error, SinkError):  # the server removes it by itself
                 await subscription.unsubscribe()
-                await api.call(f"CONSUMER.DELETE.{stream}.{consumer.name}", None, "remove the consumer", to=Deleted)
+                await api.delete_consumer(stream, consumer.name, "remove the consumer")
 
 
 class _Reader:
@@ -218,7 +214,7 @@ class _Reader:
 
     def _check_position(self, message: Msg, sequence: int, *, may_repeat: bool) -> str:
         """`may_repeat`: a table's description has the position of the message before it."""
-        header = (message.headers or {}).get("Ditto-Position", "")
+        header = (message.headers or {}).get(POSITION_HEADER, "")
         where = f"message {sequence} at {header or 'no position'}"
         try:
             position = Position.parse(header)

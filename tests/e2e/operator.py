@@ -33,7 +33,7 @@ STEPS = {
     "name": r"set postgres\.slot to another name",
     "again": r"start (?:Ditto )?again",
     "reload": r"reload (?:the )?consumers",
-    "purge": r"nats stream purge STREAM --keep=1",
+    "purge": r"nats stream purge \S+ --keep=1",
     "remove": r"nats --server=\S+ stream rm .*(?=\), start)",
     "shell": r"nats --server=\S+ stream rmm .*--force",
 }
@@ -130,7 +130,7 @@ class Operator:
         await self.shell.run(command)
 
     async def _purge(self, command: str) -> None:
-        await self.shell.run(command.replace("STREAM", self.world.stream) + " --force")
+        await self.shell.run(command + " --force")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ditto.formats.checkpoint import decode_checkpoint, encode_checkpoint
 from ditto.lsn import Checkpoint, Position, Transaction
 from ditto.sinks.base import Owner
 from ditto.sinks.jetstream import metadata
-from ditto.sinks.jetstream.api import StoredMessage
+from ditto.sinks.jetstream.answers import StoredMessage
 from ditto.sinks.jetstream.tail import Judged, Kind, judge
 from unit.implementations import ID_KEY, Implementation
 from unit.wire import Column, begin, commit, insert, relation

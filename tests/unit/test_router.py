@@ -13,7 +13,7 @@ from ditto.config.model import Action
 from ditto.decoding.messages import Relation
 from ditto.errors import SubjectCollision
 from ditto.routing.router import ACTIONS, MANY, Patterns, Router, TablePattern, encode_token
-from ditto.sinks.jetstream.stream import subject_matches
+from ditto.sinks.jetstream.subjects import subject_matches
 
 ALL = [Action.INSERT, Action.UPDATE, Action.DELETE, Action.TRUNCATE]
 DOTTED = "{prefix}.{schema}.{table}"

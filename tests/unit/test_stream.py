@@ -11,10 +11,13 @@ import pytest
 from ditto.config import Nats
 from ditto.errors import NoJetStream, NotNow, PublishRejected, SinkError, StreamOwned, StreamUnusable
 from ditto.sinks.base import Owner
-from ditto.sinks.jetstream.api import ApiError, Fault, StreamConfig, refusal
+from ditto.sinks.jetstream.answers import StreamConfig
 from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.message_size import LARGEST_IN_FILE, largest_message
+from ditto.sinks.jetstream.refusals import Fault, refusal
 from ditto.sinks.jetstream.risks import risks
-from ditto.sinks.jetstream.stream import Stream, change_timeout_s, folded, subject_matches
+from ditto.sinks.jetstream.stream import Stream, change_timeout_s
+from ditto.sinks.jetstream.subjects import folded, subject_matches
 
 OWNER = Owner("7312", "ditto", "ditto", start_lsn=0x16_B374D848)
 METADATA = {
@@ -179,11 +182,35 @@ def test_an_age_of_two_days_is_not_called_shorter_than_one() -> None:
 def test_jetstreams_codes(code: int | tuple[int, int], kind: type[SinkError]) -> None:
     number, status = code if isinstance(code, tuple) else (code, 400)
     fault = Fault(code=status, err_code=number, description="the server's words")
-    error = refusal(ApiError(fault, "store events"), "store events")
+    error = refusal(fault, "store events")
     assert type(error) is kind
     assert error.message.startswith("cannot store events")
     assert "the server's words" in error.message
     assert error.hint
+
+
+def test_the_hint_of_a_full_stream_names_it() -> None:
+    fault = Fault(code=503, err_code=10077, description="maximum bytes exceeded")
+    assert "nats stream purge ORDERS --keep=1:" in (refusal(fault, "store events", stream="ORDERS").hint or "")
+    assert "nats stream purge 'A;B' --keep=1:" in (refusal(fault, "store events", stream="A;B").hint or "")
+    assert "purge" not in (refusal(fault, "write the lease").hint or ""), "the lease's bucket is not the consumers'"
+
+
+@pytest.mark.parametrize(
+    ("max_payload", "settings", "limit"),
+    [
+        (1 << 20, {}, "max_payload"),
+        (64 << 20, {}, "file storage"),
+        (64 << 20, {"storage": "memory"}, "max_payload"),
+        (1 << 20, {"max_msg_size": 1000}, "max_msg_size"),
+    ],
+)
+def test_the_largest_message_has_the_smallest_of_the_limits(
+    max_payload: int, settings: dict[str, Any], limit: str
+) -> None:
+    found = largest_message(max_payload, stream(**settings).config)
+    sizes = {"max_payload": max_payload, "max_msg_size": 1000, "file storage": LARGEST_IN_FILE}
+    assert (found.limit, found.size) == (limit, sizes[limit])
 
 
 def test_subjects_that_a_wildcard_covers_are_left_out() -> None:

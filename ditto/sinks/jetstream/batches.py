@@ -12,13 +12,11 @@ import msgspec
 from msgspec import Struct
 
 from ditto.errors import ChainBroken, NotNow, SinkError
-from ditto.sinks.jetstream.api import WRONG_LAST_SEQUENCE, ApiError, Fault, refusal
 from ditto.sinks.jetstream.pure_frames import OP_COMMIT, OP_COMMIT_ONLY
+from ditto.sinks.jetstream.refusals import UNKNOWN_BATCH, WRONG_LAST_SEQUENCE, Fault, refusal
 
 FLOW: Final = 256
 """Every so many messages of a batch the server acknowledges: the window opens in steps of this."""
-
-_UNKNOWN_BATCH: Final = 10208
 
 
 class _Ack(Struct, tag="ack"):
@@ -190,10 +188,10 @@ class Batches:
                 hint="something else was stored in between, or a message before it could not be written (see the log "
                 "of nats-server): the tail is read again",
             )
-        if code == _UNKNOWN_BATCH:
+        if code == UNKNOWN_BATCH:
             return ChainBroken(
                 f"cannot {doing}: the server does not know the batch any more",
                 hint="its leader has changed, or nothing was sent for ten seconds in the middle of a batch: the tail "
                 "is read again",
             )
-        return refusal(ApiError(error, doing), doing)
+        return refusal(error, doing, stream=self._stream)

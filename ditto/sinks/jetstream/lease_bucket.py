@@ -14,23 +14,10 @@ from ditto.advice import nats_command
 from ditto.config import Nats
 from ditto.errors import NotNow, StreamNotFound
 from ditto.sinks.base import Entry
-from ditto.sinks.jetstream.api import (
-    API_TIMEOUT_S,
-    NAME_IN_USE,
-    NO_MESSAGE,
-    NO_STREAM,
-    WRONG_LAST_SEQUENCE,
-    Api,
-    ApiError,
-    Fault,
-    MessageAnswer,
-    PubAck,
-    StoredMessage,
-    StreamInfo,
-    read_ack,
-    refusal,
-)
+from ditto.sinks.jetstream.answers import PubAck, StoredMessage, read_ack
+from ditto.sinks.jetstream.api import API_TIMEOUT_S, Api
 from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.refusals import WRONG_LAST_SEQUENCE, Fault, refusal
 
 log = structlog.get_logger()
 
@@ -61,14 +48,11 @@ class LeaseBucket:
 
     async def read(self) -> Entry:
         """The entry; revision 0 where there is none."""
-        doing = f"read the lease in bucket {BUCKET}"
         try:
-            message = await self._stored(doing)
-        except ApiError as error:
-            if error.code in {NO_STREAM, NO_MESSAGE}:
-                return Entry(0, b"")
-            raise refusal(error, doing) from error
-        return Entry(message.seq, message.data)
+            message = await self._stored(f"read the lease in bucket {BUCKET}")
+        except StreamNotFound:
+            message = None
+        return Entry(0, b"") if message is None else Entry(message.seq, message.data)
 
     async def write(self, value: bytes, *, after: int) -> int | None:
         """Replace the entry of revision `after` (0 for none); the new revision, or None where there is another one.
@@ -88,7 +72,7 @@ class LeaseBucket:
             return ack.seq
         if ack.err_code in WRONG_LAST_SEQUENCE:
             return None
-        raise refusal(ApiError(ack, doing), doing)
+        raise refusal(ack, doing)
 
     async def remove(self, *, after: int) -> None:
         """Delete the entry if it still has the revision `after`."""
@@ -97,25 +81,20 @@ class LeaseBucket:
     async def last_sequence(self) -> int:
         """Of the events' stream: it moves while somebody stores events, whatever becomes of the lease."""
         doing = f"look up stream {self._config.stream}"
-        try:
-            request = f"STREAM.INFO.{self._config.stream}"
-            info = await self._api.call(request, None, doing, to=StreamInfo, timeout_s=self._timeout_s)
-        except ApiError as error:
-            raise refusal(error, doing) from error
+        info = await self._api.stream_info(self._config.stream, doing, timeout_s=self._timeout_s)
+        if info is None:
+            raise StreamNotFound(f"cannot {doing}: it does not exist", hint="it is created when Ditto starts")
         return info.state.last_seq
 
-    async def _stored(self, doing: str) -> StoredMessage:
-        body = {"last_by_subj": self._subject}
-        request = f"STREAM.MSG.GET.{_STREAM}"
-        return (await self._api.call(request, body, doing, to=MessageAnswer, timeout_s=self._timeout_s)).message
+    async def _stored(self, doing: str) -> StoredMessage | None:
+        return await self._api.last_message(_STREAM, self._subject, doing, timeout_s=self._timeout_s)
 
     async def _see_bucket(self, doing: str) -> None:
         """Create it where it is missing. Where somebody listens on its subjects, the server does not say so."""
         try:
             await self._stored(doing)
-        except ApiError as error:
-            if error.code == NO_STREAM:
-                await self._create()
+        except StreamNotFound:
+            await self._create()
 
     async def _create(self) -> None:
         doing = f"create bucket {BUCKET}"
@@ -136,14 +115,8 @@ class LeaseBucket:
             "allow_direct": True,
             "deny_delete": True,
         }
-        try:
-            request = f"STREAM.CREATE.{_STREAM}"
-            await self._api.call(request, wanted, doing, to=StreamInfo, timeout_s=self._timeout_s)
-        except ApiError as error:
-            if error.code == NAME_IN_USE:  # somebody was quicker
-                return
-            raise refusal(error, doing) from error
-        log.info("lease.bucket_created", bucket=BUCKET, replicas=self._config.replicas)
+        if await self._api.create_stream(wanted, doing, timeout_s=self._timeout_s) is not None:
+            log.info("lease.bucket_created", bucket=BUCKET, replicas=self._config.replicas)
 
     async def _publish(
         self, value: bytes, doing: str, *, after: int, operation: str | None = None
@@ -152,9 +125,7 @@ class LeaseBucket:
         headers = {"Nats-Expected-Last-Subject-Sequence": str(after)}
         if operation is not None:
             headers["KV-Operation"] = operation
-        # In another domain it is reached as its API is; the entry has its own subject all the same.
-        domain = self._config.domain
-        subject = self._subject if domain is None else f"$JS.{domain}.API.{self._subject}"
+        subject = self._api.reached(self._subject)  # the entry has its own subject all the same
         message = await self._connection.requests.ask(
             subject, value, doing=doing, timeout_s=self._timeout_s, headers=headers, is_answer=_is_answer
         )

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from ditto.config import Nats
-from ditto.sinks.jetstream.api import (
-    NO_MESSAGE,
-    Api,
-    ApiError,
-    MessageAnswer,
-    StoredMessage,
-    StreamInfo,
-    StreamState,
-    refusal,
-)
+from ditto.sinks.jetstream.answers import StoredMessage, StreamState
+from ditto.sinks.jetstream.api import Api
 from ditto.sinks.jetstream.tail import Judged, Kind, judge
 
 log = structlog.get_logger()
@@ -41,7 +33,7 @@ class Reader:
 
     async def message(self, sequence: int) -> StoredMessage | None:
         """The message of that sequence; None where there is none."""
-        return await self._message({"seq": sequence}, f"read message {sequence} of stream {self._stream}")
+        return await self._api.message(self._stream, sequence, f"read message {sequence} of stream {self._stream}")
 
     async def last_payloads(self, pattern: str) -> dict[str, bytes]:
         """The last message on each subject that matches."""
@@ -96,33 +88,9 @@ class Reader:
     async def _last_messages(self, pattern: str) -> list[StoredMessage]:
         """The last message on each subject that matches."""
         doing = f"read the last messages on {pattern} in stream {self._stream}"
-        subjects = await self._subjects(pattern)
+        subjects = await self._api.subjects(self._stream, pattern, f"list the subjects of stream {self._stream}")
         found: list[StoredMessage | None] = []
         for start in range(0, len(subjects), _AT_ONCE):
             some = subjects[start : start + _AT_ONCE]
-            found += await asyncio.gather(*(self._message({"last_by_subj": subject}, doing) for subject in some))
+            found += await asyncio.gather(*(self._api.last_message(self._stream, subject, doing) for subject in some))
         return [message for message in found if message is not None]
-
-    async def _subjects(self, pattern: str) -> list[str]:
-        """Every subject that matches and has messages, page by page."""
-        doing = f"list the subjects of stream {self._stream}"
-        subjects: list[str] = []
-        while True:
-            try:
-                body = {"subjects_filter": pattern, "offset": len(subjects)}
-                info = await self._api.call(f"STREAM.INFO.{self._stream}", body, doing, to=StreamInfo)
-            except ApiError as error:
-                raise refusal(error, doing) from error
-            page = info.state.subjects or {}
-            subjects += page
-            if not page or len(subjects) >= info.total:
-                return subjects
-
-    async def _message(self, which: dict[str, Any], doing: str) -> StoredMessage | None:
-        try:
-            answer = await self._api.call(f"STREAM.MSG.GET.{self._stream}", which, doing, to=MessageAnswer)
-        except ApiError as error:
-            if error.code == NO_MESSAGE:
-                return None
-            raise refusal(error, doing) from error
-        return answer.message

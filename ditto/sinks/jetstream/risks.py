@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from ditto.advice import RELOAD
 from ditto.errors import StreamUnusable
-from ditto.sinks.jetstream.api import StreamConfig
+from ditto.sinks.jetstream.answers import StreamConfig
 
 _DAY_NS: Final = 24 * 3600 * 10**9
 

@@ -24,7 +24,7 @@ from ditto.errors import (
     SinkError,
     SinkLost,
 )
-from ditto.sinks.jetstream.api import Account, Api, ApiError, refusal
+from ditto.sinks.jetstream.api import Api
 from ditto.sinks.jetstream.connection import Connection, NoCertificate, NoTls, PlaintextCredentials
 from ditto.sinks.jetstream.credentials import (
     Address,
@@ -114,11 +114,7 @@ async def usable(connection: Connection, config: Nats) -> None:
             hint="upgrade nats-server: older ones have no batches (allow_batched), by which nothing can be lost in "
             "the middle",
         )
-    doing = f"use JetStream at {where}"
-    try:
-        await Api(connection.requests, domain=config.domain).call("INFO", None, doing, to=Account)
-    except ApiError as error:
-        raise refusal(error, doing) from error
+    await Api(connection.requests, domain=config.domain).account(f"use JetStream at {where}")
 
 
 async def close(connection: Connection) -> None:

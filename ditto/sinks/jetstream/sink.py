@@ -25,19 +25,17 @@ from ditto.sinks.jetstream.batches import FLOW, Batches
 from ditto.sinks.jetstream.connection import Connection, check_contract
 from ditto.sinks.jetstream.frames import FrameTooLarge, frame_block
 from ditto.sinks.jetstream.lease_bucket import LeaseBucket
+from ditto.sinks.jetstream.message_size import largest_message
 from ditto.sinks.jetstream.risks import check_usable, may_lose_tail
 from ditto.sinks.jetstream.servers import close, connect, lost, usable
-from ditto.sinks.jetstream.stream import Stream, folded
+from ditto.sinks.jetstream.stream import Stream
+from ditto.sinks.jetstream.subjects import folded
 
 # The end of an open batch is acknowledged every FLOW messages only, or when the batch ends; and the next one has to
 # wait for that, which takes 1.5 ms under load. So a batch ends where nothing more comes for the moment: at once after a
 # few messages, or when it was quiet before them, unless the server lags behind; and after this time in any case.
 _QUIET_S: Final = 0.002
 _FEW: Final = 16
-
-_LARGEST_STORED: Final = (32 << 20) - (64 << 10)
-"""A message that nats-server's file store takes, its subject and record left out. It answers to a larger one as if the
-stream were full, for ever, whatever max_payload is (`rlBadThresh` in filestore.go)."""
 
 _WATCH_PERIOD_S: Final = 0.5
 
@@ -159,10 +157,7 @@ class JetStreamSink:
     async def _start_chain(self, last_sequence: int) -> None:
         client = self._connected()
         config = self._stream.config
-        limits = [client.max_payload, config.max_msg_size]
-        if config.storage == "file":
-            limits.append(_LARGEST_STORED)
-        self._max_size = min(limit for limit in limits if limit > 0)
+        self._max_size = largest_message(client.max_payload, config).size
         self._has_rollup = config.allow_rollup_hdrs
         if not self._inbox:
             self._inbox = client.new_inbox()

@@ -19,7 +19,6 @@ from ditto.decoding.change import event_key
 from ditto.errors import (
     AnswerUnreadable,
     PublishRejected,
-    SinkError,
     StreamNotFound,
     StreamOwned,
     StreamUnusable,
@@ -28,23 +27,12 @@ from ditto.errors import (
 from ditto.lsn import Checkpoint, format_lsn
 from ditto.sinks.base import Holding, Owner
 from ditto.sinks.jetstream import metadata
-from ditto.sinks.jetstream.api import (
-    API_TIMEOUT_S,
-    NAME_IN_USE,
-    NO_STREAM,
-    OVERLAP,
-    Api,
-    ApiError,
-    Cluster,
-    StreamConfig,
-    StreamInfo,
-    StreamState,
-    read_config,
-    refusal,
-)
+from ditto.sinks.jetstream.answers import Cluster, StreamConfig, StreamInfo, StreamState, read_config
+from ditto.sinks.jetstream.api import API_TIMEOUT_S, Api
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.reader import Reader
 from ditto.sinks.jetstream.risks import check_usable, risks
+from ditto.sinks.jetstream.subjects import folded, is_pattern, subject_matches
 from ditto.sinks.jetstream.tail import Kind, judge
 
 log = structlog.get_logger()
@@ -53,7 +41,7 @@ _NOTHING: Final = StreamState(messages=0, bytes=0, first_seq=0, last_seq=0)
 
 
 class Stream:
-    """One stream, through the API. Every call may raise what `Api.call` does, and NoJetStream.
+    """One stream, through the API. Every call may raise the errors of `Api`.
 
     `accepts_gap`: it may belong to the cluster that pg_upgrade made the slot's cluster of (`delivery.on_gap`).
     """
@@ -94,13 +82,10 @@ class Stream:
     async def look(self) -> bool:
         """Read the stream's state; False where it does not exist."""
         doing = f"look up stream {self.name}"
-        try:
-            info = await self.api.call(f"STREAM.INFO.{self.name}", None, doing, to=StreamInfo)
-        except ApiError as error:
-            if error.code == NO_STREAM:
-                self.exists, self.config, self.settings, self.state = False, StreamConfig(), {}, _NOTHING
-                return False
-            raise refusal(error, doing) from error
+        info = await self.api.stream_info(self.name, doing)
+        if info is None:
+            self.exists, self.config, self.settings, self.state = False, StreamConfig(), {}, _NOTHING
+            return False
         self.exists = True
         self._take_config(info, doing)
         self.state, self.cluster, self.asked_at = info.state, info.cluster, info.ts
@@ -138,35 +123,21 @@ class Stream:
         }
         doing = f"create stream {self.name}"
         try:
-            await self.api.call(
-                f"STREAM.CREATE.{self.name}", wanted, doing, to=StreamInfo, timeout_s=change_timeout_s(len(subjects))
-            )
-        except ApiError as error:
-            if error.code == NAME_IN_USE:  # somebody was quicker
-                return
-            raise self._set_up_error(error, doing) from error
-        log.info("stream.created", stream=self.name, replicas=self._config.replicas)
+            info = await self.api.create_stream(wanted, doing, timeout_s=change_timeout_s(len(subjects)))
+        except PublishRejected as error:
+            raise StreamUnusable(error.message, hint="see the server's words above") from error
+        if info is not None:
+            log.info("stream.created", stream=self.name, replicas=self._config.replicas)
 
     async def _update(self, changes: dict[str, Any], doing: str) -> None:
         """Change some settings and leave the others as they are."""
         wanted = {**self.settings, **changes}
         timeout_s = change_timeout_s(len(wanted.get("subjects") or ()))
         try:
-            info = await self.api.call(f"STREAM.UPDATE.{self.name}", wanted, doing, to=StreamInfo, timeout_s=timeout_s)
-        except ApiError as error:
-            raise self._set_up_error(error, doing) from error
+            info = await self.api.update_stream(wanted, doing, timeout_s=timeout_s)
+        except PublishRejected as error:
+            raise StreamUnusable(error.message, hint="see the server's words above") from error
         self._take_config(info, doing)
-
-    def _set_up_error(self, error: ApiError, doing: str) -> SinkError:
-        if error.code == OVERLAP:
-            return StreamUnusable(
-                f"cannot {doing}: another stream takes some of its subjects already ({error.description})",
-                hint="choose another events.prefix, or remove those subjects from the other stream",
-            )
-        translated = refusal(error, doing)
-        if isinstance(translated, PublishRejected):
-            return StreamUnusable(translated.message, hint="see the server's words above")
-        return translated
 
     # ------------------------------------------------------------------------------------ ownership
 
@@ -376,30 +347,3 @@ def change_timeout_s(subject_count: int) -> float:
     nats-server compares each with each: 4 to 10 s for 10,000 on an idle machine of two cores. It stores meanwhile.
     """
     return API_TIMEOUT_S + 0.6 * (subject_count / 1000) ** 2
-
-
-def folded(subjects: Collection[str], wildcard: str | None) -> set[str]:
-    """The subjects, with the wildcard in place of those that it covers; none that another one of them covers."""
-    patterns = {subject for subject in subjects if is_pattern(subject)}
-    if wildcard is not None and any(subject_matches(wildcard, subject) for subject in subjects):
-        patterns.add(wildcard)
-    literal = set(subjects) - patterns
-    return patterns | {
-        subject for subject in literal if not any(subject_matches(pattern, subject) for pattern in patterns)
-    }
-
-
-def is_pattern(subject: str) -> bool:
-    """Whether it stands for more than one subject."""
-    return any(token in {"*", ">"} for token in subject.split("."))
-
-
-def subject_matches(pattern: str, subject: str) -> bool:
-    """Whether a subject falls under a pattern, as https://docs.nats.io/nats-concepts/subjects tells."""
-    wanted, given = pattern.split("."), subject.split(".")
-    for index, token in enumerate(wanted):
-        if token == ">":  # noqa: S105  a token of a subject
-            return len(given) > index
-        if index >= len(given) or token not in {"*", given[index]}:
-            return False
-    return len(wanted) == len(given)

@@ -18,10 +18,10 @@ from ditto.decoding.change import event_id
 from ditto.errors import TailForged
 from ditto.formats.checkpoint import decode_checkpoint
 from ditto.lsn import ORIGIN, Position, Transaction
-from ditto.sinks.jetstream.api import StoredMessage
+from ditto.sinks.jetstream.answers import StoredMessage
 
 POSITION_HEADER: Final = "Ditto-Position"
-_MARKER_HEADER: Final = "Nats-Marker-Reason"
+MARKER_HEADER: Final = "Nats-Marker-Reason"
 """On messages that the server stores itself where a subject's last one was deleted (subject_delete_marker_ttl)."""
 
 # As events and checkpoints are encoded: fields in order, without white space. The JSON is not parsed, it may be large
@@ -66,7 +66,7 @@ def judge(message: StoredMessage, *, keys: Collection[bytes] | None, config: Nat
     sequence, payload = message.seq, message.data
     text = message.header(POSITION_HEADER)
     if text is None:
-        return Judged(Kind.FOREIGN if message.header(_MARKER_HEADER) is None else Kind.MARKER, sequence)
+        return Judged(Kind.FOREIGN if message.header(MARKER_HEADER) is None else Kind.MARKER, sequence)
     try:
         position = Position.parse(text)
     except ValueError:
