@@ -1,1 +1,1 @@
-"""What a running Ditto answers over HTTP."""
+"""The HTTP server of a running Ditto: probes, metrics, status."""

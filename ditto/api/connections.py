@@ -1,4 +1,4 @@
-"""How many connections there may be, and for how long each may wait.
+"""Limits: the number of connections, and the time that each may wait.
 
 uvicorn limits neither: it counts only requests, and its one time-out begins after a first answer. Without limits,
 clients that connect and send nothing take every file descriptor of the process, and Ditto cannot connect to its servers
@@ -14,7 +14,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS: Final = 100
-"""Where one more comes, the one that has been waiting longest for a request is closed: a probe always gets through."""
+"""One more closes the connection that has waited longest for a request: a probe always gets through."""
 REQUEST_TIMEOUT_S: Final = 10.0
 """From connecting to the answer of the first request."""
 IDLE_TIMEOUT_S: Final = 75.0

@@ -1,4 +1,4 @@
-"""Who is let in, before any route is looked for: the Host header, and the token where one is configured."""
+"""Which requests are let in: by the Host header, and by the token where one is configured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/ready"})
-"""Probes need no token: they tell the state and nothing else where there is one."""
+"""Probes need no token: where there is one, they answer the state and nothing else."""
 _ANY: Final = "*"
 _INTERNAL: Final = (".localhost", ".local", ".internal", ".svc", ".cluster.local")
 """Endings that no name of the public DNS can have."""
@@ -24,7 +24,7 @@ class Gate:
     """An ASGI application in front of another one.
 
     A web page can make its visitor's browser ask a server of the visitor's network under a name of the page's owner
-    (DNS rebinding). Such a name is one of the public DNS; the Host header tells. `hosts` are the names that are meant.
+    (DNS rebinding). Such a name is one of the public DNS, and is in the Host header. `hosts` are the allowed names.
     """
 
     def __init__(self, app: ASGIApp, *, token: str | None, hosts: Iterable[str]) -> None:

@@ -10,7 +10,6 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
-import psycopg
 import structlog
 
 import ditto
@@ -112,6 +111,8 @@ def _demo() -> click.Command:
 def _print_versions(ctx: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
     if not is_asked or ctx.resilient_parsing:
         return
+    import psycopg  # noqa: PLC0415 -- only this needs to know its version
+
     try:
         decoder = importlib.import_module("ditto.decoding.implementation").IMPL
     except (ImportError, DittoError) as error:

@@ -9,10 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import psycopg
-from psycopg import conninfo
-
-from ditto.config.dsn import without_replication
+from ditto.config.dsn import parameters_of, without_replication
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from ditto.config.model import Config
 
 PLACEHOLDERS = ("prefix", "schema", "table", "action", "database")
-"""What may stand in braces in `events.subject`."""
+"""The names that may be in braces in `events.subject`."""
 
 _NAME_BYTES = 63  # NAMEDATALEN - 1: PostgreSQL cuts longer names off, or refuses them
 
@@ -41,8 +38,8 @@ class Impossible(ValueError):
 def _dsn(value: str) -> str:
     hint = "percent-encode the characters : / @ ? # % in the user and the password of a URL"
     try:
-        parameters = conninfo.conninfo_to_dict(value)
-    except psycopg.ProgrammingError:
+        parameters = parameters_of(value)
+    except ValueError:
         if re.search(r"[?&]pgbouncer=", value):
             raise Impossible(
                 "has the parameter pgbouncer, which libpq does not know",
@@ -162,7 +159,7 @@ def _listen(value: str | None) -> str | None:
             split_address(value)
         except ValueError:
             raise Impossible(
-                "must be host:port or :port, such as 127.0.0.1:8080 or :8080", hint="an IPv6 address stands in [ ]"
+                "must be host:port or :port, such as 127.0.0.1:8080 or :8080", hint="put an IPv6 address in [ ]"
             ) from None
     return value
 

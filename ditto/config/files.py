@@ -40,7 +40,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse_yaml(text: str) -> Any:
-    """Raises ValueError, which says where and never quotes what stands there."""
+    """Raises ValueError, which names the place and never quotes the text there."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 -- a SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -154,7 +154,7 @@ def _interpolate(path: str, text: str, origin: str, environ: Mapping[str, str]) 
                 hint="write ${NAME} or ${NAME:-default}, and $${ for the characters themselves",
                 key=path,
             )
-        if found["has_default"]:  # as in a shell, a default also stands in for an empty variable
+        if found["has_default"]:  # as in a shell, a default also replaces an empty variable
             return environ.get(name, "").rstrip("\r\n") or found["default"]
         if name not in environ:
             raise ConfigError(

@@ -62,8 +62,8 @@ def variable_of(path: str) -> str:
 class Key(Struct, frozen=True, kw_only=True):
     """One key that holds a value (a leaf of the model).
 
-    `path` is the key as it stands in the file, with dots: `nats.tls.ca`. `annotation` is its type with what the
-    model says about it, `default` what it is when nobody says anything.
+    `path` is the key as in the file, with dots: `nats.tls.ca`. `annotation` is its type with the model's documentation,
+    `default` its value where none is given.
     """
 
     path: str

@@ -91,7 +91,7 @@ def _check_sinks(values: Mapping[str, Any]) -> None:
 
 
 def _arguments(struct: type[Struct], path: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What `struct` is built from: the keys below `path` that have a value. The others keep their defaults."""
+    """The arguments of `struct`: the keys below `path` that have a value. The others keep their defaults."""
     arguments: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
         child = f"{path}{field.encode_name}"

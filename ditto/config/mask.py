@@ -1,4 +1,4 @@
-"""The configuration as it may be shown to anyone."""
+"""The configuration without its secrets, as it may be printed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import msgspec
-from psycopg import conninfo
 
-from ditto.config.dsn import SECRETS, mask_dsn
+from ditto.config.dsn import SECRETS, mask_dsn, parameters_of
 from ditto.config.keys import KEYS
 from ditto.log import MASK, mask_secrets
 
@@ -39,7 +38,7 @@ def masked(config: Config) -> dict[str, Any]:
 
 def secrets(config: Config) -> set[str]:
     """Every secret in the configuration, by itself, as it is written and as it is meant."""
-    parameters = conninfo.conninfo_to_dict(config.postgres.dsn)
+    parameters = parameters_of(config.postgres.dsn)
     nats = config.nats
     found = {str(parameters.get(name) or "") for name in SECRETS} | {
         each or "" for each in (nats.password, nats.token, nats.nkey_seed)
@@ -52,5 +51,5 @@ def secrets(config: Config) -> set[str]:
 
 
 def mask_url(url: str) -> str:
-    """`url` with *** in place of its password, or of the token that stands before the @ by itself."""
+    """`url` with *** in place of its password, or of the token that is alone before the @."""
     return mask_secrets(url) if "://" in url else mask_secrets(f"nats://{url}").removeprefix("nats://")

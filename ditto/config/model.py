@@ -1,6 +1,6 @@
 """The configuration: every key, its type, its default and its documentation.
 
-Everything that is told to users about a key (the reference, the JSON Schema, `--help`) is generated from here.
+All documentation of a key (the reference, the JSON Schema, `--help`) is generated from here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 
 
 class Action(StrEnum):
-    """What happened to a row (or, for truncate, to a table). Written in any case."""
+    """The kind of a change: of a row, or, for truncate, of a table. Written in upper or lower case."""
 
     INSERT = "insert"
     UPDATE = "update"
@@ -25,7 +25,7 @@ class Action(StrEnum):
 
 
 def _doc(description: str, *examples: Any, mask: Literal["whole", "dsn", "url"] | None = None) -> Meta:
-    """What is said about a key. `mask` tells what to hide: the whole value, or the password inside it."""
+    """The documentation of a key. `mask`: print *** in place of the whole value, or of the password inside it."""
     return Meta(description=description, examples=list(examples) or None, extra={"mask": mask} if mask else None)
 
 
@@ -170,7 +170,7 @@ class Types(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
     timestamp: Annotated[
         Literal["plain", "utc"] | None,
-        _doc("`timestamp`, which has no time zone, as it stands, or with a `Z` behind it. By default `plain`."),
+        _doc("`timestamp`, which has no time zone, as it is, or with a `Z` behind it. By default `plain`."),
     ] = None
 
 
@@ -259,10 +259,11 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lease_ttl_s: Annotated[
         Seconds,
         _doc(
-            "Where several Dittos share a slot, one works and the others stand by. For how long the one that works may "
-            "be silent before a standby ends its connection to PostgreSQL and takes its place. The lease stands in the "
-            "key-value bucket `ditto_leases` and is renewed every third of this time. At least `1s`; with `0s` there "
-            "is no lease, and a standby waits until PostgreSQL itself drops the connection (`wal_sender_timeout`).",
+            "Where several Dittos share a slot, one works and the others stand by. The longest time that the one that "
+            "works may be silent before a standby ends its connection to PostgreSQL and takes its place. The lease is "
+            "in the key-value bucket `ditto_leases` and is renewed every third of this time. At least `1s`; with `0s` "
+            "there is no lease, and a standby waits until PostgreSQL itself drops the connection "
+            "(`wal_sender_timeout`).",
             "10s",
             0,
         ),
@@ -270,7 +271,7 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     on_gap: Annotated[
         Literal["stop", "continue"],
         _doc(
-            "What to do when events are missing for good, because the slot stands after the stream's last event: stop "
+            "The reaction when events are missing for good, because the slot is after the stream's last event: stop "
             "with an error, or continue after the gap."
         ),
     ] = "stop"
@@ -297,7 +298,8 @@ class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None,
         _doc(
             "What a client has to send (`Authorization: Bearer TOKEN`) for everything but `/healthz`, `/readyz` and "
-            "`/ready`, which then tell no reasons. `ditto status` sends it. Absent: whoever can connect may read.",
+            "`/ready`, which then give no reasons. `ditto status` sends it. Absent: every client that can connect may "
+            "read.",
             "${DITTO_TOKEN}",
             mask="whole",
         ),

@@ -18,7 +18,7 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 DURATION = r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?$"
 """A duration as text. Without a unit it is seconds."""
 
-# msgspec's words are for programmers; these are for whoever wrote the file.
+# msgspec's words are for programmers; these are for the author of the file.
 _EXPECTED = re.compile(r"Expected `(?P<wanted>[^`]+)`(?: (?P<bound>[<>]=) (?P<limit>\S+))?(?:, got `(?P<got>[^`]+)`)?")
 _PLACE = re.compile(r" - at `\$(?P<place>[^`]*)`$")
 _WORDS = {
@@ -38,7 +38,7 @@ class Setting(msgspec.Struct, frozen=True):
     """A value and where it came from (`in ditto.yaml`, `from DB_DSN`), before it is checked.
 
     `is_text`: it was written where there is nothing but text (environment, command line), so numbers, lists and
-    mappings stand in it as text too. `path` is the former path of the key, where the value was given under that.
+    mappings are in it as text too. `path` is the former path of the key, where the value was given under that.
     """
 
     value: Any
@@ -62,12 +62,12 @@ def convert(key: Key, setting: Setting) -> Any:
 
 
 def _without_line_ends(value: Any) -> Any:
-    """What editors, `echo` and secret stores put behind a value, a password too, is no part of it."""
+    """Line ends that editors, `echo` and secret stores put behind a value, also a password, are no part of it."""
     return value.rstrip("\r\n") if isinstance(value, str) else value
 
 
 def _read_text(key: Key, text: str) -> Any:
-    """What `text` stands for, where only text can be written. Ambiguous to no one: the type of the key decides."""
+    """The value that `text` means, where only text can be written. The type of the key decides."""
     kinds = {get_origin(member) or member for member in members(key.annotation)}
     if dict in kinds or (list in kinds and text.lstrip().startswith("[")):
         try:
@@ -90,7 +90,7 @@ def _read_text(key: Key, text: str) -> Any:
 
 
 def _json_hint(text: str) -> str | None:
-    """A shell that reads a .env file takes the double quotes away, unless they stand in single ones."""
+    """A shell that reads a .env file takes the double quotes away, unless they are in single ones."""
     if '"' in text or not re.search(r"[{\[]\s*\w", text):
         return None
     example = """NAME='{"table":["insert"]}'"""
@@ -132,7 +132,7 @@ def _choices(member: Any) -> tuple[str, ...]:
 
 
 def _explain(error: msgspec.ValidationError) -> str:
-    """What msgspec says, in the words of the file. It never quotes a value, only types and bounds."""
+    """The message of msgspec, in the words of the file. It never quotes a value, only types and bounds."""
     found = _EXPECTED.match(_PLACE.sub("", str(error)))
     if found is None:
         return "has an impossible value"

@@ -1,1 +1,1 @@
-"""What a pipeline knows of itself, and how others see it."""
+"""Counters, latency, state, metrics and status of pipelines, and their exporters."""

@@ -105,7 +105,7 @@ class Counters:
     """Messages sent and not yet acknowledged."""
     outstanding_bytes: int = 0
     confirmed_lsn: int = 0
-    """What was last confirmed to PostgreSQL; 0 before the first time."""
+    """The last LSN that was confirmed to PostgreSQL; 0 before the first one."""
     gap_at: float | None = None
     """When the pipeline last went on after a gap (`delivery.on_gap: continue`), in seconds since 1970."""
     lag_s: float = 0.0
@@ -132,7 +132,7 @@ class DecoderCounts:
     def take(
         self, passed: dict[tuple[str, str], tuple[int, int, int, int]], *, filtered_count: int, skipped_count: int
     ) -> None:
-        """The decoder's counts as they stand now."""
+        """The decoder's counts as they are now."""
         counters = self._counters
         for table, counts in passed.items():
             before = self._passed.get(table, (0, 0, 0, 0))

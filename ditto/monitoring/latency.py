@@ -1,4 +1,4 @@
-"""How long an event takes: one block at a time is followed from its commit to its acknowledgement."""
+"""The latency of events: one block at a time is followed from its commit to its acknowledgement."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ Sample = tuple[Labels, float]
 
 
 class Metric(NamedTuple):
-    """One metric of which the samples are read when somebody asks."""
+    """One metric of which the samples are read on request."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -135,7 +135,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         lambda m: [((state,), float(m.state == state)) for state in get_args(State)],
         ("state",),
     ),
-    _gauge("ditto_leader", "1 where this Ditto holds the slot, 0 where it stands by or cannot.", _is_leader),
+    _gauge("ditto_leader", "1 where this Ditto holds the slot, 0 where it stands by or cannot work.", _is_leader),
     _gauge(
         "ditto_standbys",
         "Dittos that stand by for the slot, as PostgreSQL knows them.",
@@ -154,7 +154,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "How much more WAL may be written before the slot can be lost; absent without max_slot_wal_keep_size.",
         lambda slot: slot.safe_bytes,
     ),
-    _of_slot("ditto_slot_active", "1 where somebody holds the slot.", lambda slot: float(slot.active_pid is not None)),
+    _of_slot("ditto_slot_active", "1 where a process holds the slot.", lambda slot: float(slot.active_pid is not None)),
     _gauge(
         "ditto_slot_confirmed_lsn",
         "The slot's confirmed LSN as a number of bytes: it has to advance.",

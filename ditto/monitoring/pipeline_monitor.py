@@ -93,7 +93,7 @@ class PipelineMonitor:
             await reader.close()
 
     def lag_s(self) -> float | None:
-        """How far the stream is behind the database, None where nobody knows; call `counters.refresh` first."""
+        """How far the stream is behind the database, None where that is not known; call `counters.refresh` first."""
         return round(self.counters.lag_s, 3) if self.state == "streaming" else lag_by_servers(self.servers)
 
     def status(self) -> Status:

@@ -183,7 +183,7 @@ def _used_ratio(api: StreamApi) -> float | None:
 
 
 def _time(message: StoredMessage) -> str:
-    """When the change was committed; of a checkpoint: when it was stored."""
+    """The time of the change's commit; of a checkpoint: that of storing it."""
     try:
         committed = nested.decode(message.data, _committed).commit_time
     except msgspec.MsgspecError:

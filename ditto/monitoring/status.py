@@ -20,14 +20,14 @@ class Slot(msgspec.Struct, frozen=True):
 
     name: str
     active_pid: int | None
-    """The walsender that serves whoever holds it; null where nobody does."""
+    """The walsender that serves the holder; null without one."""
     wal_status: str | None
     """reserved, extended, unreserved or lost."""
     confirmed_lsn: str | None
     """Null while the slot is being created: PostgreSQL waits for the transactions that are open."""
     restart_lsn: str | None
     wal_lsn: str
-    """Where the server's WAL ends."""
+    """The end of the server's WAL."""
     lag_bytes: int | None
     """From the confirmed LSN to the end of the WAL; null while there is no confirmed LSN."""
     retained_bytes: int
@@ -47,23 +47,23 @@ class Stream(msgspec.Struct, frozen=True):
     tail: str | None
     """The position of the last message; null where there is none of Ditto's."""
     tail_time: str | None
-    """When that was committed; of a checkpoint: when it was stored."""
+    """The time of its commit; of a checkpoint: that of storing it."""
     storage: str
     replicas: int
     node: str | None
     """The server that leads it; null where there is no cluster."""
     used_ratio: float | None = None
-    """How full it is, from 0 to 1, by the nearest of its limits; null where it has none, or makes room by itself."""
+    """How full the stream is, from 0 to 1, by the nearest limit; null where it has none, or makes room by itself."""
 
 
 class Leader(msgspec.Struct, frozen=True):
-    """Who holds the slot."""
+    """The Ditto, or another reader, that holds the slot."""
 
     walsender_pid: int
     address: str | None
     """From where it is connected; null for a Unix socket, and where this role may not see it."""
     since: str | None
-    """When it connected."""
+    """The time of connecting."""
     host: str | None
     """As its lease says; null for a reader without a lease."""
     host_pid: int | None = None

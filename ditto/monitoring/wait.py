@@ -39,8 +39,8 @@ async def open_client(config: Config) -> AsyncIterator[Connection]:
 async def wait(config: Config, lsn: int, *, timeout_s: float) -> Position:
     """Return the stream's tail once it has reached `lsn`.
 
-    A logical message asks the running Ditto for a checkpoint: nobody has to wait for the next one that comes by
-    itself. Raises NotReached, and whatever keeps this from reaching PostgreSQL or NATS.
+    A logical message asks the running Ditto for a checkpoint: there is no need to wait for the next one that comes
+    by itself. Raises NotReached, and whatever keeps this from reaching PostgreSQL or NATS.
     """
     async with open_control(config.postgres.dsn) as control, open_client(config) as client:
         stream = Stream(client, config.nats)

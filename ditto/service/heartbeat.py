@@ -26,7 +26,7 @@ _STALE_S: Final = 30.0
 
 
 class HasState(Protocol):
-    """What the heartbeat tells."""
+    """Something with a state, which the heartbeat writes."""
 
     @property
     def state(self) -> str:

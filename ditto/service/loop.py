@@ -18,7 +18,7 @@ class Loop(uvloop.Loop):
     """A look-up cannot be interrupted, and takes a minute or more while no name server answers.
 
     uvloop waits for it when it is closed, and asyncio's own loop does: a process that was asked to stop would be killed
-    before it ends. Here each has a thread of its own, which nobody waits for.
+    before it ends. Here each has a thread of its own, and the process ends without waiting for that.
     """
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
@@ -41,7 +41,7 @@ class Loop(uvloop.Loop):
             if not found.done():
                 give(what)
 
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: nothing waits any more
             self.call_soon_threadsafe(give_once)
 
 

@@ -1,8 +1,8 @@
-"""What systemd is told of a unit with `Type=notify`: ready, alive, stopping. See sd_notify(3).
+"""Notifications to systemd for a unit with `Type=notify`: ready, alive, stopping. See sd_notify(3).
 
-Without NOTIFY_SOCKET, which systemd sets, nothing is sent. Ready means that it streams or stands by; systemd cannot be
-told that this has ended, only what it does now (`systemctl status` shows it). The watchdog is fed from the event loop
-that does the work, so that one that hangs is restarted.
+Without NOTIFY_SOCKET, which systemd sets, nothing is sent. Ready means that Ditto streams or stands by. A
+unit cannot become unready again; the state of the moment is its status text (`systemctl status` shows it). The watchdog
+is fed from the event loop that does the work, so that a process whose loop hangs is restarted.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Final
 
 import structlog
 
+from ditto.monitoring.state import READY
 from ditto.service.heartbeat import HasState
 
 log = structlog.get_logger()
 
 VARIABLE: Final = "NOTIFY_SOCKET"
-_READY: Final = frozenset({"streaming", "standby"})
 _LOOK_S: Final = 0.25
 
 
@@ -31,7 +31,7 @@ def send(*lines: str) -> None:
     name = os.environ.get(VARIABLE)
     if not name:
         return
-    # A name that begins with @ stands for an abstract socket, whose address begins with a zero byte.
+    # A name that begins with @ means an abstract socket, whose address begins with a zero byte.
     address = "\0" + name[1:] if name.startswith("@") else name
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
@@ -43,15 +43,15 @@ def send(*lines: str) -> None:
 
 @asynccontextmanager
 async def keep_notified(source: HasState) -> AsyncIterator[None]:
-    """Tell what state `source` is in, and feed the watchdog, while the body runs."""
+    """Send the state of `source`, and feed the watchdog, while the body runs."""
     if not os.environ.get(VARIABLE):
         yield
         return
-    teller = asyncio.create_task(_tell(source, feed_every_s=_feeding_s()))
+    notifying = asyncio.create_task(_notify(source, feed_every_s=_feeding_s()))
     try:
         yield
     finally:
-        teller.cancel()
+        notifying.cancel()
 
 
 def _feeding_s() -> float:
@@ -63,13 +63,13 @@ def _feeding_s() -> float:
     return allowed_s / 2
 
 
-async def _tell(source: HasState, *, feed_every_s: float) -> None:
-    told = ""
+async def _notify(source: HasState, *, feed_every_s: float) -> None:
+    sent = ""
     fed_at = time.monotonic()
     while True:
-        if source.state != told:
-            told = source.state
-            send(*(["READY=1"] if told in _READY else []), f"STATUS={told}")
+        if source.state != sent:
+            sent = source.state
+            send(*(["READY=1"] if sent in READY else []), f"STATUS={sent}")
         if time.monotonic() - fed_at >= feed_every_s:
             fed_at = time.monotonic()
             send("WATCHDOG=1")

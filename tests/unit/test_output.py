@@ -15,7 +15,6 @@ from ditto.check.finding import Finding, bad, ok
 from ditto.cli.check import _print
 from ditto.cli.show import show
 from ditto.cli.status_table import status_table
-from ditto.monitoring.counters import ACK_BOUNDS_S, Histogram
 from ditto.monitoring.status import Leader, Process, Servers, Slot, StateChange, Status, Stream, Window
 from ditto.source.standbys import Standby
 from ditto.tail.show import Shown, Writer
@@ -93,19 +92,6 @@ def test_what_steers_a_terminal_does_not_pass_through_status() -> None:
     assert all(sign.isprintable() or sign == "\n" for sign in text)
     assert "[red]" in text, "it is no markup either"
     line(text, "leader")
-
-
-@pytest.mark.parametrize(("quantile", "expected"), [(0.5, 0.00075), (0.99, 0.000995)])
-def test_quantiles_of_what_came_since(quantile: float, expected: float) -> None:
-    histogram = Histogram(ACK_BOUNDS_S)
-    for _ in range(1000):
-        histogram.observe(20)
-    before = list(histogram.counts)
-    assert histogram.quantile_s(quantile, before=before) is None
-    for _ in range(100):
-        histogram.observe(0.0007)
-    assert histogram.quantile_s(quantile, before=before) == pytest.approx(expected)
-    assert histogram.quantile_s(quantile, before=[0] * len(before)) == 10, "no more than the last bound is known"
 
 
 def test_without_a_slot_nobody_knows_of_a_leader() -> None:

@@ -13,8 +13,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
-from psycopg import conninfo
 
+from ditto.config.dsn import make_dsn
 from ditto.config.files import parse_yaml
 from ditto.config.keys import KEYS
 from ditto.config.model import Action
@@ -39,7 +39,7 @@ _NO_COUNTERPART: Final = {
     "consumers that leave them out",
     "listener.skiptransactionbuffering": "leave it out: Ditto never collects a transaction",
     "listener.maxtransactionsize": "leave it out: a transaction may have any size, and Ditto never cuts one off",
-    "database.debug": "log.level: debug tells more",
+    "database.debug": "log.level: debug logs more",
     "publisher.messagekeyfrom": "for Kafka only; NATS has no message keys",
     "publisher.enabletls": "wal-listener used it for Kafka only; for NATS give nats.tls or a tls:// address",
     "publisher.clientcert": "wal-listener used it for Kafka only; for NATS it is nats.tls.cert",
@@ -76,7 +76,7 @@ class Imported(Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     """By section and key, as the file holds it."""
     notes: list[str]
-    """What has no counterpart or works differently, and what to do about it."""
+    """Keys that have no counterpart or work differently, and what to do about them."""
 
 
 def read_wal_listener(file: Path) -> Imported:
@@ -292,7 +292,7 @@ class _Translation:
                 self._note(path, "wal-listener does not know it either: leave it out")
 
     def _check(self) -> None:
-        """What wal-listener took may still be impossible. Values with references are only known at the start."""
+        """Values that wal-listener took may still be impossible. Those with references are only known at the start."""
         for path, key in KEYS.items():
             node: Any = self._settings
             for name in path.split("."):
@@ -325,7 +325,7 @@ def _quoted(value: str) -> str:
     if _REFERENCE in value:
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"'{escaped}'"
-    return conninfo.make_conninfo("", password=value).removeprefix("password=")
+    return make_dsn(password=value).removeprefix("password=")
 
 
 def _escaped(text: str) -> str:
@@ -337,6 +337,6 @@ def _escaped(text: str) -> str:
 
 
 def _split(key: str, tables: list[str]) -> list[str]:
-    """The `schema.table` that a key `schema_table` stands for: where both have underscores there may be several."""
+    """The `schema.table` that a key `schema_table` means: where both have underscores there may be several."""
     places = [index for index, sign in enumerate(key) if sign == "_"]
     return [f"{key[:at]}.{key[at + 1 :]}" for at in places if at and (not tables or key[at + 1 :] in tables)]

@@ -18,7 +18,7 @@ from ditto.api.gate import Gate
 from ditto.api.server import bind, serve_http
 from ditto.check.http import check_http
 from ditto.config import load
-from ditto.config.checks import is_loopback
+from ditto.config.checks import is_loopback, split_address
 from ditto.errors import ConfigError
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.status_client import NoAnswer, over_http
@@ -242,3 +242,17 @@ def test_an_address_of_another_machine_is_named_as_one() -> None:
     with pytest.raises(ConfigError, match=r"http\.listen") as raised:
         bind("192.0.2.1:0")
     assert raised.value.hint == "give an address that this machine has, or :PORT for all that it has"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [(":8080", ("", 8080)), ("127.0.0.1:1", ("127.0.0.1", 1)), ("[::1]:80", ("::1", 80)), ("h:0", ("h", 0))],
+)
+def test_addresses_to_listen_on(text: str, address: tuple[str, int]) -> None:
+    assert split_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "8080", "h", "h:", "h:x", "::1:80", "h:65536", "http://h:80", "a b:80"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  it is the text itself
+        split_address(text)
