@@ -1,0 +1,76 @@
+"""Which libraries a command imports, and what the shortest commands cost: each library only where it is used."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXPORTERS = {"uvicorn", "litestar", "prometheus_client", "opentelemetry"}
+SINKS = {"nats", "nkeys"}
+LIBRARIES = EXPORTERS | SINKS | {"psycopg", "psycopg_c", "psycopg_binary"}
+MOST_S = 0.3
+
+RECORD = """
+import sys
+try:
+    {code}
+finally:
+    with open(sys.argv[1], "w") as file:
+        file.write(" ".join(sys.modules))
+"""
+
+
+def imported(code: str, folder: Path) -> set[str]:
+    """The packages that a new process has imported at its end."""
+    names = folder / "modules"
+    command = [sys.executable, "-c", RECORD.format(code=code), str(names)]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("DITTO_", "OTEL_"))}
+    subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL)
+    return {name.partition(".")[0] for name in names.read_text().split()}
+
+
+def command(*arguments: str) -> str:
+    return f"from ditto.cli import main; main({list(arguments)!r}, standalone_mode=False)"
+
+
+def cpu_s(*arguments: str) -> float:
+    """User and system time of Python with these arguments: what other processes do matters little to it."""
+    with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_utime + usage.ru_stime
+
+
+@pytest.mark.parametrize(
+    ("code", "unwanted"),
+    [
+        ("import ditto", LIBRARIES | {"click", "structlog", "rich", "asyncio"}),
+        ("import ditto.config", LIBRARIES),
+        (command("config", "--help"), LIBRARIES),
+        (command("config", "schema"), LIBRARIES),
+        (command("run", "--help"), LIBRARIES),
+        # psycopg knows the version of libpq, which is printed; a connection string is read by libpq.
+        (command("--version"), EXPORTERS | SINKS),
+        (command("config", "show"), EXPORTERS | SINKS),
+        (command("--help"), EXPORTERS),  # the demo, whose help it prints, reads the stream
+        ("import ditto.service.run", EXPORTERS | SINKS),
+    ],
+)
+def test_a_command_imports_what_it_uses(code: str, unwanted: set[str], tmp_path: Path) -> None:
+    assert imported(code, tmp_path) & unwanted == set()
+
+
+def test_the_chosen_sink_is_imported_with_its_library(tmp_path: Path) -> None:
+    choose = "import ditto.config, ditto.sinks.choose as c; c.choose_sink(ditto.config.Config())"
+    assert "nats" in imported(choose, tmp_path)
+    assert not imported("import ditto.sinks.choose, ditto.sinks.base, ditto.sinks.null", tmp_path) & SINKS
+
+
+@pytest.mark.parametrize("arguments", [("-c", "import ditto"), ("-m", "ditto", "--version")])
+def test_the_shortest_commands_take_little_time(arguments: tuple[str, ...]) -> None:
+    assert min(cpu_s(*arguments) for _ in range(5)) < MOST_S
