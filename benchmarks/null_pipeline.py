@@ -11,8 +11,8 @@ import uvloop
 
 from ditto import log
 from ditto.config import load
-from ditto.decoding.messages import Block, Encoded
 from ditto.service.run import run
+from ditto.sinks.base import Batch
 from ditto.sinks.null import NullSink
 
 
@@ -27,11 +27,11 @@ def main() -> None:
     count = 0
 
     class Counting(NullSink):
-        async def publish(self, block: Block, encoded: Encoded) -> None:
+        async def send(self, batch: Batch) -> None:
             nonlocal count
-            await super().publish(block, encoded)
+            await super().send(batch)
             was_complete = count >= arguments.events
-            count += len(encoded.ends)
+            count += batch.size
             if count >= arguments.events and not was_complete:
                 tell()
 

@@ -17,8 +17,8 @@ import uvloop
 
 from ditto import log
 from ditto.config import PipelineConfig, load
-from ditto.decoding.messages import Block, Encoded
 from ditto.service.run import run
+from ditto.sinks.base import Batch
 from ditto.sinks.jetstream.sink import JetStreamSink
 
 
@@ -31,39 +31,22 @@ def main() -> None:
     acknowledged: list[tuple[int, float]] = []
 
     class Noting(JetStreamSink):
-        def __init__(
-            self,
-            config: PipelineConfig,
-            *,
-            checkpoint_subject: str,
-            wildcard: str | None,
-            on_stored: Callable[[int], None],
-            on_foreign_answer: Callable[[], None],
-            clock: Callable[[], float],
-        ) -> None:
-            def on_acknowledged(sequence: int) -> None:
-                now = time.time()
-                while ends and ends[0][0] <= sequence:
-                    acknowledged.append((ends.popleft()[1], now))
-                on_stored(sequence)
-
-            super().__init__(
-                config,
-                checkpoint_subject=checkpoint_subject,
-                wildcard=wildcard,
-                on_stored=on_acknowledged,
-                on_foreign_answer=on_foreign_answer,
-                clock=clock,
-            )
-            ends: deque[tuple[int, int]] = deque()  # where blocks end: stream sequence, events so far
-            self._ends = ends
+        def __init__(self, config: PipelineConfig, *, clock: Callable[[], float]) -> None:
+            super().__init__(config, clock=clock)
+            self._ends: deque[tuple[int, int]] = deque()  # where batches end: delivery number, events so far
             self._count = 0
 
-        async def publish(self, block: Block, encoded: Encoded) -> None:
-            await super().publish(block, encoded)
-            # No acknowledgement can have come meanwhile: sending does not wait for the network.
-            self._count += len(encoded.ends)
-            self._ends.append((self.sent_sequence, self._count))
+        async def send(self, batch: Batch) -> None:
+            self._count += batch.size
+            self._ends.append((batch.first + batch.size - 1, self._count))
+            await super().send(batch)
+
+        async def acknowledged(self) -> int:
+            number = await super().acknowledged()
+            now = time.time()
+            while self._ends and self._ends[0][0] <= number:
+                acknowledged.append((self._ends.popleft()[1], now))
+            return number
 
     log.configure("warning", "json")
     flags = {

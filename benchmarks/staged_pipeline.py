@@ -16,10 +16,11 @@ from typing import Any
 
 from nats.aio.transport import TcpTransport
 
-import ditto.pipeline.session
-import ditto.sinks.jetstream.sink
+import ditto.pipeline.beginning
+import ditto.pipeline.streaming
+import ditto.sinks.jetstream.publisher
 from ditto.cli import main as command
-from ditto.sinks.jetstream.sink import JetStreamSink
+from ditto.sinks.jetstream.publisher import Publisher
 
 spent_ns: dict[str, int] = defaultdict(int)
 
@@ -41,17 +42,18 @@ def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def main() -> None:
     """Put the stopwatches in, and run the command."""
     output, *arguments = sys.argv[1:]
-    attempt, sink = vars(ditto.pipeline.session), vars(ditto.sinks.jetstream.sink)
-    decoder = attempt["Decoder"]
+    beginning, streaming = vars(ditto.pipeline.beginning), vars(ditto.pipeline.streaming)
+    publisher = vars(ditto.sinks.jetstream.publisher)
+    decoder = beginning["Decoder"]
     staged_decoder = type("Decoder", (decoder,), {"read": timed("read, decode", decoder.read)})
     # The product has no hooks in its hot path, hence the names are replaced where it looks them up.
     for names, name, replacement in (
-        (attempt, "Decoder", staged_decoder),
-        (attempt, "encode_events", timed("encode", attempt["encode_events"])),
-        (sink, "frame_block", timed("frame", sink["frame_block"])),
+        (beginning, "Decoder", staged_decoder),
+        (streaming, "encode_events", timed("encode", streaming["encode_events"])),
+        (publisher, "frame_block", timed("frame", publisher["frame_block"])),
     ):
         names[name] = replacement
-    for owner, name, stage in ((TcpTransport, "writelines", "write"), (JetStreamSink, "_acknowledge", "acknowledge")):
+    for owner, name, stage in ((TcpTransport, "writelines", "write"), (Publisher, "_on_answer", "acknowledge")):
         setattr(owner, name, timed(stage, getattr(owner, name)))
     try:
         command(arguments, standalone_mode=False)

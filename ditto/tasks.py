@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, Final
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
 
 from ditto.errors import DittoError
 
 _CANCEL_PERIOD_S: Final = 0.5
+
+T = TypeVar("T")
 
 
 async def end(*tasks: asyncio.Future[Any]) -> None:
@@ -32,18 +35,30 @@ async def end(*tasks: asyncio.Future[Any]) -> None:
         raise interruption
 
 
-async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Run `work`, and cancel it when `stop` is set; returns whether it ended by itself."""
+async def until(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Run `work`, and cancel it when `stop` is set; returns its result, and None where it was cancelled."""
     running = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
         if running.done():
-            running.result()
-            return True
-        return False
+            return running.result()
+        return None
     finally:
         await end(running, stopping)
+
+
+@asynccontextmanager
+async def beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `works` beside the body, and cancel them after it; a fault in one of them cancels the body.
+
+    Raises an exception group, as a TaskGroup does.
+    """
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work) for work in works]
+        yield
+        for task in tasks:
+            task.cancel()
 
 
 def deciding_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -15,9 +15,10 @@ from ditto.lsn import format_lsn
 from ditto.pipeline.recovery import decide_start, gap_error
 from ditto.quantity import counted, size
 from ditto.routing.router import MANY, Router
-from ditto.sinks.base import Owner
+from ditto.sinks.base import PipelineId
 from ditto.sinks.jetstream.answers import StreamConfig
 from ditto.sinks.jetstream.api import change_subject
+from ditto.sinks.jetstream.capabilities import capabilities
 from ditto.sinks.jetstream.risks import Risk, check_usable, risks
 from ditto.sinks.jetstream.stream import Stream
 from ditto.sinks.jetstream.subjects import is_pattern, subject_matches
@@ -206,15 +207,17 @@ async def check_place(
     if slot is not None and slot.is_being_created:
         return [ok(check, f"slot {slot.name} is still being created: there is no place to compare yet", why)]
     system, name, accepts_gap = identity.system, config.postgres.slot, config.delivery.accepts_gap
-    owner = Owner(system.identifier, name, config.events.prefix, 0, system.timeline, config.postgres.publication)
+    sink = capabilities(config.nats)
+    owner = PipelineId(system.identifier, name, config.events.prefix, 0, system.timeline, config.postgres.publication)
     try:
         holding = await stream.inspect(owner)
         wal_lsn = await control.wal_lsn()
         if slot is None and not holding.is_empty and not accepts_gap:
-            raise gap_error(stream.name, name, holding.tail, f"there on (slot {name} does not exist)")
+            raise gap_error(sink, name, holding.tail, f"there on (slot {name} does not exist)")
         decision = decide_start(
             holding,
-            config=config,
+            sink=sink,
+            accepts_gap=accepts_gap,
             slot=name,
             system_identifier=system.identifier,
             # One that is still to be created begins where the WAL ends.
@@ -225,7 +228,7 @@ async def check_place(
             timelines=identity.timelines,
         )
     except StreamGap as error:
-        mend = "delivery: {on_gap: continue}   # for one start; when it streams, reload consumers from the tables"
+        mend = "nats: {on_gap: continue}   # for one start; when it streams, reload consumers from the tables"
         return [bad("error", check, error.message, error.hint or why, configuration=mend)]
     except DittoError as error:
         return [failed(check, error)]
@@ -234,7 +237,7 @@ async def check_place(
         return [bad("warning", check, decision.doubt.message, then)]
     if decision.gap is not None:
         missing = " to ".join(format_lsn(lsn) for lsn in decision.gap)
-        return [ok(check, f"changes from {missing} are missing, and delivery.on_gap accepts that", why)]
+        return [ok(check, f"changes from {missing} are missing, and nats.on_gap accepts that", why)]
     if slot is None:
         what = "slot and stream are both new" if holding.is_empty else f"slot {name} is new, and nothing is missing"
         return [ok(check, what, why)]

@@ -1,79 +1,103 @@
-"""Counts what one attempt does into the counters: once a block, never once a row."""
+"""Counts what one session does into the pipeline's counters: once a block, never once a row."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-import structlog
-
-from ditto.decoding.messages import Block, Encoded
 from ditto.monitoring.counters import Counters, DecoderCounts
 from ditto.monitoring.latency import LatencySampler
-from ditto.sinks.base import Sink
-from ditto.source.replication import Replication
 
-log = structlog.get_logger()
+
+class Reader(Protocol):
+    """The replication connection, as far as there is something to count."""
+
+    @property
+    def decoder(self) -> DecoderNumbers | None: ...
+
+    def take_read_s(self) -> float: ...
+
+
+class DecoderNumbers(Protocol):
+    """What a decoder counts by itself."""
+
+    filtered_count: int
+    skipped_count: int
+
+    def passed_counts(self) -> dict[tuple[str, str], tuple[int, int, int, int]]: ...
+
+
+class Outstanding(Protocol):
+    """The window."""
+
+    @property
+    def outstanding_count(self) -> int: ...
+
+    outstanding_bytes: int
+
+
+class Publisher(Protocol):
+    """The sink."""
+
+    @property
+    def foreign_answers(self) -> int: ...
 
 
 class SessionCounters:
     """`clock` gives monotonic seconds."""
 
-    def __init__(self, counters: Counters, source: Replication, *, clock: Callable[[], float]) -> None:
+    def __init__(self, counters: Counters, reader: Reader, *, clock: Callable[[], float]) -> None:
         self._counters = counters
-        self._source = source
-        self._sink: Sink | None = None
-        self._clock = clock
-        self._counts = DecoderCounts(counters)
-        self._stored_sequence = 0
+        self._reader = reader
+        self._decoder_counts = DecoderCounts(counters)
+        self._window: Outstanding | None = None
+        self._sink: Publisher | None = None
+        self._foreign_answers = 0
+        self._stored = 0
         self.probe = LatencySampler(counters, clock=clock)
 
-    def attach(self, sink: Sink) -> None:
-        """From now on the counters knows where to ask for what stands elsewhere; until Counters.detach()."""
-        self._sink = sink
+    def attach(self, window: Outstanding, sink: Publisher) -> None:
+        """From now on the counters know where to ask for what is counted elsewhere; until Counters.detach()."""
+        self._window, self._sink = window, sink
         self._counters.refresh = self._refresh
 
-    def begin(self, sequence: int) -> None:
-        """The stream ends there; what comes after it is this attempt's."""
-        self._stored_sequence = sequence
+    def sent(
+        self, *, events: int, size: int, last_number: int, commit_time: str | None, stage_s: tuple[float, float, float]
+    ) -> None:
+        """A block was sent: so many events of so many bytes, with this last delivery number.
 
-    async def publish(self, sink: Sink, block: Block, encoded: Encoded, *, began_at: float) -> None:
-        """Publish a block that began to be encoded at that time, and take the time of both."""
-        counters, encoded_at, waited_s = self._counters, self._clock(), sink.waited_s
-        await sink.publish(block, encoded)
-        waited_s = sink.waited_s - waited_s
-        counters.stage_s["encode"] += encoded_at - began_at
-        counters.stage_s["room"] += waited_s
-        counters.stage_s["publish"] += self._clock() - encoded_at - waited_s
-        counters.events += len(block.events)
-        counters.sent_bytes += len(encoded.data)
-        # The description of a table, which may stand last, has no commit time.
-        if sink.outstanding_count and (commit_time := getattr(block.events[-1], "commit_time", None)):
-            self.probe.sent(sink.sent_sequence, commit_time)
+        `commit_time` is the last event's; `stage_s` are the seconds of encoding, sending and waiting for room.
+        """
+        counters, (encode_s, publish_s, room_s) = self._counters, stage_s
+        counters.stage_s["encode"] += encode_s
+        counters.stage_s["publish"] += publish_s
+        counters.stage_s["room"] += room_s
+        counters.events += events
+        counters.sent_bytes += size
+        if commit_time is not None and self._stored < last_number:
+            self.probe.sent(last_number, commit_time)
 
-    def stored(self, sequence: int) -> None:
-        """Everything up to this stream sequence is acknowledged."""
-        self._counters.stored += sequence - self._stored_sequence
-        self._stored_sequence = sequence
-        self.probe.stored(sequence)
+    def stored(self, number: int) -> None:
+        """Everything up to this delivery number is durable."""
+        self._counters.stored += number - self._stored
+        self._stored = number
+        self.probe.stored(number)
 
-    def foreign_answer(self) -> None:
-        """Somebody who subscribes to the events' subjects has answered one."""
-        self._counters.foreign_answers += 1
-        if self._counters.foreign_answers == 1:
-            log.warning(
-                "events.answered",
-                reason="an answer to an event did not come from JetStream; Ditto ignores such answers",
-                hint="somebody subscribes to the events' subjects and replies to what comes: let it read the stream "
-                "through a consumer, or not reply; nats.inbox_prefix and permissions keep others from answering",
-            )
+    def confirmed(self, lsn: int) -> None:
+        """This LSN was confirmed to PostgreSQL."""
+        self._counters.confirmed_lsn = max(self._counters.confirmed_lsn, lsn)
 
     def _refresh(self) -> None:
-        counters, sink = self._counters, self._sink
-        if (decoder := self._source.decoder) is not None:
-            self._counts.take(
+        counters = self._counters
+        if (decoder := self._reader.decoder) is not None:
+            self._decoder_counts.take(
                 decoder.passed_counts(), filtered_count=decoder.filtered_count, skipped_count=decoder.skipped_count
             )
-        counters.stage_s["read"] += self._source.take_read_s()
+        counters.stage_s["read"] += self._reader.take_read_s()
         counters.lag_s = self.probe.lag_s()
-        if sink is not None:
-            counters.outstanding, counters.outstanding_bytes = sink.outstanding_count, sink.outstanding_bytes
+        if self._window is not None:
+            counters.outstanding = self._window.outstanding_count
+            counters.outstanding_bytes = self._window.outstanding_bytes
+        if self._sink is not None:
+            counters.foreign_answers += self._sink.foreign_answers - self._foreign_answers
+            self._foreign_answers = self._sink.foreign_answers

@@ -32,7 +32,7 @@ _DROPPED: Final = (
 
 
 class DroppedTables:
-    """Runs beside the stream of one attempt."""
+    """Runs beside the stream of one session."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Whether the slot sends the history that the stream was filled from: a position is not an identity. Pure.
+"""Whether the slot sends the history that the sink was filled from: a position is not an identity. Pure.
 
 The last transaction comes again at every start, as long as the slot has not passed it. A server whose storage was put
 back to an earlier copy writes other transactions at the same LSNs, on the same timeline, and they would be taken for
@@ -13,6 +13,7 @@ from typing import Final
 from ditto.advice import RELOAD
 from ditto.errors import SourceRewound
 from ditto.lsn import Position, Transaction, format_lsn
+from ditto.sinks.base import Capabilities
 
 WATCHED: Final = 2
 """Transactions that are needed to judge: the last one that the stream knows of, and the next one."""
@@ -38,7 +39,7 @@ class History:
         last: Transaction | None,
         confirmed_lsn: int,
         is_same_publication: bool,
-        stream: str,
+        sink: Capabilities,
         doubt: SourceRewound | None = None,
     ) -> None:
         self._tail = tail
@@ -48,7 +49,7 @@ class History:
         self._last = last
         self._is_due = last is not None and confirmed_lsn <= last.commit_lsn
         self._is_strict = is_same_publication or doubt is not None
-        self._stream = stream
+        self._sink = sink
         self.is_certain = last is None or confirmed_lsn >= max(tail.commit_lsn, last.commit_lsn + 1)
         """Nothing more is to be found out: it is the same one, or nothing that the slot sends could tell."""
 
@@ -98,10 +99,10 @@ class History:
         xid = "" if last.xid is None else f" {last.xid}"
         end = format_lsn(self._tail.commit_lsn)
         return SourceRewound(
-            f"stream {self._stream} holds transaction{xid} of {last.commit_time}, which commits at "
-            f"{format_lsn(last.commit_lsn)}, and the slot {what}: the server's history is not the stream's",
+            f"{self._sink.name} holds transaction{xid} of {last.commit_time}, which commits at "
+            f"{format_lsn(last.commit_lsn)}, and the slot {what}: the server's history is not the {self._sink.kind}'s",
             hint="was the server's storage put back to an earlier copy? What it committed after that copy, up to "
-            f"{end}, is not in the stream, and cannot be stored there any more: {RELOAD}",
-            stream=self._stream,
+            f"{end}, is not in the {self._sink.kind}, and cannot be stored there any more: {RELOAD}",
+            **self._sink.context,
             missing_to=end,
         )

@@ -1,35 +1,35 @@
 """The lease: how a standby tells a holder of the slot that is dead or cut off from one that is only quiet.
 
-Several `ditto run` on one slot form a group: one works, the others stand by. Who works is decided by PostgreSQL alone,
-which lets one walsender hold the slot, and what is stored by the chain of expected sequences. **Nothing correct rests
-on the lease**: lost, forged, late or absent, it costs at most a needless takeover, or a later one. A process that dies
-closes its connections, the slot becomes free, and a standby takes it; that needs no lease. It is for the machine that
-is gone, the network that is cut and the process that is frozen: PostgreSQL still believes in their walsender then, for
-`wal_sender_timeout` or for ever.
+Several `ditto run` on one slot form a group: one works, the others are standbys. PostgreSQL alone decides who works:
+one walsender holds the slot. The chain of messages decides what is stored. **Correctness does not depend on the
+lease**: a lease that is lost, forged, late or absent costs at most a needless takeover, or a later one. A process
+that dies closes its connections, the slot becomes free, and a standby takes it without a lease. The lease is for the
+machine that is gone, the network that is cut and the process that is frozen: PostgreSQL still believes in their
+walsender then, for `wal_sender_timeout` or for ever.
 
-That the lease has existed is used once more: where the stream is new and PostgreSQL's statistics are lost, it is what
-still tells that the slot was read before, and Ditto stops instead of passing over what is gone.
+The lease has a second use. Where the sink is new and PostgreSQL's statistics are lost, a lease that has existed is
+the only sign that the slot was read before; Ditto then stops, in place of passing over what is gone.
 
-The holder writes it after START_REPLICATION has succeeded, and again every third of the time to live; each time against
-the revision that it wrote last. Before each time it asks PostgreSQL whether its walsender still holds the slot, so that
-a holder which is cut off from PostgreSQL does not renew either. It renews beside the stream: blocks of events take
-milliseconds of the event loop, a third of the time to live is seconds. Where another revision stands in the bucket,
-PostgreSQL is asked again, and its answer decides: whose walsender holds the slot overwrites, whose does not ends its
-attempt. An orderly stop removes the lease.
+The holder writes the lease after START_REPLICATION has succeeded, and again every third of the time to live; each
+time against the revision that it wrote last. Before each write it asks PostgreSQL whether its walsender still holds
+the slot, so that a holder which is cut off from PostgreSQL does not renew either. Renewal runs beside the stream:
+blocks of events take milliseconds of the event loop, a third of the time to live is seconds. Where the store has
+another revision, PostgreSQL is asked again, and its answer decides: a holder whose walsender holds the slot
+overwrites the lease, another one ends its session. An orderly stop removes the lease.
 
-A standby takes the holder for dead when neither the lease's revision nor the stream's last sequence has changed for the
-time to live that the lease itself states. It counts on its own monotonic clock, from the answer that first showed this
-state to the request that last did: no clock of two machines is compared, and a standby that was frozen itself has not
-counted. What it cannot read counts for nothing and starts the count anew, so that nobody takes over from anybody while
-NATS is away for all. A busy holder whose renewal is late is not dead: its stream moves. The standby then ends the
-walsender with the pid that the lease names, if that is the one that holds the slot; the slot becomes free, and one of
-the standbys gets it. A reader of the slot that has no lease (another tool, a Ditto without rights for the bucket) is
-never ended. A process that finds its own earlier attempt's lease need not wait.
+A standby takes the holder for dead when neither the lease's revision nor the activity of the sink has changed for the
+time to live that the lease itself states. The standby counts on its own monotonic clock, from the answer that first
+showed this state to the request that last did: no clock of two machines is compared, and a standby that was frozen
+itself has not counted. What cannot be read counts for nothing and starts the count anew, so that nobody takes over
+while the sink is away for all. A busy holder whose renewal is late is not dead: the sink's activity shows that. The
+standby then ends the walsender with the pid that the lease names, if that one holds the slot; the slot becomes free,
+and one of the standbys gets it. A reader of the slot that has no lease (another tool, a Ditto without rights for the
+store) is never ended. A process that finds the lease of its own earlier session need not wait.
 
-A holder that JetStream has not answered for the time to live ends its attempt: it could not store anything either, and
-so the slot is free for one that can. Where JetStream answers, but refuses the lease (no rights, no room, no leader for
-the bucket), the holder goes on without one. A holder that was frozen finds its walsender gone, another revision in the
-bucket or another message in the chain when it thaws, whichever comes first: its attempt ends, and it becomes a standby.
+A holder whose store has not answered for the time to live ends its session: it could not store anything either, and
+so the slot is free for one that can. Where the store answers, but refuses the lease (no rights, no room, no leader),
+the holder goes on without one. A holder that was frozen finds its walsender gone, another revision in the store or
+another message in the chain when it thaws, whichever comes first: its session ends, and it becomes a standby.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ import structlog
 from ditto.errors import AccessDenied, AckTimeout, SinkDenied, SinkError, SinkLost
 from ditto.formats import nested
 from ditto.monitoring.counters import Counters
-from ditto.sinks.base import LeasePlace
+from ditto.sinks.base import LeaseStore
 
 log = structlog.get_logger()
 
@@ -103,12 +103,12 @@ class Silence:
 
 
 class Lease:
-    """The lease of one attempt, as its holder or as a standby. Without a `place` it does nothing."""
+    """The lease of one session, as its holder or as a standby. Without a `store` it does nothing."""
 
     def __init__(
-        self, place: LeasePlace | None, *, ttl_s: float, slot: str, clock: Callable[[], float], counters: Counters
+        self, store: LeaseStore | None, *, ttl_s: float, slot: str, clock: Callable[[], float], counters: Counters
     ) -> None:
-        self._place = place
+        self._store = store
         self._ttl_s = ttl_s
         self._slot = slot
         self._clock = clock
@@ -124,34 +124,34 @@ class Lease:
         A lease that may not be read tells nothing.
         """
         try:
-            return self._place is not None and (await self._place.read()).revision > 0
+            return self._store is not None and (await self._store.read()).revision > 0
         except SinkDenied:
             return False
 
     # ------------------------------------------------------------------------------------ the holder
 
-    async def hold(self, walsender_pid: int, *, check_slot: CheckSlot, stored_sequence: Callable[[], int]) -> None:
+    async def hold(self, walsender_pid: int, *, check_slot: CheckSlot, stored_count: Callable[[], int]) -> None:
         """Write it and renew it until cancelled.
 
-        `check_slot` raises when this walsender holds the slot no longer; `stored_sequence` tells how far the stream
-        has got. Raises what `check_slot` does, and AckTimeout when JetStream has been silent for the time to live.
+        `check_slot` raises when this walsender holds the slot no longer; `stored_count` tells how far the sink
+        has got. Raises what `check_slot` does, and AckTimeout when the store has been silent for the time to live.
         """
-        place = self._place
-        if place is None:
+        store = self._store
+        if store is None:
             return
         value = msgspec.json.encode(
             Terms(self._counters.run_id, socket.gethostname(), walsender_pid, self._ttl_s, os.getpid())
         )
         answered_at = self._clock()
-        stored = stored_sequence()
+        count = stored_count()
         while True:
             checked_at = self._clock()
             await check_slot()
-            answered_at += self._clock() - checked_at  # what PostgreSQL took is not the fault of NATS
-            if stored_sequence() != stored:  # it stores events: NATS is there
-                stored, answered_at = stored_sequence(), self._clock()
+            answered_at += self._clock() - checked_at  # what PostgreSQL took is not the sink's fault
+            if stored_count() != count:  # it stores events: the sink is there
+                count, answered_at = stored_count(), self._clock()
             try:
-                await self._write(place, value, check_slot)
+                await self._write(store, value, check_slot)
             except AckTimeout as error:
                 if not self._revision:
                     self._do_without(error)
@@ -159,7 +159,7 @@ class Lease:
                     self._give_up(error)
                 continue
             except SinkLost:
-                pass  # who watches the sink ends the attempt
+                pass  # the task that watches the sink ends the session
             except SinkError as error:
                 self._do_without(error)
                 if isinstance(error, SinkDenied):
@@ -169,25 +169,25 @@ class Lease:
             answered_at = self._clock()
             await asyncio.sleep(self._ttl_s / 3)
 
-    async def _write(self, place: LeasePlace, value: bytes, check_slot: CheckSlot) -> None:
-        revision = await place.write(value, after=self._revision)
+    async def _write(self, store: LeaseStore, value: bytes, check_slot: CheckSlot) -> None:
+        revision = await store.write(value, after=self._revision)
         while revision is None:
-            # Another holder's, or an earlier one of this attempt whose answer was lost. PostgreSQL knows.
+            # Another holder's, or an earlier one of this session whose answer was lost. PostgreSQL knows.
             await check_slot()
-            revision = await place.write(value, after=(await place.read()).revision)
+            revision = await store.write(value, after=(await store.read()).revision)
         self._revision = revision
 
     def _give_up(self, error: AckTimeout) -> NoReturn:
         raise AckTimeout(
-            f"JetStream has answered nothing for {self._ttl_s:g} s (delivery.lease_ttl): {error.message}",
-            hint="the attempt ends, so that another Ditto may take the slot",
+            f"the sink has answered nothing for {self._ttl_s:g} s (delivery.lease_ttl): {error.message}",
+            hint="the session ends, so that another Ditto may take the slot",
         ) from error
 
     async def release(self) -> None:
-        """Remove it, when the attempt ends in order."""
-        if self._place is not None and self._revision:
+        """Remove it, when the session ends in order."""
+        if self._store is not None and self._revision:
             try:
-                await self._place.remove(after=self._revision)
+                await self._store.remove(after=self._revision)
             except SinkError as error:
                 log.debug("lease.not_removed", reason=error.message)
 
@@ -199,15 +199,15 @@ class Lease:
         `end_walsender` takes its pid, returns whether that one held the slot, and raises AccessDenied where this
         role may not end it.
         """
-        place = self._place
-        if place is None:
+        store = self._store
+        if store is None:
             return
         silence = Silence()
         while True:
             asked_at = self._clock()
             try:
-                entry = await place.read()
-                sequence = await place.last_sequence()
+                entry = await store.read()
+                sequence = await store.activity()
             except SinkDenied as error:
                 self._do_without(error)
                 return

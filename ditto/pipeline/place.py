@@ -1,7 +1,7 @@
-"""Where the pipeline is, kept beside the stream's messages where the server may delete the last one of them.
+"""Where the pipeline is, kept beside the sink's messages where the last one of them may be deleted.
 
-It is noted before it is confirmed to PostgreSQL: the slot never passes what is noted, and so no start finds a gap that
-is none, however long it was away.
+The place is noted before it is confirmed to PostgreSQL: the slot never passes what is noted, and so no start finds a
+gap that is none, however long it was away.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 import structlog
 
 from ditto.errors import SinkError
-from ditto.lsn import Transaction
-from ditto.sinks.base import Sink
+from ditto.lsn import Checkpoint, Transaction
+from ditto.sinks.base import CheckpointStore
 
 log = structlog.get_logger()
 
@@ -23,10 +23,10 @@ _SHARE: Final = 50
 
 
 class Place:
-    """For one attempt; does nothing where the stream keeps its last message. `clock` gives monotonic seconds."""
+    """For one session; does nothing where the sink keeps its last message. `clock` gives monotonic seconds."""
 
-    def __init__(self, sink: Sink, *, clock: Callable[[], float]) -> None:
-        self._sink = sink
+    def __init__(self, checkpoints: CheckpointStore, *, clock: Callable[[], float]) -> None:
+        self._checkpoints = checkpoints
         self._clock = clock
         self._lsn = 0
         self._due_at = 0.0
@@ -34,7 +34,7 @@ class Place:
 
     @property
     def _is_kept(self) -> bool:
-        return self._sink.may_lose_tail and not self._has_failed
+        return self._checkpoints.may_lose_tail and not self._has_failed
 
     def limit(self, lsn: int) -> int:
         """How much of this may be confirmed: not more than is noted."""
@@ -46,7 +46,8 @@ class Place:
             return
         began_at = self._clock()
         try:
-            await self._sink.keep_place(lsn, last if last is not None and last.commit_lsn < lsn else None)
+            known = last if last is not None and last.commit_lsn < lsn else None
+            await self._checkpoints.save_beside(Checkpoint(lsn, known))
         except SinkError as error:
             if error.is_retryable:
                 raise

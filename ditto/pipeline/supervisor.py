@@ -17,7 +17,8 @@ from ditto.config import PipelineConfig
 from ditto.errors import ChainBroken, DittoError
 from ditto.monitoring.counters import Counters
 from ditto.monitoring.state import States
-from ditto.pipeline.session import Attempt
+from ditto.pipeline.ends import Report
+from ditto.pipeline.session import run_session
 from ditto.sinks.base import MakeSink
 from ditto.sinks.choose import choose_sink
 
@@ -44,9 +45,17 @@ async def follow(
     make_sink = make_sink or choose_sink(config)
     failures, last_reason = 0, ""
     while not stop.is_set():
-        session = Attempt(config, clock=clock, make_sink=make_sink, counters=counters, states=states)
+        report = Report()
         try:
-            await session.run(stop)
+            await run_session(
+                config,
+                stop=stop,
+                clock=clock,
+                make_sink=make_sink,
+                counters=counters,
+                states=states,
+                report=report,
+            )
             counters.sessions["stopped"] += 1
         except DittoError as error:
             counters.sessions[type(error).__name__] += 1
@@ -57,7 +66,7 @@ async def follow(
                 states.enter("stopped", reason=reason, is_failure=True)
                 raise
             last_reason = reason
-            failures = 0 if session.has_progressed else failures + 1
+            failures = 0 if report.has_progressed else failures + 1
             delay_s = backoff_s(failures)
             log.warning(
                 "session.failed",
@@ -65,7 +74,7 @@ async def follow(
                 error=error.message,
                 hint=error.hint,
                 retry_in_s=None if stop.is_set() else round(delay_s, 2),
-                **({} if session.has_progressed else session.retained),
+                **({} if report.has_progressed else report.retained),
                 **error.context,
             )
             states.enter("waiting", reason=reason, is_failure=True)

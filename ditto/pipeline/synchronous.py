@@ -17,16 +17,13 @@ log = structlog.get_logger()
 _PERIOD_S: Final = 2.0
 
 
-class StandingWatch:
-    """Knows whether commits wait for Ditto. `on_synchronous` is called when they begin to."""
+class SynchronousWatch:
+    """Knows whether commits wait for Ditto."""
 
-    def __init__(
-        self, control: Control, walsender_pid: int, *, counters: Counters, on_synchronous: Callable[[], None]
-    ) -> None:
+    def __init__(self, control: Control, walsender_pid: int, *, counters: Counters) -> None:
         self._control = control
         self._pid = walsender_pid
         self._counters = counters
-        self._on_synchronous = on_synchronous
         self._standing = ASYNCHRONOUS
 
     @property
@@ -39,12 +36,12 @@ class StandingWatch:
         """They do, although nobody has named Ditto."""
         return self._standing.is_synchronous and not self._standing.is_asked_for
 
-    async def run(self) -> None:
-        """Until cancelled: look, and say once a process that commits wait."""
+    async def run(self, *, on_synchronous: Callable[[], None]) -> None:
+        """Until cancelled: look; call `on_synchronous` when commits begin to wait, and say so once a process."""
         while True:
             before, self._standing = self._standing, await look_at_standing(self._control, self._pid)
             if self._standing.is_synchronous and not before.is_synchronous:
-                self._on_synchronous()
+                on_synchronous()
                 self._tell()
             await asyncio.sleep(_PERIOD_S)
 

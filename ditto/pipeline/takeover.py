@@ -26,7 +26,7 @@ _POLL_S: Final = 0.5
 
 
 class Takeover:
-    """How one attempt gets the slot."""
+    """How one session gets the slot."""
 
     def __init__(
         self, config: Postgres, *, control: Control, source: Replication, lease: Lease, states: States
@@ -40,7 +40,7 @@ class Takeover:
     async def take(
         self, slot: Slot, *, on_waited: Callable[[], None], check_sink: Callable[[], Awaitable[object]]
     ) -> Slot:
-        """START_REPLICATION, or wait as a standby until the slot is free; `slot` as it then stands.
+        """START_REPLICATION, or wait as a standby until the slot is free; returns the slot as it then is.
 
         `on_waited` is called all the time while it waits; `check_sink` raises when the stream cannot be reached.
         """

@@ -1,28 +1,38 @@
-"""What the pipeline asks of a sink."""
+"""What a pipeline asks of a sink: five protocols, and what passes between them.
+
+A sink stores messages in the order in which they are given to it, and says up to which delivery number everything is
+durable. It knows nothing of PostgreSQL, of the decoder's block or of the window: the pipeline numbers the deliveries
+of a session from 1, and never gives more than the window has room for.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from ditto.config import PipelineConfig
-from ditto.decoding.change import Event
-from ditto.decoding.messages import Block, Encoded
-from ditto.errors import EventTooLarge
+from ditto.formats.payloads import Payloads
 from ditto.lsn import Checkpoint, Position, Transaction
 
+Route: TypeAlias = bytes
+"""Where an event goes, as the configuration names it: a subject, a topic; UTF-8, the same object for a whole table."""
 
-class Owner(msgspec.Struct, frozen=True):
-    """The pipeline that a stream belongs to, as the stream's metadata names it."""
+Clock: TypeAlias = Callable[[], float]
+"""Monotonic seconds."""
+
+
+class PipelineId(msgspec.Struct, frozen=True):
+    """The pipeline that a sink's messages belong to, and what they are filled from."""
 
     system_identifier: str
+    """Of the database cluster, as IDENTIFY_SYSTEM gives it."""
     slot: str
     prefix: str
-    start_lsn: int
-    """The slot's confirmed LSN when the pipeline took the stream: nothing before it was ever due."""
+    """`events.prefix`."""
+    start_lsn: int = 0
+    """The slot's confirmed LSN when the pipeline took the sink: nothing before it was ever due. 0 until it is known."""
     timeline: int = 0
     """The server's timeline when it last stored something; 0 for unknown. A promoted standby begins a new one."""
     publication: str = ""
@@ -31,19 +41,19 @@ class Owner(msgspec.Struct, frozen=True):
     """The clusters that this one was made of by pg_upgrade: the older messages' ids are theirs."""
 
 
-class Holding(NamedTuple):
+class SinkState(NamedTuple):
     """What the sink holds already."""
 
-    owner: Owner | None
-    """Whose stream it is; None for a stream that nobody has claimed, and where there is none yet."""
+    owner: PipelineId | None
+    """Whose it is; None where nobody has claimed it, where it does not exist yet, and where a sink keeps no owner."""
     tail: Position | None
     """The position of the last event or checkpoint; None where there is none."""
     last: Transaction | None = None
     """The last transaction at or before the tail; None where it is not known."""
     is_proven: bool = True
     """The tail says by its id that it was written for this slot; those of earlier versions may not."""
-    sequence: int = 0
-    """Of the tail's message; 0 where it is not known."""
+    removal: str = ""
+    """The command that removes the tail's message, where it turns out to be forged; empty where there is none."""
 
     @property
     def is_empty(self) -> bool:
@@ -51,40 +61,100 @@ class Holding(NamedTuple):
         return self.owner is None and self.tail is None
 
 
+class Capabilities(NamedTuple):
+    """What the pipeline has to know about a kind of sink."""
+
+    kind: str
+    """The noun for it in messages: `stream`, `file`."""
+    label: str
+    """Which one: the stream's name, the file's path."""
+    settings: str
+    """The keys that would give a pipeline another one: `nats.stream and events.prefix`."""
+    size_hint: str = ""
+    """How to let it take larger messages."""
+    max_bytes: int = 0
+    """Bytes of the largest message, headers included; 0 for no limit. Known once the sink is open."""
+    ack_interval: int = 1
+    """Until `flush`, fewer than so many messages may stay without an acknowledgement, however long one waits."""
+    keeps_tail: bool = True
+    """What was sent can be found again. Without that the slot's confirmed LSN is where to begin: at least once."""
+    is_fenced: bool = False
+    """A second or stale writer is refused by the sink itself."""
+    has_headers: bool = False
+    """Trace contexts can go with the messages."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages: `stream DITTO`."""
+        return f"{self.kind} {self.label}"
+
+    @property
+    def context(self) -> dict[str, str]:
+        """The same for the fields of an error or a log event."""
+        return {self.kind: self.label}
+
+
+class Positions(NamedTuple):
+    """Of each message of a batch, in two lists of the same length."""
+
+    commit_lsns: list[int]
+    ordinals: list[int]
+
+
+class Batch(NamedTuple):
+    """Messages in order, with delivery numbers from `first` on."""
+
+    first: int
+    routes: list[Route]
+    positions: Positions
+    payloads: Payloads
+    traceparents: Mapping[int, bytes] | None
+    """By index in the batch, the 55 bytes of a W3C trace context; None where no message has one."""
+    more_follows: bool
+    """More has been read already, or is about to be: the sink need not end what it keeps open (`Sink.flush`)."""
+
+    @property
+    def size(self) -> int:
+        """How many messages."""
+        return len(self.payloads.ends)
+
+
+class CheckpointStore(Protocol):
+    """Where a pipeline finds how far it has got, besides the messages themselves."""
+
+    async def save(self, checkpoint: Checkpoint, *, number: int) -> None:
+        """Store "everything before its LSN is stored" behind what was sent; acknowledged as delivery `number`."""
+
+    @property
+    def may_lose_tail(self) -> bool:
+        """The last message may be deleted as time goes by: how far it is has to be kept beside them (`save_beside`)."""
+
+    async def save_beside(self, checkpoint: Checkpoint) -> None:
+        """Remember the same, whatever becomes of the messages; durable on return."""
+
+    async def save_source(self, pipeline: PipelineId) -> None:
+        """Remember what the messages are filled from now on: timeline and publication."""
+
+    async def restore(self) -> None:
+        """Put back what the pipeline keeps beside the messages, where somebody has removed it. Called now and then."""
+
+
+class SchemaStore(Protocol):
+    """The descriptions of tables that are stored already."""
+
+    async def last_descriptions(self, pattern: str) -> Mapping[str, bytes]:
+        """By route, the last description that is stored, of the routes that match the pattern (`prefix._schema.>`)."""
+
+
 class Entry(NamedTuple):
-    """What stands in the place of a lease."""
+    """What a lease store holds."""
 
     revision: int
     """0 where there is nothing; a deleted entry keeps one."""
     value: bytes
 
 
-def event_too_large(
-    action: str, relation: str, position: Position, *, size: str, limit: int, column: str | None
-) -> EventTooLarge:
-    """The error that names table, position and, where it is known, the column that takes most of the event."""
-    where = "" if column is None else f", most of it in the column {column}"
-    return EventTooLarge(
-        f"the {action} at {position} on table {relation} makes a message of {size} bytes{where}; "
-        f"the server accepts {limit}",
-        hint="raise max_payload of nats-server (and max_msg_size of the stream), up to the 32 MB that its file "
-        "store takes; PostgreSQL keeps the change",
-        relation=relation,
-        position=str(position),
-        **({} if column is None else {"column": column}),
-    )
-
-
-def widest_column(event: Event) -> str | None:
-    """The column that takes most of an event, its old value counted; None where there are no values."""
-    sizes: Counter[str] = Counter()
-    for row in (event.data, event.data_old):
-        for name, value in row.items():
-            sizes[name] += len(msgspec.json.encode(value))
-    return max(sizes, key=sizes.__getitem__, default=None)
-
-
-class LeasePlace(Protocol):
+class LeaseStore(Protocol):
     """Where the lease of one pipeline is kept. Every call may raise a SinkError."""
 
     async def read(self) -> Entry: ...
@@ -94,100 +164,88 @@ class LeasePlace(Protocol):
 
     async def remove(self, *, after: int) -> None: ...
 
-    async def last_sequence(self) -> int:
-        """The last sequence of the events' stream."""
+    async def activity(self) -> int:
+        """A number that grows whenever somebody stores an event: a holder that cannot renew its lease may live."""
 
 
 class Sink(Protocol):
-    """Stores events in order and tells how far it has got.
+    """Stores events in order and says how far it has got.
 
-    The pipeline calls `connect`, `inspect`, at a first start `prepare`, then `open`, then `publish`, `cover` and
-    `checkpoint` as changes come, `settle` before it ends and `close` in any case. `watch` runs beside them and raises
-    what goes wrong.
+    The session calls `connect`, then `inspect`; `prepare` and `claim` where it takes a new sink; then `open`, after
+    which `send` and `checkpoints.save` may be called, and at the end `close`, in any case. Nothing is ever sent again:
+    every fault is raised, by whichever call meets it first and in any case by `acknowledged`, and ends the session.
     """
 
     @property
-    def sent_sequence(self) -> int:
-        """The stream sequence of the last message that was sent."""
+    def capabilities(self) -> Capabilities: ...
 
     @property
-    def outstanding_count(self) -> int:
-        """Messages sent and not yet acknowledged."""
+    def checkpoints(self) -> CheckpointStore: ...
 
     @property
-    def outstanding_bytes(self) -> int:
-        """The same in bytes, as they go over the wire."""
+    def schemas(self) -> SchemaStore: ...
+
+    def lease_store(self, slot: str) -> LeaseStore | None:
+        """For the lease of this slot's pipeline; None where a takeover has to wait for PostgreSQL's own time-outs."""
 
     @property
     def waited_s(self) -> float:
-        """Seconds that events have waited for room in the window."""
+        """Seconds that `send` has waited for what was sent before."""
 
     @property
-    def max_size(self) -> int:
-        """Bytes of the largest message, known once it is open; 0 for no limit."""
+    def foreign_answers(self) -> int:
+        """Acknowledgements that did not come from the sink's server, and were ignored."""
 
     async def connect(self) -> None: ...
 
-    def lease_place(self, slot: str) -> LeasePlace | None:
-        """Where the lease of this slot's pipeline is kept; None for a sink that has no such place."""
+    async def inspect(self, pipeline: PipelineId) -> SinkState:
+        """Look, without changing anything; raises a SinkError where the sink belongs to another pipeline."""
 
-    async def inspect(self, claimant: Owner) -> Holding:
-        """Look, without changing anything; raises StreamOwned where the stream belongs to somebody else."""
+    async def prepare(self, pipeline: PipelineId, routes: Collection[str]) -> None:
+        """Create what is missing, and see that it can hold events on these routes; nobody's yet is not claimed."""
 
-    async def prepare(self, claimant: Owner, subjects: Iterable[str]) -> None:
-        """Create what is missing, and see that it can hold events on these subjects; nobody's yet is not claimed."""
+    async def claim(self, pipeline: PipelineId, routes: Collection[str]) -> PipelineId | None:
+        """Create what is missing, and claim it: from now on nobody takes it for a new one. Returns whose it was."""
 
-    async def open(self, owner: Owner, subjects: Iterable[str]) -> Holding:
-        """Create what is missing, claim it for `owner`, and look again: from here on `publish` may be called."""
+    async def open(self, pipeline: PipelineId) -> SinkState:
+        """Find the tail, now that nobody else writes: delivery 1 comes after it."""
 
-    async def last_payloads(self, pattern: str) -> dict[str, bytes]:
-        """The last message on each subject that matches."""
+    async def ensure_routes(self, routes: Collection[str], *, is_ahead: bool = False) -> None:
+        """Make sure that events on these routes will be stored; `is_ahead` where none is waiting for it.
 
-    @property
-    def may_lose_tail(self) -> bool:
-        """The last message may be deleted as time goes by: where Ditto was has to be kept elsewhere (`keep_place`)."""
+        Where this takes long, the sink may first end what it keeps open.
+        """
 
-    async def set_source(self, owner: Owner) -> None:
-        """Remember with the stream what it is filled from now: timeline and publication."""
+    async def send(self, batch: Batch) -> None:
+        """Take the messages: accepted, not yet durable. Raises MessageTooLarge, which names the index.
 
-    async def keep_place(self, lsn: int, last: Transaction | None) -> None:
-        """Remember with the stream that everything before `lsn` is stored, whatever becomes of its messages."""
+        Nobody changes the payloads afterwards: the sink may keep them until they are durable.
+        """
 
-    async def cover(self, subjects: Iterable[str], *, is_ahead: bool = False) -> None:
-        """Make sure that events on these subjects will be stored; `is_ahead` where none is waiting for it."""
+    async def flush(self) -> None:
+        """End what is kept open, so that all that was sent will be acknowledged without anything more being sent."""
 
-    async def publish(self, block: Block, encoded: Encoded) -> None:
-        """Send the block's events; waits while the window is full, never for acknowledgements of this block."""
+    async def acknowledged(self) -> int:
+        """Wait until more is durable than the last call said, or than 0, and return that delivery number.
 
-    async def keep_metadata(self) -> None:
-        """Put back what the pipeline keeps with the stream, where somebody has removed it."""
-
-    async def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Send the message that says: everything before its LSN is stored."""
-
-    async def settle(self) -> None:
-        """Wait until everything sent is acknowledged."""
-
-    async def watch(self) -> None:
-        """Runs until something goes wrong, and raises it."""
+        Everything up to it is durable, checkpoints included. Raises what ends the session; may be cancelled and called
+        again, by one task at a time, from `connect` on.
+        """
 
     async def close(self) -> None: ...
 
 
 class MakeSink(Protocol):
-    """Makes the sink of one attempt, without any I/O."""
+    """Makes the sink of one session, without any I/O."""
 
-    def __call__(
-        self,
-        config: PipelineConfig,
-        *,
-        checkpoint_subject: str,
-        wildcard: str | None,
-        on_stored: Callable[[int], None],
-        on_foreign_answer: Callable[[], None],
-        clock: Callable[[], float],
-    ) -> Sink:
-        """`wildcard` covers the subjects of all tables, where there is such a one; `on_stored` takes the sequence
-        up to which everything is stored; `on_foreign_answer` is called for each answer to an event that does not come
-        from the sink's server; `clock` gives monotonic seconds.
-        """
+    def __call__(self, config: PipelineConfig, *, clock: Clock) -> Sink: ...
+
+
+class MessageTooLarge(Exception):
+    """The message at `index` of a batch takes `size` bytes, headers included; more than `limit`."""
+
+    def __init__(self, index: int, size: int, limit: int) -> None:
+        super().__init__(f"message {index} takes {size} bytes, more than {limit}")
+        self.index = index
+        self.size = size
+        self.limit = limit

@@ -3,120 +3,112 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Mapping
 
 from ditto.config import PipelineConfig
-from ditto.decoding.messages import Block, Encoded
-from ditto.lsn import Checkpoint, Transaction
-from ditto.sinks.base import Holding, Owner
+from ditto.lsn import Checkpoint
+from ditto.sinks.base import Batch, Capabilities, Clock, PipelineId, SinkState
 
 
 class NullSink:
-    """A sink (see `base.Sink`) for benchmarks. PostgreSQL is told that all is stored: use a slot of its own."""
+    """A `Sink` (see `sinks.base`) for benchmarks. PostgreSQL gets to know that all is stored: use a slot of its own."""
 
-    def __init__(
-        self,
-        config: PipelineConfig,
-        *,
-        checkpoint_subject: str,
-        wildcard: str | None,
-        on_stored: Callable[[int], None],
-        on_foreign_answer: Callable[[], None],
-        clock: Callable[[], float],
-    ) -> None:
-        del config, checkpoint_subject, wildcard, on_foreign_answer, clock
-        self._on_stored = on_stored
-        self._sequence = 0
+    def __init__(self, config: PipelineConfig, *, clock: Clock) -> None:
+        del config, clock
+        self.capabilities = Capabilities("sink", "null", "the slot", keeps_tail=False)
+        self.waited_s = 0.0
+        self.foreign_answers = 0
         self.stored_bytes = 0
+        """Payloads that were given to it."""
+        self._sent = 0
+        self._returned = 0
+        self._news = asyncio.Event()
 
     @property
-    def sent_sequence(self) -> int:
-        """How many messages there were."""
-        return self._sequence
+    def checkpoints(self) -> NullSink:
+        """There are none to keep."""
+        return self
 
     @property
-    def outstanding_count(self) -> int:
-        """Nothing is ever outstanding."""
-        return 0
+    def schemas(self) -> NullSink:
+        """There are none to keep."""
+        return self
 
-    @property
-    def outstanding_bytes(self) -> int:
-        """Nothing is ever outstanding."""
-        return 0
-
-    @property
-    def waited_s(self) -> float:
-        """There is always room."""
-        return 0.0
-
-    @property
-    def max_size(self) -> int:
-        """There is no limit."""
-        return 0
+    def lease_store(self, slot: str) -> None:
+        """There is none."""
+        del slot
 
     async def connect(self) -> None:
         """There is nothing to connect to."""
 
-    def lease_place(self, slot: str) -> None:
-        """There is none."""
+    async def inspect(self, pipeline: PipelineId) -> SinkState:
+        """Always empty."""
+        del pipeline
+        return SinkState(None, None)
 
-    async def inspect(self, claimant: Owner) -> Holding:
-        """Always empty, so that every start is a first one."""
-        del claimant
-        return Holding(None, None)
+    async def prepare(self, pipeline: PipelineId, routes: Collection[str]) -> None:
+        """There is nothing to create."""
+        del pipeline, routes
 
-    async def prepare(self, claimant: Owner, subjects: Iterable[str]) -> None:
-        """Nothing is needed."""
+    async def claim(self, pipeline: PipelineId, routes: Collection[str]) -> PipelineId | None:
+        """There is nothing to claim."""
+        del pipeline, routes
+        return None
 
-    async def open(self, owner: Owner, subjects: Iterable[str]) -> Holding:
-        """Still empty, and claimed."""
-        del subjects
-        return Holding(owner, None)
+    async def open(self, pipeline: PipelineId) -> SinkState:
+        """Always empty."""
+        del pipeline
+        return SinkState(None, None)
 
-    async def last_payloads(self, pattern: str) -> dict[str, bytes]:
-        """None."""
-        del pattern
-        return {}
+    async def ensure_routes(self, routes: Collection[str], *, is_ahead: bool = False) -> None:
+        """Every route will do."""
+        del routes, is_ahead
+
+    async def send(self, batch: Batch) -> None:
+        """Count."""
+        self.stored_bytes += len(batch.payloads.data)
+        self._take(batch.size)
+
+    async def flush(self) -> None:
+        """Nothing is kept open."""
+
+    async def acknowledged(self) -> int:
+        """Everything that was sent."""
+        while self._sent == self._returned:
+            self._news.clear()
+            await self._news.wait()
+        self._returned = self._sent
+        return self._returned
+
+    async def save(self, checkpoint: Checkpoint, *, number: int) -> None:
+        """Count."""
+        del checkpoint, number
+        self._take(1)
+
+    def _take(self, count: int) -> None:
+        self._sent += count
+        self._news.set()
 
     @property
     def may_lose_tail(self) -> bool:
         """There is none."""
         return False
 
-    async def set_source(self, owner: Owner) -> None:
-        """There is nothing to remember it with."""
-
-    async def keep_place(self, lsn: int, last: Transaction | None) -> None:
-        """There is nothing to remember it with."""
-
-    async def keep_metadata(self) -> None:
-        """There is none."""
-
-    async def cover(self, subjects: Iterable[str], *, is_ahead: bool = False) -> None:
-        """Every subject will do."""
-        del subjects, is_ahead
-
-    async def publish(self, block: Block, encoded: Encoded) -> None:
-        """Count."""
-        del block
-        self.stored_bytes += len(encoded.data)
-        self._store(len(encoded.ends))
-
-    async def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Count."""
+    async def save_beside(self, checkpoint: Checkpoint) -> None:
+        """There is nowhere to save it."""
         del checkpoint
-        self._store(1)
 
-    def _store(self, count: int) -> None:
-        self._sequence += count
-        self._on_stored(self._sequence)
+    async def save_source(self, pipeline: PipelineId) -> None:
+        """There is nowhere to save it."""
+        del pipeline
 
-    async def settle(self) -> None:
-        """Nothing is ever outstanding."""
+    async def restore(self) -> None:
+        """There is nothing to restore."""
 
-    async def watch(self) -> None:
-        """Nothing ever goes wrong."""
-        await asyncio.Event().wait()
+    async def last_descriptions(self, pattern: str) -> Mapping[str, bytes]:
+        """None is kept."""
+        del pattern
+        return {}
 
     async def close(self) -> None:
         """There is nothing to close."""

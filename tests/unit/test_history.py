@@ -9,6 +9,7 @@ import pytest
 from ditto.errors import SourceRewound
 from ditto.lsn import Position, Transaction
 from ditto.pipeline.history import History
+from ditto.sinks.base import Capabilities
 
 TIME = "2026-11-25T12:00:00.000001Z"
 LATER = "2026-11-25T12:00:00.000002Z"
@@ -23,7 +24,7 @@ def history(tail: Position, *, last: Transaction | None = LAST, confirmed_lsn: i
         last=last,
         confirmed_lsn=confirmed_lsn,
         is_same_publication=options.pop("is_same_publication", True),
-        stream="DITTO",
+        sink=Capabilities("stream", "DITTO", "nats.stream and events.prefix"),
         doubt=options.pop("doubt", None),
     )
 

@@ -12,7 +12,7 @@ from ditto.decoding.change import DetailedEvent, Meta, event_id, event_key
 from ditto.errors import TailForged
 from ditto.formats.checkpoint import decode_checkpoint, encode_checkpoint
 from ditto.lsn import Checkpoint, Position, Transaction
-from ditto.sinks.base import Owner
+from ditto.sinks.base import PipelineId
 from ditto.sinks.jetstream import metadata
 from ditto.sinks.jetstream.answers import StoredMessage
 from ditto.sinks.jetstream.tail import Judged, Kind, judge
@@ -113,7 +113,7 @@ def test_ids_of_the_cluster_that_was_upgraded_count_too() -> None:
 
 # ------------------------------------------------------------------------------------ metadata
 
-OWNER = Owner("7312", "ditto", "cdc", start_lsn=0x300, timeline=2, publication="pub")
+OWNER = PipelineId("7312", "ditto", "cdc", start_lsn=0x300, timeline=2, publication="pub")
 
 
 def test_a_new_stream_is_claimed() -> None:
@@ -141,11 +141,11 @@ def test_a_stream_of_an_earlier_version_is_taken_up() -> None:
 
 def test_the_cluster_after_pg_upgrade_takes_the_stream() -> None:
     first = metadata.claim(metadata.created(), OWNER, last_sequence=5) | metadata.write_place(Checkpoint(0x300), OWNER)
-    second = metadata.claim(first, Owner("8000", "ditto", "cdc", 0x900, 1, "pub"), last_sequence=7)
-    assert metadata.read_owner(second) == Owner("8000", "ditto", "cdc", 0x900, 1, "pub", ("7312",))
+    second = metadata.claim(first, PipelineId("8000", "ditto", "cdc", 0x900, 1, "pub"), last_sequence=7)
+    assert metadata.read_owner(second) == PipelineId("8000", "ditto", "cdc", 0x900, 1, "pub", ("7312",))
     assert metadata.read_place(second) is None
-    third = metadata.claim(second, Owner("9000", "ditto", "cdc", 0xA00, 1, "pub"), last_sequence=9)
-    assert metadata.read_owner(third) == Owner("9000", "ditto", "cdc", 0xA00, 1, "pub", ("7312", "8000"))
+    third = metadata.claim(second, PipelineId("9000", "ditto", "cdc", 0xA00, 1, "pub"), last_sequence=9)
+    assert metadata.read_owner(third) == PipelineId("9000", "ditto", "cdc", 0xA00, 1, "pub", ("7312", "8000"))
 
 
 def test_the_place() -> None:

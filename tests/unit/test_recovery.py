@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from ditto.config import Delivery, PipelineConfig
 from ditto.errors import ServerNotReady, SourceRewound, StreamGap, TailForged
 from ditto.lsn import ORIGIN, Position, Transaction
 from ditto.pipeline.recovery import Start, Timelines, decide_start
-from ditto.sinks.base import Holding, Owner
+from ditto.sinks.base import Capabilities, PipelineId, SinkState
 
 TAIL = Position(0x500, 3)
-OWNER = Owner("7312", "ditto", "ditto", start_lsn=0x300)
+STREAM = Capabilities("stream", "DITTO", "nats.stream and events.prefix")
+OWNER = PipelineId("7312", "ditto", "ditto", start_lsn=0x300)
 
 
 def decide(
-    holding: Holding,
+    holding: SinkState,
     confirmed_lsn: int,
     *,
     accepts_gap: bool = False,
@@ -28,7 +28,8 @@ def decide(
 ) -> Start:
     return decide_start(
         holding,
-        config=PipelineConfig(delivery=Delivery(on_gap="continue" if accepts_gap else "stop")),
+        sink=STREAM,
+        accepts_gap=accepts_gap,
         slot="s",
         system_identifier="7312",
         confirmed_lsn=confirmed_lsn,
@@ -43,18 +44,18 @@ def decide(
     ("holding", "confirmed_lsn", "start"),
     [
         # A stream that nobody has claimed: the first start, wherever the slot stands.
-        (Holding(None, None), 0x400, Start(ORIGIN, True, None)),
+        (SinkState(None, None), 0x400, Start(ORIGIN, True, None)),
         # The slot is behind the tail, or exactly at it: what is stored is skipped.
-        (Holding(OWNER, TAIL), 0x400, Start(TAIL, False, None)),
-        (Holding(OWNER, TAIL), 0x500, Start(TAIL, False, None)),
+        (SinkState(OWNER, TAIL), 0x400, Start(TAIL, False, None)),
+        (SinkState(OWNER, TAIL), 0x500, Start(TAIL, False, None)),
         # So it is with a tail whose stream is not claimed yet.
-        (Holding(None, TAIL), 0x500, Start(TAIL, False, None)),
+        (SinkState(None, TAIL), 0x500, Start(TAIL, False, None)),
         # Claimed, and stopped before the first message was stored.
-        (Holding(OWNER, None), 0x300, Start(ORIGIN, True, None)),
-        (Holding(OWNER, None), 0x200, Start(ORIGIN, True, None)),
+        (SinkState(OWNER, None), 0x300, Start(ORIGIN, True, None)),
+        (SinkState(OWNER, None), 0x200, Start(ORIGIN, True, None)),
     ],
 )
-def test_nothing_is_missing(holding: Holding, confirmed_lsn: int, start: Start) -> None:
+def test_nothing_is_missing(holding: SinkState, confirmed_lsn: int, start: Start) -> None:
     assert decide(holding, confirmed_lsn) == start
     assert decide(holding, confirmed_lsn, accepts_gap=True) == start
 
@@ -63,14 +64,14 @@ def test_nothing_is_missing(holding: Holding, confirmed_lsn: int, start: Start) 
     ("holding", "confirmed_lsn", "words", "start"),
     [
         (
-            Holding(OWNER, TAIL),
+            SinkState(OWNER, TAIL),
             0x501,
             "stream DITTO ends at 0/500:3, and PostgreSQL has given up what came after: "
             "changes from 0/500 to 0/501 are missing",
             Start(TAIL, True, (0x500, 0x501)),
         ),
         (
-            Holding(OWNER, None),
+            SinkState(OWNER, None),
             0x301,
             "stream DITTO holds none of this pipeline's messages any more, and PostgreSQL has given up what came "
             "after: changes from 0/300 to 0/301 are missing",
@@ -79,7 +80,7 @@ def test_nothing_is_missing(holding: Holding, confirmed_lsn: int, start: Start) 
     ],
 )
 def test_a_slot_that_has_passed_the_stream_is_a_gap(
-    holding: Holding, confirmed_lsn: int, words: str, start: Start
+    holding: SinkState, confirmed_lsn: int, words: str, start: Start
 ) -> None:
     with pytest.raises(StreamGap) as caught:
         decide(holding, confirmed_lsn)
@@ -93,30 +94,30 @@ def test_a_new_stream_for_a_slot_that_was_read_before_is_a_gap() -> None:
     with pytest.raises(
         StreamGap, match=r"stream DITTO is new, and slot s was read before, as far as can be told: changes up to 0/400"
     ):
-        decide(Holding(None, None), 0x400, is_slot_used=True)
-    start = decide(Holding(None, None), 0x400, is_slot_used=True, accepts_gap=True)
+        decide(SinkState(None, None), 0x400, is_slot_used=True)
+    start = decide(SinkState(None, None), 0x400, is_slot_used=True, accepts_gap=True)
     assert start == Start(ORIGIN, True, (0, 0x400))
 
 
-@pytest.mark.parametrize("holding", [Holding(OWNER, TAIL), Holding(None, TAIL)])
-def test_with_a_tail_the_slot_may_have_been_read(holding: Holding) -> None:
+@pytest.mark.parametrize("holding", [SinkState(OWNER, TAIL), SinkState(None, TAIL)])
+def test_with_a_tail_the_slot_may_have_been_read(holding: SinkState) -> None:
     assert decide(holding, 0x500, is_slot_used=True) == Start(TAIL, False, None)
 
 
 @pytest.mark.parametrize("options", [{}, {"accepts_gap": True}], ids=["stop", "continue"])
 def test_a_stream_ahead_of_the_server_is_refused_whatever_is_accepted(options: dict[str, Any]) -> None:
     with pytest.raises(SourceRewound, match=r"holds events up to 0/500:3, and the server's WAL ends at 0/4FF"):
-        decide(Holding(OWNER, TAIL), 0x100, wal_lsn=0x4FF, **options)
+        decide(SinkState(OWNER, TAIL), 0x100, wal_lsn=0x4FF, **options)
 
 
 def test_a_standby_that_is_behind_is_waited_for() -> None:
     with pytest.raises(ServerNotReady, match="has WAL up to 0/4FF only"):
-        decide(Holding(OWNER, TAIL), 0x100, wal_lsn=0x4FF, is_standby=True)
-    assert decide(Holding(OWNER, TAIL), 0x100, wal_lsn=0x501, is_standby=True).after == TAIL
+        decide(SinkState(OWNER, TAIL), 0x100, wal_lsn=0x4FF, is_standby=True)
+    assert decide(SinkState(OWNER, TAIL), 0x100, wal_lsn=0x501, is_standby=True).after == TAIL
 
 
 def test_a_tail_at_the_end_of_the_wal_is_not_ahead() -> None:
-    assert decide(Holding(OWNER, Position(0x500, 0)), 0x500, wal_lsn=0x500).after == Position(0x500, 0)
+    assert decide(SinkState(OWNER, Position(0x500, 0)), 0x500, wal_lsn=0x500).after == Position(0x500, 0)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_a_tail_at_the_end_of_the_wal_is_not_ahead() -> None:
     ],
 )
 def test_a_promoted_standby(timeline: int, switch_lsns: dict[int, int], tail: Position, *, is_refused: bool) -> None:
-    holding = Holding(Owner("7312", "ditto", "ditto", start_lsn=0x300, timeline=1), tail)
+    holding = SinkState(PipelineId("7312", "ditto", "ditto", start_lsn=0x300, timeline=1), tail)
     timelines = Timelines(timeline, switch_lsns)
     if not is_refused:
         assert decide(holding, 0x400, timelines=timelines) == Start(tail, False, None)
@@ -146,8 +147,8 @@ def test_a_promoted_standby(timeline: int, switch_lsns: dict[int, int], tail: Po
 
 def test_a_tail_after_the_switch_may_have_been_stored_since() -> None:
     """Where a transaction is known that the slot has to send again."""
-    owner = Owner("7312", "ditto", "ditto", start_lsn=0x300, timeline=1)
-    holding = Holding(owner, TAIL, Transaction(TAIL.commit_lsn, "2026-11-25T12:00:00.000001Z"))
+    owner = PipelineId("7312", "ditto", "ditto", start_lsn=0x300, timeline=1)
+    holding = SinkState(owner, TAIL, Transaction(TAIL.commit_lsn, "2026-11-25T12:00:00.000001Z"))
     timelines = Timelines(2, {1: 0x4F0})
     start = decide(holding, 0x400, timelines=timelines)
     assert start[:3] == (TAIL, False, None)
@@ -162,7 +163,7 @@ def test_a_tail_after_the_switch_may_have_been_stored_since() -> None:
 
 
 def test_a_timeline_that_is_not_known_is_taken_for_the_current_one() -> None:
-    holding = Holding(OWNER, TAIL)
+    holding = SinkState(OWNER, TAIL)
     assert decide(holding, 0x400, timelines=Timelines(5, {4: 0x100})) == Start(TAIL, False, None)
 
 
@@ -171,8 +172,9 @@ def test_a_timeline_that_is_not_known_is_taken_for_the_current_one() -> None:
 
 def decide_for(system_identifier: str, confirmed_lsn: int, *, accepts_gap: bool = True) -> Start:
     return decide_start(
-        Holding(OWNER, TAIL),
-        config=PipelineConfig(delivery=Delivery(on_gap="continue" if accepts_gap else "stop")),
+        SinkState(OWNER, TAIL),
+        sink=STREAM,
+        accepts_gap=accepts_gap,
         slot="s",
         system_identifier=system_identifier,
         confirmed_lsn=confirmed_lsn,
@@ -196,7 +198,7 @@ def test_a_cluster_whose_positions_would_not_come_after_the_streams_is_refused()
 
 
 def test_a_tail_without_an_id_is_taken_where_the_slot_has_confirmed_it() -> None:
-    unproven = Holding(OWNER, Position(0x500, 0), is_proven=False)
+    unproven = SinkState(OWNER, Position(0x500, 0), is_proven=False)
     assert decide(unproven, 0x500) == Start(Position(0x500, 0), False, None)
     with pytest.raises(TailForged, match=r"ends with a checkpoint at 0/500 that has no id"):
         decide(unproven, 0x4FF)

@@ -10,7 +10,7 @@ import pytest
 
 from ditto.config import Nats
 from ditto.errors import NoJetStream, NotNow, PublishRejected, SinkError, StreamOwned, StreamUnusable
-from ditto.sinks.base import Owner
+from ditto.sinks.base import PipelineId
 from ditto.sinks.jetstream.answers import StreamConfig
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.message_size import LARGEST_IN_FILE, largest_message
@@ -19,7 +19,7 @@ from ditto.sinks.jetstream.risks import risks
 from ditto.sinks.jetstream.stream import Stream, change_timeout_s
 from ditto.sinks.jetstream.subjects import folded, subject_matches
 
-OWNER = Owner("7312", "ditto", "ditto", start_lsn=0x16_B374D848)
+OWNER = PipelineId("7312", "ditto", "ditto", start_lsn=0x16_B374D848)
 METADATA = {
     "ditto.system-identifier": "7312",
     "ditto.slot": "ditto",
@@ -88,12 +88,12 @@ def test_the_owner_is_read_from_the_metadata() -> None:
 
 
 def test_an_owner_may_come_back_with_another_prefix() -> None:
-    stream(metadata=METADATA).check_owner(Owner("7312", "ditto", "changed", 0))
+    stream(metadata=METADATA).check_owner(PipelineId("7312", "ditto", "changed", 0))
     stream().check_owner(OWNER)
 
 
-@pytest.mark.parametrize("claimant", [Owner("7312", "other", "ditto", 0), Owner("9999", "ditto", "ditto", 0)])
-def test_another_slot_or_cluster_is_refused(claimant: Owner) -> None:
+@pytest.mark.parametrize("claimant", [PipelineId("7312", "other", "ditto", 0), PipelineId("9999", "ditto", "ditto", 0)])
+def test_another_slot_or_cluster_is_refused(claimant: PipelineId) -> None:
     with pytest.raises(StreamOwned) as caught:
         stream(metadata=METADATA).check_owner(claimant)
     assert "slot ditto of the database cluster 7312" in caught.value.message

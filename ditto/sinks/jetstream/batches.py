@@ -50,7 +50,7 @@ class _End(Struct):
 
 
 class _Kind(Struct):
-    """By what the answers are told apart; one with an error and no type is the refusal of the whole batch."""
+    """What tells the answers apart; one with an error and no type is the refusal of the whole batch."""
 
     type: str | None = None
     error: Fault | None = None
@@ -68,9 +68,9 @@ def read_answer(data: bytes) -> _Ack | _Gap | _Err | _End | Fault | None:
 
 
 class Batches:
-    """The batches of one attempt, one after the other. The next begins only when the one before is stored completely.
+    """The batches of one session, one after the other. The next begins only when the one before is stored completely.
 
-    `inbox` is where the answers go, and `name` what all batches of this attempt are called; nobody else's may be
+    `inbox` is where the answers go, and `name` what all batches of this session are called; nobody else's may be
     called so. `last_sequence` is the stream's.
     """
 

@@ -78,7 +78,7 @@ class LeaseBucket:
         """Delete the entry if it still has the revision `after`."""
         await self._publish(b"", f"remove the lease from bucket {BUCKET}", after=after, operation="DEL")
 
-    async def last_sequence(self) -> int:
+    async def activity(self) -> int:
         """Of the events' stream: it moves while somebody stores events, whatever becomes of the lease."""
         doing = f"look up stream {self._config.stream}"
         info = await self._api.stream_info(self._config.stream, doing, timeout_s=self._timeout_s)

@@ -10,7 +10,7 @@ import msgspec
 from ditto.decoding.change import event_key
 from ditto.formats.checkpoint import decode_checkpoint, encode_checkpoint
 from ditto.lsn import Checkpoint, format_lsn, parse_lsn
-from ditto.sinks.base import Owner
+from ditto.sinks.base import PipelineId
 
 PREFIX: Final = "ditto."
 _SYSTEM: Final = "ditto.system-identifier"
@@ -29,12 +29,12 @@ _PLACE: Final = "ditto.place"
 """A checkpoint, for streams whose last message the server may delete."""
 
 
-def read_owner(metadata: Mapping[str, str]) -> Owner | None:
+def read_owner(metadata: Mapping[str, str]) -> PipelineId | None:
     """Whom the metadata names. Raises ValueError for an LSN that is none."""
     if not metadata.keys() >= {_SYSTEM, _SLOT, _EVENTS_PREFIX, _START_LSN}:
         return None
     timeline = metadata.get(_TIMELINE, "")
-    return Owner(
+    return PipelineId(
         metadata[_SYSTEM],
         metadata[_SLOT],
         metadata[_EVENTS_PREFIX],
@@ -50,7 +50,7 @@ def created() -> dict[str, str]:
     return {_CREATED: "true", _IDENTIFIED: "0"}
 
 
-def claim(metadata: Mapping[str, str], claimant: Owner, *, last_sequence: int) -> dict[str, str]:
+def claim(metadata: Mapping[str, str], claimant: PipelineId, *, last_sequence: int) -> dict[str, str]:
     """The metadata with `claimant` as the owner; the same where nothing has to change.
 
     The timeline and the publication of an owner stay: they are those of what is stored.
@@ -69,7 +69,7 @@ def claim(metadata: Mapping[str, str], claimant: Owner, *, last_sequence: int) -
     return given | {_EVENTS_PREFIX: claimant.prefix}
 
 
-def describe_source(owner: Owner) -> dict[str, str]:
+def describe_source(owner: PipelineId) -> dict[str, str]:
     """Where what is stored from now on comes from."""
     return {_TIMELINE: str(owner.timeline), _PUBLICATION: owner.publication}
 
@@ -93,7 +93,7 @@ def read_place(metadata: Mapping[str, str]) -> Checkpoint | None:
         return None
 
 
-def write_place(place: Checkpoint, owner: Owner) -> dict[str, str]:
+def write_place(place: Checkpoint, owner: PipelineId) -> dict[str, str]:
     """The metadata that says so."""
     return {_PLACE: encode_checkpoint(place, event_key(owner.system_identifier, owner.slot)).decode()}
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from ditto.advice import nats_command
+from ditto.advice import delete_message, nats_command
 from ditto.config import Nats
 from ditto.decoding.change import event_key
 from ditto.errors import (
@@ -25,7 +25,7 @@ from ditto.errors import (
     TailForged,
 )
 from ditto.lsn import Checkpoint, format_lsn
-from ditto.sinks.base import Holding, Owner
+from ditto.sinks.base import PipelineId, SinkState
 from ditto.sinks.jetstream import metadata
 from ditto.sinks.jetstream.answers import Cluster, StreamConfig, StreamInfo, StreamState, read_config
 from ditto.sinks.jetstream.api import API_TIMEOUT_S, Api
@@ -142,7 +142,7 @@ class Stream:
     # ------------------------------------------------------------------------------------ ownership
 
     @property
-    def owner(self) -> Owner | None:
+    def owner(self) -> PipelineId | None:
         """Whom the metadata names. Raises AnswerUnreadable."""
         try:
             return metadata.read_owner(self._metadata)
@@ -154,7 +154,7 @@ class Stream:
                 stream=self.name,
             ) from error
 
-    def check_owner(self, claimant: Owner) -> None:
+    def check_owner(self, claimant: PipelineId) -> None:
         """Raise StreamOwned when the stream belongs to another slot or another database cluster."""
         owner = self.owner
         if owner is None or (owner.system_identifier, owner.slot) == (claimant.system_identifier, claimant.slot):
@@ -170,7 +170,7 @@ class Stream:
             "each cluster a stream and subjects of its own: another nats.stream and events.prefix for this one",
         )
 
-    async def claim(self, claimant: Owner) -> None:
+    async def claim(self, claimant: PipelineId) -> None:
         """Write the owner into the metadata, where it is not there yet; and let batches in."""
         changes: dict[str, Any] = {}
         wanted = metadata.claim(self._metadata, claimant, last_sequence=self.last_sequence)
@@ -187,7 +187,7 @@ class Stream:
             )
         self._ours = dict(self._metadata)
 
-    async def set_source(self, owner: Owner) -> None:
+    async def set_source(self, owner: PipelineId) -> None:
         """Write into the metadata what the stream is filled from now."""
         async with self._changing:
             await self.look()
@@ -196,7 +196,7 @@ class Stream:
                 f"note where stream {self.name} is filled from",
             )
 
-    async def keep_place(self, place: Checkpoint, owner: Owner) -> None:
+    async def keep_place(self, place: Checkpoint, owner: PipelineId) -> None:
         """Write into the metadata how far the stream is filled; not over what says more."""
         async with self._changing:
             await self.look()
@@ -276,7 +276,7 @@ class Stream:
 
     # ------------------------------------------------------------------------------------ tail
 
-    async def find_tail(self, claimant: Owner | None = None) -> Holding:
+    async def find_tail(self, claimant: PipelineId | None = None) -> SinkState:
         """What the stream holds, as its leader has it; `claimant` is asked where the metadata names no owner.
 
         Raises TailForged.
@@ -298,12 +298,13 @@ class Stream:
                     reason="the stream's last messages have been deleted since their place was noted: events after it "
                     "may be stored twice, with the same ids",
                 )
-            return Holding(owner, place.position, place.last)
+            return SinkState(owner, place.position, place.last)
         if found is None:
-            return Holding(owner, None)
+            return SinkState(owner, None)
         since = metadata.identified_after(self._metadata)
         is_proven = found.is_proven or since is None or found.sequence <= since
-        return Holding(owner, found.position, found.last, is_proven, found.sequence)
+        removal = delete_message(self._config, found.sequence)
+        return SinkState(owner, found.position, found.last, is_proven, removal)
 
     async def is_foreign(self, sequence: int) -> bool:
         """Whether there is a message of that sequence which is neither Ditto's nor the server's own."""
@@ -315,14 +316,14 @@ class Stream:
         except TailForged:
             return True
 
-    async def inspect(self, claimant: Owner) -> Holding:
+    async def inspect(self, claimant: PipelineId) -> SinkState:
         """Who owns the stream and where its tail is, without changing anything. Raises StreamOwned."""
         if not await self.look():
             if not self._config.create:
                 raise StreamNotFound(
                     f"stream {self.name} does not exist", hint="create it, or set nats.create: true", stream=self.name
                 )
-            return Holding(None, None)
+            return SinkState(None, None)
         self.check_owner(claimant)
         return await self.find_tail(claimant)
 

@@ -1,0 +1,77 @@
+"""The third phase of a session: where it begins.
+
+Only now is the tail final: the Ditto that held the slot before can get no new changes any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ditto.decoding.change import event_key
+from ditto.decoding.implementation import Decoder
+from ditto.decoding.messages import Extras
+from ditto.lsn import Transaction
+from ditto.pipeline.dropped_tables import DroppedTables
+from ditto.pipeline.history import History
+from ditto.pipeline.preparation import Prepared
+from ditto.pipeline.recovery import Start
+from ditto.routing.column_types import kinds
+from ditto.source.array_types import not_arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """Everything that streaming needs."""
+
+    prepared: Prepared
+    decoder: Decoder
+    start: Start
+    last: Transaction | None
+    """The last transaction that the sink knows of; None for unknown, and after a gap."""
+    history: History
+    dropped: DroppedTables
+
+
+async def begin(prepared: Prepared) -> Ready:
+    """Find the tail, decide where to begin, and give the replication connection its decoder."""
+    ends = prepared.ends
+    config, sink, slot = ends.config, ends.sink, prepared.slot
+    former = None if prepared.is_claimed else await sink.claim(prepared.claimant(), prepared.routes)
+    state = await sink.open(prepared.claimant())
+    if not prepared.is_claimed:
+        state = state._replace(owner=former)
+    start = await prepared.decide(state)
+    start = start._replace(gap=start.gap or prepared.accepted_gap)
+    last = None if start.gap is not None else state.last
+    owner = state.owner
+    history = History(
+        tail=start.after,
+        last=last,
+        confirmed_lsn=slot.confirmed_lsn,
+        is_same_publication=owner is not None and owner.publication == ends.pipeline.publication,
+        sink=sink.capabilities,
+        doubt=start.doubt,
+    )
+    describer = prepared.describer
+    if describer.wildcard is not None:
+        describer.know(await sink.schemas.last_descriptions(describer.wildcard))
+    decoder = Decoder(
+        describer.select,
+        id_key=event_key(ends.pipeline.system_identifier, slot.name),
+        after=start.after,
+        watch_lsn=history.watch_lsn,
+        kinds=kinds(config.events.types, not_arrays=await not_arrays(ends.control)),
+        extras=Extras(frozenset(config.events.metadata), config.events.transactions),
+        max_size=sink.capabilities.max_bytes,
+    )
+    ends.source.decode_with(decoder, wal_sender_timeout_s=ends.wal_sender_timeout_s)
+    return Ready(
+        prepared=prepared,
+        decoder=decoder,
+        start=start,
+        last=last,
+        history=history,
+        dropped=DroppedTables(
+            ends.control, decoder, router=prepared.router, describer=describer, counters=ends.counters
+        ),
+    )

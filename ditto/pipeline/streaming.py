@@ -1,0 +1,311 @@
+"""The last phase of a session: read, encode, send; and what depends on how far that has got."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+
+from ditto.decoding.change import Event
+from ditto.decoding.implementation import IMPL
+from ditto.decoding.messages import Block, ChangeTooLarge
+from ditto.errors import NotNow, SinkError
+from ditto.formats.ditto import encode_events
+from ditto.formats.payloads import Payloads
+from ditto.lsn import Checkpoint, Position, Transaction, format_lsn
+from ditto.monitoring.session_counters import SessionCounters
+from ditto.monitoring.state import States
+from ditto.pipeline.beginning import Ready
+from ditto.pipeline.checkpoint_rule import CheckpointRule, Progress
+from ditto.pipeline.confirmer import Confirmer
+from ditto.pipeline.history_check import HistoryCheck
+from ditto.pipeline.place import Place
+from ditto.pipeline.synchronous import SynchronousWatch
+from ditto.pipeline.too_large import event_too_large, widest_column
+from ditto.pipeline.window import Window
+from ditto.routing.traceparents import Traceparents
+from ditto.sinks.base import Batch, MessageTooLarge, Positions
+from ditto.source.identity import primary_key
+
+log = structlog.get_logger()
+
+_DRAIN_TIMEOUT_S: Final = 30.0
+_REPORT_PERIOD_S: Final = 60.0
+_LARGE_BLOCK: Final = 4 << 20
+"""Bytes; each step that such a block goes through takes some 10 ms or more."""
+_PLACE_PERIOD_S: Final = 1.0
+_RESTORE_PERIOD_S: Final = 30.0
+
+
+class Streaming:
+    """Reads until a fault, or until it is cancelled; then `drain` lets everything that was sent become durable."""
+
+    def __init__(
+        self,
+        ready: Ready,
+        *,
+        window: Window,
+        confirmer: Confirmer,
+        synchronous: SynchronousWatch,
+        counters: SessionCounters,
+        states: States,
+    ) -> None:
+        ends = ready.prepared.ends
+        self._ready = ready
+        self._ends = ends
+        self._sink = ends.sink
+        self._source = ends.source
+        self._clock = ends.clock
+        self._window = window
+        self._confirmer = confirmer
+        self._synchronous = synchronous
+        self._counters = counters
+        self._states = states
+        self._traceparents = Traceparents(ends.config.events.traceparent.column)
+        self._place = Place(ends.sink.checkpoints, clock=ends.clock)
+        self._checkpoints = CheckpointRule(now=ends.clock())
+        self._history = HistoryCheck(ready, confirmer=confirmer, outbound=self)
+        self._wanted_lsn = 0
+        confirmer.limit_by(self._place.limit)
+        counters.attach(window, ends.sink)
+
+    def beside(self) -> list[Coroutine[Any, Any, None]]:
+        """What is to run beside `run` and `drain`; each until it is cancelled."""
+        synchronous = self._synchronous.run(
+            on_synchronous=lambda: self._confirmer.confirm(wants_reply=True)  # the answer tells of commits that wait
+        )
+        return [
+            self._ready.prepared.watch.run(),
+            self._ready.dropped.run(),
+            synchronous,
+            self._keep_place(),
+            self._report_progress(),
+        ]
+
+    async def run(self) -> None:
+        """Read, encode, send: until a fault or a cancellation."""
+        await self._start()
+        while True:
+            block = await self._read_block()
+            await _let_others_run(block)
+            if self._history.is_certain or await self._history.judge(block):
+                await self._forward(block)
+            await self._source.pause_after(block)
+
+    async def _start(self) -> None:
+        start, slot, counters = self._ready.start, self._ready.prepared.slot, self._ends.counters
+        if start.gap is not None:
+            first, last = (format_lsn(lsn) for lsn in start.gap)
+            log.error("stream.gap_accepted", slot=slot.name, missing_from=first, missing_to=last)
+            counters.gap_at = time.time()
+        if self._history.is_certain:
+            self._confirmer.begin(start.after.commit_lsn)
+        counters.rewinds += slot.confirmed_lsn < start.after.commit_lsn
+        if start.needs_checkpoint:
+            await self.checkpoint(slot.confirmed_lsn, None)
+        counters.created.clear()  # it is in use
+        self._states.enter("streaming", reason="the slot is taken and the stream's tail is known")
+        log.info(
+            "pipeline.streaming",
+            slot=slot.name,
+            confirmed=format_lsn(slot.confirmed_lsn),
+            tail=str(start.after),
+            **self._sink.capabilities.context,
+            decoder=IMPL,
+        )
+
+    async def _read_block(self) -> Block:
+        """Raises EventTooLarge once everything before that event is durable."""
+        try:
+            return await self._source.read_block()
+        except ChangeTooLarge as error:
+            await self._window.settle()
+            sink = self._sink.capabilities
+            if error.size <= sink.max_bytes:
+                raise NotNow(
+                    f"the server accepts larger messages than when it was connected: {sink.max_bytes} bytes"
+                ) from error
+            raise event_too_large(
+                error.action,
+                error.relation,
+                Position(error.commit_lsn, error.ordinal),
+                size=f"at least {error.size}",
+                limit=sink.max_bytes,
+                column=error.column,
+                sink=sink,
+            ) from error
+
+    # ------------------------------------------------------------------------------------ one block
+
+    async def _forward(self, block: Block) -> None:
+        before = self._window.sent
+        self._ends.counters.read_bytes += block.size
+        for unkeyed in self._ready.prepared.describer.take_unkeyed():
+            names = await primary_key(self._ends.control, unkeyed.relation.oid)
+            if {column.name for column in unkeyed.relation.columns}.issuperset(names):
+                unkeyed.primary_key[:] = names
+        if subjects := self._ready.prepared.router.take_new_subjects():
+            await self._sink.ensure_routes(subjects)
+        traceparents = self._traceparents.of(block)  # a block of nothing but a message may be the one that tells
+        if block.events:
+            await self._send(block, traceparents)
+        if block.delivered is not None:
+            commit_lsn, end_lsn, event_count = block.delivered
+            # Up to the transaction, not past it: the last one comes again after a restart and is skipped. Should the
+            # sink have lost its end, what is missing is stored again; and slot and tail compare exactly.
+            self._confirmer.sent(before + event_count, commit_lsn, end_lsn)
+        self._wanted_lsn = max(self._wanted_lsn, block.wanted_lsn)
+        if block.is_reply_requested:
+            await self._window.settle()
+        if block.idle_lsn and self._checkpoints.is_due(self._progress(block), now=self._clock()):
+            await self.checkpoint(block.idle_lsn, self._last_transaction())
+        if block.is_reply_requested:
+            await self.settle(self._last_transaction())
+            self._confirmer.confirm()
+            if self._confirmer.is_holding:
+                # A shutdown would wait for the delay. It has ended this session by now, and then so does Ditto's.
+                await self._ends.control.database()
+
+    async def _send(self, block: Block, traceparents: dict[int, bytes] | None) -> None:
+        clock, window, sink = self._clock, self._window, self._sink
+        began_at = clock()
+        encoded = encode_events(block.events)
+        payloads = Payloads(encoded.data, encoded.ends, 1)
+        await _let_others_run(block)
+        encoded_at, waited_s = clock(), window.waited_s + sink.waited_s
+        count, size = len(payloads.ends), len(payloads.data)
+        await window.wait_for_room(count, size)
+        batch = Batch(
+            first=window.sent + 1,
+            routes=block.targets,
+            positions=Positions(block.commit_lsns, block.ordinals),
+            payloads=payloads,
+            traceparents=traceparents,
+            more_follows=not block.is_drained,
+        )
+        try:
+            await sink.send(batch)
+        except MessageTooLarge as error:
+            event = block.events[error.index]
+            raise event_too_large(
+                getattr(event, "action", "description"),
+                f"{event.schema}.{event.table}",
+                Position(block.commit_lsns[error.index], block.ordinals[error.index]),
+                size=str(error.size),
+                limit=error.limit,
+                column=widest_column(event) if isinstance(event, Event) else None,
+                sink=sink.capabilities,
+            ) from error
+        window.add(count, size)
+        waited_s = window.waited_s + sink.waited_s - waited_s
+        self._counters.sent(
+            events=count,
+            size=size,
+            last_number=window.sent,
+            # The description of a table, which may come last, has no commit time.
+            commit_time=getattr(block.events[-1], "commit_time", None),
+            stage_s=(encoded_at - began_at, clock() - encoded_at - waited_s, waited_s),
+        )
+
+    def _progress(self, block: Block) -> Progress:
+        return Progress(
+            idle_lsn=block.idle_lsn,
+            confirmed_lsn=self._confirmer.confirmed_lsn,
+            end_lsn=self._confirmer.end_lsn,
+            wanted_lsn=self._wanted_lsn,
+            outstanding=self._window.outstanding_count,
+            is_reply_requested=block.is_reply_requested,
+            is_synchronous=self._synchronous.is_synchronous,
+        )
+
+    def _last_transaction(self) -> Transaction | None:
+        """The last one that the slot has sent, or that the sink knows of."""
+        known = [each for each in (self._ready.decoder.last_transaction(), self._history.last) if each is not None]
+        return max(known, key=lambda each: each.commit_lsn, default=None)
+
+    # ------------------------------------------------------------------------------------ how far it is
+
+    async def checkpoint(self, lsn: int, last: Transaction | None) -> None:
+        """Store "everything before `lsn` is stored"; once that is durable, `lsn` is confirmed.
+
+        `last` is the last transaction before it. Nothing waits for it: the sink keeps the order.
+        """
+        await self._window.wait_for_room(1, 0)
+        number = self._window.sent + 1
+        await self._sink.checkpoints.save(Checkpoint(lsn, last), number=number)
+        self._window.add(1, 0)
+        self._confirmer.sent(number, lsn, lsn)
+        self._checkpoints.saved(lsn, now=self._clock())
+        self._ends.counters.checkpoints += 1
+
+    async def settle(self, last: Transaction | None) -> None:
+        """Wait until everything that was sent is durable, and note the place."""
+        await self._window.settle()
+        await self._place.keep(self._confirmer.end_lsn, last, is_urgent=True)
+
+    async def _keep_place(self) -> None:
+        """Note beside the messages how far this is, where the last one may be deleted; and what they are filled from.
+
+        That is also where the sink's own notes are put back from time to time.
+        """
+        has_new_source = self._ready.prepared.has_new_source
+        seen_at = self._clock()
+        while True:
+            await asyncio.sleep(_PLACE_PERIOD_S)
+            if self._history.is_certain:
+                await self._place.keep(self._confirmer.end_lsn, self._last_transaction())
+                self._confirmer.confirm()
+            if has_new_source and self._confirmer.has_stored:
+                # Not before a message of this session is stored: what an old primary may still have stored
+                # after the tail was read would otherwise be taken for this timeline's.
+                await self._sink.checkpoints.save_source(self._ends.pipeline)
+                has_new_source = False
+            if self._clock() - seen_at >= _RESTORE_PERIOD_S:
+                await self._sink.checkpoints.restore()
+                seen_at = self._clock()
+
+    async def _report_progress(self) -> None:
+        """One line a minute."""
+        counters = self._ends.counters
+        while True:
+            count, began_at = counters.events, self._clock()
+            await asyncio.sleep(_REPORT_PERIOD_S)
+            log.info(
+                "pipeline.progress",
+                slot=self._ready.prepared.slot.name,
+                events=counters.events,
+                events_per_s=round((counters.events - count) / (self._clock() - began_at), 1),
+                outstanding=self._window.outstanding_count,
+                lag_s=round(self._counters.probe.lag_s(), 3),
+                confirmed=format_lsn(self._confirmer.confirmed_lsn),
+            )
+
+    async def drain(self) -> None:
+        """Everything that was sent is durable and confirmed, or the deadline has passed."""
+        self._states.enter("draining", reason="it was asked to stop")
+        log.info("pipeline.draining", outstanding=self._window.outstanding_count)
+        try:
+            async with asyncio.timeout(_DRAIN_TIMEOUT_S):
+                await self._window.settle()
+        except TimeoutError:
+            # Nothing is lost by it: what is stored is found again at the next start.
+            log.warning("pipeline.drain_timeout", outstanding=self._window.outstanding_count)
+        with suppress(SinkError):
+            await self._sink.checkpoints.restore()  # somebody may just have let the sink delete its last message
+        await self._place.keep(self._confirmer.end_lsn, self._last_transaction(), is_urgent=True)
+        self._confirmer.confirm()
+        log.info(
+            "pipeline.drained",
+            events=self._ends.counters.events,
+            confirmed=format_lsn(self._confirmer.confirmed_lsn),
+        )
+
+
+async def _let_others_run(block: Block) -> None:
+    """Between two steps of a large block: heartbeat, HTTP and acknowledgements wait for one of them, not for all."""
+    if block.size >= _LARGE_BLOCK:
+        await asyncio.sleep(0)

@@ -1,0 +1,36 @@
+"""The error for a change that no message can hold: which change, and which of its columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from ditto.decoding.change import Event
+from ditto.errors import EventTooLarge
+from ditto.lsn import Position
+from ditto.sinks.base import Capabilities
+
+
+def event_too_large(
+    action: str, relation: str, position: Position, *, size: str, limit: int, column: str | None, sink: Capabilities
+) -> EventTooLarge:
+    """The error that names table, position and, where it is known, the column that takes most of the event."""
+    where = "" if column is None else f", most of it in the column {column}"
+    return EventTooLarge(
+        f"the {action} at {position} on table {relation} makes a message of {size} bytes{where}; "
+        f"the server accepts {limit}",
+        hint=f"{sink.size_hint}; PostgreSQL keeps the change" if sink.size_hint else "PostgreSQL keeps the change",
+        relation=relation,
+        position=str(position),
+        **({} if column is None else {"column": column}),
+    )
+
+
+def widest_column(event: Event) -> str | None:
+    """The column that takes most of an event, its old value counted; None where there are no values."""
+    sizes: Counter[str] = Counter()
+    for row in (event.data, event.data_old):
+        for name, value in row.items():
+            sizes[name] += len(msgspec.json.encode(value))
+    return max(sizes, key=sizes.__getitem__, default=None)
