@@ -41,7 +41,7 @@
 
 A class's docstring says what happened, and after an empty line what a user does about it; the reference of the errors
 is made of them. Classes marked * are retried by the pipeline, with back-off; all others stop it (`is_retryable`),
-some of them only where it has not streamed yet (`is_retryable_later`) or where the next attempt says the same
+some of them only where it has not streamed yet (`is_retryable_later`) or where the next session says the same
 (`depends_on_settings`).
 The process then exits with the class's `exit_code`: 1 internal, 2 configuration, 3 PostgreSQL, 4 NATS.
 """
@@ -58,8 +58,8 @@ class DittoError(Exception):
     is_retryable_later: ClassVar[bool] = False
     """Retried by a process that has streamed: the cause is at the other end then, and may go away."""
     depends_on_settings: ClassVar[bool] = False
-    """Judged by settings of nats-server or the stream as the attempt read them when it began: final only where the next
-    attempt, which reads them anew, says the same."""
+    """Judged by settings of nats-server or the stream as the session read them when it began: final only where the next
+    session, which reads them anew, says the same."""
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, hint: str | None = None, **context: str | int) -> None:
@@ -260,7 +260,7 @@ class AnswerUnreadable(SinkError):
 
 
 class ChainBroken(SinkError):
-    """Something else was stored in the stream in between. The next attempt goes on after it.
+    """Something else was stored in the stream in between. The next session goes on after it.
 
     Find the other writer; a stream of Ditto's has no other one. During a takeover it is how the former holder is
     fenced.

@@ -95,6 +95,8 @@ async def test_a_streaming_ditto_tells_what_it_does(world: World) -> None:
     assert told["survey"]["standbys"] == told["survey"]["problems"] == []
     await eventually(lambda: samples(port).get("ditto_slot_active") == 1, "so do the metrics, a second later at most")
 
+    of_the_pipeline = [*ditto.logs("pipeline.state"), *ditto.logs("pipeline.streaming")]
+    assert {entry["pipeline"] for entry in of_the_pipeline} == {world.name}
     document = json.loads(fetch(port, "/schema/openapi.json")[1])
     assert {"/healthz", "/readyz", "/ready", "/metrics", "/v1/status"} <= set(document["paths"])
     assert await ditto.stop() == 0
