@@ -94,10 +94,11 @@ def tail(
     learnt from its events; until then it is id, or the first column. What an update changed is only known where the
     table has REPLICA IDENTITY FULL; elsewhere all its columns are printed. When NATS goes away it waits for it.
     """
-    from ditto.formats import nested  # noqa: PLC0415 -- other commands need not import all this
+    from ditto.formats.reading import read_event  # noqa: PLC0415 -- other commands need not import all this
+    from ditto.routing.router import checkpoint_subject  # noqa: PLC0415
     from ditto.tail.choose import choose, read_since  # noqa: PLC0415
     from ditto.tail.follow import Follower  # noqa: PLC0415
-    from ditto.tail.show import Shown, Writer  # noqa: PLC0415
+    from ditto.tail.show import Writer  # noqa: PLC0415
 
     choice = choose(tables, actions)
     begin = None if since is None else read_since(since)
@@ -110,22 +111,20 @@ def tail(
         is_coloured=is_terminal and not os.environ.get("NO_COLOR"),
         width=(lambda: shutil.get_terminal_size().columns) if is_terminal else None,
     )
-    decoder = msgspec.json.Decoder(Shown)
-    checkpoint = f"{config.events.prefix}._checkpoint"
+    checkpoint = checkpoint_subject(config.events.prefix)
 
     def on_message(sequence: int, subject: str, payload: bytes) -> None:
         if subject == checkpoint:
             return
         try:
-            event = nested.decode(payload, decoder)
+            event = read_event(payload)
+            if choice.takes(event.schema, event.table, event.action):
+                if is_json:
+                    echo_json(_line(payload))
+                else:
+                    click.echo(writer.text(event))
         except msgspec.MsgspecError:
             say(f"message {sequence} is not an event of Ditto")
-            return
-        if choice.takes(event.schema, event.table, event.action):
-            if is_json:
-                echo_json(_line(payload))
-            else:
-                click.echo(writer.text(event))
 
     def on_lost(error: SinkError) -> None:
         say(f"{printable(mask_secrets(error.message))}; waiting for it to come back")

@@ -27,6 +27,7 @@ from ditto.demo.screen import Screen, Status, open_screen
 from ditto.demo.workload import Workload
 from ditto.errors import DittoError
 from ditto.quantity import counted, size
+from ditto.routing.router import checkpoint_subject
 from ditto.source.connection import connect
 from ditto.source.slot import Slot, find_slot
 from ditto.source.sql import Control, open_control
@@ -234,7 +235,7 @@ class _Demo:
 
     async def _stored_count(self) -> int | None:
         """Events in the stream; None when there is no stream."""
-        checkpoint = f"{PREFIX}._checkpoint"
+        checkpoint = checkpoint_subject(PREFIX)
         try:
             info = await self._client.jetstream().stream_info(STREAM, subjects_filter=checkpoint)
         except nats.js.errors.NotFoundError:

@@ -9,22 +9,13 @@ import nats.errors
 import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from ditto.formats import nested
+from ditto.formats.reading import read_event
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
 
 FETCH_TIMEOUT_S = 1
-
-
-class _Event(msgspec.Struct, rename="camel"):
-    action: str | None = None
-    data: msgspec.Raw = msgspec.Raw(b"{}")
-    data_old: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-_event = msgspec.json.Decoder(_Event)
 
 
 class Sample(NamedTuple):
@@ -53,8 +44,9 @@ async def newest(jetstream: JetStreamContext, stream: str, subject: str) -> Samp
 
 
 def _sample(message: Msg) -> Sample | None:
-    event = nested.decode(message.data, _event)
-    if event.action is None:
-        return None  # a checkpoint
+    try:
+        event = read_event(message.data)
+    except msgspec.MsgspecError:
+        return None
     row = bytes(event.data)
     return Sample(message.subject, event.action, (bytes(event.data_old) if row == b"{}" else row).decode())

@@ -11,6 +11,7 @@ from rich.console import Console
 from ditto.demo.follower import PREFIX, STREAM
 from ditto.errors import SinkLost, StreamNotFound
 from ditto.quantity import counted
+from ditto.routing.router import checkpoint_subject
 
 MAX_CHARACTERS = 2000
 
@@ -32,7 +33,7 @@ async def watch(url: str) -> None:
             ">", stream=STREAM, ordered_consumer=True, config=ConsumerConfig(deliver_policy=DeliverPolicy.NEW)
         )
         async for message in subscription.messages:
-            if message.subject == f"{PREFIX}._checkpoint":
+            if message.subject == checkpoint_subject(PREFIX):
                 continue
             text = message.data.decode()
             if len(text) > MAX_CHARACTERS:

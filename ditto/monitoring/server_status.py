@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime
+from datetime import UTC
 from functools import partial
 from typing import Final, TypeVar
 
@@ -15,7 +15,7 @@ import structlog
 
 from ditto.config import PipelineConfig
 from ditto.errors import DittoError, SinkError
-from ditto.formats import nested
+from ditto.formats.reading import read_event
 from ditto.log import mask_secrets
 from ditto.lsn import format_lsn
 from ditto.monitoring.status import Leader, Servers, Slot, Stream, rfc3339
@@ -37,15 +37,6 @@ log = structlog.get_logger()
 _TIMEOUT_S: Final = 10.0
 
 T = TypeVar("T")
-
-
-class _CommitTime(msgspec.Struct):
-    """The one field of an event that is read here; a checkpoint has none."""
-
-    commit_time: datetime | None = msgspec.field(default=None, name="commitTime")
-
-
-_committed: Final = msgspec.json.Decoder(_CommitTime)
 
 
 class ServerStatusReader:
@@ -185,7 +176,7 @@ def _used_ratio(api: StreamApi) -> float | None:
 def _time(message: StoredMessage) -> str:
     """The time of the change's commit; of a checkpoint: that of storing it."""
     try:
-        committed = nested.decode(message.data, _committed).commit_time
-    except msgspec.MsgspecError:
-        committed = None
-    return (committed or message.time).astimezone(UTC).isoformat().replace("+00:00", "Z")
+        at = read_event(message.data).committed_at()
+    except ValueError:
+        at = message.time
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

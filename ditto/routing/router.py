@@ -37,6 +37,16 @@ def encode_token(name: str) -> str:
     return _FORBIDDEN.sub(lambda match: f"%{ord(match[0]):02X}", name)
 
 
+def checkpoint_subject(prefix: str) -> str:
+    """Where checkpoints go."""
+    return f"{prefix}.{CHECKPOINT}"
+
+
+def description_subjects(prefix: str) -> str:
+    """The beginning of the subjects of tables' descriptions."""
+    return f"{prefix}.{SCHEMA}."
+
+
 class TablePattern:
     """A key of `events.tables` or `events.topics`: `table`, `schema.table`, or a glob of either."""
 
@@ -98,13 +108,13 @@ class Router:
         self._topics: Patterns[str] = Patterns(config.topics)
         # Only the newest checkpoint is kept: an event on its subject would be deleted by the next one.
         self._owners: dict[str, tuple[str, str]] = {self.checkpoint_subject: _CHECKPOINT_OWNER}
-        self._reserved = f"{config.prefix}.{SCHEMA}."
+        self._reserved = description_subjects(config.prefix)
         self._new: set[str] = set()
 
     @property
     def checkpoint_subject(self) -> str:
         """Where checkpoints go."""
-        return f"{self._prefix}.{CHECKPOINT}"
+        return checkpoint_subject(self._prefix)
 
     @property
     def wildcard(self) -> str | None:

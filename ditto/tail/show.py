@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
-import msgspec
 from rich.cells import cell_len, set_cell_size
 
+from ditto.formats import nested
 from ditto.formats.nested import Row
+from ditto.formats.reading import StoredEvent
 from ditto.printable import printable
 from ditto.quantity import counted
 
@@ -23,16 +24,17 @@ _COLOUR: Final = re.compile(r"(\x1b\[[0-9;]*m)")
 _COLOURS: Final = {"INSERT": "green", "UPDATE": "yellow", "DELETE": "red", "TRUNCATE": "magenta"}
 
 
-class Shown(msgspec.Struct, gc=False, rename="camel"):
-    """An event of the stream, its values as the JSON that they stand in."""
+class _Rows(NamedTuple):
+    """The rows of an event, their values as JSON text."""
 
-    schema: str
-    table: str
-    action: str
-    data: Row
-    data_old: Row
-    commit_time: str
-    unchanged: tuple[str, ...] = ()
+    new: Row
+    old: Row
+    unchanged: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        """How many columns the new row has, with those that did not change and are not in it."""
+        return len(self.new) + len(self.unchanged)
 
 
 class Writer:
@@ -44,55 +46,54 @@ class Writer:
         self._width = width
         self._keys: dict[tuple[str, str], tuple[str, ...]] = {}
 
-    def text(self, event: Shown) -> str:
-        """The event's lines."""
-        key = self._key(event)
-        row = event.data or event.data_old
+    def text(self, event: StoredEvent) -> str:
+        """The event's lines. Raises msgspec.MsgspecError where its rows are none."""
+        rows = _Rows(nested.members(event.data), nested.members(event.data_old), event.unchanged)
+        key = self._key((event.schema, event.table), rows)
+        row = rows.new or rows.old
         names = " ".join(f"{printable(name)}={short(row[name])}" for name in key if name in row)
         time = printable(event.commit_time.replace("T", " "))
         action = self._paint(f"{printable(event.action):<8}", _COLOURS.get(event.action, "white"), is_bold=True)
         head = f"{self._paint(time, 'bright_black')}  {action}  {printable(event.schema)}.{printable(event.table)}"
-        lines = [f"{head}  {names}".rstrip(), *self._columns(event, key)]
+        lines = [f"{head}  {names}".rstrip(), *self._columns(event.action, rows, key)]
         if self._width is not None:
             width = self._width()
             lines = [fitted(line, width) for line in lines]
         return "\n".join(lines)
 
-    def _key(self, event: Shown) -> tuple[str, ...]:
+    def _key(self, table: tuple[str, str], rows: _Rows) -> tuple[str, ...]:
         """The key's columns, which no event names.
 
         An old row that has fewer columns than the new one holds exactly the replica identity. Before one was seen:
         `id`, or the first column.
         """
-        table = (event.schema, event.table)
-        width = len(event.data) + len(event.unchanged)
-        if event.data_old and len(event.data_old) < width:
-            self._keys[table] = tuple(event.data_old)
+        if rows.old and len(rows.old) < rows.width:
+            self._keys[table] = tuple(rows.old)
         known = self._keys.get(table)
         if known is not None:
             return known
-        row = event.data or event.data_old
+        row = rows.new or rows.old
         return ("id",) if "id" in row else tuple(row)[:1]
 
-    def _columns(self, event: Shown, key: tuple[str, ...]) -> Iterator[str]:
-        old, new = event.data_old, event.data
-        is_whole = len(old) >= len(new) + len(event.unchanged)
+    def _columns(self, action: str, rows: _Rows, key: tuple[str, ...]) -> Iterator[str]:
+        old, new = rows.old, rows.new
+        is_whole = len(old) >= rows.width
         for name, value in new.items():
             if name in old and bytes(old[name]) != bytes(value):
                 most = self._half(name)
                 before, after = self._paint(short(old[name], most), "red"), self._paint(short(value, most), "green")
                 yield f"    {printable(name)}: {before} → {after}"
-            elif event.action == "INSERT" and name not in key:
+            elif action == "INSERT" and name not in key:
                 yield self._paint(f"  + {printable(name)}: {short(value)}", "green")
-            elif event.action == "UPDATE" and not is_whole and name not in key:
+            elif action == "UPDATE" and not is_whole and name not in key:
                 # Without REPLICA IDENTITY FULL nobody knows whether it has changed.
                 yield f"    {printable(name)}: {short(value)}"
         if not new:
             for name, value in old.items():
                 if name not in key:
                     yield self._paint(f"  - {printable(name)}: {short(value)}", "red")
-        if event.unchanged:
-            names = ", ".join(printable(name) for name in event.unchanged)
+        if rows.unchanged:
+            names = ", ".join(printable(name) for name in rows.unchanged)
             yield self._paint(f"    unchanged: {names}", "bright_black")
 
     def _half(self, name: str) -> int:

@@ -10,18 +10,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import msgspec
 import nats.errors
 
 from ditto.errors import AckTimeout, SinkError, SinkLost, StreamNotFound
-from ditto.formats import nested
+from ditto.formats.reading import read_event
 from ditto.lsn import ORIGIN, Position
+from ditto.routing.router import checkpoint_subject, description_subjects
 from ditto.sinks.jetstream.api import Api
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.requests import Requests
 from ditto.sinks.jetstream.tail import MARKER_HEADER, POSITION_HEADER
 from ditto.verify.difference import Difference
-from ditto.verify.tables import StoredEvent, TableCopy, copy_for
+from ditto.verify.tables import TableCopy, copy_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,8 +37,6 @@ BATCH_TIMEOUT_S = 30
 _KEPT_NS = 60 * 1_000_000_000
 """How long the server keeps the consumer once nobody reads any more."""
 _BATCH_ENDS = frozenset({"batch completed", "message size exceeds maxbytes"})
-
-_event = msgspec.json.Decoder(StoredEvent)
 
 
 @dataclass(kw_only=True)
@@ -146,8 +144,8 @@ class _Reader:
         self.messages = 0
         self.is_done = False
         self._keys = keys
-        self._checkpoint_subject = f"{prefix}._checkpoint"
-        self._descriptions = f"{prefix}._schema."
+        self._checkpoint_subject = checkpoint_subject(prefix)
+        self._descriptions = description_subjects(prefix)
         self._last_sequence = last_sequence
         self._batches = 0
         self._inbox = ""
@@ -230,8 +228,9 @@ class _Reader:
 
     def _apply(self, message: Msg, where: str, stored_ns: int) -> None:
         try:
-            event = nested.decode(message.data, _event)
-        except msgspec.MsgspecError:
+            event = read_event(message.data)
+            committed_at = event.committed_at()
+        except ValueError:
             self._report("not an event", "", where)
             return
         name = (event.schema, event.table)
@@ -240,7 +239,7 @@ class _Reader:
             copy = self.replay.tables[name] = copy_for(self._keys.get(name, ()))
         copy.apply(event, self.replay.position.commit_lsn, where)
         self.replay.events += 1
-        self.replay.latencies_s.append(stored_ns / 1e9 - event.commit_time.timestamp())
+        self.replay.latencies_s.append(stored_ns / 1e9 - committed_at.timestamp())
 
     def _report(self, kind: str, table: str, where: str) -> None:
         self.replay.differences.append(Difference(kind, table, where))

@@ -9,7 +9,6 @@ names of these columns.
 from __future__ import annotations
 
 import struct
-from datetime import datetime  # msgspec reads it at run time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -20,6 +19,8 @@ from ditto.verify.inverse import members
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ditto.formats.reading import StoredEvent
+
 Key = tuple[bytes, ...]
 
 _STAMP: Final = struct.Struct(">QQ")
@@ -28,28 +29,6 @@ _STAMP: Final = struct.Struct(">QQ")
 NOTHING = b"{}"
 JSON_NULLS = ""
 """The name of the member that names the columns whose null is JSON's: PostgreSQL has no empty names."""
-
-
-class StoredEvent(msgspec.Struct, gc=False, rename="camel"):
-    """An event as it stands in the stream, with its rows unread."""
-
-    schema: str
-    table: str
-    action: str
-    data: msgspec.Raw
-    data_old: msgspec.Raw
-    commit_time: datetime
-    unchanged: tuple[str, ...] = ()
-    json_null: tuple[str, ...] = ()
-    json_null_old: tuple[str, ...] = ()
-
-    @property
-    def row(self) -> bytes:
-        """The new row."""
-        data = bytes(self.data)
-        if not self.json_null:
-            return data
-        return b'%b,"%b":%b}' % (data[:-1], JSON_NULLS.encode(), msgspec.json.encode(self.json_null))
 
 
 class Fault(NamedTuple):
@@ -110,7 +89,7 @@ class KeyedCopy:
     def apply(self, event: StoredEvent, lsn: int, where: str) -> None:
         match event.action:
             case "INSERT":
-                fault = self._put(event.data, event.row, lsn, lsn, where)
+                fault = self._put(event.data, _new_row(event), lsn, lsn, where)
                 if fault is not None:
                     self.faults.append(Fault("inserted twice", where, lsn, fault))
             case "UPDATE":
@@ -129,7 +108,7 @@ class KeyedCopy:
         # An identity of key columns is sent only when the key changes.
         is_same = bytes(event.data_old) == NOTHING
         old = self._take(event.data if is_same else event.data_old, event.json_null_old)
-        row, inserted_lsn = event.row, lsn
+        row, inserted_lsn = _new_row(event), lsn
         kind = None
         if old is None:
             kind = "updated but never inserted"
@@ -254,6 +233,14 @@ class KeylessCopy:
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
+
+
+def _new_row(event: StoredEvent) -> bytes:
+    """The new row, with the columns whose null is JSON's."""
+    data = bytes(event.data)
+    if not event.json_null:
+        return data
+    return b'%b,"%b":%b}' % (data[:-1], JSON_NULLS.encode(), msgspec.json.encode(event.json_null))
 
 
 def _copied(stamped: bytes) -> Copied:

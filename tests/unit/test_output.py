@@ -15,9 +15,10 @@ from ditto.check.finding import Finding, bad, ok
 from ditto.cli.check import _print
 from ditto.cli.show import show
 from ditto.cli.status_table import status_table
+from ditto.formats.reading import StoredEvent
 from ditto.monitoring.status import Leader, Process, Servers, Slot, StateChange, Status, Stream, Window
 from ditto.source.standbys import Standby
-from ditto.tail.show import Shown, Writer
+from ditto.tail.show import Writer
 
 HOSTILE = "t\nleader  none\x1b[2J\u009b[red]"
 AT = "2026-01-02T03:04:05.000Z"
@@ -150,12 +151,12 @@ def test_what_steers_a_terminal_does_not_pass_through_check(capsys: pytest.Captu
 # ------------------------------------------------------------------------------------ tail
 
 
-def event(**columns: str) -> Shown:
-    return Shown("public", "t", "UPDATE", row(**columns), row(**dict.fromkeys(columns, "before")), AT)
+def event(**columns: str) -> StoredEvent:
+    return StoredEvent("public", "t", "UPDATE", row(**columns), row(**dict.fromkeys(columns, "before")), AT)
 
 
-def row(**columns: str) -> dict[str, msgspec.Raw]:
-    return {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in columns.items()}
+def row(**columns: str) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(columns))
 
 
 @pytest.mark.parametrize("is_coloured", [False, True])
