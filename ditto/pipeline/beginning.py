@@ -5,6 +5,7 @@ Only now is the tail final: the Ditto that held the slot before can get no new c
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from ditto.decoding.change import event_key
@@ -37,10 +38,12 @@ async def begin(prepared: Prepared) -> Ready:
     ends = prepared.ends
     config, sink, slot = ends.config, ends.sink, prepared.slot
     former = None if prepared.is_claimed else await sink.claim(prepared.claimant(), prepared.routes)
-    state = await sink.open(prepared.claimant())
+    async with asyncio.TaskGroup() as group:
+        strangers = group.create_task(not_arrays(ends.control))
+        state = await sink.open(prepared.claimant())
     if not prepared.is_claimed:
         state = state._replace(owner=former)
-    start = await prepared.decide(state)
+    start = prepared.decide(state)
     start = start._replace(gap=start.gap or prepared.accepted_gap)
     last = None if start.gap is not None else state.last
     owner = state.owner
@@ -60,7 +63,7 @@ async def begin(prepared: Prepared) -> Ready:
         id_key=event_key(ends.pipeline.system_identifier, slot.name),
         after=start.after,
         watch_lsn=history.watch_lsn,
-        kinds=kinds(config.events.types, not_arrays=await not_arrays(ends.control)),
+        kinds=kinds(config.events.types, not_arrays=strangers.result()),
         extras=Extras(frozenset(config.events.metadata), config.events.transactions),
         max_size=sink.capabilities.max_bytes,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Protocol
@@ -90,7 +89,7 @@ class Confirmer:
         The slot may be before it, after a crash of the server or at a takeover. What then comes again is confirmed as
         it comes; and no checkpoint may be older than the tail.
         """
-        self.sent(0, tail_lsn, tail_lsn)
+        self._watermark.sent(0, tail_lsn, tail_lsn)
         self.confirm()
 
     def sent(self, number: int, confirmed_lsn: int, end_lsn: int) -> None:
@@ -139,11 +138,11 @@ class Confirmer:
 
     async def keep_alive(self, *, wal_sender_timeout_s: float) -> None:
         """Until cancelled: a status on a timer, whether anything is read or not, so that the walsender does not time
-        out; 0 for a server without a time-out.
+        out; infinity for a server without a time-out.
         """
         while True:
             self.confirm(wants_reply=True)
-            await asyncio.sleep(min(_STATUS_PERIOD_S, (wal_sender_timeout_s or math.inf) / 3))
+            await asyncio.sleep(min(_STATUS_PERIOD_S, wal_sender_timeout_s / 3))
 
 
 def _all(lsn: int) -> int:

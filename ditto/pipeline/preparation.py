@@ -52,9 +52,9 @@ class Prepared:
         """The pipeline, with the LSN before which nothing was ever due."""
         return msgspec.structs.replace(self.ends.pipeline, start_lsn=self.slot.confirmed_lsn)
 
-    async def decide(self, state: SinkState) -> Start:
+    def decide(self, state: SinkState) -> Start:
         """Where to begin, with the sink in this state."""
-        return await _decide(self.ends, state, slot=self.slot, timelines=self.timelines, is_slot_used=self.is_slot_used)
+        return _decide(self.ends, state, slot=self.slot, timelines=self.timelines, is_slot_used=self.is_slot_used)
 
 
 async def prepare(ends: Ends, *, states: States, report: Report) -> Prepared:
@@ -83,7 +83,7 @@ class _Preparation:
             missing = f"there on (slot {self._config.postgres.slot} does not exist)"
             raise gap_error(ends.sink.capabilities, self._config.postgres.slot, state.tail, missing)
         slot = await self._ensure_source(slot)
-        await self._check_cluster(state, slot, timelines)
+        self._check_cluster(state, slot, timelines)
         published = await self._look_at_publication()
         self._add_routes(published.tables if published is not None else [])
         watch = PublicationWatch(
@@ -105,7 +105,7 @@ class _Preparation:
             # Another Ditto that started with this one may have claimed the sink and read the slot meanwhile.
             state = await ends.sink.inspect(ends.pipeline)
         if state.is_empty:
-            start = await _decide(ends, state, slot=slot, timelines=timelines, is_slot_used=is_slot_used)
+            start = _decide(ends, state, slot=slot, timelines=timelines, is_slot_used=is_slot_used)
             accepted_gap, is_claimed = start.gap, True
             claimant = msgspec.structs.replace(ends.pipeline, start_lsn=slot.confirmed_lsn)
             await ends.sink.claim(claimant, self._routes)
@@ -164,12 +164,12 @@ class _Preparation:
         check_slot(slot, ends.database)
         return slot
 
-    async def _check_cluster(self, state: SinkState, slot: Slot, timelines: Timelines) -> None:
+    def _check_cluster(self, state: SinkState, slot: Slot, timelines: Timelines) -> None:
         """Another cluster may go on in the sink, or not: before it is claimed for that one."""
         ends, owner = self._ends, state.owner
         if owner is None or owner.system_identifier == ends.pipeline.system_identifier:
             return
-        await _decide(ends, state, slot=slot, timelines=timelines, is_slot_used=False)
+        _decide(ends, state, slot=slot, timelines=timelines, is_slot_used=False)
         log.warning(
             "stream.cluster_changed",
             **ends.sink.capabilities.context,
@@ -244,7 +244,7 @@ class _Preparation:
         return slot
 
 
-async def _decide(ends: Ends, state: SinkState, *, slot: Slot, timelines: Timelines, is_slot_used: bool) -> Start:
+def _decide(ends: Ends, state: SinkState, *, slot: Slot, timelines: Timelines, is_slot_used: bool) -> Start:
     return decide_start(
         state,
         sink=ends.sink.capabilities,
@@ -253,7 +253,7 @@ async def _decide(ends: Ends, state: SinkState, *, slot: Slot, timelines: Timeli
         system_identifier=ends.pipeline.system_identifier,
         confirmed_lsn=slot.confirmed_lsn,
         is_slot_used=is_slot_used,
-        wal_lsn=await ends.control.wal_lsn(),
-        is_standby=await ends.control.is_standby(),
+        wal_lsn=slot.wal_lsn,
+        is_standby=slot.is_standby,
         timelines=timelines,
     )

@@ -45,6 +45,8 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     """The oldest WAL that decoding may still need; None where the slot needs none."""
     wal_lsn: int
     """The server's WAL position (`WAL_LSN`)."""
+    is_standby: bool
+    """Whether the server is in recovery."""
     wal_status: str | None
     """reserved, extended, unreserved or lost; None where PostgreSQL does not say."""
     invalidation: str
@@ -103,6 +105,7 @@ async def find_slot(control: Control, name: str, *, timeout_s: float = QUERY_TIM
         confirmed_lsn=parse_lsn(confirmed) if confirmed else 0,
         restart_lsn=parse_lsn(restart) if restart else None,
         wal_lsn=parse_lsn(row["wal_lsn"]),
+        is_standby=row["is_standby"],
         wal_status=row.get("wal_status"),
         invalidation=row.get("invalidation_reason") or "",
         is_two_phase=bool(row.get("two_phase")),

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -40,6 +40,14 @@ OLDEST_VERSION: Final = 140000
 
 
 T = TypeVar("T")
+
+
+class Server(NamedTuple):
+    """The server, as a session sees it."""
+
+    database: str
+    wal_sender_timeout_s: float
+    """For how long this server, database and role let a replication client be silent; infinity for ever."""
 
 
 class Control:
@@ -174,14 +182,6 @@ class Control:
         )
         return int(rows[0]["size"])
 
-    async def wal_sender_timeout_s(self) -> float:
-        """For how long this server, database and role let a replication client be silent; infinity for ever."""
-        rows = await self.fetch(
-            "SELECT setting::int AS ms FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'",
-            doing="read wal_sender_timeout",
-        )
-        return rows[0]["ms"] / 1000 or math.inf
-
     @property
     def version(self) -> int:
         """The server's, as `server_version_num`: 180003."""
@@ -192,8 +192,11 @@ class Control:
         """A process of its own collects them, and writes them down twice a second."""
         return self._connection.info.server_version < 150000
 
-    async def check_server(self, *, needs_failover: bool = False) -> None:
-        """Raise ServerUnsuitable when logical decoding, or a slot that survives a failover, cannot work here."""
+    async def server(self, *, needs_failover: bool = False) -> Server:
+        """What a session has to know of the server.
+
+        Raises ServerUnsuitable when logical decoding, or a slot that survives a failover, cannot work here.
+        """
         version = self._connection.info.server_version
         if version < OLDEST_VERSION:
             raise ServerUnsuitable(
@@ -206,12 +209,18 @@ class Control:
                 f"{FAILOVER_VERSION // 10000} or later",
                 hint="set postgres.failover: false, or upgrade the server",
             )
-        level = (await self.fetch("SHOW wal_level", doing="read wal_level"))[0]["wal_level"]
-        if level != "logical":
+        rows = await self.fetch(
+            "SELECT pg_catalog.current_database() AS database, pg_catalog.current_setting('wal_level') AS wal_level, "
+            "(SELECT setting::int FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout') AS timeout_ms",
+            doing="read the server's settings",
+        )
+        row = rows[0]
+        if row["wal_level"] != "logical":
             raise ServerUnsuitable(
-                f"wal_level is {level}, and logical decoding needs logical",
+                f"wal_level is {row['wal_level']}, and logical decoding needs logical",
                 hint="ALTER SYSTEM SET wal_level = 'logical', then restart the server",
             )
+        return Server(row["database"], row["timeout_ms"] / 1000 or math.inf)
 
 
 @asynccontextmanager
