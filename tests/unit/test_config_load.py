@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import pytest
@@ -354,3 +355,11 @@ def test_the_line_end_behind_a_secret_is_no_part_of_it(line_end: str, tmp_path: 
 @pytest.mark.parametrize(("word", "value"), [("yes", True), ("ON", True), ("True", True), ("no", False), ("0", False)])
 def test_true_and_false_as_environments_write_them(word: str, value: bool) -> None:
     assert load(None, {}, {"DITTO_NATS_CREATE": word}).nats.create is value
+
+
+def test_a_pipeline_has_one_sink(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys.modules["ditto.config.load"], "SINKS", ("nats", "log"))  # as if `log` were a sink
+    assert load(write(tmp_path, "nats:\nlog: {level: debug}"), {}, {}).log.level == "debug"
+    assert (
+        refusal(write(tmp_path, "nats: {stream: S}"), {"DITTO_LOG_LEVEL": "debug"}) == "nats and log exclude each other"
+    )

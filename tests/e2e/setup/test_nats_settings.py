@@ -59,7 +59,7 @@ async def test_a_request_that_is_larger_than_the_server_takes(world: World, tmp_
         assert "max_payload" in ditto.sentence()
 
 
-async def test_readyz_says_why_the_last_attempt_ended(nats_world: World) -> None:
+async def test_readyz_says_why_the_last_session_ended(nats_world: World) -> None:
     world = nats_world
     port = free_port()
     ditto = await world.streaming(http_listen=f"127.0.0.1:{port}")
@@ -68,9 +68,9 @@ async def test_readyz_says_why_the_last_attempt_ended(nats_world: World) -> None
         await ditto.logged("pipeline.state", state="connecting", count=2, timeout_s=60)
         code, text = await asyncio.to_thread(fetch, port, "/readyz")
         assert code == 503
-        assert "an attempt begins, after" in json.loads(text)["reason"] or "SinkLost" in text
+        assert "a session begins, after" in json.loads(text)["reason"] or "SinkLost" in text
         began = ditto.logs("pipeline.state", state="connecting")[1]
-        assert began["reason"].startswith("an attempt begins, after ")
+        assert began["reason"].startswith("a session begins, after ")
     finally:
         world.nats_server.resume()
     await ditto.streaming(count=2, timeout_s=60)

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from ditto.cli import main
-from ditto.source.handshake import PinnedConnection
+from ditto.source.handshake import PinnedAsyncConnection
 from ditto.testing.process import free_port
 from ditto.testing.servers import NatsServer
 
@@ -108,10 +108,10 @@ def test_config_show(notation: str, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_an_exception_of_a_library_that_quotes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also the secrets by themselves, which look like nothing in particular."""
 
-    def connect(text: str, **_: object) -> None:
+    async def connect(text: str, **_: object) -> None:
         raise RuntimeError(f"cannot use {text}, {PASSWORD}, {quote(PASSWORD, safe='')}")
 
-    monkeypatch.setattr(PinnedConnection, "connect", connect)
+    monkeypatch.setattr(PinnedAsyncConnection, "connect", connect)
     dsn = f"postgres://u:{quote(PASSWORD, safe='')}@127.0.0.1/d"
     result = CliRunner().invoke(main, ["--debug", "slot", "status", "--dsn", dsn])
     assert result.exit_code == 1
