@@ -19,10 +19,10 @@
     │   ├── DecodingFailed          PostgreSQL cannot decode its own WAL
     │   ├── DecodeError             bytes that are not the pgoutput that was asked for
     │   └── ServerFault             an error of PostgreSQL's that Ditto knows nothing of
-    └── SinkError                   NATS, or what it answered
-        ├── SinkLost                *  the connection ended, or was never made
+    └── SinkError                   NATS, or what it answered; a file
+        ├── SinkLost                *  the connection ended, or was never made; the file was replaced
         ├── AckTimeout              *  no acknowledgement within the deadline
-        ├── NotNow                  *  no leader, out of resources, stream full
+        ├── NotNow                  *  no leader, out of resources, stream or disk full, file locked
         ├── AnswerUnreadable        *  an answer that does not have the form that Ditto knows
         ├── ChainBroken             *  something else was stored in between: read the tail again
         ├── LoginDenied             user, password, token, certificate
@@ -32,6 +32,7 @@
         ├── StreamNotFound          absent, and not to be created
         ├── StreamUnusable          its configuration cannot hold the events
         ├── StreamOwned             it belongs to another pipeline
+        ├── FileUnusable            the file, or standard output, cannot take the events
         ├── TailForged              its last message is not Ditto's own
         ├── StreamGap               the slot stands after the stream's tail: events are missing
         ├── SubjectCollision        two tables would share a subject
@@ -222,7 +223,7 @@ class SinkError(DittoError):
 
 
 class SinkLost(SinkError):
-    """The connection to NATS ended, or was never made.
+    """The connection to NATS ended, or was never made; or the file was removed or replaced while Ditto wrote to it.
 
     Nothing, if it comes back. Otherwise look at address, network, TLS and the server's log.
     """
@@ -240,10 +241,10 @@ class AckTimeout(SinkError):
 
 
 class NotNow(SinkError):
-    """JetStream cannot store now: no leader, out of resources, or the stream is full.
+    """JetStream cannot store now: no leader, out of resources, or the stream is full; or a file's disk is full.
 
     Restore the cluster's majority, or make room: see the [runbook](operations/runbooks.md#the-stream-is-full). Never
-    purge the last message.
+    purge the last message, or the last line. Also where another process has locked the file: end it.
     """
 
     is_retryable = True
@@ -260,7 +261,7 @@ class AnswerUnreadable(SinkError):
 
 
 class ChainBroken(SinkError):
-    """Something else was stored in the stream in between. The next session goes on after it.
+    """Something else was stored in the stream or in the file in between. The next session goes on after it.
 
     Find the other writer; a stream of Ditto's has no other one. During a takeover it is how the former holder is
     fenced.
@@ -314,10 +315,18 @@ class StreamUnusable(SinkError):
 
 
 class StreamOwned(SinkError):
-    """The stream belongs to another slot or another database.
+    """The stream, or the file, belongs to another slot or another database.
 
-    Give each Ditto a stream and subjects of its own in `nats.stream` and `events.prefix`. After pg_upgrade,
-    [go on in the same one](guides/upgrading-postgresql.md).
+    Give each Ditto a stream and subjects of its own in `nats.stream` and `events.prefix`, or a file of its own in
+    `file.path`. After pg_upgrade, [go on in the same stream](guides/upgrading-postgresql.md).
+    """
+
+
+class FileUnusable(SinkError):
+    """The file of `file.path`, or standard output, cannot take the events.
+
+    Do as the message says: a directory, a permission, a file of another program, a reader that has ended. See
+    [files](guides/files.md).
     """
 
 

@@ -4,7 +4,20 @@ from ditto.config.dsn import mask_dsn
 from ditto.config.keys import FLAGS, FORMER, KEYS, ORIGINAL_VARIABLES, SECTIONS, Key
 from ditto.config.load import load
 from ditto.config.mask import mask_url, masked, secrets
-from ditto.config.model import SINKS, Action, Config, Delivery, Events, Log, Nats, PipelineConfig, Postgres, Tls, Types
+from ditto.config.model import (
+    SINKS,
+    Action,
+    Config,
+    Delivery,
+    Events,
+    File,
+    Log,
+    Nats,
+    PipelineConfig,
+    Postgres,
+    Tls,
+    Types,
+)
 from ditto.config.schema import schema
 
 __all__ = [
@@ -18,6 +31,7 @@ __all__ = [
     "Config",
     "Delivery",
     "Events",
+    "File",
     "Key",
     "Log",
     "Nats",

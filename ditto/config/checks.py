@@ -102,6 +102,12 @@ def _lower_scheme(server: str) -> str:
     return f"{scheme.lower()}{has_scheme}{rest}"
 
 
+def _path(value: str) -> str:
+    if not value or "\0" in value:
+        raise Impossible('must be the path of a file, or "-" for standard output')
+    return value
+
+
 def _domain(value: str | None) -> str | None:
     if value is not None and (not is_subject(value) or "." in value):
         raise Impossible("must be the name of a JetStream domain: no white space, no dot, no * or >")
@@ -235,6 +241,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "postgres.publication": _publication,
         "nats.url": _url,
         "nats.stream": _stream,
+        "file.path": _path,
         "nats.domain": _domain,
         "nats.inbox_prefix": _inbox_prefix,
         "nats.ack_timeout": _positive_seconds,

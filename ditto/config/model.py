@@ -282,6 +282,21 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.on_gap == "continue"
 
 
+class File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file that the events go to, one a line, in place of NATS."""
+
+    path: Annotated[
+        str,
+        _doc(
+            "Path of the file, which is created where it is missing. Its last line is where Ditto goes on after a "
+            "restart. `-` writes to standard output, which keeps nothing: after a restart the last transaction comes "
+            "again.",
+            "/var/lib/ditto/events.jsonl",
+            "-",
+        ),
+    ] = "-"
+
+
 class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What Ditto says about itself over HTTP: health, readiness, metrics, status."""
 
@@ -326,7 +341,7 @@ class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "auto"
 
 
-SINKS: Final = ("nats",)
+SINKS: Final = ("nats", "file")
 """The sections that say where the events go. At most one of them may be given; without any, events go to `nats`."""
 
 
@@ -345,6 +360,7 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     events: Annotated[Events, _doc("Which changes become events, and on which subjects.")] = Events()
     delivery: Annotated[Delivery, _doc("How events are delivered, whatever stores them.")] = Delivery()
     nats: Annotated[Nats, _doc("Where the events go.")] = Nats()
+    file: Annotated[File | None, _doc("A file that the events go to, one a line, in place of NATS.")] = None
 
     @property
     def label(self) -> str:

@@ -37,7 +37,7 @@ def schema() -> dict[str, Any]:
         # A section whose keys are all commented out is null in YAML.
         definitions["Config"]["properties"][name] = {
             "description": each.get("description", ""),
-            "anyOf": [{"$ref": each["$ref"]}, {"type": "null"}],
+            "anyOf": [{"$ref": f"#/$defs/{_definition(each)}"}, {"type": "null"}],
         }
     definitions[Action.__name__]["description"] = str(Action.__doc__)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Ditto", **_in_any_case(document)}

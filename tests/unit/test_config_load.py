@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import pytest
 
-from ditto.config import FLAGS, KEYS, Config, Key, Tls, load
+from ditto.config import FLAGS, KEYS, Config, File, Key, Tls, load
 from ditto.config.keys import members
 from ditto.errors import ConfigError
 
@@ -357,9 +356,38 @@ def test_true_and_false_as_environments_write_them(word: str, value: bool) -> No
     assert load(None, {}, {"DITTO_NATS_CREATE": word}).nats.create is value
 
 
-def test_a_pipeline_has_one_sink(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys.modules["ditto.config.load"], "SINKS", ("nats", "log"))  # as if `log` were a sink
-    assert load(write(tmp_path, "nats:\nlog: {level: debug}"), {}, {}).log.level == "debug"
-    assert (
-        refusal(write(tmp_path, "nats: {stream: S}"), {"DITTO_LOG_LEVEL": "debug"}) == "nats and log exclude each other"
-    )
+@pytest.mark.parametrize(
+    ("text", "environ", "flags"),
+    [
+        ("nats:\n  stream: S\nfile:\n  path: /x\n", {}, {}),
+        ("file:\n  path: /x\n", {"DITTO_NATS_STREAM": "S"}, {}),
+        ("file:\n  path: /x\n", {"NATS_PUB_URI": "nats://h"}, {}),
+        ("nats: {}\nfile: {}\n", {}, {}),
+        ("nats:\n  url: nats://h\n", {"DITTO_FILE_PATH": "-"}, {}),
+        ("", {"DITTO_FILE_PATH": "-"}, {"nats.url": "nats://h"}),
+    ],
+)
+def test_a_pipeline_has_one_sink(tmp_path: Path, text: str, environ: dict[str, str], flags: dict[str, object]) -> None:
+    path = tmp_path / "ditto.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="nats and file exclude each other") as caught:
+        load(path, flags, environ)
+    assert caught.value.hint
+
+
+def test_a_file_in_place_of_nats(tmp_path: Path) -> None:
+    path = tmp_path / "ditto.yaml"
+    path.write_text("file:\n  path: /var/lib/ditto/events.jsonl\ndelivery:\n  on_gap: continue\n")
+    config = load(path, {}, {})
+    assert config.file == File(path="/var/lib/ditto/events.jsonl")
+    path.write_text("file: {}\n")
+    assert load(path, {}, {}).file == File(path="-")
+    path.write_text("nats:\nfile: {path: /x}\n")  # a section without a key says nothing
+    assert load(path, {}, {}).file == File(path="/x")
+    assert load(None, {}, {}).file is None
+    path.write_text("file: {}\n")
+    # The former names of delivery's keys say nothing of NATS.
+    assert load(path, {}, {"DITTO_NATS_ON_GAP": "continue"}).delivery.on_gap == "continue"
+    path.write_text("file:\n  path: ''\n")
+    with pytest.raises(ConfigError, match=r"file\.path"):
+        load(path, {}, {})

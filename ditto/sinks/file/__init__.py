@@ -1,0 +1,1 @@
+"""Appends events to a file, or writes them to standard output: one event a line."""

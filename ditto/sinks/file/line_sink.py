@@ -1,0 +1,144 @@
+"""What the sinks have in common that write lines: a thread that writes, and the numbers of what it has written."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from ditto.sinks.file.io_thread import IoThread
+from ditto.sinks.nothing_beside import NothingBeside
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ditto.formats.payloads import Payloads
+    from ditto.lsn import Checkpoint
+    from ditto.sinks.base import Batch, Capabilities, CheckpointStore, SchemaStore
+
+log = structlog.get_logger()
+
+_CLOSE_TIMEOUT_S: Final = 5.0
+_NEWLINE: Final = ord("\n")
+_ONE_LINE: Final = bytes.maketrans(b"\n\r", b"  ")
+
+
+def as_lines(payloads: Payloads) -> bytes | bytearray:
+    """Each payload in a line of its own, with a newline after the last one too.
+
+    JSON's texts have no raw line break, and encoders put a newline after each payload: the data is made of lines
+    already. A column of type `json` is embedded as it is, and may have line breaks between its tokens: these become
+    spaces. A carriage return alone ends a line for some readers, and is treated in the same way.
+    """
+    data, ends, gap = payloads.data, payloads.ends, payloads.gap
+    if gap != 1:
+        return b"".join(bytes(payload).translate(_ONE_LINE) + b"\n" for payload in payloads.each())
+    if data.count(b"\n") == len(ends) and data[-1] == data[ends[0]] == _NEWLINE and b"\r" not in data:
+        return data
+    lines = bytearray(data.translate(_ONE_LINE))
+    for end in ends:
+        lines[end] = _NEWLINE
+    return lines
+
+
+class LineSink(NothingBeside, ABC):
+    """Base class: takes lines at once, and writes them in a thread: all that has come since the last write in the next.
+
+    The window of the pipeline bounds how much that is.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._thread = IoThread(name)
+        self._waiting: list[bytes | bytearray] = []
+        self._is_writing = False
+        self._is_closed = False
+        self._sent = 0
+        self._durable = 0
+        self._acknowledged = 0
+        self._failure: BaseException | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """See `base.Sink`."""
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """Itself."""
+        return self
+
+    @property
+    def schemas(self) -> SchemaStore:
+        """Itself."""
+        return self
+
+    @abstractmethod
+    async def save(self, checkpoint: Checkpoint, *, number: int) -> None:
+        """See `base.CheckpointStore`."""
+
+    @abstractmethod
+    def _store(self, lines: Sequence[bytes | bytearray]) -> None:
+        """Write these and make them durable. Runs in the thread; raises what ends the session."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Give up what is open. Runs in the thread, after everything else."""
+
+    async def send(self, batch: Batch) -> None:
+        """Take the messages; they are written as soon as what came before is durable."""
+        self._accept(as_lines(batch.payloads), batch.first + batch.size - 1)
+
+    def _accept(self, lines: bytes | bytearray, number: int) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._waiting.append(lines)
+        self._sent = number
+        if not self._is_writing:
+            self._write()
+
+    def _write(self) -> None:
+        lines, self._waiting, number = self._waiting, [], self._sent
+        self._is_writing = True
+        self._thread.run(partial(self._store, lines)).add_done_callback(partial(self._on_stored, number))
+
+    def _on_stored(self, number: int, stored: asyncio.Future[None]) -> None:
+        self._is_writing = False
+        self._failure = stored.exception()
+        if self._failure is None:
+            self._durable = number
+            if self._waiting:
+                self._write()
+        else:
+            self._waiting.clear()
+        self._changed.set()
+
+    async def flush(self) -> None:
+        """Nothing is kept open: all that was sent will be acknowledged."""
+        if self._failure is not None:
+            raise self._failure
+
+    async def acknowledged(self) -> int:
+        """See `base.Sink`."""
+        while self._durable == self._acknowledged:
+            if self._failure is not None:
+                raise self._failure
+            self._changed.clear()
+            await self._changed.wait()
+        self._acknowledged = self._durable
+        return self._durable
+
+    async def close(self) -> None:
+        """Let what is being written be written, and give up what is open. What waits is not written any more."""
+        self._waiting.clear()
+        if self._is_closed:
+            return
+        self._is_closed = True
+        closing = self._thread.run(self._release)
+        self._thread.end()
+        await asyncio.wait({closing}, timeout=_CLOSE_TIMEOUT_S)
+        if not closing.done():
+            log.warning("sink.still_writing", waited_s=_CLOSE_TIMEOUT_S, **self.capabilities.context)
