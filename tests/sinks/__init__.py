@@ -1,0 +1,1 @@
+"""The contract of `ditto.sinks.base`, and each sink against it."""

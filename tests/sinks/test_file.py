@@ -1,0 +1,484 @@
+"""The sink that appends to a file, and standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import random
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from ditto.config import Config, File
+from ditto.decoding.change import event_id, event_key
+from ditto.errors import ChainBroken, FileUnusable, NotNow, SinkError, SinkLost, StreamOwned
+from ditto.formats.checkpoint import encode_checkpoint
+from ditto.formats.payloads import Payloads
+from ditto.lsn import Checkpoint, Position, Transaction
+from ditto.sinks.choose import choose_sink
+from ditto.sinks.file import appended, standard_output
+from ditto.sinks.file.appended import AppendedFile
+from ditto.sinks.file.line_sink import as_lines
+from ditto.sinks.file.tail import find_tail, position_of
+from sinks.contract import LSN, SinkContract, Store, acknowledges, connected, opened
+from sinks.messages import PIPELINE, TIME, batch, event, transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ditto.sinks.base import Sink
+    from ditto.sinks.file.tail import Tail
+
+KEY = event_key(PIPELINE.system_identifier, PIPELINE.slot)
+OTHER = msgspec.structs.replace(PIPELINE, slot="other")
+OTHER_KEY = event_key(OTHER.system_identifier, OTHER.slot)
+
+
+class FileStore(Store):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = Config(file=File(path=str(path)))
+
+    def make(self) -> Sink:
+        return choose_sink(self.config)(self.config, clock=time.monotonic)
+
+    async def messages(self) -> list[bytes]:
+        return self.content().splitlines()
+
+    async def snapshot(self) -> object:
+        return sorted(self.path.parent.iterdir()), self.content()
+
+    def content(self) -> bytes:
+        return self.path.read_bytes() if self.path.exists() else b""
+
+    async def break_down(self) -> bool:
+        self.path.rename(self.path.with_suffix(".old"))
+        return True
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "events.jsonl")
+
+
+class TestFileSink(SinkContract):
+    pass
+
+
+# ------------------------------------------------------------------------------------ standard output
+
+
+class OutputStore(Store):
+    """Standard output, as long as a test runs, is a file that can be read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = Config(file=File(path="-"))
+
+    def make(self) -> Sink:
+        return choose_sink(self.config)(self.config, clock=time.monotonic)
+
+    async def messages(self) -> list[bytes]:
+        return self.path.read_bytes().splitlines()
+
+    async def break_down(self) -> bool:
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, standard_output._DESCRIPTOR)
+        os.close(writer)
+        return True
+
+
+class TestStandardOutput(SinkContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+        path = tmp_path / "output"
+        with path.open("ab") as output:
+            monkeypatch.setattr(standard_output, "_DESCRIPTOR", output.fileno())
+            yield OutputStore(path)
+
+    async def test_one_that_was_closed_before(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "__stdout__", None)
+        with pytest.raises(FileUnusable, match="closed when Ditto started"):
+            await store.make().connect()
+
+    async def test_events_alone_are_written(self, store: Store) -> None:
+        async with opened(store) as sink:
+            await sink.checkpoints.save(Checkpoint(LSN), number=1)
+            await sink.send(batch(transaction(LSN, 2), first=2))
+            await sink.checkpoints.save(Checkpoint(LSN + 8), number=4)
+            await acknowledges(sink, 4)
+        assert await store.messages() == [payload for _, payload in transaction(LSN, 2)]
+
+    async def test_a_closed_pipe_is_said(self, store: Store) -> None:
+        async with opened(store) as sink:
+            await store.break_down()
+            await sink.send(batch(transaction(LSN, 1), first=1))
+            with pytest.raises(FileUnusable, match="nobody reads the events any more") as caught:
+                await sink.acknowledged()
+            assert caught.value.exit_code == 4
+            assert not caught.value.is_retryable
+
+    async def test_a_reader_that_does_not_read_holds_up_nothing_else(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ditto.sinks.file.line_sink._CLOSE_TIMEOUT_S", 0.2)
+        reader, writer = os.pipe()
+        os.dup2(writer, standard_output._DESCRIPTOR)
+        os.close(writer)
+        sent = transaction(LSN, 5000)
+        async with asyncio.timeout(10):
+            async with opened(store) as sink:
+                await sink.send(batch(sent, first=1))  # more than a pipe holds
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(sink.acknowledged(), 0.1)
+            with pytest.raises(NotNow, match="still takes what the session before wrote"):
+                async with opened(store):
+                    pass
+        wanted = b"".join(payload + b"\n" for _, payload in sent)
+        found = b""
+        while len(found) < len(wanted):
+            found += await asyncio.to_thread(os.read, reader, 1 << 16)
+        assert found == wanted, "no line is torn"
+        async with asyncio.timeout(10):
+            while standard_output._in_use.locked():  # noqa: ASYNC110  a lock of threads
+                await asyncio.sleep(0.01)
+        async with opened(store):
+            pass
+        os.close(reader)
+
+
+# ------------------------------------------------------------------------------------ lines
+
+
+@pytest.mark.parametrize("gap", [0, 1])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"a":1}',
+        b'{"a":{\n  "b": [1,\n2]\n}}',
+        b'{"a":{\r\n"b":\r1}}',
+        b'{"a":"\\n\\r"}',
+        b"{\n\n}",
+    ],
+)
+def test_each_payload_is_one_line(payload: bytes, gap: int) -> None:
+    messages = [(Position(1, 1), b'{"x":0}'), (Position(1, 2), payload), (Position(1, 3), b'{"y":[]}')]
+    lines = bytes(as_lines(batch(messages, first=1, gap=gap).payloads))
+    assert b"\r" not in lines
+    split = lines.split(b"\n")
+    assert split.pop() == b""
+    assert [json.loads(line) for line in split] == [json.loads(each) for _, each in messages]
+    assert split[0] == messages[0][1]
+
+
+def test_what_is_made_of_lines_already_is_not_copied() -> None:
+    payloads = batch(transaction(LSN, 10), first=1).payloads
+    assert as_lines(payloads) is payloads.data
+
+
+def test_line_breaks_inside_do_not_stand_for_those_between() -> None:
+    """As many as there are payloads, and none where the payloads end."""
+    data = b"[\n1]x[\n2]\n"
+    assert as_lines(Payloads(data, [4, 9], 1)) == b"[ 1]\n[ 2]\n"
+
+
+# ------------------------------------------------------------------------------------ the tail
+
+
+def tail_of(content: bytes, *, unsynced_bytes: int = 1 << 20) -> Tail:
+    return find_tail(
+        lambda size, offset: content[offset : offset + size],
+        len(content),
+        pipeline=PIPELINE,
+        path="events.jsonl",
+        unsynced_bytes=unsynced_bytes,
+    )
+
+
+def lines(*payloads: bytes) -> bytes:
+    return b"".join(payload + b"\n" for payload in payloads)
+
+
+CLAIM = encode_checkpoint(Checkpoint(0x1000), KEY)
+FIRST, SECOND = (event(Position(LSN, ordinal)) for ordinal in (1, 2))
+DESCRIPTION = b'{"schema":"public","table":"t"}'
+WHOLE = lines(CLAIM, FIRST, SECOND)
+
+
+def test_an_id_gives_the_position_back() -> None:
+    chance = random.Random(1)
+    for _ in range(1000):
+        position = Position(chance.getrandbits(chance.randint(1, 56)), chance.getrandbits(chance.randint(1, 40)))
+        identifier = event_id(position, KEY).encode()
+        assert position_of(identifier, KEY) == position
+        assert position_of(identifier, OTHER_KEY) is None
+    for nonsense in (b"", b"x" * 36, b"-" * 36, b"0" * 36, event_id(Position(1, 1), KEY).upper().encode()):
+        assert position_of(nonsense, KEY) is None
+
+
+def test_the_last_line_is_the_tail() -> None:
+    assert tail_of(b"") == (0, None, None)
+    assert tail_of(lines(CLAIM)) == (len(CLAIM) + 1, Position(0x1000, 0), None)
+    assert tail_of(WHOLE) == (len(WHOLE), Position(LSN, 2), Transaction(LSN, TIME))
+    last = Transaction(LSN, TIME, 700)
+    more = WHOLE + lines(encode_checkpoint(Checkpoint(LSN + 8, last), KEY))
+    assert tail_of(more) == (len(more), Position(LSN + 8, 0), last)
+
+
+def test_descriptions_are_passed_over() -> None:
+    content = WHOLE + lines(DESCRIPTION, DESCRIPTION)
+    assert tail_of(content) == (len(content), Position(LSN, 2), Transaction(LSN, TIME))
+
+
+@pytest.mark.parametrize("torn", [SECOND, CLAIM, DESCRIPTION], ids=["event", "checkpoint", "description"])
+def test_a_torn_line_is_not_counted_wherever_it_ends(torn: bytes) -> None:
+    for size in range(len(torn) + 1):
+        before = lines(CLAIM, FIRST)
+        assert tail_of(before + torn[:size]) == (len(before), Position(LSN, 1), Transaction(LSN, TIME))
+    for size in range(len(CLAIM)):
+        assert tail_of(CLAIM[:size]) == (0, None, None)
+
+
+def test_what_a_machine_left_that_failed() -> None:
+    """Zeros where something had not reached the disk, in front of something that had."""
+    good = lines(CLAIM, FIRST)
+    expected = (len(good), Position(LSN, 1), Transaction(LSN, TIME))
+    assert tail_of(good + b"\0" * 5000) == expected
+    hidden = lines(SECOND, event(Position(LSN, 3)), event(Position(LSN, 4)))
+    for begin in range(0, len(SECOND) + 2, 5):
+        content = good + hidden[:begin] + b"\0" * 40 + hidden[begin + 40 :]
+        found = tail_of(content)
+        if begin <= len(SECOND):
+            assert found == expected
+        else:
+            assert found.position == Position(LSN, 2)
+
+
+def test_large_lines_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for chunk in (1, 7, 64, 1000):
+        monkeypatch.setattr("ditto.sinks.file.tail._CHUNK", chunk)
+        large = event(Position(LSN, 3), text='"commitTime":"1999"' * 50)
+        content = WHOLE + lines(large)
+        assert tail_of(content, unsynced_bytes=0) == (len(content), Position(LSN, 3), Transaction(LSN, TIME))
+        content += large[:-1]
+        assert tail_of(content, unsynced_bytes=0).position == Position(LSN, 3)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"root:x:0:0:root:/root:/bin/sh\n",
+        b"hello",
+        b"\n",
+        b"{}\n",
+        b"\0\0\0\0",
+        b"\x7fELF\0\0\0\n",
+        WHOLE + b"hello\n",
+        WHOLE + b"hello",
+        WHOLE + b"\n",
+        WHOLE + b'{"lsn":5}\n',
+        WHOLE + b'{"lsn":"nonsense"}\n',
+        WHOLE + FIRST[:60] + b"\n",
+        b'{"id":1,"name":"somebody else\'s"}\n',
+    ],
+)
+def test_what_ditto_did_not_write(content: bytes) -> None:
+    with pytest.raises((FileUnusable, StreamOwned), match=r"events\.jsonl") as caught:
+        tail_of(content)
+    assert "file.path" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lines(encode_checkpoint(Checkpoint(0x1000), OTHER_KEY)),
+        lines(event(Position(LSN, 1), of=OTHER)),
+        lines(encode_checkpoint(Checkpoint(0x1000), OTHER_KEY), FIRST),
+        WHOLE + lines(event(Position(LSN, 3), of=OTHER)),
+        WHOLE + lines(b'{"lsn":"0/3000"}'),
+    ],
+)
+def test_what_belongs_to_another_pipeline(content: bytes) -> None:
+    with pytest.raises(StreamOwned, match="another slot or another database cluster"):
+        tail_of(content)
+
+
+# ------------------------------------------------------------------------------------ the file
+
+
+async def test_lines_that_come_while_others_are_written_share_the_next_synchronisation(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on, calls = threading.Event(), 0
+    real = appended._sync
+
+    def slow(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        assert may_go_on.wait(10)
+        real(descriptor)
+
+    async with opened(store) as sink:
+        monkeypatch.setattr(appended, "_sync", slow)
+        sent = transaction(LSN, 50)
+        for number, message in enumerate(sent, 1):
+            await sink.send(batch([message], first=number))  # the loop is not held up
+        waiting = asyncio.ensure_future(sink.acknowledged())
+        await asyncio.sleep(0.1)
+        assert not waiting.done(), "nothing is acknowledged that is not synchronised"
+        may_go_on.set()
+        assert await waiting < 50
+        await acknowledges(sink, 50)
+        assert calls == 2
+
+
+@pytest.mark.parametrize("failing", ["write", "synchronise"])
+async def test_a_full_disk_leaves_what_was_acknowledged(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    real = os.write
+
+    def half(descriptor: int, data: memoryview) -> int:
+        return real(descriptor, data[:1000]) if len(data) > 5000 else full()
+
+    async with opened(store) as sink:
+        await sink.send(batch(transaction(LSN, 1), first=1))
+        await acknowledges(sink, 1)
+        before = store.content()
+        if failing == "write":
+            monkeypatch.setattr(os, "write", half)
+        else:
+            monkeypatch.setattr(appended, "_sync", full)
+        await sink.send(batch(transaction(LSN, 100, first=2), first=2))
+        with pytest.raises(NotNow, match="No space left on device") as caught:
+            await sink.acknowledged()
+        assert caught.value.is_retryable
+        assert "make room" in (caught.value.hint or "")
+        assert store.content() == before
+    monkeypatch.undo()
+    async with opened(store) as sink:
+        await sink.send(batch(transaction(LSN, 100, first=2), first=1))
+        await acknowledges(sink, 99)
+    assert [line for line in await store.messages() if line.startswith(b'{"id"')] == [
+        payload for _, payload in transaction(LSN, 100)
+    ]
+
+
+async def test_somebody_else_writes_to_it(store: FileStore) -> None:
+    async with opened(store) as sink:
+        with store.path.open("ab") as file:
+            file.write(b"hello\n")
+        await sink.send(batch(transaction(LSN, 1), first=1))
+        with pytest.raises(ChainBroken, match="changed by somebody else"):
+            await sink.acknowledged()
+    assert store.content().endswith(b"hello\n"), "theirs is left alone, and nothing is written after it"
+
+
+async def test_it_is_locked(store: FileStore) -> None:
+    async with opened(store) as sink:
+        assert sink.capabilities.is_fenced
+        async with connected(store) as other:
+            assert not other.capabilities.is_fenced
+            with pytest.raises(NotNow, match="locked: another process writes to it") as caught:
+                await other.open(PIPELINE)
+            assert caught.value.is_retryable
+    async with opened(store):
+        pass
+
+
+async def test_a_file_system_without_locks(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    async with opened(store) as sink:
+        assert not sink.capabilities.is_fenced
+        await sink.send(batch(transaction(LSN, 1), first=1))
+        await acknowledges(sink, 1)
+
+
+async def test_a_file_that_is_removed_while_a_standby_waits_is_no_new_one(store: FileStore) -> None:
+    async with opened(store):
+        pass
+    async with connected(store) as sink:
+        await sink.inspect(PIPELINE)
+        store.path.unlink()
+        await sink.claim(PIPELINE, [])
+        with pytest.raises(SinkLost, match="removed or replaced"):
+            await sink.open(PIPELINE)
+
+
+async def test_through_a_symbolic_link(store: FileStore, tmp_path: Path) -> None:
+    target = tmp_path / "disk" / "events.jsonl"
+    target.parent.mkdir()
+    store.path.symlink_to(target)
+    async with opened(store) as sink:
+        await sink.send(batch(transaction(LSN, 2), first=1))
+        await acknowledges(sink, 2)
+    assert len(target.read_bytes().splitlines()) == 3
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "missing directory", "device"])
+async def test_what_is_no_file(tmp_path: Path, kind: str) -> None:
+    path = {"device": tmp_path / "/dev/null", "missing directory": tmp_path / "a" / "b"}.get(kind, tmp_path / "x")
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    store = FileStore(path)
+    async with connected(store) as sink:
+        with pytest.raises(FileUnusable) as caught:  # noqa: PT012  whichever finds it first
+            await sink.inspect(PIPELINE)
+            await sink.prepare(PIPELINE, [])
+        assert caught.value.hint
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_the_end(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ditto.sinks.file.line_sink._CLOSE_TIMEOUT_S", 0.1)
+    may_go_on = threading.Event()
+    async with opened(store) as sink:
+        monkeypatch.setattr(appended, "_sync", lambda _: may_go_on.wait(10))
+        await sink.send(batch(transaction(LSN, 1), first=1))
+    with pytest.raises(NotNow, match="locked"):
+        AppendedFile.open(str(store.path))
+    may_go_on.set()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                AppendedFile.open(str(store.path)).close()
+            except NotNow:
+                await asyncio.sleep(0.01)
+            else:
+                break
+
+
+async def test_a_fault_of_the_program_is_raised_as_it_is(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with opened(store) as sink:
+        monkeypatch.setattr(AppendedFile, "append", broken)
+        await sink.send(batch(transaction(LSN, 1), first=1))
+        with pytest.raises(ZeroDivisionError):
+            await sink.acknowledged()
+        with pytest.raises(ZeroDivisionError):
+            await sink.flush()
+
+
+def test_each_error_has_a_hint() -> None:
+    for number in (13, 28, 30, 5, 122):
+        error = appended.refused(OSError(number, "x"), "/x", "open")
+        assert isinstance(error, SinkError)
+        assert error.hint
+        assert error.is_retryable == (number in {28, 122})
