@@ -1,0 +1,1 @@
+"""Pipelines whose sink is not a stream."""
