@@ -12,17 +12,19 @@ from ditto.check.role import Identity
 from ditto.config import Config
 from ditto.errors import DittoError, StreamGap, StreamUnusable
 from ditto.lsn import format_lsn
-from ditto.pipeline.recovery import decide_start, gap_error
+from ditto.pipeline.lease import has_been_held
+from ditto.pipeline.recovery import decide_start, gap_error, is_slot_used
 from ditto.quantity import counted, size
 from ditto.routing.router import MANY, Router
 from ditto.sinks.base import PipelineId
 from ditto.sinks.jetstream.answers import StreamConfig
 from ditto.sinks.jetstream.api import change_subject
 from ditto.sinks.jetstream.capabilities import capabilities
+from ditto.sinks.jetstream.lease_bucket import LeaseBucket
 from ditto.sinks.jetstream.risks import Risk, check_usable, risks
 from ditto.sinks.jetstream.stream import Stream
 from ditto.sinks.jetstream.subjects import is_pattern, subject_matches
-from ditto.source.slot import Slot
+from ditto.source.slot import Slot, settled_slot
 from ditto.source.sql import Control
 
 _NEARLY: Final = 0.8
@@ -211,6 +213,11 @@ async def check_place(
     owner = PipelineId(system.identifier, name, config.events.prefix, 0, system.timeline, config.postgres.publication)
     try:
         holding = await stream.inspect(owner)
+        is_used = False
+        if holding.is_empty and slot is not None:
+            slot = await settled_slot(control, slot)
+            trace = await has_been_held(_lease(config, stream))
+            is_used = is_slot_used(slot, is_created_here=False, has_lease_trace=trace)
         wal_lsn = await control.wal_lsn()
         if slot is None and not holding.is_empty and not accepts_gap:
             raise gap_error(sink, name, holding.tail, f"there on (slot {name} does not exist)")
@@ -222,13 +229,13 @@ async def check_place(
             system_identifier=system.identifier,
             # One that is still to be created begins where the WAL ends.
             confirmed_lsn=wal_lsn if slot is None else slot.confirmed_lsn,
-            is_slot_used=slot is not None and slot.is_used,
+            is_slot_used=is_used,
             wal_lsn=wal_lsn,
             is_standby=await control.is_standby(),
             timelines=identity.timelines,
         )
     except StreamGap as error:
-        mend = "nats: {on_gap: continue}   # for one start; when it streams, reload consumers from the tables"
+        mend = "delivery: {on_gap: continue}   # for one start; when it streams, reload consumers from the tables"
         return [bad("error", check, error.message, error.hint or why, configuration=mend)]
     except DittoError as error:
         return [failed(check, error)]
@@ -237,8 +244,16 @@ async def check_place(
         return [bad("warning", check, decision.doubt.message, then)]
     if decision.gap is not None:
         missing = " to ".join(format_lsn(lsn) for lsn in decision.gap)
-        return [ok(check, f"changes from {missing} are missing, and nats.on_gap accepts that", why)]
+        return [ok(check, f"changes from {missing} are missing, and delivery.on_gap accepts that", why)]
     if slot is None:
         what = "slot and stream are both new" if holding.is_empty else f"slot {name} is new, and nothing is missing"
         return [ok(check, what, why)]
     return [ok(check, f"the slot does not stand after the stream's tail ({holding.tail or 'none yet'})", why)]
+
+
+def _lease(config: Config, stream: Stream) -> LeaseBucket | None:
+    """Where `ditto run` keeps the lease; None where it keeps none."""
+    ttl_s = config.delivery.lease_ttl_s
+    if not ttl_s:
+        return None
+    return LeaseBucket(stream.connection, config.nats, slot=config.postgres.slot, ttl_s=ttl_s)

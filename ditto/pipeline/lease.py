@@ -102,6 +102,17 @@ class Silence:
         self._seen = None
 
 
+async def has_been_held(store: LeaseStore | None) -> bool:
+    """Whether a Ditto has ever filled a sink of this name from a slot of this name: its lease leaves a trace.
+
+    A lease that may not be read tells nothing.
+    """
+    try:
+        return store is not None and (await store.read()).revision > 0
+    except SinkDenied:
+        return False
+
+
 class Lease:
     """The lease of one session, as its holder or as a standby. Without a `store` it does nothing."""
 
@@ -119,14 +130,8 @@ class Lease:
         self._refused_at = 0.0
 
     async def has_been_held(self) -> bool:
-        """Whether a Ditto has ever filled a stream of this name from a slot of this name: its lease leaves a trace.
-
-        A lease that may not be read tells nothing.
-        """
-        try:
-            return self._store is not None and (await self._store.read()).revision > 0
-        except SinkDenied:
-            return False
+        """See the function of that name."""
+        return await has_been_held(self._store)
 
     # ------------------------------------------------------------------------------------ the holder
 

@@ -13,7 +13,7 @@ import structlog
 from ditto.errors import StreamUnusable, SubjectCollision, TableLocked
 from ditto.monitoring.state import States
 from ditto.pipeline.ends import Ends, Report
-from ditto.pipeline.recovery import Start, Timelines, decide_start, gap_error
+from ditto.pipeline.recovery import Start, Timelines, decide_start, gap_error, is_slot_used
 from ditto.pipeline.takeover import Takeover
 from ditto.routing.coverage import Coverage
 from ditto.routing.descriptions import Describer
@@ -220,13 +220,9 @@ class _Preparation:
     # ------------------------------------------------------------------------------------ the slot
 
     async def _is_slot_used(self, slot: Slot) -> bool:
-        """Whether somebody has read the slot, as far as PostgreSQL or the lease can tell.
-
-        A crash, a failover and pg_upgrade take PostgreSQL's statistics, and leave the slot where it is.
-        """
-        if self._ends.counters.created.get("slot") == slot.name:
-            return False  # by this process, a moment ago
-        return slot.is_used or await self._ends.lease.has_been_held()
+        is_created_here = self._ends.counters.created.get("slot") == slot.name
+        has_lease_trace = not is_created_here and await self._ends.lease.has_been_held()
+        return is_slot_used(slot, is_created_here=is_created_here, has_lease_trace=has_lease_trace)
 
     async def _take_slot(self, slot: Slot, *, states: States, report: Report) -> Slot:
         """START_REPLICATION, or wait as a standby until the slot is free."""

@@ -10,6 +10,7 @@ from ditto.advice import RELOAD
 from ditto.errors import ServerNotReady, SourceRewound, StreamGap, TailForged
 from ditto.lsn import ORIGIN, Position, format_lsn
 from ditto.sinks.base import Capabilities, PipelineId, SinkState
+from ditto.source.slot import Slot
 
 
 class Timelines(NamedTuple):
@@ -32,6 +33,16 @@ class Start(NamedTuple):
     doubt: SourceRewound | None = None
     """The tail lies after the LSN at which the server's timeline began: unless it was stored from that timeline, which
     the slot's first transactions tell (`History`), this has to be raised."""
+
+
+def is_slot_used(slot: Slot | None, *, is_created_here: bool, has_lease_trace: bool) -> bool:
+    """Whether transactions have been read from the slot, as far as PostgreSQL or the lease can tell.
+
+    A crash, a failover and pg_upgrade take PostgreSQL's statistics, and leave the slot where it is: then only the trace
+    tells that the lease of this sink and slot leaves (`lease.has_been_held`). A slot that this process has created a
+    moment ago, or that does not exist yet, is new whatever an earlier slot of its name has left.
+    """
+    return slot is not None and not is_created_here and (slot.is_used or has_lease_trace)
 
 
 def decide_start(

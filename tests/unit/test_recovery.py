@@ -8,8 +8,9 @@ import pytest
 
 from ditto.errors import ServerNotReady, SourceRewound, StreamGap, TailForged
 from ditto.lsn import ORIGIN, Position, Transaction
-from ditto.pipeline.recovery import Start, Timelines, decide_start
+from ditto.pipeline.recovery import Start, Timelines, decide_start, is_slot_used
 from ditto.sinks.base import Capabilities, PipelineId, SinkState
+from ditto.source.slot import Slot
 
 TAIL = Position(0x500, 3)
 STREAM = Capabilities("stream", "DITTO", "nats.stream and events.prefix")
@@ -202,3 +203,35 @@ def test_a_tail_without_an_id_is_taken_where_the_slot_has_confirmed_it() -> None
     assert decide(unproven, 0x500) == Start(Position(0x500, 0), False, None)
     with pytest.raises(TailForged, match=r"ends with a checkpoint at 0/500 that has no id"):
         decide(unproven, 0x4FF)
+
+
+@pytest.mark.parametrize(
+    ("by_statistics", "by_trace", "is_created_here", "is_used"),
+    [
+        (False, False, False, False),
+        (True, False, False, True),
+        (False, True, False, True),  # a crash took the statistics
+        (True, True, True, False),  # an earlier slot of that name was read
+    ],
+)
+def test_a_slot_is_used(*, by_statistics: bool, by_trace: bool, is_created_here: bool, is_used: bool) -> None:
+    slot = Slot(
+        name="s",
+        plugin="pgoutput",
+        database="d",
+        active_pid=None,
+        confirmed_lsn=0x400,
+        restart_lsn=0x300,
+        wal_lsn=0x500,
+        wal_status="reserved",
+        invalidation="",
+        is_two_phase=False,
+        is_logical=True,
+        is_copy=False,
+        is_failover=False,
+        is_standby=False,
+        is_used=by_statistics,
+        safe_bytes=None,
+    )
+    assert is_slot_used(slot, is_created_here=is_created_here, has_lease_trace=by_trace) is is_used
+    assert is_slot_used(None, is_created_here=is_created_here, has_lease_trace=by_trace) is False

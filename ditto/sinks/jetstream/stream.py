@@ -47,6 +47,7 @@ class Stream:
     """
 
     def __init__(self, connection: Connection, config: Nats, *, accepts_gap: bool = False) -> None:
+        self.connection = connection
         self.api = Api(connection.requests, domain=config.domain)
         self.reader = Reader(self.api, config)
         self._config = config

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from ditto.check.run import run_checks
+from ditto.config import load
 from ditto.decoding.change import event_id, event_key
 from ditto.formats.checkpoint import decode_checkpoint
 from ditto.lsn import Position, format_lsn, parse_lsn
@@ -126,6 +128,9 @@ async def test_the_stream_was_deleted_and_postgresql_has_crashed(postgres_world:
         ditto = world.ditto()
         assert await ditto.ended() == 4
         assert "are not in this stream" in ditto.sentence()
+    (finding,) = [each for each in await run_checks(load(None, {}, world.settings)) if each.check == "stream.tail"]
+    assert finding.level == "error", "the check says what a start says"
+    assert "are not in this stream" in finding.what
 
 
 async def test_a_slot_that_is_made_anew_with_its_stream_is_no_gap(stopped: World) -> None:
