@@ -91,8 +91,9 @@ def _is_ignored(path: Path, rules: list[str]) -> bool:
     for rule in rules:
         pattern = rule.removeprefix("!")
         parents = [path, *path.parents][:-1]
-        if pattern.startswith("**/"):
-            is_match = any(fnmatch.fnmatch(parent.name, pattern[3:]) for parent in parents)
+        folder, has_any_depth, name = pattern.rpartition("**/")
+        if has_any_depth:
+            is_match = any(str(each).startswith(folder) and fnmatch.fnmatch(each.name, name) for each in parents)
         else:
             is_match = any(
                 len(parent.parts) == len(Path(pattern).parts) and fnmatch.fnmatch(str(parent), pattern)
