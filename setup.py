@@ -12,6 +12,7 @@ MODULES = (
     "ditto.decoding._libpq",
     "ditto.decoding._scalars",
     "ditto.decoding._values",
+    "ditto.formats._lines",
     "ditto.sinks.jetstream._frames",
 )
 

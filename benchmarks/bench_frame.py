@@ -1,4 +1,4 @@
-"""Encoded events to HPUB messages: `python -m benchmarks.bench_frame`, or pytest."""
+"""Encoded changes to HPUB messages: `python -m benchmarks.bench_frame`, or pytest."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks import cores
 from benchmarks.capture import ROWS, captured
 from benchmarks.cases import Case, main, under_pytest
-from ditto.formats.ditto import encode_events
 
 
 def cases() -> Iterator[Case]:
     """Both cores on every shape."""
     for shape, frames in captured().items():
         decoded = cores.blocks(cores.CORES[0], frames)
-        payloads = [encode_events(block.events) for block in decoded]
+        payloads = [cores.FORMAT.encode(block.changes) for block in decoded]
         for core in cores.CORES:
             yield Case("frame", shape, core.name, functools.partial(cores.frame, core, decoded, payloads))
 
@@ -27,7 +26,7 @@ def cases() -> Iterator[Case]:
 @pytest.mark.parametrize("shape", ROWS)
 def test_frame(benchmark: BenchmarkFixture, shape: str, core: cores.Core) -> None:
     decoded = cores.blocks(cores.CORES[0], captured()[shape])
-    payloads = [encode_events(block.events) for block in decoded]
+    payloads = [cores.FORMAT.encode(block.changes) for block in decoded]
     run = functools.partial(cores.frame, core, decoded, payloads)
     under_pytest(benchmark, run, group=f"frame {shape}", expected=ROWS[shape])
 

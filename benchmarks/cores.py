@@ -6,14 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from ditto import _pgoutput
-from ditto.decoding.change import event_key
-from ditto.decoding.messages import Block, Encoded, Relation, Targets
+from ditto.decoding.event_id import event_key
+from ditto.decoding.kinds import KINDS
+from ditto.decoding.messages import Block, Relation
 from ditto.decoding.pure import decoder
-from ditto.formats.ditto import encode_events
+from ditto.formats.ditto import DittoFormat
+from ditto.formats.payloads import Payloads
+from ditto.routing.plans import Routes, TablePlan
 from ditto.sinks.jetstream import _frames, pure_frames
 from ditto.source.replication import MAX_EVENTS
 
 _SUBJECT: Final = b"ditto_public_bench"
+FORMAT: Final = DittoFormat()
 _ID_KEY: Final = event_key("7234567890123456789", "bench")
 
 
@@ -31,9 +35,9 @@ CORES: Final = (
 )
 
 
-def _select(relation: Relation) -> Targets:
-    del relation
-    return Targets(_SUBJECT, _SUBJECT, _SUBJECT, _SUBJECT)
+def _plan(relation: Relation) -> TablePlan:
+    kinds = bytes(KINDS.find(column.type_oid, column.type_namespace, column.type_name) for column in relation.columns)
+    return TablePlan(relation=relation, routes=Routes(_SUBJECT, _SUBJECT, _SUBJECT, _SUBJECT), kinds=kinds)
 
 
 def blocks(core: Core, frames: Sequence[bytes]) -> list[Block]:
@@ -46,21 +50,28 @@ def blocks(core: Core, frames: Sequence[bytes]) -> list[Block]:
 def decode(core: Core, frames: Sequence[bytes]) -> int:
     """Decode the frames, and drop each block as the pipeline does. Returns the number of events."""
     counts: list[int] = []
-    _decode(core, frames, lambda block: counts.append(len(block.events)))
+    _decode(core, frames, lambda block: counts.append(len(block.changes)))
     return sum(counts)
 
 
 def decode_and_encode(core: Core, frames: Sequence[bytes]) -> int:
     """Decode the frames and encode each block. Returns the number of events."""
     counts: list[int] = []
-    _decode(core, frames, lambda block: counts.append(len(encode_events(block.events).ends)))
+    _decode(core, frames, lambda block: counts.append(len(FORMAT.encode(block.changes).ends)))
     return sum(counts)
 
 
 def _decode(core: Core, frames: Sequence[bytes], use: Callable[[Block], None]) -> None:
-    decoder = core.decoder(_select, id_key=_ID_KEY)
+    decoder = core.decoder(id_key=_ID_KEY)
     feed = decoder.feed
-    for start in range(0, len(frames), MAX_EVENTS):
+    first = 0
+    while decoder.relation_count == 0:  # the one table is described before its first row
+        feed(frames[first])
+        first += 1
+        if (relation := decoder.relation) is not None:
+            use(decoder.take())
+            decoder.define(relation.oid, _plan(relation))
+    for start in range(first, len(frames), MAX_EVENTS):
         for frame in frames[start : start + MAX_EVENTS]:
             feed(frame)
         use(decoder.take())
@@ -68,19 +79,20 @@ def _decode(core: Core, frames: Sequence[bytes], use: Callable[[Block], None]) -
 
 def encode(decoded: Sequence[Block]) -> int:
     """Encode blocks that are decoded already. Returns the number of events."""
-    return sum(len(encode_events(block.events).ends) for block in decoded)
+    return sum(len(FORMAT.encode(block.changes).ends) for block in decoded)
 
 
-def frame(core: Core, decoded: Sequence[Block], payloads: Sequence[Encoded]) -> int:
+def frame(core: Core, decoded: Sequence[Block], payloads: Sequence[Payloads]) -> int:
     """Frame blocks that are encoded already. Returns the number of events."""
     sequence = 0
     for block, encoded in zip(decoded, payloads, strict=True):
         core.frame_block(
-            block.targets,
+            block.routes,
             block.commit_lsns,
             block.ordinals,
             encoded.data,
             encoded.ends,
+            gap=encoded.gap,
             last_sequence=sequence,
             reply=b"_INBOX.AbCdEfGhIjKlMnOpQrStUv.AbCdEfGhIjKl1.256.fail.",
             first_number=sequence + 1,

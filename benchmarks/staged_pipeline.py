@@ -17,9 +17,9 @@ from typing import Any
 from nats.aio.transport import TcpTransport
 
 import ditto.pipeline.beginning
-import ditto.pipeline.streaming
 import ditto.sinks.jetstream.publisher
 from ditto.cli import main as command
+from ditto.formats.ditto import DittoFormat
 from ditto.sinks.jetstream.publisher import Publisher
 
 spent_ns: dict[str, int] = defaultdict(int)
@@ -42,18 +42,21 @@ def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def main() -> None:
     """Put the stopwatches in, and run the command."""
     output, *arguments = sys.argv[1:]
-    beginning, streaming = vars(ditto.pipeline.beginning), vars(ditto.pipeline.streaming)
+    beginning = vars(ditto.pipeline.beginning)
     publisher = vars(ditto.sinks.jetstream.publisher)
     decoder = beginning["Decoder"]
     staged_decoder = type("Decoder", (decoder,), {"read": timed("read, decode", decoder.read)})
     # The product has no hooks in its hot path, hence the names are replaced where it looks them up.
     for names, name, replacement in (
         (beginning, "Decoder", staged_decoder),
-        (streaming, "encode_events", timed("encode", streaming["encode_events"])),
         (publisher, "frame_block", timed("frame", publisher["frame_block"])),
     ):
         names[name] = replacement
-    for owner, name, stage in ((TcpTransport, "writelines", "write"), (Publisher, "_on_answer", "acknowledge")):
+    for owner, name, stage in (
+        (DittoFormat, "encode", "encode"),
+        (TcpTransport, "writelines", "write"),
+        (Publisher, "_on_answer", "acknowledge"),
+    ):
         setattr(owner, name, timed(stage, getattr(owner, name)))
     try:
         command(arguments, standalone_mode=False)

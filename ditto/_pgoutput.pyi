@@ -1,10 +1,10 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from psycopg.pq.abc import PGconn
 
-from ditto.decoding.kinds import Kinds
-from ditto.decoding.messages import Block, Extras, Relation, Targets
+from ditto.decoding.messages import Block, Extras, Relation
 from ditto.lsn import Position, Transaction
+from ditto.routing.plans import TablePlan
 
 class Decoder:
     skipped_count: int
@@ -12,15 +12,17 @@ class Decoder:
     logical_message_count: int
     def __init__(
         self,
-        select: Callable[[Relation], Targets],
         *,
         id_key: bytes,
         after: Position = ...,
         watch_lsn: int = ...,
-        kinds: Kinds = ...,
         extras: Extras = ...,
+        described: Mapping[bytes, str] = ...,
         max_size: int = ...,
     ) -> None: ...
+    @property
+    def relation(self) -> Relation | None: ...
+    def define(self, oid: int, plan: TablePlan) -> None: ...
     def feed(self, frame: bytes) -> None: ...
     @property
     def watched(self) -> list[Transaction]: ...

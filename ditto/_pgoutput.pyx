@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The decoder, compiled: CopyData messages of a replication connection in, events out.
+"""The decoder, compiled: CopyData messages of a replication connection in, changes out.
 
 Same interface and same results as `decoding/pure/decoder.py`, where the layouts are easier to read. It drains libpq
 itself: one call a wake-up.
@@ -17,25 +17,25 @@ from ditto.decoding._libpq cimport CopyStream
 from ditto.decoding._scalars cimport is_json_null
 from ditto.decoding._values cimport convert_value
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from ditto.advice import NOT_UTF8
 from ditto.lsn import Transaction
-from ditto.decoding.kinds import JSON, KINDS
+from ditto.decoding.kinds import JSON
 from ditto.decoding.invalid_text import not_utf8
 from ditto.errors import ConnectionLost, DecodeError
-from ditto.pipeline.history import WATCHED
 from ditto.lsn import ORIGIN, format_lsn
 from ditto.decoding.messages import (
+    NO_DESCRIPTIONS,
     NO_EXTRAS,
     TRACE_PREFIX,
     TRACEPARENT_SIZE,
     WAIT_PREFIX,
+    WATCHED,
     ChangeTooLarge,
     Column,
     Delivered,
     Relation,
-    Targets,
 )
 from ditto.decoding.size_limit import check_size
 
@@ -66,7 +66,7 @@ cdef enum:
     VALUE_NULL = 0x6E     # n
     VALUE_UNCHANGED = 0x75  # u
 
-# Why a drain ended, where nothing else was the reason.
+# Why a drain ended, where more may be waiting (at a limit, or at a Relation message), or nothing more can come.
 cdef enum:
     IS_LIMITED = 1
     IS_ENDED = 2
@@ -84,7 +84,8 @@ cdef str A_UPDATE = "UPDATE"
 cdef str A_DELETE = "DELETE"
 cdef str A_TRUNCATE = "TRUNCATE"
 cdef object unset = UNSET
-# Where an event has no row: one dict for all of them, which nobody changes.
+cdef tuple NO_TYPE = ("", "")  # a built-in one: no Type message comes for it
+# Where a change has no row: one dict for all of them, which nobody changes.
 cdef dict nothing = {}
 cdef uint8_t json_kind = JSON
 cdef str wait_prefix = WAIT_PREFIX
@@ -93,21 +94,21 @@ cdef Py_ssize_t TRACEPARENT = TRACEPARENT_SIZE
 
 
 cdef class Decoder(BlockBuilder):
-    """Turns the CopyData messages of one replication connection into events.
+    """Turns the CopyData messages of one replication connection into changes.
 
-    `select` is asked once for each Relation message. `id_key` is `event_key(…)`. Changes up to and
-    with the position `after` are stored already: they are skipped without being converted. `watched` are the first
-    two transactions that commit at `watch_lsn` or later. A change whose event certainly takes more than `max_size`
-    bytes raises ChangeTooLarge instead; 0 is no limit.
+    A Relation message ends the block; its changes can be decoded once `define` has given the plan. `id_key` is
+    `event_key(…)`. Changes up to and with the position `after` are stored already: they are skipped without being
+    converted. `watched` are the first two transactions that commit at `watch_lsn` or later. `described` are, by route,
+    the versions of the descriptions that are stored. A change whose event certainly takes more than `max_size` bytes
+    raises ChangeTooLarge instead; 0 is no limit.
     """
-    cdef object select
-    cdef object kinds
     cdef uint64_t after_lsn
     cdef uint64_t after_ordinal
     cdef uint64_t watch_lsn
     cdef Py_ssize_t unwatched
     cdef readonly list watched
     cdef dict plans
+    cdef dict undefined  # relations that wait for their plans
     cdef dict table_counts
     cdef dict types
     cdef Plan last_plan
@@ -122,23 +123,21 @@ cdef class Decoder(BlockBuilder):
 
     def __init__(
         self,
-        select,
         *,
         bytes id_key not None,
         after=ORIGIN,
         watch_lsn=0,
-        kinds=KINDS,
         extras=NO_EXTRAS,
+        described=NO_DESCRIPTIONS,
         Py_ssize_t max_size=0,
     ):
-        super().__init__(id_key, extras)
+        super().__init__(id_key, extras, described)
         self.watch_lsn = watch_lsn
         self.unwatched = WATCHED
         self.watched = []
-        self.select = select
-        self.kinds = kinds
         self.after_lsn, self.after_ordinal = after
         self.plans = {}
+        self.undefined = {}
         self.table_counts = {}
         self.types = {}
         self.last_oid = -1
@@ -147,6 +146,15 @@ cdef class Decoder(BlockBuilder):
     def feed(self, bytes frame not None):
         """Decode one CopyData message. Raises DecodeError, after which the decoder is of no more use."""
         self.decode_frame(<const uint8_t *><const char *>frame, len(frame))
+
+    def define(self, oid, plan):
+        """Give the plan of a relation that has been described. Raises ValueError for a plan of another one."""
+        relation = plan.relation
+        if self.undefined.get(oid) is not relation:
+            raise ValueError(f"relation {oid} does not wait for this plan")
+        count_of = self.table_counts.setdefault((relation.namespace, relation.name), TableCount())
+        self.plans[oid] = Plan(plan, count_of)
+        del self.undefined[oid]
 
     def last_transaction(self):
         """The last one that has begun; None where none has."""
@@ -162,7 +170,7 @@ cdef class Decoder(BlockBuilder):
 
     @property
     def relation_count(self):
-        """How many relations are described."""
+        """How many relations are defined."""
         return len(self.plans)
 
     @property
@@ -171,7 +179,7 @@ cdef class Decoder(BlockBuilder):
         return max(self.commit_lsn, self.idle_lsn)
 
     def relations(self):
-        """What is described, by OID."""
+        """What is defined, by OID."""
         return {oid: (<Plan>plan).relation for oid, plan in self.plans.items()}
 
     def forget(self, relations):
@@ -180,15 +188,18 @@ cdef class Decoder(BlockBuilder):
         Should one come again all the same, it raises ConnectionLost: the next connection describes everything.
         """
         cdef Plan plan
-        gone = set()
+        routes = {}
         for oid, relation in relations.items():
             plan = self.plans.get(oid)
             if plan is not None and plan.relation is relation:
                 del self.plans[oid]
-                gone.add((plan.namespace, plan.name))
+                routes[plan.namespace, plan.name] = plan.description_route
+        gone = set(routes)
         gone -= {((<Plan>each).namespace, (<Plan>each).name) for each in self.plans.values()}
+        gone -= {(each.namespace, each.name) for each in self.undefined.values()}
         for table in gone:
             self.table_counts.pop(table, None)
+            self.described.pop(routes[table], None)
         self.last_plan = None
         self.last_oid = -1
         self.has_forgotten = True
@@ -199,7 +210,7 @@ cdef class Decoder(BlockBuilder):
         return self.finish_block(True, False)
 
     def read(self, pgconn, *, Py_ssize_t max_events, Py_ssize_t max_bytes, Py_ssize_t enough=1):
-        """Drain libpq and the socket until nothing new comes, or a limit is reached.
+        """Drain libpq and the socket until nothing new comes, a limit is reached or a relation is described.
 
         With `enough` it also ends where a read of the socket brings less than so many messages, and few bytes.
 
@@ -212,7 +223,7 @@ cdef class Decoder(BlockBuilder):
             state = self.drain(pgconn, max_events, max_bytes, enough)
         except ChangeTooLarge as error:
             self.release(False)
-            if not self.events:
+            if not self.changes:
                 raise
             self.refused = error
         return self.finish_block(state != IS_LIMITED, state == IS_ENDED)
@@ -224,11 +235,13 @@ cdef class Decoder(BlockBuilder):
         cdef Py_ssize_t size_at_read = 0
         cdef int length
         while True:
-            if len(self.events) >= max_events or self.size >= max_bytes:
+            if len(self.changes) >= max_events or self.size >= max_bytes:
                 return IS_LIMITED
             length = stream.next_message(&data)
             if length > 0:
                 self.decode_frame(data, length)
+                if self.relation is not None:
+                    return IS_LIMITED
             elif length < 0:
                 return IS_ENDED
             elif self.frame_count == count_at_read or (
@@ -350,7 +363,7 @@ cdef class Decoder(BlockBuilder):
         if end_lsn > self.idle_lsn:
             self.idle_lsn = end_lsn
         if self.is_selected:
-            self.delivered = Delivered(commit_lsn, end_lsn, len(self.events))
+            self.delivered = Delivered(commit_lsn, end_lsn, len(self.changes))
         return 0
 
     cdef int decode_type(self, Cursor *c) except -1:
@@ -370,7 +383,6 @@ cdef class Decoder(BlockBuilder):
         if chr(identity) not in "dnfi":
             raise DecodeError(f"unknown replica identity 0x{identity:02X}", relation=f"{namespace}.{name}")
         columns = []
-        kinds = []
         for _ in range(take_u16(c)):
             flags = take_u8(c)
             if flags > 1:
@@ -378,15 +390,15 @@ cdef class Decoder(BlockBuilder):
             column_name = take_string(c)
             type_oid = take_u32(c)
             typmod = take_i32(c)
-            found = self.types.get(type_oid, ("", ""))
-            columns.append(Column(column_name, type_oid, typmod, flags == 1, self.kinds.type_name(type_oid, *found)))
-            kinds.append(self.kinds.find(type_oid, *found))
+            type_namespace, type_name = self.types.get(type_oid, NO_TYPE)
+            columns.append(Column(column_name, type_oid, typmod, flags == 1, type_namespace, type_name))
         finish(c)
         if len({column.name for column in columns}) != len(columns):
             raise DecodeError("two columns of one name", relation=f"{namespace}.{name}")
         relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
-        count_of = self.table_counts.setdefault((relation.namespace, name), TableCount())
-        self.plans[oid] = Plan(relation, kinds, Targets(*self.select(relation)), count_of)
+        self.plans.pop(oid, None)
+        self.undefined[oid] = self.relation = relation
+        self.last_plan = None
         self.last_oid = -1
         if len(self.types) > MANY_TYPES:  # those of a relation come anew right before it
             self.types.clear()
@@ -421,35 +433,38 @@ cdef class Decoder(BlockBuilder):
         self.ordinal += 1
         return 0
 
-    cdef int find_plan(self, int64_t oid) except -1:
-        """Make `last_plan` the plan of this relation: changes of one table mostly come in a row."""
+    cdef Plan find_plan(self, int64_t oid):
+        """The plan of this relation; the last one is at hand, because changes of one table mostly come in a row."""
         cdef PyObject *found
         if oid != self.last_oid:
             found = PyDict_GetItem(self.plans, oid)
             if found == NULL:
+                if oid in self.undefined:
+                    raise DecodeError(f"a change of relation {oid}, which was not defined")
                 if self.has_forgotten:
                     raise ConnectionLost(f"a change of relation {oid}, which had been dropped: it is described again")
                 raise DecodeError(f"a change of relation {oid}, which was not described")
             self.last_plan = <Plan>found
             self.last_oid = oid
-        return 0
+        return self.last_plan
 
-    cdef object find_target(self, int action):
-        """The target of this change, or None where it is to be skipped."""
-        target = self.last_plan.targets[action]
-        if target is None:
+    cdef object find_route(self, Plan plan, int action):
+        """The route of this change, or None where it is to be skipped."""
+        route = plan.routes[action]
+        if route is None:
             self.filtered_count += 1
         elif self.ordinal <= self.skip_to:
             self.skipped_count += 1
-            target = None
+            route = None
         else:
-            self.last_plan.count_of.passed[action] += 1
-        return target
+            plan.count_of.passed[action] += 1
+        return route
 
     cdef int decode_truncate(self, Cursor *c) except -1:
         cdef int64_t count = take_u32(c)
         cdef int flags = take_u8(c)
         cdef Cursor oids
+        cdef Plan plan
         if flags > 3:
             raise DecodeError(f"unknown flags {flags} of a Truncate")
         oids.pos = take(c, 4 * count)
@@ -457,39 +472,37 @@ cdef class Decoder(BlockBuilder):
         finish(c)
         while oids.pos != oids.end:
             self.count_change()
-            self.find_plan(take_u32(&oids))
-            target = self.find_target(3)
-            if target is not None:
-                self.emit(self.last_plan, target, A_TRUNCATE, nothing, nothing, unset)
+            plan = self.find_plan(take_u32(&oids))
+            route = self.find_route(plan, 3)
+            if route is not None:
+                self.emit(plan, route, A_TRUNCATE, nothing, nothing, unset, unset, unset)
         return 0
 
     cdef int decode_change(self, Cursor *c, int tag) except -1:
         self.count_change()
-        self.find_plan(take_u32(c))
-        target = self.find_target(0 if tag == INSERT else 1 if tag == UPDATE else 2)
-        if target is None:
+        cdef Plan plan = self.find_plan(take_u32(c))
+        route = self.find_route(plan, 0 if tag == INSERT else 1 if tag == UPDATE else 2)
+        if route is None:
             return 0
         cdef const uint8_t *start = c.pos
         if c.end - start > self.max_size:
-            self.refuse_too_large(c, tag)
+            self.refuse_too_large(c, plan, tag)
         try:
             if tag == INSERT:
-                self.decode_insert(c, target)
+                self.decode_insert(c, plan, route)
             elif tag == UPDATE:
-                self.decode_update(c, target)
+                self.decode_update(c, plan, route)
             else:
-                self.decode_delete(c, target)
+                self.decode_delete(c, plan, route)
         except DecodeError as error:
-            error.context["relation"] = f"{self.last_plan.namespace}.{self.last_plan.name}"
+            error.context["relation"] = f"{plan.namespace}.{plan.name}"
             raise
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
-            relation = f"{self.last_plan.namespace}.{self.last_plan.name}"
-            change, kinds = start[:c.end - start], self.last_plan.kinds[:self.last_plan.count]
-            raise not_utf8(change, self.last_plan.names, kinds, relation=relation) from None
+            change, kinds = start[:c.end - start], plan.kinds[:plan.count]
+            raise not_utf8(change, plan.names, kinds, relation=f"{plan.namespace}.{plan.name}") from None
         return 0
 
-    cdef int refuse_too_large(self, Cursor *c, int tag) except -1:
-        cdef Plan plan = self.last_plan
+    cdef int refuse_too_large(self, Cursor *c, Plan plan, int tag) except -1:
         change = PyMemoryView_FromMemory(<char *>c.pos, c.end - c.pos, PyBUF_READ)
         try:
             check_size(change, plan.names, plan.kinds[:plan.count], plan.is_key[:plan.count], limit=self.max_size)
@@ -500,107 +513,132 @@ cdef class Decoder(BlockBuilder):
             raise
         return 0
 
-    cdef int decode_insert(self, Cursor *c, object target) except -1:
-        cdef dict data = PyDict_Copy(self.last_plan.blank)
+    cdef int decode_insert(self, Cursor *c, Plan plan, object route) except -1:
+        cdef dict data = PyDict_Copy(plan.blank)
+        cdef bint has_json_null = False
         expect(take_u8(c), NEW_ROW, NEW_ROW)
-        unchanged = self.decode_new(c, data, False)
+        unchanged = decode_new(c, plan, data, False, &has_json_null)
         finish(c)
-        return self.emit(self.last_plan, target, A_INSERT, data, nothing, unchanged)
+        json_null = find_json_nulls(plan, data) if has_json_null else unset
+        return self.emit(plan, route, A_INSERT, data, nothing, unchanged, json_null, unset)
 
-    cdef int decode_update(self, Cursor *c, object target) except -1:
-        cdef dict data = PyDict_Copy(self.last_plan.blank)
+    cdef int decode_update(self, Cursor *c, Plan plan, object route) except -1:
+        cdef dict data = PyDict_Copy(plan.blank)
         cdef dict old = nothing
+        cdef bint has_json_null = False
+        cdef bint has_json_null_old = False
         cdef int part = take_u8(c)
         if part != NEW_ROW:
             expect(part, KEY_ROW, OLD_ROW)
             old = {}
-            self.decode_old(c, old, part == OLD_ROW)
+            decode_old(c, plan, old, part == OLD_ROW, &has_json_null_old)
             expect(take_u8(c), NEW_ROW, NEW_ROW)
-        unchanged = self.decode_new(c, data, part != NEW_ROW)
+        unchanged = decode_new(c, plan, data, part != NEW_ROW, &has_json_null)
         finish(c)
-        return self.emit(self.last_plan, target, A_UPDATE, data, old, unchanged)
+        json_null = find_json_nulls(plan, data) if has_json_null else unset
+        json_null_old = find_json_nulls(plan, old) if has_json_null_old else unset
+        return self.emit(plan, route, A_UPDATE, data, old, unchanged, json_null, json_null_old)
 
-    cdef int decode_delete(self, Cursor *c, object target) except -1:
+    cdef int decode_delete(self, Cursor *c, Plan plan, object route) except -1:
         cdef dict old = {}
+        cdef bint has_json_null_old = False
         cdef int part = take_u8(c)
         expect(part, KEY_ROW, OLD_ROW)
-        self.decode_old(c, old, part == OLD_ROW)
+        decode_old(c, plan, old, part == OLD_ROW, &has_json_null_old)
         finish(c)
-        return self.emit(self.last_plan, target, A_DELETE, nothing, old, unset)
+        json_null_old = find_json_nulls(plan, old) if has_json_null_old else unset
+        return self.emit(plan, route, A_DELETE, nothing, old, unset, unset, json_null_old)
 
-    cdef int check_count(self, Cursor *c) except -1:
-        cdef int count = take_u16(c)
-        if count != self.last_plan.count:
-            raise DecodeError(f"a row of {count} columns where the relation has {self.last_plan.count}")
-        return 0
 
-    cdef object decode_new(self, Cursor *c, dict row, bint has_old):
-        """Fill `row`, a copy of the blank one; return the names of the columns that were not sent, or UNSET.
+cdef int check_count(Cursor *c, Plan plan) except -1:
+    cdef int count = take_u16(c)
+    if count != plan.count:
+        raise DecodeError(f"a row of {count} columns where the relation has {plan.count}")
+    return 0
 
-        With `has_old` the old row or its key was read before: its values serve again where they have not changed.
-        """
-        cdef Plan plan = self.last_plan
-        cdef object unchanged = unset
-        cdef const uint8_t *data
-        cdef OldValue *old = NULL
-        cdef int i, mark
-        cdef Py_ssize_t n
-        self.check_count(c)
-        for i in range(plan.count):
-            mark = take_u8(c)
-            if has_old:
-                old = &plan.old[i]
-            if mark == VALUE_TEXT:
-                n = take_i32(c)
-                data = take(c, n)
-                if old != NULL and old.value != NULL and old.size == n and memcmp(old.data, data, <size_t>n) == 0:
-                    value = <object>old.value
-                else:
-                    value = convert_value(data, n, plan.kinds[i])
-                PyDict_SetItem(row, <str>PyList_GET_ITEM(plan.names, i), value)
-                if plan.kinds[i] == json_kind and is_json_null(data, n):
-                    self.json_null = [*(self.json_null or ()), plan.names[i]]
-            elif mark == VALUE_NULL:
-                pass  # as in the blank row
-            elif mark == VALUE_UNCHANGED:
-                if old != NULL and old.value != NULL:
-                    PyDict_SetItem(row, plan.names[i], <object>old.value)
-                    continue
-                PyDict_DelItem(row, plan.names[i])
-                if unchanged is unset:
-                    unchanged = [plan.names[i]]
-                else:
-                    unchanged.append(plan.names[i])
+
+cdef object decode_new(Cursor *c, Plan plan, dict row, bint has_old, bint *has_json_null):
+    """Fill `row`, a copy of the blank one; return the names of the columns that were not sent, or UNSET.
+
+    With `has_old` the old row or its key was read before: its values serve again where they have not changed.
+    """
+    cdef object unchanged = unset
+    cdef const uint8_t *data
+    cdef OldValue *old = NULL
+    cdef int i, mark
+    cdef Py_ssize_t n
+    check_count(c, plan)
+    for i in range(plan.count):
+        mark = take_u8(c)
+        if has_old:
+            old = &plan.old[i]
+        if mark == VALUE_TEXT:
+            n = take_i32(c)
+            data = take(c, n)
+            if old != NULL and old.value != NULL and old.size == n and memcmp(old.data, data, <size_t>n) == 0:
+                value = <object>old.value
             else:
-                raise DecodeError(f"unknown column kind 0x{mark:02X}")
-        return unchanged
+                value = convert_value(data, n, plan.kinds[i])
+            PyDict_SetItem(row, <str>PyList_GET_ITEM(plan.names, i), value)
+            if plan.kinds[i] == json_kind and is_json_null(data, n):
+                has_json_null[0] = True
+        elif mark == VALUE_NULL:
+            pass  # as in the blank row
+        elif mark == VALUE_UNCHANGED:
+            if old != NULL and old.value != NULL:
+                PyDict_SetItem(row, plan.names[i], <object>old.value)
+                if plan.kinds[i] == json_kind and is_json_null(old.data, old.size):
+                    has_json_null[0] = True
+                continue
+            PyDict_DelItem(row, plan.names[i])
+            if unchanged is unset:
+                unchanged = [plan.names[i]]
+            else:
+                unchanged.append(plan.names[i])
+        else:
+            raise DecodeError(f"unknown column kind 0x{mark:02X}")
+    return unchanged
 
-    cdef int decode_old(self, Cursor *c, dict row, bint is_whole) except -1:
-        """Fill `row` with the old row, or its key columns only: the others are sent as nulls."""
-        cdef Plan plan = self.last_plan
-        cdef const uint8_t *data
-        cdef int i, mark
-        cdef Py_ssize_t n
-        self.check_count(c)
-        for i in range(plan.count):
-            plan.old[i].value = NULL
-            mark = take_u8(c)
-            if mark == VALUE_TEXT:
-                n = take_i32(c)
-                data = take(c, n)
-                if is_whole or plan.is_key[i]:
-                    value = convert_value(data, n, plan.kinds[i])
-                    PyDict_SetItem(row, <str>PyList_GET_ITEM(plan.names, i), value)
-                    plan.old[i] = OldValue(data, n, <PyObject *>value)
-                    if plan.kinds[i] == json_kind and is_json_null(data, n):
-                        self.json_null_old = [*(self.json_null_old or ()), plan.names[i]]
-            elif mark == VALUE_NULL:
-                if is_whole or plan.is_key[i]:
-                    PyDict_SetItem(row, plan.names[i], None)
-                    plan.old[i] = OldValue(NULL, -1, <PyObject *>None)
-            elif mark != VALUE_UNCHANGED:
-                raise DecodeError(f"unknown column kind 0x{mark:02X}")
-        return 0
+
+cdef int decode_old(Cursor *c, Plan plan, dict row, bint is_whole, bint *has_json_null) except -1:
+    """Fill `row` with the old row, or its key columns only: the others are sent as nulls."""
+    cdef const uint8_t *data
+    cdef int i, mark
+    cdef Py_ssize_t n
+    check_count(c, plan)
+    for i in range(plan.count):
+        plan.old[i].value = NULL
+        mark = take_u8(c)
+        if mark == VALUE_TEXT:
+            n = take_i32(c)
+            data = take(c, n)
+            if is_whole or plan.is_key[i]:
+                value = convert_value(data, n, plan.kinds[i])
+                PyDict_SetItem(row, <str>PyList_GET_ITEM(plan.names, i), value)
+                plan.old[i] = OldValue(data, n, <PyObject *>value)
+                if plan.kinds[i] == json_kind and is_json_null(data, n):
+                    has_json_null[0] = True
+        elif mark == VALUE_NULL:
+            if is_whole or plan.is_key[i]:
+                PyDict_SetItem(row, plan.names[i], None)
+                plan.old[i] = OldValue(NULL, -1, <PyObject *>None)
+        elif mark != VALUE_UNCHANGED:
+            raise DecodeError(f"unknown column kind 0x{mark:02X}")
+    return 0
+
+
+cdef list find_json_nulls(Plan plan, dict row):
+    """The columns of a row whose value is JSON's null: looked for only where there is one."""
+    cdef const uint8_t[::1] text
+    cdef int i
+    found = []
+    for i in range(plan.count):
+        value = row.get(plan.names[i])
+        if plan.kinds[i] == json_kind and isinstance(value, Raw):
+            text = value
+            if is_json_null(&text[0], text.shape[0]):
+                found.append(plan.names[i])
+    return found
 
 
 cdef inline int expect(int part, int first, int second) except -1:

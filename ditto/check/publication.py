@@ -14,7 +14,7 @@ from ditto.check.role import check_may_create
 from ditto.config import Config
 from ditto.quantity import counted
 from ditto.routing.coverage import Coverage
-from ditto.routing.router import TablePattern
+from ditto.routing.patterns import TablePattern
 from ditto.source.identity import tables_limited_beyond_identity, tables_without_identity
 from ditto.source.publication import create_statement, planned_publication
 from ditto.source.published import Publication, Table, Tables, look_at_publication

@@ -174,10 +174,10 @@ def _subjects(config: Config, source: _Source | None, found: list[Finding]) -> t
     needed = {router.checkpoint_subject}
     for table in source.tables if source else ():
         try:
-            router.targets(*table)
+            needed |= router.routes(*table).names
         except SubjectCollision as error:
             found.append(failed("stream.subjects", error))
-    return router, needed | router.take_new_subjects()
+    return router, needed
 
 
 async def _together(config: Config, source: _Source, stream: Stream) -> list[Finding]:

@@ -5,6 +5,7 @@ from ditto.config.keys import FLAGS, FORMER, KEYS, ORIGINAL_VARIABLES, SECTIONS,
 from ditto.config.load import load
 from ditto.config.mask import mask_url, masked, secrets
 from ditto.config.model import (
+    ACTIONS,
     SINKS,
     Action,
     Config,
@@ -21,6 +22,7 @@ from ditto.config.model import (
 from ditto.config.schema import schema
 
 __all__ = [
+    "ACTIONS",
     "FLAGS",
     "FORMER",
     "KEYS",

@@ -24,6 +24,10 @@ class Action(StrEnum):
         return cls.__members__.get(value.upper()) if isinstance(value, str) else None
 
 
+ACTIONS: Final = tuple(action.value for action in Action)
+"""Their names, in the order in which everything lists them."""
+
+
 def _doc(description: str, *examples: Any, mask: Literal["whole", "dsn", "url"] | None = None) -> Meta:
     """The documentation of a key. `mask`: print *** in place of the whole value, or of the password inside it."""
     return Meta(description=description, examples=list(examples) or None, extra={"mask": mask} if mask else None)

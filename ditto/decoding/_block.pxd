@@ -20,10 +20,11 @@ cdef class Plan:
     cdef str name
     cdef list names
     cdef dict blank  # every column, null: a copy of it is filled a row
-    cdef tuple targets     # one an action
+    cdef tuple routes      # one an action
     cdef object primary_key
     cdef object schema_version
-    cdef object describe  # asked once, before the first event
+    cdef object description  # None after the first change
+    cdef object description_route
     cdef TableCount count_of
     cdef int count
     cdef uint8_t *kinds   # one a column
@@ -45,7 +46,7 @@ cdef class BlockBuilder:
     # half of the events' ids
     cdef uint64_t key_high
     cdef uint64_t key_low
-    # what events get besides
+    # what changes get besides
     cdef bint wants_lsn
     cdef bint wants_xid
     cdef bint wants_ordinal
@@ -56,12 +57,11 @@ cdef class BlockBuilder:
     cdef uint64_t lsn_text_of
     cdef bint has_meta
     cdef bint marks_last
-    cdef object held  # event, target, LSN and ordinal of the one that waits to be told whether it is the last
-    cdef object json_null
-    cdef object json_null_old
+    cdef object held  # change, route, LSN and ordinal of the one that waits to be told whether it is the last
+    cdef dict described  # by route, the version of the last description
     # the block that is being filled
-    cdef list events
-    cdef list targets
+    cdef list changes
+    cdef list routes
     cdef list commit_lsns
     cdef list ordinals
     cdef Py_ssize_t size
@@ -70,12 +70,24 @@ cdef class BlockBuilder:
     cdef bint is_reply_requested
     cdef uint64_t wanted_lsn
     cdef list traceparents
+    cdef readonly object relation
     cdef int start_block(self) except -1
     cdef int release(self, bint is_last) except -1
-    cdef int append(self, object event, object target, object commit_lsn, object ordinal) except -1
+    cdef int append(self, object change, object route, object commit_lsn, object ordinal) except -1
     cdef object make_meta(self, Plan plan)
     cdef object finish_block(self, bint is_drained, bint is_ended)
-    cdef int emit(self, Plan plan, object target, str action, dict data, dict old, object unchanged) except -1
+    cdef int describe(self, Plan plan) except -1
+    cdef int emit(
+        self,
+        Plan plan,
+        object route,
+        str action,
+        dict data,
+        dict old,
+        object unchanged,
+        object json_null,
+        object json_null_old,
+    ) except -1
 
 
 cdef str format_time(int64_t time_us)

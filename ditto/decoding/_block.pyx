@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""A block of events while it is being filled, and what an event gets besides its row: id, position and time."""
+"""A block of changes while it is being filled, and what a change gets besides its row: id, position and time."""
 
 from cpython.list cimport PyList_Append
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 import sys
 
 from ditto.errors import DecodeError
-from ditto.decoding.change import DetailedEvent, Event, Meta
+from ditto.decoding.change import Change, DetailedChange, Meta
 from ditto.lsn import format_lsn
 from ditto.decoding.messages import Block
 
@@ -24,8 +24,8 @@ cdef int64_t US_PER_DAY = 86_400_000_000
 cdef uint64_t VARIANT = <uint64_t>1 << 63  # of a UUID, RFC 9562
 cdef bytes HEX = bytes(range(256)).hex().encode()
 cdef const char *HEX_PAIRS = HEX
-cdef object make_event = Event
-cdef object make_detailed = DetailedEvent
+cdef object make_change = Change
+cdef object make_detailed = DetailedChange
 cdef object make_meta = Meta
 cdef object unset = UNSET
 
@@ -35,28 +35,33 @@ cdef class TableCount:
 
 
 cdef class Plan:
-    """What is worked out once for a relation."""
+    """A `TablePlan` as the decoder uses it."""
 
-    def __cinit__(self, relation, list column_kinds, targets, TableCount count_of not None):
+    def __cinit__(self, plan, TableCount count_of not None):
         cdef int i
+        cdef bytes kinds = plan.kinds
+        relation = plan.relation
         self.relation = relation
         self.namespace = relation.namespace
         self.name = relation.name
         self.names = [sys.intern(column.name) for column in relation.columns]
         self.blank = dict.fromkeys(self.names)
-        self.targets = targets[:4]
-        self.primary_key = unset if targets.primary_key is None else targets.primary_key
-        self.schema_version = unset if targets.schema_version is None else targets.schema_version
-        self.describe = targets.describe
+        self.routes = tuple(plan.routes)
+        self.primary_key = unset if plan.primary_key is None else list(plan.primary_key)
+        self.schema_version = unset if plan.schema_version is None else plan.schema_version
+        self.description = plan.description
+        self.description_route = None if plan.description is None else plan.description.route
         self.count_of = count_of
         self.count = <int>len(self.names)
+        if len(kinds) != self.count:
+            raise ValueError(f"a plan of {len(kinds)} columns where the relation has {self.count}")
         self.kinds = <uint8_t *>malloc(<size_t>self.count + 1)
         self.is_key = <uint8_t *>malloc(<size_t>self.count + 1)
         self.old = <OldValue *>malloc((<size_t>self.count + 1) * sizeof(OldValue))
         if self.kinds == NULL or self.is_key == NULL or self.old == NULL:
             raise MemoryError
         for i, column in enumerate(relation.columns):
-            self.kinds[i] = <uint8_t>column_kinds[i]
+            self.kinds[i] = <uint8_t>kinds[i]
             self.is_key[i] = 1 if column.is_key else 0
 
     def __dealloc__(self):
@@ -68,7 +73,7 @@ cdef class Plan:
 cdef class BlockBuilder:
     """What all messages of a connection fill; `id_key` is `event_key(…)`."""
 
-    def __init__(self, bytes id_key not None, extras):
+    def __init__(self, bytes id_key not None, extras, described):
         self.key_high = int.from_bytes(id_key[:8]) >> 4
         self.key_low = int.from_bytes(id_key[8:16]) >> 2
         self.wants_lsn = "lsn" in extras.metadata
@@ -79,12 +84,12 @@ cdef class BlockBuilder:
         self.wants_schema_version = "schema_version" in extras.metadata
         self.has_meta = bool(extras.metadata)
         self.marks_last = extras.marks_last
-        self.json_null = self.json_null_old = unset
+        self.described = dict(described)
         self.start_block()
 
     cdef int start_block(self) except -1:
-        self.events = []
-        self.targets = []
+        self.changes = []
+        self.routes = []
         self.commit_lsns = []
         self.ordinals = []
         self.size = 0
@@ -93,12 +98,13 @@ cdef class BlockBuilder:
         self.is_reply_requested = False
         self.wanted_lsn = 0
         self.traceparents = []
+        self.relation = None
         return 0
 
     cdef object finish_block(self, bint is_drained, bint is_ended):
         block = Block(
-            self.events,
-            self.targets,
+            self.changes,
+            self.routes,
             self.commit_lsns,
             self.ordinals,
             self.size,
@@ -110,11 +116,22 @@ cdef class BlockBuilder:
             is_drained,
             is_ended,
             self.traceparents,
+            self.relation,
         )
         self.start_block()
         return block
 
-    cdef int emit(self, Plan plan, object target, str action, dict data, dict old, object unchanged) except -1:
+    cdef int emit(
+        self,
+        Plan plan,
+        object route,
+        str action,
+        dict data,
+        dict old,
+        object unchanged,
+        object json_null,
+        object json_null_old,
+    ) except -1:
         cdef uint64_t high = (self.commit_lsn >> 4) ^ self.key_high
         cdef uint64_t low = ((self.commit_lsn & 0xF) << 58 | self.ordinal) ^ self.key_low
         event_id = format_uuid(
@@ -122,8 +139,8 @@ cdef class BlockBuilder:
             VARIANT | low,
         )
         self.is_selected = True
-        if not self.has_meta and self.json_null is unset and self.json_null_old is unset:
-            event = make_event(
+        if not self.has_meta and json_null is unset and json_null_old is unset:
+            change = make_change(
                 event_id,
                 plan.namespace,
                 plan.name,
@@ -134,7 +151,7 @@ cdef class BlockBuilder:
                 unchanged,
             )
         else:
-            event = make_detailed(
+            change = make_detailed(
                 event_id,
                 plan.namespace,
                 plan.name,
@@ -143,41 +160,45 @@ cdef class BlockBuilder:
                 old,
                 self.commit_time,
                 unchanged,
-                self.json_null,
-                self.json_null_old,
+                json_null,
+                json_null_old,
                 self.make_meta(plan) if self.has_meta else unset,
             )
-            self.json_null = self.json_null_old = unset
         if self.held is not None:
             self.release(False)
-        if plan.describe is not None:
-            description = plan.describe()
-            plan.describe = None
-            if description is not None:
-                self.append(description[0], description[1], self.commit_lsn_object, self.ordinal - 1)
+        if plan.description is not None:
+            self.describe(plan)
         if self.marks_last:
-            self.held = event, target, self.commit_lsn_object, self.ordinal
+            self.held = change, route, self.commit_lsn_object, self.ordinal
             return 0
-        PyList_Append(self.events, event)
-        PyList_Append(self.targets, target)
+        PyList_Append(self.changes, change)
+        PyList_Append(self.routes, route)
         PyList_Append(self.commit_lsns, self.commit_lsn_object)
         PyList_Append(self.ordinals, self.ordinal)
         return 0
 
-    cdef int append(self, object event, object target, object commit_lsn, object ordinal) except -1:
-        PyList_Append(self.events, event)
-        PyList_Append(self.targets, target)
+    cdef int describe(self, Plan plan) except -1:
+        """Before a plan's first change: its description, unless its route has this version already."""
+        description, plan.description = plan.description, None
+        if self.described.get(description.route) != description.version:
+            self.described[description.route] = description.version
+            self.append(description.table, description.route, self.commit_lsn_object, self.ordinal - 1)
+        return 0
+
+    cdef int append(self, object change, object route, object commit_lsn, object ordinal) except -1:
+        PyList_Append(self.changes, change)
+        PyList_Append(self.routes, route)
         PyList_Append(self.commit_lsns, commit_lsn)
         PyList_Append(self.ordinals, ordinal)
         return 0
 
     cdef int release(self, bint is_last) except -1:
-        """Let go of the event that was held back."""
+        """Let go of the change that was held back."""
         if self.held is None:
             return 0
-        event, target, commit_lsn, ordinal = self.held
+        change, route, commit_lsn, ordinal = self.held
         self.held = None
-        return self.append(event.as_last() if is_last else event, target, commit_lsn, ordinal)
+        return self.append(change.as_last() if is_last else change, route, commit_lsn, ordinal)
 
     cdef object make_meta(self, Plan plan):
         if self.wants_lsn and self.lsn_text_of != self.commit_lsn:

@@ -1,17 +1,14 @@
-"""The event: the public contract of Ditto."""
+"""A change, in the shape in which the default format publishes it: the public contract of Ditto."""
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
-from ditto.lsn import Position
-
 
 class Meta(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """What the configuration asks for about an event's place and table; only these fields are there."""
+    """The details of a change's position and table for which the configuration asks; only these fields are there."""
 
     lsn: str | msgspec.UnsetType = msgspec.UNSET
     """Of the transaction's commit record, `16/B374D848`; the event's position is `lsn` and `ordinal`."""
@@ -24,13 +21,13 @@ class Meta(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     origin: str | msgspec.UnsetType | None = msgspec.UNSET
     """The replication origin from which the transaction came; null for one of this server's own."""
     schema_version: str | msgspec.UnsetType = msgspec.UNSET
-    """Stands for the table's columns, types and keys: equal as long as these are."""
+    """A hash of the table's columns, types and keys: equal as long as these are."""
     last: bool | msgspec.UnsetType = msgspec.UNSET
     """True for the last event of its transaction, absent for others."""
 
 
-class Event(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """One committed change, as consumers read it.
+class Change(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """One committed change, as consumers read it: an event.
 
     The fields encode in this order, without white space. A decoder fills them by position.
     """
@@ -50,19 +47,19 @@ class Event(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     unchanged: list[str] | msgspec.UnsetType = msgspec.UNSET
     """The columns that `data` leaves out because their TOASTed value did not change; absent when there are none."""
 
-    def as_last(self) -> Event:
-        """The same event, marked as the last of its transaction."""
+    def as_last(self) -> Change:
+        """The same change, marked as the last of its transaction."""
         given = msgspec.structs.asdict(self)
         meta = given.pop("meta", Meta())
-        return DetailedEvent(
+        return DetailedChange(
             **given, meta=msgspec.structs.replace(Meta() if meta is msgspec.UNSET else meta, last=True)
         )
 
 
-class DetailedEvent(Event, frozen=True, gc=False, rename="camel"):
-    """An event that says more: these fields follow those that every event has.
+class DetailedChange(Change, frozen=True, gc=False, rename="camel"):
+    """A change that says more: these fields follow those that every change has.
 
-    A class of its own: three more fields, absent from most events, cost 3 % of decoding and encoding each of them.
+    A class of its own: three more fields, absent from most changes, cost 3 % of decoding and encoding each of them.
     """
 
     json_null: list[str] | msgspec.UnsetType = msgspec.UNSET
@@ -70,20 +67,3 @@ class DetailedEvent(Event, frozen=True, gc=False, rename="camel"):
     json_null_old: list[str] | msgspec.UnsetType = msgspec.UNSET
     """The same for `data_old`."""
     meta: Meta | msgspec.UnsetType = msgspec.UNSET
-
-
-def event_key(system_identifier: str, slot: str) -> bytes:
-    """16 bytes that stand for one slot of one database cluster in its events' ids.
-
-    An id is the position (64 bits of commit LSN, 58 of ordinal) XOR 122 bits of this key, laid out as a
-    UUID of version 8 (RFC 9562). So two events of a slot never share an id, and two slots' ids look unrelated.
-    """
-    return blake2b(f"{system_identifier}/{slot}".encode(), digest_size=16, person=b"ditto event id").digest()
-
-
-def event_id(position: Position, key: bytes) -> str:
-    """The id of the event, or the checkpoint, at this position; `key` is `event_key(…)`. Decoders compute the same."""
-    high = (position.commit_lsn >> 4) ^ (int.from_bytes(key[:8]) >> 4)
-    low = ((position.commit_lsn & 0xF) << 58 | position.ordinal) ^ (int.from_bytes(key[8:16]) >> 2)
-    digits = f"{high >> 12:012x}8{high & 0xFFF:03x}{0x8000000000000000 | low:016x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -1,8 +1,9 @@
-"""What a decoder hands on: relations, and blocks of events."""
+"""What a decoder hands on: relations, and blocks of changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,37 +17,23 @@ TRACE_PREFIX: Final = "traceparent"
 TRACEPARENT_SIZE: Final = 55
 """Bytes of a traceparent of version 00; a message of another size is none."""
 
-
-class Targets(NamedTuple):
-    """What the caller of a decoder says about a relation.
-
-    The first four are for the actions: what the caller wants back with each event, or None to skip the change.
-    """
-
-    insert: object
-    update: object
-    delete: object
-    truncate: object
-    primary_key: list[str] | None = None
-    """For the events' `meta`; may be filled in until they are encoded."""
-    schema_version: str | None = None
-    """For the events' `meta`."""
-    describe: Callable[[], tuple[object, object] | None] | None = None
-    """Asked once, before the relation's first event: a message that has to be stored before it and the target that this
-    one gets, or None."""
+WATCHED: Final = 2
+"""So many transactions a decoder notes from `watch_lsn` on: the last one that the sink knows of, and the next one."""
 
 
 class Extras(NamedTuple):
-    """What a decoder adds to events, besides what they always have."""
+    """What a decoder adds to changes, besides the fields that they always have."""
 
     metadata: frozenset[str] = frozenset()
     """Fields of `Meta`: lsn, xid, ordinal, primary_key, origin, schema_version."""
     marks_last: bool = False
-    """Mark the last event of each transaction. An event then waits until the next message of its transaction says
+    """Mark the last change of each transaction. A change then waits until the next message of its transaction says
     whether it is the last: pgoutput sends a transaction in one go, so that this one is on its way already."""
 
 
 NO_EXTRAS: Final = Extras()
+
+NO_DESCRIPTIONS: Final[Mapping[bytes, str]] = MappingProxyType({})
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -57,8 +44,10 @@ class Column(msgspec.Struct, frozen=True):
     typmod: int
     is_key: bool
     """Part of the replica identity; with identity FULL every column is."""
+    type_namespace: str = ""
+    """As the Type message has it: empty for `pg_catalog`, and where there was none, as for all built-in types."""
     type_name: str = ""
-    """`int4`, `numeric[]`, `public.mood`; the base type's for a domain."""
+    """The same; for a domain the base type's, for an array type `_` and its element."""
 
 
 class Relation(msgspec.Struct, frozen=True):
@@ -93,15 +82,15 @@ class Delivered(NamedTuple):
     commit_lsn: int
     end_lsn: int
     event_count: int
-    """How many of the block's events come before or belong to it."""
+    """How many of the block's changes come before or belong to it."""
 
 
 class Block(msgspec.Struct):
-    """What one wake-up brought: four lists of the same length, one entry an event, and where the stream stands."""
+    """What one wake-up brought: four lists of the same length, one entry a change, and where the stream stands."""
 
-    events: list[Any]
-    """Each an Event, or a relation's description (see Targets): all before the event behind it is stored."""
-    targets: list[Any]
+    changes: list[Any]
+    """Each a Change, or the description of a table: all before the change behind it is stored."""
+    routes: list[bytes]
     commit_lsns: list[int]
     ordinals: list[int]
     size: int = 0
@@ -117,18 +106,10 @@ class Block(msgspec.Struct):
     wanted_lsn: int = 0
     """The LSN of the last logical message `ditto.wait`: whoever wrote it waits for the stream to reach that LSN."""
     is_drained: bool = True
-    """libpq holds nothing more; False when a limit ended the block."""
+    """libpq holds nothing more; False when a limit or a Relation message ended the block."""
     is_ended: bool = False
     """The server ended the COPY; the connection's next result says why."""
     traceparents: list[tuple[int, int, bytes]] = []
     """What transactional logical messages `traceparent` say, with commit LSN and ordinal of each; not checked."""
-
-
-class Encoded(NamedTuple):
-    """A block's events in JSON, each with a newline after it."""
-
-    data: bytes | bytearray
-    ends: list[int]
-    """Where each event ends in `data`, without its newline."""
-    traceparents: dict[int, bytes] | None = None
-    """By index of the event, the value of its header `traceparent`."""
+    relation: Relation | None = None
+    """The Relation message that ended the block: its changes can be decoded once `Decoder.define` was called."""

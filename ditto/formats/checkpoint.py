@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ditto.decoding.change import event_id
+from ditto.decoding.event_id import event_id
 from ditto.lsn import Checkpoint, Transaction, format_lsn, parse_lsn
 
 

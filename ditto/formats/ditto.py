@@ -1,34 +1,33 @@
-"""Events to JSON, a block at a time."""
+"""The default format: one JSON object a change."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from ditto.decoding.change import Event
-from ditto.decoding.messages import Encoded
-from ditto.sinks.jetstream.frames import line_ends
+from ditto.formats.lines import line_ends
+from ditto.formats.payloads import Payloads
 
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def encode_events(events: list[Event]) -> Encoded:
-    """One JSON object an event, keys in the event's order, without white space of its own.
+class DittoFormat:
+    """A format (see `base.Format`): keys in the change's order, without white space of its own."""
 
-    All with one call: a call for each event costs a third more.
-    """
-    data = _ENCODER.encode_lines(events)
-    ends = line_ends(data)
-    # JSON escapes newlines; a column of type `json` is embedded as it stands, and may have some between its tokens.
-    return Encoded(data, ends) if len(ends) == len(events) else _encode_one_by_one(events)
+    def encode(self, changes: list[Any]) -> Payloads:
+        """All with one call: a call for each change costs a third more."""
+        data = _ENCODER.encode_lines(changes)
+        ends = line_ends(data)
+        # JSON escapes newlines; a column of type `json` is embedded as it stands, and may have some between its tokens.
+        return Payloads(data, ends, 1) if len(ends) == len(changes) else _encode_one_by_one(changes)
 
 
-def _encode_one_by_one(events: list[Event]) -> Encoded:
+def _encode_one_by_one(changes: list[Any]) -> Payloads:
     data = bytearray()
     ends = []
-    for event in events:
-        _ENCODER.encode_into(event, data, -1)
+    for change in changes:
+        _ENCODER.encode_into(change, data, -1)
         ends.append(len(data))
         data += b"\n"
-    return Encoded(data, ends)
+    return Payloads(data, ends, 1)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-ACTIONS: Final = ("insert", "update", "delete", "truncate")
+from ditto.config import ACTIONS
+
 STAGES: Final = ("read", "encode", "publish", "room")
 """Draining and decoding; to JSON; framing and writing; waiting until the window has room."""
 

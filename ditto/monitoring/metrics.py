@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple, get_args
 
 from ditto import log_stream
+from ditto.config import ACTIONS
 from ditto.lsn import parse_lsn
-from ditto.monitoring.counters import ACTIONS, STAGES, Histogram
+from ditto.monitoring.counters import STAGES, Histogram
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.state import State
 from ditto.monitoring.status import Slot

@@ -5,10 +5,9 @@ Only now is the tail final: the Ditto that held the slot before can get no new c
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
-from ditto.decoding.change import event_key
+from ditto.decoding.event_id import event_key
 from ditto.decoding.implementation import Decoder
 from ditto.decoding.messages import Extras
 from ditto.lsn import Transaction
@@ -16,8 +15,7 @@ from ditto.pipeline.dropped_tables import DroppedTables
 from ditto.pipeline.history import History
 from ditto.pipeline.preparation import Prepared
 from ditto.pipeline.recovery import Start
-from ditto.routing.column_types import kinds
-from ditto.source.array_types import not_arrays
+from ditto.routing.descriptions import stored_versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +36,7 @@ async def begin(prepared: Prepared) -> Ready:
     ends = prepared.ends
     config, sink, slot = ends.config, ends.sink, prepared.slot
     former = None if prepared.is_claimed else await sink.claim(prepared.claimant(), prepared.routes)
-    async with asyncio.TaskGroup() as group:
-        strangers = group.create_task(not_arrays(ends.control))
-        state = await sink.open(prepared.claimant())
+    state = await sink.open(prepared.claimant())
     if not prepared.is_claimed:
         state = state._replace(owner=former)
     start = prepared.decide(state)
@@ -55,16 +51,14 @@ async def begin(prepared: Prepared) -> Ready:
         sink=sink.capabilities,
         doubt=start.doubt,
     )
-    describer = prepared.describer
-    if describer.wildcard is not None:
-        describer.know(await sink.schemas.last_descriptions(describer.wildcard))
+    pattern = prepared.planner.description_wildcard
+    stored = {} if pattern is None else await sink.schemas.last_descriptions(pattern)
     decoder = Decoder(
-        describer.select,
         id_key=event_key(ends.pipeline.system_identifier, slot.name),
         after=start.after,
         watch_lsn=history.watch_lsn,
-        kinds=kinds(config.events.types, not_arrays=strangers.result()),
         extras=Extras(frozenset(config.events.metadata), config.events.transactions),
+        described=stored_versions(stored),
         max_size=sink.capabilities.max_bytes,
     )
     ends.source.decode_with(decoder, wal_sender_timeout_s=ends.wal_sender_timeout_s)
@@ -74,7 +68,5 @@ async def begin(prepared: Prepared) -> Ready:
         start=start,
         last=last,
         history=history,
-        dropped=DroppedTables(
-            ends.control, decoder, router=prepared.router, describer=describer, counters=ends.counters
-        ),
+        dropped=DroppedTables(ends.control, decoder, planner=prepared.planner, counters=ends.counters),
     )

@@ -15,8 +15,7 @@ import structlog
 from ditto.decoding.implementation import Decoder
 from ditto.decoding.messages import Relation
 from ditto.monitoring.counters import Counters
-from ditto.routing.descriptions import Describer
-from ditto.routing.router import Router
+from ditto.routing.planner import Planner
 from ditto.source.sql import Control
 
 log = structlog.get_logger()
@@ -39,14 +38,12 @@ class DroppedTables:
         control: Control,
         decoder: Decoder,
         *,
-        router: Router,
-        describer: Describer,
+        planner: Planner,
         counters: Counters,
     ) -> None:
         self._control = control
         self._decoder = decoder
-        self._router = router
-        self._describer = describer
+        self._planner = planner
         self._counters = counters
 
     async def run(self) -> None:
@@ -74,6 +71,5 @@ class DroppedTables:
         self._counters.refresh()  # with the counts of those that are given up
         tables = self._decoder.forget(relations)
         self._counters.refresh()
-        self._router.forget(tables)
-        self._describer.forget(tables)
+        self._planner.forget(tables)
         log.info("tables.forgotten", count=len(relations), left=self._decoder.relation_count)

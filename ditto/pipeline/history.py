@@ -8,15 +8,11 @@ stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from ditto.advice import RELOAD
 from ditto.errors import SourceRewound
 from ditto.lsn import Position, Transaction, format_lsn
 from ditto.sinks.base import Capabilities
-
-WATCHED: Final = 2
-"""Transactions that are needed to judge: the last one that the stream knows of, and the next one."""
 
 
 class History:

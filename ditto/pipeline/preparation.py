@@ -16,9 +16,11 @@ from ditto.pipeline.ends import Ends, Report
 from ditto.pipeline.recovery import Start, Timelines, decide_start, gap_error, is_slot_used
 from ditto.pipeline.takeover import Takeover
 from ditto.routing.coverage import Coverage
-from ditto.routing.descriptions import Describer
-from ditto.routing.router import Router, plain_tables
+from ditto.routing.patterns import plain_tables
+from ditto.routing.planner import Planner
 from ditto.sinks.base import PipelineId, SinkState
+from ditto.source.array_types import not_arrays
+from ditto.source.identity import primary_key
 from ditto.source.publication import create_publication, plan_publication
 from ditto.source.publication_watch import PublicationWatch
 from ditto.source.published import Publication, Table, look_at_publication, look_at_tables
@@ -34,8 +36,7 @@ class Prepared:
     ends: Ends
     slot: Slot
     """As it was when it was taken."""
-    router: Router
-    describer: Describer
+    planner: Planner
     routes: Collection[str]
     """Of every table that is published."""
     watch: PublicationWatch
@@ -68,8 +69,13 @@ class _Preparation:
     def __init__(self, ends: Ends) -> None:
         self._ends = ends
         self._config = ends.config
-        self._router = Router(ends.config.events, database=ends.database)
-        self._describer = Describer(ends.config.events, self._router)
+        self._planner = Planner(
+            ends.config.events,
+            database=ends.database,
+            ensure_routes=ends.sink.ensure_routes,
+            primary_key=partial(primary_key, ends.control),
+            not_arrays=partial(not_arrays, ends.control),
+        )
         self._coverage = Coverage(ends.config.events)
         self._routes: set[str] = set()
 
@@ -113,8 +119,7 @@ class _Preparation:
         return Prepared(
             ends=ends,
             slot=slot,
-            router=self._router,
-            describer=self._describer,
+            planner=self._planner,
             routes=self._routes,
             watch=watch,
             timelines=timelines,
@@ -202,20 +207,12 @@ class _Preparation:
 
     def _add_routes(self, tables: Sequence[Table]) -> None:
         """What the sink has to take, if these are published."""
-        for table in tables:
-            self._router.targets(*table)
-        routes = self._routes | self._router.take_new_subjects()
-        if self._describer.wildcard is not None:
-            routes.add(self._describer.wildcard)
-        self._routes = self._router.folded(routes)
+        self._routes = self._planner.routes_of(tables, known=self._routes)
 
     async def _route_ahead(self, tables: Collection[Table]) -> None:
         """Let the sink take new tables' routes before their first events come: with many it takes seconds."""
-        router = Router(self._config.events, database=self._ends.database)  # the other one waits for the first events
         with suppress(SubjectCollision, StreamUnusable):  # said when an event comes
-            for table in tables:
-                router.targets(*table)
-            await self._ends.sink.ensure_routes(router.take_new_subjects(), is_ahead=True)
+            await self._ends.sink.ensure_routes(self._planner.routes_ahead(tables), is_ahead=True)
 
     # ------------------------------------------------------------------------------------ the slot
 

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import structlog
 
-from ditto.decoding.change import Event
+from ditto.decoding.change import Change
 from ditto.decoding.implementation import IMPL
 from ditto.decoding.messages import Block, ChangeTooLarge
 from ditto.errors import NotNow, SinkError
-from ditto.formats.ditto import encode_events
-from ditto.formats.payloads import Payloads
+from ditto.formats.base import Format
+from ditto.formats.ditto import DittoFormat
 from ditto.lsn import Checkpoint, Position, Transaction, format_lsn
 from ditto.monitoring.session_counters import SessionCounters
 from ditto.monitoring.state import States
@@ -29,7 +29,6 @@ from ditto.pipeline.too_large import event_too_large, widest_column
 from ditto.pipeline.window import Window
 from ditto.routing.traceparents import Traceparents
 from ditto.sinks.base import Batch, MessageTooLarge, Positions
-from ditto.source.identity import primary_key
 
 log = structlog.get_logger()
 
@@ -65,6 +64,7 @@ class Streaming:
         self._synchronous = synchronous
         self._counters = counters
         self._states = states
+        self._format: Format = DittoFormat()
         self._traceparents = Traceparents(ends.config.events.traceparent.column)
         self._place = Place(ends.sink.checkpoints, clock=ends.clock)
         self._checkpoints = CheckpointRule(now=ends.clock())
@@ -94,6 +94,8 @@ class Streaming:
             await _let_others_run(block)
             if self._history.is_certain or await self._history.judge(block):
                 await self._forward(block)
+            if (relation := block.relation) is not None:  # its changes can be decoded once it is planned
+                self._ready.decoder.define(relation.oid, await self._ready.prepared.planner.plan(relation))
             await self._source.pause_after(block)
 
     async def _start(self) -> None:
@@ -144,14 +146,8 @@ class Streaming:
     async def _forward(self, block: Block) -> None:
         before = self._window.sent
         self._ends.counters.read_bytes += block.size
-        for unkeyed in self._ready.prepared.describer.take_unkeyed():
-            names = await primary_key(self._ends.control, unkeyed.relation.oid)
-            if {column.name for column in unkeyed.relation.columns}.issuperset(names):
-                unkeyed.primary_key[:] = names
-        if subjects := self._ready.prepared.router.take_new_subjects():
-            await self._sink.ensure_routes(subjects)
         traceparents = self._traceparents.of(block)  # a block of nothing but a message may be the one that tells
-        if block.events:
+        if block.changes:
             await self._send(block, traceparents)
         if block.delivered is not None:
             commit_lsn, end_lsn, event_count = block.delivered
@@ -173,15 +169,14 @@ class Streaming:
     async def _send(self, block: Block, traceparents: dict[int, bytes] | None) -> None:
         clock, window, sink = self._clock, self._window, self._sink
         began_at = clock()
-        encoded = encode_events(block.events)
-        payloads = Payloads(encoded.data, encoded.ends, 1)
+        payloads = self._format.encode(block.changes)
         await _let_others_run(block)
         encoded_at, waited_s = clock(), window.waited_s + sink.waited_s
         count, size = len(payloads.ends), len(payloads.data)
         await window.wait_for_room(count, size)
         batch = Batch(
             first=window.sent + 1,
-            routes=block.targets,
+            routes=block.routes,
             positions=Positions(block.commit_lsns, block.ordinals),
             payloads=payloads,
             traceparents=traceparents,
@@ -190,14 +185,14 @@ class Streaming:
         try:
             await sink.send(batch)
         except MessageTooLarge as error:
-            event = block.events[error.index]
+            change = block.changes[error.index]
             raise event_too_large(
-                getattr(event, "action", "description"),
-                f"{event.schema}.{event.table}",
+                getattr(change, "action", "description"),
+                f"{change.schema}.{change.table}",
                 Position(block.commit_lsns[error.index], block.ordinals[error.index]),
                 size=str(error.size),
                 limit=error.limit,
-                column=widest_column(event) if isinstance(event, Event) else None,
+                column=widest_column(change) if isinstance(change, Change) else None,
                 sink=sink.capabilities,
             ) from error
         window.add(count, size)
@@ -207,7 +202,7 @@ class Streaming:
             size=size,
             last_number=window.sent,
             # The description of a table, which may come last, has no commit time.
-            commit_time=getattr(block.events[-1], "commit_time", None),
+            commit_time=getattr(block.changes[-1], "commit_time", None),
             stage_s=(encoded_at - began_at, clock() - encoded_at - waited_s, waited_s),
         )
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 
-from ditto.decoding.change import Event
+from ditto.decoding.change import Change
 from ditto.errors import EventTooLarge
 from ditto.lsn import Position
 from ditto.sinks.base import Capabilities
@@ -27,10 +27,10 @@ def event_too_large(
     )
 
 
-def widest_column(event: Event) -> str | None:
-    """The column that takes most of an event, its old value counted; None where there are no values."""
+def widest_column(change: Change) -> str | None:
+    """The column that takes most of a change, its old value counted; None where there are no values."""
     sizes: Counter[str] = Counter()
-    for row in (event.data, event.data_old):
+    for row in (change.data, change.data_old):
         for name, value in row.items():
             sizes[name] += len(msgspec.json.encode(value))
     return max(sizes, key=sizes.__getitem__, default=None)

@@ -12,10 +12,10 @@ from typing import Final
 from msgspec import Struct
 
 from ditto.advice import identifier
-from ditto.config import Events
+from ditto.config import ACTIONS, Events
 from ditto.errors import TableNotPublished
-from ditto.routing.router import TablePattern
-from ditto.source.published import ACTIONS, Publication, Table, Tables
+from ditto.routing.patterns import TablePattern
+from ditto.source.published import Publication, Table, Tables
 
 _SHOWN: Final = 10
 _RELOAD: Final = "then start again, and reload the consumers of what changed there meanwhile"

@@ -1,18 +1,17 @@
-"""What the configuration says about a relation: which actions pass, and to which subject."""
+"""Which of a table's changes pass, and to which subject, as the configuration says."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Sequence
 from itertools import takewhile
-from typing import Final, Generic, TypeVar
+from typing import Final
 
-from ditto.config import Events
-from ditto.decoding.messages import Relation, Targets
+from ditto.config import ACTIONS, Events
 from ditto.errors import SubjectCollision
+from ditto.routing.patterns import Patterns
+from ditto.routing.plans import Routes
 
-ACTIONS: Final = ("insert", "update", "delete", "truncate")
 CHECKPOINT: Final = "_checkpoint"
 SCHEMA: Final = "_schema"
 
@@ -24,9 +23,6 @@ _MAPPED: Final = ("", "")
 _CHECKPOINT_OWNER: Final = ("", CHECKPOINT)
 _CHECKPOINTS: Final = "Ditto's checkpoints"
 
-T = TypeVar("T")
-
-_GLOB: Final = re.compile(r"[*?\[]")
 # What a token of a subject cannot hold, and % itself, so that encoding is one to one:
 # https://docs.nats.io/nats-concepts/subjects#characters-allowed-and-recommended-for-subject-names
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f.*>%]")
@@ -47,58 +43,8 @@ def description_subjects(prefix: str) -> str:
     return f"{prefix}.{SCHEMA}."
 
 
-class TablePattern:
-    """A key of `events.tables` or `events.topics`: `table`, `schema.table`, or a glob of either."""
-
-    def __init__(self, key: str) -> None:
-        schema, dot, table = key.rpartition(".")
-        self.key = key
-        self.schema = schema if dot else None
-        self.table = table
-        self.is_plain = _GLOB.search(key) is None
-
-    def matches(self, namespace: str, name: str) -> bool:
-        """Whether it selects this table. Names are compared as they stand in the catalogue, case and all."""
-        if self.is_plain:
-            return self.table == name and self.schema in {None, namespace}
-        return fnmatchcase(name, self.table) and (self.schema is None or fnmatchcase(namespace, self.schema))
-
-    @property
-    def rank(self) -> tuple[bool, bool, int]:
-        """The higher, the more specific: plain names before globs, with a schema before without, long before short."""
-        return (self.is_plain, self.schema is not None, len(_GLOB.sub("", self.key)))
-
-
-def plain_tables(config: Events) -> list[tuple[str | None, str]] | None:
-    """Schema and name of the tables that `events.tables` names one by one; None where it uses globs or is absent."""
-    if config.tables is None:
-        return None
-    patterns = [TablePattern(key) for key in config.tables]
-    if not all(pattern.is_plain for pattern in patterns):
-        return None
-    return [(pattern.schema, pattern.table) for pattern in patterns]
-
-
-class Patterns(Generic[T]):
-    """Finds the most specific pattern for a table."""
-
-    def __init__(self, entries: Mapping[str, T]) -> None:
-        self._entries = sorted(
-            ((TablePattern(key), value) for key, value in entries.items()),
-            key=lambda entry: entry[0].rank,
-            reverse=True,
-        )
-
-    def find(self, namespace: str, name: str) -> T | None:
-        """The value of the best match, or None."""
-        for pattern, value in self._entries:
-            if pattern.matches(namespace, name):
-                return value
-        return None
-
-
 class Router:
-    """Gives each relation its targets: for every action the subject as bytes, or None where it is filtered."""
+    """Gives each table its routes, which are subjects, and sees that no two tables share one by accident."""
 
     def __init__(self, config: Events, *, database: str) -> None:
         self._prefix = config.prefix
@@ -109,7 +55,6 @@ class Router:
         # Only the newest checkpoint is kept: an event on its subject would be deleted by the next one.
         self._owners: dict[str, tuple[str, str]] = {self.checkpoint_subject: _CHECKPOINT_OWNER}
         self._reserved = description_subjects(config.prefix)
-        self._new: set[str] = set()
 
     @property
     def checkpoint_subject(self) -> str:
@@ -133,24 +78,15 @@ class Router:
         inside = {subject for subject in subjects if subject.startswith(f"{tokens}.")}
         return (subjects - inside) | {f"{tokens}.>"} if inside else subjects
 
-    def select(self, relation: Relation) -> Targets:
-        """The targets of a relation, for the decoder."""
-        return self.targets(relation.namespace, relation.name)
-
-    def targets(self, namespace: str, name: str) -> Targets:
-        """The targets of a table. Raises SubjectCollision."""
+    def routes(self, namespace: str, name: str) -> Routes:
+        """The routes of a table. Raises SubjectCollision."""
         actions: Sequence[str] = ACTIONS
         if self._tables is not None:
             actions = self._tables.find(namespace, name) or ()
         insert, update, delete, truncate = (
             self._subject(namespace, name, action).encode() if action in actions else None for action in ACTIONS
         )
-        return Targets(insert, update, delete, truncate)
-
-    def take_new_subjects(self) -> set[str]:
-        """The subjects that came up since the last call: the stream has to take them before they are published."""
-        new, self._new = self._new, set()
-        return new
+        return Routes(insert, update, delete, truncate)
 
     def forget(self, tables: Collection[tuple[str, str]]) -> None:
         """These have been dropped: another table may have their subjects."""
@@ -163,8 +99,6 @@ class Router:
             owner = self._owners.setdefault(topic, _MAPPED)
             if owner == _CHECKPOINT_OWNER:
                 raise _collision(namespace, name, topic, _CHECKPOINTS)
-            if owner == _MAPPED:
-                self._new.add(topic)
             return topic
         subject = self._template.format(
             prefix=self._prefix,
@@ -175,11 +109,9 @@ class Router:
         )
         self._check_reserved(namespace, name, subject)
         owner = self._owners.setdefault(subject, (namespace, name))
-        if owner == (namespace, name):
-            self._new.add(subject)
-        elif owner == _CHECKPOINT_OWNER:
+        if owner == _CHECKPOINT_OWNER:
             raise _collision(namespace, name, subject, _CHECKPOINTS)
-        elif owner != _MAPPED:
+        if owner not in {(namespace, name), _MAPPED}:
             raise SubjectCollision(
                 f"tables {owner[0]}.{owner[1]} and {namespace}.{name} would share the subject {subject}",
                 hint='map one of them under events.topics, or use a dotted template: "{prefix}.{schema}.{table}"',

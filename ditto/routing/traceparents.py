@@ -11,7 +11,7 @@ import re
 from collections import deque
 from typing import Final
 
-from ditto.decoding.change import Event
+from ditto.decoding.change import Change
 from ditto.decoding.messages import Block
 
 _SYNTAX: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -27,7 +27,7 @@ class Traceparents:
         self._current: tuple[int, int, bytes] | None = None
 
     def of(self, block: Block) -> dict[int, bytes] | None:
-        """By index of the event; None where nothing says anything."""
+        """By index of the change; None where nothing says anything."""
         if block.traceparents:
             self._waiting += (mark for mark in block.traceparents if is_traceparent(mark[2]))
         if not self._waiting and self._current is None and self._column is None:
@@ -42,8 +42,8 @@ class Traceparents:
                 else:
                     self._current = None
         if self._column is not None:
-            for index, event in enumerate(block.events):
-                if (value := _in_row(event, self._column)) is not None:
+            for index, change in enumerate(block.changes):
+                if (value := _in_row(change, self._column)) is not None:
                     found[index] = value
         return found or None
 
@@ -53,11 +53,11 @@ def is_traceparent(value: bytes) -> bool:
     return _SYNTAX.fullmatch(value) is not None
 
 
-def _in_row(event: object, column: str) -> bytes | None:
+def _in_row(change: object, column: str) -> bytes | None:
     """What the column says, of the old row for a DELETE."""
-    if not isinstance(event, Event):
+    if not isinstance(change, Change):
         return None
-    text = (event.data or event.data_old).get(column)
+    text = (change.data or change.data_old).get(column)
     if not isinstance(text, str) or not text.isascii():
         return None
     value = text.encode()

@@ -9,10 +9,9 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ditto.config import ACTIONS
 from ditto.errors import TableLocked
 from ditto.source.sql import Control
-
-ACTIONS: Final = ("insert", "update", "delete", "truncate")
 
 _LOCK_TIMEOUT: Final = "1s"
 _SET_LOCK_TIMEOUT: Final = "SELECT pg_catalog.set_config('lock_timeout', %s, false)"

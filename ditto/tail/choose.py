@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
+from ditto.config import ACTIONS
 from ditto.config.checks import Impossible
 from ditto.config.values import read_seconds
 from ditto.errors import ConfigError
-from ditto.routing.router import ACTIONS, TablePattern
+from ditto.routing.patterns import TablePattern
 
 
 class Choice(Struct, frozen=True, kw_only=True):

@@ -99,9 +99,9 @@ async def _left_out(config: Config, control: Control, publication: Publication) 
     router = Router(config.events, database=await control.database())
     found = {}
     for name in publication.tables:
-        targets = router.targets(*name)[:4]
-        if not all(targets):
-            found[name] = any(targets)
+        routes = router.routes(*name)
+        if not all(routes):
+            found[name] = any(routes)
     return found
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import struct
 
-from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, select_all
+from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, description_of, pass_all
 
 from ditto.config import Types
-from ditto.decoding.messages import Extras, Relation, Targets
+from ditto.decoding.messages import Extras, Relation
 from ditto.errors import DecodeError
 from ditto.routing.column_types import kinds
+from ditto.routing.plans import TablePlan
 
 
 def frames(data: bytes) -> list[bytes]:
@@ -26,10 +27,14 @@ def frames(data: bytes) -> list[bytes]:
     return found
 
 
-def described(relation: Relation) -> Targets:
+def described(relation: Relation) -> TablePlan:
     """As if the configuration asked for all that there is."""
-    return select_all(relation)._replace(
-        primary_key=[relation.name], schema_version="v", describe=lambda: (relation.name, "d")
+    return pass_all(
+        relation,
+        kinds=OTHER_KINDS,
+        primary_key=(relation.name,),
+        schema_version="v",
+        description=description_of(relation, version=str(len(relation.columns))),
     )
 
 
@@ -39,11 +44,7 @@ OTHER_KINDS = kinds(Types(numeric="number", int8="string", json="string", timest
 
 def outcome(implementation: Implementation, messages: list[bytes], *, is_plain: bool) -> tuple[object, ...]:
     """What the decoder makes of them, or its error."""
-    decoder = (
-        implementation.decoder()
-        if is_plain
-        else implementation.decoder(described, extras=EVERYTHING, kinds=OTHER_KINDS)
-    )
+    decoder = implementation.decoder() if is_plain else implementation.decoder(described, extras=EVERYTHING)
     try:
         for message in messages:
             decoder.feed(message)

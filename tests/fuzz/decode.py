@@ -14,6 +14,8 @@ with atheris.instrument_imports(
         "ditto.decoding.pure.decoder",
         "ditto.decoding.pure.block",
         "ditto.decoding.pure.cursor",
+        "ditto.decoding.pure.relations",
+        "ditto.decoding.pure.rows",
         "ditto.decoding.pure.values",
     ]
 ):

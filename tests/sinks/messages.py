@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from ditto.decoding.change import Event, event_id, event_key
+from ditto.decoding.change import Change
+from ditto.decoding.event_id import event_id, event_key
 from ditto.formats.payloads import Payloads
 from ditto.lsn import Position
 from ditto.sinks.base import Batch, PipelineId, Positions
@@ -23,7 +24,7 @@ TIME: Final = "2026-11-25T12:00:00.000001Z"
 def event(position: Position, *, of: PipelineId = PIPELINE, text: str = "", table: str = "t") -> bytes:
     key = event_key(of.system_identifier, of.slot)
     data = {"id": position.ordinal, "text": text}
-    return msgspec.json.encode(Event(event_id(position, key), "public", table, "INSERT", data, {}, TIME))
+    return msgspec.json.encode(Change(event_id(position, key), "public", table, "INSERT", data, {}, TIME))
 
 
 def transaction(commit_lsn: int, count: int, *, first: int = 1) -> list[tuple[Position, bytes]]:

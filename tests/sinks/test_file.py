@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from ditto.config import Config, File
-from ditto.decoding.change import event_id, event_key
+from ditto.decoding.event_id import event_id, event_key
 from ditto.errors import ChainBroken, FileUnusable, NotNow, SinkError, SinkLost, StreamOwned
 from ditto.formats.checkpoint import encode_checkpoint
 from ditto.formats.payloads import Payloads

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ditto import _pgoutput
 from ditto.decoding import _values
-from ditto.decoding.change import event_key
-from ditto.decoding.messages import Targets
+from ditto.decoding.event_id import event_key
+from ditto.decoding.kinds import KINDS, Kinds
 from ditto.decoding.pure import decoder, values
-from ditto.formats.ditto import encode_events
+from ditto.formats import _lines
+from ditto.formats.ditto import DittoFormat
+from ditto.formats.lines import pure_line_ends
 from ditto.lsn import ORIGIN, Position
+from ditto.routing.descriptions import Description, describe
+from ditto.routing.plans import Routes, TablePlan
 from ditto.sinks.jetstream import _frames, pure_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from ditto.decoding.change import Event
+    from psycopg.pq.abc import PGconn
+
+    from ditto.decoding.change import Change
     from ditto.decoding.messages import Block, Relation
     from ditto.lsn import Transaction
 
@@ -41,10 +46,14 @@ class Decoder(Protocol):
     def relation_count(self) -> int: ...
     @property
     def passed_lsn(self) -> int: ...
+    @property
+    def relation(self) -> Relation | None: ...
+    def define(self, oid: int, plan: TablePlan) -> None: ...
     def relations(self) -> dict[int, Relation]: ...
     def forget(self, relations: Mapping[int, Relation]) -> set[tuple[str, str]]: ...
     def feed(self, frame: bytes) -> None: ...
     def take(self) -> Block: ...
+    def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int = 1) -> Block: ...
 
 
 class Implementation(NamedTuple):
@@ -58,14 +67,19 @@ class Implementation(NamedTuple):
 
     def decoder(
         self,
-        select: Callable[[Relation], Targets] | None = None,
+        plan: Callable[[Relation], TablePlan] | None = None,
         *,
         after: Position = ORIGIN,
         id_key: bytes = ID_KEY,
         **options: object,
     ) -> Decoder:
-        """A decoder that by default selects everything, with `action table` as the target."""
-        return self.make_decoder(select or select_all, id_key=id_key, after=after, **options)
+        """A decoder that defines each relation at once: by default everything passes, on the route `action table`."""
+        made: Decoder = Defining(self.bare_decoder(after=after, id_key=id_key, **options), plan or pass_all)
+        return made
+
+    def bare_decoder(self, *, after: Position = ORIGIN, id_key: bytes = ID_KEY, **options: object) -> Decoder:
+        """A decoder that waits until its relations are defined."""
+        return self.make_decoder(id_key=id_key, after=after, **options)
 
     def decode(self, frames: Iterable[bytes], *, after: Position = ORIGIN) -> Block:
         """Everything in one block."""
@@ -75,15 +89,52 @@ class Implementation(NamedTuple):
         return decoder.take()
 
 
-def select_all(relation: Relation) -> Targets:
-    name = f"{relation.namespace}.{relation.name}"
-    return Targets(f"insert {name}", f"update {name}", f"delete {name}", f"truncate {name}")
+class Defining:
+    """A decoder whose relations are planned as soon as they are described."""
+
+    def __init__(self, decoder: Decoder, plan: Callable[[Relation], TablePlan]) -> None:
+        self._decoder = decoder
+        self._plan = plan
+        self._defined: Relation | None = None
+
+    def feed(self, frame: bytes) -> None:
+        self._decoder.feed(frame)
+        relation = self._decoder.relation
+        if relation is not None and relation is not self._defined:
+            self._decoder.define(relation.oid, self._plan(relation))
+            self._defined = relation
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)
 
 
-def encode(events: list[Event]) -> list[bytes]:
-    """Each event as it is encoded."""
-    data, ends, _ = encode_events(events)
-    return [bytes(data[start + 1 : end]) for start, end in pairwise([-1, *ends])]
+def plan_of(relation: Relation, *routes: bytes | None, kinds: Kinds = KINDS, **options: Any) -> TablePlan:
+    """A plan with these routes."""
+    found = bytes(kinds.find(each.type_oid, each.type_namespace, each.type_name) for each in relation.columns)
+    return TablePlan(relation=relation, routes=Routes(*routes), kinds=found, **options)
+
+
+def pass_all(relation: Relation, **options: Any) -> TablePlan:
+    """Every change passes, on the route `action table`."""
+    name = f"{relation.namespace}.{relation.name}".encode()
+    routes = (b"insert " + name, b"update " + name, b"delete " + name, b"truncate " + name)
+    return plan_of(relation, *routes, **options)
+
+
+def pass_none(relation: Relation) -> TablePlan:
+    """No change passes."""
+    return plan_of(relation, None, None, None, None)
+
+
+def description_of(relation: Relation, version: str = "v1", route: bytes | None = None) -> Description:
+    """Its description on the route `described table`."""
+    route = route or f"described {relation.name}".encode()
+    return describe(relation, KINDS, route=route, version=version, primary_key=["id"])
+
+
+def encode(changes: list[Change]) -> list[bytes]:
+    """Each change as it is encoded."""
+    return [bytes(payload) for payload in DittoFormat().encode(changes).each()]
 
 
 def positions(block: Block) -> list[Position]:
@@ -91,10 +142,10 @@ def positions(block: Block) -> list[Position]:
 
 
 def comparable(block: Block) -> tuple[object, ...]:
-    """All that a block says. Events as they encode: raw JSON has no equality of its own."""
+    """All that a block says. Changes as they encode: raw JSON has no equality of its own."""
     return (
-        encode(block.events),
-        block.targets,
+        encode(block.changes),
+        block.routes,
         block.commit_lsns,
         block.ordinals,
         block.size,
@@ -106,10 +157,11 @@ def comparable(block: Block) -> tuple[object, ...]:
         block.is_drained,
         block.is_ended,
         block.traceparents,
+        block.relation,
     )
 
 
 IMPLEMENTATIONS = (
-    Implementation("c", _pgoutput.Decoder, _values.convert, _frames.frame_block, _frames.line_ends),
-    Implementation("python", decoder.Decoder, values.convert, pure_frames.frame_block, pure_frames.line_ends),
+    Implementation("c", _pgoutput.Decoder, _values.convert, _frames.frame_block, _lines.line_ends),
+    Implementation("python", decoder.Decoder, values.convert, pure_frames.frame_block, pure_line_ends),
 )

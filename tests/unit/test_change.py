@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ditto.decoding.change import Event, event_key
+from ditto.decoding.change import Change
+from ditto.decoding.event_id import event_key
 from unit import wire
 from unit.implementations import IMPLEMENTATIONS, encode
 from unit.wire import Column
@@ -24,11 +25,11 @@ US = timedelta(microseconds=1)
 COLUMNS = [Column("id", wire.INT4, is_key=True), Column("name"), Column("doc", wire.JSONB)]
 
 
-def one_event(impl: Implementation, frame: bytes, *, lsn: int = 0x16_B374_D848, time_us: int = 0) -> Event:
+def one_event(impl: Implementation, frame: bytes, *, lsn: int = 0x16_B374_D848, time_us: int = 0) -> Change:
     table = wire.relation(1, "trades", COLUMNS)
     block = impl.decode([wire.begin(lsn, time_us=time_us), table, frame, wire.commit(lsn)])
-    event: Event
-    (event,) = block.events
+    event: Change
+    (event,) = block.changes
     return event
 
 
@@ -138,7 +139,7 @@ def test_ids_are_unique_and_the_same_in_both(places: list[tuple[int, int, str]])
             skipped = [wire.logical_message()] * (ordinal - 1)
             for frame in [wire.begin(lsn), wire.relation(1, "t", []), *skipped, wire.truncate(1)]:
                 decoder.feed(frame)
-            ids[impl.name].add(decoder.take().events[0].id)
+            ids[impl.name].add(decoder.take().changes[0].id)
     assert ids["c"] == ids["python"]
     assert len(ids["c"]) == len(places)
 

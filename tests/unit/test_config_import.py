@@ -87,7 +87,7 @@ def test_every_key_is_taken_over_or_named(tmp_path: Path) -> None:
 )
 def test_subjects_stay_the_same(tmp_path: Path, schema: str, table: str, action: int, subject: bytes | None) -> None:
     _, file = shown(tmp_path, imported(tmp_path, FULL).stdout)
-    assert Router(load(file, {}, {}).events, database="d").targets(schema, table)[action] == subject
+    assert Router(load(file, {}, {}).events, database="d").routes(schema, table)[action] == subject
 
 
 def test_references_are_passed_on(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_references_are_passed_on(tmp_path: Path) -> None:
     config = load(file, {}, environ)
     assert "password='a b'" in config.postgres.dsn
     assert "host='db'" in config.postgres.dsn
-    assert Router(config.events, database="d").targets("public", "t")[0] == b"T.x_public_t"
+    assert Router(config.events, database="d").routes("public", "t")[0] == b"T.x_public_t"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_of_another_broker_the_rest_is_taken_over(tmp_path: Path, kind: str) -> 
     config = load(file, {}, {"DITTO_NATS_URL": "nats://n:4222"})
     assert config.postgres.slot == "myslot_1"
     assert config.events.tables == {"users": ["insert", "update"], "order_items": ["delete"]}
-    assert Router(config.events, database="d").targets("public", "users")[0] == b"p_notifier"
+    assert Router(config.events, database="d").routes("public", "users")[0] == b"p_notifier"
     assert "broker" not in result.stdout
     for words in (kind, "set nats.url", "set nats.stream", "exchangekind", "messagekeyfrom", "enabletls", "cacert"):
         assert words in result.stderr, words
@@ -154,7 +154,7 @@ def test_the_first_versions_for_jetstream_had_a_section_of_their_own(tmp_path: P
     _, file = shown(tmp_path, result.stdout)
     config = load(file, {}, {})
     assert (config.nats.servers, config.nats.stream, config.log.format) == (["nats://nats:4222"], "OLD", "json")
-    assert Router(config.events, database="d").targets("public", "users")[0] == b"OLD.p_n"
+    assert Router(config.events, database="d").routes("public", "users")[0] == b"OLD.p_n"
     assert "leave it out" not in result.stderr
 
 
@@ -203,8 +203,8 @@ def test_the_topic_of_kafka_stays_the_prefix(tmp_path: Path) -> None:
     _, file = shown(tmp_path, result.stdout)
     config = load(file, {}, {})
     assert config.events.prefix == "wal.topic"
-    assert Router(config.events, database="d").targets("public", "users")[0] == b"wal.topic.p_notifier"
-    assert Router(config.events, database="d").targets("other", "users")[0] == b"wal.topic.p_other_users"
+    assert Router(config.events, database="d").routes("public", "users")[0] == b"wal.topic.p_notifier"
+    assert Router(config.events, database="d").routes("other", "users")[0] == b"wal.topic.p_other_users"
     assert "set nats.stream" in result.stderr
     assert "keep its stream" not in result.stderr, "there is none in NATS"
 

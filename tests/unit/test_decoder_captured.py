@@ -122,7 +122,7 @@ EDGES: dict[int, dict[str, Any]] = {
 
 def decode(impl: Implementation, major: str, name: str) -> list[dict[str, Any]]:
     """The events as a consumer's JSON parser gives them."""
-    events = impl.decode(captured.frames(major, name)).events
+    events = impl.decode(captured.frames(major, name)).changes
     return [json.loads(payload, parse_float=Decimal) for payload in encode(events)]
 
 
@@ -177,12 +177,12 @@ def test_replaying_the_events_gives_the_tables(impl: Implementation, major: str)
 def test_positions_ids_and_times(impl: Implementation, major: str) -> None:
     block = impl.decode(captured.frames(major, "changes"))
     assert all(first < second for first, second in pairwise(positions(block)))
-    assert len({event.id for event in block.events}) == len(block.events)
-    times = [event.commit_time for event in block.events]
+    assert len({event.id for event in block.changes}) == len(block.changes)
+    times = [event.commit_time for event in block.changes]
     assert times == sorted(times)
     assert block.delivered is not None
     assert block.delivered.commit_lsn == block.commit_lsns[-1]
-    assert block.delivered.event_count == len(block.events)
+    assert block.delivered.event_count == len(block.changes)
     assert block.idle_lsn >= block.delivered.end_lsn > block.delivered.commit_lsn
 
 
@@ -192,7 +192,7 @@ def test_it_saw_what_the_script_did(impl: Implementation, major: str) -> None:
         decoder.feed(frame)
     block = decoder.take()
     assert decoder.logical_message_count == 2
-    truncated = [event.table for event in block.events if event.action == "TRUNCATE"]
+    truncated = [event.table for event in block.changes if event.action == "TRUNCATE"]
     assert truncated == ["cleared", "cleared_too"]
     messages = {frame[25:26] for frame in captured.frames(major, "changes") if frame[:1] == b"w"}
     assert messages >= {b"B", b"C", b"R", b"I", b"U", b"D", b"T", b"M", b"O"}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ditto.decoding.messages import Targets
 from ditto.errors import DecodeError
 from unit import wire
 from unit.wire import Column, copy_data
@@ -157,11 +156,3 @@ def test_json_has_to_be_utf8_as_well(impl: Implementation) -> None:
     table = wire.relation(1, "t", [Column("doc", wire.JSONB)])
     with pytest.raises(DecodeError, match="not UTF-8"):
         impl.decode([wire.begin(LSN), table, wire.insert(1, [b'{"a": "\xe4"}'])])
-
-
-def test_an_error_of_select_is_passed_on(impl: Implementation) -> None:
-    def refuse(_: object) -> Targets:
-        raise KeyError("two tables")
-
-    with pytest.raises(KeyError, match="two tables"):
-        impl.decoder(refuse).feed(TABLE)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from ditto.errors import DecodeError
-from ditto.formats.ditto import encode_events
+from ditto.formats.ditto import DittoFormat
 from unit import captured
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def test_decoding(impl: Implementation, name: str) -> None:
     frames = captured.frames("18", name)
 
     def work() -> None:
-        encode_events(impl.decode(frames).events)
+        DittoFormat().encode(impl.decode(frames).changes)
 
     assert growth(work) < BOUND
 

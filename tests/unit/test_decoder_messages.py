@@ -9,10 +9,11 @@ import pytest
 from msgspec import UNSET, to_builtins
 
 from ditto.decoding.messages import Column as DecodedColumn
-from ditto.decoding.messages import Delivered, Relation, Targets
+from ditto.decoding.messages import Delivered, Relation
 from ditto.lsn import Position
+from ditto.routing.plans import TablePlan
 from unit import wire
-from unit.implementations import encode, positions
+from unit.implementations import encode, pass_none, plan_of, positions
 from unit.wire import UNCHANGED, Column
 
 if TYPE_CHECKING:
@@ -26,19 +27,19 @@ FULL = wire.relation(2, "full", [Column(c.name, c.type_oid, is_key=True) for c i
 
 def decode_one(impl: Implementation, *frames: bytes) -> Any:
     """The only event of a transaction."""
-    (event,) = impl.decode([wire.begin(LSN), *frames, wire.commit(LSN)]).events
+    (event,) = impl.decode([wire.begin(LSN), *frames, wire.commit(LSN)]).changes
     return event
 
 
 def test_an_insert(impl: Implementation) -> None:
     block = impl.decode([wire.begin(LSN), TABLE, wire.insert(1, ["7", "abc", None]), wire.commit(LSN)])
-    (event,) = block.events
+    (event,) = block.changes
     assert (event.schema, event.table, event.action) == ("public", "trades", "INSERT")
     assert event.data == {"id": 7, "name": "abc", "big": None}
     assert list(event.data) == ["id", "name", "big"]
     assert event.data_old == {}
     assert event.unchanged is UNSET
-    assert block.targets == ["insert public.trades"]
+    assert block.routes == [b"insert public.trades"]
     assert positions(block) == [Position(LSN, 1)]
 
 
@@ -108,11 +109,11 @@ def test_an_unchanged_value_that_the_old_row_lacks_too_is_named(impl: Implementa
 
 def test_a_truncate_is_an_event_for_each_table(impl: Implementation) -> None:
     block = impl.decode([wire.begin(LSN), TABLE, FULL, wire.truncate(2, 1, flags=3), wire.commit(LSN)])
-    assert [(e.table, e.action, e.data, e.data_old) for e in block.events] == [
+    assert [(e.table, e.action, e.data, e.data_old) for e in block.changes] == [
         ("full", "TRUNCATE", {}, {}),
         ("trades", "TRUNCATE", {}, {}),
     ]
-    assert block.targets == ["truncate public.full", "truncate public.trades"]
+    assert block.routes == [b"truncate public.full", b"truncate public.trades"]
     assert block.ordinals == [1, 2]
 
 
@@ -179,18 +180,25 @@ def test_a_type_without_a_message_stays_text(impl: Implementation) -> None:
     assert event.data == {"c": "7"}
 
 
-def test_the_relation_is_described_to_select(impl: Implementation) -> None:
+def test_what_a_relation_message_says(impl: Implementation) -> None:
     seen: list[Relation] = []
 
-    def select(relation: Relation) -> Targets:
+    def plan(relation: Relation) -> TablePlan:
         seen.append(relation)
-        return Targets(None, None, None, None)
+        return pass_none(relation)
 
-    decoder = impl.decoder(select)
+    decoder = impl.decoder(plan)
     decoder.feed(wire.relation(77, "Größe", [Column("id", wire.INT4, is_key=True), Column("t")], identity="i"))
+    decoder.feed(wire.type_(99_999, "public", "_mood"))
+    decoder.feed(wire.relation(79, "t", [Column("m", 99_999)], identity="f"))
     decoder.feed(wire.relation(78, "pg_class", [], namespace="", identity="n"))
-    columns = (DecodedColumn("id", 23, -1, True, "int4"), DecodedColumn("t", 25, -1, False, "text"))
-    assert seen == [Relation(77, "public", "Größe", "i", columns), Relation(78, "pg_catalog", "pg_class", "n", ())]
+    columns = (DecodedColumn("id", 23, -1, True), DecodedColumn("t", 25, -1, False))
+    moods = (DecodedColumn("m", 99_999, -1, False, "public", "_mood"),)
+    assert seen == [
+        Relation(77, "public", "Größe", "i", columns),
+        Relation(79, "public", "t", "f", moods),
+        Relation(78, "pg_catalog", "pg_class", "n", ()),
+    ]
 
 
 def test_a_relation_may_change_in_mid_transaction(impl: Implementation) -> None:
@@ -204,15 +212,15 @@ def test_a_relation_may_change_in_mid_transaction(impl: Implementation) -> None:
             wire.commit(LSN),
         ]
     )
-    assert [(event.table, event.data) for event in block.events] == [
+    assert [(event.table, event.data) for event in block.changes] == [
         ("trades", {"id": 1, "name": "a", "big": "b"}),
         ("renamed", {"id": "1", "added": 2}),
     ]
-    assert block.targets == ["insert public.trades", "insert public.renamed"]
+    assert block.routes == [b"insert public.trades", b"insert public.renamed"]
 
 
 def test_a_filtered_change_counts_and_is_not_decoded(impl: Implementation) -> None:
-    decoder = impl.decoder(lambda _: Targets(None, "u", None, None))
+    decoder = impl.decoder(lambda relation: plan_of(relation, None, b"u", None, None))
     broken = wire.insert(1, ["1", "a", "b"])[:-5]
     deleted = wire.delete(1, key=["1", None, None])
     updated = wire.update(1, ["1", "a", "b"])
@@ -220,13 +228,13 @@ def test_a_filtered_change_counts_and_is_not_decoded(impl: Implementation) -> No
         decoder.feed(frame)
     block = decoder.take()
     assert positions(block) == [Position(LSN, 3)]
-    assert block.targets == ["u"]
+    assert block.routes == [b"u"]
     assert decoder.filtered_count == 3
     assert decoder.skipped_count == 0
 
 
 def test_a_transaction_without_a_selected_change_is_not_delivered(impl: Implementation) -> None:
-    decoder = impl.decoder(lambda _: Targets(None, None, None, None))
+    decoder = impl.decoder(pass_none)
     for frame in (wire.begin(LSN), TABLE, wire.insert(1, ["1", "a", "b"]), wire.commit(LSN)):
         decoder.feed(frame)
     block = decoder.take()
@@ -243,10 +251,10 @@ def test_delivered_is_the_last_whole_transaction_of_the_block(impl: Implementati
     first = decoder.take()
     decoder.feed(wire.commit(300))
     second = decoder.take()
-    assert len(first.events) == 4
+    assert len(first.changes) == 4
     assert first.delivered == Delivered(commit_lsn=200, end_lsn=208, event_count=3)
     assert second.delivered == Delivered(300, 308, 0)
-    assert second.events == []
+    assert second.changes == []
 
 
 def test_the_idle_lsn_is_known_between_transactions_only(impl: Implementation) -> None:
@@ -286,10 +294,10 @@ def test_taking_starts_a_new_block(impl: Implementation) -> None:
     decoder = impl.decoder()
     for frame in (wire.begin(LSN), TABLE, wire.insert(1, ["1", "a", "b"])):
         decoder.feed(frame)
-    first = to_builtins(decoder.take().events)
+    first = to_builtins(decoder.take().changes)
     decoder.feed(wire.insert(1, ["2", "a", "b"]))
     second = decoder.take()
     assert [event["data"]["id"] for event in first] == [1]
-    assert [event.data["id"] for event in second.events] == [2]
+    assert [event.data["id"] for event in second.changes] == [2]
     assert second.frame_count == 1
     assert second.ordinals == [2]

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ditto.decoding.kinds import ARRAY, ARRAY_SEMICOLON, CHAR, HSTORE, JSON, TEXT
+from ditto.decoding.messages import Relation
 from ditto.decoding.size_limit import least_size
 from ditto.errors import DecodeError
 from ditto.lsn import ORIGIN, Position
+from ditto.routing.plans import TablePlan
 from unit import captured, wire
-from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, encode, positions, select_all
+from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, encode, pass_all, plan_of, positions
 from unit.wire import UNCHANGED, Column
 
 KINDS = [
@@ -37,13 +39,13 @@ class Outcome(NamedTuple):
 def outcome(impl: Implementation, frames: list[bytes], after: Position = ORIGIN) -> Outcome:
     relations: list[object] = []
 
-    def select(relation: Any) -> Any:
+    def plan(relation: Relation) -> TablePlan:
         relations.append(relation)
         # Filters some of the actions of some of the tables.
-        targets = select_all(relation)
-        return (None, *targets[1:]) if relation.oid % 3 == 1 else targets
+        passed = pass_all(relation)
+        return plan_of(relation, None, *passed.routes[1:]) if relation.oid % 3 == 1 else passed
 
-    decoder = impl.decoder(select, after=after)
+    decoder = impl.decoder(plan, after=after)
     failed_at, words = None, ""
     for index, frame in enumerate(frames):
         try:
@@ -155,7 +157,7 @@ def test_what_is_encoded_decodes_to_the_same(given_transactions: list[tuple[int,
     for impl in IMPLEMENTATIONS:
         block = impl.decode(frames)
         assert positions(block) == places
-        events = [json.loads(payload) for payload in encode(block.events)]
+        events = [json.loads(payload) for payload in encode(block.changes)]
         for event, (is_full, (action, data, old, unchanged)) in zip(events, wanted, strict=True):
             assert event["table"] == ("full" if is_full else "plain")
             assert (event["action"], event["data"], event["dataOld"]) == (action, data, old)
@@ -172,7 +174,7 @@ def test_resuming_anywhere_gives_exactly_the_rest(
     for impl in IMPLEMENTATIONS:
         block = impl.decode(frames, after=after)
         assert positions(block) == [place for place in places if place > after]
-        assert block.events == impl.decode(frames).events[len(places) - len(block.events) :]
+        assert block.changes == impl.decode(frames).changes[len(places) - len(block.changes) :]
 
 
 # ------------------------------------------------------------------------------------- broken frames

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ditto.decoding.messages import Delivered, Targets
+from ditto.decoding.messages import Delivered
 from ditto.lsn import ORIGIN, Position
 from unit import wire
-from unit.implementations import positions
+from unit.implementations import pass_none, positions
 from unit.wire import Column
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def test_the_rest_is_exactly_what_comes_behind(impl: Implementation, after: Posi
 
 
 def test_the_same_event_is_the_same_in_every_delivery(impl: Implementation) -> None:
-    whole = impl.decode(FRAMES).events
-    assert impl.decode(FRAMES, after=WHOLE[2]).events == whole[3:]
+    whole = impl.decode(FRAMES).changes
+    assert impl.decode(FRAMES, after=WHOLE[2]).changes == whole[3:]
 
 
 def test_what_is_stored_is_not_decoded(impl: Implementation) -> None:
@@ -68,7 +68,7 @@ def test_what_is_stored_is_not_decoded(impl: Implementation) -> None:
 
 def test_a_stored_transaction_of_filtered_changes_may_be_confirmed(impl: Implementation) -> None:
     # The stream's tail is behind it, hence confirming it cannot pass the tail.
-    decoder = impl.decoder(lambda _: Targets(None, None, None, None), after=Position(200, 1))
+    decoder = impl.decoder(pass_none, after=Position(200, 1))
     for frame in FRAMES[:7]:
         decoder.feed(frame)
     assert decoder.take().delivered == Delivered(100, 108, 0)

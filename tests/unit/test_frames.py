@@ -69,6 +69,7 @@ def frame(
     impl: Implementation,
     messages: list[Message],
     *,
+    gap: int = 1,
     last_sequence: int = 0,
     first_number: int = 1,
     flow: int = 256,
@@ -81,8 +82,9 @@ def frame(
         subjects,
         lsns,
         ordinals,
-        b"".join(payload + b"\n" for payload in payloads),
-        [end - 1 for end in accumulate(len(payload) + 1 for payload in payloads)],
+        b"".join(payload + b"\n" * gap for payload in payloads),
+        [end - gap for end in accumulate(len(payload) + gap for payload in payloads)],
+        gap=gap,
         last_sequence=last_sequence,
         reply=b"_INBOX.abc.batch1.256.fail.",
         first_number=first_number,
@@ -111,14 +113,16 @@ messages_of_any_kind = st.lists(
     st.just(1) | st.integers(1, 1 << 40),
     st.integers(1, 5),
     st.booleans(),
+    st.integers(0, 2),
 )
 def test_what_is_framed_is_read_back(
-    messages: list[Message], last_sequence: int, first_number: int, flow: int, is_committed: bool
+    messages: list[Message], last_sequence: int, first_number: int, flow: int, is_committed: bool, gap: int
 ) -> None:
     compiled, plain = (
         frame(
             impl,
             messages,
+            gap=gap,
             last_sequence=last_sequence,
             first_number=first_number,
             flow=flow,
@@ -178,9 +182,10 @@ def test_the_limit_is_on_headers_and_payload(impl: Implementation) -> None:
     assert (caught.value.index, caught.value.size) == (1, max(sizes))
 
 
-def frame_lists(impl: Implementation, *lists: object) -> None:
+def frame_lists(impl: Implementation, *lists: object, gap: int = 1) -> None:
     """Frame what may not go together."""
-    impl.frame_block(*lists, last_sequence=0, reply=b"r", first_number=1, flow=1, is_committed=False, max_size=NO_LIMIT)
+    options = {"last_sequence": 0, "reply": b"r", "first_number": 1, "flow": 1, "is_committed": False}
+    impl.frame_block(*lists, gap=gap, max_size=NO_LIMIT, **options)
 
 
 def test_lists_of_different_lengths_are_an_error(impl: Implementation) -> None:
@@ -196,6 +201,17 @@ def test_an_end_outside_of_the_payloads_is_an_error(impl: Implementation, payloa
     count = len(ends)
     with pytest.raises(ValueError, match="outside"):
         frame_lists(impl, [b"s"] * count, [1] * count, [1] * count, payloads, ends)
+
+
+def test_a_gap_of_less_than_nothing_is_an_error(impl: Implementation) -> None:
+    with pytest.raises(ValueError, match="gap"):
+        frame_lists(impl, [b"s"], [1], [1], b"abc", [1], gap=-1)
+
+
+def test_without_a_gap_a_payload_may_end_where_the_payloads_do(impl: Implementation) -> None:
+    frame_lists(impl, [b"s"], [1], [1], b"abc", [3], gap=0)
+    with pytest.raises(ValueError, match="outside"):
+        frame_lists(impl, [b"s"], [1], [1], b"abc", [4], gap=0)
 
 
 @given(st.binary(max_size=60) | st.text("a\n", max_size=20).map(str.encode))

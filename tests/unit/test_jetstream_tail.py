@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from ditto.config import Nats
-from ditto.decoding.change import DetailedEvent, Meta, event_id, event_key
+from ditto.decoding.change import DetailedChange, Meta
+from ditto.decoding.event_id import event_id, event_key
 from ditto.errors import TailForged
 from ditto.formats.checkpoint import decode_checkpoint, encode_checkpoint
 from ditto.lsn import Checkpoint, Position, Transaction
@@ -33,7 +34,7 @@ def event(position: Position = POSITION, key: bytes = ID_KEY) -> bytes:
     data = {"commitTime": "1999", "text": '"commitTime":"1999"', "deep": []}
     meta = Meta(lsn="0/1", primary_key=["commitTime", '"commitTime":"1999"'])
     return msgspec.json.encode(
-        DetailedEvent(event_id(position, key), "public", "t", "UPDATE", data, {}, TIME, ['"commitTime":"'], meta=meta)
+        DetailedChange(event_id(position, key), "public", "t", "UPDATE", data, {}, TIME, ['"commitTime":"'], meta=meta)
     )
 
 
@@ -51,7 +52,7 @@ def test_the_ids_are_those_of_the_decoders(impl: Implementation) -> None:
     frames += [insert(1, [str(row)]) for row in (1, 2, 3)] + [commit(0x16_B374D848)]
     block = impl.decode(frames)
     ids = [event_id(Position(0x16_B374D848, ordinal), ID_KEY) for ordinal in (1, 2, 3)]
-    assert [event.id for event in block.events] == ids
+    assert [event.id for event in block.changes] == ids
 
 
 def test_an_event_that_is_nested_too_deeply_to_be_parsed() -> None:

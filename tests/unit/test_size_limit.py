@@ -80,7 +80,7 @@ def test_what_cannot_fit_is_refused_by_name(impl: Implementation, frame: bytes) 
     assert error.action == {"I": "INSERT", "U": "UPDATE", "D": "DELETE"}[chr(frame[25])]
     assert (error.commit_lsn, error.ordinal) == (LSN, 2)
     assert LIMIT < error.size <= LIMIT + 100
-    assert len(decoder.take().events) == 1, "what comes before it"
+    assert len(decoder.take().changes) == 1, "what comes before it"
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_what_may_fit_is_not_refused(impl: Implementation, frame: bytes) -> None
     decoder = impl.decoder(max_size=LIMIT)
     for each in (wire.begin(LSN), TABLE, wire.relation(3, "b", [Column("body", 17)]), frame, wire.commit(LSN)):
         decoder.feed(each)
-    assert len(decoder.take().events) == 1
+    assert len(decoder.take().changes) == 1
 
 
 def test_without_a_limit_nothing_is_refused(impl: Implementation) -> None:
-    (event,) = impl.decode([wire.begin(LSN), TABLE, wire.insert(1, ["1", LARGE, LARGE]), wire.commit(LSN)]).events
+    (event,) = impl.decode([wire.begin(LSN), TABLE, wire.insert(1, ["1", LARGE, LARGE]), wire.commit(LSN)]).changes
     assert len(encode([event])[0]) > 2 * LIMIT
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ditto.decoding.change import Event
+from ditto.decoding.change import Change
 from ditto.decoding.messages import Block
 from ditto.routing.traceparents import Traceparents, is_traceparent
 from unit import wire
@@ -78,8 +78,8 @@ def test_other_messages_set_nothing(impl: Implementation, frame: bytes) -> None:
     assert Traceparents(None).of(block) is None
 
 
-def event(data: dict[str, Any], data_old: dict[str, Any] | None = None) -> Event:
-    return Event("id", "public", "t", "INSERT", data, data_old or {}, "2026-01-01T00:00:00.000000Z")
+def event(data: dict[str, Any], data_old: dict[str, Any] | None = None) -> Change:
+    return Change("id", "public", "t", "INSERT", data, data_old or {}, "2026-01-01T00:00:00.000000Z")
 
 
 def test_a_column_counts_for_its_row_and_before_the_message() -> None:
@@ -118,6 +118,7 @@ def test_both_implementations_frame_the_header_alike(wanted: list[bytes | None])
             [(1 << 64) - 1] * count,
             b"x\n" * count,
             list(range(1, 2 * count, 2)),
+            gap=1,
             last_sequence=(1 << 63) - 1,
             reply=b"r.",
             first_number=1,
@@ -141,6 +142,7 @@ def test_another_size_is_refused(impl: Implementation) -> None:
             [1],
             b"x\n",
             [1],
+            gap=1,
             last_sequence=0,
             reply=b"r.",
             first_number=1,

@@ -1,51 +1,67 @@
-"""A block of events while it is being filled, in plain Python: the same as `_block.pyx`."""
+"""A block of changes while it is being filled, in plain Python: the same as `_block.pyx`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
-from ditto.decoding.change import DetailedEvent, Event, Meta
-from ditto.decoding.messages import Block, Extras, Relation, Targets
+from ditto.decoding.change import Change, DetailedChange, Meta
+from ditto.decoding.messages import Block, Extras, Relation
+from ditto.decoding.pure.rows import NO_ROWS, Rows
 from ditto.lsn import format_lsn
+
+if TYPE_CHECKING:
+    from ditto.routing.plans import TablePlan
 
 
 class Plan:
-    """What is worked out once for a relation."""
+    """A `TablePlan` as the decoder uses it."""
 
-    __slots__ = ("describe", "keys", "kinds", "names", "passed", "relation", "targets")
+    __slots__ = ("description", "description_route", "keys", "kinds", "meta", "names", "passed", "relation", "routes")
 
-    def __init__(self, relation: Relation, column_kinds: list[int], targets: Targets, passed: list[int]) -> None:
-        self.relation = relation
-        self.names = [column.name for column in relation.columns]
-        self.keys = [column.is_key for column in relation.columns]
-        self.kinds = column_kinds
-        self.targets = targets
+    def __init__(self, plan: TablePlan, passed: list[int]) -> None:
+        self.relation = plan.relation
+        self.names = [column.name for column in plan.relation.columns]
+        self.keys = [column.is_key for column in plan.relation.columns]
+        self.kinds = plan.kinds
+        self.routes = plan.routes
+        self.meta = Meta(
+            primary_key=UNSET if plan.primary_key is None else list(plan.primary_key),
+            schema_version=UNSET if plan.schema_version is None else plan.schema_version,
+        )
+        self.description = plan.description  # None after the first change
+        self.description_route = None if plan.description is None else plan.description.route
         self.passed = passed
-        self.describe = targets.describe
+        if len(self.kinds) != len(self.names):
+            raise ValueError(f"a plan of {len(self.kinds)} columns where the relation has {len(self.names)}")
 
 
 class BlockBuilder:
     """What all messages of a connection fill; `id_key` is `event_key(…)`."""
 
-    def __init__(self, id_key: bytes, extras: Extras) -> None:
+    def __init__(self, id_key: bytes, extras: Extras, described: Mapping[bytes, str]) -> None:
         self._key_high = int.from_bytes(id_key[:8]) >> 4
         self._key_low = int.from_bytes(id_key[8:16]) >> 2
         self._metadata = extras.metadata
         self._marks_last = extras.marks_last
+        self._described = dict(described)  # by route, the version of the last description
         self._is_open = False  # inside a transaction
         self._commit_lsn = 0
         self._commit_time = ""
         self._xid = 0
         self._origin: str | None = None
         self._ordinal = 0
-        self._is_selected = False  # the open transaction has an event that is, or will be, stored
+        self._is_selected = False  # the open transaction has a change that is, or will be, stored
         self._idle_lsn = 0
-        self._held: tuple[Event, object, int, int] | None = None  # waits to be told whether it is the last
-        self._json_null: list[str] | UnsetType = UNSET
-        self._json_null_old: list[str] | UnsetType = UNSET
+        self._held: tuple[Change, bytes, int, int] | None = None  # waits to be told whether it is the last
         self._block = Block([], [], [], [])
+
+    @property
+    def relation(self) -> Relation | None:
+        """The Relation message that ends the block."""
+        return self._block.relation
 
     def take(self) -> Block:
         """Hand over what has been decoded since the last call."""
@@ -54,66 +70,59 @@ class BlockBuilder:
         self._block = Block([], [], [], [])
         return block
 
-    def _append(self, event: object, target: object, commit_lsn: int, ordinal: int) -> None:
+    def _append(self, change: object, route: bytes, commit_lsn: int, ordinal: int) -> None:
         block = self._block
-        block.events.append(event)
-        block.targets.append(target)
+        block.changes.append(change)
+        block.routes.append(route)
         block.commit_lsns.append(commit_lsn)
         block.ordinals.append(ordinal)
 
     def _release(self, *, is_last: bool) -> None:
-        """Let go of the event that was held back."""
+        """Let go of the change that was held back."""
         if self._held is not None:
-            event, target, commit_lsn, ordinal = self._held
+            change, route, commit_lsn, ordinal = self._held
             self._held = None
-            self._append(event.as_last() if is_last else event, target, commit_lsn, ordinal)
+            self._append(change.as_last() if is_last else change, route, commit_lsn, ordinal)
 
-    def _emit(
-        self,
-        plan: Plan,
-        target: object,
-        action: str,
-        data: dict[str, Any],
-        old: dict[str, Any],
-        unchanged: list[str] | None,
-    ) -> None:
-        relation = plan.relation
+    def _emit(self, plan: Plan, route: bytes, action: str, rows: Rows = NO_ROWS) -> None:
         common = (
             self._event_id(),
-            relation.namespace,
-            relation.name,
+            plan.relation.namespace,
+            plan.relation.name,
             action,
-            data,
-            old,
+            rows.data,
+            rows.old,
             self._commit_time,
-            UNSET if unchanged is None else unchanged,
+            rows.unchanged or UNSET,
         )
-        event = Event(*common)
-        if self._metadata or self._json_null or self._json_null_old:
+        change = Change(*common)
+        if self._metadata or rows.json_null or rows.json_null_old:
             meta = self._meta(plan) if self._metadata else UNSET
-            event = DetailedEvent(*common, self._json_null, self._json_null_old, meta)
-            self._json_null = self._json_null_old = UNSET
+            change = DetailedChange(*common, rows.json_null or UNSET, rows.json_null_old or UNSET, meta)
         self._release(is_last=False)
-        if plan.describe is not None:
-            description, plan.describe = plan.describe(), None
-            if description is not None:
-                self._append(*description, self._commit_lsn, self._ordinal - 1)
+        self._describe(plan)
         if self._marks_last:
-            self._held = event, target, self._commit_lsn, self._ordinal
+            self._held = change, route, self._commit_lsn, self._ordinal
         else:
-            self._append(event, target, self._commit_lsn, self._ordinal)
+            self._append(change, route, self._commit_lsn, self._ordinal)
         self._is_selected = True
+
+    def _describe(self, plan: Plan) -> None:
+        """Before a plan's first change: its description, unless its route has this version already."""
+        description, plan.description = plan.description, None
+        if description is not None and self._described.get(description.route) != description.version:
+            self._described[description.route] = description.version
+            self._append(description.table, description.route, self._commit_lsn, self._ordinal - 1)
 
     def _meta(self, plan: Plan) -> Meta:
         metadata = self._metadata
-        targets = plan.targets
         return Meta(
             format_lsn(self._commit_lsn) if "lsn" in metadata else UNSET,
             self._xid if "xid" in metadata else UNSET,
             self._ordinal if "ordinal" in metadata else UNSET,
-            (UNSET if targets.primary_key is None else targets.primary_key) if "primary_key" in metadata else UNSET,
+            plan.meta.primary_key if "primary_key" in metadata else UNSET,
             self._origin if "origin" in metadata else UNSET,
-            (targets.schema_version or UNSET) if "schema_version" in metadata else UNSET,
+            plan.meta.schema_version if "schema_version" in metadata else UNSET,
         )
 
     def _event_id(self) -> str:

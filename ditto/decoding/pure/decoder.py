@@ -8,42 +8,45 @@ and https://www.postgresql.org/docs/current/protocol-replication.html
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from psycopg import OperationalError
 
 from ditto.advice import NOT_UTF8
 from ditto.decoding.invalid_text import not_utf8
-from ditto.decoding.kinds import JSON, KINDS, Kinds
 from ditto.decoding.messages import (
+    NO_DESCRIPTIONS,
     NO_EXTRAS,
     TRACE_PREFIX,
     TRACEPARENT_SIZE,
     WAIT_PREFIX,
+    WATCHED,
     Block,
     ChangeTooLarge,
-    Column,
     Delivered,
     Extras,
     Relation,
-    Targets,
 )
 from ditto.decoding.pure.block import BlockBuilder, Plan
 from ditto.decoding.pure.cursor import Cursor
-from ditto.decoding.pure.values import convert, is_json_null
+from ditto.decoding.pure.relations import read_relation
+from ditto.decoding.pure.rows import read_rows
 from ditto.decoding.size_limit import check_size
 from ditto.errors import ConnectionLost, DecodeError
 from ditto.lsn import ORIGIN, Position, Transaction, format_lsn
-from ditto.pipeline.history import WATCHED
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
 
+    from ditto.routing.plans import TablePlan
+
 _U32: Final = Struct("!I")
 
+_ACTIONS: Final = MappingProxyType({"I": "INSERT", "U": "UPDATE", "D": "DELETE"})
 _EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001  PostgreSQL's epoch; times here are UTC throughout
 _FEW_BYTES: Final = 6144  # libpq reads 16 KB at once, which may be only a few messages
 _EVERYTHING: Final = 1 << 63
@@ -51,35 +54,34 @@ _MANY_TYPES: Final = 2000
 
 
 class Decoder(BlockBuilder):
-    """Turns the CopyData messages of one replication connection into events.
+    """Turns the CopyData messages of one replication connection into changes.
 
-    `select` is asked once for each Relation message. `id_key` is `event_key(…)`. Changes up to and
-    with the position `after` are stored already: they are skipped without being converted. `watched` are the first
-    two transactions that commit at `watch_lsn` or later. A change whose event certainly takes more than `max_size`
-    bytes raises ChangeTooLarge instead; 0 is no limit.
+    A Relation message ends the block; its changes can be decoded once `define` has given the plan. `id_key` is
+    `event_key(…)`. Changes up to and with the position `after` are stored already: they are skipped without being
+    converted. `watched` are the first two transactions that commit at `watch_lsn` or later. `described` are, by route,
+    the versions of the descriptions that are stored. A change whose event certainly takes more than `max_size` bytes
+    raises ChangeTooLarge instead; 0 is no limit.
     """
 
     def __init__(
         self,
-        select: Callable[[Relation], Targets],
         *,
         id_key: bytes,
         after: Position = ORIGIN,
         watch_lsn: int = 0,
-        kinds: Kinds = KINDS,
         extras: Extras = NO_EXTRAS,
+        described: Mapping[bytes, str] = NO_DESCRIPTIONS,
         max_size: int = 0,
     ) -> None:
-        super().__init__(id_key, extras)
+        super().__init__(id_key, extras, described)
         self._watch_lsn = watch_lsn
         self.watched: list[Transaction] = []
-        self._select = select
-        self._kinds = kinds
         self._after = after
         self._max_size = max_size or sys.maxsize
         self._has_forgotten = False
         self._refused: ChangeTooLarge | None = None  # to be raised when what comes before it has been handed over
         self._plans: dict[int, Plan] = {}
+        self._undefined: dict[int, Relation] = {}  # those that wait for their plans
         self._passed: dict[tuple[str, str], list[int]] = {}  # survives a table's next Relation message
         self._types: dict[int, tuple[str, str]] = {}
         self._skip_to = 0  # ordinals up to this one are stored already
@@ -98,6 +100,15 @@ class Decoder(BlockBuilder):
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             raise self._explain(DecodeError("text that is not UTF-8", hint=NOT_UTF8)) from None
 
+    def define(self, oid: int, plan: TablePlan) -> None:
+        """Give the plan of a relation that has been described. Raises ValueError for a plan of another one."""
+        relation = plan.relation
+        if self._undefined.get(oid) is not relation:
+            raise ValueError(f"relation {oid} does not wait for this plan")
+        passed = self._passed.setdefault((relation.namespace, relation.name), [0, 0, 0, 0])
+        self._plans[oid] = Plan(plan, passed)
+        del self._undefined[oid]
+
     def last_transaction(self) -> Transaction | None:
         """The last one that has begun; None where none has."""
         return Transaction(self._commit_lsn, self._commit_time, self._xid) if self._commit_lsn else None
@@ -108,7 +119,7 @@ class Decoder(BlockBuilder):
 
     @property
     def relation_count(self) -> int:
-        """How many relations are described."""
+        """How many relations are defined."""
         return len(self._plans)
 
     @property
@@ -117,7 +128,7 @@ class Decoder(BlockBuilder):
         return max(self._commit_lsn, self._idle_lsn)
 
     def relations(self) -> dict[int, Relation]:
-        """What is described, by OID."""
+        """What is defined, by OID."""
         return {oid: plan.relation for oid, plan in self._plans.items()}
 
     def forget(self, relations: Mapping[int, Relation]) -> set[tuple[str, str]]:
@@ -125,20 +136,23 @@ class Decoder(BlockBuilder):
 
         Should one come again all the same, it raises ConnectionLost: the next connection describes everything.
         """
-        gone = set()
+        routes = {}
         for oid, relation in relations.items():
             plan = self._plans.get(oid)
             if plan is not None and plan.relation is relation:
                 del self._plans[oid]
-                gone.add((relation.namespace, relation.name))
-        gone -= {(plan.relation.namespace, plan.relation.name) for plan in self._plans.values()}
+                routes[relation.namespace, relation.name] = plan.description_route
+        kept = [plan.relation for plan in self._plans.values()]
+        gone = set(routes) - {(each.namespace, each.name) for each in (*kept, *self._undefined.values())}
         for table in gone:
             self._passed.pop(table, None)
+            if (route := routes[table]) is not None:
+                self._described.pop(route, None)
         self._has_forgotten = True
         return gone
 
     def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int = 1) -> Block:
-        """Drain libpq and the socket until nothing new comes, or a limit is reached.
+        """Drain libpq and the socket until nothing new comes, a limit is reached or a relation is described.
 
         With `enough` it also ends where a read of the socket brings less than so many messages, and few bytes.
 
@@ -150,7 +164,7 @@ class Decoder(BlockBuilder):
             self._drain(pgconn, max_events=max_events, max_bytes=max_bytes, enough=enough)
         except ChangeTooLarge as error:
             self._release(is_last=False)
-            if not self._block.events:
+            if not self._block.changes:
                 raise
             self._refused = error
         return self.take()
@@ -158,7 +172,7 @@ class Decoder(BlockBuilder):
     def _drain(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int) -> None:
         block = self._block
         count_at_read, size_at_read = -1, 0
-        while len(block.events) < max_events and block.size < max_bytes:
+        while len(block.changes) < max_events and block.size < max_bytes and block.relation is None:
             try:
                 length, data = pgconn.get_copy_data(1)
             except OperationalError as error:
@@ -278,32 +292,12 @@ class Decoder(BlockBuilder):
         self._release(is_last=True)
         self._idle_lsn = max(self._idle_lsn, end_lsn)
         if self._is_selected:
-            self._block.delivered = Delivered(commit_lsn, end_lsn, len(self._block.events))
+            self._block.delivered = Delivered(commit_lsn, end_lsn, len(self._block.changes))
 
     def _relation(self, cursor: Cursor) -> None:
-        oid = cursor.u32()
-        namespace, name = cursor.string(), cursor.string()
-        identity = cursor.u8()
-        if identity not in b"dnfi":
-            raise DecodeError(f"unknown replica identity 0x{identity:02X}", relation=f"{namespace}.{name}")
-        columns = []
-        column_kinds = []
-        for _ in range(cursor.u16()):
-            flags = cursor.u8()
-            if flags > 1:
-                raise DecodeError(f"unknown column flags {flags}", relation=f"{namespace}.{name}")
-            column_name, oid_of_type, typmod = cursor.string(), cursor.u32(), cursor.i32()
-            found = self._types.get(oid_of_type, ("", ""))
-            columns.append(
-                Column(column_name, oid_of_type, typmod, flags == 1, self._kinds.type_name(oid_of_type, *found))
-            )
-            column_kinds.append(self._kinds.find(oid_of_type, *found))
-        cursor.finish()
-        if len({column.name for column in columns}) != len(columns):
-            raise DecodeError("two columns of one name", relation=f"{namespace}.{name}")
-        relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
-        passed = self._passed.setdefault((relation.namespace, name), [0, 0, 0, 0])
-        self._plans[oid] = Plan(relation, column_kinds, Targets(*self._select(relation)), passed)
+        relation = read_relation(cursor, self._types)
+        self._plans.pop(relation.oid, None)
+        self._undefined[relation.oid] = self._block.relation = relation
         if len(self._types) > _MANY_TYPES:  # those of a relation come anew right before it
             self._types.clear()
 
@@ -333,23 +327,25 @@ class Decoder(BlockBuilder):
 
     def _plan(self, oid: int) -> Plan:
         plan = self._plans.get(oid)
+        if plan is None and oid in self._undefined:
+            raise DecodeError(f"a change of relation {oid}, which was not defined")
         if plan is None and self._has_forgotten:
             raise ConnectionLost(f"a change of relation {oid}, which had been dropped: it is described again")
         if plan is None:
             raise DecodeError(f"a change of relation {oid}, which was not described")
         return plan
 
-    def _target(self, plan: Plan, action: int) -> object | None:
-        """The target of this change, or None where it is to be skipped."""
-        target = plan.targets[action]
-        if target is None:
+    def _route(self, plan: Plan, action: int) -> bytes | None:
+        """The route of this change, or None where it is to be skipped."""
+        route = plan.routes[action]
+        if route is None:
             self.filtered_count += 1
             return None
         if self._ordinal <= self._skip_to:
             self.skipped_count += 1
             return None
         plan.passed[action] += 1
-        return target
+        return route
 
     def _truncate(self, cursor: Cursor) -> None:
         count = cursor.u32()
@@ -361,114 +357,34 @@ class Decoder(BlockBuilder):
         for (oid,) in _U32.iter_unpack(oids):
             self._count_change()
             plan = self._plan(oid)
-            target = self._target(plan, 3)
-            if target is not None:
-                self._emit(plan, target, "TRUNCATE", {}, {}, None)
+            route = self._route(plan, 3)
+            if route is not None:
+                self._emit(plan, route, "TRUNCATE")
 
     def _change(self, tag: str, cursor: Cursor) -> None:
         self._count_change()
         plan = self._plan(cursor.u32())
-        target = self._target(plan, "IUD".index(tag))
-        if target is None:
+        route = self._route(plan, "IUD".index(tag))
+        if route is None:
             return
         start = cursor.pos
         if cursor.end - start > self._max_size:
             self._refuse_too_large(memoryview(cursor.data)[start : cursor.end], plan, tag)
         try:
-            if tag == "I":
-                self._insert(cursor, plan, target)
-            elif tag == "U":
-                self._update(cursor, plan, target)
-            else:
-                self._delete(cursor, plan, target)
+            rows = read_rows(cursor, tag, plan.names, plan.kinds, plan.keys)
         except DecodeError as error:
             error.context["relation"] = f"{plan.relation.namespace}.{plan.relation.name}"
             raise
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             relation = f"{plan.relation.namespace}.{plan.relation.name}"
             raise not_utf8(cursor.data[start : cursor.end], plan.names, plan.kinds, relation=relation) from None
+        self._emit(plan, route, _ACTIONS[tag], rows)
 
     def _refuse_too_large(self, change: memoryview, plan: Plan, tag: str) -> None:
         try:
             check_size(change, plan.names, plan.kinds, plan.keys, limit=self._max_size)
         except ChangeTooLarge as error:
             error.relation = f"{plan.relation.namespace}.{plan.relation.name}"
-            error.action = {"I": "INSERT", "U": "UPDATE", "D": "DELETE"}[tag]
+            error.action = _ACTIONS[tag]
             error.commit_lsn, error.ordinal = self._commit_lsn, self._ordinal
             raise
-
-    def _insert(self, cursor: Cursor, plan: Plan, target: object) -> None:
-        _expect(cursor.u8(), b"N")
-        data, unchanged = self._new_tuple(cursor, plan, {})
-        cursor.finish()
-        self._emit(plan, target, "INSERT", data, {}, unchanged)
-
-    def _update(self, cursor: Cursor, plan: Plan, target: object) -> None:
-        part = cursor.u8()
-        old: dict[str, Any] = {}
-        if part != 0x4E:
-            _expect(part, b"KO")
-            old = self._old_tuple(cursor, plan, part == 0x4F)
-            _expect(cursor.u8(), b"N")
-        data, unchanged = self._new_tuple(cursor, plan, old)
-        cursor.finish()
-        self._emit(plan, target, "UPDATE", data, old, unchanged)
-
-    def _delete(self, cursor: Cursor, plan: Plan, target: object) -> None:
-        part = cursor.u8()
-        _expect(part, b"KO")
-        old = self._old_tuple(cursor, plan, part == 0x4F)
-        cursor.finish()
-        self._emit(plan, target, "DELETE", {}, old, None)
-
-    def _new_tuple(self, cursor: Cursor, plan: Plan, old: dict[str, Any]) -> tuple[dict[str, Any], list[str] | None]:
-        _column_count(cursor, plan)
-        row: dict[str, Any] = {}
-        unchanged: list[str] | None = None
-        for name, kind in zip(plan.names, plan.kinds, strict=True):
-            mark = cursor.u8()
-            if mark == 0x74:  # t
-                data = cursor.take(cursor.i32())
-                row[name] = convert(data, kind)
-                if kind == JSON and is_json_null(data):
-                    self._json_null = [*(self._json_null or ()), name]
-            elif mark == 0x6E:  # n
-                row[name] = None
-            elif mark == 0x75:  # u
-                if name in old:
-                    row[name] = old[name]
-                else:
-                    unchanged = [*(unchanged or ()), name]
-            else:
-                raise DecodeError(f"unknown column kind 0x{mark:02X}")
-        return row, unchanged
-
-    def _old_tuple(self, cursor: Cursor, plan: Plan, is_whole: bool) -> dict[str, Any]:
-        """The old row, or with `is_whole` False its key columns only: the others are sent as nulls."""
-        _column_count(cursor, plan)
-        row: dict[str, Any] = {}
-        for name, kind, is_key in zip(plan.names, plan.kinds, plan.keys, strict=True):
-            mark = cursor.u8()
-            if mark == 0x74:
-                data = cursor.take(cursor.i32())
-                if is_whole or is_key:
-                    row[name] = convert(data, kind)
-                    if kind == JSON and is_json_null(data):
-                        self._json_null_old = [*(self._json_null_old or ()), name]
-            elif mark == 0x6E:
-                if is_whole or is_key:
-                    row[name] = None
-            elif mark != 0x75:
-                raise DecodeError(f"unknown column kind 0x{mark:02X}")
-        return row
-
-
-def _expect(part: int, allowed: bytes) -> None:
-    if part not in allowed:
-        raise DecodeError(f"unknown part of a change 0x{part:02X}")
-
-
-def _column_count(cursor: Cursor, plan: Plan) -> None:
-    count = cursor.u16()
-    if count != len(plan.names):
-        raise DecodeError(f"a row of {count} columns where the relation has {len(plan.names)}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from ditto.decoding.change import event_key
+from ditto.decoding.event_id import event_key
 from ditto.formats.checkpoint import encode_checkpoint
 from ditto.lsn import Checkpoint, Position
 from ditto.sinks.base import Capabilities, Clock, PipelineId, SinkState

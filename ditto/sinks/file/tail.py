@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from ditto.decoding.change import event_id, event_key
+from ditto.decoding.event_id import event_id, event_key
 from ditto.errors import FileUnusable, StreamOwned
 from ditto.formats.checkpoint import decode_checkpoint
 from ditto.lsn import Position, Transaction

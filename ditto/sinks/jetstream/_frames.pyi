@@ -2,7 +2,6 @@ from collections.abc import Mapping, Sequence
 
 from ditto.sinks.jetstream.pure_frames import FrameTooLarge as FrameTooLarge
 
-def line_ends(data: bytes | bytearray) -> list[int]: ...
 def frame_block(
     subjects: Sequence[bytes],
     commit_lsns: Sequence[int],
@@ -10,6 +9,7 @@ def frame_block(
     payloads: bytes | bytearray,
     ends: Sequence[int],
     *,
+    gap: int,
     last_sequence: int,
     reply: bytes,
     first_number: int,

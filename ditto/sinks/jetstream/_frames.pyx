@@ -7,7 +7,7 @@ Same interface and same bytes as `pure_frames.py`.
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memcpy
 
 from ditto.sinks.jetstream.pure_frames import FrameTooLarge
 
@@ -63,21 +63,6 @@ cdef inline char *put_line_end(char *out) noexcept:
     return out + 2
 
 
-def line_ends(const unsigned char[::1] data not None):
-    """Where the newlines stand in `data`."""
-    cdef list found = []
-    cdef Py_ssize_t size = data.shape[0]
-    cdef const unsigned char *start = &data[0] if size else NULL
-    cdef const unsigned char *at = start
-    while at != start + size:
-        at = <const unsigned char *>memchr(at, 0x0A, <size_t>(start + size - at))
-        if at == NULL:
-            break
-        found.append(at - start)
-        at += 1
-    return found
-
-
 def frame_block(
     list subjects not None,
     list commit_lsns not None,
@@ -85,6 +70,7 @@ def frame_block(
     const unsigned char[::1] payloads not None,
     list ends not None,
     *,
+    Py_ssize_t gap,
     uint64_t last_sequence,
     bytes reply not None,
     uint64_t first_number,
@@ -95,9 +81,9 @@ def frame_block(
 ):
     """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
-    `payloads` holds their payloads, each with a newline after it, and `ends` where each ends, without the newline. The
-    first message expects `last_sequence`, and is number `first_number` of its batch: 1 begins it, and with
-    `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
+    `payloads` holds their payloads, each with `gap` bytes after it that belong to none, and `ends` where each ends,
+    without them. The first message expects `last_sequence`, and is number `first_number` of its batch: 1 begins it, and
+    with `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
     Returns the bytes and, for each message that brings an acknowledgement (every `flow`-th of the batch) and for the
     last one, its stream sequence and the number of bytes since the one before.
     `traceparents` holds, by index, 55 bytes for the header of that name.
@@ -115,14 +101,16 @@ def frame_block(
     cdef list marks = []
     cdef char[OVERHEAD + TRACE_HEADER] header
     cdef char *end
+    if gap < 0:
+        raise ValueError("a gap of less than nothing")
     if len(subjects) != count or len(commit_lsns) != count or len(ordinals) != count:
         raise ValueError("a block's lists have different lengths")
     for index in range(count):
         subject = subjects[index]
         payload_end = ends[index]
-        if not payload_start <= payload_end < payloads.shape[0]:
+        if not payload_start <= payload_end <= payloads.shape[0] - gap:
             raise ValueError("an end outside of the payloads")
-        payload_start = payload_end + 1
+        payload_start = payload_end + gap
         capacity += len(subject)  # a TypeError for None, which the macros would not notice
     capacity += count * (OVERHEAD + PyBytes_GET_SIZE(reply))
     if traceparents is not None:
@@ -181,7 +169,7 @@ def frame_block(
         memcpy(out, header, <size_t>header_size)
         memcpy(out + header_size, data + payload_start, <size_t>payload_size)
         out = put_line_end(out + total)
-        payload_start = payload_end + 1
+        payload_start = payload_end + gap
         if is_last or number % flow == 0:
             marks.append((last_sequence + <uint64_t>index + 1, out - mark))
             mark = out

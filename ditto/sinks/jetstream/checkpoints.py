@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ditto.decoding.change import event_key
+from ditto.decoding.event_id import event_key
 from ditto.formats.checkpoint import encode_checkpoint
 from ditto.lsn import Checkpoint
 from ditto.sinks.base import PipelineId

@@ -1,4 +1,4 @@
-"""Picks the framing: the compiled one or its plain-Python twin, as `ditto.pgoutput` did for the decoder."""
+"""Picks the framing: the compiled one or its plain-Python twin, as `decoding.implementation` does for the decoder."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ditto.decoding.implementation import IMPL
 from ditto.sinks.jetstream.pure_frames import FrameTooLarge
 
 if TYPE_CHECKING or IMPL == "c":
-    from ditto.sinks.jetstream._frames import frame_block, line_ends
+    from ditto.sinks.jetstream._frames import frame_block
 else:
-    from ditto.sinks.jetstream.pure_frames import frame_block, line_ends
+    from ditto.sinks.jetstream.pure_frames import frame_block
 
-__all__ = ["FrameTooLarge", "frame_block", "line_ends"]
+__all__ = ["FrameTooLarge", "frame_block"]

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from ditto.decoding.change import event_key
+from ditto.decoding.event_id import event_key
 from ditto.formats.checkpoint import decode_checkpoint, encode_checkpoint
 from ditto.lsn import Checkpoint, format_lsn, parse_lsn
 from ditto.sinks.base import PipelineId

@@ -107,6 +107,7 @@ class Publisher:
                 batch.positions.ordinals,
                 batch.payloads.data,
                 batch.payloads.ends,
+                gap=batch.payloads.gap,
                 last_sequence=batches.sent_sequence,
                 reply=batches.reply,
                 first_number=batches.count + 1,

@@ -6,7 +6,6 @@ Fast-ingest batches: https://github.com/nats-io/nats-architecture-and-design/blo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -20,9 +19,6 @@ OP_COMMIT_ONLY: Final = b"3"
 """Commits without storing this message."""
 
 
-_NEWLINE: Final = re.compile(rb"\n")
-
-
 class FrameTooLarge(Exception):
     """Message `index` of the block has `size` bytes of headers and payload, more than the limit."""
 
@@ -32,11 +28,6 @@ class FrameTooLarge(Exception):
         self.size = size
 
 
-def line_ends(data: bytes | bytearray) -> list[int]:
-    """Where the newlines stand in `data`."""
-    return [match.start() for match in _NEWLINE.finditer(data)]
-
-
 def frame_block(
     subjects: Sequence[bytes],
     commit_lsns: Sequence[int],
@@ -44,6 +35,7 @@ def frame_block(
     payloads: bytes | bytearray,
     ends: Sequence[int],
     *,
+    gap: int,
     last_sequence: int,
     reply: bytes,
     first_number: int,
@@ -54,24 +46,26 @@ def frame_block(
 ) -> tuple[bytes | bytearray, list[tuple[int, int]]]:
     """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
-    `payloads` holds their payloads, each with a newline after it, and `ends` where each ends, without the newline. The
-    first message expects `last_sequence`, and is number `first_number` of its batch: 1 begins it, and with
-    `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
+    `payloads` holds their payloads, each with `gap` bytes after it that belong to none, and `ends` where each ends,
+    without them. The first message expects `last_sequence`, and is number `first_number` of its batch: 1 begins it, and
+    with `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
     Returns the bytes and, for each message that brings an acknowledgement (every `flow`-th of the batch) and for the
     last one, its stream sequence and the number of bytes since the one before.
     `traceparents` holds, by index, 55 bytes for the header of that name.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
+    if gap < 0:
+        raise ValueError("a gap of less than nothing")
     parts: list[bytes | bytearray] = []
     marks: list[tuple[int, int]] = []
     size = 0
     start = 0
     last = len(ends) - 1
     for index, (subject, lsn, ordinal, end) in enumerate(zip(subjects, commit_lsns, ordinals, ends, strict=True)):
-        if not start <= end < len(payloads):
+        if not start <= end <= len(payloads) - gap:
             raise ValueError("an end outside of the payloads")
         payload = payloads[start:end]
-        start = end + 1
+        start = end + gap
         trace = b""
         if traceparents is not None and (traceparent := traceparents.get(index)) is not None:
             if len(traceparent) != TRACEPARENT_SIZE:

@@ -15,7 +15,7 @@ import structlog
 
 from ditto.advice import delete_message, nats_command
 from ditto.config import Nats
-from ditto.decoding.change import event_key
+from ditto.decoding.event_id import event_key
 from ditto.errors import (
     AnswerUnreadable,
     PublishRejected,

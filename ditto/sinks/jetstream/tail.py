@@ -14,7 +14,7 @@ import msgspec
 
 from ditto.advice import delete_message
 from ditto.config import Nats
-from ditto.decoding.change import event_id
+from ditto.decoding.event_id import event_id
 from ditto.errors import TailForged
 from ditto.formats.checkpoint import decode_checkpoint
 from ditto.lsn import ORIGIN, Position, Transaction

@@ -12,7 +12,7 @@ import pytest
 
 from ditto.check.run import run_checks
 from ditto.config import load
-from ditto.decoding.change import event_id, event_key
+from ditto.decoding.event_id import event_id, event_key
 from ditto.formats.checkpoint import decode_checkpoint
 from ditto.lsn import Position, format_lsn, parse_lsn
 from e2e.process import eventually

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ditto.config import Types
-from ditto.decoding.change import event_key
+from ditto.decoding.event_id import event_key
 from ditto.formats.checkpoint import decode_checkpoint
 from ditto.formats.reading import read_event
 from ditto.lsn import Position

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from ditto.decoding.change import Event
+from ditto.decoding.change import Change
 from e2e.ledger import TABLES, check
 from e2e.world import Reader
 
@@ -46,7 +46,7 @@ async def fill_window(world: World, ditto: DittoProcess) -> int:
 
 async def holds_rows(world: World, count: int) -> None:
     """The transaction of `count` rows is in the stream, each once and in order. Held in memory, it would be 5 GB."""
-    decoder = msgspec.json.Decoder(Event)
+    decoder = msgspec.json.Decoder(Change)
     expected = 1
     client = await nats.connect(world.nats_server.url, allow_reconnect=False)
     try:

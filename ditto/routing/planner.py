@@ -1,0 +1,119 @@
+"""Plans a relation when its Relation message comes: routes, kinds of columns, key and description.
+
+All the questions that a table raises are asked here, once, while nothing of it has been decoded yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Set
+
+from ditto.config import Events
+from ditto.decoding.kinds import Kinds
+from ditto.decoding.messages import Relation
+from ditto.routing.column_types import kinds
+from ditto.routing.descriptions import describe, schema_version
+from ditto.routing.plans import TablePlan
+from ditto.routing.router import Router, description_subjects, encode_token
+
+Table = tuple[str, str]
+"""Schema and name."""
+
+
+class Planner:
+    """Plans the relations of one session, by the configuration and by what it asks for.
+
+    `ensure_routes` has to see that the sink takes these routes, `primary_key` to look up the columns of a table's key
+    by the table's OID, and `not_arrays` to look up the types that only look like arrays (see `Kinds`).
+    """
+
+    def __init__(
+        self,
+        config: Events,
+        *,
+        database: str,
+        ensure_routes: Callable[[set[str]], Awaitable[None]],
+        primary_key: Callable[[int], Awaitable[Collection[str]]],
+        not_arrays: Callable[[], Awaitable[Set[tuple[str, str]]]],
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._router = Router(config, database=database)
+        self._ensure_routes = ensure_routes
+        self._find_primary_key = primary_key
+        self._find_not_arrays = not_arrays
+        self._kinds = kinds(config.types)
+        self._knows_not_arrays = False
+        self._descriptions = description_subjects(config.prefix)
+        self._is_keyed = config.schemas or "primary_key" in config.metadata
+        self._is_versioned = config.schemas or "schema_version" in config.metadata
+
+    @property
+    def description_wildcard(self) -> str | None:
+        """The one that covers the descriptions' routes; None where none are published."""
+        return f"{self._descriptions}>" if self._config.schemas else None
+
+    def routes_of(self, tables: Iterable[Table], *, known: Set[str] = frozenset()) -> set[str]:
+        """The routes that the sink has to take if these tables are published, with those that are `known` already.
+
+        Where there are many, one may stand for all that the template makes. Raises SubjectCollision.
+        """
+        found = set(known).union(*(self._router.routes(*table).names for table in tables))
+        if self.description_wildcard is not None:
+            found.add(self.description_wildcard)
+        return self._router.folded(found)
+
+    def routes_ahead(self, tables: Iterable[Table]) -> set[str]:
+        """The routes of tables of which no change has come yet, and none may ever come: no collision is kept of them.
+
+        Raises SubjectCollision where they collide with one another.
+        """
+        router = Router(self._config, database=self._database)
+        return set[str]().union(*(router.routes(*table).names for table in tables))
+
+    async def plan(self, relation: Relation) -> TablePlan:
+        """The plan of a relation; when it is returned, the sink takes all of its routes. Raises SubjectCollision.
+
+        A Relation message that comes again is planned anew: the table's primary key may have changed.
+        """
+        routes = self._router.routes(relation.namespace, relation.name)
+        if not any(routes):  # no value is ever converted
+            return TablePlan(relation=relation, routes=routes, kinds=bytes(len(relation.columns)))
+        await self._ensure_routes(routes.names)
+        found = await self._find_kinds(relation)
+        primary_key = await self._primary_key(relation) if self._is_keyed else None
+        version = schema_version(relation, found) if self._is_versioned else None
+        description = None
+        if self._config.schemas and version is not None and primary_key is not None:
+            route = f"{self._descriptions}{encode_token(relation.namespace)}.{encode_token(relation.name)}".encode()
+            description = describe(relation, found, route=route, version=version, primary_key=primary_key)
+        return TablePlan(
+            relation=relation,
+            routes=routes,
+            kinds=bytes(
+                found.find(column.type_oid, column.type_namespace, column.type_name) for column in relation.columns
+            ),
+            primary_key=primary_key,
+            schema_version=version,
+            description=description,
+        )
+
+    def forget(self, tables: Collection[Table]) -> None:
+        """These have been dropped: another table may have their routes."""
+        self._router.forget(tables)
+
+    async def _find_kinds(self, relation: Relation) -> Kinds:
+        """The kinds of types; those that only look like arrays are looked up when the first type looks like one."""
+        if not self._knows_not_arrays and any(column.type_name.startswith("_") for column in relation.columns):
+            self._kinds = kinds(self._config.types, not_arrays=await self._find_not_arrays())
+            self._knows_not_arrays = True
+        return self._kinds
+
+    async def _primary_key(self, relation: Relation) -> tuple[str, ...]:
+        """The columns of the replica identity where these are a key; the catalogue knows it otherwise.
+
+        The catalogue's is the key as it is now, which is of no use where the relation did not have its columns yet.
+        """
+        if relation.replica_identity in "di":
+            return tuple(column.name for column in relation.columns if column.is_key)
+        found = await self._find_primary_key(relation.oid)
+        return tuple(found) if {column.name for column in relation.columns}.issuperset(found) else ()

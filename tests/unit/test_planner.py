@@ -1,0 +1,199 @@
+"""The plan of a relation: what is asked for it, in which order, and what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ditto.config import Events, Types
+from ditto.config.model import Action
+from ditto.decoding.kinds import ARRAY, INT, JSON, TEXT
+from ditto.decoding.messages import Column, Relation
+from ditto.errors import SubjectCollision
+from ditto.routing.descriptions import stored_versions
+from ditto.routing.planner import Planner
+from ditto.routing.plans import TablePlan
+
+ID = Column("id", 23, -1, True)
+NAME = Column("name", 25, -1, False)
+MOODS = Column("moods", 99_999, -1, False, "public", "_mood")
+
+
+def relation(name: str = "trades", *columns: Column, identity: str = "d", oid: int = 1) -> Relation:
+    return Relation(oid, "public", name, identity, columns or (ID, NAME))
+
+
+class World:
+    """What a planner asks, and what is answered."""
+
+    def __init__(self, key: list[str] | None = None, **events: Any) -> None:
+        self.asked: list[object] = []
+        self.key = key or []
+        self.planner = Planner(
+            Events(**events),
+            database="shop",
+            ensure_routes=self._ensure_routes,
+            primary_key=self._primary_key,
+            not_arrays=self._not_arrays,
+        )
+
+    def plan(self, given: Relation) -> TablePlan:
+        return asyncio.run(self.planner.plan(given))
+
+    async def _ensure_routes(self, routes: set[str]) -> None:
+        await asyncio.sleep(0)
+        self.asked.append(routes)
+
+    async def _primary_key(self, oid: int) -> list[str]:
+        await asyncio.sleep(0)
+        self.asked.append(oid)
+        return self.key
+
+    async def _not_arrays(self) -> frozenset[tuple[str, str]]:
+        await asyncio.sleep(0)
+        self.asked.append("not arrays")
+        return frozenset({("public", "_odd")})
+
+
+def test_the_sink_takes_the_routes_before_the_plan_is_there() -> None:
+    world = World()
+    given = relation()
+    plan = world.plan(given)
+    assert world.asked == [{"ditto_public_trades"}]
+    assert plan.relation is given
+    assert plan.routes == (b"ditto_public_trades",) * 4
+    assert plan.kinds == bytes([INT, TEXT])
+    assert (plan.primary_key, plan.schema_version, plan.description) == (None, None, None)
+
+
+def test_a_sink_that_does_not_take_them_leaves_no_plan() -> None:
+    async def refuse(routes: set[str]) -> None:
+        raise KeyError(*routes)
+
+    async def never(*_: object) -> Any:
+        raise AssertionError
+
+    planner = Planner(Events(), database="d", ensure_routes=refuse, primary_key=never, not_arrays=never)
+    with pytest.raises(KeyError, match="ditto_public_trades"):
+        asyncio.run(planner.plan(relation()))
+
+
+def test_a_relation_that_comes_again_is_planned_anew() -> None:
+    world = World(["id"], metadata=["primary_key"])
+    assert world.plan(relation(identity="f")).primary_key == ("id",)
+    world.key = ["name"]
+    assert world.plan(relation(identity="f")).primary_key == ("name",)
+    assert world.asked == [{"ditto_public_trades"}, 1] * 2
+
+
+def test_only_actions_that_pass_have_routes() -> None:
+    world = World(tables={"trades": [Action.INSERT]}, subject="{prefix}.{action}.{table}")
+    assert world.plan(relation()).routes == (b"ditto.insert.trades", None, None, None)
+    assert world.asked == [{"ditto.insert.trades"}]
+
+
+def test_nothing_is_asked_for_a_table_that_is_filtered() -> None:
+    world = World(tables={"trades": []}, schemas=True, metadata=["primary_key"])
+    plan = world.plan(relation("trades", ID, MOODS, identity="f"))
+    assert plan.routes == (None,) * 4
+    assert len(plan.kinds) == 2
+    assert plan.description is None
+    assert world.asked == []
+
+
+def test_two_tables_of_one_route_collide_until_one_is_dropped() -> None:
+    world = World(subject="{prefix}_{table}")
+    world.plan(relation())
+    other = Relation(2, "audit", "trades", "d", (ID,))
+    with pytest.raises(SubjectCollision, match="would share the subject"):
+        world.plan(other)
+    world.planner.forget({("public", "trades")})
+    assert world.plan(other).routes.insert == b"ditto_trades"
+
+
+@pytest.mark.parametrize(("identity", "asks"), [("d", False), ("i", False), ("f", True), ("n", True)])
+@pytest.mark.parametrize("events", [{"schemas": True}, {"metadata": ["primary_key"]}], ids=["schemas", "metadata"])
+def test_the_primary_key_is_asked_for_where_the_relation_does_not_tell(
+    identity: str, asks: bool, events: dict[str, Any]
+) -> None:
+    world = World(["name"], **events)
+    plan = world.plan(relation(identity=identity))
+    assert (1 in world.asked) == asks
+    assert plan.primary_key == (("name",) if asks else ("id",))
+    if plan.description is not None:
+        assert plan.description.table.primary_key == ["name" if asks else "id"]
+
+
+def test_a_key_of_columns_that_came_later_is_none() -> None:
+    world = World(["id", "later"], schemas=True)
+    plan = world.plan(relation(identity="f"))
+    assert plan.primary_key == ()
+    assert plan.description is not None
+    assert plan.description.table.primary_key == []
+
+
+def test_kinds_follow_the_configuration() -> None:
+    world = World(types=Types(int8="string", json="embed"))
+    columns = (Column("a", 20, -1, False), Column("b", 3802, -1, False), Column("c", 1007, -1, False))
+    assert world.plan(relation("t", *columns)).kinds == bytes([TEXT, JSON, ARRAY | INT])
+
+
+def test_types_that_look_like_arrays_are_looked_up_once_where_there_are_some() -> None:
+    world = World(schemas=True)
+    world.plan(relation())
+    assert "not arrays" not in world.asked
+    odd = Column("odd", 99_998, -1, False, "public", "_odd")
+    for _ in range(2):
+        plan = world.plan(relation("t", ID, MOODS, odd))
+    assert world.asked.count("not arrays") == 1
+    assert plan.kinds == bytes([INT, ARRAY | TEXT, TEXT])
+    assert plan.description is not None
+    assert [column.type for column in plan.description.table.columns] == ["int4", "public.mood[]", "public._odd"]
+
+
+def test_a_description_and_its_version() -> None:
+    columns = (
+        ID,
+        Column("mood", 99_999, -1, False, "public", "mood"),
+        Column("moods", 99_998, -1, False, "public", "_mood"),
+        Column("odd", 99_997, -1, False, "public", "_odd"),
+        Column("n", 1231, 655_366, False),
+        Column("x", 99_990, -1, False),
+    )
+    plan = World(schemas=True, metadata=["schema_version"], prefix="a.b").plan(relation("trades", *columns))
+    description = plan.description
+    assert description is not None
+    assert description.route == b"a.b._schema.public.trades"
+    # Earlier versions of Ditto have stored it: with another one, every table would be described again.
+    assert plan.schema_version == description.version == description.table.version == "e465a24cfafc8538"
+    assert (description.table.schema, description.table.table) == ("public", "trades")
+    assert (description.table.replica_identity, description.table.primary_key) == ("default", ["id"])
+    assert [column.type for column in description.table.columns] == [
+        "int4", "public.mood", "public.mood[]", "public._odd", "numeric[]", "99990",
+    ]  # fmt: skip
+
+
+def test_versions_of_stored_descriptions() -> None:
+    payload = b'{"schema":"s","table":"t","version":"v7","replicaIdentity":"full","primaryKey":[],"columns":[]}'
+    assert stored_versions({"ditto._schema.s.t": payload, "ditto._schema.s.u": b"{}"}) == {b"ditto._schema.s.t": "v7"}
+
+
+# ------------------------------------------------------------------------------------- at the start
+
+
+def test_routes_of_the_published_tables() -> None:
+    planner = World(schemas=True, topics={"accounts": "money"}).planner
+    assert planner.description_wildcard == "ditto._schema.>"
+    first = planner.routes_of([("public", "trades")])
+    assert first == {"ditto_public_trades", "ditto._schema.>"}
+    assert planner.routes_of([("public", "accounts")], known=first) == {*first, "money"}
+
+
+def test_tables_that_may_never_come_collide_with_nothing_later() -> None:
+    world = World(subject="{prefix}.{table}")
+    assert world.planner.routes_ahead([("audit", "trades")]) == {"ditto.trades"}
+    world.plan(relation())
+    with pytest.raises(SubjectCollision):
+        world.planner.routes_ahead([("audit", "trades"), ("public", "trades")])
