@@ -44,7 +44,7 @@ A class's docstring says what happened, and after an empty line what a user does
 is made of them. Classes marked * are retried by the pipeline, with back-off; all others stop it (`is_retryable`),
 some of them only where it has not streamed yet (`is_retryable_later`) or where the next session says the same
 (`depends_on_settings`).
-The process then exits with the class's `exit_code`: 1 internal, 2 configuration, 3 PostgreSQL, 4 NATS.
+The process then exits with the class's `exit_code`: 1 internal, 2 configuration, 3 PostgreSQL, 4 NATS or the file.
 """
 
 from __future__ import annotations

@@ -153,8 +153,9 @@ class AppendedFile:
             )
 
     def close(self) -> None:
-        """Give up the lock too."""
-        os.close(self._descriptor)
+        """Give up the lock too. Everything acknowledged is on the disk already."""
+        with suppress(OSError):
+            os.close(self._descriptor)
 
 
 def _tail(descriptor: int, path: str, pipeline: PipelineId, unsynced_bytes: int) -> Tail:

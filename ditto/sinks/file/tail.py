@@ -16,18 +16,12 @@ from ditto.errors import FileUnusable, StreamOwned
 from ditto.formats.checkpoint import decode_checkpoint
 from ditto.lsn import Position, Transaction
 from ditto.sinks.base import PipelineId
+from ditto.sinks.payload_marks import CHECKPOINT, COMMIT_TIME, DESCRIPTION, EVENT, ID_LENGTH
 
 Read: TypeAlias = Callable[[int, int], bytes]
 """Size and offset to bytes, as `os.pread` without the descriptor."""
 
-# As events, checkpoints and descriptions are encoded: fields in order, without white space.
-_EVENT: Final = b'{"id":"'
-_CHECKPOINT: Final = b'{"lsn":'
-_DESCRIPTION: Final = b'{"schema":'
-_COMMIT_TIME: Final = b'"commitTime":"'
-"""No key after it is the user's, and in a text its quotation marks would be escaped: the last one is the event's."""
 _COMMIT_TIME_BYTES: Final = 64
-_ID_LENGTH: Final = 36
 
 _CHUNK: Final = 1 << 20
 _CHECKPOINT_BYTES: Final = 4096
@@ -55,7 +49,7 @@ def find_tail(read: Read, size: int, *, pipeline: PipelineId, path: str, unsynce
     key = event_key(pipeline.system_identifier, pipeline.slot)
     hole = _first_hole(read, max(0, size - unsynced_bytes), size)
     end = _rfind(read, b"\n", 0, hole) + 1
-    if not _is_begun(read(len(_EVENT) + _ID_LENGTH, end), key, follows_line=end > 0):
+    if not _is_begun(read(len(EVENT) + ID_LENGTH, end), key, follows_line=end > 0):
         raise FileUnusable(
             f"file {path} ends in the middle of a line, which Ditto did not write",
             hint="if the file is another program's, give Ditto one of its own (file.path); otherwise remove what "
@@ -65,8 +59,8 @@ def find_tail(read: Read, size: int, *, pipeline: PipelineId, path: str, unsynce
     line_end = end
     while line_end:
         start = _rfind(read, b"\n", 0, line_end - 1) + 1
-        head = read(len(_EVENT) + _ID_LENGTH, start)
-        if not head.startswith(_DESCRIPTION):
+        head = read(len(EVENT) + ID_LENGTH, start)
+        if not head.startswith(DESCRIPTION):
             position, last = _judge(read, head, start, line_end, key=key, pipeline=pipeline, path=path)
             _check_first(read, line_end, key=key, pipeline=pipeline, path=path)
             return Tail(end, position, last)
@@ -91,14 +85,14 @@ def _judge(
     read: Read, head: bytes, start: int, line_end: int, *, key: bytes, pipeline: PipelineId, path: str
 ) -> tuple[Position, Transaction | None]:
     """Position, and last transaction at or before it, of the line that begins with `head`."""
-    if head.startswith(_EVENT):
-        position = position_of(head[len(_EVENT) :], key)
+    if head.startswith(EVENT):
+        position = position_of(head[len(EVENT) :], key)
         if position is None or not position.ordinal:
             raise _owned(pipeline, path)
         commit_time = _commit_time(read, start, line_end)
         if commit_time is not None:
             return position, Transaction(position.commit_lsn, commit_time)
-    elif head.startswith(_CHECKPOINT) and line_end - start <= _CHECKPOINT_BYTES:
+    elif head.startswith(CHECKPOINT) and line_end - start <= _CHECKPOINT_BYTES:
         try:
             checkpoint, identifier = decode_checkpoint(read(line_end - start, start))
         except (ValueError, msgspec.MsgspecError):
@@ -112,27 +106,27 @@ def _judge(
 def _check_first(read: Read, end: int, *, key: bytes, pipeline: PipelineId, path: str) -> None:
     """A file begins with the checkpoint that claims it, whose id leaves no doubt whose it is."""
     head = read(_CHECKPOINT_BYTES, 0)
-    if head.startswith(_CHECKPOINT):
+    if head.startswith(CHECKPOINT):
         line_end = head.find(b"\n") + 1
         _judge(read, head, 0, line_end or end, key=key, pipeline=pipeline, path=path)
 
 
 def _commit_time(read: Read, start: int, line_end: int) -> str | None:
-    found = _rfind(read, _COMMIT_TIME, start, line_end)
+    found = _rfind(read, COMMIT_TIME, start, line_end)
     if found < 0:
         return None
-    text = read(_COMMIT_TIME_BYTES, found + len(_COMMIT_TIME))
+    text = read(_COMMIT_TIME_BYTES, found + len(COMMIT_TIME))
     return text.partition(b'"')[0].decode("ascii", "replace")
 
 
 def _is_begun(fragment: bytes, key: bytes, *, follows_line: bool) -> bool:
     """Whether what follows the last complete line is nothing, or a line that Ditto began to write: it is cut off."""
     written = fragment.partition(b"\0")[0]
-    if written.startswith(_EVENT) and len(written) == len(_EVENT) + _ID_LENGTH:
-        return position_of(written[len(_EVENT) :], key) is not None
+    if written.startswith(EVENT) and len(written) == len(EVENT) + ID_LENGTH:
+        return position_of(written[len(EVENT) :], key) is not None
     if not written:
         return follows_line or not fragment
-    return any(start.startswith(written) or written.startswith(start) for start in (_EVENT, _CHECKPOINT, _DESCRIPTION))
+    return any(start.startswith(written) or written.startswith(start) for start in (EVENT, CHECKPOINT, DESCRIPTION))
 
 
 def _first_hole(read: Read, start: int, size: int) -> int:

@@ -19,18 +19,11 @@ from ditto.errors import TailForged
 from ditto.formats.checkpoint import decode_checkpoint
 from ditto.lsn import ORIGIN, Position, Transaction
 from ditto.sinks.jetstream.answers import StoredMessage
+from ditto.sinks.payload_marks import CHECKPOINT, COMMIT_TIME, DESCRIPTION, EVENT, ID_LENGTH
 
 POSITION_HEADER: Final = "Ditto-Position"
 MARKER_HEADER: Final = "Nats-Marker-Reason"
 """On messages that the server stores itself where a subject's last one was deleted (subject_delete_marker_ttl)."""
-
-# As events and checkpoints are encoded: fields in order, without white space. The JSON is not parsed, it may be large
-# and deep. No key after `commitTime` is the user's, and in a text its quotation marks would be escaped.
-_EVENT: Final = b'{"id":"'
-_CHECKPOINT: Final = b'{"lsn":'
-_DESCRIPTION: Final = b'{"schema":'
-_COMMIT_TIME: Final = b'"commitTime":"'
-_ID_LENGTH: Final = 36
 
 
 class Kind(Enum):
@@ -71,12 +64,12 @@ def judge(message: StoredMessage, *, keys: Collection[bytes] | None, config: Nat
         position = Position.parse(text)
     except ValueError:
         raise _forged(config, sequence, "a position that is none") from None
-    if payload.startswith(_DESCRIPTION):
+    if payload.startswith(DESCRIPTION):
         return Judged(Kind.DESCRIPTION, sequence)
-    if payload.startswith(_EVENT) and position.ordinal:
-        given: str | None = payload[len(_EVENT) : len(_EVENT) + _ID_LENGTH].decode("ascii", "replace")
+    if payload.startswith(EVENT) and position.ordinal:
+        given: str | None = payload[len(EVENT) : len(EVENT) + ID_LENGTH].decode("ascii", "replace")
         last: Transaction | None = Transaction(position.commit_lsn, _commit_time(payload))
-    elif payload.startswith(_CHECKPOINT):
+    elif payload.startswith(CHECKPOINT):
         try:
             checkpoint, given = decode_checkpoint(payload)
         except (ValueError, msgspec.MsgspecError):
@@ -100,7 +93,7 @@ def position_of(message: StoredMessage) -> Position | None:
 
 
 def _commit_time(payload: bytes) -> str:
-    start = payload.rfind(_COMMIT_TIME) + len(_COMMIT_TIME)
+    start = payload.rfind(COMMIT_TIME) + len(COMMIT_TIME)
     return payload[start : payload.find(b'"', start)].decode("ascii", "replace")
 
 
