@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Literal
 
 from msgspec import Struct
@@ -70,3 +71,11 @@ def named(items: list[str], *, limit: int = 5) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
     return ", ".join(items[:limit]) + more
+
+
+async def each(check: str, looking: Awaitable[Finding]) -> list[Finding]:
+    """One finding, or that it could not be looked at."""
+    try:
+        return [await looking]
+    except DittoError as error:
+        return [unseen(check, error)]

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from ditto import log
-from ditto.cli.options import configuration, echo_json, effective, examples, say
+from ditto.cli.options import configuration, echo_json, effective, examples, require_stream, say
 from ditto.log import mask_secrets
 from ditto.printable import printable
 
@@ -105,6 +105,7 @@ def tail(
     if begin is not None and last is not None:
         raise click.UsageError("--since and --last exclude each other")
     config = effective(**options)
+    require_stream(config, "ditto tail")
     log.configure(config.log.level, config.log.format)
     is_terminal = sys.stdout.isatty()
     writer = Writer(

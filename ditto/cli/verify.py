@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ditto import log
-from ditto.cli.options import configuration, effective, examples, seconds
+from ditto.cli.options import configuration, effective, examples, require_stream, seconds
 from ditto.cli.show import show
 from ditto.printable import printable
 from ditto.quantity import counted
@@ -56,6 +56,7 @@ def verify(ctx: click.Context, /, timeout: str, is_json: bool, **options: Any) -
     """
     timeout_s = seconds(timeout, "--timeout")
     config = effective(**options)
+    require_stream(config, "ditto verify")
     log.configure(config.log.level, config.log.format)
     from ditto.verify.run import verify as run  # noqa: PLC0415 -- other commands need not import both clients
 

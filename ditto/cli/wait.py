@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ditto import log
-from ditto.cli.options import configuration, effective, examples, seconds
+from ditto.cli.options import configuration, effective, examples, require_stream, seconds
 from ditto.errors import ConfigError
 from ditto.lsn import format_lsn, parse_lsn
 
@@ -41,6 +41,7 @@ def wait(lsn: str, timeout: str, **options: Any) -> None:
         raise ConfigError(f"{lsn!r} is not an LSN", hint="an LSN looks like 16/B374D848") from None
     timeout_s = seconds(timeout, "--timeout")
     config = effective(**options)
+    require_stream(config, "ditto wait")
     log.configure(config.log.level, config.log.format)
     from ditto.monitoring.wait import wait as wait_for  # noqa: PLC0415 -- other commands need not import both clients
 

@@ -6,31 +6,26 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC
 from functools import partial
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 import structlog
 
 from ditto.config import PipelineConfig
-from ditto.errors import DittoError, SinkError
-from ditto.formats.reading import read_event
+from ditto.errors import DittoError
 from ditto.log import mask_secrets
 from ditto.lsn import format_lsn
 from ditto.monitoring.status import Leader, Servers, Slot, Stream, rfc3339
-from ditto.pipeline.lease import Terms, read_terms
-from ditto.sinks.jetstream import servers
-from ditto.sinks.jetstream.answers import StoredMessage
-from ditto.sinks.jetstream.connection import Connection
-from ditto.sinks.jetstream.lease_bucket import LeaseBucket
-from ditto.sinks.jetstream.stream import Stream as StreamApi
-from ditto.sinks.jetstream.tail import position_of
+from ditto.pipeline.lease import Terms
 from ditto.source import slot as source
 from ditto.source.slot import find_slot
 from ditto.source.sql import Control, open_control
 from ditto.source.standbys import Standby, find_standbys
 from ditto.source.walsender import find_walsender
+
+if TYPE_CHECKING:
+    from ditto.monitoring.stream_status import StreamStatusReader
 
 log = structlog.get_logger()
 
@@ -45,8 +40,7 @@ class ServerStatusReader:
     def __init__(self, config: PipelineConfig) -> None:
         self._config = config
         self._control: Control | None = None
-        self._client: Connection | None = None
-        self._bucket: LeaseBucket
+        self._stream: StreamStatusReader | None = None
         self._control_stack = AsyncExitStack()
 
     async def read(self) -> Servers:
@@ -91,28 +85,18 @@ class ServerStatusReader:
             await self._control_stack.aclose()
 
     async def _ask_nats(self, notes: list[str]) -> tuple[Stream | None, Terms | None]:
-        """The stream, and what the lease says."""
-        config = self._config.nats
-        if self._client is None or self._client.is_closed:
-            self._client = await servers.connect(config, accept=partial(servers.usable, config=config))
-            # One for as long as the connection: each has a subscription of its own.
-            self._bucket = LeaseBucket(
-                self._client, config, slot=self._config.postgres.slot, ttl_s=self._config.delivery.lease_ttl_s
-            )
-        api = StreamApi(self._client, config)
-        stream = await _stream(api)
-        terms = None
-        if self._config.delivery.lease_ttl_s:
-            try:
-                terms = read_terms((await self._bucket.read()).value)
-            except SinkError as error:  # the leader has no name then
-                notes.append(mask_secrets(error.message))
-        return stream, terms
+        """The stream, and what the lease says; nothing where the events go elsewhere."""
+        if self._config.file is not None:
+            notes.append(f"the events go to file {self._config.file.path}, which is not looked at")
+            return None, None
+        from ditto.monitoring.stream_status import StreamStatusReader  # noqa: PLC0415 -- what needs no NATS goes without
+
+        self._stream = self._stream or StreamStatusReader(self._config)
+        return await self._stream.read(notes)
 
     async def _close_client(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await servers.close(client)
+        if self._stream is not None:
+            await self._stream.close()
 
 
 async def _or_problem(
@@ -141,42 +125,3 @@ def _slot(slot: source.Slot) -> Slot:
         retained_bytes=slot.retained_bytes,
         safe_bytes=slot.safe_bytes,
     )
-
-
-async def _stream(api: StreamApi) -> Stream | None:
-    """None where there is no such stream."""
-    if not await api.look():
-        return None
-    state = api.state
-    message = await api.reader.message(state.last_seq) if state.last_seq else None
-    position = None if message is None else position_of(message)
-    return Stream(
-        name=api.name,
-        messages=state.messages,
-        bytes=state.bytes,
-        first_sequence=state.first_seq,
-        last_sequence=state.last_seq,
-        tail=None if position is None else str(position),
-        tail_time=None if message is None or position is None else _time(message),
-        storage=api.config.storage,
-        replicas=api.replicas,
-        node=None if api.cluster is None else api.cluster.leader,
-        used_ratio=_used_ratio(api),
-    )
-
-
-def _used_ratio(api: StreamApi) -> float | None:
-    config, state = api.config, api.state
-    if config.discard != "new":
-        return None  # it makes room by itself: it is full most of the time, and never refuses
-    limits = ((state.bytes, config.max_bytes), (state.messages, config.max_msgs))
-    return max((round(used / most, 4) for used, most in limits if most > 0), default=None)
-
-
-def _time(message: StoredMessage) -> str:
-    """The time of the change's commit; of a checkpoint: that of storing it."""
-    try:
-        at = read_event(message.data).committed_at()
-    except ValueError:
-        at = message.time
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -16,13 +16,15 @@ async def test_a_look_leaves_nothing_behind(world: World) -> None:
     reader = ServerStatusReader(load(None, {}, world.settings))
     try:
         assert (await reader.read()).problems == []
-        client = reader._client
+        stream = reader._stream
+        assert stream is not None
+        client = stream._client
         assert client is not None
         subscriptions = len(client._subs)
         for _ in range(5):
             found = await reader.read()
         assert found.leader is not None
-        assert reader._client is client
+        assert stream._client is client
         assert len(client._subs) == subscriptions
     finally:
         await reader.close()

@@ -260,12 +260,14 @@ async def test_the_disk_is_full(small_disk: Path, file_world: FileWorld) -> None
 
 
 def test_nothing_of_nats_is_imported(file_world: FileWorld) -> None:
-    """By a whole session of a pipeline whose events go to a file."""
+    """Neither by the sink, nor by what `ditto run` does beside it: the checks, and the status over HTTP."""
     program = """
 import asyncio, sys
 import structlog
+from ditto.check.run import run_checks
 from ditto.config import Config, File, Postgres
 from ditto.monitoring.counters import Counters
+from ditto.monitoring.server_status import ServerStatusReader
 from ditto.monitoring.state import States
 from ditto.pipeline import supervisor
 
@@ -274,6 +276,10 @@ async def main(dsn, name, path):
     states.listeners.append(lambda change: stop.set() if change.state == "streaming" else None)
     config = Config(postgres=Postgres(dsn=dsn, slot=name, publication=name), file=File(path=path))
     await supervisor.follow(config, stop=stop, counters=Counters(), states=states)
+    await run_checks(config, is_running=True)
+    reader = ServerStatusReader(config)
+    assert (await reader.read()).problems == []
+    await reader.close()
 
 asyncio.run(main(*sys.argv[1:]))
 found = sorted(name for name in sys.modules if name.split(".")[0] == "nats" or name == "ditto.sinks.jetstream.sink")
