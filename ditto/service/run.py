@@ -87,7 +87,6 @@ def _tune_collector() -> None:
     Events die by reference counting, block by block; at the default threshold each block set off a collection,
     a tenth of the CPU time of wide rows.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
 

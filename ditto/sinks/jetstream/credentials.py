@@ -17,7 +17,6 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-import nkeys
 from nats.aio.client import RawCredentials
 
 from ditto.config import Nats, Tls
@@ -146,6 +145,8 @@ def _read(key: str, path: str) -> bytes:
 
 
 def _check_seed(key: str, seed: str) -> None:
+    import nkeys  # noqa: PLC0415 -- a start without one need not wait for it
+
     try:
         nkeys.from_seed(bytearray(seed.strip().encode())).wipe()
     except Exception:  # noqa: BLE001  whatever it is, it may quote the seed
