@@ -226,6 +226,7 @@ cdef class Decoder(BlockBuilder):
             if not self.changes:
                 raise
             self.refused = error
+            state = IS_LIMITED  # the next call raises, whatever the socket has
         return self.finish_block(state != IS_LIMITED, state == IS_ENDED)
 
     cdef int drain(self, pgconn, Py_ssize_t max_events, Py_ssize_t max_bytes, Py_ssize_t enough) except -1:

@@ -10,6 +10,7 @@ from typing import Final
 from ditto.monitoring.counters import Counters
 
 _FRESH_S: Final = 10.0
+_MINUTE: Final = len("2026-01-31T12:34")
 
 
 class LatencySampler:
@@ -26,6 +27,8 @@ class LatencySampler:
         self._now = now
         self._sequence = 0
         self._committed_at = 0.0
+        self._minute = ""
+        self._minute_at = 0.0
         self._sent_at = 0.0
         self._stored_at: float | None = None
         self._stored_lag_s = 0.0
@@ -58,7 +61,11 @@ class LatencySampler:
 
     def _seconds(self, commit_time: str) -> float:
         """Seconds since 1970. A server's clock may say a year that Python cannot hold; that counts as now."""
+        minute = commit_time[:_MINUTE]
         try:
-            return datetime.fromisoformat(commit_time).timestamp()
+            if minute != self._minute:  # parsed once a minute: at 1,000 transactions a second each is followed
+                self._minute_at = datetime.fromisoformat(f"{minute}+00:00").timestamp()
+                self._minute = minute
+            return self._minute_at + float(commit_time[_MINUTE + 1 : -1])
         except (ValueError, OverflowError):
             return self._now()

@@ -86,20 +86,29 @@ def _complete(pgconn: PGconn) -> PQGenConn[None]:
     check_pinned(search_path)
 
 
-def _find_function() -> Any:
+def is_encrypted(pgconn: Any) -> bool:
+    """Whether TLS or GSSAPI encrypts the connection, as far as can be told: what it has read may be more than it gave.
+
+    psycopg only says whether GSSAPI proved who the client is, and that with libpq 16 and later.
+    """
+    return bool(pgconn.ssl_in_use or _is_gss_encrypted is None or _is_gss_encrypted(pgconn.pgconn_ptr))
+
+
+def _find_function(name: str, *arguments: Any) -> Any:
     """The function of libpq, from the library that psycopg itself has loaded; None where it cannot be found."""
     module = sys.modules[pq.PGconn.__module__]
     try:
         library = module.impl.pq if pq.__impl__ == "python" else ctypes.CDLL(module.__file__)
-        function = library.PQsetErrorVerbosity
+        function = getattr(library, name)
     except (AttributeError, OSError, TypeError):
         return None
-    function.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    function.argtypes = [ctypes.c_void_p, *arguments]
     function.restype = ctypes.c_int
     return function
 
 
-_function: Final = _find_function()
+_function: Final = _find_function("PQsetErrorVerbosity", ctypes.c_int)
+_is_gss_encrypted: Final = _find_function("PQgssEncInUse")
 IS_VERBOSE: Final = _function is not None
 """Whether refusals carry the SQLSTATE."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -20,6 +20,7 @@ from ditto.errors import ConnectionLost, PublicationMissing, SourceError
 from ditto.lsn import format_lsn, parse_lsn
 from ditto.source.connection import connect
 from ditto.source.failures import Answer, command_error
+from ditto.source.handshake import is_encrypted
 from ditto.source.readable import Readable
 
 MAX_EVENTS: Final = 256
@@ -98,6 +99,10 @@ class Replication:
         self._pace = _TLS
         self._silence_limit_s = SILENCE_LIMIT_S
         self._read_s = 0.0
+        self._is_plain = False
+        """Nothing on the way holds what has left the socket."""
+        self._is_drained = False
+        """The socket alone tells of the next message: nothing is left in what has been read."""
         self._readable: Readable | None = None
 
     async def connect(self) -> None:
@@ -112,6 +117,7 @@ class Replication:
                 b"SET client_encoding = 'SQL_ASCII'", doing="set client_encoding", expected=ExecStatus.COMMAND_OK
             )
         self._pace = _TLS if pgconn.ssl_in_use else _UNIX if pgconn.host.startswith(b"/") else _TCP
+        self._is_plain = not is_encrypted(pgconn)
 
     def _on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
         # PostgreSQL 18 goes on without the publication's rows: https://www.postgresql.org/docs/18/release-18.html
@@ -209,7 +215,15 @@ class Replication:
         if self._decoder is None:
             raise RuntimeError("decode_with() comes first")
         waiting_since = self._clock()
+        is_drained, self._is_drained = self._is_drained, False
         while True:
+            if is_drained:
+                remaining = waiting_since + self._silence_limit_s - self._clock()
+                if remaining <= 0 or not await self._wait_readable(remaining):
+                    raise ConnectionLost(
+                        f"PostgreSQL has been silent for {self._silence_limit_s:g} s although it was asked to answer",
+                        hint="the network or the server is gone; the connection is made anew",
+                    )
             began_at = self._clock()
             block = self._decoder.read(
                 self._pgconn, max_events=self._max_events, max_bytes=self._max_bytes, enough=self._pace.enough
@@ -220,13 +234,10 @@ class Replication:
             if block.is_ended:
                 raise self._ended()
             if block.frame_count:
+                # To read at once what a lone transaction has just left empty cost a system call and a block.
+                self._is_drained = self._is_plain and block.is_drained and block.frame_count < _PAUSE_AFTER_MESSAGES
                 return block
-            remaining = waiting_since + self._silence_limit_s - self._clock()
-            if remaining <= 0 or not await self._wait_readable(remaining):
-                raise ConnectionLost(
-                    f"PostgreSQL has been silent for {self._silence_limit_s:g} s although it was asked to answer",
-                    hint="the network or the server is gone; the connection is made anew",
-                )
+            is_drained = True
 
     async def pause_after(self, block: Block) -> None:
         """Let packets gather, where that pays; in any case let other tasks run."""
@@ -325,11 +336,11 @@ class Replication:
         context = {} if answer.sqlstate == _UNDEFINED_OBJECT else {"slot": self._slot}
         return command_error(answer, doing="go on reading the slot", **context)
 
-    async def _wait_readable(self, timeout_s: float) -> bool:
-        """Whether the socket became readable in time."""
+    def _wait_readable(self, timeout_s: float) -> Awaitable[bool]:
+        """Whether the socket becomes readable in time."""
         if self._readable is None:
             self._readable = Readable(self._pgconn.socket)
-        return await self._readable.wait(timeout_s)
+        return self._readable.wait(timeout_s)
 
 
 def parse_history(content: bytes) -> dict[int, int]:

@@ -167,6 +167,7 @@ class Decoder(BlockBuilder):
             if not self._block.changes:
                 raise
             self._refused = error
+            self._block.is_drained = False  # the next call raises, whatever the socket has
         return self.take()
 
     def _drain(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int) -> None:
