@@ -47,6 +47,12 @@ class _End(Struct):
     seq: int
     batch: str
     count: int
+    type: str | None = None
+    error: Fault | None = None
+
+
+_END_BEGINS: Final = b'{"stream":'
+_end: Final = msgspec.json.Decoder(_End)
 
 
 class _Kind(Struct):
@@ -59,6 +65,10 @@ class _Kind(Struct):
 def read_answer(data: bytes) -> _Ack | _Gap | _Err | _End | Fault | None:
     """An answer of JetStream to a message of a batch; None for what others send who listen on the message's subject."""
     try:
+        if data.startswith(_END_BEGINS):  # the commonest where transactions come one by one: read once
+            end = _end.decode(data)
+            if end.type is None and end.error is None:
+                return end
         kind = msgspec.json.decode(data, type=_Kind)
         if kind.type is not None:
             return msgspec.json.decode(data, type=_Ack | _Gap | _Err)
