@@ -13,6 +13,7 @@ from benchmarks import (
     bench_latency,
     bench_pipeline,
     bench_stages,
+    bench_start,
     bench_synchronous,
     cases,
 )
@@ -26,6 +27,7 @@ def main() -> None:
     for name, module in (("decode", bench_decode), ("encode", bench_encode), ("frame", bench_frame)):
         cases.main(name, module.cases, quick=quick)
     bench_latency.main(quick=quick)
+    bench_start.main(quick=quick)
     bench_stages.main(quick=quick)
     bench_idle.main(quick=quick)
     bench_synchronous.main(quick=quick)

@@ -1,8 +1,9 @@
 """From commit to acknowledgement: `python -m benchmarks.bench_latency`.
 
 A client commits at a steady pace and notes the time at which each COMMIT has returned; Ditto, a process of its
-own, notes when the acknowledgement arrives that covers the event. Both clocks are the machine's. Beside it stands
-the round trip of a bare publish to JetStream in the same run, one at a time.
+own, notes when the acknowledgement arrives that covers the event. Both clocks are the machine's. The reference is the
+round trip of a bare publish to JetStream in the same run, one at a time: through nats-py, and as bytes on a socket.
+CPU is Ditto's, from the first transaction to the last acknowledgement.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
+import socket
 import sys
 import tempfile
 import time
@@ -27,7 +30,8 @@ from rich.table import Table
 
 from benchmarks import record, servers
 from benchmarks.cases import terminal
-from benchmarks.contenders import Ending, Stream, stop, stored
+from benchmarks.contenders import Ending, Stream, stop, stored, streaming
+from benchmarks.metering import Meter
 from benchmarks.servers import ReplicationLog
 from benchmarks.workloads import SHAPES, Workload
 from ditto.testing.servers import NatsServer, PostgresServer
@@ -37,7 +41,10 @@ _RATES: Final = ((100, 1), (1_000, 1), (10_000, 10))
 _WARM_UP_S: Final = 1.0
 _BARE_PER_S: Final = 1_000
 _BARE_PAYLOAD: Final = b"x" * 400
+_ANSWER: Final = re.compile(rb"^MSG answers 1 [0-9]+\r\n\{.*\}\r\n", re.MULTILINE | re.DOTALL)
 _DEADLINE_S: Final = 60.0
+_SETTLE_S: Final = 7.0
+"""Five seconds after it has begun to stream, Ditto checks both servers once: a tenth of a second of CPU."""
 
 
 class Pace(NamedTuple):
@@ -75,10 +82,52 @@ async def bare_round_trips(url: str, duration_s: float) -> list[float]:
         await client.close()
 
 
-async def commit_to_acknowledged(server: PostgresServer, nats_server: NatsServer, pace: Pace) -> list[float]:
-    """Seconds from the return of each COMMIT to the acknowledgement of its last event."""
+async def raw_round_trips(port: int, duration_s: float) -> list[float]:
+    """The same without a client library: what the server and the kernel take."""
+    return await asyncio.to_thread(_raw_round_trips, port, duration_s)
+
+
+def _raw_round_trips(port: int, duration_s: float) -> list[float]:
+    taken: list[float] = []
+    with socket.create_connection(("127.0.0.1", port), timeout=_DEADLINE_S) as channel:
+        channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _ask(
+            channel,
+            b'CONNECT {"verbose":false}\r\nSUB answers 1\r\nPING\r\n',
+            end=re.compile(rb"^PONG\r\n", re.MULTILINE),
+        )
+        made = b'{"name":"BARE","subjects":["bare"],"storage":"file"}'
+        _ask(channel, b"PUB $JS.API.STREAM.CREATE.BARE answers %d\r\n%b\r\n" % (len(made), made))
+        publish = b"PUB bare answers %d\r\n%b\r\n" % (len(_BARE_PAYLOAD), _BARE_PAYLOAD)
+        begun = time.perf_counter()
+        for number in range(round(_BARE_PER_S * (duration_s + _WARM_UP_S))):
+            if (wait_s := begun + number / _BARE_PER_S - time.perf_counter()) > 0:
+                time.sleep(wait_s)
+            started = time.perf_counter()
+            _ask(channel, publish)
+            taken.append(time.perf_counter() - started)
+        _ask(channel, b"PUB $JS.API.STREAM.DELETE.BARE answers 0\r\n\r\n")
+    return taken[round(_BARE_PER_S * _WARM_UP_S) :]
+
+
+def _ask(channel: socket.socket, request: bytes, *, end: re.Pattern[bytes] = _ANSWER) -> None:
+    """Send, and read until the answer is there; a PING of the server may come with it."""
+    channel.sendall(request)
+    answer = b""
+    while not end.search(answer):
+        if not (received := channel.recv(1 << 16)):
+            raise RuntimeError("nats-server has ended the connection")
+        answer += received
+
+
+async def commit_to_acknowledged(
+    server: PostgresServer, nats_server: NatsServer, pace: Pace
+) -> tuple[list[float], float]:
+    """Seconds from the return of each COMMIT to the acknowledgement of its last event; and Ditto's CPU seconds an
+    event.
+    """
     workload = Workload(SHAPES["trades"], pace.transaction_count * pace.events_per_transaction, 1)
-    name = workload.table
+    name, target = workload.table, f"LATENCY_{pace.events_per_s}"  # of its own: Ditto remembers who held the slot
     with (
         tempfile.TemporaryDirectory(prefix="ditto-bench-") as folder,
         psycopg.connect(server.dsn, autocommit=True) as connection,
@@ -91,17 +140,22 @@ async def commit_to_acknowledged(server: PostgresServer, nats_server: NatsServer
         log = ReplicationLog(server.log_path)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "benchmarks.recorded_pipeline", "--dsn", server.dsn, "--slot", name),
-            *("--nats-url", nats_server.url, "--stream", "LATENCY", "--output", output),
+            *("--nats-url", nats_server.url, "--stream", target, "--output", output),
             cwd=Path(__file__).parent.parent,
         )
         client = await nats.connect(nats_server.url)
         try:
             async with Ending(process):
                 await log.started(name)
+                stream = Stream(client, target)
+                async with asyncio.timeout(_DEADLINE_S):
+                    await streaming(stream, process)
+                await asyncio.sleep(_SETTLE_S)
+                meter = Meter(process.pid)
                 committed = await asyncio.to_thread(_write, connection, workload, pace)
-                stream = Stream(client, "LATENCY")
                 async with asyncio.timeout(_DEADLINE_S):
                     await stored(stream, workload.rows, process, period_s=0.05)
+                cpu_s = meter.read() / workload.rows
                 await stop(process)
             await stream.delete()
         finally:
@@ -109,7 +163,7 @@ async def commit_to_acknowledged(server: PostgresServer, nats_server: NatsServer
         connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
         workload.remove(connection)
         taken = list(_latencies(committed, json.loads(output.read_text()), pace.events_per_transaction))
-    return taken[round(len(taken) * _WARM_UP_S / (pace.duration_s + _WARM_UP_S)) :]
+    return taken[round(len(taken) * _WARM_UP_S / (pace.duration_s + _WARM_UP_S)) :], cpu_s
 
 
 def _write(connection: Connection[TupleRow], workload: Workload, pace: Pace) -> list[float]:
@@ -155,7 +209,7 @@ def _summary(name: str, taken: list[float]) -> dict[str, Any]:
 
 
 async def run(duration_s: float, rates: Sequence[tuple[int, int]], console: Console) -> list[dict[str, Any]]:
-    """The bare round trip, then each rate."""
+    """The bare round trips, then each rate."""
     results = []
     with (
         tempfile.TemporaryDirectory(prefix="ditto-bench-nats-") as folder,
@@ -164,23 +218,26 @@ async def run(duration_s: float, rates: Sequence[tuple[int, int]], console: Cons
         console.status("latency: bare publish") as status,
     ):
         results.append(_summary("bare publish", await bare_round_trips(nats_server.url, duration_s)))
+        results.append(_summary("bare publish, raw", await raw_round_trips(nats_server.port, duration_s)))
         for events_per_s, size in rates:
             status.update(f"latency: {events_per_s:,} events/s")
             pace = Pace(events_per_s, size, duration_s)
-            taken = await commit_to_acknowledged(server, nats_server, pace)
-            results.append(_summary(f"{events_per_s:,} events/s", taken) | {"events_per_transaction": size})
+            taken, cpu_s = await commit_to_acknowledged(server, nats_server, pace)
+            more = {"events_per_transaction": size, "cpu_us": round(cpu_s * 1e6, 1)}
+            results.append(_summary(f"{events_per_s:,} events/s", taken) | more)
     return results
 
 
 def table(results: Sequence[dict[str, Any]]) -> Table:
     """The table for the terminal."""
-    made = Table(title="latency, commit to acknowledgement (ms)", title_justify="left")
+    made = Table(title="latency, commit to acknowledgement (ms; Ditto's CPU an event)", title_justify="left")
     made.add_column("what")
-    for heading in ("p50", "p99", "p99.9", "max", "samples"):
+    for heading in ("p50", "p99", "p99.9", "max", "CPU µs", "samples"):
         made.add_column(heading, justify="right")
     for each in results:
         figures = (each[key] for key in ("p50_ms", "p99_ms", "p999_ms", "max_ms"))
-        made.add_row(each["what"], *(f"{figure:.2f}" for figure in figures), f"{each['samples']:,}")
+        cpu = f"{each['cpu_us']:.0f}" if "cpu_us" in each else ""
+        made.add_row(each["what"], *(f"{figure:.2f}" for figure in figures), cpu, f"{each['samples']:,}")
     return made
 
 

@@ -199,6 +199,8 @@ class Stream:
     def __init__(self, client: Client, name: str) -> None:
         self.name = name
         self._client = client
+        self.calls = 0
+        """Requests that were made here."""
 
     async def event_count(self) -> int:
         """How many events it holds, checkpoints apart; 0 while it does not exist."""
@@ -212,11 +214,11 @@ class Stream:
         while await self._message_count() < count or await self.event_count() < count:  # noqa: ASYNC110  nobody tells
             await asyncio.sleep(period_s)
 
-    async def first_message_at(self) -> float:
-        """Wait for its first message; when the server stored that, in seconds since 1970."""
+    async def first_message_at(self, *, after: int = 0) -> float:
+        """Wait for its first message after this sequence; when the server stored that, in seconds since 1970."""
         while True:
             # The first that is still there: the next checkpoint replaces the one before.
-            answer = await self._call("MSG.GET", {"seq": 1, "next_by_subj": ">"})
+            answer = await self._call("MSG.GET", {"seq": after + 1, "next_by_subj": ">"})
             if "message" in answer:
                 return _seconds(answer["message"]["time"])
             if answer["error"]["err_code"] not in {_NO_MESSAGE, _NO_STREAM}:
@@ -242,6 +244,7 @@ class Stream:
         return count
 
     async def _call(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.calls += 1
         reply = await self._client.request(
             f"$JS.API.STREAM.{action}.{self.name}", json.dumps(body).encode(), timeout=30
         )
@@ -270,12 +273,13 @@ class Ending:
             await self._process.wait()
 
 
-async def streaming(stream: Stream, process: Process) -> float:
+async def streaming(stream: Stream, process: Process, *, after: int = 0) -> float:
     """Wait until the process has set everything up; when that was, in seconds since 1970. Raises as `stored` does.
 
-    Ditto's first message on a new stream is a checkpoint, which it stores right before it begins to read.
+    Ditto's first message on a new stream is a checkpoint, which it stores right before it begins to read. In a stream
+    that has messages up to `after` it is the first event.
     """
-    return await _unless_ended(process, stream.first_message_at())
+    return await _unless_ended(process, stream.first_message_at(after=after))
 
 
 async def stored(stream: Stream, count: int, process: Process, *, period_s: float) -> None:

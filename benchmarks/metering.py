@@ -7,11 +7,13 @@ from pathlib import Path
 
 
 class Meter:
-    """CPU seconds of a process since the meter was made. One that has ended keeps its last reading."""
+    """CPU seconds of a process since the meter was made, or since the process began. One that has ended keeps its last
+    reading.
+    """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, from_start: bool = False) -> None:
         self._tasks = Path(f"/proc/{pid}/task")
-        self._start_s = self._total_s()
+        self._start_s = 0.0 if from_start else self._total_s()
         self.cpu_s = 0.0
 
     def read(self) -> float:

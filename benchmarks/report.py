@@ -16,7 +16,18 @@ PAGE: Final = DOCS / "performance.md"
 CHARTS: Final = DOCS / "performance"
 BEGIN: Final = "<!-- measured: python -m benchmarks.report -->"
 END: Final = "<!-- /measured -->"
-_BENCHMARKS: Final = ("pipeline", "growth", "stages", "latency", "idle", "synchronous", "decode", "encode", "frame")
+_BENCHMARKS: Final = (
+    "pipeline",
+    "growth",
+    "stages",
+    "latency",
+    "start",
+    "idle",
+    "synchronous",
+    "decode",
+    "encode",
+    "frame",
+)
 _TRANSPORTS: Final = {"tcp": "TCP", "unix": "Unix socket", "tls": "TLS"}
 
 
@@ -35,6 +46,8 @@ def markdown(records: dict[str, Any]) -> str:
         parts += _stages(records["stages"]["results"])
     if "latency" in records:
         parts += _latency(records["latency"]["results"])
+    if "start" in records:
+        parts += _start(records["start"]["results"])
     if "idle" in records:
         parts += _idle(records["idle"]["results"])
     if "synchronous" in records:
@@ -182,9 +195,36 @@ def _latency(results: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "### Latency"
     yield "![Latency](performance/latency.svg)"
     yield _table(
-        ["", "p50 ms", "p99 ms", "p99.9 ms", "samples"],
+        ["", "p50 ms", "p99 ms", "p99.9 ms", "Ditto's CPU µs an event", "samples"],
         1,
-        ([row["what"], *(f"{row[key]:.2f}" for _, key in _PERCENTILES), f"{row['samples']:,}"] for row in results),
+        (
+            [
+                row["what"],
+                *(f"{row[key]:.2f}" for _, key in _PERCENTILES),
+                f"{row['cpu_us']:.0f}" if "cpu_us" in row else "",
+                f"{row['samples']:,}",
+            ]
+            for row in results
+        ),
+    )
+
+
+def _start(result: dict[str, Any]) -> Iterator[str]:
+    yield "### Start"
+    yield f"From the start of the process, median in ms; Python alone takes {result['interpreter_ms']:.0f} ms."
+    yield _table(
+        ["", "first log line", "streaming", "first message", "lowest-highest", "CPU", "SQL", "JetStream", "samples"],
+        1,
+        (
+            [
+                each["what"],
+                *(f"{each[key]:.0f}" for key in ("log_ms", "streaming_ms", "stored_ms")),
+                f"{each['stored_low_ms']:.0f}-{each['stored_high_ms']:.0f}",
+                f"{each['cpu_ms']:.0f}",
+                *(str(each[key]) for key in ("queries", "requests", "samples")),
+            ]
+            for each in result["starts"]
+        ),
     )
 
 
