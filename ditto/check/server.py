@@ -27,6 +27,8 @@ _SMALL_WORK_MEM: Final = 64 * _MB
 _LONG_TIMEOUT_S: Final = 600
 _SHORT_OUTAGE_S: Final = 3600
 _STANDBY_DECODES: Final = 160000
+_WITH_WHOLE_PUBLICATIONS: Final = {14: 18, 15: 13, 16: 9, 17: 5}
+"""By major, the first minor release that takes an altered publication into account in transactions that are open."""
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -95,6 +97,13 @@ def _version(server: Server) -> Finding:
     what = f"PostgreSQL {server.version_text}"
     if server.version < OLDEST_VERSION:
         return bad("error", "server.version", f"{what} is too old", why)
+    fixed = _WITH_WHOLE_PUBLICATIONS.get(server.version // 10000, 0)
+    if server.version % 10000 < fixed:
+        why = (
+            "where a publication is altered, pgoutput leaves out rows of transactions that were open at that moment: "
+            f"they are in no stream. Install the latest minor release: {server.version // 10000}.{fixed} corrects it"
+        )
+        return bad("warning", "server.version", what, why)
     return ok("server.version", what, why)
 
 
