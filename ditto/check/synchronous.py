@@ -25,10 +25,10 @@ async def check_synchronous(control: Control) -> Finding:
         "ORDER BY r.pid) AS others",
         doing="see whether commits wait for Ditto",
     )
-    return judge(row["setting"], row["application"], row["others"])
+    return synchronous_finding(row["setting"], row["application"], row["others"])
 
 
-def judge(setting: str, application: str, others: list[str | None]) -> Finding:
+def synchronous_finding(setting: str, application: str, others: list[str | None]) -> Finding:
     """The same of what is known; `others` are the application names of physical standbys, None where hidden. Pure."""
     names = parse_names(setting)
     why = (

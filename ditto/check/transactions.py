@@ -20,10 +20,10 @@ CHECK: Final = "slot.oldest_transaction"
 async def check_transactions(control: Control, retained_bytes: int) -> Finding:
     """Whether the oldest transaction that has written, or is prepared, is old."""
     oldest = await open_transactions(control, limit=1)
-    return judge(oldest[0] if oldest else None, retained_bytes)
+    return transaction_finding(oldest[0] if oldest else None, retained_bytes)
 
 
-def judge(oldest: OpenTransaction | None, retained_bytes: int) -> Finding:
+def transaction_finding(oldest: OpenTransaction | None, retained_bytes: int) -> Finding:
     """The same, of a transaction that is known. Pure."""
     why = (
         "PostgreSQL keeps the WAL, and dead rows of the catalogue, since the oldest transaction that has written "

@@ -54,7 +54,7 @@ def run(*, seconds: float, rows_per_s: int, keep: bool) -> bool:
     Returns whether the stream equals the tables. Raises DittoError, and KeyboardInterrupt or CancelledError when
     interrupted. In every case no process and no folder is left.
     """
-    _forget_other_servers()
+    _clear_environment()
     # From now on SIGTERM cleans up as SIGINT does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = open_screen()
@@ -125,7 +125,7 @@ class _Demo:
             publication=publication,
             on_progress=lambda done, total: screen.progress("Comparing", done, total),
         )
-        _heed_cancellation()
+        _raise_cancellation()
         differences = copy.differences + result.differences
         if copy.events != workload.rows:
             message = f"{counted(copy.events, 'event')} for {counted(workload.rows, 'committed change')}"
@@ -181,7 +181,7 @@ class _Demo:
             while not (writing.done() or (end and end.is_set())):
                 self._follower.check()
                 await self._show(workload)
-                _heed_cancellation()
+                _raise_cancellation()
                 await asyncio.wait([writing], timeout=TICK_S)
             if writing.done():
                 await writing
@@ -209,7 +209,7 @@ class _Demo:
             self._follower.check()
             if time.monotonic() > deadline:
                 raise DittoError(f"{what} within {timeout_s:.0f} s")
-            _heed_cancellation()
+            _raise_cancellation()
             await asyncio.sleep(0.02)
 
     async def _show(self, workload: Workload) -> None:
@@ -264,7 +264,7 @@ def _summary(
     ]
 
 
-def _heed_cancellation() -> None:
+def _raise_cancellation() -> None:
     """`asyncio.wait_for` of Python 3.11, and so nats-py, loses a cancellation that comes together with the result."""
     if (task := asyncio.current_task()) and task.cancelling():
         raise asyncio.CancelledError
@@ -274,7 +274,7 @@ async def _ignore(_error: Exception) -> None:
     """Whoever uses the client gets the error, too; nats-py would print a traceback."""
 
 
-def _forget_other_servers() -> None:
+def _clear_environment() -> None:
     """Whatever the environment says about PostgreSQL, NATS and Ditto is about other servers than the demo's."""
     for name in list(os.environ):
         is_ditto = name.startswith("DITTO_") and name != "DITTO_IMPL"

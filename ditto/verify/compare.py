@@ -19,10 +19,10 @@ from ditto.config import Types
 from ditto.errors import ConnectionLost, ServerNotReady, SourceError
 from ditto.verify.catalogue import Published, find_table
 from ditto.verify.difference import Difference, Unjudged
+from ditto.verify.explain import explain
 from ditto.verify.history import Version, read_history, read_xids
-from ditto.verify.judge import judge
 from ditto.verify.match import Match
-from ditto.verify.rebirth import Rebirths
+from ditto.verify.recreated import RecreatedTables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ async def compare(
         )
         for name in sorted({*replay.tables, *published} - set(leave_out)):
             await comparer.compare(name, published.get(name))
-        differences, unjudged = comparer.rebirths.decide()
+        differences, unjudged = comparer.recreated.decide()
         result.differences += differences
         roots = {table for table in comparer.roots if any(each.table == table for each in result.differences)}
         if roots:
@@ -120,7 +120,7 @@ class _Comparer:
         *,
         has_orphans: bool,
     ) -> None:
-        self.rebirths = Rebirths(xids)
+        self.recreated = RecreatedTables(xids)
         self.roots: set[str] = set()
         """Partitioned tables."""
         self._control = control
@@ -201,19 +201,21 @@ class _Comparer:
         has_shapes = copy is not None and copy.has_shapes
         left = list(match.left())
         if not (match.mismatches or match.unmatched or match.unexamined or left or faults):
-            self.rebirths.learn(match.lsn_of_xid)
+            self.recreated.learn(match.lsn_of_xid)
             return
         history = await read_history(self._control, table, xids=self._xids, since=self._since, oldest=match.oldest)
         if not history.is_rewritten:  # otherwise rows are by younger transactions than their events
-            self.rebirths.learn(match.lsn_of_xid)
-        verdict = judge(table.name, match, left, faults, history, has_orphans=self._has_orphans, has_shapes=has_shapes)
-        self._result.differences += verdict.differences
-        self._result.unjudged += [Unjudged(table.name, reason) for reason in verdict.reasons]
-        self.rebirths.suspect(
+            self.recreated.learn(match.lsn_of_xid)
+        outcome = explain(
+            table.name, match, left, faults, history, has_orphans=self._has_orphans, has_shapes=has_shapes
+        )
+        self._result.differences += outcome.differences
+        self._result.unjudged += [Unjudged(table.name, reason) for reason in outcome.reasons]
+        self.recreated.suspect(
             created=history.created,
             is_young=history.is_younger_than_publication,
             first_lsn=match.first_lsn,
-            suspects=verdict.suspects,
+            suspects=outcome.suspects,
         )
 
 

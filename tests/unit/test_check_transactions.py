@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ditto.check.transactions import judge
+from ditto.check.transactions import transaction_finding
 from ditto.source.transactions import OpenTransaction
 
 SMALL = 1000
@@ -22,18 +22,18 @@ def prepared(gid: str, age_s: float) -> OpenTransaction:
 
 
 def test_none() -> None:
-    assert judge(None, LARGE).level == "ok"
+    assert transaction_finding(None, LARGE).level == "ok"
 
 
 def test_a_young_one_is_named_all_the_same() -> None:
-    finding = judge(session(10), LARGE)
+    finding = transaction_finding(session(10), LARGE)
     assert finding.level == "ok"
     assert "PID 17 (database shop, application psql, idle in transaction), open for 10 s" in finding.what
 
 
 @pytest.mark.parametrize("retained_bytes", [SMALL, LARGE])
 def test_an_old_one(retained_bytes: int) -> None:
-    finding = judge(session(7200), retained_bytes)
+    finding = transaction_finding(session(7200), retained_bytes)
     assert finding.level == "warning"
     assert "open for 2 h" in finding.what
     assert (finding.mend or "").startswith("SELECT pg_catalog.pg_terminate_backend(17);")
@@ -41,12 +41,12 @@ def test_an_old_one(retained_bytes: int) -> None:
 
 
 def test_one_whose_age_is_hidden_counts_as_old_when_much_is_retained() -> None:
-    assert judge(session(None), SMALL).level == "ok"
-    assert judge(session(None), LARGE).level == "warning"
+    assert transaction_finding(session(None), SMALL).level == "ok"
+    assert transaction_finding(session(None), LARGE).level == "warning"
 
 
 def test_an_orphaned_prepared_transaction() -> None:
-    finding = judge(prepared("it's", 400), SMALL)
+    finding = transaction_finding(prepared("it's", 400), SMALL)
     assert finding.level == "warning"
     assert 'prepared transaction "it\'s" (database shop)' in finding.what
     assert finding.mend == "ROLLBACK PREPARED 'it''s';"

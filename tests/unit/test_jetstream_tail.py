@@ -16,7 +16,7 @@ from ditto.lsn import Checkpoint, Position, Transaction
 from ditto.sinks.base import PipelineId
 from ditto.sinks.jetstream import metadata
 from ditto.sinks.jetstream.answers import StoredMessage
-from ditto.sinks.jetstream.tail import Judged, Kind, judge
+from ditto.sinks.jetstream.tail import Classified, Kind, classify
 from unit.implementations import ID_KEY, Implementation
 from unit.wire import Column, begin, commit, insert, relation
 
@@ -38,13 +38,13 @@ def event(position: Position = POSITION, key: bytes = ID_KEY) -> bytes:
     )
 
 
-def judged(stored: StoredMessage, keys: list[bytes] | None = None) -> Judged:
-    return judge(stored, keys=[ID_KEY] if keys is None else keys, config=Nats(stream="D'S `x`"))
+def classified(stored: StoredMessage, keys: list[bytes] | None = None) -> Classified:
+    return classify(stored, keys=[ID_KEY] if keys is None else keys, config=Nats(stream="D'S `x`"))
 
 
 def test_an_event() -> None:
-    told = judged(message(event()))
-    assert told == Judged(Kind.PLACE, 8, POSITION, Transaction(POSITION.commit_lsn, TIME), is_proven=True)
+    told = classified(message(event()))
+    assert told == Classified(Kind.PLACE, 8, POSITION, Transaction(POSITION.commit_lsn, TIME), is_proven=True)
 
 
 def test_the_ids_are_those_of_the_decoders(impl: Implementation) -> None:
@@ -57,26 +57,26 @@ def test_the_ids_are_those_of_the_decoders(impl: Implementation) -> None:
 
 def test_an_event_that_is_nested_too_deeply_to_be_parsed() -> None:
     payload = event().replace(b'"deep":[]', b'"deep":' + b"[" * 20_000 + b"]" * 20_000)
-    assert judged(message(payload)).last == Transaction(POSITION.commit_lsn, TIME)
+    assert classified(message(payload)).last == Transaction(POSITION.commit_lsn, TIME)
 
 
 def test_a_checkpoint() -> None:
     last = Transaction(0x480, TIME, 795)
     stored = message(encode_checkpoint(Checkpoint(0x500, last), ID_KEY), Position(0x500, 0))
-    assert judged(stored) == Judged(Kind.PLACE, 8, Position(0x500, 0), last)
+    assert classified(stored) == Classified(Kind.PLACE, 8, Position(0x500, 0), last)
     assert decode_checkpoint(stored.data).checkpoint == Checkpoint(0x500, last)
     assert b'"last":{"lsn":"0/480","commitTime":"2026-11-25T12:00:00.000001Z","xid":795}' in stored.data
 
 
 def test_a_checkpoint_of_an_earlier_version() -> None:
-    told = judged(message(b'{"lsn":"0/500"}', Position(0x500, 0)))
-    assert told == Judged(Kind.PLACE, 8, Position(0x500, 0), None, is_proven=False)
+    told = classified(message(b'{"lsn":"0/500"}', Position(0x500, 0)))
+    assert told == Classified(Kind.PLACE, 8, Position(0x500, 0), None, is_proven=False)
 
 
 def test_what_has_no_place_of_its_own() -> None:
-    assert judged(message(b'{"schema":"public","table":"t"}')).kind is Kind.DESCRIPTION
-    assert judged(message(b"hello", "x", header="Their-Header")).kind is Kind.FOREIGN
-    assert judged(message(b"", "MaxAge", header="Nats-Marker-Reason")).kind is Kind.MARKER
+    assert classified(message(b'{"schema":"public","table":"t"}')).kind is Kind.DESCRIPTION
+    assert classified(message(b"hello", "x", header="Their-Header")).kind is Kind.FOREIGN
+    assert classified(message(b"", "MaxAge", header="Nats-Marker-Reason")).kind is Kind.MARKER
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_what_has_no_place_of_its_own() -> None:
 )
 def test_a_message_that_claims_a_position_and_is_not_dittos(payload: bytes, position: object) -> None:
     with pytest.raises(TailForged, match="message 8 of stream D'S `x` claims") as caught:
-        judged(message(payload, position))
+        classified(message(payload, position))
     assert (caught.value.hint or "").endswith(
         """(nats --server=nats://localhost:4222 stream rmm 'D'"'"'S `x`' 8 --force), and start again"""
     )
@@ -108,8 +108,8 @@ def test_a_message_that_claims_a_position_and_is_not_dittos(payload: bytes, posi
 
 def test_ids_of_the_cluster_that_was_upgraded_count_too() -> None:
     with pytest.raises(TailForged):
-        judged(message(event(key=OTHER)))
-    assert judged(message(event(key=OTHER)), [ID_KEY, OTHER]).position == POSITION
+        classified(message(event(key=OTHER)))
+    assert classified(message(event(key=OTHER)), [ID_KEY, OTHER]).position == POSITION
 
 
 # ------------------------------------------------------------------------------------ metadata

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ditto.check.synchronous import judge
+from ditto.check.synchronous import synchronous_finding
 from ditto.source.synchronous import parse_names
 
 
@@ -28,7 +28,7 @@ def test_what_it_says(setting: str, method: str, count: int, names: list[str]) -
 
 @pytest.mark.parametrize("setting", ["", "a, b", "ditto", "ANY 1 (a, Ditto)", "ANY 2 (ditto, *)"])
 def test_what_is_well(setting: str) -> None:
-    assert judge(setting, "ditto", ["a"]).level == "ok"
+    assert synchronous_finding(setting, "ditto", ["a"]).level == "ok"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_what_is_well(setting: str) -> None:
     ],
 )
 def test_the_others_are_named_in_its_place(setting: str, others: list[str | None], wanted: str) -> None:
-    finding = judge(setting, "ditto", others)
+    finding = synchronous_finding(setting, "ditto", others)
     assert finding.level == "warning"
     assert finding.mend == (
         f"ALTER SYSTEM SET synchronous_standby_names = '{wanted}';\nSELECT pg_catalog.pg_reload_conf();"
@@ -50,5 +50,5 @@ def test_the_others_are_named_in_its_place(setting: str, others: list[str | None
 
 
 def test_who_they_are_is_hidden() -> None:
-    finding = judge("*", "ditto", [None])
+    finding = synchronous_finding("*", "ditto", [None])
     assert (finding.level, finding.mend) == ("warning", None)

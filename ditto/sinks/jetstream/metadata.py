@@ -98,6 +98,6 @@ def write_place(place: Checkpoint, owner: PipelineId) -> dict[str, str]:
     return {_PLACE: encode_checkpoint(place, event_key(owner.system_identifier, owner.slot)).decode()}
 
 
-def restored(metadata: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+def restored(metadata: Mapping[str, str], claimed: Mapping[str, str]) -> dict[str, str]:
     """The metadata with what is Ditto's, where somebody has replaced it by other metadata."""
-    return {**{name: value for name, value in ours.items() if name.startswith(PREFIX)}, **metadata}
+    return {**{name: value for name, value in claimed.items() if name.startswith(PREFIX)}, **metadata}

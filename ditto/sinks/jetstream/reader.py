@@ -11,7 +11,7 @@ import structlog
 from ditto.config import Nats
 from ditto.sinks.jetstream.answers import StoredMessage, StreamState
 from ditto.sinks.jetstream.api import Api
-from ditto.sinks.jetstream.tail import Judged, Kind, judge
+from ditto.sinks.jetstream.tail import Classified, Kind, classify
 
 log = structlog.get_logger()
 
@@ -39,8 +39,8 @@ class Reader:
         """The last message on each subject that matches."""
         return {message.subject: message.data for message in await self._last_messages(pattern)}
 
-    async def find_tail(self, state: StreamState, *, keys: Collection[bytes] | None) -> Judged | None:
-        """The last event or checkpoint of Ditto's; `keys` as for `judge`. Raises TailForged."""
+    async def find_tail(self, state: StreamState, *, keys: Collection[bytes] | None) -> Classified | None:
+        """The last event or checkpoint of Ditto's; `keys` as for `classify`. Raises TailForged."""
         if not state.messages:
             return None
         oldest = max(state.first_seq, state.last_seq - _BACK + 1)
@@ -48,11 +48,13 @@ class Reader:
         if found is not None:
             return found
         # Further back: the last one on each subject that there is.
-        judgements = [judge(message, keys=keys, config=self._config) for message in await self._last_messages(">")]
-        places = [judged for judged in judgements if judged.kind is Kind.PLACE]
-        found = max(places, key=lambda judged: judged.position, default=None)
+        all_classified = [
+            classify(message, keys=keys, config=self._config) for message in await self._last_messages(">")
+        ]
+        places = [classified for classified in all_classified if classified.kind is Kind.PLACE]
+        found = max(places, key=lambda classified: classified.position, default=None)
         known = state.first_seq - 1 if found is None else found.sequence
-        foreign = [judged.sequence for judged in judgements if judged.kind is Kind.FOREIGN]
+        foreign = [classified.sequence for classified in all_classified if classified.kind is Kind.FOREIGN]
         if max(foreign, default=0) > known:
             # One of these may hide a later one of Ditto's on its subject.
             found = await self._back_from(min(oldest, max(foreign)) - 1, known + 1, keys=keys) or found
@@ -60,7 +62,7 @@ class Reader:
 
     async def _back_from(
         self, last: int, first: int, *, keys: Collection[bytes] | None, warns: bool = False
-    ) -> Judged | None:
+    ) -> Classified | None:
         """The last event or checkpoint of Ditto's from `last` back to `first`, one message after the other.
 
         `warns`: of a foreign one at `last`.
@@ -72,14 +74,14 @@ class Reader:
             for message in messages:
                 if message is None:  # deleted
                     continue
-                judged = judge(message, keys=keys, config=self._config)
-                if judged.kind is Kind.PLACE:
-                    return judged
-                if warns and judged.kind is Kind.FOREIGN and judged.sequence == last:
+                classified = classify(message, keys=keys, config=self._config)
+                if classified.kind is Kind.PLACE:
+                    return classified
+                if warns and classified.kind is Kind.FOREIGN and classified.sequence == last:
                     log.warning(
                         "stream.foreign_message",
                         stream=self._stream,
-                        sequence=judged.sequence,
+                        sequence=classified.sequence,
                         reason="another writer stores into this stream; Ditto goes on, but must be its only writer",
                     )
             end, at_once = begin - 1, _SOME

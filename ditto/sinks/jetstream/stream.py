@@ -33,7 +33,7 @@ from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.reader import Reader
 from ditto.sinks.jetstream.risks import check_usable, risks
 from ditto.sinks.jetstream.subjects import folded, is_pattern, subject_matches
-from ditto.sinks.jetstream.tail import Kind, judge
+from ditto.sinks.jetstream.tail import Kind, classify
 
 log = structlog.get_logger()
 
@@ -57,9 +57,9 @@ class Stream:
         """Whether there was such a stream when it was last looked at."""
         self.config = StreamConfig()
         """What Ditto reads of its configuration."""
-        self._ours: dict[str, str] = {}
+        self._claimed_metadata: dict[str, str] = {}
         """The metadata when it was claimed."""
-        self._said: set[str] = set()
+        self._known_risks: set[str] = set()
         """The risks that are in the log."""
         self._changing = asyncio.Lock()
         self.settings: dict[str, Any] = {}
@@ -98,7 +98,7 @@ class Stream:
     @property
     def is_created_here(self) -> bool:
         """Whether Ditto created it: only then does it get new subjects."""
-        return metadata.is_created_here(metadata.restored(self._metadata, self._ours))
+        return metadata.is_created_here(metadata.restored(self._metadata, self._claimed_metadata))
 
     @property
     def _metadata(self) -> dict[str, str]:
@@ -186,7 +186,7 @@ class Stream:
                 f"stream {self.name} does not take batches (allow_batched)",
                 hint="is the server that leads it older than 2.14?",
             )
-        self._ours = dict(self._metadata)
+        self._claimed_metadata = dict(self._metadata)
 
     async def set_source(self, owner: PipelineId) -> None:
         """Write into the metadata what the stream is filled from now."""
@@ -210,7 +210,7 @@ class Stream:
 
     def _whole_metadata(self) -> dict[str, str]:
         """The metadata, with what is Ditto's where somebody has replaced all of it since it was claimed."""
-        whole = metadata.restored(self._metadata, self._ours)
+        whole = metadata.restored(self._metadata, self._claimed_metadata)
         if lost := sorted(whole.keys() - self._metadata.keys()):
             log.warning(
                 "stream.metadata_restored",
@@ -226,7 +226,7 @@ class Stream:
         async with self._changing:
             if not await self.look():
                 return
-            self._say_risks()
+            self._warn_of_risks()
             if (whole := self._whole_metadata()) != self._metadata:
                 await self._update({"metadata": whole}, f"put the metadata of stream {self.name} back")
 
@@ -250,7 +250,7 @@ class Stream:
         """
         async with self._changing:
             await self.look()  # an update sends everything back: not what the stream was like when the attempt began
-            self._say_risks()
+            self._warn_of_risks()
             missing = self.missing_subjects(subjects)
             if not missing:
                 return
@@ -313,7 +313,7 @@ class Stream:
         if message is None:
             return False
         try:
-            return judge(message, keys=None, config=self._config).kind is Kind.FOREIGN
+            return classify(message, keys=None, config=self._config).kind is Kind.FOREIGN
         except TailForged:
             return True
 
@@ -333,14 +333,14 @@ class Stream:
     def check(self) -> None:
         """Raise StreamUnusable for settings that cannot work; warn about those that can lose events."""
         check_usable(self.name, self.config)
-        self._say_risks()
+        self._warn_of_risks()
 
-    def _say_risks(self) -> None:
+    def _warn_of_risks(self) -> None:
         """Warn of settings that can lose events, once each."""
         reasons = {f"{risk.what}: {risk.why}" for risk in risks(self.config)}
-        for reason in sorted(reasons - self._said):
+        for reason in sorted(reasons - self._known_risks):
             log.warning("stream.risk", stream=self.name, reason=reason)
-        self._said = reasons
+        self._known_risks = reasons
 
 
 def change_timeout_s(subject_count: int) -> float:

@@ -39,7 +39,7 @@ class Kind(Enum):
     """Somebody else's, without a position."""
 
 
-class Judged(NamedTuple):
+class Classified(NamedTuple):
     """One message."""
 
     kind: Kind
@@ -51,7 +51,7 @@ class Judged(NamedTuple):
     """False for a checkpoint of a version that gave them no id."""
 
 
-def judge(message: StoredMessage, *, keys: Collection[bytes] | None, config: Nats) -> Judged:
+def classify(message: StoredMessage, *, keys: Collection[bytes] | None, config: Nats) -> Classified:
     """Raises TailForged where a message claims a position, and is not Ditto's own.
 
     `keys` are those that its id may have been computed with (`event_key`); with None, ids are not looked at.
@@ -59,13 +59,13 @@ def judge(message: StoredMessage, *, keys: Collection[bytes] | None, config: Nat
     sequence, payload = message.seq, message.data
     text = message.header(POSITION_HEADER)
     if text is None:
-        return Judged(Kind.FOREIGN if message.header(MARKER_HEADER) is None else Kind.MARKER, sequence)
+        return Classified(Kind.FOREIGN if message.header(MARKER_HEADER) is None else Kind.MARKER, sequence)
     try:
         position = Position.parse(text)
     except ValueError:
         raise _forged(config, sequence, "a position that is none") from None
     if payload.startswith(DESCRIPTION):
-        return Judged(Kind.DESCRIPTION, sequence)
+        return Classified(Kind.DESCRIPTION, sequence)
     if payload.startswith(EVENT) and position.ordinal:
         given: str | None = payload[len(EVENT) : len(EVENT) + ID_LENGTH].decode("ascii", "replace")
         last: Transaction | None = Transaction(position.commit_lsn, _commit_time(payload))
@@ -81,7 +81,7 @@ def judge(message: StoredMessage, *, keys: Collection[bytes] | None, config: Nat
         raise _forged(config, sequence, f"position {position}, and is neither an event nor a checkpoint")
     if keys is not None and given is not None and all(given != event_id(position, key) for key in keys):
         raise _forged(config, sequence, f"position {position}, to which its id does not belong")
-    return Judged(Kind.PLACE, sequence, position, last, is_proven=given is not None)
+    return Classified(Kind.PLACE, sequence, position, last, is_proven=given is not None)
 
 
 def position_of(message: StoredMessage) -> Position | None:

@@ -15,7 +15,7 @@ from nats.js.api import StorageType
 
 from ditto.check.finding import Finding
 from ditto.check.run import run_checks
-from ditto.check.transactions import judge
+from ditto.check.transactions import transaction_finding
 from ditto.config import load
 from ditto.source.sql import open_control
 from ditto.source.transactions import open_transactions
@@ -435,15 +435,15 @@ async def test_the_oldest_transaction_is_named_to_a_role_without_rights(postgres
         f"PID {elsewhere.info.backend_pid} (database postgres, application batch, idle in transaction)" in finding.what
     )
     elsewhere.close()
-    found = await open_and_judge(world)
+    found = await open_an_hour_ago(world)
     assert 'prepared transaction "it\'s left"' in found.what
     mend(world, found)
     assert (await check(world))["slot.oldest_transaction"].what == "no open transaction has written anything"
     assert await ditto.stop() == 0
 
 
-async def open_and_judge(world: World) -> Finding:
+async def open_an_hour_ago(world: World) -> Finding:
     """As if the oldest transaction were an hour old."""
     async with open_control(world.dsn) as control:
         (oldest,) = await open_transactions(control, limit=1)
-    return judge(msgspec.structs.replace(oldest, age_s=3600.0), 0)
+    return transaction_finding(msgspec.structs.replace(oldest, age_s=3600.0), 0)

@@ -36,7 +36,7 @@ class _Case(NamedTuple):
     suspects: list[Suspect]
 
 
-class Rebirths:
+class RecreatedTables:
     """Gathers what all tables tell, and decides at the end."""
 
     def __init__(self, xids: Xids) -> None:

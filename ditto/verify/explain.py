@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ditto.verify.difference import Difference
 from ditto.verify.match import MISSING, differing_columns
-from ditto.verify.rebirth import Suspect
+from ditto.verify.recreated import Suspect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ _KEY_FAULTS: Final = frozenset({"inserted twice", "updated to the key of another
 
 
 @dataclass(kw_only=True)
-class Verdict:
+class Outcome:
     """What was found in one table."""
 
     differences: list[Difference] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Verdict:
     """Why some rows or columns cannot be judged, in the order of their finding."""
 
 
-def judge(
+def explain(
     table: str,
     match: Match,
     left: Sequence[Copied],
@@ -42,28 +42,28 @@ def judge(
     *,
     has_orphans: bool,
     has_shapes: bool,
-) -> Verdict:
+) -> Outcome:
     """`left` are the rows that only the copy has, `faults` the events that do not fit the earlier ones."""
-    judge = _Judge(table, match, history, has_orphans=has_orphans, has_shapes=has_shapes)
+    explainer = _Explainer(table, match, history, has_orphans=has_orphans, has_shapes=has_shapes)
     for real, copied, columns in match.mismatches:
-        judge.mismatch(real, copied, columns)
-    unmatched, left = judge.pair(match.unmatched, left)
+        explainer.mismatch(real, copied, columns)
+    unmatched, left = explainer.pair(match.unmatched, left)
     for real in unmatched:
-        judge.missing(real)
+        explainer.missing(real)
     for fault in faults:
-        judge.fault(fault)
+        explainer.fault(fault)
     for copied in left:
-        judge.surplus(copied)
-    verdict = judge.verdict
+        explainer.surplus(copied)
+    outcome = explainer.outcome
     if match.unexamined:
-        verdict.differences.append(Difference(f"{match.unexamined} more rows that do not match", table, ""))
-    del verdict.differences[MAX_DIFFERENCES:], verdict.suspects[MAX_DIFFERENCES:]
-    return verdict
+        outcome.differences.append(Difference(f"{match.unexamined} more rows that do not match", table, ""))
+    del outcome.differences[MAX_DIFFERENCES:], outcome.suspects[MAX_DIFFERENCES:]
+    return outcome
 
 
-class _Judge:
+class _Explainer:
     def __init__(self, table: str, match: Match, history: History, *, has_orphans: bool, has_shapes: bool) -> None:
-        self.verdict = Verdict()
+        self.outcome = Outcome()
         self._table = table
         self._match = match
         self._history = history
@@ -76,7 +76,7 @@ class _Judge:
         differing = []
         for at, reason in zip(columns, self._reasons(real, copied, columns), strict=True):
             if reason:
-                self.verdict.reasons[reason] = None
+                self.outcome.reasons[reason] = None
             else:
                 differing.append(self._match.columns[at])
         if differing:
@@ -107,7 +107,7 @@ class _Judge:
                 reasons = self._reasons(real, copied, differing_columns(real.values, copied))
                 if all(reasons):
                     paired.add(number)
-                    self.verdict.reasons |= dict.fromkeys(filter(None, reasons))
+                    self.outcome.reasons |= dict.fromkeys(filter(None, reasons))
                     break
             else:
                 alone.append(real)
@@ -116,7 +116,7 @@ class _Judge:
     def missing(self, real: Real) -> None:
         reason = self._history.of_missing_row(real.version, has_orphans=self._has_orphans)
         if reason:
-            self.verdict.reasons[reason] = None
+            self.outcome.reasons[reason] = None
         else:
             self._differ("missing row", real.values)
 
@@ -129,10 +129,10 @@ class _Judge:
             self._not_found -= 1
             reason = reason if self._not_found >= 0 else None
         if reason:
-            self.verdict.reasons[reason] = None
+            self.outcome.reasons[reason] = None
         else:
             difference = Difference("extra row", self._table, self._match.where(values))
-            self.verdict.suspects.append(Suspect(copied.last_lsn, difference))
+            self.outcome.suspects.append(Suspect(copied.last_lsn, difference))
 
     def fault(self, fault: Fault) -> None:
         is_of_key = fault.kind in _KEY_FAULTS
@@ -142,11 +142,11 @@ class _Judge:
             else self._history.of_fault(has_orphans=self._has_orphans, has_shapes=self._has_shapes)
         )
         if reason:
-            self.verdict.reasons[reason] = None
+            self.outcome.reasons[reason] = None
             self._not_found += not is_of_key
         else:
             difference = Difference(fault.kind, self._table, fault.where)
-            self.verdict.suspects.append(Suspect(fault.earlier_lsn if is_of_key else fault.lsn, difference))
+            self.outcome.suspects.append(Suspect(fault.earlier_lsn if is_of_key else fault.lsn, difference))
 
     def _reasons(self, real: Real, copied: Values, columns: tuple[int, ...]) -> list[str | None]:
         """Why each of these columns differs; None where nothing tells."""
@@ -159,7 +159,7 @@ class _Judge:
         return self._history.of_value(column, real.version, real.texts[at], is_missing=is_missing, is_other=is_other)
 
     def _differ(self, kind: str, values: Values, columns: Sequence[str] = ()) -> None:
-        self.verdict.differences.append(Difference(kind, self._table, self._match.where(values), tuple(columns)))
+        self.outcome.differences.append(Difference(kind, self._table, self._match.where(values), tuple(columns)))
 
 
 def _chosen(values: Values, numbers: tuple[int, ...]) -> Values:
