@@ -12,8 +12,8 @@ from psycopg.sql import Literal as SqlLiteral
 from ditto.config import Nats
 
 RELOAD: Final = "start once with delivery.on_gap: continue, and then, not before, reload consumers from the tables"
-"""After events were lost for good. Before Ditto streams there may be no slot, and what changes meanwhile would be in
-neither the reload nor the stream."""
+"""After events were lost for good. Before Ditto streams there may be no slot: changes that are made then would be
+neither in the reload nor in the stream."""
 
 GIVE_UP: Final = f"give up the changes that are not stored yet: drop the slot (ditto slot drop), {RELOAD}"
 
@@ -47,14 +47,14 @@ def subject_options(subjects: list[str]) -> list[str]:
 
 
 def identifier(*names: str) -> str:
-    """A name, or one with its schema, as it stands in a statement."""
+    """A name, or a name with its schema, quoted for a statement."""
     if all(name.isprintable() for name in names):
         return SQL("{}").format(Identifier(*names)).as_string()
     return ".".join(_escaped(name) for name in names)
 
 
 def literal(text: str) -> str:
-    """A text as it stands in a statement."""
+    """A text as a literal of a statement."""
     return SqlLiteral(text).as_string().strip()
 
 

@@ -13,24 +13,24 @@ from ditto.tasks import end
 log = structlog.get_logger()
 
 _DELAY_S: Final = 5.0
-"""The first seconds belong to what has piled up: the checks take a tenth of a second of CPU."""
+"""Seconds. At first Ditto catches up with the changes that have accumulated, and the checks take 0.1 s of CPU."""
 _TIMEOUT_S: Final = 60.0
 
 
 class BackgroundCheck:
-    """Runs at most once; whatever goes wrong in it is a line at DEBUG, and never anybody's error."""
+    """Runs the checks at most once. A failure of the checks is logged at DEBUG and affects nothing else."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Start it, where it has not been started yet."""
+        """Start the checks, unless they were started before."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """End it, if it still runs."""
+        """Stop the checks, if they still run."""
         if self._task is not None:
             await end(self._task)
 
@@ -53,5 +53,5 @@ class BackgroundCheck:
                 severity=finding.level,
                 what=finding.what,
                 why=finding.why,
-                mend=finding.mend,
+                fix=finding.fix,
             )

@@ -23,14 +23,14 @@ async def postgres_clock(control: Control) -> Finding:
 
 
 def nats_clock(told: datetime | None, asked_at: float, answered_at: float) -> Finding:
-    """NATS's clock, as an answer told it, against this machine's."""
+    """NATS's clock, from the time in an answer, against this machine's."""
     if told is None:
         return ok("clock.nats", "NATS's clock cannot be seen: there is no stream yet", _WHY)
     return _judge("clock.nats", "NATS", told.timestamp(), asked_at, answered_at)
 
 
 def _judge(check: str, whose: str, told: float, asked_at: float, answered_at: float) -> Finding:
-    # Anything between question and answer is as good as equal.
+    # The answer was made at some moment between the request and its arrival: no difference can be told within that.
     apart_s = min(told - asked_at, 0.0) if told < asked_at else max(told - answered_at, 0.0)
     what = f"{whose}'s clock and this machine's are {abs(apart_s):.3f} s apart"
     if abs(apart_s) < _APART_S:

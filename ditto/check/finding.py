@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""Findings: the result of each check."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ Place = Literal["psql", "shell", "configuration", "nats-server"]
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that was looked at. Holds names and figures, never row values and never credentials."""
+    """The result of one check. Holds names and figures, never row values and never credentials."""
 
     check: str
-    """What was looked at, `area.what`: the same on every run."""
+    """The name of the check, `area.subject`: the same on every run."""
     level: Level
     what: str
-    """What is so."""
+    """The state that was found."""
     why: str
-    """Why it matters."""
-    mend: str | None = None
-    """What to enter, exactly as it stands; None where nothing is to be done, or nobody can know what."""
-    mend_in: Place | None = None
+    """Why that matters."""
+    fix: str | None = None
+    """Text to enter exactly as it is; None where nothing has to be done, or Ditto cannot know what."""
+    fix_in: Place | None = None
     """Where to enter it: statements for psql, commands for a shell, keys for the configuration file: Ditto's,
     or nats-server's."""
 
 
 def ok(check: str, what: str, why: str) -> Finding:
-    """It is as it should be."""
+    """A finding without a fault."""
     return Finding(check=check, level="ok", what=what, why=why)
 
 
@@ -46,24 +46,24 @@ def bad(
     configuration: str | None = None,
     nats_server: str | None = None,
 ) -> Finding:
-    """It is not, and this mends it: at most one of `psql`, `command`, `configuration` and `nats_server`."""
-    mends: list[tuple[Place, str | None]] = [
+    """A fault, and the text that fixes it: at most one of `psql`, `command`, `configuration` and `nats_server`."""
+    fixes: list[tuple[Place, str | None]] = [
         ("psql", psql),
         ("shell", command),
         ("configuration", configuration),
         ("nats-server", nats_server),
     ]
-    place, mend = next(((place, mend) for place, mend in mends if mend), (None, None))
-    return Finding(check=check, level=level, what=what, why=why, mend=mend, mend_in=place)
+    place, fix = next(((place, fix) for place, fix in fixes if fix), (None, None))
+    return Finding(check=check, level=level, what=what, why=why, fix=fix, fix_in=place)
 
 
 def failed(check: str, error: DittoError) -> Finding:
-    """`ditto run` would fail with this error."""
+    """The finding for an error with which `ditto run` would stop."""
     return bad("error", check, error.message, error.hint or "ditto run stops with this error")
 
 
 def unseen(check: str, error: DittoError) -> Finding:
-    """It could not be looked at."""
+    """The finding for a check that could not be made."""
     return bad("warning", check, f"cannot be seen: {error.message}", error.hint or "what cannot be seen may be wrong")
 
 

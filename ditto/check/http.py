@@ -1,4 +1,4 @@
-"""Who can read what Ditto tells over HTTP."""
+"""Which clients can read metrics and status over HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WHY = "metrics and status name tables, hosts and positions"
 
 
 def check_http(config: Http) -> list[Finding]:
-    """Nothing, where it does not listen."""
+    """No finding where Ditto does not listen."""
     if config.listen is None:
         return []
     if config.token is not None:

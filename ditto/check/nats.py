@@ -30,7 +30,7 @@ _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs"
 
 
 class _Settings(Struct):
-    """What is needed of JetStream's settings."""
+    """The fields that the checks read of JetStream's settings."""
 
     sync_always: bool = False
     sync_interval: float | str = 0
@@ -41,13 +41,13 @@ class _JetStream(Struct):
 
 
 class _Varz(Struct):
-    """What is needed of the monitoring endpoint's /varz."""
+    """The fields that the checks read of the monitoring endpoint's /varz."""
 
     jetstream: _JetStream | None = None
 
 
 def check_credentials(connection: Connection) -> Finding:
-    """Whether somebody on the way could read the password or the token."""
+    """Whether a machine between Ditto and NATS could read the password or the token."""
     check, why = "nats.credentials", "whoever reads them on the way can write into the stream in Ditto's place"
     if not connection.has_sent_secret:
         return ok(check, "no password and no token goes to another machine in plain text", why)
@@ -96,7 +96,7 @@ def _account(account: Account) -> list[Finding]:
 
 
 async def check_sync(delivery: Delivery, replicas: int, monitor_url: str | None) -> Finding:
-    """When nats-server makes sure that what it acknowledged is on the disk."""
+    """When nats-server flushes acknowledged messages to the disk."""
     check = "nats.sync_interval"
     why = (
         "nats-server acknowledges before its file is synchronised: when its machine loses power, a stream with one "
@@ -116,14 +116,14 @@ async def check_sync(delivery: Delivery, replicas: int, monitor_url: str | None)
 
 
 def monitor_of(config: Nats) -> str:
-    """Where a server's monitoring endpoint mostly is."""
+    """The usual address of a server's monitoring endpoint."""
     server = config.servers[0]
     host = urlsplit(server if "://" in server else f"nats://{server}").hostname or "localhost"
     return f"http://{f'[{host}]' if ':' in host else host}:{_MONITOR_PORT}"
 
 
 def _monitored(url: str) -> _Settings | None:
-    """JetStream's settings as the monitoring endpoint tells them; None where it does not."""
+    """JetStream's settings from the monitoring endpoint; None where that gives none."""
     try:
         answer = fetch(f"{url.rstrip('/')}/varz", timeout_s=_MONITOR_TIMEOUT_S, max_bytes=_MONITOR_BYTES)
         varz = msgspec.json.decode(answer.body, type=_Varz)

@@ -40,7 +40,7 @@ def selected(config: Config, tables: Tables) -> list[Table] | None:
 async def check_publication(
     control: Control, config: Config, publication: Publication, tables: Tables, *, role: str, has_slot: bool
 ) -> list[Finding]:
-    """That it exists, or can be created; what it publishes; what the configuration selects."""
+    """Whether the publication exists or can be created, what it publishes, and what the configuration selects."""
     found = [*await _existence(control, config, publication, tables, role=role, has_slot=has_slot)]
     found += _missing_tables(config, tables)
     if publication.exists:
@@ -97,14 +97,14 @@ def _missing_tables(config: Config, tables: Tables) -> list[Finding]:
             continue
         known = names if pattern.schema is not None else [name for _, name in tables.all]
         near = difflib.get_close_matches(key, known, n=1)
-        mend = _renamed(key, near[0], actions) if near else None
+        fix = _renamed(key, near[0], actions) if near else None
         unfit = next((table for table in tables.unfit if pattern.is_plain and pattern.matches(*table)), None)
         if unfit is not None:
             what = f"events.tables names {'.'.join(unfit)}, which is {tables.unfit[unfit]}"
             found.append(bad("error", check, what, "PostgreSQL sends no changes of it"))
         elif pattern.is_plain:
             what = f"events.tables names {key}, and there is no such table"
-            found.append(bad("error", check, what, why, configuration=mend))
+            found.append(bad("error", check, what, why, configuration=fix))
         else:
             found.append(bad("warning", check, f"events.tables has {key}, which no table matches", why))
     return found or [ok(check, "every table that events.tables names exists", why)]
@@ -150,7 +150,7 @@ def _actions(config: Config, coverage: Coverage, publication: Publication) -> li
     missing = coverage.missing_actions(publication)
     if not missing:
         return [ok(check, f"it publishes {', '.join(sorted(publication.actions))}", why)]
-    # Of tables that are named one by one ditto run stops with it.
+    # ditto run stops with this error where tables are named one by one.
     is_fatal = any(TablePattern(key).is_plain for key in config.events.tables or ())
     return [
         bad(

@@ -1,4 +1,4 @@
-"""What the role may do: connect, replicate, create the publication."""
+"""The rights of the role: to connect, to replicate, to create the publication."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REPLICATION_WHY = "the changes come over a replication connection"
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """What the server says over a replication connection alone."""
+    """What the server gives only over a replication connection."""
 
     system: System
     timelines: Timelines
@@ -35,7 +35,7 @@ async def check_replication(config: Config, role: str) -> tuple[Finding, Identit
         system = await source.identify()
         timelines = Timelines(system.timeline, await source.switch_lsns(system.timeline))
     except AccessDenied as error:
-        # Where the provider keeps superusers to itself, membership in a role of its own stands for the attribute.
+        # A provider without superusers for its customers has a role of its own in place of the attribute.
         name = identifier(role)
         statement = f"ALTER ROLE {name} REPLICATION; -- on Amazon RDS: GRANT rds_replication TO {name};"
         return bad(

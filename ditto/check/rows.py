@@ -14,9 +14,9 @@ from ditto.source.published import Table
 from ditto.source.sql import Control
 
 _JSON: Final = 1.5
-"""How much longer a value is as JSON: quotes, escapes, base64."""
+"""Factor by which a value is longer as JSON: quotes, escapes, base64."""
 _SPREAD: Final = 4
-"""How much wider than the mean a table's widest row may be; its statistics do not say."""
+"""Factor by which a table's widest row may be wider than the mean; the statistics do not have it."""
 _TIMEOUT_S: Final = 10.0
 
 # avg_width counts 18 bytes for a value that was moved out of the row; those are in the TOAST table.
@@ -60,7 +60,7 @@ async def check_widths(control: Control, config: Nats, tables: Sequence[Table], 
     what = f"{limit}; rows of {widest} make events of {size(means[widest])} on average{note}"
     if _SPREAD * means[widest] <= largest.size:
         return ok(check, what, why)
-    # One that is raised only a little would have to be raised again soon.
+    # A limit that is raised only a little would soon be too low again.
     wanted = min(max(4 << 20, int(2 * _SPREAD * means[widest])), LARGEST_IN_FILE)
     command = configuration = None
     if wanted <= largest.size:

@@ -1,4 +1,4 @@
-"""The PostgreSQL server: its version, and the settings that logical replication lives by."""
+"""The PostgreSQL server: its version, and the settings that logical replication depends on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WITH_WHOLE_PUBLICATIONS: Final = {14: 18, 15: 13, 16: 9, 17: 5}
 
 
 class Server(Struct, frozen=True, kw_only=True):
-    """What the server says about itself."""
+    """Version, settings and use of the server."""
 
     version: int
     """As `server_version_num`: 180003."""
@@ -52,7 +52,7 @@ class Server(Struct, frozen=True, kw_only=True):
 
 
 async def look_at_server(control: Control) -> Server:
-    """Ask for everything that the checks below need."""
+    """Read everything that the checks below need."""
     doing = "read the server's settings"
     rows = await control.fetch(
         "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY(%s)", [list(_SETTINGS)], doing=doing

@@ -1,4 +1,4 @@
-"""The slot: whether it is there, who reads it, and how much WAL it holds back."""
+"""The slot: whether it exists, which session reads it, and how much WAL it retains."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ditto.source.slot import Slot, check_slot
 
 _MB: Final = 1 << 20
 _MUCH: Final = 10 << 30
-"""Retained WAL, in bytes, where there is no limit to it."""
+"""Bytes of retained WAL that are too many where there is no limit."""
 
 
 def check_the_slot(config: Config, server: Server, database: str, slot: Slot | None) -> list[Finding]:
-    """Present, usable, active, and what it retains."""
+    """Whether the slot exists, is usable and active, and how much WAL it retains."""
     name = config.postgres.slot
     why = "it is PostgreSQL's memory of what the stream still lacks"
     if slot is None:

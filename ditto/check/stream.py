@@ -1,4 +1,4 @@
-"""The stream: whose it is, what it takes, what may drop events from it, and how full it is."""
+"""The stream: its owner, its subjects, settings that may drop events, and how full it is."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from ditto.source.sql import Control
 
 _NEARLY: Final = 0.8
 _RECENT: Final = 20
-"""How many of the last messages are looked at for other writers."""
+"""How many of the last messages are read to find other writers."""
 
-# What mends a risk, as options of `nats stream edit`.
+# The options of `nats stream edit` that remove a risk.
 _EDITS: Final = {
     "discard": "--discard=new",
     "max_age": "--max-age=0s",
@@ -40,7 +40,7 @@ _EDITS: Final = {
 
 
 def check_existence(config: Config, stream: Stream, needed: set[str]) -> Finding:
-    """Whether there is one, or it will be created."""
+    """Whether the stream exists, or will be created."""
     name, check, why = stream.name, "stream.exists", "events are stored in it"
     if stream.exists:
         return ok(check, f"stream {name} exists", why)
@@ -53,7 +53,7 @@ def check_existence(config: Config, stream: Stream, needed: set[str]) -> Finding
 
 
 async def check_subjects(config: Config, stream: Stream, router: Router, needed: set[str]) -> list[Finding]:
-    """That the stream takes every subject that events may have, and no other stream does."""
+    """Whether the stream takes every subject that events may have, and no other stream does."""
     check, why = "stream.subjects", "an event on a subject that the stream does not take cannot be stored"
     missing = sorted(stream.missing_subjects(needed)) if stream.exists else sorted(needed)
     if not missing:
@@ -82,7 +82,7 @@ def _with_subjects(
     """The command that gives a stream these subjects."""
     if not any("," in subject for subject in subjects):
         return nats_command(config.nats, "stream", action, name, *subject_options(subjects), *options)
-    # A comma ends a subject there, whatever is quoted: ask the API, which `nats stream` asks too.
+    # `nats stream` takes a comma for the end of a subject, quoted or not: the API, which it calls, does not.
     subject = change_subject("CREATE" if action == "add" else "UPDATE", name, domain=config.nats.domain)
     body = msgspec.json.encode({**settings, "name": name, "subjects": subjects}).decode()
     return nats_command(config.nats, "request", "--raw", "--no-templates", subject, body)
@@ -112,7 +112,7 @@ def check_subject_count(stream: Stream, router: Router, needed: set[str]) -> Fin
 
 
 def check_settings(config: Config, stream: Stream, *, says_risks: bool = True) -> list[Finding]:
-    """What cannot work, and what may lose events; the latter only if `says_risks`."""
+    """Settings that cannot work, and settings that may lose events; the latter only if `says_risks`."""
     try:
         check_usable(stream.name, stream.config)
     except StreamUnusable as error:
@@ -133,10 +133,10 @@ def _risk(config: Config, stream: Stream, risk: Risk) -> Finding:
     if risk.setting == "retention" and stream.config.retention == "interest":
         edit = nats_command(config.nats, "stream", "edit", stream.name, "--retention=limits", "--force")
         return bad("warning", check, risk.what, risk.why, command=edit)
-    # A stream of another name would not do: this one takes the subjects, and the slot has been read.
+    # A stream of another name is no way out: this one takes the subjects, and the slot has been read.
     delete = nats_command(config.nats, "stream", "rm", stream.name)
-    mend = f"it cannot be changed: stop Ditto, delete the stream and its consumers ({delete}), {RELOAD}"
-    return bad("warning", check, risk.what, f"{risk.why}; {mend}")
+    fix = f"it cannot be changed: stop Ditto, delete the stream and its consumers ({delete}), {RELOAD}"
+    return bad("warning", check, risk.what, f"{risk.why}; {fix}")
 
 
 def _edit(config: Config, stream: Stream, option: str) -> str:
@@ -179,14 +179,14 @@ def check_limits(config: Config, stream: Stream) -> list[Finding]:
             continue
         option = setting.replace("_", "-")
         command = _edit(config, stream, f"--{option}={2 * most}")
-        # A full one takes nothing: the next message is larger than what is left.
+        # A full stream takes nothing: the next message is larger than the room that is left.
         is_full = refuses and used >= 0.99 * most
         found.append(bad("error" if is_full else "warning", check, what, why, command=command))
     return found or [ok("stream.limits", "neither max_bytes nor max_msgs", "at a limit nothing more is stored")]
 
 
 async def check_writers(config: Config, stream: Stream) -> list[Finding]:
-    """Whether somebody else stores into the stream, as its last messages tell."""
+    """Whether another client writes into the stream, by its last messages."""
     check, why = "stream.writers", "each foreign message ends an attempt: Ditto has to be the only writer"
     last = stream.last_sequence
     recent = range(last, max(0, last - _RECENT), -1)
@@ -197,15 +197,15 @@ async def check_writers(config: Config, stream: Stream) -> list[Finding]:
         f"not Ditto's: {len(foreign)} of its last {counted(min(last, _RECENT), 'message')}, the newest is {foreign[0]}"
     )
     show = nats_command(config.nats, "stream", "get", stream.name, str(foreign[0]))
-    mend = f"let nobody else publish on its subjects ({show} shows what was written)"
-    return [bad("warning", check, what, f"{why}; {mend}")]
+    fix = f"let nobody else publish on its subjects ({show} shows what was written)"
+    return [bad("warning", check, what, f"{why}; {fix}")]
 
 
 async def check_place(
     control: Control, config: Config, stream: Stream, identity: Identity, slot: Slot | None
 ) -> list[Finding]:
     """Whether stream and slot fit together: what `ditto run` decides at its start."""
-    check, why = "stream.tail", "the slot may not stand after the stream's last event: what is between would be lost"
+    check, why = "stream.tail", "the slot may not be after the stream's last event: what is between would be lost"
     if slot is not None and slot.is_being_created:
         return [ok(check, f"slot {slot.name} is still being created: there is no place to compare yet", why)]
     system, name, accepts_gap = identity.system, config.postgres.slot, config.delivery.accepts_gap
@@ -227,7 +227,7 @@ async def check_place(
             accepts_gap=accepts_gap,
             slot=name,
             system_identifier=system.identifier,
-            # One that is still to be created begins where the WAL ends.
+            # A slot that is still to be created begins at the end of the WAL.
             confirmed_lsn=wal_lsn if slot is None else slot.confirmed_lsn,
             is_slot_used=is_used,
             wal_lsn=wal_lsn,
@@ -235,8 +235,8 @@ async def check_place(
             timelines=identity.timelines,
         )
     except StreamGap as error:
-        mend = "delivery: {on_gap: continue}   # for one start; when it streams, reload consumers from the tables"
-        return [bad("error", check, error.message, error.hint or why, configuration=mend)]
+        fix = "delivery: {on_gap: continue}   # for one start; when it streams, reload consumers from the tables"
+        return [bad("error", check, error.message, error.hint or why, configuration=fix)]
     except DittoError as error:
         return [failed(check, error)]
     if decision.doubt is not None:
@@ -248,7 +248,7 @@ async def check_place(
     if slot is None:
         what = "slot and stream are both new" if holding.is_empty else f"slot {name} is new, and nothing is missing"
         return [ok(check, what, why)]
-    return [ok(check, f"the slot does not stand after the stream's tail ({holding.tail or 'none yet'})", why)]
+    return [ok(check, f"the slot is not after the stream's tail ({holding.tail or 'none yet'})", why)]
 
 
 def _lease(config: Config, stream: Stream) -> LeaseBucket | None:

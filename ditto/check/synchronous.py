@@ -1,4 +1,4 @@
-"""Whether commits wait for Ditto although nobody asked for that."""
+"""Whether commits wait for Ditto without being meant to."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CHECK: Final = "server.synchronous_standby_names"
 
 
 async def check_synchronous(control: Control) -> Finding:
-    """Whether `synchronous_standby_names` takes Ditto in by a `*`; what is printed names the others instead."""
+    """Whether `synchronous_standby_names` takes Ditto in by a `*`; the fix names the others instead."""
     (row,) = await control.fetch(
         "SELECT pg_catalog.current_setting('synchronous_standby_names') AS setting, "
         "pg_catalog.current_setting('application_name') AS application, "
-        # Not who reads a logical slot: Ditto, others like it, and subscriptions.
+        # Without the readers of logical slots: Ditto, others like it, and subscriptions.
         "ARRAY(SELECT r.application_name FROM pg_catalog.pg_stat_replication AS r WHERE NOT EXISTS ("
         "  SELECT FROM pg_catalog.pg_replication_slots AS s WHERE s.active_pid = r.pid AND s.slot_type = 'logical') "
         "ORDER BY r.pid) AS others",

@@ -12,7 +12,7 @@ from ditto.source.transactions import OpenTransaction, open_transactions
 
 _OLD_S: Final = 300.0
 _MUCH: Final = 1 << 30
-"""Retained WAL, in bytes: of a transaction whose age this role may not see, the only sign that it is old."""
+"""Bytes of retained WAL: the only sign that a transaction is old where this role may not see its age."""
 
 CHECK: Final = "slot.oldest_transaction"
 
@@ -24,7 +24,7 @@ async def check_transactions(control: Control, retained_bytes: int) -> Finding:
 
 
 def transaction_finding(oldest: OpenTransaction | None, retained_bytes: int) -> Finding:
-    """The same, of a transaction that is known. Pure."""
+    """The finding for the oldest transaction. Pure."""
     why = (
         "PostgreSQL keeps the WAL, and dead rows of the catalogue, since the oldest transaction that has written "
         "began, whatever Ditto has confirmed; a slot that is being created waits for it, too"
@@ -45,7 +45,7 @@ def transaction_finding(oldest: OpenTransaction | None, retained_bytes: int) -> 
 
 
 def _described(oldest: OpenTransaction) -> str:
-    """For people: who, where, in which state and for how long."""
+    """Its session, database, state and age, for people."""
     details = [f"database {oldest.database}"] if oldest.database else []
     if oldest.application:
         details.append(f"application {oldest.application}")

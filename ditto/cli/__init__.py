@@ -1,4 +1,4 @@
-"""The command line. `main` is the `ditto` command; each command stands in a file of its own."""
+"""The command line. `main` is the `ditto` command; each command has a file of its own."""
 
 from __future__ import annotations
 

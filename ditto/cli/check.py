@@ -32,7 +32,7 @@ _PLACES = {
 
 
 @click.command(
-    epilog=examples("ditto check --config ditto.yaml", "ditto check --json | jq -r '.[] | select(.mend) | .mend'")
+    epilog=examples("ditto check --config ditto.yaml", "ditto check --json | jq -r '.[] | select(.fix) | .fix'")
 )
 @configuration()
 @click.option(
@@ -60,7 +60,7 @@ _PLACES = {
 )
 @click.pass_context
 def check(ctx: click.Context, /, nats_monitor: str | None, is_json: bool, shows_all: bool, **options: Any) -> None:
-    """Look at both ends and at the configuration, and say what is wrong and how to mend it.
+    """Look at both ends and at the configuration, and say what is wrong and how to fix it.
 
     Changes nothing. Exits with 1 when there is an error; warnings are no errors.
     """
@@ -80,17 +80,17 @@ def check(ctx: click.Context, /, nats_monitor: str | None, is_json: bool, shows_
 
 
 def _masked(finding: Finding) -> Finding:
-    """Servers' and libraries' words are in it."""
+    """The finding without secrets: messages of servers and libraries are in it."""
     return msgspec.structs.replace(
         finding,
         what=mask_secrets(finding.what),
         why=mask_secrets(finding.why),
-        mend=finding.mend and mask_secrets(finding.mend),
+        fix=finding.fix and mask_secrets(finding.fix),
     )
 
 
 def _print(findings: list[Finding], *, shows_all: bool) -> None:
-    """What is wrong, the worst first; then, if asked for, what is as it should be; then how many there are of each."""
+    """Print the faults, the worst first; with `shows_all` also the findings without a fault; then the count of each."""
     for level in _SHOWN_FIRST if not shows_all else (*_SHOWN_FIRST, "ok"):
         for finding in findings:
             if finding.level == level:
@@ -104,9 +104,9 @@ def _print_finding(finding: Finding) -> None:
     show(Text.assemble((finding.level, _STYLES[finding.level]), "  ", (finding.check, "bold")))
     show(Padding(Text(printable(finding.what)), _INDENT))
     show(Padding(Text(printable(finding.why), style="dim"), _INDENT))
-    if finding.mend:
-        show(Padding(Text(f"{_PLACES[finding.mend_in or 'shell']}:"), _INDENT))
-        # Not broken into lines: this is to be copied as it stands.
-        for line in printable_lines(finding.mend).split("\n"):
+    if finding.fix:
+        show(Padding(Text(f"{_PLACES[finding.fix_in or 'shell']}:"), _INDENT))
+        # Not broken into lines: this is copied and entered.
+        for line in printable_lines(finding.fix).split("\n"):
             click.echo(f"    {line}")
     click.echo()

@@ -1,4 +1,4 @@
-"""What the commands share: the options that set the configuration, made from the model, and examples in the help."""
+"""Shared by the commands: the options that set the configuration, made from the model, and examples in the help."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def status(url: str | None, watch: bool, every: str, is_json: bool, **options: A
 
 
 async def _print(found: AsyncGenerator[Status], *, is_json: bool, is_watching: bool) -> bool:
-    """Print one, or all that come; returns whether somebody holds the slot, and both servers have answered."""
+    """Print one status, or all that come; returns whether the slot is held and both servers have answered."""
     console = Console()
     with ExitStack() as stack:
         live = None

@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     is_flag=True,
     envvar="DITTO_TAIL_JSON",
     show_envvar=True,
-    help="Print each event as it stands in the stream, one a line.  [default: as text, long values cut off]",
+    help="Print each event as it is in the stream, one a line.  [default: as text, long values cut off]",
 )
 def tail(
     tables: tuple[str, ...],

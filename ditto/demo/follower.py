@@ -45,12 +45,12 @@ class Follower:
         )
 
     def check(self) -> None:
-        """Raises DittoError with what it last said when it has ended by itself."""
+        """Raises DittoError with the end of its log when it has ended by itself."""
         if self._process is not None and not self._process.is_running:
             raise self._failure("ditto run ended", self._process.end(signal.SIGTERM))
 
     def stop(self) -> None:
-        """Let it finish what is outstanding. Raises DittoError when it does not end as it should."""
+        """Stop it, after it has stored what is outstanding. Raises DittoError when it does not end as it should."""
         if self._process is not None:
             process, self._process = self._process, None
             if code := process.end(signal.SIGTERM, timeout_s=40):
@@ -67,7 +67,7 @@ class Follower:
 
 
 def last_errors(log: str) -> list[str]:
-    """What a log of `ditto run` gives as the reason of its end: the final message, or the newest line of any kind."""
+    """The reason of its end in a log of `ditto run`: the final message, or the newest line of any kind."""
     lines = [line for line in log.splitlines() if line.strip()]
     for start, line in enumerate(lines):
         if line.startswith("ditto: error:"):

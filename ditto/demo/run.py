@@ -1,4 +1,4 @@
-"""The demonstration itself: servers, the real pipeline, a workload, and the check of what came of it."""
+"""The demonstration itself: servers, the real pipeline, a workload, and the comparison at the end."""
 
 from __future__ import annotations
 
@@ -271,11 +271,11 @@ def _raise_cancellation() -> None:
 
 
 async def _ignore(_error: Exception) -> None:
-    """Whoever uses the client gets the error, too; nats-py would print a traceback."""
+    """The call on the client raises the error, too; without a callback nats-py prints a traceback."""
 
 
 def _clear_environment() -> None:
-    """Whatever the environment says about PostgreSQL, NATS and Ditto is about other servers than the demo's."""
+    """Remove the settings of PostgreSQL, NATS and Ditto from the environment: they are about other servers."""
     for name in list(os.environ):
         is_ditto = name.startswith("DITTO_") and name != "DITTO_IMPL"
         if is_ditto or name.startswith("PG") or name in ORIGINAL_VARIABLES.values():

@@ -1,4 +1,4 @@
-"""What the demonstration shows: a live display on a terminal, plain lines anywhere else."""
+"""The display of the demonstration: live on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class PlainScreen:
         pass
 
     def _print(self, line: str) -> None:
-        # Not wrapped to some assumed width; flushed, for whoever reads it as it comes.
+        # Not wrapped to an assumed width; flushed, so that a reader gets each line at once.
         self._console.print(line, markup=False, soft_wrap=True)
         self._console.file.flush()
 
@@ -106,7 +106,7 @@ class PlainScreen:
 
 
 class TerminalScreen:
-    """Steps scroll by; below them stand a bar, the counts and the newest samples."""
+    """Steps scroll; below them are a bar, the counts and the newest samples."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -46,4 +46,4 @@ async def watch(url: str) -> None:
 
 
 async def _ignore(_error: Exception) -> None:
-    """What matters is raised, too; nats-py would print a traceback."""
+    """The call on the client raises the error, too; without a callback nats-py prints a traceback."""

@@ -1,4 +1,4 @@
-"""What the demonstration writes: every kind of change, committed and rolled back, from several connections."""
+"""The workload of the demonstration: every kind of change, committed and rolled back, from several connections."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Workload:
         self.rows += rows
 
     async def _work(self, connection: psycopg.AsyncConnection[Any], number: int, deadline: float | None) -> None:
-        """One worker. It changes accounts and instruments of its own, so that workers do not wait for each other."""
+        """One worker, with accounts and instruments of its own, so that workers do not wait for each other."""
         choose = random.Random(number)  # noqa: S311  # the same kinds in the same order on every run
         weights = [kind.weight for kind in KINDS]
         due = time.monotonic()

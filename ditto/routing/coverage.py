@@ -27,9 +27,9 @@ class Shortfall(Struct, frozen=True, kw_only=True):
     what: str
     """Completes "events.tables …"."""
     advice: str
-    """What mends it, in words, for an error's hint."""
+    """What fixes it, in words, for an error's hint."""
     statements: list[str]
-    """The statements for psql that mend it; none where it is the configuration that has to change."""
+    """The statements for psql that fix it; none where it is the configuration that has to change."""
 
 
 class Coverage:

@@ -1,4 +1,4 @@
-"""Reads one commit record from the server's WAL: which transaction commits at an LSN, whatever a slot sends of it.
+"""Reads one commit record from the server's WAL: which transaction commits at an LSN, sent by a slot or not.
 
 Logical decoding leaves out a transaction of which nothing is published, and that can change between two times that the
 same transaction is decoded: pgoutput keeps what it has read of a publication, so that a transaction which was open
@@ -36,7 +36,7 @@ _MOST: Final = 8 << 20
 
 
 class CommitRecord(NamedTuple):
-    """A commit as it stands in the WAL."""
+    """A commit record of the WAL."""
 
     times_us: frozenset[int]
     """Microseconds since 2000: of this server, and of the one that the transaction was replicated from."""
@@ -86,7 +86,7 @@ def parse_commit(record: bytes) -> CommitRecord | None:
     if header is None or size - at - header < 8:
         return None
     data = record[at + header : size]
-    # The replication origin, with its time, stands last; where there is none, these bytes are no time that fits.
+    # The replication origin, with its time, comes last; where there is none, these bytes are no time that fits.
     times = (int.from_bytes(part, "little", signed=True) for part in (data[:8], data[-8:]))
     return CommitRecord(frozenset(times), xid if info & _OPERATION == _COMMIT else None)
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL says when a command fails, as Ditto's own errors: the one place that tells them apart."""
+"""Failures of commands on a living connection as Ditto's own errors: the one place that tells them apart."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _FILE_NUMBERS_HINT: Final = (
 
 
 class Answer(NamedTuple):
-    """What PostgreSQL says of an error. Its words may be in any language; nothing is decided by them."""
+    """PostgreSQL's description of an error. The message may be in any language: nothing is decided by it."""
 
     message: str
     sqlstate: str | None = None

@@ -13,7 +13,7 @@ from typing import Final
 from ditto.source.published import Table
 from ditto.source.sql import Control
 
-# The index that is the identity of the table `c`: at most one. What PostgreSQL itself asks for.
+# The index that is the identity of the table `c`: at most one. The condition is PostgreSQL's own.
 _IDENTITY: Final = """
     i.indrelid = c.oid AND i.indisvalid AND i.indisunique AND i.indimmediate
     AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END"""

@@ -25,7 +25,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     publication: Publication
     """As it will be once it is created; one that exists is without its tables here."""
     statement: str | None
-    """What creates it; None where it is there."""
+    """The statement that creates it; None where it exists."""
 
 
 async def plan_publication(
@@ -72,7 +72,7 @@ async def plan_publication(
 
 
 def planned_publication(publication: str, wanted: Sequence[Table] | None, there: Tables) -> Publication:
-    """What it would publish if it were created for these tables, or for all (None)."""
+    """The publication as it would be if it were created for these tables, or for all (None)."""
     roots = [] if wanted is None else [table for table in wanted if table in there.roots]
     plain = there.plain if wanted is None else [table for table in wanted if table in there.plain]
     below = [table for table in plain if not set(roots).isdisjoint(there.ancestors.get(table, ()))]
@@ -122,7 +122,7 @@ async def create_publication(control: Control, plan: Plan) -> bool:
 
 
 def _resolve(tables: Sequence[tuple[str | None, str]], there: Tables) -> list[Table]:
-    """The tables that these names stand for; a name without a schema means that table in every schema."""
+    """The tables of these names; a name without a schema means that table in every schema."""
     wanted: list[Table] = []
     for schema, name in tables:
         matches = [table for table in sorted(there.all) if table[1] == name and schema in {None, table[0]}]

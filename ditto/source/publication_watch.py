@@ -1,4 +1,4 @@
-"""What becomes of the publication while rows are read: PostgreSQL tells nobody, or only with the next row."""
+"""Watches the publication while rows are read: PostgreSQL reports a change not at all, or only with the next row."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class PublicationWatch:
     async def _tell_tables(self, seen: Publication, now: Publication) -> None:
         removed = set(seen.tables).difference(now.tables)
         if seen.is_via_root != now.is_via_root:
-            removed = set()  # the same rows come under other names, as is said
+            removed = set()  # the same rows come under other names, which is logged
         if removed := await self._existing(removed):
             listed = ", ".join(identifier(*table) for table in sorted(removed))
             log.warning(

@@ -1,4 +1,4 @@
-"""What a publication publishes, and which tables the database has: as the catalogue says it."""
+"""What a publication publishes, and the tables of the database, from the catalogue."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Publication(Struct, frozen=True, kw_only=True):
     tables: list[Table]
     """The names under which rows come."""
     members: frozenset[Table] = frozenset()
-    """Partitioned tables that it contains, under whatever names their rows come; not those of its schemas."""
+    """Partitioned tables that it contains, under any name that their rows come; not those of its schemas."""
     limits: Mapping[Table, str] = MappingProxyType({})
-    """By table that has a row filter or a list of columns, what stands for these: equal as long as they are."""
+    """By table that has a row filter or a list of columns, a text for these, which is equal as long as they are."""
 
 
 class Tables(Struct, frozen=True, kw_only=True):
@@ -50,7 +50,7 @@ class Tables(Struct, frozen=True, kw_only=True):
     ancestors: dict[Table, list[Table]]
     """By partition, the partitioned tables that it belongs to."""
     unfit: dict[Table, str]
-    """What has a name as tables have, and whose changes PostgreSQL never sends: by name, what it is."""
+    """Relations whose changes PostgreSQL never sends: by name, their kind."""
 
     @property
     def all(self) -> list[Table]:

@@ -128,13 +128,13 @@ _SEVERAL: Final = "All failures were:"
 _ONE_OF_SEVERAL: Final = re.compile(r"^- host: .*?, hostaddr: .*?: (?=connection )", re.MULTILINE)
 # Severity, SQLSTATE and message as libpq joins them when it is verbose.
 _VERBOSE: Final = re.compile(r":  ([0-9A-Z]{5}): (.+)")
-# What libpq refuses before it connects: a value that it does not know, or two that exclude each other.
+# Messages of what libpq refuses before it connects: a value that it does not know, or two that exclude each other.
 _IMPOSSIBLE: Final = re.compile(r"(?:is bad|failed): (?:invalid|weak) ")
 _REASON: Final = re.compile(r".*(?:is bad|failed): +(.+)")
 
 
 class _Refusal(NamedTuple):
-    """One server's."""
+    """The answer of one server."""
 
     kind: type[DittoError]
     reason: str
@@ -162,7 +162,7 @@ def connect_error(error: Error, dsn: str, *, is_fallback: bool = False) -> Ditto
 
 
 def _each_text(text: str) -> Iterator[str]:
-    """What each server's attempt ended with."""
+    """The end of the attempt at each server."""
     _, marker, list_of_all = text.partition(_SEVERAL)
     if not marker:
         yield text
@@ -198,7 +198,7 @@ def _by_sqlstate(sqlstate: str, message: str) -> _Refusal:
 
 
 def _reason(text: str) -> str:
-    """What libpq said last; what comes before tells of addresses that were tried first."""
+    """The last message of libpq; the ones before are of addresses that were tried first."""
     reasons = _REASON.findall(text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return str(reasons[-1]) if reasons else lines[-1] if lines else "no reason given"

@@ -1,4 +1,4 @@
-"""The replication slot: find it, judge it, create it."""
+"""The replication slot: find it, check it, create it, drop it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def find_slot(control: Control, name: str, *, timeout_s: float = QUERY_TIM
 
 
 async def existing_slot(control: Control, name: str) -> Slot:
-    """The slot, of which it is known that it was there. Raises SlotMissing."""
+    """The slot, which existed before. Raises SlotMissing."""
     slot = await find_slot(control, name)
     if slot is None:
         raise SlotMissing(
@@ -187,7 +187,7 @@ async def ensure_slot(
 ) -> Slot:
     """Find the slot, or create it; waits as long as PostgreSQL does for the transactions that are open.
 
-    Somebody else may create it at the same time: what is being created is waited for, until it is there or gone.
+    Another session may create it at the same time: then this waits until the slot is there or gone.
     """
     waited_s = 0.0
     while True:
@@ -213,7 +213,7 @@ async def ensure_slot(
 
 
 async def _create(control: Control, dsn: str, name: str, *, is_failover: bool) -> bool:
-    """Whether it was this one that created it."""
+    """Create the slot; returns whether this call did, and not another session."""
     creation = asyncio.ensure_future(
         control.fetch(
             "SELECT pg_catalog.pg_create_logical_replication_slot(%s, 'pgoutput'"
@@ -235,7 +235,7 @@ async def _create(control: Control, dsn: str, name: str, *, is_failover: bool) -
     except SourceError:
         if await find_slot(control, name) is None:
             raise
-        return False  # somebody else was first
+        return False  # another session was first
     log.info("slot.created", slot=name)
     return True
 

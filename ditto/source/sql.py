@@ -1,4 +1,4 @@
-"""The ordinary SQL connection beside the replication connection, and what it finds out about the server."""
+"""The ordinary SQL connection beside the replication connection, and facts about the server."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Control:
     ) -> T:
         """The result of work on this connection; its failures become Ditto's errors, as in `fetch`.
 
-        The deadline begins anew whenever `progress` has another value.
+        The deadline starts again whenever `progress` has another value.
         """
         running = asyncio.ensure_future(work)
         self._running.add(running)
@@ -135,7 +135,7 @@ class Control:
                 transport.shutdown(socket.SHUT_RDWR)
 
     async def close(self) -> None:
-        """Close the connection, whatever state it is in."""
+        """Close the connection, in any state."""
         if self._running:
             self._hang_up()
             await asyncio.wait(self._running)

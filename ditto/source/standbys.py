@@ -1,7 +1,7 @@
 """The standbys of a slot, as PostgreSQL knows them: sessions that share an advisory lock for as long as they stand by.
 
-A session that ends loses its locks, so that nobody has to tidy up after a standby that died. The lock keeps nobody
-out of anything: https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS.
+A session that ends loses its locks, so nothing is left of a standby that died. The lock
+excludes nothing: https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Standby(msgspec.Struct, frozen=True):
     since: str | None
     """When it connected, RFC 3339."""
     host: str | None = None
-    """As it says; null for one of an older version."""
+    """The host that it names; null for a standby of an older version."""
     host_pid: int | None = None
     """Of its process, on that host."""
 
@@ -54,7 +54,7 @@ async def join_group(control: Control, slot: str) -> None:
 
 
 async def leave_group(control: Control, slot: str) -> None:
-    """Be seen as a standby no longer."""
+    """Stop being seen as a standby."""
     await control.fetch(
         "SELECT pg_catalog.pg_advisory_unlock_shared(%s, %s)", [_CLASS, _key(slot)], doing="stand by no longer"
     )
@@ -68,7 +68,7 @@ async def _call_itself(control: Control, name: str) -> None:
 
 
 async def find_standbys(control: Control, slot: str) -> list[Standby]:
-    """Who stands by for the slot, in the order in which they connected."""
+    """The standbys of the slot, in the order in which they connected."""
     rows = await control.fetch(
         "SELECT l.pid, pg_catalog.host(a.client_addr) AS address, a.application_name AS name, "
         "pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS since "

@@ -19,10 +19,10 @@ _NAME: Final = re.compile(r'"(?:[^"]|"")*"|[^\s,"]+')
 
 
 class StandbyNames(Struct, frozen=True, kw_only=True):
-    """What `synchronous_standby_names` says."""
+    """The setting `synchronous_standby_names`."""
 
     method: str
-    """FIRST or ANY; empty where nothing is said."""
+    """FIRST or ANY; empty where neither is given."""
     count: int
     """How many of them a commit waits for."""
     names: list[str]
@@ -33,12 +33,12 @@ class StandbyNames(Struct, frozen=True, kw_only=True):
 
     @property
     def takes_all(self) -> bool:
-        """Whether it takes whoever is connected."""
+        """Whether it takes every connected client."""
         return "*" in self.names
 
 
 def parse_names(setting: str) -> StandbyNames:
-    """`a, b`, `2 (a, b)`, `FIRST 2 (a, b)` or `ANY 2 (a, b)`; a name may be quoted, `*` stands for all."""
+    """`a, b`, `2 (a, b)`, `FIRST 2 (a, b)` or `ANY 2 (a, b)`; a name may be quoted, `*` means all."""
     match = _SETTING.fullmatch(setting.strip())
     names = match["names"] if match else setting
     return StandbyNames(
@@ -49,7 +49,7 @@ def parse_names(setting: str) -> StandbyNames:
 
 
 class Standing(Struct, frozen=True, kw_only=True):
-    """What Ditto is to PostgreSQL's commits."""
+    """Ditto's part in PostgreSQL's commits."""
 
     is_synchronous: bool
     """Commits wait for what it confirms."""
@@ -62,7 +62,7 @@ ASYNCHRONOUS: Final = Standing(is_synchronous=False, is_asked_for=False, setting
 
 
 async def look_at_standing(control: Control, walsender_pid: int) -> Standing:
-    """The standing of the client of that walsender, which has the same application_name as this connection."""
+    """The part of that walsender's client, which has the same application_name as this connection."""
     (row,) = await control.fetch(
         "SELECT pg_catalog.current_setting('synchronous_standby_names') AS setting, "
         "pg_catalog.current_setting('application_name') AS application, "
@@ -72,6 +72,6 @@ async def look_at_standing(control: Control, walsender_pid: int) -> Standing:
     )
     names, application = parse_names(row["setting"]), row["application"]
     is_asked_for = names.asks_for(application)
-    # The state is hidden from a role without pg_read_all_stats: whoever is named may be waited for.
+    # The state is hidden from a role without pg_read_all_stats: a client that is named may be waited for.
     is_waited_for = row["state"] in {"sync", "quorum"} if row["state"] else is_asked_for or names.takes_all
     return Standing(is_synchronous=is_waited_for, is_asked_for=is_asked_for, setting=row["setting"])

@@ -42,7 +42,7 @@ class OpenTransaction(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Which it is, for messages."""
+        """Its name in messages."""
         return f"prepared transaction {self.gid!r}" if self.pid is None else f"PID {self.pid}"
 
 

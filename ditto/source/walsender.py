@@ -1,4 +1,4 @@
-"""The process of PostgreSQL that serves the slot's reader: whose it is, and how to end it."""
+"""The process of PostgreSQL that serves the slot's reader: its client, and how to end it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ditto.errors import ConnectionLost, SlotInUse
 from ditto.source.sql import Control
 
 _TIMEOUT_S: Final = 25.0
-"""With the few seconds between two questions: a connection that something between still acknowledges, but nobody
-answers on, is found out within 30 s. One that is not acknowledged the kernel ends before."""
+"""Together with the few seconds between two queries: a connection on which a device in between acknowledges and
+PostgreSQL does not answer is noticed within 30 s. The kernel ends earlier a connection that is not acknowledged."""
 
 
 _GRACE_S: Final = 1.0
@@ -30,7 +30,7 @@ async def check_holder(control: Control, slot: str, walsender_pid: int) -> None:
     if active_pid == walsender_pid:
         return
     if active_pid is None:
-        # Why stands in what the walsender sent last: whoever reads that gets the time to say so first.
+        # The walsender's last message has the reason: its reader gets the time to report it first.
         await asyncio.sleep(_GRACE_S)
         raise ConnectionLost(f"PostgreSQL has ended the connection that held slot {slot}", slot=slot)
     raise SlotInUse(
@@ -62,7 +62,7 @@ async def find_walsender(control: Control, pid: int) -> Walsender:
 
 
 async def describe_holder(control: Control, slot: str) -> dict[str, str | int]:
-    """Who reads the slot now: `pid`, and `application`, `user` and `address` as far as this role may see them."""
+    """The reader of the slot: `pid`, and `application`, `user` and `address` as far as this role may see them."""
     rows = await control.fetch(
         "SELECT s.active_pid AS pid, nullif(a.application_name, '') AS application, a.usename AS user, "
         "pg_catalog.host(a.client_addr) AS address FROM pg_catalog.pg_replication_slots AS s "

@@ -28,9 +28,9 @@ _WATCH_PERIOD_S: Final = 0.5
 
 
 class Follower:
-    """Calls `on_message` with subject and payload of each message, from where it was told to begin.
+    """Calls `on_message` with subject and payload of each message, from the chosen message on.
 
-    What `on_message` raises ends it. `on_lost` hears of a connection that ended, and that it is made again.
+    What `on_message` raises ends it. `on_lost` is called with the error when a connection ends; it is made again.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Follower:
                 self._sequence = sequence
             if not self._is_endless and (is_past or sequence >= self._end_sequence or not metadata.num_pending):
                 self._done.set_result(None)
-        except Exception as error:  # noqa: BLE001  whoever waits for the end gets it
+        except Exception as error:  # noqa: BLE001  raised where the end is awaited
             _fail(self._done, error)
 
     async def _watch(self, client: Connection) -> None:
@@ -168,4 +168,4 @@ def _not_now(name: str) -> NotNow:
 def _fail(done: asyncio.Future[None], error: Exception) -> None:
     if not done.done():
         done.set_exception(error)
-        done.exception()  # it may come when nobody waits any more
+        done.exception()  # retrieved: asyncio would report it if nothing awaits it any more

@@ -19,7 +19,7 @@ _SHORT: Final = 80
 """Characters of a value."""
 _SHORTEST: Final = 12
 _AROUND_PAIR: Final = 40
-"""Columns for what stands around two values: the indent, the arrow, and the sizes of those that are cut off."""
+"""Columns for the text around two values: the indent, the arrow, and the sizes of those that are cut off."""
 _COLOUR: Final = re.compile(r"(\x1b\[[0-9;]*m)")
 _COLOURS: Final = {"INSERT": "green", "UPDATE": "yellow", "DELETE": "red", "TRUNCATE": "magenta"}
 
@@ -86,7 +86,7 @@ class Writer:
             elif action == "INSERT" and name not in key:
                 yield self._paint(f"  + {printable(name)}: {short(value)}", "green")
             elif action == "UPDATE" and not is_whole and name not in key:
-                # Without REPLICA IDENTITY FULL nobody knows whether it has changed.
+                # Without REPLICA IDENTITY FULL it is unknown whether it has changed.
                 yield f"    {printable(name)}: {short(value)}"
         if not new:
             for name, value in old.items():

@@ -35,7 +35,7 @@ rm -rf "$2"
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on now. Another process may still take it: be ready to retry."""
+    """A loopback TCP port that no process listens on now. Another process may still take it: be ready to retry."""
     for port in random.sample(PORTS, 200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -96,7 +96,7 @@ class ServerProcess:
         return self._process.poll() is None
 
     def output(self) -> str:
-        """What this process, not an earlier one with the same log, has written."""
+        """The output of this process, not of an earlier one with the same log."""
         with self._log_path.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")

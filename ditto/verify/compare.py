@@ -55,7 +55,7 @@ class Comparison:
     differences: list[Difference] = field(default_factory=list)
     unjudged: list[Unjudged] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What may explain differences."""
+    """Possible explanations of differences."""
 
 
 async def compare(
@@ -69,10 +69,10 @@ async def compare(
 ) -> Comparison:
     """Compare every replayed table, and those of the publication that have no events, with the real ones.
 
-    Equal means equal as PostgreSQL's own text. What is not published is left out: columns and rows that the publication
-    leaves out, generated columns. `types` are the options that the events were written with. `on_progress` is told
-    rows done and in all. Raises ConnectionLost and ServerNotReady; a table that cannot be read for another reason is
-    among the unjudged ones.
+    Equal means equal as PostgreSQL's own text. Columns and rows that the publication leaves out are not compared, nor
+    are generated columns. `types` are the options that the events were written with. `on_progress` gets the rows that
+    are done and the rows in all. Raises ConnectionLost and ServerNotReady; a table that cannot be read for another
+    reason is in `unjudged`.
     """
     published = publication.tables if publication else dict.fromkeys(replay.tables, Published())
     result = Comparison()

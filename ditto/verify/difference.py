@@ -1,4 +1,4 @@
-"""What a comparison finds."""
+"""Differences between a stream and its tables, and tables that cannot be compared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Difference(NamedTuple):
-    """One thing that is not as it should be.
+    """One difference.
 
     `kind` says what is wrong in a few words; `where` is a row's key or a message's sequence and position. Of a row's
     values only the key is shown; a row of a table without a key shows as a hash.
@@ -30,7 +30,7 @@ class Unjudged(NamedTuple):
     table: str
     reason: str
     is_obstacle: bool = False
-    """Whether it can be compared once somebody has done what the reason says."""
+    """Whether it can be compared after what the reason asks for is done."""
 
     def __str__(self) -> str:
         return f"{self.table}: {self.reason}"

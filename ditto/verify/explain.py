@@ -1,4 +1,4 @@
-"""Of what does not match in a table: what differs, and what no event can tell."""
+"""Sorts what does not match in a table: differences, and what no event can tell."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _KEY_FAULTS: Final = frozenset({"inserted twice", "updated to the key of another
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What was found in one table."""
+    """The result for one table."""
 
     differences: list[Difference] = field(default_factory=list)
     suspects: list[Suspect] = field(default_factory=list)
     """Differences, unless there was another table of this name."""
     reasons: dict[str, None] = field(default_factory=dict)
-    """Why some rows or columns cannot be judged, in the order of their finding."""
+    """Why some rows or columns cannot be compared, in the order in which they were found."""
 
 
 def explain(

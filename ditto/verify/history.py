@@ -1,4 +1,4 @@
-"""What has happened to a table without an event: the changes of the catalogue that explain a difference.
+"""Changes of a table without an event, which explain differences, from the catalogue.
 
 Logical replication sends what INSERT, UPDATE, DELETE and TRUNCATE do. It does not send what ALTER, CREATE, DROP and
 ATTACH do to rows that are there. The catalogue tells when they did it: each of its rows, as each row of a table, names
@@ -71,7 +71,7 @@ _TYPES: Final = """
 
 
 class Version(NamedTuple):
-    """Which version of a row this is: where it stands, and the transaction that wrote it."""
+    """Which version of a row this is: where it is, and the transaction that wrote it."""
 
     oid: int
     """Of the table or partition."""
@@ -115,7 +115,7 @@ async def read_xids(control: Control) -> Xids:
 
 
 class History:
-    """What the catalogue tells of one table."""
+    """The history of one table, from the catalogue."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class History:
 
     @property
     def is_rewritten(self) -> bool:
-        """Whether rows may have been written anew without events."""
+        """Whether rows may have been rewritten without events."""
         return any(file.is_rewritten for file in self._files.values())
 
     @property

@@ -32,7 +32,7 @@ _string = msgspec.json.Decoder(str)
 
 
 class Form(Enum):
-    """What has to be known of a column to read its values."""
+    """The facts about a column that are needed to read its values."""
 
     PLAIN = "anything else"
     JSON = "json or jsonb that is embedded"
@@ -62,10 +62,10 @@ def _is_embedded(name: str, types: Types) -> bool:
 
 
 def members(row: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
-    """The columns of an event's `data` or `dataOld`, each as it stands there.
+    """The columns of an event's `data` or `dataOld`, each as its JSON text.
 
     With the white space around it: Ditto writes none, so it belongs to a value of type json, which keeps its own. A
-    row that something else has written anew has no such.
+    row that another program has rewritten has none.
     """
     row = bytes(row)
     values = nested.members(row)
@@ -82,7 +82,7 @@ def members(row: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
 
 
 def input_text(value: bytes | msgspec.Raw, form: Form = Form.PLAIN, *, is_json_null: bool = False) -> str | None:
-    """The text of a value, given as the JSON that stands in the event; None for NULL.
+    """The text of a value, given as the JSON of the event; None for NULL.
 
     `is_json_null`: the event's field `jsonNull` (for an old row, `jsonNullOld`) names the column.
     Raises msgspec.DecodeError for what is not JSON.

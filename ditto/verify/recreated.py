@@ -1,5 +1,5 @@
-"""Tables that were dropped and made anew under their name: DROP TABLE sends no events, so the stream still has the rows
-of the former one.
+"""Tables that were dropped and created again under their name: DROP TABLE sends no events, so the stream still has the
+rows of the former table.
 
 Only transaction ids tell when a table was made, and only LSNs when an event was stored. Rows that are in both tell of
 some transactions both, which brackets the moment.
@@ -37,7 +37,7 @@ class _Case(NamedTuple):
 
 
 class RecreatedTables:
-    """Gathers what all tables tell, and decides at the end."""
+    """Collects the evidence of all tables, and decides at the end."""
 
     def __init__(self, xids: Xids) -> None:
         self._xids = xids
@@ -53,7 +53,7 @@ class RecreatedTables:
         self._cases.append(_Case(created, is_young, first_lsn, suspects))
 
     def decide(self) -> tuple[list[Difference], list[Unjudged]]:
-        """What differs after all, and the tables of which that cannot be told."""
+        """The differences, and the tables of which that cannot be told."""
         # By age, the youngest first.
         known = sorted((self._xids.age(xid), lsn) for xid, lsn in self._lsn_of_xid.items())
         ages = [age for age, _ in known]

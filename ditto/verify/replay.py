@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 BATCH_MESSAGES = 4000
 BATCH_BYTES = 16 * 1024 * 1024
 MESSAGE_ROOM = 64 * 1024
-"""What a message has around its headers and payload."""
+"""Bytes of a message besides its headers and payload."""
 BATCH_TIMEOUT_S = 30
 _KEPT_NS = 60 * 1_000_000_000
-"""How long the server keeps the consumer once nobody reads any more."""
+"""How long the server keeps the consumer after the last request."""
 _BATCH_ENDS = frozenset({"batch completed", "message size exceeds maxbytes"})
 
 
 @dataclass(kw_only=True)
 class Replay:
-    """What a stream says about its tables, and what is wrong with the stream itself."""
+    """The tables by the stream, and the faults of the stream itself."""
 
     events: int = 0
     checkpoints: int = 0
@@ -74,9 +74,9 @@ async def replay(
 ) -> Replay:
     """Read what the stream holds now. `keys` are each table's key columns, by schema and table.
 
-    `on_progress` is told messages read and messages in all. Raises StreamNotFound, and SinkLost when the server
-    stops answering, AckTimeout when it does not answer in time. What is wrong in the stream does not raise: it is in
-    `differences` of the answer, and events that do not fit the earlier ones are the `faults` of their tables.
+    `on_progress` gets the messages read and the messages in all. Raises StreamNotFound, and SinkLost when the server
+    stops answering, AckTimeout when it does not answer in time. A fault of the stream does not raise: it is in
+    `differences` of the result, and events that do not fit the earlier ones are the `faults` of their tables.
     """
     requests = client.requests if isinstance(client, Connection) else Requests(client)
     api = Api(requests, domain=domain)
@@ -168,7 +168,7 @@ class _Reader:
                 is_end = self.is_done or not self._left
             else:
                 is_end = self._is_end(message)
-        except Exception as error:  # noqa: BLE001  # whoever waits for the batch gets it
+        except Exception as error:  # noqa: BLE001  # raised where the batch is awaited
             if not self.batch.done():
                 self.batch.set_exception(error)
         else:

@@ -19,15 +19,15 @@ from ditto.verify.difference import Difference, Unjudged
 from ditto.verify.replay import replay
 
 LOCK_TIMEOUT: Final = "10s"
-"""How long a table may be locked by somebody else before it is left out."""
+"""How long another session may lock a table before it is left out."""
 
 Progress = Callable[[str, int, int], None]
-"""Is told the name of a step, how much of it is done, and how much there is."""
+"""Gets the name of a step, how much of it is done, and how much there is."""
 
 
 @dataclass(kw_only=True)
 class Report:
-    """What was looked at, and what is not as it should be."""
+    """What was compared, and the differences."""
 
     events: int
     checkpoints: int
@@ -40,7 +40,7 @@ class Report:
     """Tables of which the stream cannot tell whether they are right, and why."""
     differences: list[Difference]
     notes: list[str] = field(default_factory=list)
-    """What may explain differences."""
+    """Possible explanations of differences."""
 
 
 async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> Report:

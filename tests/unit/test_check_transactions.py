@@ -36,8 +36,8 @@ def test_an_old_one(retained_bytes: int) -> None:
     finding = transaction_finding(session(7200), retained_bytes)
     assert finding.level == "warning"
     assert "open for 2 h" in finding.what
-    assert (finding.mend or "").startswith("SELECT pg_catalog.pg_terminate_backend(17);")
-    assert finding.mend_in == "psql"
+    assert (finding.fix or "").startswith("SELECT pg_catalog.pg_terminate_backend(17);")
+    assert finding.fix_in == "psql"
 
 
 def test_one_whose_age_is_hidden_counts_as_old_when_much_is_retained() -> None:
@@ -49,4 +49,4 @@ def test_an_orphaned_prepared_transaction() -> None:
     finding = transaction_finding(prepared("it's", 400), SMALL)
     assert finding.level == "warning"
     assert 'prepared transaction "it\'s" (database shop)' in finding.what
-    assert finding.mend == "ROLLBACK PREPARED 'it''s';"
+    assert finding.fix == "ROLLBACK PREPARED 'it''s';"

@@ -44,11 +44,11 @@ def test_what_is_well(setting: str) -> None:
 def test_the_others_are_named_in_its_place(setting: str, others: list[str | None], wanted: str) -> None:
     finding = synchronous_finding(setting, "ditto", others)
     assert finding.level == "warning"
-    assert finding.mend == (
+    assert finding.fix == (
         f"ALTER SYSTEM SET synchronous_standby_names = '{wanted}';\nSELECT pg_catalog.pg_reload_conf();"
     )
 
 
 def test_who_they_are_is_hidden() -> None:
     finding = synchronous_finding("*", "ditto", [None])
-    assert (finding.level, finding.mend) == ("warning", None)
+    assert (finding.level, finding.fix) == ("warning", None)

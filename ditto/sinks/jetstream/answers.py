@@ -1,7 +1,7 @@
 """The answers of JetStream's JSON API as typed structs, read and checked.
 
-No answer is used that was not checked here first. One that does not have the form that Ditto knows is an error that
-names the request, and is tried again. https://docs.nats.io/reference/reference-protocols/nats_api_reference
+Every answer is checked here before it is used. An answer without the form that Ditto knows is an error that names the
+request, and is tried again. https://docs.nats.io/reference/reference-protocols/nats_api_reference
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class _Refused(Struct):
 
 
 class _Typed(Struct):
-    """What every answer of the API has."""
+    """The field that every answer of the API has."""
 
     type: str
 
 
 class StreamConfig(Struct, frozen=True, kw_only=True):
-    """What Ditto reads of a stream's configuration; there is more, which an update has to send back."""
+    """The settings of a stream that Ditto reads. There are more, which an update has to send back."""
 
     subjects: list[str] | None = None
     storage: str = "file"
@@ -119,7 +119,7 @@ class StreamNames(Struct, frozen=True):
 
 
 class AccountLimits(Struct, frozen=True):
-    """What an account may use, in bytes; -1 is no limit."""
+    """The limits of an account, in bytes; -1 is no limit."""
 
     max_storage: int = -1
 

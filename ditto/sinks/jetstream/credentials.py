@@ -1,4 +1,4 @@
-"""What Ditto shows to NATS, and what it asks NATS to show: user, token, keys and certificates, for nats-py.
+"""Credentials for nats-py: user, token, keys and certificates, and how the server is verified.
 
 Everything is read and checked here, so that a wrong file is one sentence at the start: nats-py reads a credentials file
 while it connects, and looks for the end of one without a JWT for ever.
@@ -42,7 +42,7 @@ class Address(NamedTuple):
     host: str
     port: int
     options: dict[str, Any]
-    """The user and password, or the token, that stood in its URL: nats-py would send them percent-encoded."""
+    """The user and password, or the token, that its URL has: nats-py would send them percent-encoded."""
     must_encrypt: bool
 
 
@@ -95,7 +95,7 @@ def authentication(config: Nats) -> dict[str, Any]:
 
 
 class _Claims(msgspec.Struct):
-    """What is needed of a JWT: https://www.rfc-editor.org/rfc/rfc7519#section-4.1.4"""
+    """The field of a JWT that Ditto reads: https://www.rfc-editor.org/rfc/rfc7519#section-4.1.4"""
 
     exp: int = 0
 

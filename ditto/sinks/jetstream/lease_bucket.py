@@ -1,4 +1,4 @@
-"""Where the lease stands in NATS: a key of a JetStream key-value bucket, reached through the sink's connection.
+"""Where the lease is kept in NATS: a key of a JetStream key-value bucket, reached through the sink's connection.
 
 A bucket is a stream laid out so that every NATS tool knows it (`nats kv get ditto_leases ORDERS.ditto`):
 https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md
@@ -37,7 +37,7 @@ def lease_key(stream: str, slot: str) -> str:
 
 
 class LeaseBucket:
-    """One lease. Every call may raise what `Api.call` does, and what the server refuses with."""
+    """One lease. Every call may raise the errors of `Api`."""
 
     def __init__(self, connection: Connection, config: Nats, *, slot: str, ttl_s: float) -> None:
         self._connection = connection
@@ -79,7 +79,7 @@ class LeaseBucket:
         await self._publish(b"", f"remove the lease from bucket {BUCKET}", after=after, operation="DEL")
 
     async def activity(self) -> int:
-        """Of the events' stream: it moves while somebody stores events, whatever becomes of the lease."""
+        """Of the events' stream: it grows while events are stored, with or without the lease."""
         doing = f"look up stream {self._config.stream}"
         info = await self._api.stream_info(self._config.stream, doing, timeout_s=self._timeout_s)
         if info is None:
@@ -90,7 +90,7 @@ class LeaseBucket:
         return await self._api.last_message(_STREAM, self._subject, doing, timeout_s=self._timeout_s)
 
     async def _see_bucket(self, doing: str) -> None:
-        """Create it where it is missing. Where somebody listens on its subjects, the server does not say so."""
+        """Create the bucket where it is missing. A publish would not tell where its subjects have a subscriber."""
         try:
             await self._stored(doing)
         except StreamNotFound:
@@ -133,5 +133,5 @@ class LeaseBucket:
 
 
 def _is_answer(data: bytes) -> bool:
-    """Whether JetStream sent this, and not somebody who listens on the bucket's subjects and answers."""
+    """Whether JetStream sent this, and not a subscriber to the bucket's subjects that answers."""
     return read_ack(data) is not None

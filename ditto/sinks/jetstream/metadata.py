@@ -1,4 +1,4 @@
-"""What Ditto writes into the stream's metadata: whose the stream is, and where its owner was."""
+"""The stream's metadata that Ditto writes: the owner of the stream, and how far it was filled."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PLACE: Final = "ditto.place"
 
 
 def read_owner(metadata: Mapping[str, str]) -> PipelineId | None:
-    """Whom the metadata names. Raises ValueError for an LSN that is none."""
+    """The owner that the metadata names. Raises ValueError for an LSN that is none."""
     if not metadata.keys() >= {_SYSTEM, _SLOT, _EVENTS_PREFIX, _START_LSN}:
         return None
     timeline = metadata.get(_TIMELINE, "")
@@ -70,7 +70,7 @@ def claim(metadata: Mapping[str, str], claimant: PipelineId, *, last_sequence: i
 
 
 def describe_source(owner: PipelineId) -> dict[str, str]:
-    """Where what is stored from now on comes from."""
+    """The source of what is stored from now on."""
     return {_TIMELINE: str(owner.timeline), _PUBLICATION: owner.publication}
 
 
@@ -94,10 +94,10 @@ def read_place(metadata: Mapping[str, str]) -> Checkpoint | None:
 
 
 def write_place(place: Checkpoint, owner: PipelineId) -> dict[str, str]:
-    """The metadata that says so."""
+    """The metadata for this place."""
     return {_PLACE: encode_checkpoint(place, event_key(owner.system_identifier, owner.slot)).decode()}
 
 
 def restored(metadata: Mapping[str, str], claimed: Mapping[str, str]) -> dict[str, str]:
-    """The metadata with what is Ditto's, where somebody has replaced it by other metadata."""
+    """The metadata with the keys of Ditto that it had when the stream was claimed, where they are gone."""
     return {**{name: value for name, value in claimed.items() if name.startswith(PREFIX)}, **metadata}

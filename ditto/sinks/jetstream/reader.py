@@ -24,7 +24,7 @@ _BACK: Final = 256
 
 
 class Reader:
-    """Every call may raise what `Api.call` does, and what the server refuses with."""
+    """Reads messages. Every call may raise the errors of `Api`."""
 
     def __init__(self, api: Api, config: Nats) -> None:
         self._api = api

@@ -1,4 +1,4 @@
-"""What JetStream refuses, as Ditto's errors: the only place that knows its error codes.
+"""JetStream's refusals as Ditto's errors: the only place that knows its error codes.
 
 https://github.com/nats-io/nats-server/blob/main/server/errors.json
 """

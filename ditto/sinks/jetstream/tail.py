@@ -1,4 +1,4 @@
-"""Judges the messages that a start may go on from: whether each is Ditto's own, and what it says about the slot.
+"""Classifies the messages that a start may go on from: whether each is Ditto's own, and its place in the slot.
 
 An id is computed from a message's position and a key of cluster and slot: one that does not fit was not written by
 Ditto, or not for this slot.
@@ -27,7 +27,7 @@ MARKER_HEADER: Final = "Nats-Marker-Reason"
 
 
 class Kind(Enum):
-    """What a message of the stream is."""
+    """The kinds of messages in a stream."""
 
     PLACE = auto()
     """An event or a checkpoint of Ditto's."""
@@ -36,7 +36,7 @@ class Kind(Enum):
     MARKER = auto()
     """The server's own."""
     FOREIGN = auto()
-    """Somebody else's, without a position."""
+    """Another client's, without a position."""
 
 
 class Classified(NamedTuple):
@@ -85,7 +85,7 @@ def classify(message: StoredMessage, *, keys: Collection[bytes] | None, config: 
 
 
 def position_of(message: StoredMessage) -> Position | None:
-    """What the message claims; None where that is no position."""
+    """The position that the message claims; None without one."""
     try:
         return Position.parse(message.header(POSITION_HEADER) or "")
     except ValueError:

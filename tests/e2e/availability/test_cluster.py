@@ -78,7 +78,7 @@ async def flows(world: World, cluster: Cluster, traffic: Traffic) -> None:
 
 
 async def ends_equal(world: World, cluster: Cluster, ditto: DittoProcess) -> None:
-    """The stream equals the tables, and Ditto has met nothing that it could not mend."""
+    """The stream equals the tables, and Ditto has met nothing that it could not fix."""
     await cluster.complete()
     await cluster.led(world.stream)
     await patiently(lambda: world.fence(timeout_s=90))

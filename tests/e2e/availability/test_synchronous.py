@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.process import eventually
-from e2e.setup.test_check import check, mend
+from e2e.setup.test_check import check, fix
 
 if TYPE_CHECKING:
     from e2e.world import World
@@ -67,7 +67,7 @@ async def test_commits_do_not_wait_long_for_ditto_that_nobody_asked_for(
     assert len(ditto.logs("postgres.synchronous_unasked")) == 1
     finding = (await check(world))["server.synchronous_standby_names"]
     assert finding.level == "warning"
-    mend(world, finding)
+    fix(world, finding)
     await eventually(
         lambda: world.value("SELECT sync_state FROM pg_stat_replication") == "async", "nobody waits for Ditto"
     )

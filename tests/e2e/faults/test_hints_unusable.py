@@ -153,8 +153,8 @@ async def test_one_replica_in_a_cluster(hostile: World, tmp_path: Path, tool: st
             ditto = await world.streaming(**SETTINGS)
             application.goes_on()
             finding = (await check(world))["stream.replicas"]
-            assert (finding.level, finding.mend_in) == ("warning", "shell")
-            await shell.run(finding.mend or "")
+            assert (finding.level, finding.fix_in) == ("warning", "shell")
+            await shell.run(finding.fix or "")
             application.goes_on()
             await cluster.led(world.stream)
             await world.fence(timeout_s=60)

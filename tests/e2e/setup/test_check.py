@@ -1,4 +1,4 @@
-"""`ditto check` against servers that are set up wrongly: each fault is found, and what it prints mends it."""
+"""`ditto check` against servers that are set up wrongly: each fault is found, and what it prints fixes it."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ async def check(world: World, **settings: str | dict[str, Any]) -> dict[str, Fin
     return found
 
 
-def mend(world: World, finding: Finding) -> None:
+def fix(world: World, finding: Finding) -> None:
     """Enter what is printed, as a superuser."""
-    assert finding.mend_in == "psql"
-    assert finding.mend is not None
-    world.sql(*(line for line in finding.mend.splitlines() if line.strip()))
+    assert finding.fix_in == "psql"
+    assert finding.fix is not None
+    world.sql(*(line for line in finding.fix.splitlines() if line.strip()))
 
 
 def cli(world: World, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -162,7 +162,7 @@ async def test_wal_level_and_free_slots(postgres_world: World) -> None:
     found = await check(world)
     assert found["server.wal_level"].level == "error"
     assert found["server.slots"].level == "ok"
-    assert "ALTER SYSTEM SET wal_level = 'logical';" in (found["server.wal_level"].mend or "")
+    assert "ALTER SYSTEM SET wal_level = 'logical';" in (found["server.wal_level"].fix or "")
 
 
 async def test_a_slot_that_is_lost(postgres_world: World) -> None:
@@ -176,7 +176,7 @@ async def test_a_slot_that_is_lost(postgres_world: World) -> None:
     found = await check(world)
     assert found["slot.usable"].level == "error"
     assert "invalidated" in found["slot.usable"].what
-    mend(world, found["slot.usable"])
+    fix(world, found["slot.usable"])
     found = await check(world)
     assert "slot.usable" not in found
     assert found["slot.exists"].level == "ok"
@@ -189,8 +189,8 @@ async def test_privileges(world: World) -> None:
     found = await check(world, postgres_dsn=dsn)
     assert found["role.replication"].level == "error"
     assert found["role.create_publication"].level == "error"
-    mend(world, found["role.replication"])
-    mend(world, found["role.create_publication"])
+    fix(world, found["role.replication"])
+    fix(world, found["role.create_publication"])
     found = await check(world, postgres_dsn=dsn)
     assert found["role.replication"].level == "ok"
     assert "role.create_publication" not in found
@@ -208,13 +208,13 @@ async def test_tables_of_the_configuration_and_of_the_publication(world: World) 
     tables = {"trade": ["insert"], "trades": ["insert"], "bare": ["insert", "delete"], "parted": ["insert"]}
     found = await check(world, events_tables=tables)
     assert found["tables.exist"].level == "error"
-    assert "trades" in (found["tables.exist"].mend or "")
+    assert "trades" in (found["tables.exist"].fix or "")
     for name in ("publication.tables", "publication.actions", "tables.identity"):
         assert found[name].level != "ok", name
     for _ in range(2):  # tables that are not published, and then partitioned ones
-        mend(world, (await check(world, events_tables=tables))["publication.tables"])
-    mend(world, found["publication.actions"])
-    mend(world, found["tables.identity"])
+        fix(world, (await check(world, events_tables=tables))["publication.tables"])
+    fix(world, found["publication.actions"])
+    fix(world, found["tables.identity"])
     found = await check(world, events_tables={**tables, "trade": []} | {"trade": ["insert"]})
     for name in ("publication.tables", "publication.actions", "tables.identity"):
         assert found[name].level == "ok", found[name]
@@ -230,16 +230,16 @@ async def test_roots_of_partitions(world: World) -> None:
     world.sql("CREATE TABLE plain (id int PRIMARY KEY)", *parted("a"), *parted("b"), *parted("c"))
     world.sql(f"CREATE PUBLICATION {world.name} FOR TABLE a, b_1 WITH (publish_via_partition_root = true)")
     found = (await check(world, events_tables={"plain": ["insert"], "a_1": ["insert"]}))["publication.tables"]
-    assert (found.level, found.mend) == ("error", f'ALTER PUBLICATION "{world.name}" ADD TABLE "public"."plain";')
-    mend(world, found)
+    assert (found.level, found.fix) == ("error", f'ALTER PUBLICATION "{world.name}" ADD TABLE "public"."plain";')
+    fix(world, found)
     found = (await check(world, events_tables={"a": ["insert"], "b": ["insert"]}))["publication.tables"]
-    assert (found.level, found.mend) == ("error", f'ALTER PUBLICATION "{world.name}" ADD TABLE "public"."b";')
-    mend(world, found)
+    assert (found.level, found.fix) == ("error", f'ALTER PUBLICATION "{world.name}" ADD TABLE "public"."b";')
+    fix(world, found)
     assert (await check(world, events_tables={"?": ["insert"]}))["publication.tables"].level == "error"
     world.sql(f"ALTER PUBLICATION {world.name} SET (publish_via_partition_root = false)")
     world.sql(f"ALTER PUBLICATION {world.name} DROP TABLE a, b", f"ALTER PUBLICATION {world.name} ADD TABLE c_1")
     assert (await check(world, events_tables={"c*": ["insert"]}))["publication.tables"].level == "ok"
-    mend(world, (await check(world, events_tables={"c": ["insert"]}))["publication.tables"])
+    fix(world, (await check(world, events_tables={"c": ["insert"]}))["publication.tables"])
     assert (await check(world, events_tables={"c": ["insert"]}))["publication.tables"].level == "ok"
     row = world.sql(f"SELECT tablename FROM pg_publication_tables WHERE pubname = '{world.name}' AND tablename ~ '^c'")
     assert ("c",) in row
@@ -247,15 +247,15 @@ async def test_roots_of_partitions(world: World) -> None:
 
 async def test_a_publication_for_tables_that_do_not_exist(world: World) -> None:
     found = await check(world, events_tables={"nowhere": ["insert"]})
-    assert (found["publication.exists"].level, found["publication.exists"].mend) == ("error", None)
+    assert (found["publication.exists"].level, found["publication.exists"].fix) == ("error", None)
 
 
 async def test_a_publication_that_is_missing(world: World) -> None:
     found = await check(world, postgres_create="false")
     assert found["publication.exists"].level == "error"
     assert found["slot.exists"].level == "error"
-    mend(world, found["publication.exists"])
-    mend(world, found["slot.exists"])
+    fix(world, found["publication.exists"])
+    fix(world, found["slot.exists"])
     found = await check(world, postgres_create="false")
     assert found["publication.exists"].level == "ok"
     assert found["slot.usable"].level == "ok"
@@ -264,7 +264,7 @@ async def test_a_publication_that_is_missing(world: World) -> None:
 async def test_nats_without_jetstream_or_with_small_messages(world: World, tmp_path: Path) -> None:
     with NatsServer(tmp_path / "plain", jetstream=False) as server:
         missing = (await check(world, nats_url=server.url))["nats.jetstream"]
-    assert (missing.level, missing.mend_in) == ("error", "nats-server")
+    assert (missing.level, missing.fix_in) == ("error", "nats-server")
     world.sql(
         "CREATE TABLE wide (id int PRIMARY KEY, note text)",
         "INSERT INTO wide SELECT n, repeat('x', 1500) FROM generate_series(1, 50) AS n",
@@ -272,21 +272,21 @@ async def test_nats_without_jetstream_or_with_small_messages(world: World, tmp_p
     )
     with NatsServer(tmp_path / "small", config="max_payload: 2048") as server:
         found = (await check(world, nats_url=server.url))["nats.max_payload"]
-    assert (found.level, found.mend_in) == ("error", "nats-server")
+    assert (found.level, found.fix_in) == ("error", "nats-server")
     assert "public.wide" in found.what
     async with world.jetstream() as jetstream:
         await jetstream.add_stream(name=world.stream, subjects=[world.fence_subject], max_msg_size=2048)
     found = (await check(world))["nats.max_payload"]
-    assert (found.level, found.mend_in) == ("error", "shell")
+    assert (found.level, found.fix_in) == ("error", "shell")
     edit = f"nats --server={world.nats_server.url} stream edit {world.stream} --max-msg-size={4 << 20} --force"
-    assert found.mend == edit
+    assert found.fix == edit
     world.sql(
         "UPDATE wide SET note = repeat('x', 20000000) WHERE id = 1", "ALTER TABLE wide ALTER note SET STORAGE EXTERNAL"
     )
     world.sql("DELETE FROM wide WHERE id > 1", "UPDATE wide SET note = note || 'y'", "VACUUM ANALYZE wide")
     with NatsServer(tmp_path / "large", config="max_payload: 64MB") as server:
         found = (await check(world, nats_url=server.url))["nats.max_payload"]
-    assert (found.level, found.mend) == ("warning", None)
+    assert (found.level, found.fix) == ("warning", None)
 
 
 async def test_sync_interval_is_read_from_the_monitoring_endpoint(world: World, tmp_path: Path) -> None:
@@ -316,10 +316,10 @@ async def test_a_stream_that_cannot_hold_the_events(world: World) -> None:
             await jetstream.publish(f"{world.name}.other", b"not Ditto's")
     found = await check(world)
     assert found["stream.subjects"].level == "error"
-    assert world.fence_subject in (found["stream.subjects"].mend or "")
+    assert world.fence_subject in (found["stream.subjects"].fix or "")
     for name in ("storage", "discard", "max_age", "max_msgs", "writers"):
         assert found[f"stream.{name}"].level == "warning", name
-    assert found["stream.storage"].mend is None
+    assert found["stream.storage"].fix is None
     assert "on_gap" in found["stream.storage"].why
     async with world.jetstream() as jetstream:
         await jetstream.add_stream(name=f"{world.stream}_OTHER", subjects=[world.fence_subject])
@@ -357,7 +357,7 @@ async def test_a_retention_that_consumers_decide_on(world: World) -> None:
             await jetstream.add_stream(name=world.stream, subjects=[world.fence_subject], retention=retention)
         found = (await check(world))["stream.retention"]
         assert found.level == "warning"
-        assert (found.mend is None) == (retention == "workqueue"), "nats-server refuses that change"
+        assert (found.fix is None) == (retention == "workqueue"), "nats-server refuses that change"
         assert ("delete the stream" in found.why) == (retention == "workqueue")
         async with world.jetstream() as jetstream:
             await jetstream.delete_stream(world.stream)
@@ -388,7 +388,7 @@ async def test_run_says_the_same_once_and_goes_on(world: World) -> None:
     ditto = await world.streaming()
     first = await ditto.logged("check.warning", check="server.max_slot_wal_keep_size")
     assert first["level"] == "warning"
-    assert "ALTER SYSTEM" in first["mend"]
+    assert "ALTER SYSTEM" in first["fix"]
     await ditto.logged("check.warning", check="stream.writers")
     assert not ditto.logs("check.warning", check="stream.max_age"), "stream.risk says it"
     pid = world.value(f"SELECT active_pid FROM pg_replication_slots WHERE slot_name = '{world.name}'")
@@ -437,7 +437,7 @@ async def test_the_oldest_transaction_is_named_to_a_role_without_rights(postgres
     elsewhere.close()
     found = await open_an_hour_ago(world)
     assert 'prepared transaction "it\'s left"' in found.what
-    mend(world, found)
+    fix(world, found)
     assert (await check(world))["slot.oldest_transaction"].what == "no open transaction has written anything"
     assert await ditto.stop() == 0
 

@@ -46,13 +46,13 @@ def hostile(nats_world: World) -> World:
 async def enter(world: World, shell: Shell, finding: Finding) -> None:
     """Do what the finding says, where it says."""
     assert finding.level in {"warning", "error"}, finding
-    assert finding.mend, finding
-    assert all(sign.isprintable() or sign == "\n" for sign in finding.mend), "a terminal would not show it as it is"
-    if finding.mend_in == "psql":
-        world.sql(*finding.mend.splitlines())
+    assert finding.fix, finding
+    assert all(sign.isprintable() or sign == "\n" for sign in finding.fix), "a terminal would not show it as it is"
+    if finding.fix_in == "psql":
+        world.sql(*finding.fix.splitlines())
     else:
-        assert finding.mend_in == "shell"
-        await shell.run(finding.mend)
+        assert finding.fix_in == "shell"
+        await shell.run(finding.fix)
 
 
 async def all_is_stored(world: World, shell: Shell, **settings: Any) -> None:
@@ -115,7 +115,7 @@ async def test_a_stream_that_others_made_lacks_subjects_and_drops_messages(hosti
     assert "nats" in found["stream.writers"].why
     found = await check(world)
     wrong = [name for name, finding in found.items() if name.startswith("stream.") and finding.level != "ok"]
-    assert wrong == ["stream.writers"], "which nobody can mend but the other writer"
+    assert wrong == ["stream.writers"], "which nobody can fix but the other writer"
     async with world.jetstream() as jetstream:
         await jetstream.purge_stream(world.stream)
     unlimited = ("stream", "edit", world.stream, "--max-msgs=-1", "--force")
@@ -138,7 +138,7 @@ async def test_a_publication_that_lacks_tables_and_identities(hostile: World) ->
     for _ in range(2):  # plain tables, then partitioned ones
         findings = await run_checks(load(None, {}, {**world.settings, "DITTO_EVENTS_TABLES": json.dumps(tables)}))
         for finding in findings:
-            if finding.level != "ok" and finding.mend_in == "psql" and not finding.check.startswith("server."):
+            if finding.level != "ok" and finding.fix_in == "psql" and not finding.check.startswith("server."):
                 await enter(world, shell, finding)
     found = await check(world, events_tables=tables)
     for name in ("publication.tables", "publication.actions", "tables.identity"):
@@ -149,5 +149,5 @@ async def test_a_misspelt_table_is_named_as_the_configuration_needs_it(hostile: 
     world = hostile
     name = "x';touch a;'"
     found = (await check(world, events_tables={"x';touch a;": ["insert"], "fence": ["insert"]}))["tables.exist"]
-    assert found.mend_in == "configuration"
-    assert yaml.safe_load(found.mend or "") == {"events": {"tables": {name: ["insert"]}}}
+    assert found.fix_in == "configuration"
+    assert yaml.safe_load(found.fix or "") == {"events": {"tables": {name: ["insert"]}}}

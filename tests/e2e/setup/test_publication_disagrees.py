@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from e2e.setup.test_check import check, mend
+from e2e.setup.test_check import check, fix
 
 if TYPE_CHECKING:
     from e2e.world import World
@@ -26,7 +26,7 @@ async def refusal(world: World, **settings: object) -> str:
 
 
 async def test_a_root_is_named_and_its_partitions_are_published(world: World) -> None:
-    """Nothing is created; what ditto check prints mends it; and what is taken back while Ditto runs stops it."""
+    """Nothing is created; what ditto check prints fixes it; and what is taken back while Ditto runs stops it."""
     world.sql(*ROOT, f"CREATE PUBLICATION {world.name} FOR TABLE root, fence")
     named = {"root": ["insert"], "fence": ["insert"]}
     sentence = await refusal(world, events_tables=named)
@@ -35,7 +35,7 @@ async def test_a_root_is_named_and_its_partitions_are_published(world: World) ->
     assert world.sql("SELECT slot_name FROM pg_replication_slots WHERE database = current_database()") == []
     found = (await check(world, events_tables=named))["publication.tables"]
     assert found.level == "error"
-    mend(world, found)
+    fix(world, found)
     assert (await check(world, events_tables=named))["publication.tables"].level == "ok"
     ditto = await world.streaming(events_tables=named)
     world.sql("INSERT INTO root VALUES (1), (11)")
@@ -81,7 +81,7 @@ async def test_actions_that_are_named_and_not_published(world: World) -> None:
     assert f"selects update of t, and publication {world.name} does not publish update" in sentence
     found = (await check(world, events_tables=named))["publication.actions"]
     assert found.level == "error"
-    mend(world, found)
+    fix(world, found)
     ditto = await world.streaming(events_tables=named)
     world.sql(f"ALTER PUBLICATION {world.name} SET (publish = 'insert')")
     assert await ditto.ended() == 3
@@ -102,7 +102,7 @@ async def test_what_only_the_publication_selects_is_said(world: World, given: di
         assert warning["tables"] == ["public.t"]
         with pytest.raises(psycopg.errors.InvalidColumnReference):
             world.sql("INSERT INTO t VALUES (1, 10)", "UPDATE t SET a = 11")
-        mend(world, (await check(world))["tables.identity"])
+        fix(world, (await check(world))["tables.identity"])
         world.sql("UPDATE t SET a = 11")
         assert (await check(world))["tables.identity"].level == "ok"
     warning = await ditto.logged("publication.actions_removed")
@@ -118,7 +118,7 @@ async def test_an_empty_publication(world: World) -> None:
     assert (await ditto.logged("publication.empty"))["level"] == "warning"
     found = (await check(world))["publication.tables"]
     assert found.level == "error"
-    mend(world, found)
+    fix(world, found)
     assert (await ditto.logged("publication.tables_added"))["tables"] == ["public.fence", "public.t"]
     world.sql("INSERT INTO t VALUES (1)")
     assert [event.change[2] for event in await world.events()] == [1]
@@ -132,7 +132,7 @@ async def test_a_keyless_table_is_made_under_a_publication_for_all_tables(world:
     warning = await ditto.logged("publication.identity_missing")
     assert warning["level"] == "warning"
     assert warning["tables"] == ["public.bare"]
-    mend(world, (await check(world))["tables.identity"])
+    fix(world, (await check(world))["tables.identity"])
     world.sql("UPDATE bare SET id = 2")
     assert [event.change[1:] for event in await world.events()] == [("INSERT", 1), ("UPDATE", 2)]
     assert await ditto.stop() == 0
@@ -162,7 +162,7 @@ async def test_a_deferrable_key_is_no_identity(world: World) -> None:
     world.sql("INSERT INTO t VALUES (1)")
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
         world.sql("UPDATE t SET id = 2")
-    mend(world, finding)
+    fix(world, finding)
     world.sql("INSERT INTO t VALUES (2)", "UPDATE t SET id = 3 - id")
     events = [stored.event for stored in await world.events()]
     # Between the two updates both rows have one key: it does not tell them apart.
