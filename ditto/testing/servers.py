@@ -207,7 +207,7 @@ class PostgresServer:
 
 
 class NatsServer:
-    """One nats-server, with JetStream (file storage in `folder`) unless `config` says otherwise.
+    """One nats-server, with JetStream (file storage in `folder`) unless `jetstream` is false.
 
     `config` is appended to the configuration file and may be changed between starts.
     """
