@@ -27,6 +27,7 @@ class JetStreamSink:
     def __init__(self, config: PipelineConfig, *, clock: Clock) -> None:
         self._config = config.nats
         self._lease_ttl_s = config.delivery.lease_ttl_s
+        self._accepts_gap = config.delivery.accepts_gap
         self._clock = clock
         self._checkpoint_subject = f"{config.events.prefix}.{CHECKPOINT}"
         # The one subject that covers all of the template's, where it is not that each table needs its own.
@@ -63,7 +64,7 @@ class JetStreamSink:
         """Connect to a server on which JetStream answers."""
         self._client = await connect(self._config, accept=partial(usable, config=self._config))
         check_contract(self._client)
-        self._stream = Stream(self._client, self._config)
+        self._stream = Stream(self._client, self._config, accepts_gap=self._accepts_gap)
         self._publisher = Publisher(
             self._client, stream=self._config.stream, ack_timeout_s=self._config.ack_timeout_s, clock=self._clock
         )
