@@ -236,8 +236,9 @@ class Stream:
         return max(_seconds(message["time"]) for message in latest)
 
     async def delete(self) -> None:
-        """Remove it, and the files with it."""
+        """Remove it with its files, and the trace of its lease: with that, Ditto refuses a new stream of the name."""
         await self._call("DELETE", {})
+        await self._client.request("$JS.API.STREAM.DELETE.KV_ditto_leases", b"", timeout=30)
 
     async def _message_count(self) -> int:
         count: int = (await self._call("INFO", {})).get("state", {}).get("messages", 0)
