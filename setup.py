@@ -10,8 +10,8 @@ MODULES = (
     "ditto._pgoutput",
     "ditto.decoding._block",
     "ditto.decoding._libpq",
-    "ditto.decoding._scalars",
-    "ditto.decoding._values",
+    "ditto.decoding._scalar_values",
+    "ditto.decoding._column_values",
     "ditto.formats._lines",
     "ditto.sinks.jetstream._frames",
 )

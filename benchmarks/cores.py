@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from ditto import _pgoutput
+from ditto.decoding.column_kinds import KINDS
 from ditto.decoding.event_id import event_key
-from ditto.decoding.kinds import KINDS
 from ditto.decoding.messages import Block, Relation
 from ditto.decoding.pure import decoder
 from ditto.formats.ditto import DittoFormat
 from ditto.formats.payloads import Payloads
-from ditto.routing.plans import Routes, TablePlan
+from ditto.routing.table_plans import Routes, TablePlan
 from ditto.sinks.jetstream import _frames, pure_frames
 from ditto.source.replication import MAX_EVENTS
 

@@ -4,7 +4,7 @@ from psycopg.pq.abc import PGconn
 
 from ditto.decoding.messages import Block, Extras, Relation
 from ditto.lsn import Position, Transaction
-from ditto.routing.plans import TablePlan
+from ditto.routing.table_plans import TablePlan
 
 class Decoder:
     skipped_count: int

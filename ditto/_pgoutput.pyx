@@ -14,14 +14,14 @@ from libc.string cimport memcmp
 from ditto.decoding._block cimport BlockBuilder, OldValue, Plan, TableCount, format_time
 from ditto.decoding._cursor cimport Cursor, finish, take, take_i32, take_string, take_u8, take_u16, take_u32, take_u64
 from ditto.decoding._libpq cimport CopyStream
-from ditto.decoding._scalars cimport is_json_null
-from ditto.decoding._values cimport convert_value
+from ditto.decoding._scalar_values cimport is_json_null
+from ditto.decoding._column_values cimport convert_value
 
 from msgspec import UNSET, Raw
 
-from ditto.advice import NOT_UTF8
+from ditto.hints import NOT_UTF8
 from ditto.lsn import Transaction
-from ditto.decoding.kinds import JSON
+from ditto.decoding.column_kinds import JSON
 from ditto.decoding.invalid_text import not_utf8
 from ditto.errors import ConnectionLost, DecodeError
 from ditto.lsn import ORIGIN, format_lsn

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from ditto import log_stream
-from ditto.printable import printable, printable_lines
+from ditto.printable_text import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

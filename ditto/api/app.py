@@ -15,12 +15,12 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from ditto import __version__
-from ditto.api.gate import Gate
+from ditto.api.access import Gate
 from ditto.config.model import Http
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.prometheus import registry
 from ditto.monitoring.state import ProcessState
-from ditto.monitoring.status import Status
+from ditto.monitoring.status_document import Status
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp

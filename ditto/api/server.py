@@ -15,9 +15,9 @@ import structlog
 import uvicorn
 
 from ditto.api.app import make_app
-from ditto.api.connections import IDLE_TIMEOUT_S, LimitedProtocol
-from ditto.config.checks import is_loopback, split_address
+from ditto.api.connection_limits import IDLE_TIMEOUT_S, LimitedProtocol
 from ditto.config.model import Http
+from ditto.config.validation import is_loopback, split_address
 from ditto.errors import ConfigError
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 

@@ -8,7 +8,7 @@ from functools import partial
 from ditto.check.clock import nats_clock
 from ditto.check.finding import Finding, each, failed, ok, unseen
 from ditto.check.nats import check_credentials, check_nats, check_sync
-from ditto.check.rows import check_widths
+from ditto.check.row_width import check_widths
 from ditto.check.source import Source
 from ditto.check.stream import (
     check_existence,

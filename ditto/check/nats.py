@@ -15,11 +15,11 @@ from ditto.check.finding import Finding, bad, failed, ok
 from ditto.config import Delivery, Nats
 from ditto.errors import DittoError
 from ditto.monitoring.http_client import fetch
-from ditto.quantity import size, span
-from ditto.sinks.jetstream.answers import Account
+from ditto.sinks.jetstream.api_answers import Account
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.servers import OLDEST_VERSION
 from ditto.sinks.jetstream.stream import Stream
+from ditto.units import size, span
 
 _NEARLY: Final = 0.8
 _MONITOR_PORT: Final = 8222

@@ -8,17 +8,17 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
-from ditto.advice import RELOAD, identifier
 from ditto.check.finding import Finding, bad, named, ok
 from ditto.check.role import check_may_create
 from ditto.config import Config
-from ditto.quantity import counted
-from ditto.routing.coverage import Coverage
+from ditto.hints import RELOAD, identifier
 from ditto.routing.patterns import TablePattern
-from ditto.source.identity import tables_limited_beyond_identity, tables_without_identity
+from ditto.routing.publication_coverage import Coverage
 from ditto.source.publication import create_statement, planned_publication
-from ditto.source.published import Publication, Table, Tables, look_at_publication
+from ditto.source.published_tables import Publication, Table, Tables, look_at_publication
+from ditto.source.replica_identity import tables_limited_beyond_identity, tables_without_identity
 from ditto.source.sql import Control
+from ditto.units import counted
 
 _SHOWN = 20
 

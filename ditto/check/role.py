@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from ditto.advice import identifier
 from ditto.check.finding import Finding, bad, ok
 from ditto.config import Config
 from ditto.errors import AccessDenied, DittoError
-from ditto.pipeline.recovery import Timelines
-from ditto.source.published import Table
+from ditto.hints import identifier
+from ditto.pipeline.start_position import Timelines
+from ditto.source.published_tables import Table
 from ditto.source.replication import Replication, System
 from ditto.source.sql import Control
 

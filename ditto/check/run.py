@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from ditto.advice import identifier
 from ditto.check.clock import postgres_clock
 from ditto.check.finding import Finding, each, failed, ok, unseen
 from ditto.check.http import check_http
+from ditto.check.postgres import check_server, check_spilling, look_at_server
 from ditto.check.publication import check_publication, publication_to_be
 from ditto.check.role import check_replication
-from ditto.check.server import check_server, check_spilling, look_at_server
 from ditto.check.slot import check_the_slot
 from ditto.check.source import Source
-from ditto.check.synchronous import check_synchronous
+from ditto.check.synchronous_commit import check_synchronous
 from ditto.check.transactions import check_transactions
 from ditto.config import Config
 from ditto.errors import DittoError
-from ditto.source.failures import describe
-from ditto.source.published import look_at_tables
+from ditto.hints import identifier
+from ditto.source.command_errors import describe
+from ditto.source.published_tables import look_at_tables
 from ditto.source.slot import find_slot
 from ditto.source.sql import Control, open_control
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from ditto.advice import literal
 from ditto.check.finding import Finding, bad, ok
-from ditto.check.server import Server
+from ditto.check.postgres import Server
 from ditto.config import Config
 from ditto.errors import DittoError, SlotInvalidated
-from ditto.quantity import size
+from ditto.hints import literal
 from ditto.source.slot import Slot, check_slot
+from ditto.units import size
 
 _MB: Final = 1 << 20
 _MUCH: Final = 10 << 30

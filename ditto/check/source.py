@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ditto.check.role import Identity
-from ditto.source.published import Table
+from ditto.source.published_tables import Table
 from ditto.source.slot import Slot
 from ditto.source.sql import Control
 

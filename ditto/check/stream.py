@@ -6,26 +6,26 @@ from typing import Any, Final
 
 import msgspec
 
-from ditto.advice import RELOAD, nats_command, subject_options
 from ditto.check.finding import Finding, bad, failed, named, ok
 from ditto.check.role import Identity
 from ditto.config import Config
 from ditto.errors import DittoError, StreamGap, StreamUnusable
+from ditto.hints import RELOAD, nats_command, subject_options
 from ditto.lsn import format_lsn
 from ditto.pipeline.lease import has_been_held
-from ditto.pipeline.recovery import decide_start, gap_error, is_slot_used
-from ditto.quantity import counted, size
+from ditto.pipeline.start_position import decide_start, gap_error, is_slot_used
 from ditto.routing.router import MANY, Router
 from ditto.sinks.base import PipelineId
-from ditto.sinks.jetstream.answers import StreamConfig
 from ditto.sinks.jetstream.api import change_subject
+from ditto.sinks.jetstream.api_answers import StreamConfig
 from ditto.sinks.jetstream.capabilities import capabilities
 from ditto.sinks.jetstream.lease_bucket import LeaseBucket
-from ditto.sinks.jetstream.risks import Risk, check_usable, risks
 from ditto.sinks.jetstream.stream import Stream
+from ditto.sinks.jetstream.stream_risks import Risk, check_usable, risks
 from ditto.sinks.jetstream.subjects import is_pattern, subject_matches
 from ditto.source.slot import Slot, settled_slot
 from ditto.source.sql import Control
+from ditto.units import counted, size
 
 _NEARLY: Final = 0.8
 _RECENT: Final = 20

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from ditto.advice import literal
 from ditto.check.finding import Finding, bad, ok
-from ditto.quantity import size, span
+from ditto.hints import literal
 from ditto.source.sql import Control
 from ditto.source.transactions import OpenTransaction, open_transactions
+from ditto.units import size, span
 
 _OLD_S: Final = 300.0
 _MUCH: Final = 1 << 30

@@ -16,7 +16,7 @@ import ditto
 from ditto.cli.options import examples, modern, say
 from ditto.errors import ConfigError, DittoError
 from ditto.log import is_json, mask_secrets
-from ditto.printable import indented, printable_lines
+from ditto.printable_text import indented, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +118,7 @@ def _print_versions(ctx: click.Context, _parameter: click.Parameter, is_asked: b
     import psycopg  # noqa: PLC0415 -- only this needs to know its version
 
     try:
-        decoder = importlib.import_module("ditto.decoding.implementation").IMPL
+        decoder = importlib.import_module("ditto.decoding.choose").IMPL
     except (ImportError, DittoError) as error:
         decoder = f"none ({error})"
     click.echo(f"ditto {ditto.__version__}")

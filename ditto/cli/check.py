@@ -14,8 +14,8 @@ from ditto import log
 from ditto.cli.options import configuration, echo_json, effective, examples
 from ditto.cli.show import show
 from ditto.log import mask_secrets
-from ditto.printable import printable, printable_lines
-from ditto.quantity import counted
+from ditto.printable_text import printable, printable_lines
+from ditto.units import counted
 
 if TYPE_CHECKING:
     from ditto.check.finding import Finding

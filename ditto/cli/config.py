@@ -12,7 +12,7 @@ import yaml
 from ditto.cli.options import configuration, effective, examples, say
 from ditto.config import masked, schema
 from ditto.config.importers.wal_listener import read_wal_listener
-from ditto.printable import indented
+from ditto.printable_text import indented
 
 
 @click.group(epilog=examples("ditto config show --config ditto.yaml"))

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ditto.config import FLAGS, KEYS, ORIGINAL_VARIABLES, Config, load, secrets
-from ditto.config.checks import Impossible
-from ditto.config.values import read_seconds
+from ditto.config.conversion import read_seconds
+from ditto.config.validation import Impossible
 from ditto.errors import ConfigError
 from ditto.log import keep_secret
-from ditto.printable import printable_json
+from ditto.printable_text import printable_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping

@@ -27,10 +27,10 @@ def run(**options: Any) -> None:
     log.configure("info", _first_format(options["log__format"]))  # for what is wrong with the configuration
     config = effective(**options)
     log.configure(config.log.level, config.log.format)
-    from ditto.service import loop  # noqa: PLC0415 -- the other commands work where the compiled core does not
+    from ditto.service import event_loop  # noqa: PLC0415 -- the other commands work where the compiled core does not
     from ditto.service.run import run as run_process  # noqa: PLC0415 -- the same
 
-    loop.run(run_process(config))
+    event_loop.run(run_process(config))
 
 
 def _first_format(flag: str | None) -> Literal["auto", "pretty", "json"]:

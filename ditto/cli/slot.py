@@ -15,10 +15,10 @@ from ditto.cli.options import configuration, effective, examples
 from ditto.cli.show import show
 from ditto.errors import ConfigError, SlotInUse, SlotMissing
 from ditto.lsn import format_lsn
-from ditto.printable import printable
-from ditto.quantity import size
+from ditto.printable_text import printable
 from ditto.source.slot import Slot, drop_slot, find_slot
 from ditto.source.sql import open_control
+from ditto.units import size
 
 
 async def _find(dsn: str, name: str) -> Slot:

@@ -19,7 +19,7 @@ from ditto.cli.status_table import status_table
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ditto.monitoring.status import Status
+    from ditto.monitoring.status_document import Status
 
 
 @click.command(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from ditto.printable import indented, printable
-from ditto.quantity import counted, size, span
+from ditto.printable_text import indented, printable
+from ditto.units import counted, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ditto.monitoring.status import Leader, Process, Servers, Status, Stream
+    from ditto.monitoring.status_document import Leader, Process, Servers, Status, Stream
     from ditto.source.standbys import Standby
 
 _STYLES = {"streaming": "green", "standby": "cyan", "waiting": "red"}

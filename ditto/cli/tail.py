@@ -14,7 +14,7 @@ import msgspec
 from ditto import log
 from ditto.cli.options import configuration, echo_json, effective, examples, require_stream, say
 from ditto.log import mask_secrets
-from ditto.printable import printable
+from ditto.printable_text import printable
 
 if TYPE_CHECKING:
     from ditto.errors import SinkError
@@ -94,7 +94,7 @@ def tail(
     learnt from its events; until then it is id, or the first column. What an update changed is only known where the
     table has REPLICA IDENTITY FULL; elsewhere all its columns are printed. When NATS goes away it waits for it.
     """
-    from ditto.formats.reading import read_event  # noqa: PLC0415 -- other commands need not import all this
+    from ditto.formats.stored_events import read_event  # noqa: PLC0415 -- other commands need not import all this
     from ditto.routing.router import checkpoint_subject  # noqa: PLC0415
     from ditto.tail.choose import choose, read_since  # noqa: PLC0415
     from ditto.tail.follow import Follower  # noqa: PLC0415

@@ -16,8 +16,8 @@ from rich.text import Text
 from ditto import log
 from ditto.cli.options import configuration, effective, examples, require_stream, seconds
 from ditto.cli.show import show
-from ditto.printable import printable
-from ditto.quantity import counted
+from ditto.printable_text import printable
+from ditto.units import counted
 
 if TYPE_CHECKING:
     from ditto.verify.difference import Unjudged

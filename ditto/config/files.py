@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ditto.config.former import with_current_paths
+from ditto.config.conversion import Setting
 from ditto.config.keys import FORMER, KEYS, SECTIONS
-from ditto.config.nearest import unknown
-from ditto.config.values import Setting
+from ditto.config.renamed_keys import with_current_paths
+from ditto.config.suggestions import unknown
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:

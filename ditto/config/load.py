@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from ditto.config.checks import check_together
+from ditto.config.conversion import Setting, convert
 from ditto.config.files import read
-from ditto.config.former import with_current_paths
 from ditto.config.keys import FLAGS, FORMER, KEYS, ORIGINAL_VARIABLES, SECTIONS, section, variable_of
 from ditto.config.model import SINKS, Config
-from ditto.config.nearest import unknown_variable
-from ditto.config.values import Setting, convert
+from ditto.config.renamed_keys import with_current_paths
+from ditto.config.suggestions import unknown_variable
+from ditto.config.validation import check_together
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:

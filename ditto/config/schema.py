@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from ditto.config.conversion import DURATION
 from ditto.config.keys import FORMER, KEYS, members
 from ditto.config.model import Action, Config
-from ditto.config.values import DURATION
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{.+\}", "description": "filled in from the environment"}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ditto.advice import NOT_UTF8
-from ditto.decoding.kinds import CHAR, ELEMENT
+from ditto.decoding.column_kinds import CHAR, ELEMENT
 from ditto.decoding.pure.cursor import Cursor
 from ditto.errors import DecodeError
+from ditto.hints import NOT_UTF8
 
 
 def not_utf8(change: bytes, names: Sequence[str], kinds: Sequence[int], *, relation: str) -> DecodeError:

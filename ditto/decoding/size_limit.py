@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ditto.decoding.kinds import BOOL, BYTEA, CHAR, ELEMENT, FLOAT, INT, JSON, TEXT
+from ditto.decoding.column_kinds import BOOL, BYTEA, CHAR, ELEMENT, FLOAT, INT, JSON, TEXT
 from ditto.decoding.messages import ChangeTooLarge
 from ditto.decoding.pure.cursor import Cursor
 from ditto.errors import DecodeError

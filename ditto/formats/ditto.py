@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ditto.formats.lines import line_ends
+from ditto.formats.line_ends import line_ends
 from ditto.formats.payloads import Payloads
 
 _ENCODER: Final = msgspec.json.Encoder()

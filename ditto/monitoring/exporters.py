@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 
 from ditto.config.model import Http
-from ditto.pipeline.scope import PipelineScope
+from ditto.pipeline.pipeline import PipelineScope
 
 log = structlog.get_logger()
 

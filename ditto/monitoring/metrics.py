@@ -17,7 +17,7 @@ from ditto.lsn import parse_lsn
 from ditto.monitoring.counters import STAGES, Histogram
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.state import State
-from ditto.monitoring.status import Slot
+from ditto.monitoring.status_document import Slot
 
 MAX_TABLES: Final = 200
 

@@ -18,8 +18,8 @@ from typing import Final
 
 from ditto import __version__
 from ditto.monitoring.server_status import ServerStatusReader
-from ditto.monitoring.status import Process, Servers, StateChange, Status, Window, rfc3339
-from ditto.pipeline.scope import PipelineScope
+from ditto.monitoring.status_document import Process, Servers, StateChange, Status, Window, rfc3339
+from ditto.pipeline.pipeline import PipelineScope
 from ditto.tasks import end
 
 PERIOD_S: Final = 5.0

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from ditto import __version__
-from ditto.decoding.implementation import IMPL
+from ditto.decoding.choose import IMPL
 from ditto.monitoring.metrics import DISTRIBUTIONS, METRICS, PIPELINE
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 

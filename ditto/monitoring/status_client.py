@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ditto.config import Config
-from ditto.config.checks import split_address
+from ditto.config.validation import split_address
 from ditto.errors import ConfigError, DittoError
 from ditto.monitoring.http_client import AnswerTooLarge, fetch
 from ditto.monitoring.pipeline_monitor import Rate, lag_by_servers
 from ditto.monitoring.server_status import ServerStatusReader
-from ditto.monitoring.status import Status
+from ditto.monitoring.status_document import Status
 
 _TIMEOUT_S: Final = 5.0
 _MAX_BYTES: Final = 16 * 1024 * 1024

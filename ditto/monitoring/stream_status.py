@@ -7,16 +7,16 @@ from functools import partial
 
 from ditto.config import PipelineConfig
 from ditto.errors import SinkError
-from ditto.formats.reading import read_event
+from ditto.formats.stored_events import read_event
 from ditto.log import mask_secrets
-from ditto.monitoring.status import Stream
+from ditto.monitoring.status_document import Stream
 from ditto.pipeline.lease import Terms, read_terms
 from ditto.sinks.jetstream import servers
-from ditto.sinks.jetstream.answers import StoredMessage
+from ditto.sinks.jetstream.api_answers import StoredMessage
 from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.last_message import position_of
 from ditto.sinks.jetstream.lease_bucket import LeaseBucket
 from ditto.sinks.jetstream.stream import Stream as StreamApi
-from ditto.sinks.jetstream.tail import position_of
 
 
 class StreamStatusReader:

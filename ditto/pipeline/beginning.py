@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ditto.decoding.choose import Decoder
 from ditto.decoding.event_id import event_key
-from ditto.decoding.implementation import Decoder
 from ditto.decoding.messages import Extras
 from ditto.lsn import Transaction
 from ditto.pipeline.dropped_tables import DroppedTables
-from ditto.pipeline.history import History
-from ditto.pipeline.preparation import Prepared
-from ditto.pipeline.recovery import Start
-from ditto.routing.descriptions import stored_versions
+from ditto.pipeline.preparing import Prepared
+from ditto.pipeline.source_history import History
+from ditto.pipeline.start_position import Start
+from ditto.routing.table_descriptions import stored_versions
 
 
 @dataclass(frozen=True, kw_only=True)

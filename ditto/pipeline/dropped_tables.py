@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from ditto.decoding.implementation import Decoder
+from ditto.decoding.choose import Decoder
 from ditto.decoding.messages import Relation
 from ditto.monitoring.counters import Counters
 from ditto.routing.planner import Planner

@@ -44,7 +44,7 @@ import msgspec
 import structlog
 
 from ditto.errors import AccessDenied, AckTimeout, SinkDenied, SinkError, SinkLost
-from ditto.formats import nested
+from ditto.formats import deep_json
 from ditto.monitoring.counters import Counters
 from ditto.sinks.base import LeaseStore
 
@@ -79,7 +79,7 @@ _terms: Final = msgspec.json.Decoder(Terms)
 def read_terms(value: bytes) -> Terms | None:
     """None for an entry that was deleted, and for one that nobody wrote who knows how."""
     try:
-        return nested.decode(value, _terms)
+        return deep_json.decode(value, _terms)
     except msgspec.MsgspecError:
         return None
 

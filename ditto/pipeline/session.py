@@ -13,10 +13,10 @@ from ditto.monitoring.session_counters import SessionCounters
 from ditto.monitoring.state import States
 from ditto.pipeline.beginning import begin
 from ditto.pipeline.confirmer import Confirmer
-from ditto.pipeline.ends import Report, connect
-from ditto.pipeline.preparation import Prepared, prepare
+from ditto.pipeline.connecting import Report, connect
+from ditto.pipeline.preparing import Prepared, prepare
 from ditto.pipeline.streaming import Streaming
-from ditto.pipeline.synchronous import SynchronousWatch
+from ditto.pipeline.synchronous_commit import SynchronousWatch
 from ditto.pipeline.watermark import ConfirmDelay
 from ditto.pipeline.window import Window
 from ditto.sinks.base import MakeSink, Sink

@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from ditto.decoding.change import Change
-from ditto.decoding.implementation import IMPL
+from ditto.decoding.choose import IMPL
 from ditto.decoding.messages import Block, ChangeTooLarge
 from ditto.errors import NotNow, SinkError
 from ditto.formats.base import Format
@@ -20,11 +20,11 @@ from ditto.lsn import Checkpoint, Position, Transaction, format_lsn
 from ditto.monitoring.session_counters import SessionCounters
 from ditto.monitoring.state import States
 from ditto.pipeline.beginning import Ready
-from ditto.pipeline.checkpoint_rule import CheckpointRule, Progress
+from ditto.pipeline.checkpoint_timing import CheckpointRule, Progress
 from ditto.pipeline.confirmer import Confirmer
-from ditto.pipeline.history_check import HistoryCheck
-from ditto.pipeline.place import Place
-from ditto.pipeline.synchronous import SynchronousWatch
+from ditto.pipeline.saved_position import Place
+from ditto.pipeline.source_history_check import HistoryCheck
+from ditto.pipeline.synchronous_commit import SynchronousWatch
 from ditto.pipeline.too_large import event_too_large, widest_column
 from ditto.pipeline.window import Window
 from ditto.routing.traceparents import Traceparents

@@ -17,7 +17,7 @@ from ditto.config import PipelineConfig
 from ditto.errors import ChainBroken, DittoError
 from ditto.monitoring.counters import Counters
 from ditto.monitoring.state import States
-from ditto.pipeline.ends import Report
+from ditto.pipeline.connecting import Report
 from ditto.pipeline.session import run_session
 from ditto.sinks.base import MakeSink
 from ditto.sinks.choose import choose_sink

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Set
 
 from ditto.config import Events
-from ditto.decoding.kinds import Kinds
+from ditto.decoding.column_kinds import Kinds
 from ditto.decoding.messages import Relation
-from ditto.routing.column_types import kinds
-from ditto.routing.descriptions import describe, schema_version
-from ditto.routing.plans import TablePlan
 from ditto.routing.router import Router, description_subjects, encode_token
+from ditto.routing.table_descriptions import describe, schema_version
+from ditto.routing.table_plans import TablePlan
+from ditto.routing.type_settings import kinds
 
 Table = tuple[str, str]
 """Schema and name."""

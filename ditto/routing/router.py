@@ -10,7 +10,7 @@ from typing import Final
 from ditto.config import ACTIONS, Events
 from ditto.errors import SubjectCollision
 from ditto.routing.patterns import Patterns
-from ditto.routing.plans import Routes
+from ditto.routing.table_plans import Routes
 
 CHECKPOINT: Final = "_checkpoint"
 SCHEMA: Final = "_schema"

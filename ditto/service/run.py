@@ -11,13 +11,13 @@ from typing import Final
 
 import structlog
 
-from ditto.advice import identifier
-from ditto.check.background import BackgroundCheck
+from ditto.check.during_run import BackgroundCheck
 from ditto.config import Config
+from ditto.hints import identifier
 from ditto.monitoring.counters import Counters
 from ditto.monitoring.exporters import run_exporters
 from ditto.monitoring.state import ProcessState
-from ditto.pipeline.scope import PipelineScope
+from ditto.pipeline.pipeline import PipelineScope
 from ditto.pipeline.supervisor import follow
 from ditto.service import signals, systemd
 from ditto.service.heartbeat import keep_heartbeat

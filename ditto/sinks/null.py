@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from ditto.sinks.base import Batch, Capabilities, CheckpointStore, Clock, PipelineId, SchemaStore, SinkState
-from ditto.sinks.nothing_beside import NothingBeside
+from ditto.sinks.messages_only import NothingBeside
 
 if TYPE_CHECKING:
     from ditto.config import PipelineConfig

@@ -17,9 +17,9 @@ import psycopg
 from psycopg import AsyncConnection, Connection, conninfo, pq
 from psycopg.rows import TupleRow, dict_row
 
+from ditto.source.connection_errors import connect_error
 from ditto.source.handshake import PinnedAsyncConnection, PinnedConnection
-from ditto.source.refusals import connect_error
-from ditto.source.session import MAY_WRITE, options
+from ditto.source.session_settings import MAY_WRITE, options
 
 CONNECT_TIMEOUT_S: Final = 10
 _KNOWS_SYSTEM_CAS: Final = 160000

@@ -19,7 +19,7 @@ from psycopg.pq.abc import PGconn
 from psycopg.rows import Row
 from psycopg.waiting import Wait
 
-from ditto.source.session import check_pinned, later
+from ditto.source.session_settings import check_pinned, later
 
 _DEFAULT: Final = 1
 _VERBOSE: Final = 2

@@ -8,10 +8,10 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
-from ditto.advice import identifier
 from ditto.errors import AccessDenied, ConfigError, IdentityMissing, PublicationMissing, SourceError
-from ditto.source.identity import tables_without_identity
-from ditto.source.published import Publication, Table, Tables, find_publication, look_at_tables
+from ditto.hints import identifier
+from ditto.source.published_tables import Publication, Table, Tables, find_publication, look_at_tables
+from ditto.source.replica_identity import tables_without_identity
 from ditto.source.sql import Control
 
 log = structlog.get_logger()

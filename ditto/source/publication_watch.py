@@ -8,11 +8,11 @@ from typing import Final
 
 import structlog
 
-from ditto.advice import RELOAD, identifier
 from ditto.config import ACTIONS
 from ditto.errors import PublicationMissing, TableLocked, TableNotPublished
-from ditto.source.identity import tables_limited_beyond_identity, tables_without_identity
-from ditto.source.published import Publication, Table, Tables, look_at_publication, look_at_tables
+from ditto.hints import RELOAD, identifier
+from ditto.source.published_tables import Publication, Table, Tables, look_at_publication, look_at_tables
+from ditto.source.replica_identity import tables_limited_beyond_identity, tables_without_identity
 from ditto.source.sql import Control
 
 log = structlog.get_logger()

@@ -13,15 +13,15 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.pq import ExecStatus
 from psycopg.rows import TupleRow
 
-from ditto.advice import RELOAD
-from ditto.decoding.implementation import Decoder
+from ditto.decoding.choose import Decoder
 from ditto.decoding.messages import Block
 from ditto.errors import ConnectionLost, PublicationMissing, SourceError
+from ditto.hints import RELOAD
 from ditto.lsn import format_lsn, parse_lsn
+from ditto.source.command_errors import Answer, command_error
 from ditto.source.connection import connect
-from ditto.source.failures import Answer, command_error
 from ditto.source.handshake import is_encrypted
-from ditto.source.readable import Readable
+from ditto.source.socket_wait import Readable
 
 MAX_EVENTS: Final = 256
 MAX_BYTES: Final = 128 << 10

@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from ditto.advice import RELOAD, literal
 from ditto.errors import ServerNotReady, SlotInvalidated, SlotMissing, SlotUnusable, SourceError
+from ditto.hints import RELOAD, literal
 from ditto.lsn import parse_lsn
 from ditto.source.sql import QUERY_TIMEOUT_S, WAL_LSN, Control, open_control
 from ditto.source.transactions import open_transactions

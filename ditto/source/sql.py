@@ -16,9 +16,9 @@ from psycopg.rows import TupleRow, dict_row
 
 from ditto.errors import ConnectionLost, ServerUnsuitable, SourceError
 from ditto.lsn import parse_lsn
+from ditto.source.command_errors import Answer, command_error
 from ditto.source.connection import Transport, connect, transport
-from ditto.source.failures import Answer, command_error
-from ditto.source.session import MAY_WRITE, READ_ONLY
+from ditto.source.session_settings import MAY_WRITE, READ_ONLY
 
 QUERY_TIMEOUT_S: Final = 30
 WAL_LSN: Final = (

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from ditto.config import ACTIONS
-from ditto.config.checks import Impossible
-from ditto.config.values import read_seconds
+from ditto.config.conversion import read_seconds
+from ditto.config.validation import Impossible
 from ditto.errors import ConfigError
 from ditto.routing.patterns import TablePattern
 

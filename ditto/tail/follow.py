@@ -16,8 +16,8 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from ditto.config import Nats
 from ditto.errors import NotNow, SinkError, SinkLost, StreamNotFound, StreamUnusable
 from ditto.sinks.jetstream import servers
-from ditto.sinks.jetstream.answers import StreamState, unreadable
 from ditto.sinks.jetstream.api import API_TIMEOUT_S
+from ditto.sinks.jetstream.api_answers import StreamState, unreadable
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.stream import Stream
 from ditto.tasks import end

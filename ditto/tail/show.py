@@ -9,11 +9,11 @@ from typing import Any, Final, NamedTuple
 import click
 from rich.cells import cell_len, set_cell_size
 
-from ditto.formats import nested
-from ditto.formats.nested import Row
-from ditto.formats.reading import StoredEvent
-from ditto.printable import printable
-from ditto.quantity import counted
+from ditto.formats import deep_json
+from ditto.formats.deep_json import Row
+from ditto.formats.stored_events import StoredEvent
+from ditto.printable_text import printable
+from ditto.units import counted
 
 _SHORT: Final = 80
 """Characters of a value."""
@@ -48,7 +48,7 @@ class Writer:
 
     def text(self, event: StoredEvent) -> str:
         """The event's lines. Raises msgspec.MsgspecError where its rows are none."""
-        rows = _Rows(nested.members(event.data), nested.members(event.data_old), event.unchanged)
+        rows = _Rows(deep_json.members(event.data), deep_json.members(event.data_old), event.unchanged)
         key = self._key((event.schema, event.table), rows)
         row = rows.new or rows.old
         names = " ".join(f"{printable(name)}={short(row[name])}" for name in key if name in row)

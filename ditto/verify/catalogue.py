@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Identifier
 
 from ditto.errors import PublicationMissing
 from ditto.source.sql import Control
-from ditto.verify.canonical import Column
+from ditto.verify.canonical_values import Column
 
 TableName = tuple[str, str]
 """Schema and name."""

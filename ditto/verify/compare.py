@@ -20,17 +20,17 @@ from ditto.errors import ConnectionLost, ServerNotReady, SourceError
 from ditto.verify.catalogue import Published, find_table
 from ditto.verify.difference import Difference, Unjudged
 from ditto.verify.explain import explain
-from ditto.verify.history import Version, read_history, read_xids
-from ditto.verify.match import Match
 from ditto.verify.recreated import RecreatedTables
+from ditto.verify.row_matching import Match
+from ditto.verify.table_history import Version, read_history, read_xids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ditto.source.sql import Control
     from ditto.verify.catalogue import Publication, Table, TableName
-    from ditto.verify.history import Xids
     from ditto.verify.replay import Replay
+    from ditto.verify.table_history import Xids
 
 SILENCE_S: Final = 300
 """How long PostgreSQL may take to find the next row of a table."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ditto.verify.difference import Difference
-from ditto.verify.match import MISSING, differing_columns
 from ditto.verify.recreated import Suspect
+from ditto.verify.row_matching import MISSING, differing_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ditto.verify.history import History
-    from ditto.verify.match import Match, Real, Values
+    from ditto.verify.row_matching import Match, Real, Values
+    from ditto.verify.table_history import History
     from ditto.verify.tables import Copied, Fault
 
 MAX_DIFFERENCES: Final = 1000

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from ditto.config import Types
-from ditto.formats import nested
+from ditto.formats import deep_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,11 +68,11 @@ def members(row: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
     row that another program has rewritten has none.
     """
     row = bytes(row)
-    values = nested.members(row)
+    values = deep_json.members(row)
     if msgspec.json.encode(values) == row:
         return values
     start = 1
-    exact = nested.members(row, is_exact=True)
+    exact = deep_json.members(row, is_exact=True)
     for name, value in exact.items():
         key = msgspec.json.encode(name) + b":"
         if not row.startswith(key, start):
@@ -118,9 +118,9 @@ def _array(value: bytes, form: Form) -> str:
     element = Form.JSON if form is Form.JSON_ARRAY else form
     parts: Iterable[str]
     if element is Form.JSON:
-        parts = (_quote(input_text(item, element)) for item in nested.elements(value, is_exact=True))
+        parts = (_quote(input_text(item, element)) for item in deep_json.elements(value, is_exact=True))
     else:
-        items = (bytes(item) for item in nested.elements(value))
+        items = (bytes(item) for item in deep_json.elements(value))
         parts = (_array(item, form) if item[:1] == b"[" else _quote(input_text(item, element)) for item in items)
     return "{" + (";" if form is Form.BOX_ARRAY else ",").join(parts) + "}"
 

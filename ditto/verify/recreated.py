@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ditto.verify.difference import Difference, Unjudged
 
 if TYPE_CHECKING:
-    from ditto.verify.history import Xids
+    from ditto.verify.table_history import Xids
 
 _REASON: Final = (
     "it was made after the publication, and events that are older than its rows may be of a table that had its name "

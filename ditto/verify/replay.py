@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import nats.errors
 
 from ditto.errors import AckTimeout, SinkError, SinkLost, StreamNotFound
-from ditto.formats.reading import read_event
+from ditto.formats.stored_events import read_event
 from ditto.lsn import ORIGIN, Position
 from ditto.routing.router import checkpoint_subject, description_subjects
 from ditto.sinks.jetstream.api import Api
 from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.last_message import MARKER_HEADER, POSITION_HEADER
 from ditto.sinks.jetstream.requests import Requests
-from ditto.sinks.jetstream.tail import MARKER_HEADER, POSITION_HEADER
 from ditto.verify.difference import Difference
 from ditto.verify.tables import TableCopy, copy_for
 

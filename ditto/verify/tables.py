@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from ditto.formats import nested
+from ditto.formats import deep_json
 from ditto.verify.inverse import members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ditto.formats.reading import StoredEvent
+    from ditto.formats.stored_events import StoredEvent
 
 Key = tuple[bytes, ...]
 
@@ -296,6 +296,6 @@ def _key_reader(columns: Sequence[str]) -> Callable[[msgspec.Raw], Key]:
     decoder = msgspec.json.Decoder(struct)
 
     def read(row: msgspec.Raw) -> Key:
-        return tuple(bytes(value) for value in msgspec.structs.astuple(nested.decode(bytes(row), decoder)))
+        return tuple(bytes(value) for value in msgspec.structs.astuple(deep_json.decode(bytes(row), decoder)))
 
     return read

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ditto.advice import literal
+from ditto.hints import literal
 from ditto.testing.process import ServerProcess
 from e2e.process import eventually
 

@@ -12,8 +12,8 @@ from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, de
 from ditto.config import Types
 from ditto.decoding.messages import Extras, Relation
 from ditto.errors import DecodeError
-from ditto.routing.column_types import kinds
-from ditto.routing.plans import TablePlan
+from ditto.routing.table_plans import TablePlan
+from ditto.routing.type_settings import kinds
 
 
 def frames(data: bytes) -> list[bytes]:

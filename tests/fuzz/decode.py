@@ -16,7 +16,7 @@ with atheris.instrument_imports(
         "ditto.decoding.pure.cursor",
         "ditto.decoding.pure.relations",
         "ditto.decoding.pure.rows",
-        "ditto.decoding.pure.values",
+        "ditto.decoding.pure.column_values",
     ]
 ):
     from fuzz.check import check

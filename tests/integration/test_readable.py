@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ditto.source.readable import Readable
+from ditto.source.socket_wait import Readable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

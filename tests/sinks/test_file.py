@@ -22,10 +22,10 @@ from ditto.formats.checkpoint import encode_checkpoint
 from ditto.formats.payloads import Payloads
 from ditto.lsn import Checkpoint, Position, Transaction
 from ditto.sinks.choose import choose_sink
-from ditto.sinks.file import appended, standard_output
-from ditto.sinks.file.appended import AppendedFile
+from ditto.sinks.file import append_only_file, standard_output
+from ditto.sinks.file.append_only_file import AppendedFile
+from ditto.sinks.file.last_line import find_tail, position_of
 from ditto.sinks.file.line_sink import as_lines
-from ditto.sinks.file.tail import find_tail, position_of
 from sinks.contract import LSN, SinkContract, Store, acknowledges, connected, opened
 from sinks.messages import PIPELINE, TIME, batch, event, transaction
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ditto.sinks.base import Sink
-    from ditto.sinks.file.tail import Tail
+    from ditto.sinks.file.last_line import Tail
 
 KEY = event_key(PIPELINE.system_identifier, PIPELINE.slot)
 OTHER = msgspec.structs.replace(PIPELINE, slot="other")
@@ -264,7 +264,7 @@ def test_what_a_machine_left_that_failed() -> None:
 
 def test_large_lines_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     for chunk in (1, 7, 64, 1000):
-        monkeypatch.setattr("ditto.sinks.file.tail._CHUNK", chunk)
+        monkeypatch.setattr("ditto.sinks.file.last_line._CHUNK", chunk)
         large = event(Position(LSN, 3), text='"commitTime":"1999"' * 50)
         content = WHOLE + lines(large)
         assert tail_of(content, unsynced_bytes=0) == (len(content), Position(LSN, 3), Transaction(LSN, TIME))
@@ -318,7 +318,7 @@ async def test_lines_that_come_while_others_are_written_share_the_next_synchroni
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_go_on, calls = threading.Event(), 0
-    real = appended._sync
+    real = append_only_file._sync
 
     def slow(descriptor: int) -> None:
         nonlocal calls
@@ -327,7 +327,7 @@ async def test_lines_that_come_while_others_are_written_share_the_next_synchroni
         real(descriptor)
 
     async with opened(store) as sink:
-        monkeypatch.setattr(appended, "_sync", slow)
+        monkeypatch.setattr(append_only_file, "_sync", slow)
         sent = transaction(LSN, 50)
         for number, message in enumerate(sent, 1):
             await sink.send(batch([message], first=number))  # the loop is not held up
@@ -359,7 +359,7 @@ async def test_a_full_disk_leaves_what_was_acknowledged(
         if failing == "write":
             monkeypatch.setattr(os, "write", half)
         else:
-            monkeypatch.setattr(appended, "_sync", full)
+            monkeypatch.setattr(append_only_file, "_sync", full)
         await sink.send(batch(transaction(LSN, 100, first=2), first=2))
         with pytest.raises(NotNow, match="No space left on device") as caught:
             await sink.acknowledged()
@@ -448,7 +448,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_end(store: FileStore, monk
     monkeypatch.setattr("ditto.sinks.file.line_sink._CLOSE_TIMEOUT_S", 0.1)
     may_go_on = threading.Event()
     async with opened(store) as sink:
-        monkeypatch.setattr(appended, "_sync", lambda _: may_go_on.wait(10))
+        monkeypatch.setattr(append_only_file, "_sync", lambda _: may_go_on.wait(10))
         await sink.send(batch(transaction(LSN, 1), first=1))
     with pytest.raises(NotNow, match="locked"):
         AppendedFile.open(str(store.path))
@@ -478,7 +478,7 @@ async def test_a_fault_of_the_program_is_raised_as_it_is(store: FileStore, monke
 
 def test_each_error_has_a_hint() -> None:
     for number in (13, 28, 30, 5, 122):
-        error = appended.refused(OSError(number, "x"), "/x", "open")
+        error = append_only_file.refused(OSError(number, "x"), "/x", "open")
         assert isinstance(error, SinkError)
         assert error.hint
         assert error.is_retryable == (number in {28, 122})

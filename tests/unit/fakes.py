@@ -17,7 +17,7 @@ from ditto.config import Config, Nats, PipelineConfig, Postgres
 from ditto.errors import SinkError, SlotInUse
 from ditto.lsn import Checkpoint, format_lsn
 from ditto.monitoring.counters import Counters
-from ditto.pipeline.ends import Ends
+from ditto.pipeline.connecting import Ends
 from ditto.pipeline.lease import Lease
 from ditto.sinks.base import Batch, Capabilities, Entry, PipelineId, SinkState
 from ditto.source.replication import Replication

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ditto import _pgoutput
-from ditto.decoding import _values
+from ditto.decoding import _column_values
+from ditto.decoding.column_kinds import KINDS, Kinds
 from ditto.decoding.event_id import event_key
-from ditto.decoding.kinds import KINDS, Kinds
-from ditto.decoding.pure import decoder, values
+from ditto.decoding.pure import column_values, decoder
 from ditto.formats import _lines
 from ditto.formats.ditto import DittoFormat
-from ditto.formats.lines import pure_line_ends
+from ditto.formats.line_ends import pure_line_ends
 from ditto.lsn import ORIGIN, Position
-from ditto.routing.descriptions import Description, describe
-from ditto.routing.plans import Routes, TablePlan
+from ditto.routing.table_descriptions import Description, describe
+from ditto.routing.table_plans import Routes, TablePlan
 from ditto.sinks.jetstream import _frames, pure_frames
 
 if TYPE_CHECKING:
@@ -162,6 +162,6 @@ def comparable(block: Block) -> tuple[object, ...]:
 
 
 IMPLEMENTATIONS = (
-    Implementation("c", _pgoutput.Decoder, _values.convert, _frames.frame_block, _lines.line_ends),
-    Implementation("python", decoder.Decoder, values.convert, pure_frames.frame_block, pure_line_ends),
+    Implementation("c", _pgoutput.Decoder, _column_values.convert, _frames.frame_block, _lines.line_ends),
+    Implementation("python", decoder.Decoder, column_values.convert, pure_frames.frame_block, pure_line_ends),
 )

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from ditto.api import connections
+from ditto.api import connection_limits
+from ditto.api.access import Gate
 from ditto.api.app import FRESH_S, Cached
-from ditto.api.gate import Gate
 from ditto.api.server import bind, serve_http
 from ditto.check.http import check_http
 from ditto.config import load
-from ditto.config.checks import is_loopback, split_address
+from ditto.config.validation import is_loopback, split_address
 from ditto.errors import ConfigError
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.status_client import NoAnswer, over_http
-from ditto.pipeline.scope import PipelineScope
+from ditto.pipeline.pipeline import PipelineScope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,7 +66,7 @@ async def is_closed(reader: asyncio.StreamReader) -> bool:
 
 
 async def test_a_client_that_sends_nothing_or_trickles_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "REQUEST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(connection_limits, "REQUEST_TIMEOUT_S", 0.5)
     async with server() as port:
         silent, silent_writer = await asyncio.open_connection("127.0.0.1", port)
         trickling, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -87,7 +87,7 @@ async def test_a_client_that_sends_nothing_or_trickles_is_closed(monkeypatch: py
 
 
 async def test_a_connection_that_idles_after_an_answer_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "IDLE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(connection_limits, "IDLE_TIMEOUT_S", 0.5)
     async with server() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for _ in range(2):  # it stays open between two requests
@@ -101,7 +101,9 @@ async def test_a_connection_that_idles_after_an_answer_is_closed(monkeypatch: py
 
 async def test_one_connection_more_closes_the_one_that_waits_longest() -> None:
     async with server() as port:
-        open_ones = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3 * connections.MAX_CONNECTIONS)]
+        open_ones = [
+            await asyncio.open_connection("127.0.0.1", port) for _ in range(3 * connection_limits.MAX_CONNECTIONS)
+        ]
         assert (await ask(port, "/healthz"))[0] == 200, "a probe gets through"
         assert await is_closed(open_ones[0][0])
         _, last = open_ones[-1]

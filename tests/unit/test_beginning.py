@@ -10,8 +10,8 @@ from ditto.errors import StreamGap
 from ditto.lsn import ORIGIN, Position, Transaction
 from ditto.monitoring.state import States
 from ditto.pipeline.beginning import Ready, begin
-from ditto.pipeline.ends import Report
-from ditto.pipeline.preparation import prepare
+from ditto.pipeline.connecting import Report
+from ditto.pipeline.preparing import prepare
 from ditto.sinks.base import SinkState
 from unit.fakes import EMPTY, PIPELINE, FakeReplication, FakeSink, FakeSlot, fake_time, make_ends, now
 

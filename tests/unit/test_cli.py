@@ -107,7 +107,7 @@ def test_version() -> None:
 
 
 def test_version_where_the_decoder_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ditto.decoding.implementation", None)
+    monkeypatch.setitem(sys.modules, "ditto.decoding.choose", None)
     result = invoke("--version")
     assert result.exit_code == 0
     assert "decoder none (" in result.output

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from ditto.decoding import implementation
+from ditto.decoding import choose
 from ditto.sinks.jetstream import frames
 
 BLOCK = """
@@ -21,8 +21,8 @@ REPORT = """
 from ditto.errors import DittoError
 try:
     from ditto.sinks.jetstream import frames
-    from ditto.decoding import implementation
-    print(implementation.IMPL, implementation.Decoder.__module__, frames.frame_block.__module__)
+    from ditto.decoding import choose
+    print(choose.IMPL, choose.Decoder.__module__, frames.frame_block.__module__)
 except DittoError as error:
     print(type(error).__name__, error.exit_code, error.message, "|", error.hint)
 """
@@ -49,10 +49,10 @@ def test_the_compiled_core_is_built_and_is_the_default() -> None:
 
 
 def test_these_tests_run_on_what_the_environment_asks_for() -> None:
-    assert os.environ.get("DITTO_IMPL", "c") == implementation.IMPL
-    is_compiled = implementation.IMPL == "c"
+    assert os.environ.get("DITTO_IMPL", "c") == choose.IMPL
+    is_compiled = choose.IMPL == "c"
     decoder, framing = ("ditto._pgoutput", "_frames") if is_compiled else ("ditto.decoding.pure.decoder", "pure_frames")
-    assert implementation.Decoder.__module__ == decoder
+    assert choose.Decoder.__module__ == decoder
     assert frames.frame_block.__module__ == f"ditto.sinks.jetstream.{framing}"
 
 

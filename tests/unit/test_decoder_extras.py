@@ -9,8 +9,8 @@ from msgspec import UNSET, to_builtins
 from ditto.decoding.change import Change
 from ditto.decoding.messages import Delivered, Extras, Relation
 from ditto.lsn import Position
-from ditto.routing.descriptions import TableDescription
-from ditto.routing.plans import TablePlan
+from ditto.routing.table_descriptions import TableDescription
+from ditto.routing.table_plans import TablePlan
 from unit import wire
 from unit.implementations import description_of, pass_all, plan_of, positions
 from unit.wire import Column

@@ -11,7 +11,7 @@ from msgspec import UNSET, to_builtins
 from ditto.decoding.messages import Column as DecodedColumn
 from ditto.decoding.messages import Delivered, Relation
 from ditto.lsn import Position
-from ditto.routing.plans import TablePlan
+from ditto.routing.table_plans import TablePlan
 from unit import wire
 from unit.implementations import encode, pass_none, plan_of, positions
 from unit.wire import UNCHANGED, Column

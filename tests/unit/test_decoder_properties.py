@@ -10,19 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ditto.decoding import kinds
-from ditto.decoding.kinds import ARRAY, ARRAY_SEMICOLON, ELEMENT, HSTORE, JSON, TEXT
+from ditto.decoding import column_kinds
+from ditto.decoding.column_kinds import ARRAY, ARRAY_SEMICOLON, ELEMENT, HSTORE, JSON, TEXT
 from ditto.decoding.messages import Relation
 from ditto.decoding.size_limit import least_size
 from ditto.errors import DecodeError
 from ditto.lsn import ORIGIN, Position
-from ditto.routing.plans import TablePlan
+from ditto.routing.table_plans import TablePlan
 from unit import captured, wire
 from unit.implementations import IMPLEMENTATIONS, Implementation, comparable, encode, pass_all, plan_of, positions
 from unit.wire import UNCHANGED, Column
 
 SCALARS = sorted(
-    number for name, number in vars(kinds).items() if name.isupper() and isinstance(number, int) and number < ELEMENT
+    number
+    for name, number in vars(column_kinds).items()
+    if name.isupper() and isinstance(number, int) and number < ELEMENT
 )
 KINDS = [*SCALARS, *(flag | kind for flag in (ARRAY, ARRAY_SEMICOLON) for kind in SCALARS)]
 

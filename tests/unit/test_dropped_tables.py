@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
-from ditto.decoding.implementation import Decoder
+from ditto.decoding.choose import Decoder
 from ditto.monitoring.counters import Counters
 from ditto.pipeline import dropped_tables
 from ditto.pipeline.dropped_tables import MANY, PERIOD_S, DroppedTables

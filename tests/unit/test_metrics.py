@@ -9,7 +9,7 @@ from ditto.config import Config, Postgres
 from ditto.monitoring.metrics import MAX_TABLES, METRICS
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.prometheus import registry
-from ditto.pipeline.scope import PipelineScope
+from ditto.pipeline.pipeline import PipelineScope
 
 
 def monitor(slot: str = "ditto") -> PipelineMonitor:

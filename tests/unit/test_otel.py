@@ -10,7 +10,7 @@ from ditto.config import Config, Postgres
 from ditto.monitoring import otel
 from ditto.monitoring.counters import Histogram
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
-from ditto.pipeline.scope import PipelineScope
+from ditto.pipeline.pipeline import PipelineScope
 
 
 async def test_a_fault_of_the_sdk_does_not_reach_the_one_who_counts() -> None:

@@ -15,8 +15,8 @@ from ditto.check.finding import Finding, bad, ok
 from ditto.cli.check import _print
 from ditto.cli.show import show
 from ditto.cli.status_table import status_table
-from ditto.formats.reading import StoredEvent
-from ditto.monitoring.status import Leader, Process, Servers, Slot, StateChange, Status, Stream, Window
+from ditto.formats.stored_events import StoredEvent
+from ditto.monitoring.status_document import Leader, Process, Servers, Slot, StateChange, Status, Stream, Window
 from ditto.source.standbys import Standby
 from ditto.tail.show import Writer
 

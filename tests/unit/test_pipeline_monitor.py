@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ditto.monitoring.pipeline_monitor import Rate, lag_by_servers
-from ditto.monitoring.status import Servers, Slot, Stream
+from ditto.monitoring.status_document import Servers, Slot, Stream
 
 
 def servers(*, lag_bytes: int, tail_time: str | None) -> Servers:

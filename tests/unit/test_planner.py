@@ -9,12 +9,12 @@ import pytest
 
 from ditto.config import Events, Types
 from ditto.config.model import Action
-from ditto.decoding.kinds import ARRAY, INT, JSON, TEXT
+from ditto.decoding.column_kinds import ARRAY, INT, JSON, TEXT
 from ditto.decoding.messages import Column, Relation
 from ditto.errors import SubjectCollision
-from ditto.routing.descriptions import stored_versions
 from ditto.routing.planner import Planner
-from ditto.routing.plans import TablePlan
+from ditto.routing.table_descriptions import stored_versions
+from ditto.routing.table_plans import TablePlan
 
 ID = Column("id", 23, -1, True)
 NAME = Column("name", 25, -1, False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from ditto.decoding.kinds import BYTEA, HSTORE, JSON, KINDS, TEXT, TIMESTAMPTZ
+from ditto.decoding.column_kinds import BYTEA, HSTORE, JSON, KINDS, TEXT, TIMESTAMPTZ
 from ditto.decoding.messages import ChangeTooLarge
 from ditto.decoding.size_limit import least_size
 from unit import wire

@@ -11,12 +11,12 @@ import pytest
 from ditto.config import Nats
 from ditto.errors import NoJetStream, NotNow, PublishRejected, SinkError, StreamOwned, StreamUnusable
 from ditto.sinks.base import PipelineId
-from ditto.sinks.jetstream.answers import StreamConfig
+from ditto.sinks.jetstream.api_answers import StreamConfig
+from ditto.sinks.jetstream.api_errors import Fault, refusal
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.message_size import LARGEST_IN_FILE, largest_message
-from ditto.sinks.jetstream.refusals import Fault, refusal
-from ditto.sinks.jetstream.risks import risks
 from ditto.sinks.jetstream.stream import Stream, change_timeout_s
+from ditto.sinks.jetstream.stream_risks import risks
 from ditto.sinks.jetstream.subjects import folded, subject_matches
 
 OWNER = PipelineId("7312", "ditto", "ditto", start_lsn=0x16_B374D848)

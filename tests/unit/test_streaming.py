@@ -11,7 +11,7 @@ import pytest
 
 from ditto.config import Config, Delivery, Nats, Postgres
 from ditto.decoding.change import Change
-from ditto.decoding.implementation import Decoder
+from ditto.decoding.choose import Decoder
 from ditto.decoding.messages import Block, ChangeTooLarge, Delivered, Relation
 from ditto.errors import EventTooLarge, NotNow, SinkLost
 from ditto.lsn import Checkpoint, Position, Transaction
@@ -21,15 +21,15 @@ from ditto.monitoring.state import States
 from ditto.pipeline.beginning import Ready
 from ditto.pipeline.confirmer import Confirmer
 from ditto.pipeline.dropped_tables import DroppedTables
-from ditto.pipeline.history import History
-from ditto.pipeline.preparation import Prepared
-from ditto.pipeline.recovery import Start, Timelines
+from ditto.pipeline.preparing import Prepared
+from ditto.pipeline.source_history import History
+from ditto.pipeline.start_position import Start, Timelines
 from ditto.pipeline.streaming import Streaming
-from ditto.pipeline.synchronous import SynchronousWatch
+from ditto.pipeline.synchronous_commit import SynchronousWatch
 from ditto.pipeline.watermark import ConfirmDelay
 from ditto.pipeline.window import Window
 from ditto.routing.planner import Planner
-from ditto.routing.plans import Routes, TablePlan
+from ditto.routing.table_plans import Routes, TablePlan
 from ditto.sinks.base import Batch, MessageTooLarge
 from ditto.source.publication_watch import PublicationWatch
 from ditto.source.slot import existing_slot

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from ditto.config import Types
-from ditto.decoding.kinds import HSTORE, INT, JSON, KINDS, TEXT, TIMESTAMP_UTC, TIMESTAMPTZ
-from ditto.routing.column_types import kinds as kinds_of
+from ditto.decoding.column_kinds import HSTORE, INT, JSON, KINDS, TEXT, TIMESTAMP_UTC, TIMESTAMPTZ
+from ditto.routing.type_settings import kinds as kinds_of
 
 if TYPE_CHECKING:
     from unit.implementations import Implementation

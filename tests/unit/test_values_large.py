@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ditto.decoding.kinds import HSTORE, KINDS, TEXT
+from ditto.decoding.column_kinds import HSTORE, KINDS, TEXT
 
 if TYPE_CHECKING:
     from unit.implementations import Implementation

@@ -13,7 +13,7 @@ from ditto.decoding.pure.rows import NO_ROWS, Rows
 from ditto.lsn import format_lsn
 
 if TYPE_CHECKING:
-    from ditto.routing.plans import TablePlan
+    from ditto.routing.table_plans import TablePlan
 
 
 class Plan:

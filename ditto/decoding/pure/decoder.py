@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from psycopg import OperationalError
 
-from ditto.advice import NOT_UTF8
 from ditto.decoding.invalid_text import not_utf8
 from ditto.decoding.messages import (
     NO_DESCRIPTIONS,
@@ -37,12 +36,13 @@ from ditto.decoding.pure.relations import read_relation
 from ditto.decoding.pure.rows import read_rows
 from ditto.decoding.size_limit import check_size
 from ditto.errors import ConnectionLost, DecodeError
+from ditto.hints import NOT_UTF8
 from ditto.lsn import ORIGIN, Position, Transaction, format_lsn
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
 
-    from ditto.routing.plans import TablePlan
+    from ditto.routing.table_plans import TablePlan
 
 _U32: Final = Struct("!I")
 

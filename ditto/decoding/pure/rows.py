@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import Raw
 
-from ditto.decoding.kinds import JSON
+from ditto.decoding.column_kinds import JSON
+from ditto.decoding.pure.column_values import convert, is_json_null
 from ditto.decoding.pure.cursor import Cursor
-from ditto.decoding.pure.values import convert, is_json_null
 from ditto.errors import DecodeError
 
 

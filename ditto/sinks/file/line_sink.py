@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ditto.sinks.file.io_thread import IoThread
-from ditto.sinks.nothing_beside import NothingBeside
+from ditto.sinks.messages_only import NothingBeside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,9 @@ from ditto.decoding.event_id import event_key
 from ditto.formats.checkpoint import encode_checkpoint
 from ditto.lsn import Checkpoint, Position
 from ditto.sinks.base import Capabilities, Clock, PipelineId, SinkState
-from ditto.sinks.file.appended import AppendedFile, look, replaced
+from ditto.sinks.file.append_only_file import AppendedFile, look, replaced
+from ditto.sinks.file.last_line import Tail
 from ditto.sinks.file.line_sink import LineSink
-from ditto.sinks.file.tail import Tail
 
 if TYPE_CHECKING:
     from ditto.config import PipelineConfig

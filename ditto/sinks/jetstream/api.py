@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 
 from ditto.errors import NotNow
-from ditto.sinks.jetstream.answers import (
+from ditto.sinks.jetstream.api_answers import (
     Account,
     ConsumerInfo,
     Deleted,
@@ -21,7 +21,7 @@ from ditto.sinks.jetstream.answers import (
     is_answer,
     read_answer,
 )
-from ditto.sinks.jetstream.refusals import NAME_IN_USE, NO_MESSAGE, NO_STREAM, Fault, refusal
+from ditto.sinks.jetstream.api_errors import NAME_IN_USE, NO_MESSAGE, NO_STREAM, Fault, refusal
 from ditto.sinks.jetstream.requests import Requests
 
 API_TIMEOUT_S: Final = 5.0

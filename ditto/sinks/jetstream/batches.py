@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from ditto.errors import ChainBroken, NotNow, SinkError
+from ditto.sinks.jetstream.api_errors import UNKNOWN_BATCH, WRONG_LAST_SEQUENCE, Fault, refusal
 from ditto.sinks.jetstream.pure_frames import OP_COMMIT, OP_COMMIT_ONLY
-from ditto.sinks.jetstream.refusals import UNKNOWN_BATCH, WRONG_LAST_SEQUENCE, Fault, refusal
 
 FLOW: Final = 256
 """Every so many messages of a batch the server acknowledges: the window opens in steps of this."""

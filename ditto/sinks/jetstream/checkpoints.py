@@ -7,8 +7,8 @@ from ditto.formats.checkpoint import encode_checkpoint
 from ditto.lsn import Checkpoint
 from ditto.sinks.base import PipelineId
 from ditto.sinks.jetstream.publisher import Publisher
-from ditto.sinks.jetstream.risks import may_lose_tail
 from ditto.sinks.jetstream.stream import Stream
+from ditto.sinks.jetstream.stream_risks import may_lose_tail
 
 
 class Checkpoints:

@@ -19,8 +19,8 @@ from nats.aio.transport import TcpTransport
 from nats.protocol.parser import AWAITING_CONTROL_LINE
 
 from ditto.errors import AnswerUnreadable, SinkError
+from ditto.sinks.jetstream.direct_read import install
 from ditto.sinks.jetstream.requests import Requests
-from ditto.sinks.jetstream.shortcut import install
 from ditto.tasks import end
 
 _KEEPALIVE_IDLE_S: Final = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ditto.decoding.implementation import IMPL
+from ditto.decoding.choose import IMPL
 from ditto.sinks.jetstream.pure_frames import FrameTooLarge
 
 if TYPE_CHECKING or IMPL == "c":

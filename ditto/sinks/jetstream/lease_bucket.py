@@ -10,14 +10,14 @@ from typing import Final
 
 import structlog
 
-from ditto.advice import nats_command
 from ditto.config import Nats
 from ditto.errors import NotNow, StreamNotFound
+from ditto.hints import nats_command
 from ditto.sinks.base import Entry
-from ditto.sinks.jetstream.answers import PubAck, StoredMessage, read_ack
 from ditto.sinks.jetstream.api import API_TIMEOUT_S, Api
+from ditto.sinks.jetstream.api_answers import PubAck, StoredMessage, read_ack
+from ditto.sinks.jetstream.api_errors import WRONG_LAST_SEQUENCE, Fault, refusal
 from ditto.sinks.jetstream.connection import Connection
-from ditto.sinks.jetstream.refusals import WRONG_LAST_SEQUENCE, Fault, refusal
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ditto.sinks.jetstream.answers import StreamConfig
+from ditto.sinks.jetstream.api_answers import StreamConfig
 
 LARGEST_IN_FILE: Final = (32 << 20) - (64 << 10)
 """Bytes of a message that nats-server's file store takes, less some for its subject and its record. The server answers

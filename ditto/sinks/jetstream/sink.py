@@ -15,9 +15,9 @@ from ditto.sinks.jetstream.connection import Connection, check_contract
 from ditto.sinks.jetstream.lease_bucket import LeaseBucket
 from ditto.sinks.jetstream.message_size import largest_message
 from ditto.sinks.jetstream.publisher import Publisher
-from ditto.sinks.jetstream.risks import check_usable
 from ditto.sinks.jetstream.servers import close, connect, usable
 from ditto.sinks.jetstream.stream import Stream
+from ditto.sinks.jetstream.stream_risks import check_usable
 from ditto.sinks.jetstream.subjects import folded
 
 

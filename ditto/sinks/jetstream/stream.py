@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import structlog
 
-from ditto.advice import delete_message, nats_command
 from ditto.config import Nats
 from ditto.decoding.event_id import event_key
 from ditto.errors import (
@@ -24,16 +23,17 @@ from ditto.errors import (
     StreamUnusable,
     TailForged,
 )
+from ditto.hints import delete_message, nats_command
 from ditto.lsn import Checkpoint, format_lsn
 from ditto.sinks.base import PipelineId, SinkState
-from ditto.sinks.jetstream import metadata
-from ditto.sinks.jetstream.answers import Cluster, StreamConfig, StreamInfo, StreamState, read_config
+from ditto.sinks.jetstream import stream_metadata
 from ditto.sinks.jetstream.api import API_TIMEOUT_S, Api
+from ditto.sinks.jetstream.api_answers import Cluster, StreamConfig, StreamInfo, StreamState, read_config
 from ditto.sinks.jetstream.connection import Connection
-from ditto.sinks.jetstream.reader import Reader
-from ditto.sinks.jetstream.risks import check_usable, risks
+from ditto.sinks.jetstream.last_message import Kind, classify
+from ditto.sinks.jetstream.message_reader import Reader
+from ditto.sinks.jetstream.stream_risks import check_usable, risks
 from ditto.sinks.jetstream.subjects import folded, is_pattern, subject_matches
-from ditto.sinks.jetstream.tail import Kind, classify
 
 log = structlog.get_logger()
 
@@ -98,7 +98,7 @@ class Stream:
     @property
     def is_created_here(self) -> bool:
         """Whether Ditto created it: only then does it get new subjects."""
-        return metadata.is_created_here(metadata.restored(self._metadata, self._claimed_metadata))
+        return stream_metadata.is_created_here(stream_metadata.restored(self._metadata, self._claimed_metadata))
 
     @property
     def _metadata(self) -> dict[str, str]:
@@ -120,7 +120,7 @@ class Stream:
             "num_replicas": self._config.replicas,
             "allow_rollup_hdrs": True,
             "allow_batched": True,
-            "metadata": metadata.created(),
+            "metadata": stream_metadata.created(),
         }
         doing = f"create stream {self.name}"
         try:
@@ -146,7 +146,7 @@ class Stream:
     def owner(self) -> PipelineId | None:
         """Whom the metadata names. Raises AnswerUnreadable."""
         try:
-            return metadata.read_owner(self._metadata)
+            return stream_metadata.read_owner(self._metadata)
         except ValueError as error:
             raise AnswerUnreadable(
                 f"cannot look up stream {self.name}: an LSN in its metadata is none",
@@ -174,7 +174,7 @@ class Stream:
     async def claim(self, claimant: PipelineId) -> None:
         """Write the owner into the metadata, where it is not there yet; and let batches in."""
         changes: dict[str, Any] = {}
-        wanted = metadata.claim(self._metadata, claimant, last_sequence=self.last_sequence)
+        wanted = stream_metadata.claim(self._metadata, claimant, last_sequence=self.last_sequence)
         if wanted != self._metadata:
             changes["metadata"] = wanted
         if not self.config.allow_batched:
@@ -193,7 +193,7 @@ class Stream:
         async with self._changing:
             await self.look()
             await self._update(
-                {"metadata": {**self._whole_metadata(), **metadata.describe_source(owner)}},
+                {"metadata": {**self._whole_metadata(), **stream_metadata.describe_source(owner)}},
                 f"note where stream {self.name} is filled from",
             )
 
@@ -201,16 +201,16 @@ class Stream:
         """Write into the metadata how far the stream is filled; not over what says more."""
         async with self._changing:
             await self.look()
-            before = metadata.read_place(self._metadata)
+            before = stream_metadata.read_place(self._metadata)
             if before is None or before.lsn < place.lsn:
                 await self._update(
-                    {"metadata": {**self._whole_metadata(), **metadata.write_place(place, owner)}},
+                    {"metadata": {**self._whole_metadata(), **stream_metadata.write_place(place, owner)}},
                     f"note the place in stream {self.name}",
                 )
 
     def _whole_metadata(self) -> dict[str, str]:
         """The metadata, with what is Ditto's where somebody has replaced all of it since it was claimed."""
-        whole = metadata.restored(self._metadata, self._claimed_metadata)
+        whole = stream_metadata.restored(self._metadata, self._claimed_metadata)
         if lost := sorted(whole.keys() - self._metadata.keys()):
             log.warning(
                 "stream.metadata_restored",
@@ -287,7 +287,7 @@ class Stream:
         systems = () if of is None else (of.system_identifier, *of.former_systems)
         keys = None if of is None else [event_key(system, of.slot) for system in systems]
         found = await self.reader.find_tail(self.state, keys=keys)
-        place = metadata.read_place(self._metadata)
+        place = stream_metadata.read_place(self._metadata)
         if place is not None and (place.sequence or 0) > self.last_sequence:
             place = None  # the stream's end was lost, and with it what the place speaks of
         if place is not None and (found is None or place.position > found.position):
@@ -302,7 +302,7 @@ class Stream:
             return SinkState(owner, place.position, place.last)
         if found is None:
             return SinkState(owner, None)
-        since = metadata.identified_after(self._metadata)
+        since = stream_metadata.identified_after(self._metadata)
         is_proven = found.is_proven or since is None or found.sequence <= since
         removal = delete_message(self._config, found.sequence)
         return SinkState(owner, found.position, found.last, is_proven, removal)

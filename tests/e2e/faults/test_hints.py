@@ -242,7 +242,7 @@ def strings(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def test_whoever_says_reload_says_it_after_the_start() -> None:
-    """The wording: `ditto.advice.RELOAD`. A reload before the start loses what is committed in between."""
+    """The wording: `ditto.hints.RELOAD`. A reload before the start loses what is committed in between."""
     top = Path(__file__).parents[3]
     texts = [
         (f"{path.relative_to(top)}:{line}", text)

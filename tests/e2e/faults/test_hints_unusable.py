@@ -10,7 +10,7 @@ import pytest
 
 from ditto.errors import DecodingFailed
 from ditto.lsn import Position, format_lsn
-from ditto.source.failures import Answer, command_error
+from ditto.source.command_errors import Answer, command_error
 from e2e.cluster import SIZE, Cluster
 from e2e.operator import SETTINGS, Application, Operator, ends_well, has_run, open_operator, refusal
 from e2e.setup.test_check import check

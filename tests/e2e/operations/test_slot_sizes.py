@@ -17,8 +17,8 @@ import ditto
 from ditto.check.run import run_checks
 from ditto.config import load
 from ditto.lsn import parse_lsn
-from ditto.quantity import size
 from ditto.testing.process import free_port
+from ditto.units import size
 from e2e.operations.test_http import fetch, samples
 from e2e.process import DittoProcess, eventually
 from e2e.standby import make_standby

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from ditto.advice import identifier, nats_command
 from ditto.check.run import run_checks
 from ditto.config import load
+from ditto.hints import identifier, nats_command
 from e2e.setup.test_check import check
 from e2e.shell import TOOLS, Shell, open_shell
 

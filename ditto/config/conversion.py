@@ -1,0 +1,154 @@
+"""One value: from what someone wrote to what the model holds, or a sentence that says why it cannot be."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+
+from ditto.config.keys import Key, members
+from ditto.config.validation import CHECKS, Impossible
+from ditto.errors import ConfigError
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION = r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?$"
+"""A duration as text. Without a unit it is seconds."""
+
+# msgspec's words are for programmers; these are for the author of the file.
+_EXPECTED = re.compile(r"Expected `(?P<wanted>[^`]+)`(?: (?P<bound>[<>]=) (?P<limit>\S+))?(?:, got `(?P<got>[^`]+)`)?")
+_PLACE = re.compile(r" - at `\$(?P<place>[^`]*)`$")
+_WORDS = {
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "nothing",
+}
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_BOUNDS = {">=": "at least", "<=": "at most"}
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A value and where it came from (`in ditto.yaml`, `from DB_DSN`), before it is checked.
+
+    `is_text`: it was written where there is nothing but text (environment, command line), so numbers, lists and
+    mappings are in it as text too. `path` is the former path of the key, where the value was given under that.
+    """
+
+    value: Any
+    origin: str
+    is_text: bool = False
+    path: str = ""
+
+
+def convert(key: Key, setting: Setting) -> Any:
+    """The value of `key` as the model holds it. Raises ConfigError, which never quotes a secret."""
+    value, written = _without_line_ends(setting.value), setting.path or key.path
+    try:
+        if setting.is_text:
+            value = _read_text(key, value)
+        value = read_seconds(value) if key.is_duration else _convert(written, value, key.annotation)
+        check = CHECKS.get(key.path)
+        return check(value) if check else value
+    except Impossible as error:
+        path = error.place or written
+        raise ConfigError(f"{path} {setting.origin} {error}", hint=error.hint, key=key.path) from None
+
+
+def _without_line_ends(value: Any) -> Any:
+    """Line ends that editors, `echo` and secret stores put behind a value, also a password, are no part of it."""
+    return value.rstrip("\r\n") if isinstance(value, str) else value
+
+
+def _read_text(key: Key, text: str) -> Any:
+    """The value that `text` means, where only text can be written. The type of the key decides."""
+    kinds = {get_origin(member) or member for member in members(key.annotation)}
+    if dict in kinds or (list in kinds and text.lstrip().startswith("[")):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            where = f"line {error.lineno}, column {error.colno}"
+            raise Impossible(f"must be JSON, and is not ({where}: {error.msg})", hint=_json_hint(text)) from None
+    if list in kinds and str not in kinds:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if str in kinds or key.is_duration:
+        return text
+    if Literal in kinds:
+        return text.strip()
+    if kinds == {bool} and (word := text.strip().lower()) in _BOOLEANS:
+        return _BOOLEANS[word]
+    try:
+        return msgspec.convert(text.strip(), key.annotation, strict=False)
+    except msgspec.ValidationError as error:
+        raise Impossible(_explain(error)) from None
+
+
+def _json_hint(text: str) -> str | None:
+    """A shell that reads a .env file takes the double quotes away, unless they are in single ones."""
+    if '"' in text or not re.search(r"[{\[]\s*\w", text):
+        return None
+    example = """NAME='{"table":["insert"]}'"""
+    return f"its double quotes are gone: in a file that a shell reads, put single quotes around the value: {example}"
+
+
+def _convert(path: str, value: Any, annotation: Any) -> Any:
+    """Convert item by item, so that the sentence about a mapping names the entry."""
+    for member in members(annotation):
+        if get_origin(member) is dict and isinstance(value, dict):
+            _, item = get_args(member)
+            return {_text_key(path, name): _convert(f"{path}.{name}", each, item) for name, each in value.items()}
+        if get_origin(member) is list and isinstance(value, list):
+            (item,) = get_args(member)
+            return [_convert(f"{path}[{index}]", each, item) for index, each in enumerate(value)]
+        choices = _choices(member)
+        if choices and isinstance(value, str) and value.lower() not in choices:
+            raise Impossible(f"must be one of {', '.join(choices)}", place=path)
+        if choices and isinstance(value, str):
+            value = value.lower()
+    try:
+        return msgspec.convert(value, annotation)
+    except msgspec.ValidationError as error:
+        raise Impossible(_explain(error), place=path) from None
+
+
+def _text_key(path: str, name: object) -> str:
+    if not isinstance(name, str):
+        raise Impossible("has a name that is not text: put it in quotes", place=path)
+    return name
+
+
+def _choices(member: Any) -> tuple[str, ...]:
+    if get_origin(member) is Literal:
+        return get_args(member)
+    if isinstance(member, type) and issubclass(member, Enum):
+        return tuple(str(choice.value) for choice in member)
+    return ()
+
+
+def _explain(error: msgspec.ValidationError) -> str:
+    """The message of msgspec, in the words of the file. It never quotes a value, only types and bounds."""
+    found = _EXPECTED.match(_PLACE.sub("", str(error)))
+    if found is None:
+        return "has an impossible value"
+    if found["bound"]:
+        return f"must be {_BOUNDS[found['bound']]} {found['limit']}"
+    wanted = " or ".join(_WORDS.get(name, name) for name in found["wanted"].split(" | ") if name != "null")
+    return f"must be {wanted}, not {_WORDS.get(found['got'], found['got'])}"
+
+
+def read_seconds(value: Any) -> float:
+    """A duration, written as a number or as text. Raises Impossible."""
+    seconds = math.nan
+    if isinstance(value, str) and (found := re.match(DURATION, value.strip())):
+        seconds = float(found[1]) * _UNITS[found[2] or ""]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    if not math.isfinite(seconds):
+        raise Impossible("must be a number of seconds, or a text such as 500ms, 10s or 2m")
+    return seconds

@@ -1,0 +1,173 @@
+"""Finds the end of what a file holds for certain, and the position of its last event or checkpoint.
+
+A line needs nothing besides the event: an id is the event's position XOR the key of cluster and slot, so that the key
+gives the position back. Lines can be of any length; no more than a part of one is ever in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from ditto.decoding.event_id import event_id, event_key
+from ditto.errors import FileUnusable, StreamOwned
+from ditto.formats.checkpoint import decode_checkpoint
+from ditto.formats.payload_prefixes import CHECKPOINT, COMMIT_TIME, DESCRIPTION, EVENT, ID_LENGTH
+from ditto.lsn import Position, Transaction
+from ditto.sinks.base import PipelineId
+
+Read: TypeAlias = Callable[[int, int], bytes]
+"""Size and offset to bytes, as `os.pread` without the descriptor."""
+
+_COMMIT_TIME_BYTES: Final = 64
+
+_CHUNK: Final = 1 << 20
+_CHECKPOINT_BYTES: Final = 4096
+"""Of the longest checkpoint, by far."""
+
+_LSN_LIMIT: Final = 1 << 56
+_ORDINAL_LIMIT: Final = 1 << 40
+"""Positions beyond are impossible: the key of another slot gives such a one, but for one time in 67 million."""
+
+
+class Tail(NamedTuple):
+    """What a file holds."""
+
+    end: int
+    """Offset after the last complete line; what follows was not written completely."""
+    position: Position | None
+    last: Transaction | None
+
+
+def find_tail(read: Read, size: int, *, pipeline: PipelineId, path: str, unsynced_bytes: int) -> Tail:
+    """Look at a file of `size` bytes, of which the last `unsynced_bytes` may not have been on the disk.
+
+    Raises StreamOwned where the lines are those of another slot or cluster, FileUnusable where they are not Ditto's.
+    """
+    key = event_key(pipeline.system_identifier, pipeline.slot)
+    hole = _first_hole(read, max(0, size - unsynced_bytes), size)
+    end = _rfind(read, b"\n", 0, hole) + 1
+    if not _is_begun(read(len(EVENT) + ID_LENGTH, end), key, follows_line=end > 0):
+        raise FileUnusable(
+            f"file {path} ends in the middle of a line, which Ditto did not write",
+            hint="if the file is another program's, give Ditto one of its own (file.path); otherwise remove what "
+            "follows the last line break, and find out who wrote it",
+            file=path,
+        )
+    line_end = end
+    while line_end:
+        start = _rfind(read, b"\n", 0, line_end - 1) + 1
+        head = read(len(EVENT) + ID_LENGTH, start)
+        if not head.startswith(DESCRIPTION):
+            position, last = _judge(read, head, start, line_end, key=key, pipeline=pipeline, path=path)
+            _check_first(read, line_end, key=key, pipeline=pipeline, path=path)
+            return Tail(end, position, last)
+        line_end = start
+    return Tail(end, None, None)
+
+
+def position_of(identifier: bytes, key: bytes) -> Position | None:
+    """The inverse of `event_id`; None for what is no id of this slot, as far as can be told."""
+    try:
+        digits = int(identifier.replace(b"-", b""), 16)
+    except ValueError:
+        return None
+    high = (digits >> 80 << 12 | digits >> 64 & 0xFFF) ^ int.from_bytes(key[:8]) >> 4
+    low = (digits & (1 << 62) - 1) ^ int.from_bytes(key[8:16]) >> 2
+    position = Position(high << 4 | low >> 58, low & (1 << 58) - 1)
+    is_possible = position.commit_lsn < _LSN_LIMIT and position.ordinal < _ORDINAL_LIMIT
+    return position if is_possible and event_id(position, key).encode() == identifier else None
+
+
+def _judge(
+    read: Read, head: bytes, start: int, line_end: int, *, key: bytes, pipeline: PipelineId, path: str
+) -> tuple[Position, Transaction | None]:
+    """Position, and last transaction at or before it, of the line that begins with `head`."""
+    if head.startswith(EVENT):
+        position = position_of(head[len(EVENT) :], key)
+        if position is None or not position.ordinal:
+            raise _owned(pipeline, path)
+        commit_time = _commit_time(read, start, line_end)
+        if commit_time is not None:
+            return position, Transaction(position.commit_lsn, commit_time)
+    elif head.startswith(CHECKPOINT) and line_end - start <= _CHECKPOINT_BYTES:
+        try:
+            checkpoint, identifier = decode_checkpoint(read(line_end - start, start))
+        except (ValueError, msgspec.MsgspecError):
+            raise _foreign(path, start) from None
+        if identifier != event_id(checkpoint.position, key):
+            raise _owned(pipeline, path)
+        return checkpoint.position, checkpoint.last
+    raise _foreign(path, start)
+
+
+def _check_first(read: Read, end: int, *, key: bytes, pipeline: PipelineId, path: str) -> None:
+    """A file begins with the checkpoint that claims it, whose id leaves no doubt whose it is."""
+    head = read(_CHECKPOINT_BYTES, 0)
+    if head.startswith(CHECKPOINT):
+        line_end = head.find(b"\n") + 1
+        _judge(read, head, 0, line_end or end, key=key, pipeline=pipeline, path=path)
+
+
+def _commit_time(read: Read, start: int, line_end: int) -> str | None:
+    found = _rfind(read, COMMIT_TIME, start, line_end)
+    if found < 0:
+        return None
+    text = read(_COMMIT_TIME_BYTES, found + len(COMMIT_TIME))
+    return text.partition(b'"')[0].decode("ascii", "replace")
+
+
+def _is_begun(fragment: bytes, key: bytes, *, follows_line: bool) -> bool:
+    """Whether what follows the last complete line is nothing, or a line that Ditto began to write: it is cut off."""
+    written = fragment.partition(b"\0")[0]
+    if written.startswith(EVENT) and len(written) == len(EVENT) + ID_LENGTH:
+        return position_of(written[len(EVENT) :], key) is not None
+    if not written:
+        return follows_line or not fragment
+    return any(start.startswith(written) or written.startswith(start) for start in (EVENT, CHECKPOINT, DESCRIPTION))
+
+
+def _first_hole(read: Read, start: int, size: int) -> int:
+    """Where the first zero byte is, or `size`.
+
+    No line has one. A machine that failed may leave some in place of what had not reached the disk, also in front of
+    something that had.
+    """
+    for offset in range(start, size, _CHUNK):
+        found = read(min(_CHUNK, size - offset), offset).find(b"\0")
+        if found >= 0:
+            return offset + found
+    return size
+
+
+def _rfind(read: Read, wanted: bytes, start: int, end: int) -> int:
+    """The offset of the last occurrence between the two offsets, or -1."""
+    behind = b""
+    while end > start:
+        begin = max(start, end - _CHUNK)
+        chunk = read(end - begin, begin) + behind
+        found = chunk.rfind(wanted)
+        if found >= 0:
+            return begin + found
+        behind, end = chunk[: len(wanted) - 1], begin
+    return -1
+
+
+def _owned(pipeline: PipelineId, path: str) -> StreamOwned:
+    return StreamOwned(
+        f"file {path} holds events of another slot or another database cluster than slot {pipeline.slot} of cluster "
+        f"{pipeline.system_identifier}",
+        hint="give each Ditto a file of its own (file.path); after pg_upgrade, or with another slot, begin a new file",
+        file=path,
+    )
+
+
+def _foreign(path: str, offset: int) -> FileUnusable:
+    return FileUnusable(
+        f"file {path} has a line at byte {offset} that Ditto did not write, and cannot go on after it",
+        hint="if the file is another program's, give Ditto one of its own (file.path); otherwise remove that line, and "
+        "find out who wrote it",
+        file=path,
+    )
