@@ -57,7 +57,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(TEST)
     (folder / "conftest.py").write_text("import time_limit\ntime_limit.GRACE_S = 0.5\n")
     command = [sys.executable, "-m", "pytest", "-c", str(TOP / "pyproject.toml"), "--rootdir", str(folder), str(folder)]
-    options = ["-p", "time_limit", "-p", "no:cacheprovider", "-o", "timeout=0.5", *arguments]
+    options = ["-p", "time_limit", "-p", "no:cacheprovider", "-o", "timeout=1", *arguments]
     return subprocess.run(
         [*command, *options],
         env={**os.environ, "PYTHONPATH": str(TOP / "tests")},

@@ -274,6 +274,8 @@ class FakeControl(Control):
         self.lsn = 0
         """The server's WAL position."""
         self.is_in_recovery = False
+        self.has_late_counts = False
+        """As before PostgreSQL 15: statistics are half a second late."""
 
     @property
     def version(self) -> int:
@@ -281,7 +283,7 @@ class FakeControl(Control):
 
     @property
     def has_late_statistics(self) -> bool:
-        return False
+        return self.has_late_counts
 
     async def fetch(
         self,

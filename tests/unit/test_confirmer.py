@@ -169,11 +169,14 @@ async def test_a_fault_of_the_sink_ends_it_and_nothing_is_confirmed_any_more() -
 async def test_a_lost_server_is_found_out_by_the_task_that_reads() -> None:
     scene = Scene()
     scene.server.fault = ConnectionLost("gone")
+    unexpected: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unexpected.append(context))
     async with scene.running() as running:
         scene.send(1, 0x100)
         scene.sink.acknowledge(1)
         await asyncio.sleep(1)
         assert not running.done()
+    assert unexpected == []  # the timer has met the fault
 
 
 @fake_time

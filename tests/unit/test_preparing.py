@@ -99,6 +99,19 @@ async def test_a_slot_that_was_read_before_and_a_new_sink(sign: str) -> None:
 
 
 @fake_time
+async def test_statistics_that_are_late_are_waited_for() -> None:
+    scene = Scene()
+    scene.slot.has_late_counts = True
+    preparing = asyncio.create_task(scene.prepare())
+    await asyncio.sleep(0.5)
+    assert scene.claimed == []
+    scene.slot.transactions = 7
+    with pytest.raises(StreamGap):
+        await preparing
+    assert scene.claimed == []
+
+
+@fake_time
 async def test_the_same_where_the_gap_is_accepted() -> None:
     scene = Scene(on_gap="continue")
     scene.slot.transactions = 7

@@ -206,12 +206,14 @@ async def test_events_are_sent_with_numbers_and_confirmed_when_they_are_durable(
 @fake_time
 async def test_half_a_transaction_is_not_confirmed() -> None:
     scene = Scene()
-    scene.sink.is_acknowledging = True
     async with scene.running():
         scene.source.bring(block(0x200, 0x300, is_complete=False))
         await asyncio.sleep(1)
-        assert scene.window.acknowledged == 2
-        # The number of events before the last complete transaction counts, not all of the block.
+        scene.sink.acknowledge(1)  # all events up to the last complete transaction, and not all of the block
+        await asyncio.sleep(1)
+        assert scene.source.confirmed == [0x100, 0x200]
+        scene.sink.acknowledge(2)
+        await asyncio.sleep(1)
         assert scene.source.confirmed == [0x100, 0x200]
 
 
