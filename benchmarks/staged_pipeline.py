@@ -14,12 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nats.aio.transport import TcpTransport
-
 import ditto.pipeline.beginning
 import ditto.sinks.jetstream.publisher
 from ditto.cli import main as command
 from ditto.formats.ditto import DittoFormat
+from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.publisher import Publisher
 
 spent_ns: dict[str, int] = defaultdict(int)
@@ -54,7 +53,7 @@ def main() -> None:
         names[name] = replacement
     for owner, name, stage in (
         (DittoFormat, "encode", "encode"),
-        (TcpTransport, "writelines", "write"),
+        (Connection, "write", "write"),
         (Publisher, "_on_answer", "acknowledge"),
     ):
         setattr(owner, name, timed(stage, getattr(owner, name)))

@@ -35,7 +35,8 @@ log = structlog.get_logger()
 _DRAIN_TIMEOUT_S: Final = 30.0
 _REPORT_PERIOD_S: Final = 60.0
 _LARGE_BLOCK: Final = 4 << 20
-"""Bytes; each step that such a block goes through takes some 10 ms or more."""
+"""Bytes; each step that such a block goes through takes some 10 ms or more: heartbeat, HTTP and acknowledgements wait
+for one of them, not for all."""
 _PLACE_PERIOD_S: Final = 1.0
 _RESTORE_PERIOD_S: Final = 30.0
 
@@ -91,7 +92,8 @@ class Streaming:
         await self._start()
         while True:
             block = await self._read_block()
-            await _let_others_run(block)
+            if block.size >= _LARGE_BLOCK:
+                await asyncio.sleep(0)
             if self._history.is_certain or await self._history.judge(block):
                 await self._forward(block)
             if (relation := block.relation) is not None:  # its changes can be decoded once it is planned
@@ -157,7 +159,10 @@ class Streaming:
         self._wanted_lsn = max(self._wanted_lsn, block.wanted_lsn)
         if block.is_reply_requested:
             await self._window.settle()
-        if block.idle_lsn and self._checkpoints.is_due(self._progress(block), now=self._clock()):
+        # With messages on their way only what somebody waits for is a reason, and most blocks leave some.
+        is_awaited = block.is_reply_requested or self._wanted_lsn or self._synchronous.is_synchronous
+        may_be_due = block.idle_lsn and (is_awaited or not self._window.outstanding_count)
+        if may_be_due and self._checkpoints.is_due(self._progress(block), now=self._clock()):
             await self.checkpoint(block.idle_lsn, self._last_transaction())
         if block.is_reply_requested:
             await self.settle(self._last_transaction())
@@ -170,7 +175,8 @@ class Streaming:
         clock, window, sink = self._clock, self._window, self._sink
         began_at = clock()
         payloads = self._format.encode(block.changes)
-        await _let_others_run(block)
+        if block.size >= _LARGE_BLOCK:
+            await asyncio.sleep(0)
         encoded_at, waited_s = clock(), window.waited_s + sink.waited_s
         count, size = len(payloads.ends), len(payloads.data)
         await window.wait_for_room(count, size)
@@ -298,9 +304,3 @@ class Streaming:
             events=self._ends.counters.events,
             confirmed=format_lsn(self._confirmer.confirmed_lsn),
         )
-
-
-async def _let_others_run(block: Block) -> None:
-    """Between two steps of a large block: heartbeat, HTTP and acknowledgements wait for one of them, not for all."""
-    if block.size >= _LARGE_BLOCK:
-        await asyncio.sleep(0)

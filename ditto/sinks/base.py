@@ -219,6 +219,8 @@ class Sink(Protocol):
     async def send(self, batch: Batch) -> None:
         """Take the messages: accepted, not yet durable. Raises MessageTooLarge, which names the index.
 
+        Where it is cancelled, none of them was taken: a session that is asked to stop knows what it has sent.
+
         Nobody changes the payloads afterwards: the sink may keep them until they are durable.
         """
 

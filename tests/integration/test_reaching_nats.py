@@ -269,7 +269,7 @@ def test_a_block_that_comes_after_the_end_is_no_error_of_its_own(tmp_path: Path)
         connection.abandon()
         async with asyncio.timeout(10):
             while not connection.is_closed:
-                await connection.write(b"PUB x 1\r\nx\r\n")
+                connection.write(b"PUB x 1\r\nx\r\n")
                 await asyncio.sleep(0)
             with pytest.raises(SinkLost):
                 await connection.failure

@@ -97,6 +97,8 @@ class Batches:
         """Messages sent in the current batch."""
         self.is_committing = False
         """Its end has been sent: nothing may be sent until the answer has come."""
+        self.sent_sequence = last_sequence
+        """The stream sequence of the last message that was sent."""
         self.stored_sequence = last_sequence
         """The stream sequence up to which everything is acknowledged."""
         self._begin()
@@ -108,14 +110,10 @@ class Batches:
         self.count = 0
         self.is_committing = False
 
-    @property
-    def sent_sequence(self) -> int:
-        """The stream sequence of the last message that was sent."""
-        return self._base_sequence + self.count
-
     def sent(self, count: int, *, is_committed: bool) -> None:
         """Note that so many more messages were sent, the last of which ends the batch, or does not."""
         self.count += count
+        self.sent_sequence += count
         self.is_committing = is_committed
 
     def frame(self, subject: bytes, headers: bytes, payload: bytes) -> bytes:

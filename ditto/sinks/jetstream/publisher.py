@@ -59,7 +59,6 @@ class Publisher:
         self._ended_at = 0.0
         self._quiet: asyncio.TimerHandle | None = None
         self._look: asyncio.TimerHandle | None = None
-        self._ending: asyncio.Task[None] | None = None
         self.waited_s = 0.0
         """Seconds that messages have waited for the end of the batch before theirs."""
         self.foreign_answers = 0
@@ -93,7 +92,7 @@ class Publisher:
     # ------------------------------------------------------------------------------------ sending
 
     async def send(self, batch: Batch) -> None:
-        """Send the messages. Raises MessageTooLarge."""
+        """Send the messages: all of them or, where it is cancelled, none. Raises MessageTooLarge."""
         count, batches = batch.size, self._batches
         was_quiet = self._clock() - self._sent_at >= _QUIET_S
         if batches.is_committing:
@@ -118,36 +117,36 @@ class Publisher:
             )
         except FrameTooLarge as error:
             raise MessageTooLarge(error.index, error.size, self._max_size) from error
-        await self._write(data, count, is_committed=is_committed)
+        self._write(data, count, is_committed=is_committed)
 
     async def send_last(self, subject: str, headers: bytes, payload: bytes, *, number: int) -> None:
         """Send one message that ends its batch: nothing that is sent later is needed for its acknowledgement."""
         if self._batches.is_committing:
             await self._wait_for_end()
         self._check_number(number)
-        await self._write(self._batches.frame(subject.encode(), headers, payload), 1, is_committed=True)
+        self._write(self._batches.frame(subject.encode(), headers, payload), 1, is_committed=True)
 
-    async def flush(self) -> None:
+    def flush(self) -> None:
         """End the open batch, so that all of it is acknowledged."""
         batches = self._batches
         if batches.count and not batches.is_committing:
             self._ended_at = self._clock()
             data = batches.frame_end(self._any_subject)
             batches.sent(0, is_committed=True)
-            await self._connection.write(data)
+            self._connection.write(data)
 
     async def settle(self) -> None:
         """Wait until everything that was sent is stored, and no batch is open."""
         while self._batches.count:
             if not self._batches.is_committing:
-                await self.flush()
+                self.flush()
             await self._wait_for_end()
 
     def _check_number(self, number: int) -> None:
         if self._base_sequence + number != self._batches.sent_sequence + 1:
             raise RuntimeError(f"delivery {number} does not follow the last one")
 
-    async def _write(self, data: bytes | bytearray, count: int, *, is_committed: bool) -> None:
+    def _write(self, data: bytes | bytearray, count: int, *, is_committed: bool) -> None:
         if self._failure is not None:
             raise self._failure
         self._sent_at = self._clock()
@@ -155,7 +154,7 @@ class Publisher:
         self._unstored.append((self._batches.sent_sequence, self._sent_at))
         if not is_committed and self._quiet is None:
             self._quiet = asyncio.get_running_loop().call_later(_QUIET_S, self._on_quiet)
-        await self._connection.write(data)
+        self._connection.write(data)
 
     async def _wait_for_end(self) -> None:
         """Wait until the batch whose end was sent is acknowledged."""
@@ -175,7 +174,7 @@ class Publisher:
         if remaining_s > 0 or self._outstanding >= FLOW:
             self._quiet = asyncio.get_running_loop().call_later(max(remaining_s, _QUIET_S / 2), self._on_quiet)
         else:
-            self._ending = asyncio.ensure_future(self.flush())
+            self.flush()
 
     # ------------------------------------------------------------------------------------ acknowledgements
 

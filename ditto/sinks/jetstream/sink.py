@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from functools import partial
+from typing import Any
 
 from ditto.config import PipelineConfig
 from ditto.errors import SinkLost
@@ -136,17 +137,17 @@ class JetStreamSink:
         """The stream keeps the descriptions."""
         return self
 
-    async def send(self, batch: Batch) -> None:
+    def send(self, batch: Batch) -> Coroutine[Any, Any, None]:
         """Send the messages in a batch of JetStream's. Raises MessageTooLarge."""
-        await self._publisher.send(batch)
+        return self._publisher.send(batch)
 
     async def flush(self) -> None:
         """End the open batch."""
-        await self._publisher.flush()
+        self._publisher.flush()
 
-    async def acknowledged(self) -> int:
+    def acknowledged(self) -> Coroutine[Any, Any, int]:
         """Wait until more is stored, or for what ends the session."""
-        return await self._publisher.acknowledged()
+        return self._publisher.acknowledged()
 
     async def close(self) -> None:
         """Close the connection. What was not acknowledged is sent again by the next session."""
