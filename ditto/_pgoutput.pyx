@@ -476,7 +476,7 @@ cdef class Decoder(BlockBuilder):
             plan = self.find_plan(take_u32(&oids))
             route = self.find_route(plan, 3)
             if route is not None:
-                self.emit(plan, route, A_TRUNCATE, nothing, nothing, unset, unset, unset)
+                self.emit(plan, route, A_TRUNCATE, nothing, nothing, unset, None)
         return 0
 
     cdef int decode_change(self, Cursor *c, int tag) except -1:
@@ -520,12 +520,13 @@ cdef class Decoder(BlockBuilder):
         expect(take_u8(c), NEW_ROW, NEW_ROW)
         unchanged = decode_new(c, plan, data, False, &has_json_null)
         finish(c)
-        json_null = find_json_nulls(plan, data) if has_json_null else unset
-        return self.emit(plan, route, A_INSERT, data, nothing, unchanged, json_null, unset)
+        json_nulls = (find_json_nulls(plan, data), unset) if has_json_null else None
+        return self.emit(plan, route, A_INSERT, data, nothing, unchanged, json_nulls)
 
     cdef int decode_update(self, Cursor *c, Plan plan, object route) except -1:
         cdef dict data = PyDict_Copy(plan.blank)
         cdef dict old = nothing
+        cdef tuple json_nulls = None
         cdef bint has_json_null = False
         cdef bint has_json_null_old = False
         cdef int part = take_u8(c)
@@ -536,9 +537,9 @@ cdef class Decoder(BlockBuilder):
             expect(take_u8(c), NEW_ROW, NEW_ROW)
         unchanged = decode_new(c, plan, data, part != NEW_ROW, &has_json_null)
         finish(c)
-        json_null = find_json_nulls(plan, data) if has_json_null else unset
-        json_null_old = find_json_nulls(plan, old) if has_json_null_old else unset
-        return self.emit(plan, route, A_UPDATE, data, old, unchanged, json_null, json_null_old)
+        if has_json_null or has_json_null_old:
+            json_nulls = find_json_nulls(plan, data), find_json_nulls(plan, old)
+        return self.emit(plan, route, A_UPDATE, data, old, unchanged, json_nulls)
 
     cdef int decode_delete(self, Cursor *c, Plan plan, object route) except -1:
         cdef dict old = {}
@@ -547,8 +548,8 @@ cdef class Decoder(BlockBuilder):
         expect(part, KEY_ROW, OLD_ROW)
         decode_old(c, plan, old, part == OLD_ROW, &has_json_null_old)
         finish(c)
-        json_null_old = find_json_nulls(plan, old) if has_json_null_old else unset
-        return self.emit(plan, route, A_DELETE, nothing, old, unset, unset, json_null_old)
+        json_nulls = (unset, find_json_nulls(plan, old)) if has_json_null_old else None
+        return self.emit(plan, route, A_DELETE, nothing, old, unset, json_nulls)
 
 
 cdef int check_count(Cursor *c, Plan plan) except -1:
@@ -628,8 +629,8 @@ cdef int decode_old(Cursor *c, Plan plan, dict row, bint is_whole, bint *has_jso
     return 0
 
 
-cdef list find_json_nulls(Plan plan, dict row):
-    """The columns of a row whose value is JSON's null: looked for only where there is one."""
+cdef object find_json_nulls(Plan plan, dict row):
+    """The columns of a row whose value is JSON's null, or UNSET: looked for only where there is one in the change."""
     cdef const uint8_t[::1] text
     cdef int i
     found = []
@@ -639,7 +640,7 @@ cdef list find_json_nulls(Plan plan, dict row):
             text = value
             if is_json_null(&text[0], text.shape[0]):
                 found.append(plan.names[i])
-    return found
+    return found or unset
 
 
 cdef inline int expect(int part, int first, int second) except -1:

@@ -85,8 +85,7 @@ cdef class BlockBuilder:
         dict data,
         dict old,
         object unchanged,
-        object json_null,
-        object json_null_old,
+        tuple json_nulls,
     ) except -1
 
 

@@ -129,9 +129,9 @@ cdef class BlockBuilder:
         dict data,
         dict old,
         object unchanged,
-        object json_null,
-        object json_null_old,
+        tuple json_nulls,
     ) except -1:
+        """Add a change; `json_nulls` are the columns of the new and of the old row that are JSON's null, or None."""
         cdef uint64_t high = (self.commit_lsn >> 4) ^ self.key_high
         cdef uint64_t low = ((self.commit_lsn & 0xF) << 58 | self.ordinal) ^ self.key_low
         event_id = format_uuid(
@@ -139,7 +139,7 @@ cdef class BlockBuilder:
             VARIANT | low,
         )
         self.is_selected = True
-        if not self.has_meta and json_null is unset and json_null_old is unset:
+        if json_nulls is None and not self.has_meta:
             change = make_change(
                 event_id,
                 plan.namespace,
@@ -160,8 +160,8 @@ cdef class BlockBuilder:
                 old,
                 self.commit_time,
                 unchanged,
-                json_null,
-                json_null_old,
+                unset if json_nulls is None else json_nulls[0],
+                unset if json_nulls is None else json_nulls[1],
                 self.make_meta(plan) if self.has_meta else unset,
             )
         if self.held is not None:

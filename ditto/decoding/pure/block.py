@@ -13,6 +13,7 @@ from ditto.decoding.pure.rows import NO_ROWS, Rows
 from ditto.lsn import format_lsn
 
 if TYPE_CHECKING:
+    from ditto.routing.table_descriptions import Description
     from ditto.routing.table_plans import TablePlan
 
 
@@ -100,17 +101,18 @@ class BlockBuilder:
             meta = self._meta(plan) if self._metadata else UNSET
             change = DetailedChange(*common, rows.json_null or UNSET, rows.json_null_old or UNSET, meta)
         self._release(is_last=False)
-        self._describe(plan)
+        if plan.description is not None:
+            self._describe(plan.description)
+            plan.description = None
         if self._marks_last:
             self._held = change, route, self._commit_lsn, self._ordinal
         else:
             self._append(change, route, self._commit_lsn, self._ordinal)
         self._is_selected = True
 
-    def _describe(self, plan: Plan) -> None:
+    def _describe(self, description: Description) -> None:
         """Before a plan's first change: its description, unless its route has this version already."""
-        description, plan.description = plan.description, None
-        if description is not None and self._described.get(description.route) != description.version:
+        if self._described.get(description.route) != description.version:
             self._described[description.route] = description.version
             self._append(description.table, description.route, self._commit_lsn, self._ordinal - 1)
 
