@@ -16,6 +16,7 @@ from ditto.pipeline.preparing import Prepared
 from ditto.pipeline.source_history import History
 from ditto.pipeline.start_position import Start
 from ditto.routing.table_descriptions import stored_versions
+from ditto.sinks.base import SinkState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +36,7 @@ async def begin(prepared: Prepared) -> Ready:
     """Find the tail, decide where to begin, and give the replication connection its decoder."""
     ends = prepared.ends
     config, sink, slot = ends.config, ends.sink, prepared.slot
-    former = None if prepared.is_claimed else await sink.claim(prepared.claimant(), prepared.routes)
-    state = await sink.open(prepared.claimant())
-    if not prepared.is_claimed:
-        state = state._replace(owner=former)
-    start = prepared.decide(state)
-    start = start._replace(gap=start.gap or prepared.accepted_gap)
+    state, start = await _open(prepared)
     last = None if start.gap is not None else state.last
     owner = state.owner
     history = History(
@@ -70,3 +66,22 @@ async def begin(prepared: Prepared) -> Ready:
         history=history,
         dropped=DroppedTables(ends.control, decoder, planner=prepared.planner, counters=ends.counters),
     )
+
+
+async def _open(prepared: Prepared) -> tuple[SinkState, Start]:
+    """Open the sink, which may have become another one while the session waited for the slot, and decide."""
+    sink, claimant = prepared.ends.sink, prepared.claimant()
+    state = await sink.inspect(prepared.ends.pipeline)
+    is_slot_used, accepted_gap = prepared.is_slot_used, prepared.accepted_gap
+    is_gone = state.is_empty and sink.capabilities.keeps_tail
+    if is_gone:
+        # Before it is claimed: an owner in a new sink would let the next start believe that nothing is missing.
+        is_slot_used = prepared.has_lost_events
+        accepted_gap = prepared.decide(state, is_slot_used=is_slot_used).gap
+    if is_gone or prepared.claimed_lsn is None:
+        former = await sink.claim(claimant, prepared.routes)
+        state = (await sink.open(claimant))._replace(owner=former)
+    else:
+        state = await sink.open(claimant)
+    start = prepared.decide(state, is_slot_used=is_slot_used)
+    return state, start._replace(gap=start.gap or accepted_gap)

@@ -44,8 +44,8 @@ class Prepared:
     has_new_source: bool
     """The sink was filled from another timeline or publication than this session fills it from."""
     is_slot_used: bool
-    is_claimed: bool
-    """The sink was nobody's, and is this pipeline's now."""
+    claimed_lsn: int | None
+    """The slot's confirmed LSN when this session claimed the sink, which was nobody's; None where it was not."""
     accepted_gap: tuple[int, int] | None
     """The LSNs between which events are missing, where that was found and accepted before the claim."""
 
@@ -53,9 +53,18 @@ class Prepared:
         """The pipeline, with the LSN before which nothing was ever due."""
         return msgspec.structs.replace(self.ends.pipeline, start_lsn=self.slot.confirmed_lsn)
 
-    def decide(self, state: SinkState) -> Start:
+    def decide(self, state: SinkState, *, is_slot_used: bool) -> Start:
         """Where to begin, with the sink in this state."""
-        return _decide(self.ends, state, slot=self.slot, timelines=self.timelines, is_slot_used=self.is_slot_used)
+        return _decide(self.ends, state, slot=self.slot, timelines=self.timelines, is_slot_used=is_slot_used)
+
+    @property
+    def has_lost_events(self) -> bool:
+        """Whether events are missing where the sink is gone, now that this session holds the slot.
+
+        A sink that held something was filled from the slot. A new one may have been filled by the Ditto that held
+        the slot while this one waited; then that one has confirmed something.
+        """
+        return self.claimed_lsn is None or self.slot.confirmed_lsn > self.claimed_lsn
 
 
 async def prepare(ends: Ends, *, states: States, report: Report) -> Prepared:
@@ -101,19 +110,19 @@ class _Preparation:
             says_identities=not self._config.postgres.allow_missing_identity,
             on_added=self._route_ahead,
         )
-        accepted_gap, is_claimed = None, False
-        is_slot_used = True  # a sink that holds something, and is gone when the slot is taken, is no new one
+        accepted_gap, claimed_lsn = None, None
+        is_used = False
         if state.is_empty:
             # A new sink is claimed before the slot is read for the first time: from then on PostgreSQL counts its
             # transactions as read, whether they were stored or not.
             slot = await settled_slot(ends.control, slot)
-            is_slot_used = await self._is_slot_used(slot)
+            is_used = await self._is_slot_used(slot)
             # Another Ditto that started with this one may have claimed the sink and read the slot meanwhile.
             state = await ends.sink.inspect(ends.pipeline)
         if state.is_empty:
-            start = _decide(ends, state, slot=slot, timelines=timelines, is_slot_used=is_slot_used)
-            accepted_gap, is_claimed = start.gap, True
-            claimant = msgspec.structs.replace(ends.pipeline, start_lsn=slot.confirmed_lsn)
+            start = _decide(ends, state, slot=slot, timelines=timelines, is_slot_used=is_used)
+            accepted_gap, claimed_lsn = start.gap, slot.confirmed_lsn
+            claimant = msgspec.structs.replace(ends.pipeline, start_lsn=claimed_lsn)
             await ends.sink.claim(claimant, self._routes)
         slot = await self._take_slot(slot, states=states, report=report)
         return Prepared(
@@ -124,8 +133,8 @@ class _Preparation:
             watch=watch,
             timelines=timelines,
             has_new_source=has_new_source,
-            is_slot_used=is_slot_used,
-            is_claimed=is_claimed,
+            is_slot_used=is_used,
+            claimed_lsn=claimed_lsn,
             accepted_gap=accepted_gap,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from ditto.errors import StreamGap
 from ditto.lsn import ORIGIN, Position, Transaction
@@ -77,3 +78,32 @@ async def test_after_an_accepted_gap_the_last_transaction_proves_nothing() -> No
     assert ready.start.gap == (0x80, 0x100)
     assert ready.last is None
     assert ready.history.is_certain
+
+
+@fake_time
+async def test_a_sink_that_is_gone_when_a_standby_takes_over_is_not_claimed() -> None:
+    """With an owner in it the next start would believe that nothing is missing."""
+    scene = Scene(SinkState(PIPELINE, Position(0x100, 1)))
+    with pytest.raises(StreamGap, match="is new, and slot s was read before"):
+        await scene.begin(then=EMPTY)
+    assert scene.sink.calls.count("claim") == 0
+
+
+@fake_time
+async def test_a_new_sink_that_is_gone_while_it_waits_is_made_again() -> None:
+    scene = Scene()
+    ready = await scene.begin(then=EMPTY)
+    assert (ready.start.after, ready.start.needs_checkpoint, ready.start.gap) == (ORIGIN, True, None)
+    assert scene.sink.calls.count("claim") == 2
+
+
+@fake_time
+async def test_but_not_where_another_one_has_filled_it_meanwhile() -> None:
+    scene = Scene()
+    ends = make_ends(scene.slot, scene.sink, source=scene.source)
+    prepared = await prepare(ends, states=States(now=now), report=Report())
+    scene.sink.state = EMPTY
+    filled = replace(prepared, slot=structs.replace(prepared.slot, confirmed_lsn=0x200))
+    with pytest.raises(StreamGap, match="is new, and slot s was read before"):
+        await begin(filled)
+    assert scene.sink.calls.count("claim") == 1

@@ -51,7 +51,7 @@ async def test_a_new_sink_is_claimed_before_the_slot_is_taken() -> None:
     ((pipeline, routes, holder),) = scene.claimed
     assert (pipeline.start_lsn, holder) == (0x100, None)
     assert "ditto_public_t" in routes
-    assert prepared.is_claimed
+    assert prepared.claimed_lsn == 0x100
     assert not prepared.is_slot_used
     assert prepared.accepted_gap is None
     assert prepared.slot.active_pid == scene.slot.holder == 5
@@ -62,7 +62,7 @@ async def test_a_sink_of_ones_own_is_used_as_it_is() -> None:
     scene = Scene(OURS)
     prepared = await scene.prepare()
     assert scene.claimed == []
-    assert not prepared.is_claimed
+    assert prepared.claimed_lsn is None
     assert not prepared.has_new_source
     assert scene.slot.holder == 5
 
@@ -82,7 +82,7 @@ async def test_another_one_that_starts_at_the_same_time_was_first() -> None:
     scene.sink.inspect = second_look  # type: ignore[method-assign]
     prepared = await scene.prepare()
     assert scene.claimed == []
-    assert not prepared.is_claimed
+    assert prepared.claimed_lsn is None
 
 
 @fake_time
@@ -117,7 +117,7 @@ async def test_the_same_where_the_gap_is_accepted() -> None:
     scene.slot.transactions = 7
     prepared = await scene.prepare()
     assert prepared.accepted_gap == (0, 0x100)
-    assert prepared.is_claimed
+    assert prepared.claimed_lsn == 0x100
 
 
 @fake_time

@@ -134,7 +134,7 @@ class Scene:
             timelines=Timelines(1),
             has_new_source=False,
             is_slot_used=True,
-            is_claimed=False,
+            claimed_lsn=None,
             accepted_gap=None,
         )
         history = History(

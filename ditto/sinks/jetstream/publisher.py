@@ -50,7 +50,7 @@ class Publisher:
         self._base_sequence = 0
         self._any_subject = b""
         self._max_size = 0
-        self._failure: SinkError | None = None
+        self._failure: Exception | None = None
         self._news: asyncio.Future[None] | None = None
         self._returned = 0
         self._room = asyncio.Event()
@@ -198,11 +198,8 @@ class Publisher:
         batches = self._batches
         try:
             is_ours = batches.answered(subject, data, has_no_responders=has_no_responders)
-        except SinkError as error:
+        except Exception as error:  # noqa: BLE001  each one ends the session, a fault of Ditto's as what it is
             self._fail(error)
-            return
-        except Exception as error:  # noqa: BLE001  whatever it is ends the session
-            self._fail(SinkError(f"cannot handle an acknowledgement: {error!r}"))
             return
         if not is_ours:
             self._note_foreign()
@@ -226,7 +223,7 @@ class Publisher:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 
-    def _fail(self, error: SinkError) -> None:
+    def _fail(self, error: Exception) -> None:
         if self._failure is None:
             self._failure = error
         self._wake()

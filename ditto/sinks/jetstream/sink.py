@@ -64,11 +64,11 @@ class JetStreamSink:
     async def connect(self) -> None:
         """Connect to a server on which JetStream answers."""
         self._client = await connect(self._config, accept=partial(usable, config=self._config))
-        check_contract(self._client)
         self._stream = Stream(self._client, self._config, accepts_gap=self._accepts_gap)
         self._publisher = Publisher(
             self._client, stream=self._config.stream, ack_timeout_s=self._config.ack_timeout_s, clock=self._clock
         )
+        check_contract(self._client)
 
     def lease_store(self, slot: str) -> LeaseBucket:
         """A key-value bucket, through the same connection: what cannot renew the lease cannot store events either."""
