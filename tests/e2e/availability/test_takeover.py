@@ -67,6 +67,22 @@ async def test_the_second_takes_over(world: World, end: signal.Signals) -> None:
     assert await third.stop() == 0
 
 
+async def test_a_stream_that_is_deleted_while_a_standby_waits_is_missed_at_every_start(world: World) -> None:
+    """A standby that claimed a new one would let the next start believe that nothing is missing."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    first = await world.streaming()
+    world.sql("INSERT INTO t SELECT generate_series(1, 100)")
+    await world.fence()
+    await world.confirms_tail()
+    second = await standby(world)
+    async with world.jetstream() as jetstream:
+        await jetstream.delete_stream(world.stream)
+    first.kill()
+    for ditto in (second, world.ditto()):
+        assert await ditto.ended() == 4
+        assert ditto.logs("run.failed", kind="StreamGap")
+
+
 @pytest.mark.long
 async def test_a_takeover_after_a_long_wait_stores_nothing_behind_the_tail(world: World) -> None:
     """A checkpoint is due at once then, and the slot stands before the tail: here far before, to be sure."""
