@@ -43,6 +43,8 @@ def configuration() -> str:
 
 def _facts(key: Key) -> Iterator[str]:
     """What there is to look up about a key, a line each."""
+    if key.is_required:
+        yield f"- Required where `{key.path.rpartition('.')[0]}` is given"
     if key.default is not None:
         yield f"- Default: `{_plain(key.default)}`"
     if key.choices:
@@ -130,7 +132,7 @@ def errors_page() -> str:
         "other error ends the process.",
     ]
     for branch in _ours(errors.DittoError):
-        title = {"ConfigError": "Configuration", "SourceError": "PostgreSQL", "SinkError": "NATS"}[branch.__name__]
+        title = {"ConfigError": "Configuration", "SourceError": "PostgreSQL", "SinkError": "NATS or the file"}[branch.__name__]
         lines += ["", f"## {title}", "", "| Error | Exit code | Retried | What | What to do |", "|---|--:|---|---|---|"]
         for kind in _ours(branch) or [branch]:
             about, _, advice = (kind.__doc__ or "").partition("\n\n")

@@ -19,7 +19,7 @@ from ditto.config import KEYS
 )
 @configuration()
 def run(**options: Any) -> None:
-    """Store every change in the stream, until stopped.
+    """Store every change in the stream or the file, until stopped.
 
     The first SIGINT, SIGTERM or SIGHUP stops reading, waits for what is outstanding and confirms it; the second quits.
     Under nohup, SIGHUP is ignored.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ditto.config.conversion import Setting
-from ditto.config.keys import FORMER, KEYS, SECTIONS
+from ditto.config.keys import FORMER, KEYS, REQUIRED, SECTIONS
 from ditto.config.renamed_keys import with_current_paths
 from ditto.config.suggestions import unknown
 from ditto.errors import ConfigError
@@ -103,7 +103,10 @@ def read(file: Path, environ: Mapping[str, str]) -> dict[str, Setting]:
 
 
 def _collect(node: Any, path: str, origin: str, environ: Mapping[str, str], settings: dict[str, Setting]) -> None:
-    """Put the keys below `path` into `settings`. A section without content (None) has none."""
+    """Put the keys below `path` into `settings`. A section without content (None) has none.
+
+    A section that is there without a key still says something where it is `{}`, or where it has a required key.
+    """
     if node is None:
         return
     if not isinstance(node, dict):
@@ -114,7 +117,7 @@ def _collect(node: Any, path: str, origin: str, environ: Mapping[str, str], sett
         if child in KEYS or child in FORMER:
             settings[child] = _fill(child, value, origin, environ)
         elif child in SECTIONS:
-            if value is not None:  # `tls: {}` says something, although it holds no key
+            if value is not None or child in REQUIRED:
                 settings[child] = Setting(value, origin)
             _collect(value, child, origin, environ, settings)
         else:

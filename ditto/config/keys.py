@@ -63,7 +63,7 @@ class Key(Struct, frozen=True, kw_only=True):
     """One key that holds a value (a leaf of the model).
 
     `path` is the key as in the file, with dots: `nats.tls.ca`. `annotation` is its type with the model's documentation,
-    `default` its value where none is given.
+    `default` its value where none is given; a key that is required has none.
     """
 
     path: str
@@ -73,6 +73,7 @@ class Key(Struct, frozen=True, kw_only=True):
     examples: tuple[Any, ...] = ()
     mask: Literal["whole", "dsn", "url"] | None = None
     is_duration: bool = False
+    is_required: bool = False
 
     @property
     def variable(self) -> str:
@@ -126,12 +127,17 @@ def _walk(struct: type[Struct], prefix: str = "") -> Iterator[Key]:
         yield Key(
             path=path,
             annotation=field.type,
-            default=field.default_factory() if field.default is msgspec.NODEFAULT else field.default,
+            default=None if field.required else _default(field),
             description=str(documentation.description),
             examples=tuple(documentation.examples or ()),
             mask=extra.get("mask"),
             is_duration="duration" in extra,
+            is_required=field.required,
         )
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default_factory() if field.default is msgspec.NODEFAULT else field.default
 
 
 KEYS: Mapping[str, Key] = MappingProxyType({key.path: key for key in _walk(Config)})
@@ -147,3 +153,8 @@ def _walk_sections(struct: type[Struct], prefix: str = "") -> Iterator[str]:
 
 SECTIONS: tuple[str, ...] = tuple(_walk_sections(Config))
 """Every section by its path: `nats`, `nats.tls`."""
+
+REQUIRED: Mapping[str, str] = MappingProxyType(
+    {path.rpartition(".")[0]: path for path, key in KEYS.items() if key.is_required}
+)
+"""By section: the key that it cannot be without."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 
 from ditto.config.conversion import Setting, convert
 from ditto.config.files import read
-from ditto.config.keys import FLAGS, FORMER, KEYS, ORIGINAL_VARIABLES, SECTIONS, section, variable_of
+from ditto.config.keys import FLAGS, FORMER, KEYS, ORIGINAL_VARIABLES, REQUIRED, SECTIONS, section, variable_of
 from ditto.config.model import SINKS, Config
 from ditto.config.renamed_keys import with_current_paths
 from ditto.config.suggestions import unknown_variable
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 # What Kubernetes puts into every container for a service called ditto-nats: not meant for Ditto.
 _KUBERNETES = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$")
-_PREFIXES = tuple(f"DITTO_{name.upper()}_" for name in SECTIONS if "." not in name)
+_PREFIXES = tuple(f"{variable_of(name)}_" for name in SECTIONS if "." not in name)
+_SECTIONS = frozenset(map(variable_of, SECTIONS))
 
 
 def load(file: Path | None, flags: Mapping[str, object], environ: Mapping[str, str]) -> Config:
@@ -41,7 +43,9 @@ def load(file: Path | None, flags: Mapping[str, object], environ: Mapping[str, s
     for layer in (in_file, outside):
         for path, setting in layer.items():
             values[path] = convert(KEYS[path], setting) if path in KEYS else None
-    _check_sinks(values)
+    settings = {**in_file, **outside}
+    _check_sinks(settings)
+    _check_required(settings)
     config = Config(**_arguments(Config, "", values))
     check_together(config)
     return config
@@ -62,7 +66,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Setting]:
         if variable in paths:
             if value:
                 settings[paths[variable]] = Setting(value, f"from {variable}", is_text=True)
-        elif variable.startswith(_PREFIXES) and not _KUBERNETES.search(variable):
+        elif variable in _SECTIONS or (variable.startswith(_PREFIXES) and not _KUBERNETES.search(variable)):
             raise unknown_variable(variable)
     return with_current_paths(settings)
 
@@ -82,12 +86,29 @@ def _check_output_plugin(setting: Setting) -> None:
         )
 
 
-def _check_sinks(values: Mapping[str, Any]) -> None:
-    given = [name for name in SINKS if any(path == name or path.startswith(f"{name}.") for path in values)]
+def _check_sinks(settings: Mapping[str, Setting]) -> None:
+    given: dict[str, str] = {}
+    for name in SINKS:
+        keys = [path for path in settings if path.startswith(f"{name}.")]
+        if keys or name in settings:
+            path = keys[0] if keys else name
+            given[name] = f"{path} is given {settings[path].origin}"
     if len(given) > 1:
         raise ConfigError(
-            f"{' and '.join(given)} exclude each other", hint="a pipeline has one sink: give one section", key=given[1]
+            f"{' and '.join(given)} exclude each other: {', '.join(given.values())}",
+            hint="a pipeline has one sink: give the keys of one of them",
+            key=list(given)[1],
         )
+
+
+def _check_required(settings: Mapping[str, Setting]) -> None:
+    for name, path in REQUIRED.items():
+        if name in settings and path not in settings:
+            raise ConfigError(
+                f"{name} {settings[name].origin} has no {path.rpartition('.')[2]}",
+                hint=f"give {path}, such as {' or '.join(map(json.dumps, KEYS[path].examples))}",
+                key=path,
+            )
 
 
 def _arguments(struct: type[Struct], path: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import msgspec
 
 from ditto.config.dsn import SECRETS, mask_dsn, parameters_of
 from ditto.config.keys import KEYS
+from ditto.config.model import SINKS
 from ditto.log import MASK, mask_secrets
 
 if TYPE_CHECKING:
@@ -16,12 +17,18 @@ if TYPE_CHECKING:
 
 
 def masked(config: Config) -> dict[str, Any]:
-    """The configuration by section and key, names as in the file, with *** in place of every secret."""
+    """The configuration by section and key, names as in the file, with *** in place of every secret.
+
+    Of the sinks only the one that is used: as a file, the result can be loaded again.
+    """
     shown: dict[str, Any] = msgspec.to_builtins(config)
+    for sink in SINKS:
+        if sink != config.sink:
+            del shown[sink]
     for path, key in KEYS.items():
-        if key.mask is None:
-            continue
         *sections, name = path.split(".")
+        if key.mask is None or sections[0] not in shown:
+            continue
         node = shown
         for each in sections:
             node = node[each]

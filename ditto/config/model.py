@@ -275,7 +275,7 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     on_gap: Annotated[
         Literal["stop", "continue"],
         _doc(
-            "The reaction when events are missing for good, because the slot is after the stream's last event: stop "
+            "The reaction when events are missing for good, because the slot is after the sink's last event: stop "
             "with an error, or continue after the gap."
         ),
     ] = "stop"
@@ -298,7 +298,7 @@ class File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "/var/lib/ditto/events.jsonl",
             "-",
         ),
-    ] = "-"
+    ]
 
 
 class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -363,13 +363,18 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     postgres: Annotated[Postgres, _doc("Where the changes come from.")] = Postgres()
     events: Annotated[Events, _doc("Which changes become events, and on which subjects.")] = Events()
     delivery: Annotated[Delivery, _doc("How events are delivered, whatever stores them.")] = Delivery()
-    nats: Annotated[Nats, _doc("Where the events go.")] = Nats()
+    nats: Annotated[Nats, _doc("Where the events go, unless `file` is given.")] = Nats()
     file: Annotated[File | None, _doc("A file that the events go to, one a line, in place of NATS.")] = None
 
     @property
     def label(self) -> str:
         """The pipeline's name, or that of its slot."""
         return self.postgres.slot if self.name is None else self.name
+
+    @property
+    def sink(self) -> str:
+        """The section of the sink that is used, one of SINKS."""
+        return "nats" if self.file is None else "file"
 
 
 class Config(PipelineConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):

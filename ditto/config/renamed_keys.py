@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ditto.config.conversion import Setting, convert
-from ditto.config.keys import FORMER, KEYS
+from ditto.config.keys import FORMER, KEYS, SECTIONS
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 def with_current_paths(settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """The settings of one layer, each under the current path of its key.
 
+    A section that holds nothing but former keys of other sections is left out.
     Raises ConfigError where a former and a current path of one key have different values.
     """
-    result = {path: setting for path, setting in settings.items() if path not in FORMER}
+    result = {
+        path: setting for path, setting in settings.items() if path not in FORMER and not _has_moved(path, setting)
+    }
     for path, setting in settings.items():
         if path not in FORMER:
             continue
@@ -33,3 +36,9 @@ def with_current_paths(settings: Mapping[str, Setting]) -> dict[str, Setting]:
             )
         result.setdefault(current, former)
     return result
+
+
+def _has_moved(path: str, setting: Setting) -> bool:
+    """Whether that is a section all of whose keys have moved to others."""
+    content = setting.value
+    return path in SECTIONS and bool(content) and all(f"{path}.{name}" in FORMER for name in content)

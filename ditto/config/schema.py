@@ -8,10 +8,16 @@ from typing import Any
 import msgspec
 
 from ditto.config.conversion import DURATION
-from ditto.config.keys import FORMER, KEYS, members
+from ditto.config.keys import FORMER, KEYS, REQUIRED, members
 from ditto.config.model import Action, Config
+from ditto.config.validation import TEXTS
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{.+\}", "description": "filled in from the environment"}
+_LIMITS: dict[str, dict[str, Any]] = {
+    **{path: {"pattern": rf"^{text}[\r\n]*$|{_REFERENCE['pattern']}"} for path, text in TEXTS.items()},
+    "file.path": {"minLength": 1},
+}
+"""By key: what its text is limited to."""
 
 
 def schema() -> dict[str, Any]:
@@ -23,6 +29,9 @@ def schema() -> dict[str, Any]:
         node = _section(definitions, sections)
         if str not in members(key.annotation):
             node["properties"][name] = _or_text(node["properties"][name], is_duration=key.is_duration)
+        elif path in _LIMITS:
+            _text(node["properties"][name]).update(_LIMITS[path])
+    both_sinks = _both_sinks(definitions)
     for former, current in FORMER.items():
         *sections, name = former.split(".")
         properties = _section(definitions, sections)["properties"]
@@ -35,10 +44,12 @@ def schema() -> dict[str, Any]:
         if name in KEYS:
             continue
         # A section whose keys are all commented out is null in YAML.
+        nothing = [] if name in REQUIRED else [{"type": "null"}]
         definitions["Config"]["properties"][name] = {
             "description": each.get("description", ""),
-            "anyOf": [{"$ref": f"#/$defs/{_definition(each)}"}, {"type": "null"}],
+            "anyOf": [{"$ref": f"#/$defs/{_definition(each)}"}, *nothing],
         }
+    definitions["Config"]["not"] = both_sinks
     definitions[Action.__name__]["description"] = str(Action.__doc__)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Ditto", **_in_any_case(document)}
 
@@ -54,6 +65,19 @@ def _in_any_case(node: Any) -> Any:
     rest = {name: each for name, each in node.items() if name not in {"enum", "type"}}
     pattern = "|".join(map(_any_case, words))
     return {**rest, "anyOf": [{"enum": words}, {"type": "string", "pattern": f"^({pattern})$"}]}
+
+
+def _both_sinks(definitions: dict[str, Any]) -> dict[str, Any]:
+    """What no file may be: one with `file` and with keys of `nats` that have not moved to another section."""
+    keys = definitions["Nats"]["properties"]
+    given = [{"maxProperties": 0}, *({"required": [name]} for name in keys)]
+    return {"required": ["nats", "file"], "properties": {"nats": {"type": "object", "anyOf": given}}}
+
+
+def _text(node: dict[str, Any]) -> dict[str, Any]:
+    """The part of a key's schema that is about text."""
+    found: dict[str, Any] = next(each for each in (node, *node.get("anyOf", [])) if each.get("type") == "string")
+    return found
 
 
 def _section(definitions: dict[str, Any], names: list[str]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def unknown(path: str, origin: str) -> ConfigError:
 def unknown_variable(variable: str) -> ConfigError:
     """The error for an environment variable that looks like Ditto's and belongs to no key."""
     known = {variable_of(path): path for path in (*KEYS, *FORMER)}
+    if below := {name: path for name, path in known.items() if name.startswith(f"{variable}_")}:  # that of a section
+        known = below
     path = known[get_close_matches(variable, list(known), n=1, cutoff=0.0)[0]]
     nearest = variable_of(FORMER.get(path, path))
     return ConfigError(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PLACEHOLDERS = ("prefix", "schema", "table", "action", "database")
 """The names that may be in braces in `events.subject`."""
 
+TEXTS: Mapping[str, str] = MappingProxyType({"name": r"[A-Za-z0-9._-]{1,63}", "postgres.slot": r"[a-z0-9_]{1,63}"})
+"""By key: the pattern that the whole text has to match."""
+
 _NAME_BYTES = 63  # NAMEDATALEN - 1: PostgreSQL cuts longer names off, or refuses them
 
 
@@ -54,13 +57,13 @@ def _dsn(value: str) -> str:
 
 
 def _name(value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,63}", value):
+    if value is not None and not re.fullmatch(TEXTS["name"], value):
         raise Impossible("must be 1 to 63 letters, digits, and the signs . _ -")
     return value
 
 
 def _slot(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9_]{1,63}", value):
+    if not re.fullmatch(TEXTS["postgres.slot"], value):
         raise Impossible("must be 1 to 63 lower-case letters, digits and underscores, as PostgreSQL demands of a slot")
     return value
 

@@ -66,11 +66,11 @@ class Counters:
     sessions: Counter[str] = field(default_factory=Counter)
     """By how they ended: the error's class, or `stopped`."""
     rewinds: int = 0
-    """Sessions that began with the slot behind the stream's tail, so that changes came again and were skipped."""
+    """Sessions that began with the slot behind the sink's tail, so that changes came again and were skipped."""
     skipped: int = 0
     """Changes that came again."""
     fenced: int = 0
-    """Messages that the stream refused because another one came before: another Ditto, or another writer."""
+    """Messages that the sink refused because another one came before: another Ditto, or another writer."""
     ended_holders: int = 0
     """Walsenders that were ended because the one that they served was dead or cut off."""
     is_without_lease: bool = False
@@ -86,9 +86,9 @@ class Counters:
     filtered: int = 0
     """Changes that the configuration does not select."""
     events: int = 0
-    """Sent to the stream."""
+    """Sent to the sink."""
     stored: int = 0
-    """Messages that the stream has acknowledged, checkpoints included."""
+    """Messages that the sink has acknowledged, checkpoints included."""
     foreign_answers: int = 0
     """Answers to events that did not come from JetStream."""
     checkpoints: int = 0

@@ -100,10 +100,10 @@ METRICS: Final[tuple[Metric, ...]] = (
         _events,
         ("schema", "table", "action"),
     ),
-    _counter("ditto_events_sent_total", "Events sent to the stream.", lambda m: m.counters.events),
+    _counter("ditto_events_sent_total", "Events sent to the sink.", lambda m: m.counters.events),
     _counter(
         "ditto_messages_stored_total",
-        "Messages that the stream has acknowledged, checkpoints included.",
+        "Messages that the sink has acknowledged, checkpoints included.",
         lambda m: m.counters.stored,
     ),
     _counter(
@@ -111,7 +111,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Answers to events that did not come from JetStream, and were ignored.",
         lambda m: m.counters.foreign_answers,
     ),
-    _counter("ditto_checkpoints_total", "Checkpoints sent to the stream.", lambda m: m.counters.checkpoints),
+    _counter("ditto_checkpoints_total", "Checkpoints sent to the sink.", lambda m: m.counters.checkpoints),
     _counter(
         "ditto_filtered_events_total",
         "Changes that came from PostgreSQL and that the configuration does not select.",
@@ -119,13 +119,13 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     _counter("ditto_read_bytes_total", "Bytes of changes read from PostgreSQL.", lambda m: m.counters.read_bytes),
     _counter(
-        "ditto_sent_bytes_total", "Bytes of events sent to NATS, without headers.", lambda m: m.counters.sent_bytes
+        "ditto_sent_bytes_total", "Bytes of events sent to the sink, without headers.", lambda m: m.counters.sent_bytes
     ),
     Metric(
         "ditto_stage_seconds_total",
         "counter",
         "Seconds spent by stage: read (drain the socket and decode), encode (to JSON), publish (frame and write), room "
-        "(wait until the window has room: the stream is slower than PostgreSQL).",
+        "(wait until the window has room: the sink is slower than PostgreSQL).",
         lambda m: [((stage,), m.counters.stage_s[stage]) for stage in STAGES],
         ("stage",),
     ),
@@ -171,12 +171,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     _gauge("ditto_window_max_bytes", "delivery.max_in_flight_bytes.", lambda m: m.config.delivery.max_in_flight_bytes),
     _gauge(
         "ditto_stream_messages",
-        "Messages in the stream.",
+        "Messages in the stream; absent where the sink is a file.",
         lambda m: None if m.servers.stream is None else m.servers.stream.messages,
     ),
     _gauge(
         "ditto_stream_bytes",
-        "Bytes in the stream.",
+        "Bytes in the stream; absent where the sink is a file.",
         lambda m: None if m.servers.stream is None else m.servers.stream.bytes,
     ),
     _gauge(
@@ -200,17 +200,17 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     _counter(
         "ditto_rewinds_total",
-        "Sessions that began with the slot behind the stream's tail, so that changes came again.",
+        "Sessions that began with the slot behind the sink's tail, so that changes came again.",
         lambda m: m.counters.rewinds,
     ),
     _counter(
         "ditto_skipped_duplicates_total",
-        "Changes that came again and were in the stream already.",
+        "Changes that came again and were in the sink already.",
         lambda m: m.counters.skipped,
     ),
     _counter(
         "ditto_fenced_total",
-        "Messages that the stream refused because another writer's came before.",
+        "Messages that the sink refused because another writer's came before.",
         lambda m: m.counters.fenced,
     ),
     _counter(

@@ -365,6 +365,9 @@ def test_true_and_false_as_environments_write_them(word: str, value: bool) -> No
         ("nats: {}\nfile: {}\n", {}, {}),
         ("nats:\n  url: nats://h\n", {"DITTO_FILE_PATH": "-"}, {}),
         ("", {"DITTO_FILE_PATH": "-"}, {"nats.url": "nats://h"}),
+        ("nats: {tls: {}}\nfile: {path: /x}\n", {}, {}),
+        ("nats: {max_in_flight: 4, stream: S}\nfile: {path: /x}\n", {}, {}),
+        ("nats: {stream: S}\nfile:\n", {}, {}),
     ],
 )
 def test_a_pipeline_has_one_sink(tmp_path: Path, text: str, environ: dict[str, str], flags: dict[str, object]) -> None:
@@ -380,14 +383,44 @@ def test_a_file_in_place_of_nats(tmp_path: Path) -> None:
     path.write_text("file:\n  path: /var/lib/ditto/events.jsonl\ndelivery:\n  on_gap: continue\n")
     config = load(path, {}, {})
     assert config.file == File(path="/var/lib/ditto/events.jsonl")
-    path.write_text("file: {}\n")
-    assert load(path, {}, {}).file == File(path="-")
     path.write_text("nats:\nfile: {path: /x}\n")  # a section without a key says nothing
     assert load(path, {}, {}).file == File(path="/x")
     assert load(None, {}, {}).file is None
-    path.write_text("file: {}\n")
+    path.write_text("file: {path: '-'}\n")
     # The former names of delivery's keys say nothing of NATS.
     assert load(path, {}, {"DITTO_NATS_ON_GAP": "continue"}).delivery.on_gap == "continue"
     path.write_text("file:\n  path: ''\n")
     with pytest.raises(ConfigError, match=r"file\.path"):
         load(path, {}, {})
+
+
+def test_two_sinks_are_named_with_their_places(tmp_path: Path) -> None:
+    file = write(tmp_path, "nats: {on_gap: stop, stream: S}")
+    assert refusal(file, {"DITTO_FILE_PATH": "/x"}) == (
+        f"nats and file exclude each other: nats.stream is given in {file}, file.path is given from DITTO_FILE_PATH"
+    )
+
+
+@pytest.mark.parametrize("text", ["file:\n", "file: {}\n", "file:\n  # path: /x\nlog: {level: debug}\n"])
+def test_a_file_needs_a_path(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(file, {}, {})
+    assert caught.value.message == f"file in {file} has no path"
+    assert caught.value.hint == 'give file.path, such as "/var/lib/ditto/events.jsonl" or "-"'
+    assert load(file, {}, {"DITTO_FILE_PATH": "/x"}).file == File(path="/x")
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("DITTO_FILE", "DITTO_FILE_PATH"),
+        ("DITTO_DELIVERY", "DITTO_DELIVERY_ON_GAP"),
+        ("DITTO_LOG", "DITTO_LOG_LEVEL"),
+        ("DITTO_EVENTS_TYPES", "DITTO_EVENTS_TYPES_JSON"),
+    ],
+)
+def test_a_section_is_no_variable(variable: str, nearest: str) -> None:
+    assert refusal(None, {variable: "x"}) == (
+        f"the environment variable {variable} belongs to no key: did you mean {nearest}?"
+    )

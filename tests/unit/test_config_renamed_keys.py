@@ -51,6 +51,17 @@ def test_former_paths_in_a_file(path: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FORMER)
+def test_former_paths_beside_a_file(path: str, tmp_path: Path) -> None:
+    written, expected = SAMPLES[path]
+    section, name = path.split(".")
+    config = load(write(tmp_path, {section: {name: written}, "file": {"path": "/x"}}), {}, {})
+    assert (value_of(config, path), config.sink) == (expected, "file")
+    text = "78" if path == "nats.max_in_flight_bytes" else str(written)
+    config = load(write(tmp_path, {"file": {"path": "/x"}}), {}, {variable_of(path): text})
+    assert (value_of(config, path), config.sink) == (expected, "file")
+
+
+@pytest.mark.parametrize("path", FORMER)
 def test_former_variables(path: str) -> None:
     text = "78" if path == "nats.max_in_flight_bytes" else str(SAMPLES[path][0])
     assert value_of(load(None, {}, {variable_of(path): text}), path) == SAMPLES[path][1]

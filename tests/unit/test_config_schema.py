@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ditto.config import KEYS, schema
+from ditto.config import KEYS, load, schema
+from ditto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENVIRON = {"C": "false", "T": "2s", "REGION": "eu", "SLOT": "shop", "HOME": "/home/ditto"}
+
+
+ABOUT = {"$schema", "$defs", "title", "description", "default", "examples"}
+KINDS: dict[str, Any] = {
+    "string": str, "integer": int, "number": int | float, "boolean": bool,
+    "array": list, "object": dict, "null": type(None),
+}  # fmt: skip
 
 
 def resolve(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
@@ -17,29 +31,54 @@ def resolve(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def written(value: Any, folder: Path) -> Path:
+    file = folder / "ditto.json"
+    file.write_text(json.dumps(value), encoding="utf-8")
+    return file
+
+
 def accepts(document: dict[str, Any], node: dict[str, Any], value: Any) -> bool:
-    """The part of JSON Schema that this schema is made of."""
-    node = resolve(document, node)
-    kinds = {"string": str, "integer": int, "number": int | float, "boolean": bool, "array": list, "object": dict}
-    if "anyOf" in node:
-        return any(accepts(document, each, value) for each in node["anyOf"])
-    if "enum" in node:
-        return value in node["enum"]
-    if node["type"] == "null" or value is None:
-        return node["type"] == "null" and value is None
-    if not isinstance(value, kinds[node["type"]]) or (isinstance(value, bool) and node["type"] != "boolean"):
-        return False
-    if isinstance(value, str):
-        return re.search(node.get("pattern", ""), value) is not None
-    if isinstance(value, list):
-        return all(accepts(document, node["items"], each) for each in value)
-    if isinstance(value, dict):
-        known, others = node.get("properties", {}), node.get("additionalProperties", False)
-        return all(
-            accepts(document, known[name], each) if name in known else others and accepts(document, others, each)
-            for name, each in value.items()
-        )
-    return bool(node.get("minimum", value) <= value <= node.get("maximum", value))
+    """The part of JSON Schema that this schema is made of. Any other keyword is an error."""
+    return all(
+        keyword in ABOUT or holds(document, node, keyword, limit, value)
+        for keyword, limit in resolve(document, node).items()
+    )
+
+
+def holds(document: dict[str, Any], node: dict[str, Any], keyword: str, limit: Any, value: Any) -> bool:
+    """One keyword. Those of one type hold for values of every other type."""
+    is_text, is_object = isinstance(value, str), isinstance(value, dict)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    match keyword:
+        case "type":
+            return isinstance(value, KINDS[limit]) and (limit == "boolean" or not isinstance(value, bool))
+        case "anyOf":
+            return any(accepts(document, each, value) for each in limit)
+        case "not":
+            return not accepts(document, limit, value)
+        case "enum":
+            return value in limit
+        case "pattern":
+            return not is_text or re.search(limit, value) is not None
+        case "minLength":
+            return not is_text or len(value) >= limit
+        case "minimum":
+            return not is_number or value >= limit
+        case "maximum":
+            return not is_number or value <= limit
+        case "items":
+            return not isinstance(value, list) or all(accepts(document, limit, each) for each in value)
+        case "required":
+            return not is_object or set(limit) <= value.keys()
+        case "maxProperties":
+            return not is_object or len(value) <= limit
+        case "properties":
+            return not is_object or all(accepts(document, limit[name], value[name]) for name in value.keys() & limit)
+        case "additionalProperties":
+            known = resolve(document, node).get("properties", {})
+            others = [each for name, each in value.items() if name not in known] if is_object else []
+            return all(limit and accepts(document, limit, each) for each in others)
+    raise AssertionError(f"{keyword} is not known here")
 
 
 @pytest.mark.parametrize(
@@ -53,10 +92,15 @@ def accepts(document: dict[str, Any], node: dict[str, Any], value: Any) -> bool:
         {"events": {"tables": {"trades": ["insert", "UPDATE", "Delete"]}, "topics": {"a": "b"}}},
         {"events": {"tables": None, "metadata": ["LSN", "primary_key"]}},
         {"log": {"level": "INFO", "format": "Json"}, "events": {"types": {"profile": "WAL-listener"}}},
+        {"name": "shop-7.eu", "postgres": {"slot": "shop_7"}, "file": {"path": "-"}},
+        {"name": "shop-${REGION}", "postgres": {"slot": "${SLOT}"}, "file": {"path": "${HOME}/events.jsonl"}},
+        {"name": None, "nats": None, "file": {"path": "/x"}},
+        {"nats": {"max_in_flight": 4, "on_gap": "stop"}, "file": {"path": "/x"}},
     ],
 )
-def test_accepted(value: Any) -> None:
+def test_accepted(value: Any, tmp_path: Path) -> None:
     assert accepts(schema(), schema(), value)
+    load(written(value, tmp_path), {}, ENVIRON)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +115,25 @@ def test_accepted(value: Any) -> None:
         {"nats": {"tls": {"certt": "x"}}},
         {"events": {"tables": {"trades": ["upsert"]}}},
         {"log": {"level": "loud"}},
+        {"name": "a b"},
+        {"name": ""},
+        {"name": "a" * 64},
+        {"postgres": {"slot": "Shop"}},
+        {"file": {"path": ""}},
+        {"file": {"path": None}},
+        {"file": {}},
+        {"file": None},
+        {"nats": {"stream": "S"}, "file": {"path": "/x"}},
+        {"nats": {"stream": "S", "on_gap": "stop"}, "file": {"path": "/x"}},
+        {"nats": {"tls": {}}, "file": {"path": "/x"}},
+        {"nats": {}, "file": {"path": "/x"}},
     ],
 )
-def test_refused(value: Any) -> None:
+def test_refused(value: Any, tmp_path: Path) -> None:
     assert not accepts(schema(), schema(), value)
+    if value != {"nats": {"replicas": "3"}}:
+        with pytest.raises(ConfigError):
+            load(written(value, tmp_path), {}, ENVIRON)
 
 
 @pytest.mark.parametrize("path", KEYS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from psycopg import conninfo
 
-from ditto.config import Config, load, mask_dsn, mask_url, masked
+from ditto.config import SINKS, load, mask_dsn, mask_url, masked
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -88,10 +88,23 @@ def test_masked_hides_what_is_loaded(environ: dict[str, str]) -> None:
     assert "***" in shown
 
 
-def test_masked_is_a_file_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("environ", "sink"),
+    [
+        ({}, "nats"),
+        ({"DITTO_NATS_STREAM": "S", "DITTO_NATS_TLS_CA": "/ca.pem"}, "nats"),
+        ({"DITTO_FILE_PATH": "/x", "DITTO_NATS_ON_GAP": "continue", "DITTO_NAME": "shop"}, "file"),
+        ({"DITTO_FILE_PATH": "-"}, "file"),
+    ],
+)
+def test_masked_is_a_file_again(environ: dict[str, str], sink: str, tmp_path: Path) -> None:
+    config = load(None, {}, environ)
+    shown = masked(config)
+    assert [name for name in SINKS if name in shown] == [sink] == [config.sink]
     file = tmp_path / "shown.json"
-    file.write_text(json.dumps(masked(Config())), encoding="utf-8")
-    assert load(file, {}, {}) == Config()
+    file.write_text(json.dumps(shown), encoding="utf-8")
+    assert load(file, {}, {}) == config
+    assert masked(load(file, {}, {})) == shown
 
 
 @pytest.mark.parametrize(

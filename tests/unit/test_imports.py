@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ EXPORTERS = {"uvicorn", "litestar", "prometheus_client", "opentelemetry"}
 SINKS = {"nats", "nkeys"}
 LIBRARIES = EXPORTERS | SINKS | {"psycopg", "psycopg_c", "psycopg_binary"}
 MOST_S = 0.3
+DITTO = Path(__file__).parents[2] / "ditto"
 
 RECORD = """
 import sys
@@ -69,6 +71,14 @@ def test_the_chosen_sink_is_imported_with_its_library(tmp_path: Path) -> None:
     choose = "import ditto.config, ditto.sinks.choose as c; c.choose_sink(ditto.config.Config())"
     assert "nats" in imported(choose, tmp_path)
     assert not imported("import ditto.sinks.choose, ditto.sinks.base, ditto.sinks.null", tmp_path) & SINKS
+
+
+@pytest.mark.parametrize("package", ["formats", "decoding"])
+def test_decoding_and_formats_know_no_sink_no_pipeline_and_no_route(package: str) -> None:
+    upward = re.compile(r"^(?:from|c?import) ditto\.(?:sinks|pipeline|routing)\b.*", re.MULTILINE)
+    sources = [path for path in (DITTO / package).rglob("*") if path.suffix in {".py", ".pyx", ".pxd"}]
+    assert len(sources) > 5
+    assert {path.name: found for path in sources if (found := upward.findall(path.read_text()))} == {}
 
 
 @pytest.mark.parametrize("arguments", [("-c", "import ditto"), ("-m", "ditto", "--version")])

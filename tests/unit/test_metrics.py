@@ -39,6 +39,13 @@ def exposition(*watched: PipelineMonitor) -> str:
     return generate_latest(registry(watched)).decode()
 
 
+def test_what_every_sink_counts_is_not_said_of_a_stream() -> None:
+    of_a_stream = ("ditto_stream_", "ditto_lag_seconds", "ditto_survey_problems")
+    for metric in METRICS:
+        assert "NATS" not in metric.about, metric.name
+        assert "the stream" not in metric.about or metric.name.startswith(of_a_stream), metric.name
+
+
 def test_every_metric_says_of_which_pipeline_it_is() -> None:
     first, second = monitor("a"), monitor("b")
     first.counters.events = 3
