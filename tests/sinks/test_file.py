@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from ditto.config import Config, File
-from ditto.decoding.event_id import event_id, event_key
+from ditto.decoding.event_id import event_id, event_key, position_of
 from ditto.errors import ChainBroken, FileUnusable, NotNow, SinkError, SinkLost, StreamOwned
 from ditto.formats.checkpoint import encode_checkpoint
 from ditto.formats.payloads import Payloads
@@ -24,7 +24,7 @@ from ditto.lsn import Checkpoint, Position, Transaction
 from ditto.sinks.choose import choose_sink
 from ditto.sinks.file import append_only_file, standard_output
 from ditto.sinks.file.append_only_file import AppendedFile
-from ditto.sinks.file.last_line import find_tail, position_of
+from ditto.sinks.file.last_line import find_tail
 from ditto.sinks.file.line_sink import as_lines
 from sinks.contract import LSN, SinkContract, Store, acknowledges, connected, opened
 from sinks.messages import PIPELINE, TIME, batch, event, transaction
@@ -211,6 +211,13 @@ CLAIM = encode_checkpoint(Checkpoint(0x1000), KEY)
 FIRST, SECOND = (event(Position(LSN, ordinal)) for ordinal in (1, 2))
 DESCRIPTION = b'{"schema":"public","table":"t"}'
 WHOLE = lines(CLAIM, FIRST, SECOND)
+TORN = [
+    SECOND,
+    CLAIM,
+    encode_checkpoint(Checkpoint(LSN + 8, Transaction(LSN, TIME, 700)), KEY),
+    DESCRIPTION,
+    msgspec.json.encode({"schema": 'a\\"\nö', "table": "t", "version": "x"}),
+]
 
 
 def test_an_id_gives_the_position_back() -> None:
@@ -238,13 +245,87 @@ def test_descriptions_are_passed_over() -> None:
     assert tail_of(content) == (len(content), Position(LSN, 2), Transaction(LSN, TIME))
 
 
-@pytest.mark.parametrize("torn", [SECOND, CLAIM, DESCRIPTION], ids=["event", "checkpoint", "description"])
+@pytest.mark.parametrize("torn", TORN, ids=["event", "checkpoint", "with a transaction", "description", "quoted"])
 def test_a_torn_line_is_not_counted_wherever_it_ends(torn: bytes) -> None:
-    for size in range(len(torn) + 1):
+    for size in range(len(torn) + 1):  # without its line break it is torn, too
         before = lines(CLAIM, FIRST)
         assert tail_of(before + torn[:size]) == (len(before), Position(LSN, 1), Transaction(LSN, TIME))
-    for size in range(len(CLAIM)):
-        assert tail_of(CLAIM[:size]) == (0, None, None)
+
+
+@pytest.mark.parametrize("zeros", [0, 1, len(CLAIM)])
+def test_a_torn_claim(zeros: int) -> None:
+    for size in (0, *range(len('{"lsn":"'), len(CLAIM) + 1)):
+        content = CLAIM[:size] + b"\0" * min(zeros, len(CLAIM) + 1 - size)
+        assert tail_of(content) == (0, None, None), content
+
+
+OTHER_CLAIM = encode_checkpoint(Checkpoint(0x1000), OTHER_KEY)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"schema": {}, "title": 1}',
+        b'{"schema":"public","table":"t"}',
+        b'{"lsn": "mine"}',
+        b'{"lsn":"mine"}',
+        b'{"lsn":"0/10"}',
+        b'{"lsn":"0/10","id":"7"}',
+        b'{"id":"7","x":1}',
+        b"{",
+        b'{"lsn":',
+        OTHER_CLAIM,
+        OTHER_CLAIM[: len('{"lsn":"0/1000","id":"7')],
+        CLAIM + b" ",
+        CLAIM[:20] + b"\0\0hello",
+        CLAIM[:20] + b"\0" * 5000,
+        FIRST[:60],
+        b"\0" * 5000,
+        b"\0hello",
+    ],
+)
+def test_a_file_without_a_line_that_is_no_claim(content: bytes) -> None:
+    with pytest.raises(FileUnusable, match="which Ditto did not write") as caught:
+        tail_of(content)
+    assert "file.path" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("content", [lines(DESCRIPTION), lines(DESCRIPTION, DESCRIPTION) + DESCRIPTION[:12]])
+def test_descriptions_alone_are_no_new_file(content: bytes) -> None:
+    with pytest.raises(FileUnusable, match="does not say where to go on"):
+        tail_of(content)
+
+
+ID = event_id(Position(LSN, 3), KEY).encode()
+OTHER_ID = event_id(Position(LSN, 3), OTHER_KEY).encode()
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        b'{"x',
+        b'{"id":7',
+        b'{"id":"mine',
+        b'{"id":"' + OTHER_ID[:2],
+        b'{"id":"' + OTHER_ID,
+        b'{"id":"' + ID + b'","x":1',
+        b'{"id":"' + event_id(Position(LSN, 0), KEY).encode() + b'"',
+        b'{"id":"' + event_id(Position(1 << 60, 1), KEY).encode()[:8],
+        b'{"lsn": ',
+        b'{"lsn":"x',
+        OTHER_CLAIM,
+        OTHER_CLAIM[: len('{"lsn":"0/1000","id":"7')],
+        CLAIM + b"x",
+        CLAIM[:-1] + b',"x":1',
+        b'{"schema": {}',
+        b'{"schema":{}',
+        b'{"schema":"a","title":1',
+        b'{"schema":"a"}',
+    ],
+)
+def test_a_torn_line_that_is_not_dittos(torn: bytes) -> None:
+    with pytest.raises(FileUnusable, match="ends in the middle of a line"):
+        tail_of(lines(CLAIM, FIRST) + torn)
 
 
 def test_what_a_machine_left_that_failed() -> None:
@@ -260,6 +341,19 @@ def test_what_a_machine_left_that_failed() -> None:
             assert found == expected
         else:
             assert found.position == Position(LSN, 2)
+
+
+def test_a_hole_in_a_line_that_is_larger_than_what_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line before it may have waited with it."""
+    monkeypatch.setattr("ditto.sinks.file.last_line._CHUNK", 64)
+    large = event(Position(LSN, 3), text="x" * 5000)
+    for torn in (b"", b"\n"):
+        for begin in (60, 100, 2500, 4900):
+            content = WHOLE + large[:begin] + b"\0" * 40 + large[begin + 40 :] + torn
+            assert tail_of(content, unsynced_bytes=100) == (len(WHOLE), Position(LSN, 2), Transaction(LSN, TIME))
+        holed = WHOLE[:-60] + b"\0" * 20 + WHOLE[-40:]
+        found = tail_of(holed + large + torn, unsynced_bytes=100)
+        assert found == (len(lines(CLAIM, FIRST)), Position(LSN, 1), Transaction(LSN, TIME))
 
 
 def test_large_lines_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +373,6 @@ def test_large_lines_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
         b"hello",
         b"\n",
         b"{}\n",
-        b"\0\0\0\0",
         b"\x7fELF\0\0\0\n",
         WHOLE + b"hello\n",
         WHOLE + b"hello",
@@ -442,6 +535,36 @@ async def test_what_is_no_file(tmp_path: Path, kind: str) -> None:
             await sink.inspect(PIPELINE)
             await sink.prepare(PIPELINE, [])
         assert caught.value.hint
+
+
+async def test_a_directory_that_cannot_be_read(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in it would have a name that a failing machine forgets: none is created."""
+    real = os.open
+
+    def denied(path: str, flags: int, mode: int = 0o777) -> int:
+        if path == str(store.path.parent):
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", denied)
+    async with connected(store) as sink:
+        await sink.inspect(PIPELINE)
+        with pytest.raises(FileUnusable, match="cannot open the directory of file") as caught:
+            await sink.prepare(PIPELINE, [])
+        assert "readable" in (caught.value.hint or "")
+    assert not store.path.exists()
+
+
+async def test_a_small_file_of_another_program_is_left_alone(store: FileStore) -> None:
+    for content in (b'{"schema": {}, "title": 1}', b'{"id":"7","x":1}', b'{"schema":"x"}\n', b"{"):
+        store.path.write_bytes(content)
+        async with connected(store) as sink:
+            for attempt in (sink.inspect(PIPELINE), sink.prepare(PIPELINE, []), sink.claim(PIPELINE, [])):
+                with pytest.raises(FileUnusable):
+                    await attempt
+            with pytest.raises(FileUnusable):
+                await sink.open(PIPELINE)
+        assert store.content() == content
 
 
 async def test_a_disk_that_hangs_does_not_hold_up_the_end(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,8 @@ def refused(error: OSError, path: str, doing: str) -> SinkError:
         )
     return FileUnusable(
         f"cannot {doing} file {path}: {reason}",
-        hint="the directory has to exist, and Ditto's user has to be able to create, read and write the file",
+        hint="the directory has to exist and to be readable, and Ditto's user has to be able to create, read and write "
+        "the file",
         file=path,
     )
 
@@ -76,6 +77,7 @@ class AppendedFile:
     @classmethod
     def open(cls, path: str) -> Self:
         """Create it where it is missing. Raises NotNow where another process has locked it."""
+        os.close(_open_directory(path))  # `recover` synchronises it: without that, no file is created
         try:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             descriptor = os.open(path, flags, _MODE)
@@ -202,8 +204,16 @@ def _sync(descriptor: int) -> None:
         os.fdatasync(descriptor)  # with the size
 
 
+def _open_directory(path: str) -> int:
+    """To synchronise it, which makes the file's name durable: for that it has to be readable."""
+    try:
+        return os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY | os.O_CLOEXEC)  # noqa: PTH120
+    except OSError as error:
+        raise refused(error, path, "open the directory of") from error
+
+
 def _sync_directory(path: str) -> None:
-    descriptor = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY | os.O_CLOEXEC)  # noqa: PTH120
+    descriptor = _open_directory(path)
     try:
         os.fsync(descriptor)
     finally:

@@ -11,12 +11,13 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from ditto.decoding.event_id import event_id, event_key
+from ditto.decoding.event_id import event_id, event_key, position_of
 from ditto.errors import FileUnusable, StreamOwned
 from ditto.formats.checkpoint import decode_checkpoint
 from ditto.formats.payload_prefixes import CHECKPOINT, COMMIT_TIME, DESCRIPTION, EVENT, ID_LENGTH
 from ditto.lsn import Position, Transaction
 from ditto.sinks.base import PipelineId
+from ditto.sinks.file.torn_line import JUDGED_BYTES, is_claim_begun, is_line_begun
 
 Read: TypeAlias = Callable[[int, int], bytes]
 """Size and offset to bytes, as `os.pread` without the descriptor."""
@@ -26,10 +27,6 @@ _COMMIT_TIME_BYTES: Final = 64
 _CHUNK: Final = 1 << 20
 _CHECKPOINT_BYTES: Final = 4096
 """Of the longest checkpoint, by far."""
-
-_LSN_LIMIT: Final = 1 << 56
-_ORDINAL_LIMIT: Final = 1 << 40
-"""Positions beyond are impossible: the key of another slot gives such a one, but for one time in 67 million."""
 
 
 class Tail(NamedTuple):
@@ -47,13 +44,16 @@ def find_tail(read: Read, size: int, *, pipeline: PipelineId, path: str, unsynce
     Raises StreamOwned where the lines are those of another slot or cluster, FileUnusable where they are not Ditto's.
     """
     key = event_key(pipeline.system_identifier, pipeline.slot)
-    hole = _first_hole(read, max(0, size - unsynced_bytes), size)
+    # The last line may be larger than all that may wait to be synchronised with it.
+    last_start = _rfind(read, b"\n", 0, size - 1) + 1
+    hole = _first_hole(read, max(0, last_start - unsynced_bytes), size)
     end = _rfind(read, b"\n", 0, hole) + 1
-    if not _is_begun(read(len(EVENT) + ID_LENGTH, end), key, follows_line=end > 0):
+    rest = read(JUDGED_BYTES, end)
+    if not (is_line_begun(rest, key) if end else is_claim_begun(rest, size, key)):
+        remedy = "remove what follows the last line break, and find out who wrote it" if end else "remove the file"
         raise FileUnusable(
             f"file {path} ends in the middle of a line, which Ditto did not write",
-            hint="if the file is another program's, give Ditto one of its own (file.path); otherwise remove what "
-            "follows the last line break, and find out who wrote it",
+            hint=f"if the file is another program's, give Ditto one of its own (file.path); otherwise {remedy}",
             file=path,
         )
     line_end = end
@@ -65,20 +65,14 @@ def find_tail(read: Read, size: int, *, pipeline: PipelineId, path: str, unsynce
             _check_first(read, line_end, key=key, pipeline=pipeline, path=path)
             return Tail(end, position, last)
         line_end = start
-    return Tail(end, None, None)
-
-
-def position_of(identifier: bytes, key: bytes) -> Position | None:
-    """The inverse of `event_id`; None for what is no id of this slot, as far as can be told."""
-    try:
-        digits = int(identifier.replace(b"-", b""), 16)
-    except ValueError:
-        return None
-    high = (digits >> 80 << 12 | digits >> 64 & 0xFFF) ^ int.from_bytes(key[:8]) >> 4
-    low = (digits & (1 << 62) - 1) ^ int.from_bytes(key[8:16]) >> 2
-    position = Position(high << 4 | low >> 58, low & (1 << 58) - 1)
-    is_possible = position.commit_lsn < _LSN_LIMIT and position.ordinal < _ORDINAL_LIMIT
-    return position if is_possible and event_id(position, key).encode() == identifier else None
+    if end:
+        raise FileUnusable(
+            f"file {path} holds descriptions of tables alone: it does not say where to go on",
+            hint="if the file is another program's, give Ditto one of its own (file.path); where it continues another "
+            "file, let it begin with that one's last line that has an id",
+            file=path,
+        )
+    return Tail(0, None, None)
 
 
 def _judge(
@@ -117,16 +111,6 @@ def _commit_time(read: Read, start: int, line_end: int) -> str | None:
         return None
     text = read(_COMMIT_TIME_BYTES, found + len(COMMIT_TIME))
     return text.partition(b'"')[0].decode("ascii", "replace")
-
-
-def _is_begun(fragment: bytes, key: bytes, *, follows_line: bool) -> bool:
-    """Whether what follows the last complete line is nothing, or a line that Ditto began to write: it is cut off."""
-    written = fragment.partition(b"\0")[0]
-    if written.startswith(EVENT) and len(written) == len(EVENT) + ID_LENGTH:
-        return position_of(written[len(EVENT) :], key) is not None
-    if not written:
-        return follows_line or not fragment
-    return any(start.startswith(written) or written.startswith(start) for start in (EVENT, CHECKPOINT, DESCRIPTION))
 
 
 def _first_hole(read: Read, start: int, size: int) -> int:

@@ -7,11 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 from ditto.config import Types
-from ditto.decoding.event_id import event_key
+from ditto.decoding.event_id import event_key, position_of
 from ditto.formats.checkpoint import decode_checkpoint
 from ditto.formats.stored_events import read_event
 from ditto.lsn import Position
-from ditto.sinks.file.last_line import position_of
 from ditto.source.sql import open_control
 from ditto.verify import Replay, compare, read_publication, table_keys
 from ditto.verify.tables import copy_for

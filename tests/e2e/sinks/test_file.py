@@ -135,6 +135,18 @@ async def test_a_file_of_another_slot_is_refused(file_world: FileWorld) -> None:
     assert world.value(f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{world.name}_other'") == 0
 
 
+@pytest.mark.parametrize("content", [b'{"schema": {}, "title": 1}', b'{"schema":"x"}\n'])
+async def test_a_small_file_of_another_program_is_left_alone(file_world: FileWorld, content: bytes) -> None:
+    world = file_world
+    world.path.write_bytes(content)
+    ditto = world.ditto()
+    assert await ditto.ended() == 4
+    assert "FileUnusable" in ditto.output
+    assert "file.path" in ditto.sentence()
+    assert world.path.read_bytes() == content
+    assert world.value(f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{world.name}'") == 0
+
+
 async def test_a_second_one_stands_by_and_takes_over(file_world: FileWorld) -> None:
     world = file_world
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
