@@ -42,7 +42,8 @@ class Planner:
         self._find_primary_key = primary_key
         self._find_not_arrays = not_arrays
         self._kinds = kinds(config.types)
-        self._knows_not_arrays = False
+        self._looked_up: set[tuple[str, str]] = set()
+        self._not_arrays: set[tuple[str, str]] = set()
         self._descriptions = description_subjects(config.prefix)
         self._is_keyed = config.schemas or "primary_key" in config.metadata
         self._is_versioned = config.schemas or "schema_version" in config.metadata
@@ -102,10 +103,17 @@ class Planner:
         self._router.forget(tables)
 
     async def _find_kinds(self, relation: Relation) -> Kinds:
-        """The kinds of types; those that only look like arrays are looked up when the first type looks like one."""
-        if not self._knows_not_arrays and any(column.type_name.startswith("_") for column in relation.columns):
-            self._kinds = kinds(self._config.types, not_arrays=await self._find_not_arrays())
-            self._knows_not_arrays = True
+        """The kinds of types; those that only look like arrays are looked up when a type comes that looks like one.
+
+        A type that has come before is not looked up again: one that has been dropped since stays what it was.
+        """
+        look_alike = {
+            (column.type_namespace, column.type_name) for column in relation.columns if column.type_name.startswith("_")
+        }
+        if not look_alike <= self._looked_up:
+            self._not_arrays |= await self._find_not_arrays()
+            self._looked_up |= look_alike
+            self._kinds = kinds(self._config.types, not_arrays=self._not_arrays)
         return self._kinds
 
     async def _primary_key(self, relation: Relation) -> tuple[str, ...]:

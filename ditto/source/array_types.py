@@ -17,7 +17,7 @@ _QUERY: Final = """
 async def not_arrays(control: Control) -> frozenset[tuple[str, str]]:
     """Schema and name of the types that begin with `_` but are no arrays, or separate elements otherwise than by comma.
 
-    As the catalogue is now: a type that comes later is known from the next attempt on.
+    As the catalogue is now: a type that is created later is not among them.
     """
     rows = await control.fetch(_QUERY, doing="look up array types")
     return frozenset((row["namespace"], row["name"]) for row in rows)

@@ -31,6 +31,7 @@ class World:
     def __init__(self, key: list[str] | None = None, **events: Any) -> None:
         self.asked: list[object] = []
         self.key = key or []
+        self.not_arrays = frozenset({("public", "_odd")})
         self.planner = Planner(
             Events(**events),
             database="shop",
@@ -54,7 +55,7 @@ class World:
     async def _not_arrays(self) -> frozenset[tuple[str, str]]:
         await asyncio.sleep(0)
         self.asked.append("not arrays")
-        return frozenset({("public", "_odd")})
+        return self.not_arrays
 
 
 def test_the_sink_takes_the_routes_before_the_plan_is_there() -> None:
@@ -151,6 +152,21 @@ def test_types_that_look_like_arrays_are_looked_up_once_where_there_are_some() -
     assert plan.kinds == bytes([INT, ARRAY | TEXT, TEXT])
     assert plan.description is not None
     assert [column.type for column in plan.description.table.columns] == ["int4", "public.mood[]", "public._odd"]
+
+
+def test_types_that_look_like_arrays_are_looked_up_again_where_a_new_one_comes() -> None:
+    world = World()
+    odd = Column("odd", 99_998, -1, False, "public", "_odd")
+    late = Column("late", 99_997, -1, False, "public", "_late")
+    elsewhere = Column("elsewhere", 99_996, -1, False, "other", "_late")
+    assert world.plan(relation("t", ID, MOODS, odd)).kinds == bytes([INT, ARRAY | TEXT, TEXT])
+    world.not_arrays = frozenset({("public", "_late")})  # and the other one has been dropped
+    for _ in range(2):
+        assert world.plan(relation("t", ID, MOODS, late, odd)).kinds == bytes([INT, ARRAY | TEXT, TEXT, TEXT])
+    world.plan(relation("u", late, odd))
+    assert world.asked.count("not arrays") == 2
+    assert world.plan(relation("t", late, elsewhere)).kinds == bytes([TEXT, ARRAY | TEXT])
+    assert world.asked.count("not arrays") == 3
 
 
 def test_a_description_and_its_version() -> None:

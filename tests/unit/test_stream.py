@@ -218,6 +218,38 @@ def test_subjects_that_a_wildcard_covers_are_left_out() -> None:
     assert folded(given, None) == {"a.b", "a.c", "other", "x.>"}
     assert folded(given, "a.>") == {"a.>", "other", "x.>"}
     assert folded({"other"}, "a.>") == {"other"}
+    assert folded({"a.b.c", "a._schema.>"}, "a.>") == {"a.>"}
+    assert folded({"a.*.b", "a.b.*", "a.x.b", "a.*.*.>"}, None) == {"a.*.b", "a.b.*", "a.*.*.>"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "is_covered"),
+    [
+        ("a.>", "a.b", True),
+        ("a.>", "a", False),
+        ("a.>", "a.>", True),
+        ("a.>", "a._schema.>", True),
+        ("a.>", "a.*.b", True),
+        ("a.>", "*.b", False),
+        ("a.>", ">", False),
+        (">", "a.>", True),
+        ("a.*", "a.*", True),
+        ("a.*", "a.>", False),
+        ("a.*.>", "a.>", False),
+        ("a.*.>", "a.b.>", True),
+        ("a.*.b", "a.c.b", True),
+        ("a.*.b", "a.c.*", False),
+        ("a.*.b", "a.c.>", False),
+        ("a.b.*", "a.*.b", False),
+        ("a.*.*", "a.b.>", False),
+        ("a.b", "a.*", False),
+        ("a.b", "a.>", False),
+    ],
+)
+def test_a_pattern_covers_another_one_where_it_takes_all_that_the_other_takes(
+    pattern: str, subject: str, *, is_covered: bool
+) -> None:
+    assert subject_matches(pattern, subject) == is_covered
 
 
 def test_a_change_of_a_stream_with_many_subjects_may_take_longer() -> None:

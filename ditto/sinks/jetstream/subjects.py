@@ -7,12 +7,14 @@ from collections.abc import Collection
 
 def folded(subjects: Collection[str], wildcard: str | None) -> set[str]:
     """The subjects, with the wildcard in place of those that it covers; none that another one of them covers."""
-    patterns = {subject for subject in subjects if is_pattern(subject)}
-    if wildcard is not None and any(subject_matches(wildcard, subject) for subject in subjects):
-        patterns.add(wildcard)
-    literal = set(subjects) - patterns
-    return patterns | {
-        subject for subject in literal if not any(subject_matches(pattern, subject) for pattern in patterns)
+    found = set(subjects)
+    if wildcard is not None and any(subject_matches(wildcard, subject) for subject in found):
+        found.add(wildcard)
+    patterns = [subject for subject in found if is_pattern(subject)]
+    return {
+        subject
+        for subject in found
+        if not any(pattern != subject and subject_matches(pattern, subject) for pattern in patterns)
     }
 
 
@@ -22,11 +24,11 @@ def is_pattern(subject: str) -> bool:
 
 
 def subject_matches(pattern: str, subject: str) -> bool:
-    """Whether a subject falls under a pattern."""
+    """Whether a subject falls under a pattern; of a subject that is a pattern itself, everything that it covers."""
     wanted, given = pattern.split("."), subject.split(".")
     for index, token in enumerate(wanted):
         if token == ">":  # noqa: S105  a token of a subject
             return len(given) > index
-        if index >= len(given) or token not in {"*", given[index]}:
+        if index >= len(given) or given[index] == ">" or token not in {"*", given[index]}:
             return False
     return len(wanted) == len(given)

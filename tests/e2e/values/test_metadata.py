@@ -72,6 +72,38 @@ async def test_every_field(world: World, impl: str) -> None:
     assert len(set(versions)) == 4
 
 
+async def test_types_whose_names_begin_like_an_arrays_and_come_later(world: World) -> None:
+    ditto = await world.streaming(events_schemas=True)
+    for number in range(2):
+        world.sql(
+            f"CREATE TYPE mood{number} AS ENUM ('sad')",
+            f"CREATE TYPE _odd{number} AS ENUM ('{{a}}')",
+            f"CREATE TABLE t{number} (id int PRIMARY KEY, moods mood{number}[], odd _odd{number})",
+            f"INSERT INTO t{number} VALUES (1, '{{sad}}', '{{a}}')",
+        )
+        await world.fence()
+    events = await world.events()
+    assert [message.event["data"] for message in events] == [{"id": 1, "moods": ["sad"], "odd": "{a}"}] * 2
+    assert not ditto.logs("session.failed")
+
+
+@pytest.mark.parametrize("is_created", [False, True], ids=["new stream", "template changed"])
+async def test_descriptions_beside_a_dotted_template(world: World, *, is_created: bool) -> None:
+    """nats-server refuses subjects that overlap, as the template's wildcard and the descriptions' do."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    if is_created:
+        ditto = await world.streaming(events_schemas=True)
+        assert f"{world.name}._schema.>" in ((await world.info()).config.subjects or [])
+        assert await ditto.stop() == 0
+    world.fence_subject = f"{world.name}.public.fence"
+    await world.streaming(events_schemas=True, events_subject="{prefix}.{schema}.{table}")
+    world.sql("INSERT INTO t VALUES (1)")
+    found = [message.subject for message in await all_messages(world)]
+    assert found[-2:] == [f"{world.name}._schema.public.t", f"{world.name}.public.t"]
+    subjects = (await world.info()).config.subjects or []
+    assert [subject for subject in subjects if subject.startswith(f"{world.name}.")] == [f"{world.name}.>"]
+
+
 async def test_a_table_is_described_once_in_order_and_again_when_it_changes(world: World) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY, v varchar(7))", "CREATE TYPE mood AS ENUM ('sad')")
     settings: dict[str, Any] = {"events_schemas": True, "events_metadata": ["schema_version"]}
