@@ -82,18 +82,17 @@ async def test_types_whose_names_begin_like_an_arrays_and_come_later(world: Worl
             f"INSERT INTO t{number} VALUES (1, '{{sad}}', '{{a}}')",
         )
         await world.fence()
-    events = await world.events()
-    assert [message.event["data"] for message in events] == [{"id": 1, "moods": ["sad"], "odd": "{a}"}] * 2
+    rows = [message.event["data"] for message in await world.events() if "data" in message.event]
+    assert rows == [{"id": 1, "moods": ["sad"], "odd": "{a}"}] * 2
     assert not ditto.logs("session.failed")
 
 
-@pytest.mark.parametrize("is_created", [False, True], ids=["new stream", "template changed"])
+@pytest.mark.parametrize("is_created", [False, True], ids=["new stream", "configuration changed"])
 async def test_descriptions_beside_a_dotted_template(world: World, *, is_created: bool) -> None:
     """nats-server refuses subjects that overlap, as the template's wildcard and the descriptions' do."""
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
     if is_created:
-        ditto = await world.streaming(events_schemas=True)
-        assert f"{world.name}._schema.>" in ((await world.info()).config.subjects or [])
+        ditto = await world.streaming()
         assert await ditto.stop() == 0
     world.fence_subject = f"{world.name}.public.fence"
     await world.streaming(events_schemas=True, events_subject="{prefix}.{schema}.{table}")
