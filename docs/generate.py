@@ -131,9 +131,15 @@ def errors_page() -> str:
         "retried is tried for ever, with back-off, some of it only by a process that has streamed or stood by; any",
         "other error ends the process.",
     ]
+    titles = {"ConfigError": "Configuration", "SourceError": "PostgreSQL", "SinkError": "NATS or the file"}
     for branch in _ours(errors.DittoError):
-        title = {"ConfigError": "Configuration", "SourceError": "PostgreSQL", "SinkError": "NATS or the file"}[branch.__name__]
-        lines += ["", f"## {title}", "", "| Error | Exit code | Retried | What | What to do |", "|---|--:|---|---|---|"]
+        lines += [
+            "",
+            f"## {titles[branch.__name__]}",
+            "",
+            "| Error | Exit code | Retried | What | What to do |",
+            "|---|--:|---|---|---|",
+        ]
         for kind in _ours(branch) or [branch]:
             about, _, advice = (kind.__doc__ or "").partition("\n\n")
             is_retried = "yes" if kind.is_retryable else "once it has streamed" if kind.is_retryable_later else "no"
