@@ -34,7 +34,7 @@
         ├── StreamOwned             it belongs to another pipeline
         ├── FileUnusable            the file, or standard output, cannot take the events
         ├── TailForged              its last message is not Ditto's own
-        ├── StreamGap               the slot stands after the stream's tail: events are missing
+        ├── StreamGap               the slot is after the sink's tail: events are missing
         ├── SubjectCollision        two tables would share a subject
         ├── EventTooLarge           one event is larger than the server accepts
         ├── RequestTooLarge         a request is larger than the server accepts
@@ -202,7 +202,7 @@ class DecodeError(SourceError):
 
 
 class DecodingFailed(SourceError):
-    """PostgreSQL's logical decoding fails at what stands in its own WAL: a bug of the server's.
+    """PostgreSQL's logical decoding fails at something in its own WAL: a bug of the server's.
 
     Start Ditto again: the slot holds the changes. Where that does not help, install the latest minor release; and last
     of all drop the slot with `ditto slot drop`, and go on as after a [gap](operations.md#when-it-stops-with-a-gap).
@@ -339,7 +339,7 @@ class TailForged(SinkError):
 
 
 class StreamGap(SinkError):
-    """The slot stands after the stream's tail: events in between are in neither.
+    """The slot is after the sink's tail: events in between are in neither.
 
     [When it stops with a gap](operations.md#when-it-stops-with-a-gap).
     """

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 MASK = "***"
 _HANDLER = "ditto"
 _SHORTEST = 4
-"""A shorter secret stands in too many innocent words."""
+"""A shorter secret is part of too many innocent words."""
 
-# The user part is whatever stands before the last @ of the address: a password may hold one itself.
+# The user part is everything before the last @ of the address: a password may hold one itself.
 _URL_PASSWORD = re.compile(r"\b([a-z][a-z0-9+.-]*://[^\s:/@]*):\S*@", re.IGNORECASE)
 _URL_TOKEN = re.compile(r"\b((?:nats|tls)://)[^\s:/@]+@", re.IGNORECASE)
 _ASSIGNED = re.compile(r"\b((?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE)
@@ -42,7 +42,7 @@ def is_json() -> bool:
 
 
 def keep_secret(secrets: Iterable[str]) -> None:
-    """From now on mask these wherever they stand: a library may put them into an error by themselves."""
+    """From now on mask these everywhere: a library may put them into an error by themselves."""
     _known.update(secret for secret in secrets if len(secret) >= _SHORTEST)
 
 
@@ -103,7 +103,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], format: Liter
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        # Renderers' own tracebacks show local variables, and in those stand row values.
+        # Renderers' own tracebacks show local variables, which may be row values.
         structlog.processors.format_exc_info,
         _mask_event,
     ]

@@ -1,4 +1,4 @@
-"""LSNs, and what stands at them: positions, transactions, checkpoints.
+"""LSNs, and what is at them: positions, transactions, checkpoints.
 
 An LSN is a 64-bit int inside Ditto and `16/B374D848` at the edges. A position is
 `(commit_lsn, ordinal)`, written `16/B374D848:12`.
@@ -25,7 +25,7 @@ def parse_lsn(text: str) -> int:
 
 
 class Position(NamedTuple):
-    """Where an event stands: unique in a slot, and totally ordered.
+    """The place of an event: unique in a slot, and totally ordered.
 
     `commit_lsn` is the LSN of the transaction's commit record (`Begin.final_lsn`); `ordinal` counts
     the changes of the transaction from 1. A checkpoint at LSN L has the position `(L, 0)`.

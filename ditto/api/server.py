@@ -81,7 +81,7 @@ async def serve_http(listen: str, monitors: Sequence[PipelineMonitor], http: Htt
         log.warning(
             "http.open",
             address=listen,
-            reason="whoever can connect reads metrics and status without a token",
+            reason="every client that can connect reads metrics and status without a token",
             hint="set http.token, or listen on 127.0.0.1, or let only Prometheus and probes in (a NetworkPolicy)",
         )
     try:

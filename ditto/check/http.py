@@ -14,14 +14,14 @@ def check_http(config: Http) -> list[Finding]:
     if config.listen is None:
         return []
     if config.token is not None:
-        return [ok("http.listen", "only whoever has http.token can read metrics and status", _WHY)]
+        return [ok("http.listen", "only clients with http.token can read metrics and status", _WHY)]
     if is_loopback(config.listen):
         return [ok("http.listen", f"only this machine can connect to {config.listen}", _WHY)]
     return [
         bad(
             "warning",
             "http.listen",
-            f"whoever can connect to {config.listen} can read metrics and status: there is no token",
+            f"every client that can connect to {config.listen} can read metrics and status: there is no token",
             _WHY,
             configuration="http:\n  token: ${DITTO_HTTP_TOKEN}",
         )

@@ -48,7 +48,7 @@ class _Varz(Struct):
 
 def check_credentials(connection: Connection) -> Finding:
     """Whether a machine between Ditto and NATS could read the password or the token."""
-    check, why = "nats.credentials", "whoever reads them on the way can write into the stream in Ditto's place"
+    check, why = "nats.credentials", "a reader on the way could write into the stream in Ditto's place"
     if not connection.has_sent_secret:
         return ok(check, "no password and no token goes to another machine in plain text", why)
     what = "a password or a token goes to another machine in plain text (nats.allow_plaintext_credentials)"

@@ -25,7 +25,7 @@ async def run_checks(config: Config, *, monitor_url: str | None = None, is_runni
     """Look at both ends, and change nothing. An end that cannot be reached is a finding of level error.
 
     `monitor_url` is nats-server's monitoring endpoint. With `is_running` a Ditto streams already: what its start has
-    proved is not tried again, and what every attempt says, the stream's risks, not said again.
+    proved is not tried again, and what every session says, the stream's risks, not said again.
     """
     found: list[Finding] = [] if is_running else check_http(config.http)  # a running one has said it already
     try:

@@ -187,7 +187,7 @@ def check_limits(config: Config, stream: Stream) -> list[Finding]:
 
 async def check_writers(config: Config, stream: Stream) -> list[Finding]:
     """Whether another client writes into the stream, by its last messages."""
-    check, why = "stream.writers", "each foreign message ends an attempt: Ditto has to be the only writer"
+    check, why = "stream.writers", "each foreign message ends a session: Ditto has to be the only writer"
     last = stream.last_sequence
     recent = range(last, max(0, last - _RECENT), -1)
     foreign = [sequence for sequence in recent if await stream.is_foreign(sequence)]

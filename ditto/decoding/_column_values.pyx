@@ -39,7 +39,7 @@ cdef object make_raw = Raw
 cdef object encode = Encoder().encode
 cdef const char *HEX_DIGITS = "0123456789abcdef"
 
-# What follows the backslash in JSON; 0 for a byte that stands for itself, u for one that is written as a number.
+# What follows the backslash in JSON; 0 for a byte that is itself there, u for one that is written as a number.
 cdef uint8_t[256] ESCAPES
 for _byte in range(256):
     ESCAPES[_byte] = 0x75 if _byte < 0x20 else 0

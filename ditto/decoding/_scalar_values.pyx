@@ -81,7 +81,7 @@ cdef inline object to_text(const uint8_t *p, Py_ssize_t n):
 
 
 cdef int check_utf8(const uint8_t *p, Py_ssize_t n) except -1:
-    """What is embedded as it stands has to be UTF-8 too: a database in SQL_ASCII sends any bytes."""
+    """What is embedded unchanged has to be UTF-8 too: a database in SQL_ASCII sends any bytes."""
     cdef Py_ssize_t checked = 0
     if is_ascii(p, n):
         return 0
@@ -145,7 +145,7 @@ cdef bint is_number(const uint8_t *p, Py_ssize_t n) noexcept:
 
 
 cdef object to_timestamp(const uint8_t *p, Py_ssize_t n, bint has_zone, bint is_utc):
-    """`2026-01-02 03:04:05.1` with a T, and Z for +00 or with `is_utc`; infinity and BC as they stand."""
+    """`2026-01-02 03:04:05.1` with a T, and Z for +00 or with `is_utc`; infinity and BC unchanged."""
     cdef Py_ssize_t length = n
     cdef Py_ssize_t space = -1
     cdef Py_ssize_t i

@@ -14,7 +14,7 @@ TEXT: Final = 0
 BOOL: Final = 1
 INT: Final = 2
 FLOAT: Final = 3
-"""A number token as it stands, NaN and the infinities as text; also for `numeric` as a number."""
+"""A number token unchanged, NaN and the infinities as text; also for `numeric` as a number."""
 JSON: Final = 4
 TIMESTAMP: Final = 5
 TIMESTAMPTZ: Final = 6

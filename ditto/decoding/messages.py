@@ -86,7 +86,7 @@ class Delivered(NamedTuple):
 
 
 class Block(msgspec.Struct):
-    """What one wake-up brought: four lists of the same length, one entry a change, and where the stream stands."""
+    """What one wake-up brought: four lists of the same length, one entry a change, and how far the source has got."""
 
     changes: list[Any]
     """Each a Change, or the description of a table: all before the change behind it is stored."""
@@ -104,7 +104,7 @@ class Block(msgspec.Struct):
     is_reply_requested: bool = False
     """The server asked for a status message at once."""
     wanted_lsn: int = 0
-    """The LSN of the last logical message `ditto.wait`: whoever wrote it waits for the stream to reach that LSN."""
+    """The LSN of the last logical message `ditto.wait`: its writer waits for the stream to reach that LSN."""
     is_drained: bool = True
     """libpq holds nothing more; False when a limit or a Relation message ended the block."""
     is_ended: bool = False

@@ -24,7 +24,7 @@ class _Body(msgspec.Struct, omit_defaults=True):
 
 
 class Claim(NamedTuple):
-    """A checkpoint as it stands in a message, and the id that it gives itself."""
+    """A checkpoint as a message has it, and the id that it gives itself."""
 
     checkpoint: Checkpoint
     id: str | None

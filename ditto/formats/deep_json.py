@@ -57,7 +57,7 @@ def _as(wanted: Any, value: msgspec.Raw) -> Any:
 
 
 def members(document: bytes | msgspec.Raw, *, is_exact: bool = False) -> Row:
-    """The members of an object, each as it stands there; with `is_exact` with the white space around it.
+    """The members of an object, each unchanged; with `is_exact` with the white space around it.
 
     Raises msgspec.DecodeError.
     """
@@ -95,7 +95,7 @@ def _raw(text: bytes, *, is_exact: bool) -> msgspec.Raw:
 
 
 def _parts(document: bytes, brackets: bytes) -> Iterator[bytes]:
-    """What stands between the outermost brackets and commas."""
+    """The text between the outermost brackets and commas."""
     document = document.strip(_WHITE_SPACE)
     if document[:1] != brackets[:1] or document[-1:] != brackets[1:]:
         raise msgspec.DecodeError(f"no {brackets.decode()}")

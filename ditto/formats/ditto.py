@@ -19,7 +19,7 @@ class DittoFormat:
         """All with one call: a call for each change costs a third more."""
         data = _ENCODER.encode_lines(changes)
         ends = line_ends(data)
-        # JSON escapes newlines; a column of type `json` is embedded as it stands, and may have some between its tokens.
+        # JSON escapes newlines; a column of type `json` is embedded unchanged, and may have some between its tokens.
         return Payloads(data, ends, 1) if len(ends) == len(changes) else _encode_one_by_one(changes)
 
 

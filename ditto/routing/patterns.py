@@ -25,7 +25,7 @@ class TablePattern:
         self.is_plain = _GLOB.search(key) is None
 
     def matches(self, namespace: str, name: str) -> bool:
-        """Whether it selects this table. Names are compared as they stand in the catalogue, case and all."""
+        """Whether it selects this table. Names are compared as the catalogue has them, case and all."""
         if self.is_plain:
             return self.table == name and self.schema in {None, namespace}
         return fnmatchcase(name, self.table) and (self.schema is None or fnmatchcase(namespace, self.schema))

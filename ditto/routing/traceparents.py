@@ -1,7 +1,7 @@
 """Which trace an event belongs to: https://www.w3.org/TR/trace-context/#traceparent-header.
 
 A transactional logical message, `pg_logical_emit_message(true, 'traceparent', '00-…')`, says it for the changes that
-follow it in its transaction; a column of the row, for that row. Whoever writes into the database decides what stands
+follow it in its transaction; a column of the row, for that row. The writers of the database decide what is
 there, so that only what is a traceparent through and through becomes a header.
 """
 
@@ -19,7 +19,7 @@ _MAX_WAITING: Final = 1000
 
 
 class Traceparents:
-    """Finds the traceparents of one attempt's blocks, in their order. `column` is the configured one."""
+    """Finds the traceparents of one session's blocks, in their order. `column` is the configured one."""
 
     def __init__(self, column: str | None) -> None:
         self._column = column

@@ -22,7 +22,7 @@ from ditto.errors import (
 )
 from ditto.hints import GIVE_UP, NOT_UTF8
 
-_ENDED: Final = "the server ended the connection, or was told to cancel what it did; the next attempt begins anew"
+_ENDED: Final = "the server ended the connection, or was told to cancel what it did; the next session begins anew"
 _ELSEWHERE: Final = "the server cannot be written to: it is a standby, or was a primary until now"
 
 # The longest beginning of the SQLSTATE decides: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -35,11 +35,11 @@ _STATES: Final[dict[str, tuple[type[SourceError], str | None]]] = {
     # A standby cancels what keeps it from replaying.
     "40": (ConnectionLost, _ENDED),
     "42501": (AccessDenied, "the role lacks a privilege for this: see the message"),
-    "42710": (ServerNotReady, "somebody else has created it meanwhile: the next attempt finds it"),
+    "42710": (ServerNotReady, "somebody else has created it meanwhile: the next session finds it"),
     "53": (ServerNotReady, "the server lacks a resource at the moment: see its log"),
     "53400": (ServerUnsuitable, "raise max_replication_slots (needs a restart), or drop a slot that nobody uses"),
-    # Also of a slot that was invalidated: the next attempt looks at the slot before it reads.
-    "55000": (ServerNotReady, "the next attempt looks at server and slot anew"),
+    # Also of a slot that was invalidated: the next session looks at the slot before it reads.
+    "55000": (ServerNotReady, "the next session looks at server and slot anew"),
     "55006": (SlotInUse, "another reader holds the slot; it is taken over when that one stops"),
     "55P03": (TableLocked, "somebody holds a lock on a table, such as ALTER TABLE takes"),
     "57": (ConnectionLost, _ENDED),

@@ -78,7 +78,7 @@ def connect_blocking(dsn: str) -> Connection[dict[str, Any]]:
 def parameters(dsn: str, **changes: str) -> str:
     """The connection string with what Ditto adds; what the user gave for the same keyword stays, options are joined.
 
-    The user's options may stand in the environment (PGOPTIONS) or in a service file, too. Where two set the same, the
+    The user's options may be in the environment (PGOPTIONS) or in a service file, too. Where two set the same, the
     server takes the later one.
     """
     given = conninfo.conninfo_to_dict(dsn)

@@ -68,7 +68,7 @@ class StandardOutputSink(LineSink):
         return await self.inspect(pipeline)
 
     async def save(self, checkpoint: Checkpoint, *, number: int) -> None:
-        """Nothing is written: whoever reads wants events, and cannot be asked for the last checkpoint."""
+        """Nothing is written: a reader wants events, and cannot be asked for the last checkpoint."""
         del checkpoint
         self._accept(b"", number)
 
@@ -101,5 +101,5 @@ def _write(data: bytes | bytearray) -> None:
     while rest:
         try:
             rest = rest[os.write(_DESCRIPTOR, rest) :]
-        except BlockingIOError:  # whoever shares it has set O_NONBLOCK
+        except BlockingIOError:  # another process that shares it has set O_NONBLOCK
             select.select([], [_DESCRIPTOR], [])

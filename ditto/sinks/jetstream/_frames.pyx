@@ -11,7 +11,7 @@ from libc.string cimport memcpy
 
 from ditto.sinks.jetstream.pure_frames import FrameTooLarge
 
-# Room for what stands around subject, reply and payload: HPUB, two sizes, the header names, and at most
+# Room for what is around subject, reply and payload: HPUB, two sizes, the header names, and at most
 # 20 + 17 + 20 + 20 digits of sequence, LSN, ordinal and number in the batch. A traceparent comes on top.
 cdef enum:
     OVERHEAD = 288

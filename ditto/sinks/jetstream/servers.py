@@ -67,7 +67,7 @@ async def connect(config: Nats, *, accept: Accept | None = None) -> Connection:
     """Connect to an address that takes the connection and that `accept` takes; each has a time limit of its own.
 
     Begins with any of the servers: one that is cut off from the others takes connections all the same, and the next
-    attempt must not end there again. nats-py's own reconnect is off: the pipeline's next attempt is the reconnect.
+    session must not end there again. nats-py's own reconnect is off: the pipeline's next session is the reconnect.
     Raises ConfigError; and where no address can be used, an error that is retried if one of them may be usable later.
     """
     authentication(config)  # a file that cannot be used is said before anything is tried
@@ -275,7 +275,7 @@ def _tls_hint(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             "nats.tls.ca names the file of the authority that signs the server's certificate (the system's, if it is "
-            "absent), and nats.url has to hold a name that stands in it"
+            "absent), and nats.url has to hold a name that it contains"
         )
     return "check nats.tls.cert and nats.tls.key: the server may want a certificate from the client"
 

@@ -249,7 +249,7 @@ class Stream:
         `wildcard` is added in place of those that it covers.
         """
         async with self._changing:
-            await self.look()  # an update sends everything back: not what the stream was like when the attempt began
+            await self.look()  # an update sends everything back: not what the stream was like when the session began
             self._warn_of_risks()
             missing = self.missing_subjects(subjects)
             if not missing:

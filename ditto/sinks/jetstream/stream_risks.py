@@ -74,7 +74,7 @@ def risks(config: StreamConfig) -> list[Risk]:
             Risk(
                 "subject_delete_marker_ttl",
                 "subject_delete_marker_ttl is set",
-                "nats-server stores messages of its own (delete markers) between the events: each ends an attempt, and "
+                "nats-server stores messages of its own (delete markers) between the events: each ends a session, and "
                 "consumers get messages that are no events",
             )
         )
@@ -91,7 +91,7 @@ def risks(config: StreamConfig) -> list[Risk]:
             Risk(
                 "sources",
                 "it has sources",
-                "nats-server copies other streams' messages between the events: each ends an attempt, and Ditto has to "
+                "nats-server copies other streams' messages between the events: each ends a session, and Ditto has to "
                 "be the only writer",
             )
         )
