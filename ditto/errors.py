@@ -225,7 +225,9 @@ class SinkError(DittoError):
 class SinkLost(SinkError):
     """The connection to NATS ended, or was never made; or the file was removed or replaced while Ditto wrote to it.
 
-    Nothing, if it comes back. Otherwise look at address, network, TLS and the server's log.
+    NATS: nothing, if it comes back; otherwise look at address, network, TLS and the server's log. The file: put it
+    back, or let the new one begin with the last line of the old one; the next session stops with StreamGap where that
+    line is missing.
     """
 
     is_retryable = True

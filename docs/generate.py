@@ -46,7 +46,7 @@ def _facts(key: Key) -> Iterator[str]:
     if key.is_required:
         yield f"- Required where `{key.path.rpartition('.')[0]}` is given"
     if key.default is not None:
-        yield f"- Default: `{_plain(key.default)}`"
+        yield f"- Default: `{f'{key.default:g}s' if key.is_duration else _plain(key.default)}`"
     if key.choices:
         yield f"- One of {', '.join(f'`{choice}`' for choice in key.choices)}"
     if key.examples:

@@ -147,13 +147,13 @@ def _keep_size(server: Server) -> Finding:
             "warning",
             check,
             f"max_slot_wal_keep_size is -1: a slot may retain WAL without limit{pace}",
-            "while Ditto or NATS is down the WAL grows, until the disk is full and the database stops. With a limit "
-            "the database goes on, and the slot is lost: choose what the disk can hold",
+            "while Ditto is down or can store nothing the WAL grows, until the disk is full and the database stops. "
+            "With a limit the database goes on, and the slot is lost: choose what the disk can hold",
             psql=f"ALTER SYSTEM SET max_slot_wal_keep_size = '{-(-wanted // _GB):.0f}GB';\n"
             "SELECT pg_catalog.pg_reload_conf();",
         )
     what = f"max_slot_wal_keep_size is {size(limit_mb * _MB)}{pace}"
-    why = "when Ditto or NATS is down for longer than that lasts, the slot is lost, and events with it"
+    why = "when Ditto is down or can store nothing for longer than that lasts, the slot is lost, and events with it"
     if not rate:
         return ok(check, what, why)
     lasts_s = limit_mb * _MB / rate

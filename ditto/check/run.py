@@ -79,7 +79,7 @@ async def _sink(
     config: Config, source: Source | None, found: list[Finding], monitor_url: str | None, *, is_running: bool
 ) -> None:
     if config.file is not None:
-        what = f"the events go to file {config.file.path}, which is not looked at"
+        what = f"not checked: the events go to file {config.file.path}"
         found.append(ok("file.path", what, "ditto run says when it starts whether the file can take them"))
         return
     from ditto.check.jetstream import check_jetstream  # noqa: PLC0415 -- a file pipeline has nothing of NATS

@@ -59,7 +59,8 @@ def require_stream(config: Config, command: str) -> None:
     if config.file is not None:
         raise ConfigError(
             f"{command} reads a stream, and the events of this configuration go to file {config.file.path}",
-            hint="each line of the file is an event: tail -F follows it, and its last line is how far the pipeline is",
+            hint='tail -F follows the file: a line that begins with {"id": is an event, and the last event or '
+            "checkpoint is how far the pipeline is",
             key="file.path",
         )
 

@@ -109,8 +109,8 @@ async def create_publication(control: Control, plan: Plan) -> bool:
     except AccessDenied as error:
         raise AccessDenied(
             error.message,
-            hint="FOR ALL TABLES needs a superuser, FOR TABLE the owner of the tables: let one of them run "
-            f"{statement[:200]}",
+            hint="FOR ALL TABLES needs a superuser, FOR TABLE a role that has CREATE on the database and owns the "
+            f"tables: let one of them run {statement[:200]}",
         ) from error
     except SourceError:
         if not (await find_publication(control, name)).exists:

@@ -72,6 +72,39 @@ class TestFileSink(SinkContract):
     pass
 
 
+async def test_a_relative_path_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = FileStore(tmp_path / "events.jsonl")
+    store.config = Config(file=File(path="events.jsonl"))
+    async with opened(store) as sink:
+        assert sink.capabilities.label == str(store.path)
+    store.path.write_bytes(b"a note\n")
+    with pytest.raises(FileUnusable, match=f"{store.path}"):
+        async with opened(store):
+            pass
+
+
+async def test_a_parent_of_a_linked_directory(tmp_path: Path) -> None:
+    """The file that the operating system finds there, which is not the one that the path's text suggests."""
+    (tmp_path / "elsewhere" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "inner")
+    store = FileStore(tmp_path / "elsewhere" / "events.jsonl")
+    store.config = Config(file=File(path=f"{tmp_path}/link/../events.jsonl"))
+    async with opened(store):
+        assert store.path.exists()
+
+
+def test_a_relative_path_in_a_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    store = FileStore(tmp_path / "events.jsonl")
+    store.config = Config(file=File(path="events.jsonl"))
+    with pytest.raises(FileUnusable, match=r"cannot find the current directory for file events\.jsonl"):
+        store.make()
+
+
 # ------------------------------------------------------------------------------------ standard output
 
 
@@ -125,6 +158,7 @@ class TestStandardOutput(SinkContract):
                 await sink.acknowledged()
             assert caught.value.exit_code == 4
             assert not caught.value.is_retryable
+            assert "The last transaction comes again" in (caught.value.hint or "")
 
     async def test_a_reader_that_does_not_read_holds_up_nothing_else(
         self, store: Store, monkeypatch: pytest.MonkeyPatch

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ditto.decoding.event_id import event_key
 from ditto.formats.checkpoint import encode_checkpoint
 from ditto.lsn import Checkpoint, Position
 from ditto.sinks.base import Capabilities, Clock, PipelineId, SinkState
-from ditto.sinks.file.append_only_file import AppendedFile, look, replaced
+from ditto.sinks.file.append_only_file import AppendedFile, look, refused, replaced
 from ditto.sinks.file.last_line import Tail
 from ditto.sinks.file.line_sink import LineSink
 
@@ -31,7 +32,7 @@ class FileSink(LineSink):
         if config.file is None:
             raise RuntimeError("there is no section file")
         super().__init__("ditto-file")
-        self._path = config.file.path
+        self._path = _absolute(config.file.path)
         self._unsynced_bytes = config.delivery.max_in_flight_bytes + _LARGEST_BLOCK
         self._file: AppendedFile | None = None
         self._key = b""
@@ -110,6 +111,14 @@ class FileSink(LineSink):
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+
+def _absolute(path: str) -> str:
+    """The path that messages name, the same from every directory. `..` is kept: it may follow a symbolic link."""
+    try:
+        return str(Path(path).absolute())
+    except OSError as error:
+        raise refused(error, path, "find the current directory for") from error
 
 
 def _state(tail: Tail) -> SinkState:

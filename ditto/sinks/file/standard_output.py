@@ -79,8 +79,8 @@ class StandardOutputSink(LineSink):
         except BrokenPipeError as error:
             raise FileUnusable(
                 "standard output is closed: nobody reads the events any more",
-                hint="the program that read them has ended: start both again. What it took and did not use does not "
-                "come again",
+                hint="the program that read them has ended: start both again. The last transaction comes again, and "
+                "with it everything that was not yet confirmed to PostgreSQL; events before that do not",
             ) from error
         except OSError as error:
             # Also where it is a file on a full disk: the next session could not go on in the middle of a line.

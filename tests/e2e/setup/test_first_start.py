@@ -222,6 +222,21 @@ def drop_slot(world: World) -> None:
     )
 
 
+async def test_a_role_that_may_only_replicate_and_read(world: World) -> None:
+    """The hint names the rights that are missing, and the statement; once somebody has run it, Ditto starts."""
+    role = f"{world.name}_reader"
+    world.sql(TABLE, f"CREATE ROLE {role} LOGIN REPLICATION", f"GRANT SELECT ON t TO {role}")
+    dsn = world.dsn.replace("postgres@", f"{role}@")
+    ditto = world.ditto(postgres_dsn=dsn, events_tables={"t": ["insert"]})
+    assert await ditto.ended() == 3
+    (failure,) = ditto.logs("run.failed")
+    assert failure["kind"] == "AccessDenied"
+    assert "pipeline" not in failure
+    assert "has CREATE on the database and owns the tables" in failure["hint"]
+    world.sql(failure["hint"].partition("let one of them run ")[2])
+    await world.streaming(postgres_dsn=dsn, events_tables={"t": ["insert"]})
+
+
 async def test_what_a_failed_first_start_leaves_is_said(nats_world: World) -> None:
     """The stream turns out to be unusable only when the slot is there: the way out is printed."""
     world = nats_world

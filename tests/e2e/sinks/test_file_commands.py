@@ -45,7 +45,7 @@ async def test_check_looks_at_postgresql(file_world: FileWorld) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = {finding["check"]: finding for finding in json.loads(done.stdout)}
     assert found["role.connect"]["level"] == "ok"
-    assert found["file.path"]["what"] == f"the events go to file {file_world.path}, which is not looked at"
+    assert found["file.path"]["what"] == f"not checked: the events go to file {file_world.path}"
     assert not [check for check in found if check.startswith(("nats", "stream"))]
 
 
