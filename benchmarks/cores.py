@@ -26,7 +26,7 @@ class Core(NamedTuple):
 
     name: str
     decoder: Any
-    frame_block: Callable[..., tuple[bytes | bytearray, list[tuple[int, int]]]]
+    frame_block: Callable[..., bytes | bytearray]
 
 
 CORES: Final = (
@@ -96,7 +96,6 @@ def frame(core: Core, decoded: Sequence[Block], payloads: Sequence[Payloads]) ->
             last_sequence=sequence,
             reply=b"_INBOX.AbCdEfGhIjKlMnOpQrStUv.AbCdEfGhIjKl1.256.fail.",
             first_number=sequence + 1,
-            flow=256,
             is_committed=False,
             max_size=1 << 20,
         )

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 
 from ditto.config.model import Http
-from ditto.pipeline.pipeline import PipelineScope
+from ditto.pipeline.pipeline import Pipeline
 
 log = structlog.get_logger()
 
@@ -18,7 +18,7 @@ _EXPORTERS = ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER")
 
 
 @asynccontextmanager
-async def run_exporters(pipelines: Sequence[PipelineScope], *, http: Http) -> AsyncIterator[None]:
+async def run_exporters(pipelines: Sequence[Pipeline], *, http: Http) -> AsyncIterator[None]:
     """Serve and export while the body runs. Raises ConfigError where `http.listen` cannot be listened on.
 
     The libraries are imported here: a process without exporters does not pay for them.

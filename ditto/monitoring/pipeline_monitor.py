@@ -19,7 +19,7 @@ from typing import Final
 from ditto import __version__
 from ditto.monitoring.server_status import ServerStatusReader
 from ditto.monitoring.status_document import Process, Servers, StateChange, Status, Window, rfc3339
-from ditto.pipeline.pipeline import PipelineScope
+from ditto.pipeline.pipeline import Pipeline
 from ditto.tasks import end
 
 PERIOD_S: Final = 5.0
@@ -47,7 +47,7 @@ class Rate:
 class PipelineMonitor:
     """Answers from memory, without any I/O: `watch_servers` asks the servers, in a task of its own."""
 
-    def __init__(self, pipeline: PipelineScope) -> None:
+    def __init__(self, pipeline: Pipeline) -> None:
         self.label = pipeline.label
         self.config = pipeline.config
         self.states = pipeline.states

@@ -27,7 +27,7 @@ class Progress(NamedTuple):
     """Commits wait for what is confirmed."""
 
 
-class CheckpointRule:
+class CheckpointTiming:
     """Knows the last checkpoint. `now` is monotonic seconds throughout."""
 
     def __init__(self, *, now: float) -> None:

@@ -10,7 +10,7 @@ from ditto.monitoring.state import States
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineScope:
+class Pipeline:
     """The process makes one for each pipeline, runs the pipeline with it, and gives it to the exporters."""
 
     config: PipelineConfig

@@ -30,7 +30,7 @@ class Settling(Protocol):
     async def settle(self, last: Transaction | None) -> None: ...
 
 
-class HistoryCheck:
+class SourceHistoryCheck:
     """For one session. Until it is certain nothing is confirmed, and there is nothing to publish."""
 
     def __init__(self, ready: Ready, *, confirmer: Confirmer, outbound: Settling) -> None:

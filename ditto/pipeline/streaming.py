@@ -20,10 +20,10 @@ from ditto.lsn import Checkpoint, Position, Transaction, format_lsn
 from ditto.monitoring.session_counters import SessionCounters
 from ditto.monitoring.state import States
 from ditto.pipeline.beginning import Ready
-from ditto.pipeline.checkpoint_timing import CheckpointRule, Progress
+from ditto.pipeline.checkpoint_timing import CheckpointTiming, Progress
 from ditto.pipeline.confirmer import Confirmer
 from ditto.pipeline.saved_position import Place
-from ditto.pipeline.source_history_check import HistoryCheck
+from ditto.pipeline.source_history_check import SourceHistoryCheck
 from ditto.pipeline.synchronous_commit import SynchronousWatch
 from ditto.pipeline.too_large import event_too_large, widest_column
 from ditto.pipeline.window import Window
@@ -68,8 +68,8 @@ class Streaming:
         self._format: Format = DittoFormat()
         self._traceparents = Traceparents(ends.config.events.traceparent.column)
         self._place = Place(ends.sink.checkpoints, clock=ends.clock)
-        self._checkpoints = CheckpointRule(now=ends.clock())
-        self._history = HistoryCheck(ready, confirmer=confirmer, outbound=self)
+        self._checkpoints = CheckpointTiming(now=ends.clock())
+        self._history = SourceHistoryCheck(ready, confirmer=confirmer, outbound=self)
         self._wanted_lsn = 0
         confirmer.limit_by(self._place.limit)
         counters.attach(window, ends.sink)

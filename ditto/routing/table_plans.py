@@ -30,7 +30,7 @@ class TablePlan(Struct, frozen=True, kw_only=True):
     relation: Relation
     routes: Routes
     kinds: bytes
-    """One kind a column (`decoding.kinds`)."""
+    """One kind a column (`decoding.column_kinds`)."""
     primary_key: tuple[str, ...] | None = None
     """For the events' `meta`; None where nothing asks for it."""
     schema_version: str | None = None

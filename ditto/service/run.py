@@ -17,7 +17,7 @@ from ditto.hints import identifier
 from ditto.monitoring.counters import Counters
 from ditto.monitoring.exporters import run_exporters
 from ditto.monitoring.state import ProcessState
-from ditto.pipeline.pipeline import PipelineScope
+from ditto.pipeline.pipeline import Pipeline
 from ditto.pipeline.supervisor import follow
 from ditto.service import signals, systemd
 from ditto.service.heartbeat import keep_heartbeat
@@ -34,7 +34,7 @@ async def run(config: Config, *, make_sink: MakeSink | None = None) -> None:
     Raises the DittoError that cannot be retried, and CancelledError after the second signal.
     """
     stop = asyncio.Event()
-    pipeline = PipelineScope(config=config)
+    pipeline = Pipeline(config=config)
     pipelines = [pipeline]
     check = BackgroundCheck(config)
     pipeline.states.listeners.append(lambda entered: check.begin() if entered.state == "streaming" else None)
@@ -52,7 +52,7 @@ async def run(config: Config, *, make_sink: MakeSink | None = None) -> None:
                 await check.close()
 
 
-async def _run_pipeline(pipeline: PipelineScope, *, stop: asyncio.Event, make_sink: MakeSink | None) -> None:
+async def _run_pipeline(pipeline: Pipeline, *, stop: asyncio.Event, make_sink: MakeSink | None) -> None:
     """Follow the slot; every line of the log says of which pipeline it is."""
     with structlog.contextvars.bound_contextvars(pipeline=pipeline.label):
         try:

@@ -80,8 +80,6 @@ class Capabilities(NamedTuple):
     """What was sent can be found again. Without that the slot's confirmed LSN is where to begin: at least once."""
     is_fenced: bool = False
     """A second or stale writer is refused by the sink itself."""
-    has_headers: bool = False
-    """Trace contexts can go with the messages."""
 
     @property
     def name(self) -> str:
@@ -109,7 +107,8 @@ class Batch(NamedTuple):
     positions: Positions
     payloads: Payloads
     traceparents: Mapping[int, bytes] | None
-    """By index in the batch, the 55 bytes of a W3C trace context; None where no message has one."""
+    """By index in the batch, the 55 bytes of a W3C trace context; None where no message has one.
+    A sink without headers leaves them out."""
     more_follows: bool
     """More has been read already, or is about to be: the sink need not end what it keeps open (`Sink.flush`)."""
 

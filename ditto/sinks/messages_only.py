@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ditto.sinks.base import PipelineId
 
 
-class NothingBeside:
+class MessagesOnly:
     """Base class: no owner's record, no descriptions that can be found again, no lease, nothing to prepare for a route.
 
     Stores for checkpoints and for descriptions are one object with the sink: only `save` is the sink's own.

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from ditto.sinks.base import Batch, Capabilities, CheckpointStore, Clock, PipelineId, SchemaStore, SinkState
-from ditto.sinks.messages_only import NothingBeside
+from ditto.sinks.messages_only import MessagesOnly
 
 if TYPE_CHECKING:
     from ditto.config import PipelineConfig
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _CAPABILITIES: Final = Capabilities("sink", "null", "the slot", keeps_tail=False)
 
 
-class NullSink(NothingBeside):
+class NullSink(MessagesOnly):
     """A sink (see `base.Sink`) for benchmarks. PostgreSQL gets to know that all is stored: use a slot of its own."""
 
     def __init__(self, config: PipelineConfig, *, clock: Clock) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import psycopg
-from psycopg import AsyncConnection, Connection, conninfo, pq
-from psycopg.rows import TupleRow, dict_row
+from psycopg import AsyncConnection, conninfo, pq
+from psycopg.rows import TupleRow
 
 from ditto.source.connection_errors import connect_error
-from ditto.source.handshake import PinnedAsyncConnection, PinnedConnection
+from ditto.source.handshake import PinnedAsyncConnection
 from ditto.source.session_settings import MAY_WRITE, options
 
 CONNECT_TIMEOUT_S: Final = 10
@@ -56,23 +56,6 @@ async def connect(
     except psycopg.Error as error:
         raise connect_error(error, dsn, is_fallback=is_fallback) from error
     return connection
-
-
-def connect_blocking(dsn: str) -> Connection[dict[str, Any]]:
-    """The same for a command that has no event loop; rows are dictionaries."""
-    changes = {"options": options()}
-    is_fallback = False
-    try:
-        try:
-            return PinnedConnection.connect(parameters(dsn, **changes), autocommit=True, row_factory=dict_row)
-        except psycopg.Error as error:
-            is_fallback = _may_go_without_tls(dsn, error)
-            if not is_fallback:
-                raise
-        changes |= _without_tls(dsn)
-        return PinnedConnection.connect(parameters(dsn, **changes), autocommit=True, row_factory=dict_row)
-    except psycopg.Error as error:
-        raise connect_error(error, dsn, is_fallback=is_fallback) from error
 
 
 def parameters(dsn: str, **changes: str) -> str:

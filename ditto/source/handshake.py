@@ -13,7 +13,7 @@ import ctypes
 import sys
 from typing import Any, Final, Self
 
-from psycopg import AsyncConnection, Connection, OperationalError, pq
+from psycopg import AsyncConnection, OperationalError, pq
 from psycopg.abc import PQGenConn
 from psycopg.pq.abc import PGconn
 from psycopg.rows import Row
@@ -23,14 +23,6 @@ from ditto.source.session_settings import check_pinned, later
 
 _DEFAULT: Final = 1
 _VERBOSE: Final = 2
-
-
-class PinnedConnection(Connection[Row]):
-    """Blocking."""
-
-    @classmethod
-    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
-        return cls((yield from _connect(conninfo)))
 
 
 class PinnedAsyncConnection(AsyncConnection[Row]):

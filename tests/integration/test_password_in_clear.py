@@ -15,7 +15,7 @@ import pytest
 from psycopg import conninfo, pq
 
 from ditto.errors import AccessDenied, DittoError
-from ditto.source.connection import KNOWS_REQUIRE_AUTH, connect, connect_blocking
+from ditto.source.connection import KNOWS_REQUIRE_AUTH, connect
 from ditto.testing.servers import PostgresServer
 
 HOST = "db.test"
@@ -74,16 +74,15 @@ def dsn_of(port: int, **more: str) -> str:
     return conninfo.make_conninfo(host=HOST, hostaddr="127.0.0.1", port=str(port), user="u", dbname="d", **more)
 
 
-def refusal(dsn: str, *, is_blocking: bool) -> DittoError:
+def refusal(dsn: str) -> DittoError:
     with pytest.raises(DittoError) as caught:
-        connect_blocking(dsn) if is_blocking else asyncio.run(connect(dsn))
+        asyncio.run(connect(dsn))
     return caught.value
 
 
-@pytest.mark.parametrize("is_blocking", [False, True])
 @pytest.mark.parametrize("given_by", ["dsn", "environment", "file"])
 def test_a_stripped_connection_gets_no_password(
-    thief: Thief, is_blocking: bool, given_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    thief: Thief, given_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dsn = dsn_of(thief.port)
     match given_by:
@@ -95,7 +94,7 @@ def test_a_stripped_connection_gets_no_password(
             (tmp_path / "pass").write_text(f"*:*:*:*:{PASSWORD}\n")
             (tmp_path / "pass").chmod(0o600)
             monkeypatch.setenv("PGPASSFILE", str(tmp_path / "pass"))
-    error = refusal(dsn, is_blocking=is_blocking)
+    error = refusal(dsn)
     assert PASSWORD.encode() not in thief.heard
     assert isinstance(error, AccessDenied)
     assert not error.is_retryable
@@ -106,7 +105,7 @@ def test_a_stripped_connection_gets_no_password(
 def test_one_explicit_setting_sends_it() -> None:
     thief = Thief(struct.pack("!I", CLEAR))
     try:
-        refusal(dsn_of(thief.port, password=PASSWORD, sslmode="disable"), is_blocking=False)
+        refusal(dsn_of(thief.port, password=PASSWORD, sslmode="disable"))
     finally:
         thief.close()
     assert PASSWORD.encode() in thief.heard

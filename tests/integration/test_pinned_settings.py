@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from ditto.source.connection import connect, connect_blocking
+from ditto.source.connection import connect
 from ditto.testing.servers import PostgresServer
 
 HOSTILE = {
@@ -90,12 +90,6 @@ def expected(rows: list[tuple[str, str]], version: int) -> dict[str, str]:
 async def test_a_roles_own_settings_do_not_count(dsn: str, is_replication: bool) -> None:
     async with await connect(dsn, is_replication=is_replication) as connection:
         rows = await (await connection.execute(SETTINGS.encode())).fetchall()
-        assert dict(rows) == expected(rows, connection.info.server_version)
-
-
-def test_a_blocking_connection_is_pinned_too(dsn: str) -> None:
-    with connect_blocking(dsn) as connection:
-        rows = [(row["lower"], row["setting"]) for row in connection.execute(SETTINGS.encode()).fetchall()]
         assert dict(rows) == expected(rows, connection.info.server_version)
 
 

@@ -62,7 +62,7 @@ class Implementation(NamedTuple):
     name: str
     make_decoder: Callable[..., Decoder]
     convert: Callable[[bytes, int], Any]
-    frame_block: Callable[..., tuple[bytes | bytearray, list[tuple[int, int]]]]
+    frame_block: Callable[..., bytes | bytearray]
     line_ends: Callable[[bytes], list[int]]
 
     def decoder(

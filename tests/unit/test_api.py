@@ -22,7 +22,7 @@ from ditto.config.validation import is_loopback, split_address
 from ditto.errors import ConfigError
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.status_client import NoAnswer, over_http
-from ditto.pipeline.pipeline import PipelineScope
+from ditto.pipeline.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ async def server(**settings: str) -> AsyncIterator[int]:
     """Its port."""
     environ = {f"DITTO_HTTP_{name.upper()}": value for name, value in settings.items()}
     config = load(None, {}, environ)
-    monitors = [PipelineMonitor(PipelineScope(config=config))]
+    monitors = [PipelineMonitor(Pipeline(config=config))]
     with capture_logs() as logs:
         async with serve_http(settings.get("listen", "127.0.0.1:0"), monitors, config.http):
             yield next(each["port"] for each in logs if each["event"] == "http.listening")
@@ -222,7 +222,7 @@ async def test_a_warning_where_everybody_can_read(settings: dict[str, str], coun
     environ: dict[str, Any] = {f"DITTO_HTTP_{name.upper()}": value for name, value in settings.items()}
     config = load(None, {}, environ)
     with capture_logs() as logs:
-        async with serve_http(":0", [PipelineMonitor(PipelineScope(config=config))], config.http):
+        async with serve_http(":0", [PipelineMonitor(Pipeline(config=config))], config.http):
             pass
     assert [each["event"] for each in logs if each["log_level"] == "warning"] == ["http.open"] * count
 

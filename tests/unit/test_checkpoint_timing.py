@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ditto.pipeline.checkpoint_timing import PERIOD_S, CheckpointRule, Progress
+from ditto.pipeline.checkpoint_timing import PERIOD_S, CheckpointTiming, Progress
 
 QUIET = Progress(
     idle_lsn=0x200,
@@ -19,7 +19,7 @@ QUIET = Progress(
 
 
 def is_due(progress: Progress, *, after_s: float = 0.0, saved_lsn: int = 0) -> bool:
-    rule = CheckpointRule(now=50.0)
+    rule = CheckpointTiming(now=50.0)
     if saved_lsn:
         rule.saved(saved_lsn, now=50.0)
     return rule.is_due(progress, now=50.0 + after_s)
@@ -31,7 +31,7 @@ def test_once_a_period_while_nothing_is_to_be_stored(after_s: float) -> None:
 
 
 def test_the_period_begins_with_the_last_one() -> None:
-    rule = CheckpointRule(now=0.0)
+    rule = CheckpointTiming(now=0.0)
     rule.saved(0x100, now=5.0)
     assert not rule.is_due(QUIET, now=5.0 + PERIOD_S - 0.1)
     assert rule.is_due(QUIET, now=5.0 + PERIOD_S)

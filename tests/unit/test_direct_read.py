@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ditto.sinks.jetstream.direct_read import Shortcut
+from ditto.sinks.jetstream.direct_read import DirectRead
 
 MESSAGE = b"MSG inbox.a 7 5\r\nhello\r\n"
 PING = b"PING\r\n"
@@ -32,15 +32,15 @@ def taken() -> list[tuple[str, bytes, bool]]:
 
 
 @pytest.fixture
-def shortcut(behind: Behind, taken: list[tuple[str, bytes, bool]]) -> Shortcut:
+def shortcut(behind: Behind, taken: list[tuple[str, bytes, bool]]) -> DirectRead:
     def listener(subject: str, data: bytes, has_no_responders: bool) -> None:
         taken.append((subject, data, has_no_responders))
 
-    return Shortcut(behind, listeners={7: listener}, is_idle=lambda: behind.is_idle)
+    return DirectRead(behind, listeners={7: listener}, is_idle=lambda: behind.is_idle)
 
 
 def test_complete_messages_of_a_listener_are_taken(
-    shortcut: Shortcut, behind: Behind, taken: list[tuple[str, bytes, bool]]
+    shortcut: DirectRead, behind: Behind, taken: list[tuple[str, bytes, bool]]
 ) -> None:
     shortcut.data_received(MESSAGE + b"MSG inbox.b 7 0\r\n\r\n")
     assert taken == [("inbox.a", b"hello", False), ("inbox.b", b"", False)]
@@ -59,7 +59,7 @@ def test_complete_messages_of_a_listener_are_taken(
     ],
 )
 def test_everything_else_and_what_follows_it_goes_on(
-    shortcut: Shortcut, behind: Behind, taken: list[tuple[str, bytes, bool]], other: bytes
+    shortcut: DirectRead, behind: Behind, taken: list[tuple[str, bytes, bool]], other: bytes
 ) -> None:
     shortcut.data_received(MESSAGE + other + MESSAGE)
     assert len(taken) == 1
@@ -68,7 +68,7 @@ def test_everything_else_and_what_follows_it_goes_on(
 
 @pytest.mark.parametrize("size", range(1, len(MESSAGE)))
 def test_the_beginning_of_a_message_goes_on(
-    shortcut: Shortcut, behind: Behind, taken: list[tuple[str, bytes, bool]], size: int
+    shortcut: DirectRead, behind: Behind, taken: list[tuple[str, bytes, bool]], size: int
 ) -> None:
     shortcut.data_received(MESSAGE + MESSAGE[:size])
     assert len(taken) == 1
@@ -76,7 +76,7 @@ def test_the_beginning_of_a_message_goes_on(
 
 
 def test_nothing_is_taken_while_something_before_it_waits(
-    shortcut: Shortcut, behind: Behind, taken: list[tuple[str, bytes, bool]]
+    shortcut: DirectRead, behind: Behind, taken: list[tuple[str, bytes, bool]]
 ) -> None:
     behind.is_idle = False
     shortcut.data_received(MESSAGE)

@@ -72,13 +72,12 @@ def frame(
     gap: int = 1,
     last_sequence: int = 0,
     first_number: int = 1,
-    flow: int = 256,
     is_committed: bool = False,
     max_size: int = NO_LIMIT,
-) -> tuple[bytes, list[tuple[int, int]]]:
+) -> bytes:
     subjects, lsns, ordinals = ([message[field] for message in messages] for field in range(3))
     payloads = [message.payload for message in messages]
-    block, marks = impl.frame_block(
+    block = impl.frame_block(
         subjects,
         lsns,
         ordinals,
@@ -88,11 +87,10 @@ def frame(
         last_sequence=last_sequence,
         reply=b"_INBOX.abc.batch1.256.fail.",
         first_number=first_number,
-        flow=flow,
         is_committed=is_committed,
         max_size=max_size,
     )
-    return bytes(block), marks
+    return bytes(block)
 
 
 messages_of_any_kind = st.lists(
@@ -111,12 +109,11 @@ messages_of_any_kind = st.lists(
     messages_of_any_kind,
     st.integers(0, (1 << 64) - 100),
     st.just(1) | st.integers(1, 1 << 40),
-    st.integers(1, 5),
     st.booleans(),
     st.integers(0, 2),
 )
 def test_what_is_framed_is_read_back(
-    messages: list[Message], last_sequence: int, first_number: int, flow: int, is_committed: bool, gap: int
+    messages: list[Message], last_sequence: int, first_number: int, is_committed: bool, gap: int
 ) -> None:
     compiled, plain = (
         frame(
@@ -125,14 +122,12 @@ def test_what_is_framed_is_read_back(
             gap=gap,
             last_sequence=last_sequence,
             first_number=first_number,
-            flow=flow,
             is_committed=is_committed,
         )
         for impl in IMPLEMENTATIONS
     )
     assert compiled == plain
-    block, marks = compiled
-    parsed = parse(bytes(block))
+    parsed = parse(compiled)
     assert [each.message for each in parsed] == messages
     assert [each.expected_sequence for each in parsed] == [last_sequence + index for index in range(len(messages))]
     assert [each.number for each in parsed] == [first_number + index for index in range(len(messages))]
@@ -142,16 +137,9 @@ def test_what_is_framed_is_read_back(
         ops[-1] = b"2"
     assert [each.op for each in parsed] == ops
 
-    answered = [each for each in parsed if each.number % flow == 0 or each is parsed[-1]]
-    # A mark is the sequence under which the server stores the message, and what lies between it and the mark before.
-    assert [sequence for sequence, _ in marks] == [each.expected_sequence + 1 for each in answered]
-    ends = [each.end for each in answered]
-    assert [size for _, size in marks] == [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
-    assert sum(size for _, size in marks) == len(block)
-
 
 def test_a_block_as_it_goes_out(impl: Implementation) -> None:
-    block, marks = frame(
+    block = frame(
         impl,
         [Message(b"ditto_public_a", 0x16_B374_D848, 1, b"{}"), Message(b"ditto_public_b", 0x16_0000_000F, 12, b"")],
         last_sequence=9,
@@ -166,16 +154,15 @@ def test_a_block_as_it_goes_out(impl: Implementation) -> None:
         b"NATS/1.0\r\nNats-Expected-Last-Sequence: 10\r\nDitto-Position: 16/F:12\r\n\r\n\r\n"
     )
     assert block == first + second
-    assert marks == [(11, len(first + second))]
 
 
 def test_an_empty_block(impl: Implementation) -> None:
-    assert frame(impl, []) == (b"", [])
+    assert frame(impl, []) == b""
 
 
 def test_the_limit_is_on_headers_and_payload(impl: Implementation) -> None:
     messages = [Message(b"s", 1, 1, b"small"), Message(b"s", 1, 2, b"x" * 100)]
-    sizes = [int(line.split()[-1]) for line in frame(impl, messages)[0].split(b"\r\n") if line.startswith(b"HPUB")]
+    sizes = [int(line.split()[-1]) for line in frame(impl, messages).split(b"\r\n") if line.startswith(b"HPUB")]
     frame(impl, messages, max_size=max(sizes))
     with pytest.raises(FrameTooLarge) as caught:
         frame(impl, messages, max_size=max(sizes) - 1)
@@ -184,7 +171,7 @@ def test_the_limit_is_on_headers_and_payload(impl: Implementation) -> None:
 
 def frame_lists(impl: Implementation, *lists: object, gap: int = 1) -> None:
     """Frame what may not go together."""
-    options = {"last_sequence": 0, "reply": b"r", "first_number": 1, "flow": 1, "is_committed": False}
+    options = {"last_sequence": 0, "reply": b"r", "first_number": 1, "is_committed": False}
     impl.frame_block(*lists, gap=gap, max_size=NO_LIMIT, **options)
 
 

@@ -9,11 +9,11 @@ from ditto.config import Config, Postgres
 from ditto.monitoring.metrics import MAX_TABLES, METRICS
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.prometheus import registry
-from ditto.pipeline.pipeline import PipelineScope
+from ditto.pipeline.pipeline import Pipeline
 
 
 def monitor(slot: str = "ditto") -> PipelineMonitor:
-    return PipelineMonitor(PipelineScope(config=Config(postgres=Postgres(slot=slot))))
+    return PipelineMonitor(Pipeline(config=Config(postgres=Postgres(slot=slot))))
 
 
 def test_tables_beyond_the_limit_count_together() -> None:

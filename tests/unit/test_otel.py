@@ -10,7 +10,7 @@ from ditto.config import Config, Postgres
 from ditto.monitoring import otel
 from ditto.monitoring.counters import Histogram
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
-from ditto.pipeline.pipeline import PipelineScope
+from ditto.pipeline.pipeline import Pipeline
 
 
 async def test_a_fault_of_the_sdk_does_not_reach_the_one_who_counts() -> None:
@@ -29,7 +29,7 @@ async def test_a_fault_of_the_sdk_does_not_reach_the_one_who_counts() -> None:
 
 
 async def test_each_pipeline_has_samples_of_its_own() -> None:
-    monitors = [PipelineMonitor(PipelineScope(config=Config(postgres=Postgres(slot=slot)))) for slot in ("a", "b")]
+    monitors = [PipelineMonitor(Pipeline(config=Config(postgres=Postgres(slot=slot)))) for slot in ("a", "b")]
     metrics = otel.Metrics(monitors, Resource.create(), None)
     monitors[0].counters.events = 3
     metrics.snapshot()

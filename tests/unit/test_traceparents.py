@@ -122,15 +122,14 @@ def test_both_implementations_frame_the_header_alike(wanted: list[bytes | None])
             last_sequence=(1 << 63) - 1,
             reply=b"r.",
             first_number=1,
-            flow=256,
             is_committed=False,
             max_size=1 << 20,
             traceparents={index: value for index, value in enumerate(wanted) if value is not None},
         )
         for impl in IMPLEMENTATIONS
     ]
-    assert all((bytes(block), marks) == (bytes(framed[0][0]), framed[0][1]) for block, marks in framed)
-    headers = [part.partition(b"\r\n\r\n")[0] for part in bytes(framed[0][0]).split(b"NATS/1.0\r\n")[1:]]
+    assert all(bytes(block) == bytes(framed[0]) for block in framed)
+    headers = [part.partition(b"\r\n\r\n")[0] for part in bytes(framed[0]).split(b"NATS/1.0\r\n")[1:]]
     assert [header.partition(b"\r\ntraceparent: ")[2] or None for header in headers] == wanted
 
 
@@ -146,7 +145,6 @@ def test_another_size_is_refused(impl: Implementation) -> None:
             last_sequence=0,
             reply=b"r.",
             first_number=1,
-            flow=256,
             is_committed=False,
             max_size=1 << 20,
             traceparents={0: A + b"0"},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ditto.sinks.file.io_thread import IoThread
-from ditto.sinks.messages_only import NothingBeside
+from ditto.sinks.messages_only import MessagesOnly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ def as_lines(payloads: Payloads) -> bytes | bytearray:
     return lines
 
 
-class LineSink(NothingBeside, ABC):
+class LineSink(MessagesOnly, ABC):
     """Base class: takes lines at once, and writes them in a thread: all that has come since the last write in the next.
 
     The window of the pipeline bounds how much that is.

@@ -13,8 +13,7 @@ def frame_block(
     last_sequence: int,
     reply: bytes,
     first_number: int,
-    flow: int,
     is_committed: bool,
     max_size: int,
     traceparents: Mapping[int, bytes] | None = None,
-) -> tuple[bytes | bytearray, list[tuple[int, int]]]: ...
+) -> bytes | bytearray: ...

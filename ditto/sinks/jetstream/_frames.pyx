@@ -74,7 +74,6 @@ def frame_block(
     uint64_t last_sequence,
     bytes reply not None,
     uint64_t first_number,
-    uint64_t flow,
     bint is_committed,
     Py_ssize_t max_size,
     dict traceparents=None,
@@ -84,8 +83,6 @@ def frame_block(
     `payloads` holds their payloads, each with `gap` bytes after it that belong to none, and `ends` where each ends,
     without them. The first message expects `last_sequence`, and is number `first_number` of its batch: 1 begins it, and
     with `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
-    Returns the bytes and, for each message that brings an acknowledgement (every `flow`-th of the batch) and for the
-    last one, its stream sequence and the number of bytes since the one before.
     `traceparents` holds, by index, 55 bytes for the header of that name.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
@@ -98,7 +95,6 @@ def frame_block(
     cdef bytes subject
     cdef uint64_t lsn, ordinal, number
     cdef bint is_last
-    cdef list marks = []
     cdef char[OVERHEAD + TRACE_HEADER] header
     cdef char *end
     if gap < 0:
@@ -123,7 +119,6 @@ def frame_block(
     cdef bytearray block = PyByteArray_FromStringAndSize(NULL, capacity)
     cdef char *start = PyByteArray_AS_STRING(block)
     cdef char *out = start
-    cdef char *mark = start
     for index in range(count):
         subject = subjects[index]
         payload_end = ends[index]
@@ -170,8 +165,5 @@ def frame_block(
         memcpy(out + header_size, data + payload_start, <size_t>payload_size)
         out = put_line_end(out + total)
         payload_start = payload_end + gap
-        if is_last or number % flow == 0:
-            marks.append((last_sequence + <uint64_t>index + 1, out - mark))
-            mark = out
     PyByteArray_Resize(block, out - start)
-    return block, marks
+    return block

@@ -17,5 +17,4 @@ def capabilities(config: Nats, *, max_bytes: int = 0) -> Capabilities:
         max_bytes=max_bytes,
         ack_interval=FLOW,
         is_fenced=True,
-        has_headers=True,
     )

@@ -178,7 +178,11 @@ class Connection(Client):
         if listener is None:
             await super()._process_msg(sid, subject, reply, data, headers)
         else:
-            listener(subject.decode(), bytes(data), not data and _NO_RESPONDERS.match(headers or b"") is not None)
+            listener(
+                subject.decode("utf-8", "replace"),
+                bytes(data),
+                not data and _NO_RESPONDERS.match(headers or b"") is not None,
+            )
 
     def write(self, block: bytes | bytearray) -> None:
         """Send a block of framed commands, which must not change any more; nothing is waited for.

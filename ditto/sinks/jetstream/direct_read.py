@@ -18,7 +18,7 @@ _FIELDS: Final = 3
 """Subject, number of the subscription, size; an answer has no reply subject of its own."""
 
 
-class Shortcut(asyncio.Protocol):
+class DirectRead(asyncio.Protocol):
     """The protocol of a connection; `behind` is the one that it had before, nats-py's.
 
     `listeners` are those of `Connection.listen`, by the number of their subscription. `is_idle` says whether nats-py
@@ -58,7 +58,7 @@ class Shortcut(asyncio.Protocol):
             body_end = body + int(fields[2])
             if listener is None or len(data) < body_end + len(_LINE_END):
                 break
-            listener(fields[0].decode(), data[body:body_end], False)
+            listener(fields[0].decode("utf-8", "replace"), data[body:body_end], False)
             position = body_end + len(_LINE_END)
         return position
 
@@ -89,5 +89,5 @@ def install(
 ) -> None:
     """Put the shortcut before the protocol that this transport has now; nothing where there is one."""
     behind = transport.get_protocol()
-    if not isinstance(behind, Shortcut):
-        transport.set_protocol(Shortcut(cast("asyncio.Protocol", behind), listeners=listeners, is_idle=is_idle))
+    if not isinstance(behind, DirectRead):
+        transport.set_protocol(DirectRead(cast("asyncio.Protocol", behind), listeners=listeners, is_idle=is_idle))

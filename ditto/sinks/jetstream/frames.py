@@ -1,4 +1,4 @@
-"""Picks the framing: the compiled one or its plain-Python twin, as `decoding.implementation` does for the decoder."""
+"""Picks the framing: the compiled one or its plain-Python twin, as `decoding.choose` does for the decoder."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Publisher:
         self._check_number(batch.first)
         is_committed = not batch.more_follows and self._outstanding < FLOW and (was_quiet or count <= _FEW)
         try:
-            data, _ = frame_block(
+            data = frame_block(
                 batch.routes,
                 batch.positions.commit_lsns,
                 batch.positions.ordinals,
@@ -110,7 +110,6 @@ class Publisher:
                 last_sequence=batches.sent_sequence,
                 reply=batches.reply,
                 first_number=batches.count + 1,
-                flow=FLOW,
                 is_committed=is_committed,
                 max_size=self._max_size,
                 traceparents=batch.traceparents,

@@ -39,26 +39,21 @@ def frame_block(
     last_sequence: int,
     reply: bytes,
     first_number: int,
-    flow: int,
     is_committed: bool,
     max_size: int,
     traceparents: Mapping[int, bytes] | None = None,
-) -> tuple[bytes | bytearray, list[tuple[int, int]]]:
+) -> bytes | bytearray:
     """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
     `payloads` holds their payloads, each with `gap` bytes after it that belong to none, and `ends` where each ends,
     without them. The first message expects `last_sequence`, and is number `first_number` of its batch: 1 begins it, and
     with `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
-    Returns the bytes and, for each message that brings an acknowledgement (every `flow`-th of the batch) and for the
-    last one, its stream sequence and the number of bytes since the one before.
     `traceparents` holds, by index, 55 bytes for the header of that name.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
     if gap < 0:
         raise ValueError("a gap of less than nothing")
     parts: list[bytes | bytearray] = []
-    marks: list[tuple[int, int]] = []
-    size = 0
     start = 0
     last = len(ends) - 1
     for index, (subject, lsn, ordinal, end) in enumerate(zip(subjects, commit_lsns, ordinals, ends, strict=True)):
@@ -85,8 +80,4 @@ def frame_block(
         op = OP_COMMIT if is_committed and index == last else OP_START if number == 1 else OP_APPEND
         command = b"HPUB %b %b%d.%b.$FI %d %d\r\n" % (subject, reply, number, op, len(header), total)
         parts += (command, header, payload, b"\r\n")
-        size += len(command) + total + 2
-        if index == last or number % flow == 0:
-            marks.append((last_sequence + index + 1, size))
-            size = 0
-    return b"".join(parts), marks
+    return b"".join(parts)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ditto.config import PipelineConfig
 from ditto.errors import SinkLost
-from ditto.routing.router import CHECKPOINT
+from ditto.routing.router import checkpoint_subject
 from ditto.sinks.base import Batch, Capabilities, Clock, PipelineId, SinkState
 from ditto.sinks.jetstream.capabilities import capabilities
 from ditto.sinks.jetstream.checkpoints import Checkpoints
@@ -30,7 +30,7 @@ class JetStreamSink:
         self._lease_ttl_s = config.delivery.lease_ttl_s
         self._accepts_gap = config.delivery.accepts_gap
         self._clock = clock
-        self._checkpoint_subject = f"{config.events.prefix}.{CHECKPOINT}"
+        self._checkpoint_subject = checkpoint_subject(config.events.prefix)
         # The one subject that covers all of the template's, where it is not that each table needs its own.
         self._wildcard = f"{config.events.prefix}.>" if config.events.subject.startswith("{prefix}.") else None
         self._client: Connection | None = None
