@@ -81,7 +81,6 @@ class _Preparation:
         self._planner = Planner(
             ends.config.events,
             database=ends.database,
-            ensure_routes=ends.sink.ensure_routes,
             primary_key=partial(primary_key, ends.control),
             not_arrays=partial(not_arrays, ends.control),
         )

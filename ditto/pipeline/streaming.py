@@ -12,8 +12,8 @@ import structlog
 
 from ditto.decoding.change import Change
 from ditto.decoding.choose import IMPL
-from ditto.decoding.messages import Block, ChangeTooLarge
-from ditto.errors import NotNow, SinkError
+from ditto.decoding.messages import Block, ChangeTooLarge, Relation
+from ditto.errors import DittoError, NotNow, SinkError
 from ditto.formats.base import Format
 from ditto.formats.ditto import DittoFormat
 from ditto.lsn import Checkpoint, Position, Transaction, format_lsn
@@ -37,6 +37,10 @@ _REPORT_PERIOD_S: Final = 60.0
 _LARGE_BLOCK: Final = 4 << 20
 """Bytes; each step that such a block goes through takes some 10 ms or more: heartbeat, HTTP and acknowledgements wait
 for one of them, not for all."""
+_MAX_HELD: Final = 1 << 20
+"""Bytes of blocks that wait for the sink to take new routes, while Relation after Relation comes: where hundreds of
+tables come at once, a change of the stream for each of them would take a minute, and one for all of them milliseconds.
+"""
 _PLACE_PERIOD_S: Final = 1.0
 _RESTORE_PERIOD_S: Final = 30.0
 
@@ -71,6 +75,8 @@ class Streaming:
         self._checkpoints = CheckpointTiming(now=ends.clock())
         self._history = SourceHistoryCheck(ready, confirmer=confirmer, outbound=self)
         self._wanted_lsn = 0
+        self._held: list[Block] = []  # blocks that ended at a Relation, and what follows them
+        self._routes: set[str] = set()  # those of their relations, which the sink may not take yet
         confirmer.limit_by(self._place.limit)
         counters.attach(window, ends.sink)
 
@@ -88,17 +94,20 @@ class Streaming:
         ]
 
     async def run(self) -> None:
-        """Read, encode, send: until a fault or a cancellation."""
+        """Read, plan, encode, send: until a fault or a cancellation."""
         await self._start()
         while True:
-            block = await self._read_block()
-            if block.size >= _LARGE_BLOCK:
-                await asyncio.sleep(0)
-            if self._history.is_certain or await self._history.judge(block):
-                await self._forward(block)
-            if (relation := block.relation) is not None:  # its changes can be decoded once it is planned
-                self._ready.decoder.define(relation.oid, await self._ready.prepared.planner.plan(relation))
-            await self._source.pause_after(block)
+            try:
+                block = await self._read_block()
+                self._held.append(block)
+                if block.relation is not None:
+                    await self._plan(block.relation)
+            except DittoError:
+                await self._forward_held()
+                raise
+            if block.relation is None or sum(each.size for each in self._held) >= _MAX_HELD:
+                await self._forward_held()
+                await self._source.pause_after(block)
 
     async def _start(self) -> None:
         start, slot, counters = self._ready.start, self._ready.prepared.slot, self._ends.counters
@@ -122,11 +131,30 @@ class Streaming:
             decoder=IMPL,
         )
 
+    async def _plan(self, relation: Relation) -> None:
+        """The relation's changes can be decoded from now on, and are sent once the sink takes its routes."""
+        plan = await self._ready.prepared.planner.plan(relation)
+        self._ready.decoder.define(relation.oid, plan)
+        self._routes |= plan.routes.names
+
+    async def _forward_held(self) -> None:
+        """Let the sink take the routes of relations that have just been planned, and send what has been read."""
+        if self._routes:
+            await self._sink.ensure_routes(self._routes)
+            self._routes = set()
+        held, self._held = self._held, []
+        for block in held:
+            if block.size >= _LARGE_BLOCK:
+                await asyncio.sleep(0)
+            if self._history.is_certain or await self._history.judge(block):
+                await self._forward(block)
+
     async def _read_block(self) -> Block:
         """Raises EventTooLarge once everything before that event is durable."""
         try:
-            return await self._source.read_block()
+            return await self._source.read_block(waits=not self._held)
         except ChangeTooLarge as error:
+            await self._forward_held()
             await self._window.settle()
             sink = self._sink.capabilities
             if error.size <= sink.max_bytes:

@@ -22,8 +22,8 @@ Table = tuple[str, str]
 class Planner:
     """Plans the relations of one session, by the configuration and by what it asks for.
 
-    `ensure_routes` has to see that the sink takes these routes, `primary_key` to look up the columns of a table's key
-    by the table's OID, and `not_arrays` to look up the types that only look like arrays (see `Kinds`).
+    `primary_key` has to look up the columns of a table's key by the table's OID, and `not_arrays` the types that only
+    look like arrays (see `Kinds`).
     """
 
     def __init__(
@@ -31,14 +31,12 @@ class Planner:
         config: Events,
         *,
         database: str,
-        ensure_routes: Callable[[set[str]], Awaitable[None]],
         primary_key: Callable[[int], Awaitable[Collection[str]]],
         not_arrays: Callable[[], Awaitable[Set[tuple[str, str]]]],
     ) -> None:
         self._config = config
         self._database = database
         self._router = Router(config, database=database)
-        self._ensure_routes = ensure_routes
         self._find_primary_key = primary_key
         self._find_not_arrays = not_arrays
         self._kinds = kinds(config.types)
@@ -72,14 +70,13 @@ class Planner:
         return set[str]().union(*(router.routes(*table).names for table in tables))
 
     async def plan(self, relation: Relation) -> TablePlan:
-        """The plan of a relation; when it is returned, the sink takes all of its routes. Raises SubjectCollision.
+        """The plan of a relation; the sink may not take its routes yet. Raises SubjectCollision.
 
         A Relation message that comes again is planned anew: the table's primary key may have changed.
         """
         routes = self._router.routes(relation.namespace, relation.name)
         if not any(routes):  # no value is ever converted
             return TablePlan(relation=relation, routes=routes, kinds=bytes(len(relation.columns)))
-        await self._ensure_routes(routes.names)
         found = await self._find_kinds(relation)
         primary_key = await self._primary_key(relation) if self._is_keyed else None
         version = schema_version(relation, found) if self._is_versioned else None

@@ -206,8 +206,8 @@ class Replication:
         self._decoder = decoder
         self._silence_limit_s = max(SILENCE_LIMIT_S, 0.75 * wal_sender_timeout_s)
 
-    async def read_block(self) -> Block:
-        """Wait until the server has sent something, and drain it.
+    async def read_block(self, *, waits: bool = True) -> Block:
+        """Wait until the server has sent something, and drain it; without waiting the block may be empty.
 
         Raises ConnectionLost when the connection ends or stays silent, DecodeError, and what the server says
         when it ends the COPY.
@@ -217,7 +217,7 @@ class Replication:
         waiting_since = self._clock()
         is_drained, self._is_drained = self._is_drained, False
         while True:
-            if is_drained:
+            if is_drained and waits:
                 remaining = waiting_since + self._silence_limit_s - self._clock()
                 if remaining <= 0 or not await self._wait_readable(remaining):
                     raise ConnectionLost(
@@ -233,7 +233,7 @@ class Replication:
                 raise self._notice
             if block.is_ended:
                 raise self._ended()
-            if block.frame_count:
+            if block.frame_count or not waits:
                 # To read at once what a lone transaction has just left empty cost a system call and a block.
                 self._is_drained = self._is_plain and block.is_drained and block.frame_count < _PAUSE_AFTER_MESSAGES
                 return block

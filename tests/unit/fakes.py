@@ -14,6 +14,7 @@ from functools import wraps
 from typing import Any, ParamSpec
 
 from ditto.config import Config, Nats, PipelineConfig, Postgres
+from ditto.decoding.messages import Block
 from ditto.errors import SinkError, SlotInUse
 from ditto.lsn import Checkpoint, format_lsn
 from ditto.monitoring.counters import Counters
@@ -141,6 +142,8 @@ class FakeSink:
         self.calls: list[str] = []
         """The names of the calls, in order; sending and acknowledging left out."""
         self.batches: list[Batch] = []
+        self.routes: list[set[str]] = []
+        """What each call of `ensure_routes` asked for."""
         self.saved: list[tuple[int, Checkpoint]] = []
         self.beside: list[Checkpoint] = []
         self.sources: list[PipelineId] = []
@@ -194,7 +197,8 @@ class FakeSink:
         return self.state
 
     async def ensure_routes(self, routes: Collection[str], *, is_ahead: bool = False) -> None:
-        del routes, is_ahead
+        del is_ahead
+        self.routes.append(set(routes))
         self._call("ensure_routes")
 
     def _call(self, name: str) -> None:
@@ -410,7 +414,9 @@ class FakeReplication(Replication):
         self.blocks.extend(blocks)
         self._more.set()
 
-    async def read_block(self) -> Any:
+    async def read_block(self, *, waits: bool = True) -> Any:
+        if not self.blocks and not waits:
+            return Block([], [], [], [])
         while not self.blocks:
             self._more.clear()
             await self._more.wait()

@@ -35,17 +35,12 @@ class World:
         self.planner = Planner(
             Events(**events),
             database="shop",
-            ensure_routes=self._ensure_routes,
             primary_key=self._primary_key,
             not_arrays=self._not_arrays,
         )
 
     def plan(self, given: Relation) -> TablePlan:
         return asyncio.run(self.planner.plan(given))
-
-    async def _ensure_routes(self, routes: set[str]) -> None:
-        await asyncio.sleep(0)
-        self.asked.append(routes)
 
     async def _primary_key(self, oid: int) -> list[str]:
         await asyncio.sleep(0)
@@ -58,27 +53,16 @@ class World:
         return self.not_arrays
 
 
-def test_the_sink_takes_the_routes_before_the_plan_is_there() -> None:
+def test_the_plan_of_a_table_with_default_rules_asks_nothing() -> None:
     world = World()
     given = relation()
     plan = world.plan(given)
-    assert world.asked == [{"ditto_public_trades"}]
+    assert world.asked == []
     assert plan.relation is given
+    assert plan.routes.names == {"ditto_public_trades"}
     assert plan.routes == (b"ditto_public_trades",) * 4
     assert plan.kinds == bytes([INT, TEXT])
     assert (plan.primary_key, plan.schema_version, plan.description) == (None, None, None)
-
-
-def test_a_sink_that_does_not_take_them_leaves_no_plan() -> None:
-    async def refuse(routes: set[str]) -> None:
-        raise KeyError(*routes)
-
-    async def never(*_: object) -> Any:
-        raise AssertionError
-
-    planner = Planner(Events(), database="d", ensure_routes=refuse, primary_key=never, not_arrays=never)
-    with pytest.raises(KeyError, match="ditto_public_trades"):
-        asyncio.run(planner.plan(relation()))
 
 
 def test_a_relation_that_comes_again_is_planned_anew() -> None:
@@ -86,13 +70,12 @@ def test_a_relation_that_comes_again_is_planned_anew() -> None:
     assert world.plan(relation(identity="f")).primary_key == ("id",)
     world.key = ["name"]
     assert world.plan(relation(identity="f")).primary_key == ("name",)
-    assert world.asked == [{"ditto_public_trades"}, 1] * 2
+    assert world.asked == [1, 1]
 
 
 def test_only_actions_that_pass_have_routes() -> None:
     world = World(tables={"trades": [Action.INSERT]}, subject="{prefix}.{action}.{table}")
     assert world.plan(relation()).routes == (b"ditto.insert.trades", None, None, None)
-    assert world.asked == [{"ditto.insert.trades"}]
 
 
 def test_nothing_is_asked_for_a_table_that_is_filtered() -> None:

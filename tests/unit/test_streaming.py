@@ -13,7 +13,7 @@ from ditto.config import Config, Delivery, Nats, Postgres
 from ditto.decoding.change import Change
 from ditto.decoding.choose import Decoder
 from ditto.decoding.messages import Block, ChangeTooLarge, Delivered, Relation
-from ditto.errors import EventTooLarge, NotNow, SinkLost
+from ditto.errors import ConnectionLost, EventTooLarge, NotNow, SinkLost, SubjectCollision
 from ditto.lsn import Checkpoint, Position, Transaction
 from ditto.monitoring.counters import Counters
 from ditto.monitoring.session_counters import SessionCounters
@@ -93,17 +93,24 @@ def block(*commit_lsns: int, is_complete: bool = True, **rest: Any) -> Block:
     )
 
 
+def relation(oid: int) -> Relation:
+    return Relation(oid, "public", "t", "d", ())
+
+
 class SlowPlanner:
     """Plans in a second."""
 
-    def __init__(self, steps: list[str], sink: FakeSink) -> None:
+    def __init__(self, steps: list[str]) -> None:
         self._steps = steps
-        self._sink = sink
+        self.fault: Exception | None = None
 
     async def plan(self, relation: Relation) -> TablePlan:
         await asyncio.sleep(1)
-        self._steps.append(f"plan {relation.oid} after {len(self._sink.batches)} batches")
-        return TablePlan(relation=relation, routes=Routes(None, None, None, None), kinds=b"")
+        if self.fault is not None:
+            raise self.fault
+        self._steps.append(f"plan {relation.oid}")
+        route = f"r{relation.oid}".encode()
+        return TablePlan(relation=relation, routes=Routes(route, route, None, None), kinds=b"")
 
 
 class Scene:
@@ -114,7 +121,7 @@ class Scene:
         self.source, self.counters, self.states = FakeReplication(self.server), Counters(), States(now=now)
         self.steps: list[str] = []
         """How relations were planned and defined."""
-        self.planner = SlowPlanner(self.steps, self.sink)
+        self.planner = SlowPlanner(self.steps)
         self.start = start or Start(ORIGIN, needs_checkpoint=False, gap=None)
         self.config = Config(
             postgres=Postgres(dsn="", slot="s", publication="p"),
@@ -122,6 +129,11 @@ class Scene:
             delivery=Delivery(max_in_flight=max_in_flight, confirm_delay_s=0.0),
         )
         self.window = Window(max_count=max_in_flight, max_bytes=10**6, ack_interval=1, flush=self.sink.flush, clock=now)
+
+    @property
+    def sent(self) -> list[int]:
+        """The commit LSNs of what the sink was given."""
+        return [lsn for batch in self.sink.batches for lsn in batch.positions.commit_lsns]
 
     async def make(self) -> Streaming:
         ends = make_ends(self.server, self.sink, source=self.source, config=self.config, counters=self.counters)
@@ -370,14 +382,74 @@ async def test_a_stop_while_the_sink_makes_wait_does_not_wait_for_what_was_not_s
 
 
 @fake_time
-async def test_a_relation_is_planned_behind_what_is_before_it_and_before_what_follows() -> None:
+async def test_a_relation_is_planned_before_what_follows_is_read() -> None:
     scene = Scene()
     async with scene.running():
-        relation = Relation(7, "public", "t", "d", ())
-        scene.source.bring(block(0x200, is_complete=False, relation=relation), block(0x300))
+        scene.source.bring(block(0x200, is_complete=False, relation=relation(7)), block(0x300))
         await asyncio.sleep(0.5)
-        assert len(scene.sink.batches) == 1
-        assert len(scene.source.blocks) == 1  # not read while its relation is being planned
+        assert len(scene.source.blocks) == 1
         await asyncio.sleep(1)
-        assert scene.steps == ["plan 7 after 1 batches", "define 7"]
-        assert len(scene.sink.batches) == 2
+        assert scene.steps == ["plan 7", "define 7"]
+        assert scene.sent == [0x200, 0x300]
+
+
+@fake_time
+async def test_routes_of_relations_that_come_together_are_ensured_together_before_their_changes_are_sent() -> None:
+    scene = Scene()
+
+    async def ensure(routes: set[str]) -> None:
+        assert routes == {"r7", "r8"}
+        assert scene.sent == []
+        scene.steps.append("ensure")
+
+    scene.sink.ensure_routes = ensure  # type: ignore[assignment, method-assign]
+    async with scene.running():
+        scene.source.bring(block(relation=relation(7)), block(0x200, relation=relation(8)), block(0x300))
+        await asyncio.sleep(5)
+        assert scene.steps == ["plan 7", "define 7", "plan 8", "define 8", "ensure"]
+        assert scene.sent == [0x200, 0x300]
+        scene.source.bring(block(0x400))
+        await asyncio.sleep(1)
+        assert scene.sent[-1] == 0x400
+
+
+@fake_time
+async def test_nothing_is_held_where_nothing_follows_a_relation_for_the_moment() -> None:
+    scene = Scene()
+    async with scene.running():
+        scene.source.bring(block(0x200, relation=relation(7)))
+        await asyncio.sleep(5)
+        assert scene.sent == [0x200]
+
+
+@fake_time
+async def test_so_much_is_held_and_no_more() -> None:
+    scene = Scene()
+    async with scene.running():
+        for number in range(20):
+            scene.source.bring(block(0x200 + 0x10 * number, relation=relation(number), size=1 << 18))
+        await asyncio.sleep(30)
+        assert [len(each) for each in scene.sink.routes] == [4] * 5
+        assert len(scene.sent) == 20
+
+
+@fake_time
+async def test_a_fault_behind_a_relation_comes_after_what_is_before_it_is_sent() -> None:
+    for error, raised in ((ConnectionLost("gone"), ConnectionLost), (too_large(2000), EventTooLarge)):
+        scene = Scene(max_bytes=1000)
+        async with scene.running() as reading:
+            scene.source.bring(block(0x200, relation=relation(7)), error)
+            with pytest.raises(raised):
+                await reading
+        assert scene.sent == [0x200]
+
+
+@fake_time
+async def test_a_relation_that_cannot_be_planned_comes_after_what_is_before_it_is_sent() -> None:
+    scene = Scene()
+    scene.planner.fault = SubjectCollision("the same subject")
+    async with scene.running() as reading:
+        scene.source.bring(block(0x200, relation=relation(7)), block(0x300))
+        with pytest.raises(SubjectCollision):
+            await reading
+    assert scene.sent == [0x200]

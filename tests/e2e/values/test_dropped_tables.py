@@ -40,8 +40,6 @@ async def made_until_forgotten(world: World, counts: list[int], wanted: int, *, 
         assert begin < 2000
         await asyncio.to_thread(made_and_dropped, world, range(begin, begin + 30))
         begin += 30
-        # Each new subject takes a change of the stream: without this a busy machine falls further and further behind.
-        await world.fence(timeout_s=60)
     return begin
 
 
@@ -69,8 +67,7 @@ async def test_dropped_tables_are_forgotten_and_others_go_on(world: World, monke
     assert [each[1] for each in changes if each[0] == "kept"] == ["INSERT", "INSERT", "TRUNCATE"]
     assert [each[2] for each in changes if each[0].startswith("part_")] == list(range(made))
     counters.refresh()
-    fences = world.value("SELECT count(*) FROM fence")
-    assert counters.passed.total() == len(changes) + fences
+    assert counters.passed.total() == len(changes) + 1, "and the fence"
 
 
 @pytest.mark.long
