@@ -16,6 +16,7 @@ from ditto.config.model import (
     Nats,
     PipelineConfig,
     Postgres,
+    Snapshot,
     Tls,
     Types,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Nats",
     "PipelineConfig",
     "Postgres",
+    "Snapshot",
     "Tls",
     "Types",
     "load",

@@ -273,17 +273,53 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = field(default=10.0, name="lease_ttl")
     on_gap: Annotated[
-        Literal["stop", "continue"],
+        Literal["stop", "continue", "snapshot"],
         _doc(
             "The reaction when events are missing for good, because the slot is after the sink's last event: stop "
-            "with an error, or continue after the gap."
+            "with an error, continue after the gap, or continue and store a snapshot of every selected table, after "
+            "which consumers are right again. A second gap during that snapshot stops."
         ),
     ] = "stop"
 
     @property
     def accepts_gap(self) -> bool:
         """Events that are missing for good do not stop the pipeline."""
-        return self.on_gap == "continue"
+        return self.on_gap != "stop"
+
+
+class Snapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rows that are in the tables already, as READ events among the changes."""
+
+    mode: Annotated[
+        Literal["never", "initial"],
+        _doc(
+            "`initial`: store every row of the selected tables once, when the pipeline takes a new stream. `never`: "
+            "only where someone asks for it (`ditto snapshot start`)."
+        ),
+    ] = "never"
+    tables: Annotated[
+        list[str] | None,
+        _doc(
+            "Which of the selected tables `initial` reads: a table (in any schema), schema.table, or a glob of either. "
+            "Absent: all of them.",
+            ["trades", "audit.*"],
+        ),
+    ] = None
+    chunk_rows: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        _doc("The most rows that are read at once. Live events wait while the rows of one chunk are sent."),
+    ] = 5_000
+    chunk_bytes: Annotated[
+        int,
+        Meta(ge=1, le=64 << 20),
+        _doc("About how many bytes are read at once; the first of the two limits holds. Two chunks are in memory."),
+    ] = 2_097_152
+    max_rows_per_s: Annotated[
+        int,
+        Meta(ge=0),
+        _doc("The most rows a second that a snapshot reads, where its request does not say; 0 for no limit.", 5000),
+    ] = 0
 
 
 class File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -363,6 +399,9 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     postgres: Annotated[Postgres, _doc("Where the changes come from.")] = Postgres()
     events: Annotated[Events, _doc("Which changes become events, and on which subjects.")] = Events()
     delivery: Annotated[Delivery, _doc("How events are delivered, whatever stores them.")] = Delivery()
+    snapshot: Annotated[
+        Snapshot, _doc("The rows that are in the tables already, as READ events among the changes.")
+    ] = Snapshot()
     nats: Annotated[Nats, _doc("Where the events go, unless `file` is given.")] = Nats()
     file: Annotated[File | None, _doc("A file that the events go to, one a line, in place of NATS.")] = None
 

@@ -236,6 +236,14 @@ def _topics(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _snapshot_tables(value: list[str] | None) -> list[str] | None:
+    if value is not None and not value:
+        raise Impossible("must name a table: as it is, nothing would be read", hint="leave the key out to read all")
+    if value is not None and not all(each.strip() for each in value):
+        raise Impossible("has an empty table name")
+    return value
+
+
 CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {
         "name": _name,
@@ -254,6 +262,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "events.subject": _subject,
         "events.tables": _tables,
         "events.topics": _topics,
+        "snapshot.tables": _snapshot_tables,
         "http.listen": _listen,
         "http.token": _http_token,
     }

@@ -26,6 +26,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "events.subject": ("{prefix}.{table}", "{prefix}.{table}"),
     "events.tables": ('{"trades": ["INSERT", "update"]}', {"trades": ["insert", "update"]}),
     "events.metadata": ("lsn, xid", ["lsn", "xid"]),
+    "snapshot.tables": ("trades, audit.*", ["trades", "audit.*"]),
     "events.topics": ('{"trades": "transactions"}', {"trades": "transactions"}),
     "http.listen": (":8080", ":8080"),
     "http.hosts": ("a.example.com, b.example.com", ["a.example.com", "b.example.com"]),
