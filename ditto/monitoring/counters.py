@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ditto.config import ACTIONS
+from ditto.monitoring.snapshot_status import SnapshotStatus
 
 STAGES: Final = ("read", "encode", "publish", "room")
 """Draining and decoding; to JSON; framing and writing; waiting until the window has room."""
@@ -109,6 +110,10 @@ class Counters:
     """The last LSN that was confirmed to PostgreSQL; 0 before the first one."""
     gap_at: float | None = None
     """When the pipeline last went on after a gap (`delivery.on_gap: continue`), in seconds since 1970."""
+    snapshots: SnapshotStatus = field(default_factory=SnapshotStatus)
+    """The runs; the runner of the snapshots writes them."""
+    snapshot_rows: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Rows that snapshots have read and stored, by schema and table; once a block."""
     lag_s: float = 0.0
     """The age of the commit that is being stored, or was stored last; 0 when nothing comes."""
     refresh: Callable[[], None] = _nothing
