@@ -161,11 +161,11 @@ cdef class Decoder(BlockBuilder):
         return Transaction(self.commit_lsn, self.commit_time, self.xid) if self.commit_lsn else None
 
     def passed_counts(self):
-        """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates."""
+        """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates, rows."""
         cdef TableCount count
         found = {}
         for table, count in self.table_counts.items():
-            found[table] = (count.passed[0], count.passed[1], count.passed[2], count.passed[3])
+            found[table] = tuple([count.passed[i] for i in range(5)])
         return found
 
     @property

@@ -6,6 +6,8 @@ from ditto.config.load import load
 from ditto.config.mask import mask_url, masked, secrets
 from ditto.config.model import (
     ACTIONS,
+    EVENT_ACTIONS,
+    READ,
     SINKS,
     Action,
     Config,
@@ -24,10 +26,12 @@ from ditto.config.schema import schema
 
 __all__ = [
     "ACTIONS",
+    "EVENT_ACTIONS",
     "FLAGS",
     "FORMER",
     "KEYS",
     "ORIGINAL_VARIABLES",
+    "READ",
     "SECTIONS",
     "SINKS",
     "Action",

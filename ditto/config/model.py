@@ -27,6 +27,12 @@ class Action(StrEnum):
 ACTIONS: Final = tuple(action.value for action in Action)
 """Their names, in the order in which everything lists them."""
 
+READ: Final = "read"
+"""The action of the rows of a snapshot."""
+
+EVENT_ACTIONS: Final = (*ACTIONS, READ)
+"""Those that events have."""
+
 
 def _doc(description: str, *examples: Any, mask: Literal["whole", "dsn", "url"] | None = None) -> Meta:
     """The documentation of a key. `mask`: print *** in place of the whole value, or of the password inside it."""

@@ -11,7 +11,7 @@ cdef struct OldValue:
 
 # How many changes of a table were handed on, by action.
 cdef class TableCount:
-    cdef uint64_t[4] passed
+    cdef uint64_t[5] passed
 
 
 cdef class Plan:

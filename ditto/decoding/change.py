@@ -37,7 +37,7 @@ class Change(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     schema: str
     table: str
     action: str
-    """INSERT, UPDATE, DELETE or TRUNCATE."""
+    """INSERT, UPDATE, DELETE or TRUNCATE; READ for a row of a snapshot."""
     data: dict[str, Any]
     """The new row; {} for DELETE and TRUNCATE."""
     data_old: dict[str, Any]
@@ -67,3 +67,17 @@ class DetailedChange(Change, frozen=True, gc=False, rename="camel"):
     json_null_old: list[str] | msgspec.UnsetType = msgspec.UNSET
     """The same for `data_old`."""
     meta: Meta | msgspec.UnsetType = msgspec.UNSET
+
+
+class SnapshotMark(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Which run of a snapshot read a row, and where the run goes on after it."""
+
+    run: str
+    cursor: list[str] | None = None
+    """The key up to which the table has been read, as PostgreSQL's text; absent where the run cannot go on."""
+
+
+class ReadRow(DetailedChange, frozen=True, gc=False, rename="camel"):
+    """A row that a snapshot read; `action` is READ, and `snapshot` is always there."""
+
+    snapshot: SnapshotMark | msgspec.UnsetType = msgspec.UNSET

@@ -17,6 +17,12 @@ TRACE_PREFIX: Final = "traceparent"
 TRACEPARENT_SIZE: Final = 55
 """Bytes of a traceparent of version 00; a message of another size is none."""
 
+SNAPSHOT_PREFIX: Final = "ditto.snapshot"
+"""The prefix of a transactional logical message that asks for a snapshot, or says what becomes of one."""
+
+MARKER_PREFIX: Final = "ditto.marker"
+"""The prefix of the transactional logical message that marks the place of a chunk of rows."""
+
 WATCHED: Final = 2
 """So many transactions a decoder notes from `watch_lsn` on: the last one that the sink knows of, and the next one."""
 
@@ -85,6 +91,29 @@ class Delivered(NamedTuple):
     """How many of the block's changes come before or belong to it."""
 
 
+class LogicalMessage(NamedTuple):
+    """A transactional logical message with one of the two prefixes of snapshots, at the place that it has."""
+
+    prefix: str
+    content: bytes
+    commit_lsn: int
+    ordinal: int
+    """Nothing has this position yet: what is stored for the message may have it."""
+    commit_time: str
+    xid: int
+    """32 bits."""
+
+
+class Moved(NamedTuple):
+    """A row of the recorded relation that got another key, by an update that does not carry all of its columns."""
+
+    xid: int
+    """32 bits."""
+    commit_lsn: int
+    key: tuple[str, ...]
+    """The new one, as PostgreSQL's text."""
+
+
 class Block(msgspec.Struct):
     """What one wake-up brought: four lists of the same length, one entry a change, and how far the source has got."""
 
@@ -106,10 +135,14 @@ class Block(msgspec.Struct):
     wanted_lsn: int = 0
     """The LSN of the last logical message `ditto.wait`: its writer waits for the stream to reach that LSN."""
     is_drained: bool = True
-    """libpq holds nothing more; False when a limit or a Relation message ended the block."""
+    """libpq holds nothing more; False when a limit, a message or the barrier ended the block."""
     is_ended: bool = False
     """The server ended the COPY; the connection's next result says why."""
     traceparents: list[tuple[int, int, bytes]] = []
     """What transactional logical messages `traceparent` say, with commit LSN and ordinal of each; not checked."""
     relation: Relation | None = None
     """The Relation message that ended the block: its changes can be decoded once `Decoder.define` was called."""
+    message: LogicalMessage | None = None
+    """The logical message that ended the block, if it was not skipped; the transaction is still open."""
+    is_at_barrier: bool = False
+    """The next transaction commits at or after the barrier (`Decoder.stop_before`), and waits until that is gone."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ditto.config import ACTIONS
+from ditto.config import EVENT_ACTIONS
 from ditto.monitoring.snapshot_status import SnapshotStatus
 
 STAGES: Final = ("read", "encode", "publish", "room")
@@ -131,19 +131,17 @@ class DecoderCounts:
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._passed: dict[tuple[str, str], tuple[int, int, int, int]] = {}
+        self._passed: dict[tuple[str, str], tuple[int, ...]] = {}
         self._filtered = 0
         self._skipped = 0
 
-    def take(
-        self, passed: dict[tuple[str, str], tuple[int, int, int, int]], *, filtered_count: int, skipped_count: int
-    ) -> None:
+    def take(self, passed: dict[tuple[str, str], tuple[int, ...]], *, filtered_count: int, skipped_count: int) -> None:
         """The decoder's counts as they are now."""
         counters = self._counters
         for table, counts in passed.items():
-            before = self._passed.get(table, (0, 0, 0, 0))
+            before = self._passed.get(table, (0,) * len(EVENT_ACTIONS))
             if counts != before:
-                for action, count, old in zip(ACTIONS, counts, before, strict=True):
+                for action, count, old in zip(EVENT_ACTIONS, counts, before, strict=True):
                     if count != old:
                         counters.passed[*table, action] += count - old
         counters.filtered += filtered_count - self._filtered

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple, get_args
 
 from ditto import log_stream
-from ditto.config import ACTIONS
+from ditto.config import EVENT_ACTIONS
 from ditto.lsn import parse_lsn
 from ditto.monitoring.counters import STAGES, Histogram
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
@@ -258,7 +258,7 @@ PIPELINE: Final = "pipeline"
 
 LABEL_VALUES: Final = {
     PIPELINE: "`name` of the configuration, by default the name of the slot",
-    "action": ", ".join(ACTIONS),
+    "action": ", ".join(EVENT_ACTIONS),
     "stage": ", ".join(STAGES),
     "state": ", ".join(get_args(State)),
     "table": f"the first {MAX_TABLES} tables that have events; the others count as `other`",

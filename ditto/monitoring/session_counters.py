@@ -24,7 +24,7 @@ class DecoderNumbers(Protocol):
     filtered_count: int
     skipped_count: int
 
-    def passed_counts(self) -> dict[tuple[str, str], tuple[int, int, int, int]]: ...
+    def passed_counts(self) -> dict[tuple[str, str], tuple[int, ...]]: ...
 
 
 class Outstanding(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from itertools import takewhile
 from typing import Final
 
-from ditto.config import ACTIONS, Events
+from ditto.config import ACTIONS, READ, Events
 from ditto.errors import SubjectCollision
 from ditto.routing.patterns import Patterns
 from ditto.routing.table_plans import Routes
@@ -86,7 +86,9 @@ class Router:
         insert, update, delete, truncate = (
             self._subject(namespace, name, action).encode() if action in actions else None for action in ACTIONS
         )
-        return Routes(insert, update, delete, truncate)
+        is_read = insert is not None or update is not None
+        read = self._subject(namespace, name, READ).encode() if is_read else None
+        return Routes(insert, update, delete, truncate, read)
 
     def forget(self, tables: Collection[tuple[str, str]]) -> None:
         """These have been dropped: another table may have their subjects."""

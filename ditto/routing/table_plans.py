@@ -17,11 +17,13 @@ class Routes(NamedTuple):
     update: bytes | None
     delete: bytes | None
     truncate: bytes | None
+    read: bytes | None = None
+    """Of the rows of snapshots; there where inserts or updates have one."""
 
     @property
     def names(self) -> set[str]:
-        """Those that there are, as text: the sink has to take them."""
-        return {route.decode() for route in self if route is not None}
+        """Those of changes that there are, as text: the sink has to take them. Only a snapshot needs `read`."""
+        return {route.decode() for route in self[:4] if route is not None}
 
 
 class TablePlan(Struct, frozen=True, kw_only=True):

@@ -30,9 +30,9 @@ def test_quantiles_of_what_came_since(quantile: float, expected: float) -> None:
 def test_the_decoders_counts_are_carried_over_once() -> None:
     counters = Counters()
     first, second = DecoderCounts(counters), DecoderCounts(counters)
-    first.take({("public", "a"): (1, 0, 0, 0)}, filtered_count=2, skipped_count=3)
-    first.take({("public", "a"): (4, 1, 0, 0)}, filtered_count=2, skipped_count=4)
-    second.take({("public", "a"): (1, 0, 0, 1)}, filtered_count=1, skipped_count=0)
+    first.take({("public", "a"): (1, 0, 0, 0, 0)}, filtered_count=2, skipped_count=3)
+    first.take({("public", "a"): (4, 1, 0, 0, 0)}, filtered_count=2, skipped_count=4)
+    second.take({("public", "a"): (1, 0, 0, 1, 0)}, filtered_count=1, skipped_count=0)
     assert counters.passed == {
         ("public", "a", "insert"): 5,
         ("public", "a", "update"): 1,

@@ -115,4 +115,4 @@ def test_what_waits_for_its_plan_keeps_its_tables_place(impl: Implementation) ->
     decoder.feed(wire.insert(1, ["1"]))
     decoder.feed(wire.relation(9, "trades", COLUMNS))  # made anew, while the first one is found to be dropped
     assert decoder.forget({1: known}) == set()
-    assert decoder.passed_counts() == {("public", "trades"): (1, 0, 0, 0)}
+    assert decoder.passed_counts() == {("public", "trades"): (1, 0, 0, 0, 0)}

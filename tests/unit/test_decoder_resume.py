@@ -78,4 +78,4 @@ def test_what_was_handed_on_is_counted_by_table_and_action(impl: Implementation)
     decoder = impl.decoder(after=Position(100, 1))
     for frame in [*FRAMES, wire.begin(400), wire.relation(1, "a", COLUMNS), ROW, wire.commit(400)]:
         decoder.feed(frame)
-    assert decoder.passed_counts() == {("public", "a"): (2, 0, 0, 1), ("public", "b"): (0, 1, 1, 1)}
+    assert decoder.passed_counts() == {("public", "a"): (2, 0, 0, 1, 0), ("public", "b"): (0, 1, 1, 1, 0)}

@@ -60,7 +60,7 @@ def test_the_plan_of_a_table_with_default_rules_asks_nothing() -> None:
     assert world.asked == []
     assert plan.relation is given
     assert plan.routes.names == {"ditto_public_trades"}
-    assert plan.routes == (b"ditto_public_trades",) * 4
+    assert plan.routes == (b"ditto_public_trades",) * 5
     assert plan.kinds == bytes([INT, TEXT])
     assert (plan.primary_key, plan.schema_version, plan.description) == (None, None, None)
 
@@ -75,13 +75,13 @@ def test_a_relation_that_comes_again_is_planned_anew() -> None:
 
 def test_only_actions_that_pass_have_routes() -> None:
     world = World(tables={"trades": [Action.INSERT]}, subject="{prefix}.{action}.{table}")
-    assert world.plan(relation()).routes == (b"ditto.insert.trades", None, None, None)
+    assert world.plan(relation()).routes == (b"ditto.insert.trades", None, None, None, b"ditto.read.trades")
 
 
 def test_nothing_is_asked_for_a_table_that_is_filtered() -> None:
     world = World(tables={"trades": []}, schemas=True, metadata=["primary_key"])
     plan = world.plan(relation("trades", ID, MOODS, identity="f"))
-    assert plan.routes == (None,) * 4
+    assert plan.routes == (None,) * 5
     assert len(plan.kinds) == 2
     assert plan.description is None
     assert world.asked == []

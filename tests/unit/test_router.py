@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ditto.config import ACTIONS, Events
+from ditto.config import EVENT_ACTIONS, Events
 from ditto.config.model import Action
 from ditto.errors import SubjectCollision
 from ditto.routing.patterns import Patterns, TablePattern
@@ -70,12 +70,12 @@ def test_nothing_matches_nothing() -> None:
 def test_only_listed_tables_and_actions_pass() -> None:
     route = router(tables={"trades": [Action.INSERT, Action.UPDATE]})
     subject = b"ditto_public_trades"
-    assert route.routes("public", "trades") == (subject, subject, None, None)
-    assert route.routes("public", "accounts") == (None, None, None, None)
+    assert route.routes("public", "trades") == (subject, subject, None, None, subject)
+    assert route.routes("public", "accounts") == (None,) * 5
 
 
 def test_without_a_filter_everything_passes() -> None:
-    assert router().routes("public", "trades") == (b"ditto_public_trades",) * 4
+    assert router().routes("public", "trades") == (b"ditto_public_trades",) * 5
 
 
 # ------------------------------------------------------------------------------------- subjects
@@ -83,24 +83,24 @@ def test_without_a_filter_everything_passes() -> None:
 
 def test_a_mapped_table_has_the_whole_subject() -> None:
     route = router(topics={"trades": "transactions", "audit.*": "a.b"}, subject=DOTTED)
-    assert route.routes("public", "trades") == (b"transactions",) * 4
-    assert route.routes("audit", "x") == (b"a.b",) * 4
-    assert route.routes("public", "x") == (b"ditto.public.x",) * 4
+    assert route.routes("public", "trades") == (b"transactions",) * 5
+    assert route.routes("audit", "x") == (b"a.b",) * 5
+    assert route.routes("public", "x") == (b"ditto.public.x",) * 5
 
 
 def test_a_mapping_does_not_pass_what_the_filter_stops() -> None:
     route = router(topics={"trades": "transactions"}, tables={"trades": [Action.INSERT]})
-    assert route.routes("public", "trades") == (b"transactions", None, None, None)
+    assert route.routes("public", "trades") == (b"transactions", None, None, None, b"transactions")
 
 
 def test_tables_may_be_mapped_to_one_subject() -> None:
     route = router(topics={"trades": "all", "accounts": "all"})
-    assert route.routes("public", "trades") == route.routes("public", "accounts") == (b"all",) * 4
+    assert route.routes("public", "trades") == route.routes("public", "accounts") == (b"all",) * 5
 
 
 def test_action_and_database_in_the_template() -> None:
     route = router(subject="{prefix}.{database}.{action}.{schema}.{table}", prefix="cdc.x")
-    assert route.routes("public", "t") == tuple(f"cdc.x.shop.{action}.public.t".encode() for action in ACTIONS)
+    assert route.routes("public", "t") == tuple(f"cdc.x.shop.{action}.public.t".encode() for action in EVENT_ACTIONS)
     encoded = Router(Events(subject="{prefix}.{database}.{table}"), database="my.db")
     assert encoded.routes("public", "t")[0] == b"ditto.my%2Edb.t"
 
@@ -172,7 +172,7 @@ def test_a_collision_names_both_tables_and_the_way_out() -> None:
 def test_a_collision_of_filtered_tables_is_none() -> None:
     route = router(tables={"a_b.c": ALL})
     route.routes("a_b", "c")
-    assert route.routes("a", "b_c") == (None,) * 4
+    assert route.routes("a", "b_c") == (None,) * 5
 
 
 def test_a_relation_that_is_described_again_does_not_collide_with_itself() -> None:

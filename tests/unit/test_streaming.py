@@ -62,7 +62,7 @@ class NoDecoder:
         assert plan.relation.oid == oid
         self._steps.append(f"define {oid}")
 
-    def passed_counts(self) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+    def passed_counts(self) -> dict[tuple[str, str], tuple[int, ...]]:
         return {}
 
 

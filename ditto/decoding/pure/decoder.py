@@ -105,7 +105,7 @@ class Decoder(BlockBuilder):
         relation = plan.relation
         if self._undefined.get(oid) is not relation:
             raise ValueError(f"relation {oid} does not wait for this plan")
-        passed = self._passed.setdefault((relation.namespace, relation.name), [0, 0, 0, 0])
+        passed = self._passed.setdefault((relation.namespace, relation.name), [0] * 5)
         self._plans[oid] = Plan(plan, passed)
         del self._undefined[oid]
 
@@ -113,9 +113,9 @@ class Decoder(BlockBuilder):
         """The last one that has begun; None where none has."""
         return Transaction(self._commit_lsn, self._commit_time, self._xid) if self._commit_lsn else None
 
-    def passed_counts(self) -> dict[tuple[str, str], tuple[int, int, int, int]]:
-        """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates."""
-        return {table: (counts[0], counts[1], counts[2], counts[3]) for table, counts in self._passed.items()}
+    def passed_counts(self) -> dict[tuple[str, str], tuple[int, ...]]:
+        """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates, rows."""
+        return {table: tuple(counts) for table, counts in self._passed.items()}
 
     @property
     def relation_count(self) -> int:
