@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/ready"})
 """Probes need no token: where there is one, they answer the state and nothing else."""
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""The methods that change nothing."""
+_JSON: Final = "application/json"
 _ANY: Final = "*"
 _INTERNAL: Final = (".localhost", ".local", ".internal", ".svc", ".cluster.local")
 """Endings that no name of the public DNS can have."""
@@ -25,10 +28,14 @@ class Gate:
 
     A web page can make its visitor's browser ask a server of the visitor's network under a name of the page's owner
     (DNS rebinding). Such a name is one of the public DNS, and is in the Host header. `hosts` are the allowed names.
+
+    Nor may a page change anything by a request that a browser sends without asking the server first: such a one cannot
+    be JSON. Without a token only this machine may change something (`is_local`: nobody else can connect).
     """
 
-    def __init__(self, app: ASGIApp, *, token: str | None, hosts: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, *, token: str | None, hosts: Iterable[str], is_local: bool = False) -> None:
         self._app = app
+        self._may_change = is_local or token is not None
         self._expected = None if token is None else f"Bearer {token}".encode()
         self._hosts = {each.lower() for each in hosts} | {socket.getfqdn().lower()}
 
@@ -43,6 +50,16 @@ class Gate:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, self._expected):
                 await _refuse(send, 401, "give the token of http.token as: Authorization: Bearer TOKEN")
+                return
+        if scope.get("method", "GET") not in READING:
+            if not self._may_change:
+                await _refuse(
+                    send, 403, "without a token only a Ditto that listens on 127.0.0.1 takes this: set http.token"
+                )
+                return
+            kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+            if kind != _JSON:
+                await _refuse(send, 415, f"send it as Content-Type: {_JSON}")
                 return
         if scope.get("method") == "HEAD":
             # uvicorn sends no body in answer to HEAD.

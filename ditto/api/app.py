@@ -1,4 +1,4 @@
-"""The routes. No handler waits for anything: all answers are made from memory."""
+"""The routes. No GET waits for anything: all its answers are made from memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from litestar import Litestar, MediaType, Response, get
+from litestar.exceptions import ClientException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from prometheus_client import generate_latest
@@ -16,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from ditto import __version__
 from ditto.api.access import Gate
+from ditto.api.snapshots import refuse, snapshot_handlers
 from ditto.config.model import Http
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.prometheus import registry
@@ -52,8 +54,8 @@ class Cached:
         return self._rendered
 
 
-def make_app(monitors: Sequence[PipelineMonitor], http: Http) -> ASGIApp:
-    """The application for one running Ditto with these pipelines."""
+def make_app(monitors: Sequence[PipelineMonitor], http: Http, *, is_local: bool) -> ASGIApp:
+    """The application for one running Ditto with these pipelines. `is_local`: only this machine can connect."""
     process = ProcessState([each.states for each in monitors])
     metrics_of = registry(monitors)
     rendered = Cached(lambda: generate_latest(metrics_of))
@@ -88,12 +90,13 @@ def make_app(monitors: Sequence[PipelineMonitor], http: Http) -> ASGIApp:
         """Ditto's own numbers as of now, those of the two servers as of a few seconds ago."""
         return monitors[0].status()
 
-    handlers: list[Any] = [healthz, readyz, metrics, status]
+    handlers: list[Any] = [healthz, readyz, metrics, status, *snapshot_handlers(list(monitors))]
     app = Litestar(
         handlers,
         openapi_config=OpenAPIConfig(
             title="Ditto", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]
         ),
         logging_config=None,
+        exception_handlers={ClientException: refuse},
     )
-    return Gate(app, token=http.token, hosts=http.hosts)
+    return Gate(app, token=http.token, hosts=http.hosts, is_local=is_local)

@@ -62,7 +62,7 @@ async def serve_http(listen: str, monitors: Sequence[PipelineMonitor], http: Htt
     sockets = bind(listen)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # one warning for each malformed request
     settings = uvicorn.Config(
-        make_app(monitors, http),
+        make_app(monitors, http, is_local=is_loopback(listen)),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -13,7 +13,7 @@ from ditto.units import counted, size, span
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ditto.monitoring.status_document import Leader, Process, Servers, Status, Stream
+    from ditto.monitoring.status_document import Leader, Process, Servers, SnapshotSummary, Status, Stream
     from ditto.source.standbys import Standby
 
 _STYLES = {"streaming": "green", "standby": "cyan", "waiting": "red"}
@@ -57,6 +57,8 @@ def _lines(status: Status) -> Iterator[tuple[str, str, str]]:
         bytes_of = f"{size(window.bytes)} of {size(window.max_bytes)}"
         yield "window", f"{window.events:,} of {counted(window.max_events, 'event')}, {bytes_of}", ""
         yield "sessions", _sessions(process), ""
+    for snapshot in status.snapshots:
+        yield "snapshot", _snapshot(snapshot), ""
     yield "stream", "-" if servers.stream is None else _stream(servers.stream), ""
     nobody = "-" if servers.slot is None else "none"  # without a slot, or an answer, nobody can know
     yield "leader", nobody if servers.leader is None else _leader(servers.leader), "" if servers.leader else "red"
@@ -97,6 +99,21 @@ def _acknowledged(process: Process) -> str:
 def _sessions(process: Process) -> str:
     ended = ", ".join(f"{count:,} {reason}" for reason, count in sorted(process.sessions.items())) or "none"
     return f"ended: {ended}" if process.state in {"waiting", "stopped"} else f"one is running; ended: {ended}"
+
+
+def _snapshot(snapshot: SnapshotSummary) -> str:
+    """`20261126-… (request), reading: 1,200 of about 5,000 rows, public.trades at 1,000 rows/s, 1 of 3 tables done`."""
+    done = counted(snapshot.rows, "row")
+    if snapshot.remaining_rows:
+        done = f"{snapshot.rows:,} of about {counted(snapshot.rows + snapshot.remaining_rows, 'row')}"
+    rate = "" if snapshot.rows_per_s is None else f" at {snapshot.rows_per_s:,.0f} rows/s"
+    parts = [
+        f"{snapshot.run} ({snapshot.kind}), {snapshot.state}: {done}",
+        "" if snapshot.table is None else f"{printable(snapshot.table)}{rate}",
+        "" if snapshot.tables == 1 else f"{snapshot.tables_ended:,} of {counted(snapshot.tables, 'table')} done",
+        "" if snapshot.waits_for is None else f"waits for {printable(snapshot.waits_for)}",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _stream(stream: Stream) -> str:

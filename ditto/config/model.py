@@ -350,7 +350,7 @@ class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None,
         _doc(
             "Where to listen: `host:port`, or `:port` for every address of the machine. Serves `/healthz`, `/readyz`, "
-            "`/metrics` and `/v1/status`. Absent: no HTTP at all.",
+            "`/metrics`, `/v1/status` and `/v1/snapshots`. Absent: no HTTP at all.",
             ":8080",
             "127.0.0.1:8080",
         ),
@@ -360,7 +360,7 @@ class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _doc(
             "What a client has to send (`Authorization: Bearer TOKEN`) for everything but `/healthz`, `/readyz` and "
             "`/ready`, which then give no reasons. `ditto status` sends it. Absent: every client that can connect may "
-            "read.",
+            "read, and snapshots can be started and changed over HTTP only where `listen` is a loopback address.",
             "${DITTO_TOKEN}",
             mask="whole",
         ),

@@ -75,6 +75,13 @@ def _events(monitor: PipelineMonitor) -> Iterator[Sample]:
         yield ("other", "other", action), count
 
 
+def _snapshot_rows(monitor: PipelineMonitor) -> Iterator[Sample]:
+    counts = list(monitor.counters.snapshot_rows.items())
+    yield from counts[:MAX_TABLES]
+    if others := counts[MAX_TABLES:]:
+        yield ("other", "other"), sum(count for _, count in others)
+
+
 def _lag_bytes(monitor: PipelineMonitor) -> float | None:
     """The slot's own LSN is some seconds old; a later confirmation counts."""
     slot = monitor.servers.slot
@@ -190,6 +197,28 @@ METRICS: Final[tuple[Metric, ...]] = (
         "When this process last went on after events that are missing for good (delivery.on_gap: continue), in seconds "
         "since 1970; absent where it did not.",
         lambda m: m.counters.gap_at,
+    ),
+    Metric(
+        "ditto_snapshot_rows_total",
+        "counter",
+        "Rows that snapshots have read and stored as READ events, by table.",
+        _snapshot_rows,
+        ("schema", "table"),
+    ),
+    _gauge(
+        "ditto_snapshot_running",
+        "Snapshots that have begun, or wait for their turn, and have not ended; those that are paused not counted.",
+        lambda m: sum(each.state != "paused" for each in m.counters.snapshots.unended()),
+    ),
+    _gauge(
+        "ditto_snapshot_paused",
+        "Snapshots that are paused.",
+        lambda m: sum(each.state == "paused" for each in m.counters.snapshots.unended()),
+    ),
+    _gauge(
+        "ditto_snapshot_rows_remaining_estimate",
+        "Rows that are left to read of all snapshots that have not ended, by PostgreSQL's statistics of the tables.",
+        lambda m: sum(each.remaining_rows for each in m.counters.snapshots.unended()),
     ),
     Metric(
         "ditto_sessions_total",

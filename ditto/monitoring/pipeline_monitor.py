@@ -18,7 +18,16 @@ from typing import Final
 
 from ditto import __version__
 from ditto.monitoring.server_status import ServerStatusReader
-from ditto.monitoring.status_document import Process, Servers, StateChange, Status, Window, rfc3339
+from ditto.monitoring.status_document import (
+    Process,
+    Servers,
+    Snapshots,
+    SnapshotSummary,
+    StateChange,
+    Status,
+    Window,
+    rfc3339,
+)
 from ditto.pipeline.pipeline import Pipeline
 from ditto.tasks import end
 
@@ -131,7 +140,12 @@ class PipelineMonitor:
             events_per_s=self._rate.per_s,
             servers=self.servers,
             servers_age_s=age_s,
+            snapshots=[SnapshotSummary.of(each) for each in counters.snapshots.unended()],
         )
+
+    def snapshots(self) -> Snapshots:
+        """The runs, as of now."""
+        return Snapshots(self.label, self.state, self.counters.snapshots.runs)
 
     def _acknowledged_s(self, quantile: float) -> float | None:
         found = self.counters.ack_s.quantile_s(quantile, before=self._acknowledged[0])

@@ -61,6 +61,8 @@ class RunStatus(Struct, kw_only=True):
     state: RunState = "waiting"
     """`failed` where one of its tables has failed; the others are read all the same."""
     requested_at: str
+    reason: str | None = None
+    """Why it was refused or has failed, where that is not the reason of one of its tables."""
     where: str | None = None
     max_rows_per_s: int | None = None
     tables: list[TableStatus] = field(default_factory=list)
@@ -75,6 +77,12 @@ class RunStatus(Struct, kw_only=True):
     def current(self) -> TableStatus | None:
         """The table that is being read, or the next one."""
         return next((each for each in self.tables if not each.is_ended), None)
+
+    @property
+    def rows_per_s(self) -> float | None:
+        """Of the table that is being read."""
+        current = self.current
+        return None if self.state != "reading" or current is None else current.rows_per_s
 
     @property
     def rows(self) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import http
 import http.client
 from collections.abc import AsyncGenerator
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,7 +17,7 @@ from ditto.errors import ConfigError, DittoError
 from ditto.monitoring.http_client import AnswerTooLarge, fetch
 from ditto.monitoring.pipeline_monitor import Rate, lag_by_servers
 from ditto.monitoring.server_status import ServerStatusReader
-from ditto.monitoring.status_document import Status
+from ditto.monitoring.status_document import Snapshots, Status
 
 _TIMEOUT_S: Final = 5.0
 _MAX_BYTES: Final = 16 * 1024 * 1024
@@ -26,7 +26,10 @@ _REFUSALS: Final = {
     421: "it is not known under this name: add the name to http.hosts there",
 }
 _NOBODY: Final = "does a Ditto run there, with http.listen? Without --url both servers are asked"
+_NO_RUNS: Final = "does a Ditto run there, with http.listen? Only a running one knows its snapshots"
 _EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  only compared with
+
+T = TypeVar("T", Status, Snapshots)
 
 
 class NoAnswer(DittoError):
@@ -46,18 +49,26 @@ def over_http(url: str, *, token: str | None = None) -> Status:
 
     Raises NoAnswer, and ConfigError for what is no address.
     """
+    return _document(url, "/v1/status", Status, token=token, hint=_NOBODY)
+
+
+def snapshots_over_http(url: str, *, token: str | None = None) -> Snapshots:
+    """The same of its snapshots."""
+    return _document(url, "/v1/snapshots", Snapshots, token=token, hint=_NO_RUNS)
+
+
+def _document(url: str, path: str, kind: type[T], *, token: str | None, hint: str | None) -> T:
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
         raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080")
-    hint: str | None = _NOBODY
     try:
         answer = fetch(
-            f"{url.rstrip('/')}/v1/status",
+            f"{url.rstrip('/')}{path}",
             timeout_s=_TIMEOUT_S,
             max_bytes=_MAX_BYTES,
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
         )
         if answer.status == http.HTTPStatus.OK:
-            return msgspec.json.decode(answer.body, type=Status)
+            return msgspec.json.decode(answer.body, type=kind)
         reason = _REFUSALS.get(answer.status, f"it answers {answer.status}")
         if answer.status in _REFUSALS:
             hint = None

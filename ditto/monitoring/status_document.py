@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from ditto.monitoring.snapshot_status import RunKind, RunState, RunStatus
 from ditto.source.standbys import Standby
 
 
@@ -133,6 +134,57 @@ class Process(msgspec.Struct, frozen=True):
     acknowledged_p99_s: float | None = None
 
 
+class SnapshotSummary(msgspec.Struct, frozen=True):
+    """A snapshot that has not ended; `/v1/snapshots` has each of its tables."""
+
+    run: str
+    kind: RunKind
+    state: RunState
+    tables: int
+    tables_ended: int
+    rows: int
+    """Stored so far, of all tables."""
+    remaining_rows: int
+    """By PostgreSQL's statistics."""
+    table: str | None
+    """The table that is being read."""
+    rows_per_s: float | None
+    waits_for: str | None = None
+
+    @classmethod
+    def of(cls, run: RunStatus) -> SnapshotSummary:
+        """That of a run."""
+        current = run.current
+        return cls(
+            run=run.run,
+            kind=run.kind,
+            state=run.state,
+            tables=len(run.tables),
+            tables_ended=sum(each.is_ended for each in run.tables),
+            rows=run.rows,
+            remaining_rows=run.remaining_rows,
+            table=None if current is None else f"{current.schema}.{current.table}",
+            rows_per_s=run.rows_per_s,
+            waits_for=None if current is None else current.waits_for,
+        )
+
+
+class Snapshots(msgspec.Struct, frozen=True):
+    """What `/v1/snapshots` answers."""
+
+    pipeline: str
+    """The pipeline's name."""
+    state: str
+    """Of the pipeline in this Ditto: only one that streams knows all runs that have not ended."""
+    runs: list[RunStatus]
+    """Those that have not ended, and the last ones that this process has seen the end of; the newest last."""
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether a run that is not among `runs` has ended, or never was."""
+        return self.state in {"streaming", "draining"}
+
+
 class Status(msgspec.Struct, frozen=True):
     """The status of one pipeline."""
 
@@ -151,3 +203,5 @@ class Status(msgspec.Struct, frozen=True):
     """`survey` in the document."""
     servers_age_s: float | None = msgspec.field(default=None, name="survey_age_s")
     """How long ago both servers were asked. `survey_age_s` in the document."""
+    snapshots: list[SnapshotSummary] = []
+    """Those that have not ended, as far as this process knows."""

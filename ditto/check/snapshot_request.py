@@ -1,0 +1,60 @@
+"""Whether a request for a snapshot can do what it asks for, before it is sent: the runner can only refuse it later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from ditto.config import PipelineConfig
+from ditto.errors import ConfigError, PublicationMissing, SlotMissing
+from ditto.routing.snapshot_selection import Selection
+from ditto.source.published_tables import Table, look_at_publication, look_at_tables
+from ditto.source.slot import find_slot
+from ditto.source.sql import Control
+
+
+class Readable(Struct, frozen=True, kw_only=True):
+    """A request that can be sent."""
+
+    names: list[str]
+    """For the request; empty for all tables."""
+    tables: list[Table]
+    """That are read, as far as is known now."""
+    is_slot_held: bool
+    """A Ditto reads the slot, and so the request."""
+
+
+async def check_request(
+    control: Control, config: PipelineConfig, names: Sequence[str], *, where: str | None
+) -> Readable:
+    """Look at each table that is named. Raises ConfigError, TableNotPublished, PublicationMissing and SlotMissing."""
+    if where is not None and len(names) != 1:
+        raise ConfigError("a condition goes with exactly one table", hint="name the table, and start a run for each")
+    publication = await look_at_publication(control, config.postgres.publication)
+    if not publication.exists:
+        raise PublicationMissing(
+            f"publication {publication.name} does not exist: nothing is published that a snapshot could read",
+            hint="has ditto run been started yet? It creates the publication",
+        )
+    slot = await find_slot(control, config.postgres.slot)
+    if slot is None:
+        raise SlotMissing(
+            f"there is no replication slot {config.postgres.slot}: nobody would read the request",
+            hint="start ditto run first, which creates it",
+            slot=config.postgres.slot,
+        )
+    selection = Selection(config.events, publication, await look_at_tables(control))
+    asked = selection.names(names)
+    tables = selection.read_by(asked)
+    if where is not None and len(tables) != 1:
+        raise ConfigError(
+            f"a condition goes with exactly one table, and {names[0]} stands for {len(tables):,}",
+            hint="give schema.table, without a glob",
+        )
+    if not tables:
+        raise ConfigError(
+            "no table can be read: of those that are published, events.tables selects insert or update of none",
+            hint="ditto check compares the publication with events.tables",
+        )
+    return Readable(names=asked, tables=tables, is_slot_held=slot.active_pid is not None and not slot.is_being_created)
