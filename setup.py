@@ -12,6 +12,9 @@ MODULES = (
     "ditto.decoding._libpq",
     "ditto.decoding._scalar_values",
     "ditto.decoding._column_values",
+    "ditto.decoding._cells",
+    "ditto.decoding._snapshot_rows",
+    "ditto.decoding._snapshots",
     "ditto.formats._lines",
     "ditto.sinks.jetstream._frames",
 )

@@ -2,11 +2,12 @@ from collections.abc import Mapping
 
 from psycopg.pq.abc import PGconn
 
+from ditto.decoding._snapshots import SnapshotSupport
 from ditto.decoding.messages import Block, Extras, Relation
 from ditto.lsn import Position, Transaction
 from ditto.routing.table_plans import TablePlan
 
-class Decoder:
+class Decoder(SnapshotSupport):
     skipped_count: int
     filtered_count: int
     logical_message_count: int

@@ -11,11 +11,12 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp
 
-from ditto.decoding._block cimport BlockBuilder, OldValue, Plan, TableCount, format_time
+from ditto.decoding._block cimport OldValue, Plan, TableCount, format_time
 from ditto.decoding._cursor cimport Cursor, finish, take, take_i32, take_string, take_u8, take_u16, take_u32, take_u64
 from ditto.decoding._libpq cimport CopyStream
-from ditto.decoding._scalar_values cimport is_json_null
 from ditto.decoding._column_values cimport convert_value
+from ditto.decoding._scalar_values cimport is_json_null
+from ditto.decoding._snapshots cimport SnapshotSupport
 
 from msgspec import UNSET, Raw
 
@@ -26,8 +27,10 @@ from ditto.decoding.invalid_text import not_utf8
 from ditto.errors import ConnectionLost, DecodeError
 from ditto.lsn import ORIGIN, format_lsn
 from ditto.decoding.messages import (
+    MARKER_PREFIX,
     NO_DESCRIPTIONS,
     NO_EXTRAS,
+    SNAPSHOT_PREFIX,
     TRACE_PREFIX,
     TRACEPARENT_SIZE,
     WAIT_PREFIX,
@@ -35,6 +38,7 @@ from ditto.decoding.messages import (
     ChangeTooLarge,
     Column,
     Delivered,
+    LogicalMessage,
     Relation,
 )
 from ditto.decoding.size_limit import check_size
@@ -43,7 +47,6 @@ from ditto.decoding.size_limit import check_size
 cdef extern from "Python.h":
     object PyMemoryView_FromMemory(char *data, Py_ssize_t size, int flags)
     int PyBUF_READ
-    Py_ssize_t PY_SSIZE_T_MAX
 
 # pgoutput's and the replication protocol's bytes, as integers.
 cdef enum:
@@ -78,6 +81,9 @@ cdef enum:
 cdef enum:
     FEW_BYTES = 6144
 
+cdef enum:
+    BEGIN_SIZE = 46  # of the whole CopyData message
+
 cdef uint64_t EVERYTHING = <uint64_t>1 << 63
 cdef str A_INSERT = "INSERT"
 cdef str A_UPDATE = "UPDATE"
@@ -90,10 +96,11 @@ cdef dict nothing = {}
 cdef uint8_t json_kind = JSON
 cdef str wait_prefix = WAIT_PREFIX
 cdef str trace_prefix = TRACE_PREFIX
+cdef frozenset SNAPSHOT_PREFIXES = frozenset({SNAPSHOT_PREFIX, MARKER_PREFIX})
 cdef Py_ssize_t TRACEPARENT = TRACEPARENT_SIZE
 
 
-cdef class Decoder(BlockBuilder):
+cdef class Decoder(SnapshotSupport):
     """Turns the CopyData messages of one replication connection into changes.
 
     A Relation message ends the block; its changes can be decoded once `define` has given the plan. `id_key` is
@@ -109,11 +116,9 @@ cdef class Decoder(BlockBuilder):
     cdef readonly list watched
     cdef dict plans
     cdef dict undefined  # relations that wait for their plans
-    cdef dict table_counts
     cdef dict types
     cdef Plan last_plan
     cdef int64_t last_oid
-    cdef Py_ssize_t max_size
     cdef bint has_forgotten
     cdef object refused  # to be raised when what comes before it has been handed over
     cdef uint64_t skip_to
@@ -131,20 +136,21 @@ cdef class Decoder(BlockBuilder):
         described=NO_DESCRIPTIONS,
         Py_ssize_t max_size=0,
     ):
-        super().__init__(id_key, extras, described)
+        super().__init__(id_key, extras, described, max_size)
         self.watch_lsn = watch_lsn
         self.unwatched = WATCHED
         self.watched = []
         self.after_lsn, self.after_ordinal = after
         self.plans = {}
         self.undefined = {}
-        self.table_counts = {}
         self.types = {}
         self.last_oid = -1
-        self.max_size = max_size or PY_SSIZE_T_MAX
 
     def feed(self, bytes frame not None):
         """Decode one CopyData message. Raises DecodeError, after which the decoder is of no more use."""
+        self.resume()
+        if self.waiting is not None:
+            raise ValueError("the decoder waits at the barrier")
         self.decode_frame(<const uint8_t *><const char *>frame, len(frame))
 
     def define(self, oid, plan):
@@ -161,7 +167,7 @@ cdef class Decoder(BlockBuilder):
         return Transaction(self.commit_lsn, self.commit_time, self.xid) if self.commit_lsn else None
 
     def passed_counts(self):
-        """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates, rows."""
+        """By schema and table, how many changes were handed on: inserts, updates, deletes, truncates, rows read."""
         cdef TableCount count
         found = {}
         for table, count in self.table_counts.items():
@@ -210,9 +216,10 @@ cdef class Decoder(BlockBuilder):
         return self.finish_block(True, False)
 
     def read(self, pgconn, *, Py_ssize_t max_events, Py_ssize_t max_bytes, Py_ssize_t enough=1):
-        """Drain libpq and the socket until nothing new comes, a limit is reached or a relation is described.
+        """Drain libpq and the socket until nothing new comes, a limit is reached or something ends the block.
 
-        With `enough` it also ends where a read of the socket brings less than so many messages, and few bytes.
+        A Relation, a message of a snapshot and the barrier end it. With `enough` it also ends where a read of the
+        socket brings less than so many messages, and few bytes.
 
         Raises ConnectionLost, DecodeError, and ChangeTooLarge once all before that change has been handed over.
         """
@@ -235,13 +242,16 @@ cdef class Decoder(BlockBuilder):
         cdef Py_ssize_t count_at_read = -1
         cdef Py_ssize_t size_at_read = 0
         cdef int length
+        self.resume()
+        if self.is_stopped:
+            return IS_LIMITED
         while True:
             if len(self.changes) >= max_events or self.size >= max_bytes:
                 return IS_LIMITED
             length = stream.next_message(&data)
             if length > 0:
                 self.decode_frame(data, length)
-                if self.relation is not None:
+                if self.is_stopped:
                     return IS_LIMITED
             elif length < 0:
                 return IS_ENDED
@@ -256,12 +266,24 @@ cdef class Decoder(BlockBuilder):
                 size_at_read = self.size
                 stream.read_socket()
 
+    cdef int resume(self) except -1:
+        """Decode the Begin that waits at the barrier: if the barrier is still there, it goes on waiting."""
+        frame, self.waiting = self.waiting, None
+        if frame is not None:
+            self.decode_copy_data(<const uint8_t *><const char *>frame, len(frame))
+        if self.is_at_barrier():
+            self.is_stopped = True
+        return 0
+
     cdef int decode_frame(self, const uint8_t *data, Py_ssize_t n) except -1:
+        self.frame_count += 1
+        self.size += n
+        return self.decode_copy_data(data, n)
+
+    cdef int decode_copy_data(self, const uint8_t *data, Py_ssize_t n) except -1:
         cdef Cursor c
         c.pos = data
         c.end = data + n
-        self.frame_count += 1
-        self.size += n
         try:
             self.decode_copy(&c)
         except DecodeError as error:
@@ -292,8 +314,8 @@ cdef class Decoder(BlockBuilder):
             if take_u8(c):
                 self.is_reply_requested = True
             finish(c)
-            if not self.is_open and end_lsn > self.idle_lsn:
-                self.idle_lsn = end_lsn
+            if not self.is_open:
+                self.raise_idle_lsn(end_lsn)
             return 0
         raise DecodeError(f"unknown replication message 0x{tag:02X}")
 
@@ -324,19 +346,26 @@ cdef class Decoder(BlockBuilder):
     cdef int decode_begin(self, Cursor *c) except -1:
         cdef uint64_t final_lsn = take_u64(c)
         cdef int64_t time_us = <int64_t>take_u64(c)
-        self.xid = take_u32(c)
+        cdef int64_t xid = take_u32(c)
         finish(c)
         if self.is_open:
             raise DecodeError("a Begin inside a transaction")
         if final_lsn <= self.commit_lsn:
             raise DecodeError(f"the transaction at {format_lsn(final_lsn)} comes out of commit order")
+        if final_lsn >= self.barrier:
+            self.waiting = (<const char *>c.end - BEGIN_SIZE)[:BEGIN_SIZE]
+            self.is_stopped = True
+            return 0
         self.is_open = True
+        self.xid = xid
         self.commit_lsn = final_lsn
         self.commit_lsn_object = final_lsn
         self.commit_time = format_time(time_us)
         if self.unwatched and final_lsn >= self.watch_lsn:
             self.unwatched -= 1
             self.watched.append(Transaction(final_lsn, self.commit_time, self.xid))
+        if self.recorded_oid >= 0:
+            self.judge_transaction()
         self.origin = None
         self.ordinal = 0
         self.is_selected = final_lsn <= self.after_lsn
@@ -361,8 +390,7 @@ cdef class Decoder(BlockBuilder):
             raise DecodeError(f"a Commit at {format_lsn(commit_lsn)} that does not fit its Begin")
         self.is_open = False
         self.release(True)
-        if end_lsn > self.idle_lsn:
-            self.idle_lsn = end_lsn
+        self.raise_idle_lsn(end_lsn)
         if self.is_selected:
             self.delivered = Delivered(commit_lsn, end_lsn, len(self.changes))
         return 0
@@ -399,6 +427,7 @@ cdef class Decoder(BlockBuilder):
         relation = Relation(oid, namespace or "pg_catalog", name, chr(identity), tuple(columns))
         self.plans.pop(oid, None)
         self.undefined[oid] = self.relation = relation
+        self.is_stopped = True
         self.last_plan = None
         self.last_oid = -1
         if len(self.types) > MANY_TYPES:  # those of a relation come anew right before it
@@ -418,14 +447,32 @@ cdef class Decoder(BlockBuilder):
             raise DecodeError(f"unknown flags {flags} of a logical message")
         if prefix == wait_prefix:
             self.wanted_lsn = lsn
-            if not self.is_open and lsn > self.idle_lsn:
+            if not self.is_open:
                 # Not part of a transaction: it comes at its place in the WAL, after every commit before it.
-                self.idle_lsn = lsn
+                self.raise_idle_lsn(lsn)
         if flags == 1:
             self.count_change()
+            if prefix in SNAPSHOT_PREFIXES and self.ordinal > self.skip_to:
+                self.release(False)  # what is stored for the message comes after it
+                self.message = LogicalMessage(
+                    prefix,
+                    (<const char *>content)[:n],
+                    self.commit_lsn,
+                    self.ordinal,
+                    self.commit_time,
+                    self.xid,
+                )
+                self.is_stopped = True
             if n == TRACEPARENT and prefix == trace_prefix:
                 self.traceparents.append((self.commit_lsn_object, self.ordinal, (<const char *>content)[:n]))
         self.logical_message_count += 1
+        return 0
+
+    cdef int raise_idle_lsn(self, uint64_t lsn) noexcept:
+        if lsn > self.idle_lsn:
+            self.idle_lsn = lsn
+        if self.idle_lsn >= self.barrier:
+            self.is_stopped = True
         return 0
 
     cdef int count_change(self) except -1:
@@ -481,7 +528,10 @@ cdef class Decoder(BlockBuilder):
 
     cdef int decode_change(self, Cursor *c, int tag) except -1:
         self.count_change()
-        cdef Plan plan = self.find_plan(take_u32(c))
+        cdef int64_t oid = take_u32(c)
+        cdef Plan plan = self.find_plan(oid)
+        if oid == self.recorded_oid:
+            self.record_change(c, plan.count)
         route = self.find_route(plan, 0 if tag == INSERT else 1 if tag == UPDATE else 2)
         if route is None:
             return 0

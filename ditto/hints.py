@@ -23,6 +23,12 @@ NOT_UTF8: Final = (
 )
 """Of a row whose text cannot be in an event."""
 
+NOT_UTF8_ROW: Final = (
+    "let the application write text that is UTF-8, or can be converted to it; correct the rows that are there "
+    "(docs/events.md says how, under Encodings); then ask for the snapshot again"
+)
+"""Of a row of a snapshot whose text cannot be in an event."""
+
 
 def nats_command(config: Nats, *words: str) -> str:
     """A command line of the `nats` tool for the servers of the configuration; credentials are left to its context."""

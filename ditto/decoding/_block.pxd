@@ -71,10 +71,16 @@ cdef class BlockBuilder:
     cdef uint64_t wanted_lsn
     cdef list traceparents
     cdef readonly object relation
+    cdef object message
+    cdef bint is_stopped  # the block is to be handed over before anything else is decoded
+    cdef uint64_t barrier
+    cdef bytes waiting  # the Begin at the barrier
     cdef int start_block(self) except -1
     cdef int release(self, bint is_last) except -1
     cdef int append(self, object change, object route, object commit_lsn, object ordinal) except -1
-    cdef object make_meta(self, Plan plan)
+    cdef object make_meta(self, Plan plan, uint64_t commit_lsn, uint64_t ordinal, int64_t xid, object origin)
+    cdef str event_id(self, uint64_t commit_lsn, uint64_t ordinal)
+    cdef bint is_at_barrier(self) noexcept
     cdef object finish_block(self, bint is_drained, bint is_ended)
     cdef int describe(self, Plan plan) except -1
     cdef int emit(

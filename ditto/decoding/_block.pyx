@@ -21,6 +21,7 @@ cdef extern from "Python.h":
     void *PyUnicode_DATA(object o)
 
 cdef int64_t US_PER_DAY = 86_400_000_000
+cdef uint64_t NO_BARRIER = <uint64_t>-1  # after every LSN
 cdef uint64_t VARIANT = <uint64_t>1 << 63  # of a UUID, RFC 9562
 cdef bytes HEX = bytes(range(256)).hex().encode()
 cdef const char *HEX_PAIRS = HEX
@@ -85,6 +86,7 @@ cdef class BlockBuilder:
         self.has_meta = bool(extras.metadata)
         self.marks_last = extras.marks_last
         self.described = dict(described)
+        self.barrier = NO_BARRIER
         self.start_block()
 
     cdef int start_block(self) except -1:
@@ -99,6 +101,8 @@ cdef class BlockBuilder:
         self.wanted_lsn = 0
         self.traceparents = []
         self.relation = None
+        self.message = None
+        self.is_stopped = False
         return 0
 
     cdef object finish_block(self, bint is_drained, bint is_ended):
@@ -110,16 +114,34 @@ cdef class BlockBuilder:
             self.size,
             self.frame_count,
             self.delivered,
-            0 if self.is_open else self.idle_lsn,
+            0 if self.is_open else min(self.idle_lsn, self.barrier - 1),
             self.is_reply_requested,
             self.wanted_lsn,
             is_drained,
             is_ended,
             self.traceparents,
             self.relation,
+            self.message,
+            self.is_at_barrier(),
         )
         self.start_block()
         return block
+
+    def stop_before(self, uint64_t lsn):
+        """Decode nothing that commits at this LSN or later; 0: go on. Raises ValueError where such a one has begun.
+
+        Until then no block says that everything before this LSN is decoded: something else may have to be stored there.
+        """
+        if lsn and lsn <= self.commit_lsn:
+            raise ValueError(f"the transaction at {format_lsn(self.commit_lsn)} has begun, after {format_lsn(lsn)}")
+        self.barrier = lsn or NO_BARRIER
+
+    def mark_selected(self):
+        """The open transaction has an event of the session's own: it is one of those that are `delivered`."""
+        self.is_selected = True
+
+    cdef bint is_at_barrier(self) noexcept:
+        return self.waiting is not None or (not self.is_open and self.idle_lsn >= self.barrier)
 
     cdef int emit(
         self,
@@ -132,12 +154,7 @@ cdef class BlockBuilder:
         tuple json_nulls,
     ) except -1:
         """Add a change; `json_nulls` are the columns of the new and of the old row that are JSON's null, or None."""
-        cdef uint64_t high = (self.commit_lsn >> 4) ^ self.key_high
-        cdef uint64_t low = ((self.commit_lsn & 0xF) << 58 | self.ordinal) ^ self.key_low
-        event_id = format_uuid(
-            (high & ~<uint64_t>0xFFF) << 4 | 0x8000 | (high & 0xFFF),
-            VARIANT | low,
-        )
+        event_id = make_id(self, self.commit_lsn, self.ordinal)
         self.is_selected = True
         if json_nulls is None and not self.has_meta:
             change = make_change(
@@ -162,7 +179,7 @@ cdef class BlockBuilder:
                 unchanged,
                 unset if json_nulls is None else json_nulls[0],
                 unset if json_nulls is None else json_nulls[1],
-                self.make_meta(plan) if self.has_meta else unset,
+                self.make_meta(plan, self.commit_lsn, self.ordinal, self.xid, self.origin) if self.has_meta else unset,
             )
         if self.held is not None:
             self.release(False)
@@ -200,18 +217,28 @@ cdef class BlockBuilder:
         self.held = None
         return self.append(change.as_last() if is_last else change, route, commit_lsn, ordinal)
 
-    cdef object make_meta(self, Plan plan):
-        if self.wants_lsn and self.lsn_text_of != self.commit_lsn:
-            self.lsn_text = format_lsn(self.commit_lsn)
-            self.lsn_text_of = self.commit_lsn
+    cdef object make_meta(self, Plan plan, uint64_t commit_lsn, uint64_t ordinal, int64_t xid, object origin):
+        if self.wants_lsn and self.lsn_text_of != commit_lsn:
+            self.lsn_text = format_lsn(commit_lsn)
+            self.lsn_text_of = commit_lsn
         return make_meta(
             self.lsn_text if self.wants_lsn else unset,
-            self.xid if self.wants_xid else unset,
-            self.ordinal if self.wants_ordinal else unset,
+            xid if self.wants_xid else unset,
+            ordinal if self.wants_ordinal else unset,
             plan.primary_key if self.wants_primary_key else unset,
-            self.origin if self.wants_origin else unset,
+            origin if self.wants_origin else unset,
             plan.schema_version if self.wants_schema_version else unset,
         )
+
+    cdef str event_id(self, uint64_t commit_lsn, uint64_t ordinal):
+        """The id of the event at this position."""
+        return make_id(self, commit_lsn, ordinal)
+
+
+cdef inline str make_id(BlockBuilder builder, uint64_t commit_lsn, uint64_t ordinal):
+    cdef uint64_t high = (commit_lsn >> 4) ^ builder.key_high
+    cdef uint64_t low = ((commit_lsn & 0xF) << 58 | ordinal) ^ builder.key_low
+    return format_uuid((high & ~<uint64_t>0xFFF) << 4 | 0x8000 | (high & 0xFFF), VARIANT | low)
 
 
 cdef inline void put_digits(char *out, int64_t value, int width) noexcept:

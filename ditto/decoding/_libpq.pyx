@@ -52,14 +52,15 @@ cdef bint is_direct = IS_DIRECT
 cdef class CopyStream:
     """The messages of one connection, as long as libpq has some; through psycopg where libpq cannot be reached."""
 
-    def __init__(self, pgconn):
+    def __init__(self, pgconn, str name="the replication connection"):
         self.pgconn = pgconn
+        self.name = name
         self.conn = NULL
         self.buffer = NULL
         if is_direct:
             self.conn = <void *><intptr_t>pgconn.pgconn_ptr
             if self.conn == NULL:
-                raise ConnectionLost("the replication connection is closed")
+                raise ConnectionLost(f"{name} is closed")
 
     def __dealloc__(self):
         if self.buffer != NULL:
@@ -76,7 +77,7 @@ cdef class CopyStream:
             try:
                 length, self.held = self.pgconn.get_copy_data(1)
             except OperationalError as error:
-                raise ConnectionLost("the replication connection broke") from error
+                raise ConnectionLost(f"{self.name} broke") from error
             if length > 0:
                 view = self.held
                 data[0] = &view[0]
@@ -95,10 +96,10 @@ cdef class CopyStream:
             try:
                 self.pgconn.consume_input()
             except OperationalError as error:
-                raise ConnectionLost("the replication connection broke") from error
+                raise ConnectionLost(f"{self.name} broke") from error
             return 0
         with nogil:
             is_alive = pq_consume_input(self.conn)
         if not is_alive:
-            raise ConnectionLost("the replication connection broke")
+            raise ConnectionLost(f"{self.name} broke")
         return 0

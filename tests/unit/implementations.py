@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ditto import _pgoutput
-from ditto.decoding import _column_values
+from ditto.decoding import _column_values, _snapshot_rows
 from ditto.decoding.column_kinds import KINDS, Kinds
 from ditto.decoding.event_id import event_key
-from ditto.decoding.pure import column_values, decoder
+from ditto.decoding.pure import column_values, decoder, snapshot_rows
 from ditto.formats import _lines
 from ditto.formats.ditto import DittoFormat
 from ditto.formats.line_ends import pure_line_ends
@@ -18,12 +18,13 @@ from ditto.routing.table_plans import Routes, TablePlan
 from ditto.sinks.jetstream import _frames, pure_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from psycopg.pq.abc import PGconn
 
     from ditto.decoding.change import Change
-    from ditto.decoding.messages import Block, Relation
+    from ditto.decoding.messages import Block, Moved, Relation
+    from ditto.decoding.transaction_snapshot import TxSnapshot
     from ditto.lsn import Transaction
 
 ID_KEY = event_key("7312345678901234567", "ditto")
@@ -54,6 +55,51 @@ class Decoder(Protocol):
     def feed(self, frame: bytes) -> None: ...
     def take(self) -> Block: ...
     def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int = 1) -> Block: ...
+    def stop_before(self, lsn: int) -> None: ...
+    def mark_selected(self) -> None: ...
+    @property
+    def recorded(self) -> list[tuple[int, bytes]]: ...
+    @property
+    def recorded_bytes(self) -> int: ...
+    @property
+    def moved(self) -> list[Moved]: ...
+    def record(self, oid: int | None, key: tuple[int, ...]) -> None: ...
+    def record_invisible(self, snapshot: TxSnapshot | None) -> None: ...
+    def forget_moved(self, moved: Sequence[Moved]) -> None: ...
+    def read_block_of(
+        self,
+        plan: TablePlan,
+        rows: Any,
+        start: int,
+        stop: int,
+        *,
+        key: tuple[int, ...],
+        run: str,
+        commit_lsn: int,
+        commit_time: str,
+        xid: int,
+        first_ordinal: int,
+        moved_cursor: list[str] | None,
+    ) -> Block: ...
+
+
+class Rows(Protocol):
+    """What both implementations of a snapshot's rows offer to a test."""
+
+    moved_count: int
+
+    @property
+    def count(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def is_drained(self) -> bool: ...
+    def read(self, pgconn: PGconn, *, max_bytes: int) -> bool: ...
+    def add(self, line: bytes) -> None: ...
+    def row(self, index: int) -> bytes: ...
+    def key(self, index: int, columns: Sequence[int]) -> list[str]: ...
+    def overlay(self, messages: Sequence[bytes], columns: Sequence[int]) -> None: ...
+    def piece(self, start: int, *, max_rows: int, max_bytes: int) -> int: ...
 
 
 class Implementation(NamedTuple):
@@ -64,6 +110,7 @@ class Implementation(NamedTuple):
     convert: Callable[[bytes, int], Any]
     frame_block: Callable[..., bytes | bytearray]
     line_ends: Callable[[bytes], list[int]]
+    make_rows: Callable[[int], Rows]
 
     def decoder(
         self,
@@ -158,10 +205,21 @@ def comparable(block: Block) -> tuple[object, ...]:
         block.is_ended,
         block.traceparents,
         block.relation,
+        block.message,
+        block.is_at_barrier,
     )
 
 
 IMPLEMENTATIONS = (
-    Implementation("c", _pgoutput.Decoder, _column_values.convert, _frames.frame_block, _lines.line_ends),
-    Implementation("python", decoder.Decoder, column_values.convert, pure_frames.frame_block, pure_line_ends),
+    Implementation(
+        "c", _pgoutput.Decoder, _column_values.convert, _frames.frame_block, _lines.line_ends, _snapshot_rows.Rows
+    ),
+    Implementation(
+        "python",
+        decoder.Decoder,
+        column_values.convert,
+        pure_frames.frame_block,
+        pure_line_ends,
+        snapshot_rows.Rows,
+    ),
 )

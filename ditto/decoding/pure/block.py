@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from ditto.decoding.change import Change, DetailedChange, Meta
 from ditto.decoding.messages import Block, Extras, Relation
@@ -15,6 +15,9 @@ from ditto.lsn import format_lsn
 if TYPE_CHECKING:
     from ditto.routing.table_descriptions import Description
     from ditto.routing.table_plans import TablePlan
+
+NO_BARRIER: Final = (1 << 64) - 1
+"""After every LSN."""
 
 
 class Plan:
@@ -58,6 +61,9 @@ class BlockBuilder:
         self._idle_lsn = 0
         self._held: tuple[Change, bytes, int, int] | None = None  # waits to be told whether it is the last
         self._block = Block([], [], [], [])
+        self._is_stopped = False  # the block is to be handed over before anything else is decoded
+        self._barrier = NO_BARRIER
+        self._waiting: bytes | None = None  # the Begin at the barrier
 
     @property
     def relation(self) -> Relation | None:
@@ -67,9 +73,27 @@ class BlockBuilder:
     def take(self) -> Block:
         """Hand over what has been decoded since the last call."""
         block = self._block
-        block.idle_lsn = 0 if self._is_open else self._idle_lsn
+        block.idle_lsn = 0 if self._is_open else min(self._idle_lsn, self._barrier - 1)
+        block.is_at_barrier = self._is_at_barrier()
         self._block = Block([], [], [], [])
+        self._is_stopped = False
         return block
+
+    def stop_before(self, lsn: int) -> None:
+        """Decode nothing that commits at this LSN or later; 0: go on. Raises ValueError where such a one has begun.
+
+        Until then no block says that everything before this LSN is decoded: something else may have to be stored there.
+        """
+        if lsn and lsn <= self._commit_lsn:
+            raise ValueError(f"the transaction at {format_lsn(self._commit_lsn)} has begun, after {format_lsn(lsn)}")
+        self._barrier = lsn or NO_BARRIER
+
+    def mark_selected(self) -> None:
+        """The open transaction has an event of the session's own: it is one of those that are `delivered`."""
+        self._is_selected = True
+
+    def _is_at_barrier(self) -> bool:
+        return self._waiting is not None or (not self._is_open and self._idle_lsn >= self._barrier)
 
     def _append(self, change: object, route: bytes, commit_lsn: int, ordinal: int) -> None:
         block = self._block
@@ -87,7 +111,7 @@ class BlockBuilder:
 
     def _emit(self, plan: Plan, route: bytes, action: str, rows: Rows = NO_ROWS) -> None:
         common = (
-            self._event_id(),
+            self._event_id(self._commit_lsn, self._ordinal),
             plan.relation.namespace,
             plan.relation.name,
             action,
@@ -98,7 +122,9 @@ class BlockBuilder:
         )
         change = Change(*common)
         if self._metadata or rows.json_null or rows.json_null_old:
-            meta = self._meta(plan) if self._metadata else UNSET
+            meta: Meta | UnsetType = UNSET
+            if self._metadata:
+                meta = self._meta(plan, self._commit_lsn, self._ordinal, self._xid, self._origin)
             change = DetailedChange(*common, rows.json_null or UNSET, rows.json_null_old or UNSET, meta)
         self._release(is_last=False)
         if plan.description is not None:
@@ -116,19 +142,19 @@ class BlockBuilder:
             self._described[description.route] = description.version
             self._append(description.table, description.route, self._commit_lsn, self._ordinal - 1)
 
-    def _meta(self, plan: Plan) -> Meta:
+    def _meta(self, plan: Plan, commit_lsn: int, ordinal: int, xid: int, origin: str | None) -> Meta:
         metadata = self._metadata
         return Meta(
-            format_lsn(self._commit_lsn) if "lsn" in metadata else UNSET,
-            self._xid if "xid" in metadata else UNSET,
-            self._ordinal if "ordinal" in metadata else UNSET,
+            format_lsn(commit_lsn) if "lsn" in metadata else UNSET,
+            xid if "xid" in metadata else UNSET,
+            ordinal if "ordinal" in metadata else UNSET,
             plan.meta.primary_key if "primary_key" in metadata else UNSET,
-            self._origin if "origin" in metadata else UNSET,
+            origin if "origin" in metadata else UNSET,
             plan.meta.schema_version if "schema_version" in metadata else UNSET,
         )
 
-    def _event_id(self) -> str:
-        high = (self._commit_lsn >> 4) ^ self._key_high
-        low = ((self._commit_lsn & 0xF) << 58 | self._ordinal) ^ self._key_low
+    def _event_id(self, commit_lsn: int, ordinal: int) -> str:
+        high = (commit_lsn >> 4) ^ self._key_high
+        low = ((commit_lsn & 0xF) << 58 | ordinal) ^ self._key_low
         digits = f"{high >> 12:012x}8{high & 0xFFF:03x}{0x8000000000000000 | low:016x}"
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

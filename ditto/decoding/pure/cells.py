@@ -62,17 +62,24 @@ def read_change(message: bytes, column_count: int) -> ChangedRow:
     tag = chr(cursor.u8())
     cursor.u32()
     part = cursor.u8()
-    old, is_old_whole = None, False
+    is_old_whole = part == 0x4F
+    old: list[Cell] | None = None
     new: list[Cell] = []
-    if tag in "UD" and part in b"KO":
-        old, is_old_whole = read_cells(cursor, column_count), part == 0x4F
-        part = cursor.u8() if tag == "U" else 0
-    if part == 0x4E and tag in "IU":
+    if tag != "I" and part in b"KO":
+        old = read_cells(cursor, column_count)
+        part = 0x4E if tag == "D" else cursor.u8()
+    elif tag == "D":
+        raise _unknown_part(part)
+    if part != 0x4E:
+        raise _unknown_part(part)
+    if tag != "D":
         new = read_cells(cursor, column_count)
-    elif part:
-        raise DecodeError(f"unknown part of a change 0x{part:02X}")
     cursor.finish()
     return ChangedRow(tag, old, is_old_whole, new)
+
+
+def _unknown_part(part: int) -> DecodeError:
+    return DecodeError(f"unknown part of a change 0x{part:02X}")
 
 
 def read_cells(cursor: Cursor, column_count: int) -> list[Cell]:

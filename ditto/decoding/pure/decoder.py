@@ -7,7 +7,6 @@ and https://www.postgresql.org/docs/current/protocol-replication.html
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from struct import Struct
@@ -18,8 +17,10 @@ from psycopg import OperationalError
 
 from ditto.decoding.invalid_text import not_utf8
 from ditto.decoding.messages import (
+    MARKER_PREFIX,
     NO_DESCRIPTIONS,
     NO_EXTRAS,
+    SNAPSHOT_PREFIX,
     TRACE_PREFIX,
     TRACEPARENT_SIZE,
     WAIT_PREFIX,
@@ -28,12 +29,13 @@ from ditto.decoding.messages import (
     ChangeTooLarge,
     Delivered,
     Extras,
-    Relation,
+    LogicalMessage,
 )
-from ditto.decoding.pure.block import BlockBuilder, Plan
+from ditto.decoding.pure.block import Plan
 from ditto.decoding.pure.cursor import Cursor
 from ditto.decoding.pure.relations import read_relation
 from ditto.decoding.pure.rows import read_rows
+from ditto.decoding.pure.snapshots import SnapshotSupport
 from ditto.decoding.size_limit import check_size
 from ditto.errors import ConnectionLost, DecodeError
 from ditto.hints import NOT_UTF8
@@ -41,8 +43,6 @@ from ditto.lsn import ORIGIN, Position, Transaction, format_lsn
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
-
-    from ditto.routing.table_plans import TablePlan
 
 _U32: Final = Struct("!I")
 
@@ -53,7 +53,7 @@ _EVERYTHING: Final = 1 << 63
 _MANY_TYPES: Final = 2000
 
 
-class Decoder(BlockBuilder):
+class Decoder(SnapshotSupport):
     """Turns the CopyData messages of one replication connection into changes.
 
     A Relation message ends the block; its changes can be decoded once `define` has given the plan. `id_key` is
@@ -73,16 +73,11 @@ class Decoder(BlockBuilder):
         described: Mapping[bytes, str] = NO_DESCRIPTIONS,
         max_size: int = 0,
     ) -> None:
-        super().__init__(id_key, extras, described)
+        super().__init__(id_key, extras, described, max_size)
         self._watch_lsn = watch_lsn
         self.watched: list[Transaction] = []
         self._after = after
-        self._max_size = max_size or sys.maxsize
-        self._has_forgotten = False
         self._refused: ChangeTooLarge | None = None  # to be raised when what comes before it has been handed over
-        self._plans: dict[int, Plan] = {}
-        self._undefined: dict[int, Relation] = {}  # those that wait for their plans
-        self._passed: dict[tuple[str, str], list[int]] = {}  # survives a table's next Relation message
         self._types: dict[int, tuple[str, str]] = {}
         self._skip_to = 0  # ordinals up to this one are stored already
         self.skipped_count = 0
@@ -91,8 +86,21 @@ class Decoder(BlockBuilder):
 
     def feed(self, frame: bytes) -> None:
         """Decode one CopyData message. Raises DecodeError, after which the decoder is of no more use."""
+        self._resume()
+        if self._waiting is not None:
+            raise ValueError("the decoder waits at the barrier")
         self._block.frame_count += 1
         self._block.size += len(frame)
+        self._decode(frame)
+
+    def _resume(self) -> None:
+        """Decode the Begin that waits at the barrier: if the barrier is still there, it goes on waiting."""
+        if self._waiting is not None:
+            frame, self._waiting = self._waiting, None
+            self._decode(frame)
+        self._is_stopped = self._is_stopped or self._is_at_barrier()
+
+    def _decode(self, frame: bytes) -> None:
         try:
             self._frame(Cursor(frame))
         except DecodeError as error:
@@ -100,61 +108,11 @@ class Decoder(BlockBuilder):
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             raise self._explain(DecodeError("text that is not UTF-8", hint=NOT_UTF8)) from None
 
-    def define(self, oid: int, plan: TablePlan) -> None:
-        """Give the plan of a relation that has been described. Raises ValueError for a plan of another one."""
-        relation = plan.relation
-        if self._undefined.get(oid) is not relation:
-            raise ValueError(f"relation {oid} does not wait for this plan")
-        passed = self._passed.setdefault((relation.namespace, relation.name), [0] * 5)
-        self._plans[oid] = Plan(plan, passed)
-        del self._undefined[oid]
-
-    def last_transaction(self) -> Transaction | None:
-        """The last one that has begun; None where none has."""
-        return Transaction(self._commit_lsn, self._commit_time, self._xid) if self._commit_lsn else None
-
-    def passed_counts(self) -> dict[tuple[str, str], tuple[int, ...]]:
-        """By schema and table, how many changes were handed on so far: inserts, updates, deletes, truncates, rows."""
-        return {table: tuple(counts) for table, counts in self._passed.items()}
-
-    @property
-    def relation_count(self) -> int:
-        """How many relations are defined."""
-        return len(self._plans)
-
-    @property
-    def passed_lsn(self) -> int:
-        """Everything that began to commit before this LSN has been decoded."""
-        return max(self._commit_lsn, self._idle_lsn)
-
-    def relations(self) -> dict[int, Relation]:
-        """What is defined, by OID."""
-        return {oid: plan.relation for oid, plan in self._plans.items()}
-
-    def forget(self, relations: Mapping[int, Relation]) -> set[tuple[str, str]]:
-        """Give up these relations, unless they have been described anew since. Returns the tables that are left out.
-
-        Should one come again all the same, it raises ConnectionLost: the next connection describes everything.
-        """
-        routes = {}
-        for oid, relation in relations.items():
-            plan = self._plans.get(oid)
-            if plan is not None and plan.relation is relation:
-                del self._plans[oid]
-                routes[relation.namespace, relation.name] = plan.description_route
-        kept = [plan.relation for plan in self._plans.values()]
-        gone = set(routes) - {(each.namespace, each.name) for each in (*kept, *self._undefined.values())}
-        for table in gone:
-            self._passed.pop(table, None)
-            if (route := routes[table]) is not None:
-                self._described.pop(route, None)
-        self._has_forgotten = True
-        return gone
-
     def read(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int = 1) -> Block:
-        """Drain libpq and the socket until nothing new comes, a limit is reached or a relation is described.
+        """Drain libpq and the socket until nothing new comes, a limit is reached or something ends the block.
 
-        With `enough` it also ends where a read of the socket brings less than so many messages, and few bytes.
+        A Relation, a message of a snapshot and the barrier end it. With `enough` it also ends where a read of the
+        socket brings less than so many messages, and few bytes.
 
         Raises ConnectionLost, DecodeError, and ChangeTooLarge once all before that change has been handed over.
         """
@@ -173,7 +131,8 @@ class Decoder(BlockBuilder):
     def _drain(self, pgconn: PGconn, *, max_events: int, max_bytes: int, enough: int) -> None:
         block = self._block
         count_at_read, size_at_read = -1, 0
-        while len(block.changes) < max_events and block.size < max_bytes and block.relation is None:
+        self._resume()
+        while len(block.changes) < max_events and block.size < max_bytes and not self._is_stopped:
             try:
                 length, data = pgconn.get_copy_data(1)
             except OperationalError as error:
@@ -219,8 +178,8 @@ class Decoder(BlockBuilder):
             if cursor.u8():
                 self._block.is_reply_requested = True
             cursor.finish()
-            if not self._is_open and end > self._idle_lsn:
-                self._idle_lsn = end
+            if not self._is_open:
+                self._raise_idle_lsn(end)
         else:
             raise DecodeError(f"unknown replication message 0x{tag:02X}")
 
@@ -254,13 +213,18 @@ class Decoder(BlockBuilder):
     def _begin(self, cursor: Cursor) -> None:
         final_lsn = cursor.u64()
         time_us = cursor.i64()
-        self._xid = cursor.u32()
+        xid = cursor.u32()
         cursor.finish()
         if self._is_open:
             raise DecodeError("a Begin inside a transaction")
         if final_lsn <= self._commit_lsn:
             raise DecodeError(f"the transaction at {format_lsn(final_lsn)} comes out of commit order")
+        if final_lsn >= self._barrier:
+            self._waiting = bytes(cursor.data)
+            self._is_stopped = True
+            return
         self._is_open = True
+        self._xid = xid
         self._commit_lsn = final_lsn
         try:
             self._commit_time = (_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
@@ -268,6 +232,8 @@ class Decoder(BlockBuilder):
             raise DecodeError(f"a commit time of {time_us} µs") from None
         if len(self.watched) < WATCHED and final_lsn >= self._watch_lsn:
             self.watched.append(Transaction(final_lsn, self._commit_time, self._xid))
+        if self._recorded_oid is not None:
+            self._judge_transaction()
         self._origin = None
         self._ordinal = 0
         after = self._after
@@ -291,14 +257,13 @@ class Decoder(BlockBuilder):
             raise DecodeError(f"a Commit at {format_lsn(commit_lsn)} that does not fit its Begin")
         self._is_open = False
         self._release(is_last=True)
-        self._idle_lsn = max(self._idle_lsn, end_lsn)
+        self._raise_idle_lsn(end_lsn)
         if self._is_selected:
             self._block.delivered = Delivered(commit_lsn, end_lsn, len(self._block.changes))
 
     def _relation(self, cursor: Cursor) -> None:
         relation = read_relation(cursor, self._types)
-        self._plans.pop(relation.oid, None)
-        self._undefined[relation.oid] = self._block.relation = relation
+        self._describe_relation(relation)
         if len(self._types) > _MANY_TYPES:  # those of a relation come anew right before it
             self._types.clear()
 
@@ -314,27 +279,31 @@ class Decoder(BlockBuilder):
             self._block.wanted_lsn = lsn
             if not self._is_open:
                 # Not part of a transaction: it comes at its place in the WAL, after every commit before it.
-                self._idle_lsn = max(self._idle_lsn, lsn)
+                self._raise_idle_lsn(lsn)
         if flags == 1:
             self._count_change()
+            if prefix in {SNAPSHOT_PREFIX, MARKER_PREFIX} and self._ordinal > self._skip_to:
+                self._stop_at_message(prefix, content)
             if prefix == TRACE_PREFIX and len(content) == TRACEPARENT_SIZE:
                 self._block.traceparents.append((self._commit_lsn, self._ordinal, bytes(content)))
         self.logical_message_count += 1
+
+    def _stop_at_message(self, prefix: str, content: bytes) -> None:
+        self._release(is_last=False)  # what is stored for the message comes after it
+        self._block.message = LogicalMessage(
+            prefix, bytes(content), self._commit_lsn, self._ordinal, self._commit_time, self._xid
+        )
+        self._is_stopped = True
+
+    def _raise_idle_lsn(self, lsn: int) -> None:
+        self._idle_lsn = max(self._idle_lsn, lsn)
+        if self._idle_lsn >= self._barrier:
+            self._is_stopped = True
 
     def _count_change(self) -> None:
         if not self._is_open:
             raise DecodeError("a change outside a transaction")
         self._ordinal += 1
-
-    def _plan(self, oid: int) -> Plan:
-        plan = self._plans.get(oid)
-        if plan is None and oid in self._undefined:
-            raise DecodeError(f"a change of relation {oid}, which was not defined")
-        if plan is None and self._has_forgotten:
-            raise ConnectionLost(f"a change of relation {oid}, which had been dropped: it is described again")
-        if plan is None:
-            raise DecodeError(f"a change of relation {oid}, which was not described")
-        return plan
 
     def _route(self, plan: Plan, action: int) -> bytes | None:
         """The route of this change, or None where it is to be skipped."""
@@ -364,7 +333,10 @@ class Decoder(BlockBuilder):
 
     def _change(self, tag: str, cursor: Cursor) -> None:
         self._count_change()
-        plan = self._plan(cursor.u32())
+        oid = cursor.u32()
+        plan = self._plan(oid)
+        if oid == self._recorded_oid:
+            self._record(cursor.data[cursor.pos - 5 : cursor.end], len(plan.names))
         route = self._route(plan, "IUD".index(tag))
         if route is None:
             return

@@ -12,7 +12,7 @@ from psycopg import OperationalError
 from ditto.decoding.pure.cells import UNCHANGED, Cell, ChangedRow, read_cells, read_change, write_cells
 from ditto.decoding.pure.cursor import Cursor
 from ditto.errors import ConnectionLost, DecodeError
-from ditto.hints import NOT_UTF8
+from ditto.hints import NOT_UTF8_ROW
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
@@ -30,7 +30,7 @@ class Rows:
     """
 
     def __init__(self, column_count: int) -> None:
-        self._column_count = column_count
+        self.column_count = column_count
         self._rows: list[bytes] = []
         self.size = 0
         """Bytes of all rows."""
@@ -75,9 +75,9 @@ class Rows:
         """Add the row of one CopyData message, which ends with a newline. Raises DecodeError."""
         if line[-1:] != b"\n":
             raise DecodeError("a row of a COPY that does not end")
-        cells = line[:-1].split(b"\t") if self._column_count or line != b"\n" else []
-        if len(cells) != self._column_count:
-            raise DecodeError(f"a row of {len(cells)} columns where the relation has {self._column_count}")
+        cells = line[:-1].split(b"\t") if self.column_count or line != b"\n" else []
+        if len(cells) != self.column_count:
+            raise DecodeError(f"a row of {len(cells)} columns where the relation has {self.column_count}")
         self._append(write_cells([_unescaped(cell) for cell in cells]))
 
     def _append(self, row: bytes) -> None:
@@ -90,7 +90,7 @@ class Rows:
 
     def key(self, index: int, columns: Sequence[int]) -> list[str]:
         """The text of these columns, which are not null. Raises DecodeError."""
-        cells = read_cells(Cursor(self._rows[index]), self._column_count)
+        cells = read_cells(Cursor(self._rows[index]), self.column_count)
         return [key_text(cells[column]) for column in columns]
 
     def overlay(self, messages: Sequence[bytes], columns: Sequence[int]) -> None:
@@ -101,10 +101,10 @@ class Rows:
         """
         if not messages:
             return
-        rows: list[list[Cell] | None] = [read_cells(Cursor(row), self._column_count) for row in self._rows]
+        rows: list[list[Cell] | None] = [read_cells(Cursor(row), self.column_count) for row in self._rows]
         index_of = {tuple(row[column] for column in columns): index for index, row in enumerate(rows) if row}
         for message in messages:
-            change = read_change(message, self._column_count)
+            change = read_change(message, self.column_count)
             key = change.old_key(columns)
             index = index_of.get(key)
             if index is None:
@@ -140,7 +140,7 @@ def key_text(cell: Cell) -> str:
     try:
         return cell.decode()
     except UnicodeDecodeError:  # it quotes the bytes: not to be chained
-        raise DecodeError("text that is not UTF-8 in a key", hint=NOT_UTF8) from None
+        raise DecodeError("text that is not UTF-8 in a key", hint=NOT_UTF8_ROW) from None
 
 
 def _unescaped(cell: bytes) -> bytes | None:

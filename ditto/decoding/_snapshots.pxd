@@ -1,0 +1,24 @@
+from libc.stdint cimport int64_t, uint64_t
+
+from ditto.decoding._block cimport BlockBuilder, Plan
+from ditto.decoding._cells cimport ChangedRow
+from ditto.decoding._cursor cimport Cursor
+
+
+cdef class SnapshotSupport(BlockBuilder):
+    cdef dict table_counts
+    cdef Py_ssize_t max_size
+    cdef int64_t recorded_oid  # -1: none
+    cdef tuple key
+    cdef object filter
+    cdef bint is_invisible  # the open transaction, in the filter
+    cdef object read_table_plan
+    cdef Plan read_plan
+    cdef ChangedRow changed
+    cdef readonly list recorded
+    cdef readonly Py_ssize_t recorded_bytes
+    cdef readonly list moved
+    cdef int judge_transaction(self) except -1
+    cdef int record_change(self, Cursor *c, int count) except -1
+    cdef Plan plan_for_reading(self, object plan)
+    cdef int refuse_row(self, bytes row, Plan plan, uint64_t commit_lsn, uint64_t ordinal) except -1

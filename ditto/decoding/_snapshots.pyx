@@ -1,0 +1,239 @@
+# cython: language_level=3
+"""What a snapshot asks of the decoder, compiled: recording, and READ changes. Same results as `pure/snapshots.py`."""
+
+from cpython.dict cimport PyDict_Copy, PyDict_SetItem
+from cpython.list cimport PyList_Append, PyList_GET_ITEM
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+import sys
+
+from ditto.decoding._block cimport BlockBuilder, Plan, TableCount
+from ditto.decoding._cells cimport CELL_TEXT, Cell, ChangedRow, key_cell, key_of, key_text
+from ditto.decoding._column_values cimport convert_value
+from ditto.decoding._cursor cimport Cursor
+from ditto.decoding._scalar_values cimport is_json_null
+from ditto.decoding._snapshot_rows cimport Rows
+
+from msgspec import UNSET
+
+from ditto.decoding.change import ReadRow, SnapshotMark
+from ditto.decoding.column_kinds import JSON
+from ditto.decoding.messages import Block, ChangeTooLarge, Moved
+from ditto.decoding.pure.snapshots import RECORDED_OVERHEAD, row_not_utf8
+from ditto.decoding.size_limit import check_size
+
+cdef enum:
+    UPDATE = 0x55
+    NEW_ROW = 0x4E
+
+cdef enum:
+    MESSAGE_HEAD = 5  # tag and OID
+    READ_ACTION = 4   # among the routes and counts
+
+cdef str A_READ = "READ"
+cdef object unset = UNSET
+cdef object make_read = ReadRow
+cdef object make_mark = SnapshotMark
+# Of every change: nobody changes it.
+cdef dict nothing = {}
+cdef uint8_t json_kind = JSON
+cdef Py_ssize_t OVERHEAD = RECORDED_OVERHEAD
+
+
+cdef class SnapshotSupport(BlockBuilder):
+    """Records the changes of the relation that is being read, and makes changes of the rows that were read."""
+
+    def __init__(self, bytes id_key not None, extras, described, Py_ssize_t max_size):
+        super().__init__(id_key, extras, described)
+        self.table_counts = {}
+        self.max_size = max_size or sys.maxsize
+        self.recorded_oid = -1
+        self.key = ()
+        self.is_invisible = True
+        self.recorded = []
+        self.moved = []
+
+    # ------------------------------------------------------------------------------------ recording
+
+    def record(self, oid, tuple key not None):
+        """Record the changes of this relation from now on, also skipped and filtered ones; None: stop.
+
+        `key` are the columns of its key, which are part of its replica identity. Forgets all that was recorded.
+        """
+        self.recorded_oid = -1 if oid is None else oid
+        self.key = key
+        self.recorded = []
+        self.recorded_bytes = 0
+        self.moved = []
+        self.record_invisible(None)
+
+    def record_invisible(self, snapshot):
+        """Record only changes that this snapshot does not see, and forget those that it sees; None: record all."""
+        self.filter = snapshot
+        self.judge_transaction()
+        if snapshot is not None:
+            self.recorded = [each for each in self.recorded if not snapshot.sees(each[0])]
+            self.recorded_bytes = 0
+            for _, message in self.recorded:
+                self.recorded_bytes += len(message) + OVERHEAD
+
+    def forget_moved(self, moved):
+        """These have been read."""
+        handled = set(moved)
+        self.moved = [each for each in self.moved if each not in handled]
+
+    cdef int judge_transaction(self) except -1:
+        self.is_invisible = self.filter is None or not self.filter.sees(self.xid)
+        return 0
+
+    cdef int record_change(self, Cursor *c, int count) except -1:
+        """The message, of which tag and OID have been read, of a relation with so many columns."""
+        cdef const uint8_t *start = c.pos - MESSAGE_HEAD
+        cdef Py_ssize_t n = c.end - start
+        cdef ChangedRow changed
+        if self.is_invisible:
+            self.recorded.append((self.xid, (<const char *>start)[:n]))
+            self.recorded_bytes += n + OVERHEAD
+        if start[0] != UPDATE or c.pos == c.end or c.pos[0] == NEW_ROW:
+            return 0
+        if self.changed is None or self.changed.count != count:
+            self.changed = ChangedRow(count)
+        changed = self.changed
+        changed.read(start, n)
+        if not changed.lacks_columns():
+            return 0
+        if key_of(changed.before, self.key, count) != key_of(changed.after, self.key, count):
+            key = tuple([key_text(key_cell(changed.after, column, count)) for column in self.key])
+            self.moved.append(Moved(self.xid, self.commit_lsn, key))
+        return 0
+
+    # ------------------------------------------------------------------------------------ reading
+
+    def read_block_of(
+        self,
+        plan,
+        Rows rows not None,
+        Py_ssize_t start,
+        Py_ssize_t stop,
+        *,
+        tuple key not None,
+        str run not None,
+        uint64_t commit_lsn,
+        str commit_time not None,
+        int64_t xid,
+        uint64_t first_ordinal,
+        moved_cursor,
+    ):
+        """READ changes of the rows from `start` to before `stop`, at the ordinals from `first_ordinal` on.
+
+        Each carries the run and its cursor: the row's columns `key`, or `moved_cursor` where it is one of the moved
+        rows; without a key none. The table's description comes first where the sink has another one.
+
+        Raises ChangeTooLarge, and DecodeError with table and column; the decoder is then as it was before.
+        """
+        cdef Plan known
+        cdef list changes = []
+        cdef list ordinals = []
+        cdef bint has_json_null
+        cdef dict values
+        cdef Py_ssize_t size = 0
+        cdef Py_ssize_t first_moved = rows.span_count - rows.moved_count
+        cdef Py_ssize_t index
+        cdef uint64_t ordinal = first_ordinal
+        route = plan.routes.read
+        if route is None:
+            raise ValueError("rows of a table that is not selected")
+        known = self.plan_for_reading(plan)
+        if known.count != rows.column_count:
+            raise ValueError(f"rows of {rows.column_count} columns where the relation has {known.count}")
+        if start < stop:
+            rows.check_index(start)
+            rows.check_index(stop - 1)
+        for index in range(start, stop):
+            size += rows.spans[index].size
+            if rows.spans[index].size > self.max_size:
+                self.refuse_row(rows.row(index), known, commit_lsn, ordinal)
+            rows.read_row(index)
+            has_json_null = False
+            try:
+                values = convert_row(rows.cells, known, &has_json_null)
+            except UnicodeDecodeError:  # it quotes the bytes: not to be chained
+                name, kinds = f"{known.namespace}.{known.name}", known.kinds[:known.count]
+                raise row_not_utf8(rows.row(index), known.names, kinds, relation=name) from None
+            if not key:
+                cursor = None
+            elif index >= first_moved:
+                cursor = moved_cursor
+            else:
+                cursor = [key_text(key_cell(rows.cells, column, known.count)) for column in key]
+            PyList_Append(changes, make_read(
+                self.event_id(commit_lsn, ordinal),
+                known.namespace,
+                known.name,
+                A_READ,
+                values,
+                nothing,
+                commit_time,
+                unset,
+                find_json_nulls(rows.cells, known) if has_json_null else unset,
+                unset,
+                self.make_meta(known, commit_lsn, ordinal, xid, None) if self.has_meta else unset,
+                make_mark(run, cursor),
+            ))
+            PyList_Append(ordinals, ordinal)
+            ordinal += 1
+        routes = [route] * len(changes)
+        description, known.description = known.description, None
+        if description is not None and self.described.get(description.route) != description.version:
+            self.described[description.route] = description.version
+            changes.insert(0, description.table)
+            routes.insert(0, description.route)
+            ordinals.insert(0, first_ordinal - 1)
+        known.count_of.passed[READ_ACTION] += <uint64_t>max(stop - start, 0)
+        if self.is_open and commit_lsn == self.commit_lsn and start < stop:
+            self.is_selected = True
+        return Block(changes, routes, [commit_lsn] * len(changes), ordinals, size)
+
+    cdef Plan plan_for_reading(self, object plan):
+        relation = plan.relation
+        cdef TableCount count_of = self.table_counts.setdefault((relation.namespace, relation.name), TableCount())
+        if self.read_table_plan is not plan or self.read_plan.count_of is not count_of:
+            self.read_plan = Plan(plan, count_of)
+            self.read_table_plan = plan
+        return self.read_plan
+
+    cdef int refuse_row(self, bytes row, Plan plan, uint64_t commit_lsn, uint64_t ordinal) except -1:
+        kinds, keys = plan.kinds[:plan.count], plan.is_key[:plan.count]
+        try:
+            check_size(b"N" + row, plan.names, kinds, keys, limit=self.max_size)
+        except ChangeTooLarge as error:
+            error.relation = f"{plan.namespace}.{plan.name}"
+            error.action = A_READ
+            error.commit_lsn, error.ordinal = commit_lsn, ordinal
+            raise
+        return 0
+
+
+cdef dict convert_row(const Cell *cells, Plan plan, bint *has_json_null):
+    cdef dict values = PyDict_Copy(plan.blank)
+    cdef const Cell *cell
+    cdef int i
+    for i in range(plan.count):
+        cell = &cells[i]
+        if cell.mark == CELL_TEXT:
+            PyDict_SetItem(
+                values, <str>PyList_GET_ITEM(plan.names, i), convert_value(cell.data, cell.size, plan.kinds[i])
+            )
+            if plan.kinds[i] == json_kind and is_json_null(cell.data, cell.size):
+                has_json_null[0] = True
+    return values
+
+
+cdef list find_json_nulls(const Cell *cells, Plan plan):
+    """The columns that are JSON's null."""
+    cdef list found = []
+    cdef int i
+    for i in range(plan.count):
+        if plan.kinds[i] == json_kind and cells[i].mark == CELL_TEXT and is_json_null(cells[i].data, cells[i].size):
+            found.append(plan.names[i])
+    return found

@@ -1,0 +1,205 @@
+"""What a snapshot asks of the decoder, in plain Python: the same as `_snapshots.pyx`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import UNSET, UnsetType
+
+from ditto.decoding.change import ReadRow, SnapshotMark
+from ditto.decoding.column_kinds import JSON
+from ditto.decoding.invalid_text import not_utf8
+from ditto.decoding.messages import Block, ChangeTooLarge, Extras, Moved
+from ditto.decoding.pure.block import Plan
+from ditto.decoding.pure.cells import UNCHANGED, read_cells, read_change
+from ditto.decoding.pure.column_values import convert, is_json_null
+from ditto.decoding.pure.cursor import Cursor
+from ditto.decoding.pure.known_relations import KnownRelations
+from ditto.decoding.pure.snapshot_rows import Rows, key_text
+from ditto.decoding.size_limit import check_size
+from ditto.errors import DecodeError
+from ditto.hints import NOT_UTF8_ROW
+
+if TYPE_CHECKING:
+    from ditto.decoding.change import Meta
+    from ditto.decoding.transaction_snapshot import TxSnapshot
+    from ditto.routing.table_plans import TablePlan
+
+RECORDED_OVERHEAD: Final = 128
+"""Bytes of Python's objects beside the message itself."""
+
+
+class SnapshotSupport(KnownRelations):
+    """Records the changes of the relation that is being read, and makes changes of the rows that were read."""
+
+    def __init__(self, id_key: bytes, extras: Extras, described: Mapping[bytes, str], max_size: int) -> None:
+        super().__init__(id_key, extras, described)
+        self._max_size = max_size or sys.maxsize
+        self._recorded_oid: int | None = None
+        self._key: tuple[int, ...] = ()
+        self._filter: TxSnapshot | None = None
+        self._is_invisible = True  # the open transaction, in the filter
+        self._read_plan: tuple[TablePlan, Plan] | None = None
+        self.recorded: list[tuple[int, bytes]] = []
+        """Xid (32 bits) and message, from its tag on, of each recorded change in the order of the stream."""
+        self.recorded_bytes = 0
+        """What they take in memory."""
+        self.moved: list[Moved] = []
+        """Rows that the chunks may miss: those whose key changed, in changes that do not carry all of their columns."""
+
+    # ------------------------------------------------------------------------------------ recording
+
+    def record(self, oid: int | None, key: tuple[int, ...]) -> None:
+        """Record the changes of this relation from now on, also skipped and filtered ones; None: stop.
+
+        `key` are the columns of its key, which are part of its replica identity. Forgets all that was recorded.
+        """
+        self._recorded_oid, self._key = oid, key
+        self.recorded, self.recorded_bytes, self.moved = [], 0, []
+        self.record_invisible(None)
+
+    def record_invisible(self, snapshot: TxSnapshot | None) -> None:
+        """Record only changes that this snapshot does not see, and forget those that it sees; None: record all."""
+        self._filter = snapshot
+        self._judge_transaction()
+        if snapshot is not None:
+            self.recorded = [each for each in self.recorded if not snapshot.sees(each[0])]
+            self.recorded_bytes = sum(len(message) + RECORDED_OVERHEAD for _, message in self.recorded)
+
+    def forget_moved(self, moved: Sequence[Moved]) -> None:
+        """These have been read."""
+        handled = set(moved)
+        self.moved = [each for each in self.moved if each not in handled]
+
+    def _judge_transaction(self) -> None:
+        self._is_invisible = self._filter is None or not self._filter.sees(self._xid)
+
+    def _record(self, message: bytes, column_count: int) -> None:
+        if self._is_invisible:
+            self.recorded.append((self._xid, message))
+            self.recorded_bytes += len(message) + RECORDED_OVERHEAD
+        if message[0] == 0x55 and message[5] != 0x4E:  # an Update with an old row or its key
+            change = read_change(message, column_count)
+            new_key = change.new_key(self._key)
+            if new_key != change.old_key(self._key) and change.lacks_columns:
+                self.moved.append(Moved(self._xid, self._commit_lsn, tuple(key_text(cell) for cell in new_key)))
+
+    # ------------------------------------------------------------------------------------ reading
+
+    def read_block_of(
+        self,
+        plan: TablePlan,
+        rows: Rows,
+        start: int,
+        stop: int,
+        *,
+        key: tuple[int, ...],
+        run: str,
+        commit_lsn: int,
+        commit_time: str,
+        xid: int,
+        first_ordinal: int,
+        moved_cursor: list[str] | None,
+    ) -> Block:
+        """READ changes of the rows from `start` to before `stop`, at the ordinals from `first_ordinal` on.
+
+        Each carries the run and its cursor: the row's columns `key`, or `moved_cursor` where it is one of the moved
+        rows; without a key none. The table's description comes first where the sink has another one.
+
+        Raises ChangeTooLarge, and DecodeError with table and column; the decoder is then as it was before.
+        """
+        route = plan.routes.read
+        if route is None:
+            raise ValueError("rows of a table that is not selected")
+        known = self._plan_for_reading(plan)
+        if rows.column_count != len(known.names):
+            raise ValueError(f"rows of {rows.column_count} columns where the relation has {len(known.names)}")
+        name = f"{known.relation.namespace}.{known.relation.name}"
+        block = Block([], [], [], [])
+        description = known.description
+        if description is not None and self._described.get(description.route) != description.version:
+            _add(block, description.table, description.route, commit_lsn, first_ordinal - 1)
+        for index in range(start, stop):
+            data, ordinal = rows.row(index), first_ordinal + index - start
+            block.size += len(data)
+            if len(data) > self._max_size:
+                self._refuse_row(data, known, commit_lsn, ordinal)
+            try:
+                values, json_null = _values(data, known)
+            except DecodeError as error:
+                raise DecodeError(f"cannot read a row of {name}: {error.message}", relation=name) from error
+            except UnicodeDecodeError:  # it quotes the bytes: not to be chained
+                raise row_not_utf8(data, known.names, known.kinds, relation=name) from None
+            cursor = rows.key(index, key) if key else None
+            if key and index >= rows.count - rows.moved_count:
+                cursor = moved_cursor
+            meta: Meta | UnsetType = UNSET
+            if self._metadata:
+                meta = self._meta(known, commit_lsn, ordinal, xid, None)
+            change = ReadRow(
+                self._event_id(commit_lsn, ordinal),
+                known.relation.namespace,
+                known.relation.name,
+                "READ",
+                values,
+                {},
+                commit_time,
+                UNSET,
+                json_null or UNSET,
+                UNSET,
+                meta,
+                SnapshotMark(run, cursor),
+            )
+            _add(block, change, route, commit_lsn, ordinal)
+        if description is not None:
+            self._described[description.route] = description.version
+            known.description = None
+        known.passed[4] += stop - start
+        if self._is_open and commit_lsn == self._commit_lsn and stop > start:
+            self._is_selected = True
+        return block
+
+    def _plan_for_reading(self, plan: TablePlan) -> Plan:
+        passed = self._counts_of(plan.relation)
+        if self._read_plan is None or self._read_plan[0] is not plan or self._read_plan[1].passed is not passed:
+            self._read_plan = plan, Plan(plan, passed)
+        return self._read_plan[1]
+
+    def _refuse_row(self, data: bytes, plan: Plan, commit_lsn: int, ordinal: int) -> None:
+        try:
+            check_size(b"N" + data, plan.names, plan.kinds, plan.keys, limit=self._max_size)
+        except ChangeTooLarge as error:
+            error.relation = f"{plan.relation.namespace}.{plan.relation.name}"
+            error.action = "READ"
+            error.commit_lsn, error.ordinal = commit_lsn, ordinal
+            raise
+
+
+def row_not_utf8(data: bytes, names: Sequence[str], kinds: Sequence[int], *, relation: str) -> DecodeError:
+    """What to say of a row whose text is not UTF-8; both implementations say it."""
+    found = not_utf8(b"N" + data, names, kinds, relation=relation)
+    return DecodeError(f"cannot read a row of {relation}: {found.message}", hint=NOT_UTF8_ROW, **found.context)
+
+
+def _values(data: bytes, plan: Plan) -> tuple[dict[str, Any], list[str]]:
+    """The row, and the columns that are JSON's null."""
+    cursor = Cursor(data)
+    values: dict[str, Any] = {}
+    json_null = []
+    for name, kind, cell in zip(plan.names, plan.kinds, read_cells(cursor, len(plan.names)), strict=True):
+        if cell is UNCHANGED:
+            raise DecodeError("a row that lacks a value")
+        values[name] = None if cell is None else convert(cell, kind)
+        if cell is not None and kind == JSON and is_json_null(cell):
+            json_null.append(name)
+    cursor.finish()
+    return values, json_null
+
+
+def _add(block: Block, change: object, route: bytes, commit_lsn: int, ordinal: int) -> None:
+    block.changes.append(change)
+    block.routes.append(route)
+    block.commit_lsns.append(commit_lsn)
+    block.ordinals.append(ordinal)
