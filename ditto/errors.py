@@ -18,6 +18,7 @@
     │   ├── SourceRewound           the stream is ahead of the server: restored from a backup?
     │   ├── DecodingFailed          PostgreSQL cannot decode its own WAL
     │   ├── DecodeError             bytes that are not the pgoutput that was asked for
+    │   ├── SnapshotRefused         a table, or a request for a snapshot, that cannot be read as asked
     │   └── ServerFault             an error of PostgreSQL's that Ditto knows nothing of
     └── SinkError                   NATS, or what it answered; a file
         ├── SinkLost                *  the connection ended, or was never made; the file was replaced
@@ -206,6 +207,15 @@ class DecodingFailed(SourceError):
 
     Start Ditto again: the slot holds the changes. Where that does not help, install the latest minor release; and last
     of all drop the slot with `ditto slot drop`, and go on as after a [gap](operations.md#when-it-stops-with-a-gap).
+    """
+
+
+class SnapshotRefused(SourceError):
+    """A snapshot of one table cannot be read, or its request cannot be understood. The other tables and the live stream
+    go on.
+
+    The message names the table and the reason: a missing right, row-level security, a table that is not published, a
+    wrong `where`. Correct that, and ask for a snapshot of the table again.
     """
 
 

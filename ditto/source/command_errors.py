@@ -6,6 +6,8 @@ from typing import Final, NamedTuple
 
 import psycopg
 from psycopg import conninfo
+from psycopg.pq import DiagnosticField
+from psycopg.pq.abc import PGconn, PGresult
 
 from ditto.errors import (
     AccessDenied,
@@ -69,6 +71,24 @@ class Answer(NamedTuple):
         """That of an error of psycopg's."""
         diag = error.diag
         return cls(diag.message_primary or str(error).strip(), error.sqlstate, diag.source_function)
+
+    @classmethod
+    def of_result(cls, result: PGresult | None, pgconn: PGconn) -> Answer:
+        """That of a result of libpq's; without one, what the connection says."""
+        if result is None:
+            return cls(pgconn.get_error_message().strip())
+
+        def field(which: DiagnosticField) -> str | None:
+            value = result.error_field(which)
+            # A message may quote text of a SQL_ASCII database.
+            return None if value is None else value.decode(errors="replace")
+
+        message = field(DiagnosticField.MESSAGE_PRIMARY)
+        return cls(
+            result.get_error_message().strip() if message is None else message,
+            field(DiagnosticField.SQLSTATE),
+            field(DiagnosticField.SOURCE_FUNCTION),
+        )
 
 
 def command_error(answer: Answer, *, doing: str, **context: str) -> SourceError:

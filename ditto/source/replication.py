@@ -316,7 +316,7 @@ class Replication:
         while pgconn.get_result() is not None:  # the connection is ready again, also after an error
             pass
         if result is None or result.status != expected:
-            raise command_error(_answer(result, pgconn), doing=doing, **context)
+            raise command_error(Answer.of_result(result, pgconn), doing=doing, **context)
         return result
 
     def _ended(self) -> SourceError:
@@ -327,7 +327,7 @@ class Replication:
             result = None
         if result is None or result.status in {ExecStatus.COMMAND_OK, ExecStatus.COPY_IN, ExecStatus.COPY_OUT}:
             return ConnectionLost("PostgreSQL ended the replication stream", hint="it is shutting down, or was told to")
-        answer = _answer(result, self._pgconn)
+        answer = Answer.of_result(result, self._pgconn)
         if answer.sqlstate == _UNDEFINED_OBJECT and "publication" in (answer.function or "publication").lower():
             return _publication_missing(answer.message)
         if answer.sqlstate is None:
@@ -351,23 +351,6 @@ def parse_history(content: bytes) -> dict[int, int]:
 
 def _text(value: bytes | None) -> str:
     return (value or b"").decode(errors="replace")  # a message may quote text of a SQL_ASCII database
-
-
-def _answer(result: Any, pgconn: psycopg.pq.abc.PGconn) -> Answer:
-    if result is None:
-        return Answer(pgconn.get_error_message().strip())
-
-    def field(which: psycopg.pq.DiagnosticField) -> str | None:
-        value = result.error_field(which)
-        return None if value is None else _text(value)
-
-    kind = psycopg.pq.DiagnosticField
-    message = field(kind.MESSAGE_PRIMARY)
-    return Answer(
-        result.get_error_message().strip() if message is None else message,
-        field(kind.SQLSTATE),
-        field(kind.SOURCE_FUNCTION),
-    )
 
 
 def _publication_missing(message: str) -> PublicationMissing:

@@ -1,0 +1,101 @@
+"""One transaction of a snapshot on its connection, and what its failures mean for the table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from psycopg import AsyncConnection, errors
+from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow
+
+from ditto.errors import AccessDenied, DittoError, SnapshotRefused, SourceError
+from ditto.source.command_errors import Answer, command_error
+from ditto.source.copy_out import SILENCE_LIMIT_S, CopyFailed
+from ditto.source.snapshot_table import SnapshotTable
+from ditto.source.sql import Control
+
+_OPEN: Final = frozenset({TransactionStatus.INTRANS, TransactionStatus.INERROR})
+_ABOUT_NAMES: Final = ("0A", "42", "55")
+"""Classes of SQLSTATE whose messages quote names and the statement. Others may quote values of rows."""
+
+T = TypeVar("T")
+
+
+class TableChanged(Exception):
+    """The table is not what it was when it was described: it, its partitions or the publication were altered."""
+
+
+async def in_transaction(
+    control: Control,
+    work: Callable[[AsyncConnection[TupleRow]], Awaitable[T]],
+    table: SnapshotTable,
+    *,
+    doing: str,
+    progress: Callable[[], object] = lambda: None,
+) -> T:
+    """The result of work, which begins and ends a transaction; one that fails is rolled back.
+
+    Raises TableChanged where the table is gone, SnapshotRefused for what only concerns this table, and TableLocked,
+    ConnectionLost and others that are retryable.
+    """
+    connection = control.connection
+
+    async def run() -> T:
+        try:
+            return await work(connection)
+        except (errors.UndefinedTable, errors.InvalidSchemaName) as error:
+            raise TableChanged(table.name) from error
+        except CopyFailed as error:
+            raise _copy_error(error.answer, doing, table.name) from error
+        finally:
+            if not connection.broken and connection.info.transaction_status in _OPEN:
+                await connection.execute("ROLLBACK")
+
+    doing = f"{doing} table {table.name}"
+    try:
+        return await control.within(run(), doing=doing, timeout_s=SILENCE_LIMIT_S, progress=progress)
+    except (SnapshotRefused, AccessDenied):
+        raise
+    except SourceError as error:
+        if error.is_retryable:
+            raise
+        raise SnapshotRefused(error.message, hint=error.hint) from error
+
+
+async def one_row(connection: AsyncConnection[TupleRow], *statements: str) -> list[str | None]:
+    """The columns of the only row that these statements give, as text; sent together, in the simple protocol."""
+    async with connection.cursor() as cursor:
+        await cursor.execute("; ".join(statements).encode())
+        values: list[str | None] = []
+        while True:
+            result = cursor.pgresult
+            if result is not None and result.ntuples:
+                values = [_text(result.get_value(0, column)) for column in range(result.nfields)]
+            if not cursor.nextset():
+                return values
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
+
+
+def _copy_error(answer: Answer, doing: str, table: str) -> DittoError:
+    error = command_error(answer, doing=f"read table {table}")
+    if error.is_retryable:
+        return error
+    state = answer.sqlstate or ""
+    reason = answer.message
+    if not state.startswith(_ABOUT_NAMES):
+        reason = f"PostgreSQL's error {state}, {_words(state)}"
+    return SnapshotRefused(f"cannot read table {table}: {reason}", hint="the server's log tells more", sqlstate=state)
+
+
+def _words(sqlstate: str) -> str:
+    """`invalid text representation` of 22P02."""
+    try:
+        name = errors.lookup(sqlstate).__name__
+    except KeyError:
+        return "which Ditto does not know"
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
