@@ -60,6 +60,14 @@ class Transaction(NamedTuple):
     """None where it is not known."""
 
 
+def transaction_at(position: Position, commit_time: str) -> Transaction | None:
+    """The transaction of an event; None where it belongs to none.
+
+    Commit records lie at multiples of 8: rows that a snapshot stores before a transaction are one byte before it.
+    """
+    return None if position.commit_lsn & 7 else Transaction(position.commit_lsn, commit_time)
+
+
 class Checkpoint(NamedTuple):
     """Everything before `lsn` is stored."""
 

@@ -146,3 +146,5 @@ class Block(msgspec.Struct):
     """The logical message that ended the block, if it was not skipped; the transaction is still open."""
     is_at_barrier: bool = False
     """The next transaction commits at or after the barrier (`Decoder.stop_before`), and waits until that is gone."""
+    snapshot_run: str = ""
+    """The run, where the changes are rows of a snapshot."""

@@ -10,6 +10,10 @@ from typing import Final
 EVENT: Final = b'{"id":"'
 """How an event begins; its id follows."""
 ID_LENGTH: Final = 36
+CONTROL: Final = b'","snapshot":{"state":"'
+"""What follows the id in a control event of snapshots."""
+CONTROL_OFFSET: Final = len(EVENT) + ID_LENGTH
+"""Where that begins."""
 CHECKPOINT: Final = b'{"lsn":'
 DESCRIPTION: Final = b'{"schema":'
 """Of a table; it has no position of its own."""

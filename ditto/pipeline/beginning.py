@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ditto.decoding.change import SnapshotMark
 from ditto.decoding.choose import Decoder
 from ditto.decoding.event_id import event_key
 from ditto.decoding.messages import Extras
+from ditto.formats.snapshot_events import OpenRun, newest_runs
 from ditto.lsn import Transaction
 from ditto.pipeline.dropped_tables import DroppedTables
 from ditto.pipeline.preparing import Prepared
 from ditto.pipeline.source_history import History
 from ditto.pipeline.start_position import Start
+from ditto.routing.router import snapshot_subjects
 from ditto.routing.table_descriptions import stored_versions
 from ditto.sinks.base import SinkState
 
@@ -30,6 +33,10 @@ class Ready:
     """The last transaction that the sink knows of; None for unknown, and after a gap."""
     history: History
     dropped: DroppedTables
+    open_runs: tuple[OpenRun, ...] = ()
+    """Of snapshots: those that have not ended."""
+    tail_mark: SnapshotMark | None = None
+    """Of the tail, where that is a row of a snapshot."""
 
 
 async def begin(prepared: Prepared) -> Ready:
@@ -48,9 +55,11 @@ async def begin(prepared: Prepared) -> Ready:
         doubt=start.doubt,
     )
     pattern = prepared.planner.description_wildcard
-    stored = {} if pattern is None else await sink.schemas.last_descriptions(pattern)
+    stored = {} if pattern is None else await sink.schemas.last_payloads(pattern)
+    controls = await sink.schemas.last_payloads(f"{snapshot_subjects(config.events.prefix)}>")
+    key = event_key(ends.pipeline.system_identifier, slot.name)
     decoder = Decoder(
-        id_key=event_key(ends.pipeline.system_identifier, slot.name),
+        id_key=key,
         after=start.after,
         watch_lsn=history.watch_lsn,
         extras=Extras(frozenset(config.events.metadata), config.events.transactions),
@@ -65,6 +74,8 @@ async def begin(prepared: Prepared) -> Ready:
         last=last,
         history=history,
         dropped=DroppedTables(ends.control, decoder, planner=prepared.planner, counters=ends.counters),
+        open_runs=newest_runs([*controls.values(), state.snapshots], key),
+        tail_mark=state.mark,
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from ditto.errors import StreamUnusable, SubjectCollision, TableLocked
+from ditto.formats.snapshot_events import read_control
 from ditto.monitoring.state import States
 from ditto.pipeline.connecting import Ends, Report
 from ditto.pipeline.start_position import Start, Timelines, decide_start, gap_error, is_slot_used
@@ -20,6 +21,7 @@ from ditto.routing.planner import Planner
 from ditto.routing.publication_coverage import Coverage
 from ditto.sinks.base import PipelineId, SinkState
 from ditto.source.array_types import not_arrays
+from ditto.source.logical_messages import request
 from ditto.source.publication import create_publication, plan_publication
 from ditto.source.publication_watch import PublicationWatch
 from ditto.source.published_tables import Publication, Table, look_at_publication, look_at_tables
@@ -122,6 +124,7 @@ class _Preparation:
             start = _decide(ends, state, slot=slot, timelines=timelines, is_slot_used=is_used)
             accepted_gap, claimed_lsn = start.gap, slot.confirmed_lsn
             claimant = msgspec.structs.replace(ends.pipeline, start_lsn=claimed_lsn)
+            await self._request_initial(slot)
             await ends.sink.claim(claimant, self._routes)
         slot = await self._take_slot(slot, states=states, report=report)
         return Prepared(
@@ -136,6 +139,13 @@ class _Preparation:
             claimed_lsn=claimed_lsn,
             accepted_gap=accepted_gap,
         )
+
+    async def _request_initial(self, slot: Slot) -> None:
+        """Ask for the rows that are there already, before the sink is claimed: a claimed one is not new any more."""
+        snapshot, sink = self._config.snapshot, self._ends.sink.capabilities
+        is_new = sink.keeps_tail or self._ends.counters.created.get("slot") == slot.name
+        if snapshot.mode == "initial" and is_new:
+            await request(self._ends.control, kind="initial", tables=snapshot.tables or ())
 
     async def _compare_source(self, state: SinkState) -> tuple[bool, Timelines]:
         """Whether timeline or publication are new, and the server's timelines."""
@@ -245,11 +255,20 @@ class _Preparation:
         return slot
 
 
+def _accepts_gap(ends: Ends, state: SinkState) -> bool:
+    """Not a second gap while the snapshot is read that heals the first one: that would go on for ever."""
+    delivery = ends.config.delivery
+    if delivery.on_gap != "snapshot" or not state.snapshots:
+        return delivery.accepts_gap
+    control = read_control(state.snapshots)
+    return control is None or all(run.kind != "gap" for run in control.open)
+
+
 def _decide(ends: Ends, state: SinkState, *, slot: Slot, timelines: Timelines, is_slot_used: bool) -> Start:
     return decide_start(
         state,
         sink=ends.sink.capabilities,
-        accepts_gap=ends.config.delivery.accepts_gap,
+        accepts_gap=_accepts_gap(ends, state),
         slot=ends.config.postgres.slot,
         system_identifier=ends.pipeline.system_identifier,
         confirmed_lsn=slot.confirmed_lsn,

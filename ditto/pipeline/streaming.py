@@ -23,6 +23,7 @@ from ditto.pipeline.beginning import Ready
 from ditto.pipeline.checkpoint_timing import CheckpointTiming, Progress
 from ditto.pipeline.confirmer import Confirmer
 from ditto.pipeline.saved_position import Place
+from ditto.pipeline.snapshots.snapshots import Snapshots
 from ditto.pipeline.source_history_check import SourceHistoryCheck
 from ditto.pipeline.synchronous_commit import SynchronousWatch
 from ditto.pipeline.too_large import event_too_large, widest_column
@@ -77,7 +78,8 @@ class Streaming:
         self._wanted_lsn = 0
         self._held: list[Block] = []  # blocks that ended at a Relation, and what follows them
         self._routes: set[str] = set()  # those of their relations, which the sink may not take yet
-        confirmer.limit_by(self._place.limit)
+        self._snapshots = Snapshots(ready, acknowledged=lambda: window.acknowledged)
+        confirmer.limit_by(lambda lsn: self._place.limit(self._snapshots.limit(lsn)))
         counters.attach(window, ends.sink)
 
     def beside(self) -> list[Coroutine[Any, Any, None]]:
@@ -91,6 +93,7 @@ class Streaming:
             synchronous,
             self._keep_place(),
             self._report_progress(),
+            *self._snapshots.beside(),
         ]
 
     async def run(self) -> None:
@@ -107,6 +110,7 @@ class Streaming:
                 raise
             if block.relation is None or sum(each.size for each in self._held) >= _MAX_HELD:
                 await self._forward_held()
+                await self._snapshots.after(block, self._forward_made, is_certain=self._history.is_certain)
                 await self._source.pause_after(block)
 
     async def _start(self) -> None:
@@ -117,6 +121,7 @@ class Streaming:
             counters.gap_at = time.time()
         if self._history.is_certain:
             self._confirmer.begin(start.after.commit_lsn)
+        await self._snapshots.prepare(has_gap=start.gap is not None)
         counters.rewinds += slot.confirmed_lsn < start.after.commit_lsn
         if start.needs_checkpoint:
             await self.checkpoint(slot.confirmed_lsn, None)
@@ -136,6 +141,11 @@ class Streaming:
         plan = await self._ready.prepared.planner.plan(relation)
         self._ready.decoder.define(relation.oid, plan)
         self._routes |= plan.routes.names
+
+    async def _forward_made(self, block: Block) -> int:
+        """Send what a snapshot stores here; returns the delivery number of its last message."""
+        await self._forward(block)
+        return self._window.sent
 
     async def _forward_held(self) -> None:
         """Let the sink take the routes of relations that have just been planned, and send what has been read."""
@@ -214,6 +224,7 @@ class Streaming:
             positions=Positions(block.commit_lsns, block.ordinals),
             payloads=payloads,
             traceparents=traceparents,
+            snapshot_run=block.snapshot_run,
             more_follows=not block.is_drained,
         )
         try:
@@ -326,6 +337,7 @@ class Streaming:
         with suppress(SinkError):
             await self._sink.checkpoints.restore()  # somebody may just have let the sink delete its last message
         await self._place.keep(self._confirmer.end_lsn, self._last_transaction(), is_urgent=True)
+        await self._snapshots.settle()
         self._confirmer.confirm()
         log.info(
             "pipeline.drained",

@@ -69,6 +69,11 @@ class Planner:
         router = Router(self._config, database=self._database)
         return set[str]().union(*(router.routes(*table).names for table in tables))
 
+    def selected(self, tables: Iterable[Table]) -> list[Table]:
+        """Those of which a snapshot stores rows. Raises SubjectCollision where they collide with one another."""
+        router = Router(self._config, database=self._database)
+        return [table for table in tables if router.routes(*table).read is not None]
+
     async def plan(self, relation: Relation) -> TablePlan:
         """The plan of a relation; the sink may not take its routes yet. Raises SubjectCollision.
 

@@ -14,6 +14,7 @@ from ditto.routing.table_plans import Routes
 
 CHECKPOINT: Final = "_checkpoint"
 SCHEMA: Final = "_schema"
+SNAPSHOT: Final = "_snapshot"
 
 MANY: Final = 300
 """Subjects of a stream. nats-server compares each with each whenever one is added: 40 ms for 1,000, 4 s for 10,000."""
@@ -43,6 +44,11 @@ def description_subjects(prefix: str) -> str:
     return f"{prefix}.{SCHEMA}."
 
 
+def snapshot_subjects(prefix: str) -> str:
+    """The beginning of the subjects of snapshots' control events."""
+    return f"{prefix}.{SNAPSHOT}."
+
+
 class Router:
     """Gives each table its routes, which are subjects, and sees that no two tables share one by accident."""
 
@@ -54,7 +60,10 @@ class Router:
         self._topics: Patterns[str] = Patterns(config.topics)
         # Only the newest checkpoint is kept: an event on its subject would be deleted by the next one.
         self._owners: dict[str, tuple[str, str]] = {self.checkpoint_subject: _CHECKPOINT_OWNER}
-        self._reserved = description_subjects(config.prefix)
+        self._reserved = {
+            description_subjects(config.prefix): "Ditto's descriptions of tables",
+            snapshot_subjects(config.prefix): "the control events of snapshots",
+        }
 
     @property
     def checkpoint_subject(self) -> str:
@@ -123,8 +132,9 @@ class Router:
 
     def _check_reserved(self, namespace: str, name: str, subject: str) -> None:
         """Whatever the configuration says now: another one may have stored descriptions there."""
-        if subject.startswith(self._reserved):
-            raise _collision(namespace, name, subject, "Ditto's descriptions of tables")
+        for beginning, others in self._reserved.items():
+            if subject.startswith(beginning):
+                raise _collision(namespace, name, subject, others)
 
 
 def _collision(namespace: str, name: str, subject: str, others: str) -> SubjectCollision:

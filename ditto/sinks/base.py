@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from ditto.config import PipelineConfig
+from ditto.decoding.change import SnapshotMark
 from ditto.formats.payloads import Payloads
 from ditto.lsn import Checkpoint, Position, Transaction
 
@@ -54,6 +55,10 @@ class SinkState(NamedTuple):
     """The tail says by its id that it was written for this slot; those of earlier versions may not."""
     removal: str = ""
     """The command that removes the tail's message, where it turns out to be forged; empty where there is none."""
+    mark: SnapshotMark | None = None
+    """Of the tail, where that is a row of a snapshot."""
+    snapshots: bytes = b""
+    """What `save_snapshots` has kept; empty for nothing."""
 
     @property
     def is_empty(self) -> bool:
@@ -111,6 +116,8 @@ class Batch(NamedTuple):
     A sink without headers leaves them out."""
     more_follows: bool
     """More has been read already, or is about to be: the sink need not end what it keeps open (`Sink.flush`)."""
+    snapshot_run: str = ""
+    """Of rows of a snapshot, the run, for the header `Ditto-Snapshot`; empty for changes."""
 
     @property
     def size(self) -> int:
@@ -131,6 +138,9 @@ class CheckpointStore(Protocol):
     async def save_beside(self, checkpoint: Checkpoint) -> None:
         """Remember the same, whatever becomes of the messages; durable on return."""
 
+    async def save_snapshots(self, control: bytes) -> None:
+        """Remember the newest control event of snapshots, whatever becomes of the messages; durable on return."""
+
     async def save_source(self, pipeline: PipelineId) -> None:
         """Remember what the messages are filled from now on: timeline and publication."""
 
@@ -139,10 +149,10 @@ class CheckpointStore(Protocol):
 
 
 class SchemaStore(Protocol):
-    """The descriptions of tables that are stored already."""
+    """What is stored already on routes that are Ditto's own: descriptions of tables, control events of snapshots."""
 
-    async def last_descriptions(self, pattern: str) -> Mapping[str, bytes]:
-        """By route, the last description that is stored, of the routes that match the pattern (`prefix._schema.>`)."""
+    async def last_payloads(self, pattern: str) -> Mapping[str, bytes]:
+        """By route, the last message that is stored, of the routes that match the pattern (`prefix._schema.>`)."""
 
 
 class Entry(NamedTuple):

@@ -43,13 +43,16 @@ class MessagesOnly:
     async def save_beside(self, checkpoint: Checkpoint) -> None:
         """Nothing is kept beside the messages."""
 
+    async def save_snapshots(self, control: bytes) -> None:
+        """Nothing is kept beside the messages."""
+
     async def save_source(self, pipeline: PipelineId) -> None:
         """Nothing is kept beside the messages."""
 
     async def restore(self) -> None:
         """Nothing is kept beside the messages."""
 
-    async def last_descriptions(self, pattern: str) -> Mapping[str, bytes]:
+    async def last_payloads(self, pattern: str) -> Mapping[str, bytes]:
         """None can be found again: each session stores them anew, before a table's first event."""
         del pattern
         return {}

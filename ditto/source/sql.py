@@ -108,11 +108,11 @@ class Control:
                 raise ConnectionLost(f"cannot {doing}: the connection to PostgreSQL broke") from error
             raise command_error(Answer.of(error), doing=doing, **(context or {})) from error
 
-    async def change(self, statement: str, *, doing: str) -> None:
+    async def change(self, statement: str, arguments: Sequence[Any] = (), *, doing: str) -> None:
         """Run a statement that writes: alone, since everything else on this connection is read-only."""
         await self.fetch(MAY_WRITE, doing=doing)
         try:
-            await self.fetch(statement, doing=doing)
+            await self.fetch(statement, arguments, doing=doing)
         finally:
             with suppress(SourceError):  # the connection is broken then
                 await self.fetch(READ_ONLY, doing=doing)

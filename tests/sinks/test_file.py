@@ -227,7 +227,13 @@ def test_line_breaks_inside_do_not_stand_for_those_between() -> None:
 # ------------------------------------------------------------------------------------ the tail
 
 
-def tail_of(content: bytes, *, unsynced_bytes: int = 1 << 20) -> Tail:
+def tail_of(content: bytes, *, unsynced_bytes: int = 1 << 20) -> tuple[int, Position | None, Transaction | None]:
+    """The end, the position and the last transaction."""
+    tail = whole_tail_of(content, unsynced_bytes=unsynced_bytes)
+    return tail.end, tail.position, tail.last
+
+
+def whole_tail_of(content: bytes, *, unsynced_bytes: int = 1 << 20) -> Tail:
     return find_tail(
         lambda size, offset: content[offset : offset + size],
         len(content),
@@ -370,7 +376,7 @@ def test_what_a_machine_left_that_failed() -> None:
     hidden = lines(SECOND, event(Position(LSN, 3)), event(Position(LSN, 4)))
     for begin in range(0, len(SECOND) + 2, 5):
         content = good + hidden[:begin] + b"\0" * 40 + hidden[begin + 40 :]
-        found = tail_of(content)
+        found = whole_tail_of(content)
         if begin <= len(SECOND):
             assert found == expected
         else:
@@ -397,7 +403,7 @@ def test_large_lines_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
         content = WHOLE + lines(large)
         assert tail_of(content, unsynced_bytes=0) == (len(content), Position(LSN, 3), Transaction(LSN, TIME))
         content += large[:-1]
-        assert tail_of(content, unsynced_bytes=0).position == Position(LSN, 3)
+        assert whole_tail_of(content, unsynced_bytes=0).position == Position(LSN, 3)
 
 
 @pytest.mark.parametrize(

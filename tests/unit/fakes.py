@@ -147,6 +147,7 @@ class FakeSink:
         self.saved: list[tuple[int, Checkpoint]] = []
         self.beside: list[Checkpoint] = []
         self.sources: list[PipelineId] = []
+        self.snapshots: list[bytes] = []
         self.may_lose_tail = False
         self.fault: Exception | None = None
         self.send_fault: Exception | None = None
@@ -252,13 +253,16 @@ class FakeSink:
         self._call("save_beside")
         self.beside.append(checkpoint)
 
+    async def save_snapshots(self, control: bytes) -> None:
+        self.snapshots.append(control)
+
     async def save_source(self, pipeline: PipelineId) -> None:
         self.sources.append(pipeline)
 
     async def restore(self) -> None:
         self._call("restore")
 
-    async def last_descriptions(self, pattern: str) -> Mapping[str, bytes]:
+    async def last_payloads(self, pattern: str) -> Mapping[str, bytes]:
         del pattern
         return {}
 

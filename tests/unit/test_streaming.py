@@ -51,6 +51,8 @@ class NoDecoder:
 
     filtered_count = skipped_count = 0
     watched: tuple[Transaction, ...] = ()
+    moved = ()
+    recorded_bytes = 0
 
     def __init__(self, steps: list[str]) -> None:
         self._steps = steps
@@ -61,6 +63,9 @@ class NoDecoder:
     def define(self, oid: int, plan: TablePlan) -> None:
         assert plan.relation.oid == oid
         self._steps.append(f"define {oid}")
+
+    def record(self, oid: int | None, key: tuple[int, ...]) -> None:
+        assert (oid, key) == (None, ())
 
     def passed_counts(self) -> dict[tuple[str, str], tuple[int, ...]]:
         return {}

@@ -11,11 +11,21 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from ditto.decoding.change import SnapshotMark
 from ditto.decoding.event_id import event_id, event_key, position_of
 from ditto.errors import FileUnusable, StreamOwned
 from ditto.formats.checkpoint import decode_checkpoint
-from ditto.formats.payload_prefixes import CHECKPOINT, COMMIT_TIME, DESCRIPTION, EVENT, ID_LENGTH
-from ditto.lsn import Position, Transaction
+from ditto.formats.payload_prefixes import (
+    CHECKPOINT,
+    COMMIT_TIME,
+    CONTROL,
+    CONTROL_OFFSET,
+    DESCRIPTION,
+    EVENT,
+    ID_LENGTH,
+)
+from ditto.formats.snapshot_events import read_mark
+from ditto.lsn import Position, Transaction, transaction_at
 from ditto.sinks.base import PipelineId
 from ditto.sinks.file.torn_line import JUDGED_BYTES, is_claim_begun, is_line_begun
 
@@ -25,6 +35,8 @@ Read: TypeAlias = Callable[[int, int], bytes]
 _COMMIT_TIME_BYTES: Final = 64
 
 _CHUNK: Final = 1 << 20
+_MARK_BYTES: Final = 64 << 10
+"""Of the longest mark of a row, which a key of several kilobytes may have."""
 _CHECKPOINT_BYTES: Final = 4096
 """Of the longest checkpoint, by far."""
 
@@ -36,6 +48,10 @@ class Tail(NamedTuple):
     """Offset after the last complete line; what follows was not written completely."""
     position: Position | None
     last: Transaction | None
+    mark: SnapshotMark | None = None
+    """Of the last event, where that is a row of a snapshot."""
+    snapshots: bytes = b""
+    """The last control event of snapshots; empty for none."""
 
 
 def find_tail(read: Read, size: int, *, pipeline: PipelineId, path: str, unsynced_bytes: int) -> Tail:
@@ -63,7 +79,9 @@ def find_tail(read: Read, size: int, *, pipeline: PipelineId, path: str, unsynce
         if not head.startswith(DESCRIPTION):
             position, last = _judge(read, head, start, line_end, key=key, pipeline=pipeline, path=path)
             _check_first(read, line_end, key=key, pipeline=pipeline, path=path)
-            return Tail(end, position, last)
+            mark_start = max(start, line_end - _MARK_BYTES)
+            mark = read_mark(read(line_end - 1 - mark_start, mark_start))
+            return Tail(end, position, last, mark, _last_control(read, line_end))
         line_end = start
     if end:
         raise FileUnusable(
@@ -73,6 +91,19 @@ def find_tail(read: Read, size: int, *, pipeline: PipelineId, path: str, unsynce
             file=path,
         )
     return Tail(0, None, None)
+
+
+def _last_control(read: Read, end: int) -> bytes:
+    """The last control event of snapshots, however far back; 1 GB takes a second."""
+    while (found := _rfind(read, CONTROL, 0, end)) > 0:
+        start = _rfind(read, b"\n", 0, found) + 1
+        if found - start == CONTROL_OFFSET:
+            line_end = found
+            while (newline := read(_CHUNK, line_end).find(b"\n")) < 0:
+                line_end += _CHUNK
+            return read(line_end + newline - start, start)
+        end = found
+    return b""
 
 
 def _judge(
@@ -85,7 +116,7 @@ def _judge(
             raise _owned(pipeline, path)
         commit_time = _commit_time(read, start, line_end)
         if commit_time is not None:
-            return position, Transaction(position.commit_lsn, commit_time)
+            return position, transaction_at(position, commit_time)
     elif head.startswith(CHECKPOINT) and line_end - start <= _CHECKPOINT_BYTES:
         try:
             checkpoint, identifier = decode_checkpoint(read(line_end - start, start))

@@ -122,4 +122,4 @@ def _absolute(path: str) -> str:
 
 
 def _state(tail: Tail) -> SinkState:
-    return SinkState(None, tail.position, tail.last)
+    return SinkState(None, tail.position, tail.last, mark=tail.mark, snapshots=tail.snapshots)

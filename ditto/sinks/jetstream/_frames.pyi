@@ -16,4 +16,5 @@ def frame_block(
     is_committed: bool,
     max_size: int,
     traceparents: Mapping[int, bytes] | None = None,
+    headers: bytes = b"",
 ) -> bytes | bytearray: ...

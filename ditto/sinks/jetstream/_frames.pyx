@@ -17,6 +17,7 @@ cdef enum:
     OVERHEAD = 288
     TRACEPARENT = 55
     TRACE_HEADER = 70
+    MAX_HEADERS = 128
 
 cdef bytes STATUS_AND_SEQUENCE = b"NATS/1.0\r\nNats-Expected-Last-Sequence: "
 cdef bytes TRACE = b"traceparent: "
@@ -77,6 +78,7 @@ def frame_block(
     bint is_committed,
     Py_ssize_t max_size,
     dict traceparents=None,
+    bytes headers not None=b"",
 ):
     """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
@@ -84,6 +86,7 @@ def frame_block(
     without them. The first message expects `last_sequence`, and is number `first_number` of its batch: 1 begins it, and
     with `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
     `traceparents` holds, by index, 55 bytes for the header of that name.
+    `headers` are whole lines, the same for every message; at most MAX_HEADERS bytes.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
     cdef Py_ssize_t count = len(ends)
@@ -95,10 +98,12 @@ def frame_block(
     cdef bytes subject
     cdef uint64_t lsn, ordinal, number
     cdef bint is_last
-    cdef char[OVERHEAD + TRACE_HEADER] header
+    cdef char[OVERHEAD + TRACE_HEADER + MAX_HEADERS] header
     cdef char *end
     if gap < 0:
         raise ValueError("a gap of less than nothing")
+    if len(headers) > MAX_HEADERS:
+        raise ValueError("too many headers")
     if len(subjects) != count or len(commit_lsns) != count or len(ordinals) != count:
         raise ValueError("a block's lists have different lengths")
     for index in range(count):
@@ -108,7 +113,7 @@ def frame_block(
             raise ValueError("an end outside of the payloads")
         payload_start = payload_end + gap
         capacity += len(subject)  # a TypeError for None, which the macros would not notice
-    capacity += count * (OVERHEAD + PyBytes_GET_SIZE(reply))
+    capacity += count * (OVERHEAD + PyBytes_GET_SIZE(reply) + len(headers))
     if traceparents is not None:
         capacity += len(traceparents) * TRACE_HEADER
         for traceparent in traceparents.values():
@@ -133,7 +138,7 @@ def frame_block(
         end = put_hex(end + 1, lsn & 0xFFFFFFFF)
         end[0] = 0x3A
         end = put_number(end + 1, ordinal)
-        end = put_line_end(end)
+        end = put_bytes(put_line_end(end), headers)
         if traceparents is not None:
             traceparent = traceparents.get(index)
             if traceparent is not None:

@@ -38,6 +38,10 @@ class Checkpoints:
         place = checkpoint._replace(sequence=self._publisher.stored_sequence)
         await self._stream.keep_place(place, self._pipeline)
 
+    async def save_snapshots(self, control: bytes) -> None:
+        """Write it into the stream's metadata."""
+        await self._stream.keep_snapshots(control)
+
     async def save_source(self, pipeline: PipelineId) -> None:
         """Write timeline and publication into the stream's metadata."""
         await self._stream.set_source(pipeline)

@@ -13,12 +13,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ditto.config import Nats
+from ditto.decoding.change import SnapshotMark
 from ditto.decoding.event_id import event_id
 from ditto.errors import TailForged
 from ditto.formats.checkpoint import decode_checkpoint
 from ditto.formats.payload_prefixes import CHECKPOINT, COMMIT_TIME, DESCRIPTION, EVENT, ID_LENGTH
+from ditto.formats.snapshot_events import read_mark
 from ditto.hints import delete_message
-from ditto.lsn import ORIGIN, Position, Transaction
+from ditto.lsn import ORIGIN, Position, Transaction, transaction_at
 from ditto.sinks.jetstream.api_answers import StoredMessage
 
 POSITION_HEADER: Final = "Ditto-Position"
@@ -47,6 +49,8 @@ class Classified(NamedTuple):
     position: Position = ORIGIN
     last: Transaction | None = None
     """The last transaction at or before the position."""
+    mark: SnapshotMark | None = None
+    """Of a row of a snapshot."""
     is_proven: bool = True
     """False for a checkpoint of a version that gave them no id."""
 
@@ -66,9 +70,11 @@ def classify(message: StoredMessage, *, keys: Collection[bytes] | None, config: 
         raise _forged(config, sequence, "a position that is none") from None
     if payload.startswith(DESCRIPTION):
         return Classified(Kind.DESCRIPTION, sequence)
+    mark = None
     if payload.startswith(EVENT) and position.ordinal:
+        mark = read_mark(payload)
         given: str | None = payload[len(EVENT) : len(EVENT) + ID_LENGTH].decode("ascii", "replace")
-        last: Transaction | None = Transaction(position.commit_lsn, _commit_time(payload))
+        last = transaction_at(position, _commit_time(payload))
     elif payload.startswith(CHECKPOINT):
         try:
             checkpoint, given = decode_checkpoint(payload)
@@ -81,7 +87,7 @@ def classify(message: StoredMessage, *, keys: Collection[bytes] | None, config: 
         raise _forged(config, sequence, f"position {position}, and is neither an event nor a checkpoint")
     if keys is not None and given is not None and all(given != event_id(position, key) for key in keys):
         raise _forged(config, sequence, f"position {position}, to which its id does not belong")
-    return Classified(Kind.PLACE, sequence, position, last, is_proven=given is not None)
+    return Classified(Kind.PLACE, sequence, position, last, mark, is_proven=given is not None)
 
 
 def position_of(message: StoredMessage) -> Position | None:

@@ -19,6 +19,10 @@ OP_COMMIT_ONLY: Final = b"3"
 """Commits without storing this message."""
 
 
+MAX_HEADERS: Final = 128
+"""Bytes of headers that all messages of a block have."""
+
+
 class FrameTooLarge(Exception):
     """Message `index` of the block has `size` bytes of headers and payload, more than the limit."""
 
@@ -42,6 +46,7 @@ def frame_block(
     is_committed: bool,
     max_size: int,
     traceparents: Mapping[int, bytes] | None = None,
+    headers: bytes = b"",
 ) -> bytes | bytearray:
     """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
@@ -49,10 +54,13 @@ def frame_block(
     without them. The first message expects `last_sequence`, and is number `first_number` of its batch: 1 begins it, and
     with `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
     `traceparents` holds, by index, 55 bytes for the header of that name.
+    `headers` are whole lines, the same for every message; at most MAX_HEADERS bytes.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
     if gap < 0:
         raise ValueError("a gap of less than nothing")
+    if len(headers) > MAX_HEADERS:
+        raise ValueError("too many headers")
     parts: list[bytes | bytearray] = []
     start = 0
     last = len(ends) - 1
@@ -66,11 +74,12 @@ def frame_block(
             if len(traceparent) != TRACEPARENT_SIZE:
                 raise ValueError("a traceparent of another size")
             trace = b"traceparent: %b\r\n" % traceparent
-        header = b"NATS/1.0\r\nNats-Expected-Last-Sequence: %d\r\nDitto-Position: %X/%X:%d\r\n%b\r\n" % (
+        header = b"NATS/1.0\r\nNats-Expected-Last-Sequence: %d\r\nDitto-Position: %X/%X:%d\r\n%b%b\r\n" % (
             last_sequence + index,
             lsn >> 32,
             lsn & 0xFFFFFFFF,
             ordinal,
+            headers,
             trace,
         )
         total = len(header) + len(payload)

@@ -128,7 +128,7 @@ class JetStreamSink:
 
     # ------------------------------------------------------------------------------------ messages
 
-    async def last_descriptions(self, pattern: str) -> Mapping[str, bytes]:
+    async def last_payloads(self, pattern: str) -> Mapping[str, bytes]:
         """The last message on each subject that matches, as the stream's leader has it."""
         return await self._stream.reader.last_payloads(pattern)
 

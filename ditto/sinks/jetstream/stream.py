@@ -208,6 +208,19 @@ class Stream:
                     f"note the place in stream {self.name}",
                 )
 
+    async def keep_snapshots(self, control: bytes) -> None:
+        """Write the newest control event of snapshots into the metadata; an empty one removes it."""
+        async with self._changing:
+            await self.look()
+            before = self._metadata.get(stream_metadata.SNAPSHOTS, "")
+            if before == control.decode():
+                return
+            metadata = {**self._whole_metadata(), stream_metadata.SNAPSHOTS: control.decode()}
+            if not control:
+                del metadata[stream_metadata.SNAPSHOTS]
+            self._claimed_metadata.pop(stream_metadata.SNAPSHOTS, None)
+            await self._update({"metadata": metadata}, f"note how far snapshots are in stream {self.name}")
+
     def _whole_metadata(self) -> dict[str, str]:
         """The metadata, with what is Ditto's where somebody has replaced all of it since it was claimed."""
         whole = stream_metadata.restored(self._metadata, self._claimed_metadata)
@@ -287,6 +300,7 @@ class Stream:
         systems = () if of is None else (of.system_identifier, *of.former_systems)
         keys = None if of is None else [event_key(system, of.slot) for system in systems]
         found = await self.reader.find_tail(self.state, keys=keys)
+        snapshots = self._metadata.get(stream_metadata.SNAPSHOTS, "").encode()
         place = stream_metadata.read_place(self._metadata)
         if place is not None and (place.sequence or 0) > self.last_sequence:
             place = None  # the stream's end was lost, and with it what the place speaks of
@@ -299,13 +313,13 @@ class Stream:
                     reason="the stream's last messages have been deleted since their place was noted: events after it "
                     "may be stored twice, with the same ids",
                 )
-            return SinkState(owner, place.position, place.last)
+            return SinkState(owner, place.position, place.last, snapshots=snapshots)
         if found is None:
-            return SinkState(owner, None)
+            return SinkState(owner, None, snapshots=snapshots)
         since = stream_metadata.identified_after(self._metadata)
         is_proven = found.is_proven or since is None or found.sequence <= since
         removal = delete_message(self._config, found.sequence)
-        return SinkState(owner, found.position, found.last, is_proven, removal)
+        return SinkState(owner, found.position, found.last, is_proven, removal, found.mark, snapshots)
 
     async def is_foreign(self, sequence: int) -> bool:
         """Whether there is a message of that sequence which is neither Ditto's nor the server's own."""

@@ -25,6 +25,8 @@ _CREATED: Final = "ditto.created"
 """Only a stream that Ditto created gets new subjects from it."""
 _IDENTIFIED: Final = "ditto.identified-after"
 """Every checkpoint of Ditto's after this stream sequence has an id; those of earlier versions have none."""
+SNAPSHOTS: Final = "ditto.snapshots"
+"""The newest control event of snapshots, while a run is open: a purge takes those that are messages."""
 _PLACE: Final = "ditto.place"
 """A checkpoint, for streams whose last message the server may delete."""
 

@@ -1,0 +1,1 @@
+"""Rows that were there before, as READ events among the changes."""

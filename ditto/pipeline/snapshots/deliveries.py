@@ -1,0 +1,196 @@
+"""The stream's side of snapshots: what is stored where the stream reaches a request, a marker or a barrier.
+
+Everything here runs in the task that reads the replication connection, which holds the stream meanwhile: what is made
+comes after every change before the marker, and before every change behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple, TypeAlias
+
+import structlog
+
+from ditto.decoding.choose import Decoder
+from ditto.decoding.event_id import event_id
+from ditto.decoding.messages import Block, ChangeTooLarge, Delivered, LogicalMessage
+from ditto.errors import EventTooLarge, SourceError
+from ditto.formats.snapshot_events import Control, ControlEvent
+from ditto.lsn import Position
+from ditto.pipeline.snapshots.moved_rows import MovedRows
+from ditto.pipeline.snapshots.progress import Progress
+from ditto.pipeline.snapshots.requests import PREFIX, parse_request
+from ditto.pipeline.snapshots.runs import Runs
+from ditto.routing.router import encode_token, snapshot_subjects
+
+log = structlog.get_logger()
+
+Send: TypeAlias = Callable[[Block], Awaitable[int]]
+"""Sends a block; returns the delivery number of its last message."""
+
+
+class At(NamedTuple):
+    """Where the stream is held: what is made gets positions `(commit_lsn, 1)`, `(commit_lsn, 2)`, …"""
+
+    commit_lsn: int
+    commit_time: str
+    xid: int
+
+
+Make: TypeAlias = Callable[[At], AsyncIterator[Block | Control]]
+
+
+class TooLargeRow(Exception):
+    """A row of a snapshot makes an event that the sink does not take."""
+
+
+class _Marked(NamedTuple):
+    make: Make
+    done: asyncio.Future[None]
+
+
+class Deliveries:
+    """Of one session. `key` is `event_key(…)`; `emit` sends a marker with a token."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        *,
+        decoder: Decoder,
+        moved: MovedRows,
+        key: bytes,
+        prefix: str,
+        emit: Callable[[str], Awaitable[None]],
+        progress: Progress,
+        ensure_routes: Callable[[set[str]], Awaitable[None]],
+    ) -> None:
+        self.runs = runs
+        self.moved = moved
+        self.decoder = decoder
+        self.changed = asyncio.Event()
+        """Set whenever a request has changed the runs."""
+        self.newest: ControlEvent | None = None
+        """The newest control event of this session."""
+        self.newest_number = 0
+        """Its delivery number."""
+        self._key = key
+        self._subjects = snapshot_subjects(prefix)
+        self._emit = emit
+        self._progress = progress
+        self._ensure_routes = ensure_routes
+        self._recorded: tuple[int | None, tuple[int, ...]] = (None, ())
+        self._marked: dict[str, _Marked] = {}
+        self._barrier: tuple[At, Make, asyncio.Future[None]] | None = None
+
+    # ------------------------------------------------------------------------------------ for the runner
+
+    def expect(self, make: Make) -> tuple[str, asyncio.Future[None]]:
+        """A token for a marker; where the stream reaches that, `make` gives what is to be stored, and the future ends.
+
+        It raises TooLargeRow, after which nothing more of `make` was stored.
+        """
+        token = secrets.token_hex(8)
+        done = asyncio.get_running_loop().create_future()
+        self._marked[token] = _Marked(make, done)
+        return token, done
+
+    def give_up(self, token: str) -> None:
+        """The marker was not sent, or what it stands for is not wanted any more."""
+        self._marked.pop(token, None)
+
+    async def store(self, make: Make) -> None:
+        """Store what `make` gives at a marker of its own."""
+        token, done = self.expect(make)
+        await self._emit(token)
+        await done
+
+    def expect_before(self, lsn: int, at: At, make: Make) -> asyncio.Future[None]:
+        """`make` gives what is stored before the first transaction that commits at `lsn` or later.
+
+        Called while the stream is held, before it has come there.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._barrier = at, make, done
+        self.decoder.stop_before(lsn)
+        return done
+
+    def record(self, oid: int | None, key: tuple[int, ...] = ()) -> None:
+        """Record the changes of this relation from now on, or of none; what was recorded is forgotten."""
+        self._recorded = oid, key
+        self.decoder.record(oid, key)
+
+    def record_again(self) -> None:
+        """Forget what was recorded."""
+        self.decoder.record(*self._recorded)
+
+    async def emit(self) -> None:
+        """Send a marker that stands for nothing: a transaction that a quiet server sends."""
+        await self._emit(secrets.token_hex(8))
+
+    # ------------------------------------------------------------------------------------ for the stream
+
+    async def at_message(self, message: LogicalMessage, send: Send) -> None:
+        """The stream has reached a request or a marker; `send` sends a block."""
+        if message.prefix == PREFIX:
+            await self._request(message, send)
+            return
+        marked = self._marked.pop(message.content.decode("ascii", "replace"), None)
+        if marked is None:  # of a session before this one
+            return
+        at = At(message.commit_lsn, message.commit_time, message.xid)
+        await self._store(at, marked.make, marked.done, send)
+
+    async def at_barrier(self, send: Send) -> None:
+        """The stream has reached the barrier."""
+        self.decoder.stop_before(0)
+        barrier, self._barrier = self._barrier, None
+        if barrier is not None:
+            at, make, done = barrier
+            await self._store(at, make, done, send)
+
+    async def _store(self, at: At, make: Make, done: asyncio.Future[None], send: Send) -> None:
+        ordinal = 0
+        try:
+            async for made in make(at):
+                block = self._control(made, at, ordinal + 1) if isinstance(made, Control) else made
+                if not block.changes:
+                    continue
+                ordinal = block.ordinals[-1]
+                if isinstance(made, Control):
+                    await self._ensure_routes({f"{self._subjects}>"})
+                    block.delivered = Delivered(at.commit_lsn, at.commit_lsn, 1)
+                number = await send(block)
+                if isinstance(made, Control):
+                    self.moved.saved(number)
+                    self.newest_number = number
+        except (EventTooLarge, ChangeTooLarge, SourceError) as error:
+            if not done.cancelled():
+                done.set_exception(TooLargeRow(str(error)) if not isinstance(error, SourceError) else error)
+            return
+        if not done.cancelled():
+            done.set_result(None)
+
+    async def _request(self, message: LogicalMessage, send: Send) -> None:
+        default = f"{message.commit_lsn:X}-{message.ordinal}"
+        try:
+            control = self.runs.requested(parse_request(message.content), default)
+        except ValueError as error:
+            control = self.runs.refused(default, f"the request cannot be read: {error}")
+        log.info("snapshot.request", run=control.run, state=control.state, reason=control.reason)
+        at = At(message.commit_lsn, message.commit_time, message.xid)
+        block = self._control(control, at, message.ordinal)
+        await self._ensure_routes({f"{self._subjects}>"})
+        self.newest_number = await send(block)
+        self.changed.set()
+
+    def _control(self, control: Control, at: At, ordinal: int) -> Block:
+        """The control event. Its transaction is not complete with it: others may come behind a request."""
+        self._progress.told(control, self.runs, at.commit_time)
+        names = ["run"] if control.table is None else [encode_token(control.schema or ""), encode_token(control.table)]
+        self.newest = event = ControlEvent(
+            id=event_id(Position(at.commit_lsn, ordinal), self._key), snapshot=control, commit_time=at.commit_time
+        )
+        route = (self._subjects + ".".join(names)).encode()
+        return Block([event], [route], [at.commit_lsn], [ordinal])

@@ -1,0 +1,135 @@
+"""A table without a key, read whole at one point of the stream.
+
+Without a key a row cannot be found among the changes, so nothing can be overlaid: the stream has to be held where the
+snapshot was taken. A temporary slot gives both, the snapshot and the LSN that it belongs to. It is created while the
+stream is held, so that the stream cannot be past that LSN; where a long transaction makes that take long, the stream
+goes on, and it is tried again when that transaction is over. A restart reads the table from its beginning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+import structlog
+
+from ditto.decoding.messages import Block
+from ditto.formats.snapshot_events import Control
+from ditto.pipeline.snapshots.chunks import Restart
+from ditto.pipeline.snapshots.deliveries import At, Deliveries
+from ditto.pipeline.snapshots.progress import Progress
+from ditto.pipeline.snapshots.runs import Current
+from ditto.routing.table_plans import TablePlan
+from ditto.source.blockers import Blocker
+from ditto.source.exact_cut import ExactCut, exact_cut
+from ditto.source.snapshot_reader import SnapshotReader
+from ditto.source.snapshot_table import SnapshotTable
+
+log = structlog.get_logger()
+
+_HOLD_S: Final = 1.0
+"""How long the stream is held at first until the slot is there: 40 to 60 ms where transactions are short."""
+_MAX_HOLD_S: Final = 16.0
+_PIECE_ROWS: Final = 256
+_PIECE_BYTES: Final = 128 << 10
+
+
+class WholeTable:
+    """Reads one table."""
+
+    def __init__(
+        self,
+        current: Current,
+        table: SnapshotTable,
+        plan: TablePlan,
+        *,
+        dsn: str,
+        where: str,
+        reader: SnapshotReader,
+        deliveries: Deliveries,
+        progress: Progress,
+    ) -> None:
+        self._current = current
+        self._table = table
+        self._plan = plan
+        self._dsn = dsn
+        self._where = where
+        self._reader = reader
+        self._deliveries = deliveries
+        self._progress = progress
+        self._cut: ExactCut | None = None
+        self._done: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        """To the end of the table, unless the run is paused or cancelled before. Raises what the reader raises."""
+        hold_s = _HOLD_S
+        async with AsyncExitStack() as stack:
+            while self._done is None:
+                snapshot = await self._reader.current_snapshot()
+                await self._reader.wait_for(snapshot.xmax, tell=self._tell)
+                self._progress.reading()
+                await self._deliveries.store(partial(self._cut_here, stack, hold_s))
+                hold_s = min(_MAX_HOLD_S, 2 * hold_s)
+            await self._deliveries.emit()
+            await self._done
+
+    def _tell(self, waits: Sequence[Blocker]) -> None:
+        self._progress.waiting(waits)
+        if not self._is_wanted:
+            raise Restart
+
+    @property
+    def _is_wanted(self) -> bool:
+        active = self._deliveries.runs.current()
+        return active is not None and (active.run.run, active.table) == (self._current.run.run, self._current.table)
+
+    # ------------------------------------------------------------------------------------ where the stream is held
+
+    async def _cut_here(self, stack: AsyncExitStack, hold_s: float, at: At) -> AsyncIterator[Block | Control]:
+        if not self._is_wanted:
+            return
+        yield self._deliveries.runs.begun(self._current, key=())
+        try:
+            async with asyncio.timeout(hold_s):
+                cut = await stack.enter_async_context(exact_cut(self._dsn, self._table, where=self._where))
+        except TimeoutError:
+            log.info("snapshot.slot_waits", table=self._current.name, held_s=hold_s)
+            return
+        place = At(cut.consistent_lsn - 1, at.commit_time, 0)  # LSNs are multiples of 8: nothing else is there
+        self._cut = cut
+        self._done = self._deliveries.expect_before(cut.consistent_lsn, place, self._make)
+
+    async def _make(self, at: At) -> AsyncIterator[Block | Control]:
+        cut, current, runs = self._cut, self._current, self._deliveries.runs
+        if cut is None or not self._is_wanted:
+            return
+        await cut.wait_until_safe()
+        ordinal = 1
+        async for rows in cut.rows():
+            start = 0
+            while start < rows.count:
+                stop = rows.piece(start, max_rows=_PIECE_ROWS, max_bytes=_PIECE_BYTES)
+                block = self._deliveries.decoder.read_block_of(
+                    self._plan,
+                    rows,
+                    start,
+                    stop,
+                    run=current.run.run,
+                    commit_lsn=at.commit_lsn,
+                    commit_time=at.commit_time,
+                    xid=at.xid,
+                    first_ordinal=ordinal,
+                    key=(),
+                    moved_cursor=None,
+                )
+                block.snapshot_run = current.run.run
+                yield block
+                ordinal += stop - start
+                start = stop
+            runs.advanced(current, rows=rows.count, cursor=None, moved=())
+            self._progress.stored(rows.count, rows.size)
+        for control in runs.ended(current, "done"):
+            yield control

@@ -1,0 +1,152 @@
+"""What is told about snapshots while they are read: the status, and a line in the log for each step."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from ditto.formats.snapshot_events import Control, OpenRun
+from ditto.monitoring.snapshot_status import RunStatus, SnapshotStatus, TableStatus
+from ditto.pipeline.snapshots.runs import ALL, Runs
+from ditto.source.blockers import Blocker
+
+log = structlog.get_logger()
+
+_RATE_S: Final = 5.0
+"""Rows a second are those of the last so many seconds."""
+
+
+class Progress:
+    """Writes the status of one pipeline. `clock` gives monotonic seconds."""
+
+    def __init__(self, status: SnapshotStatus, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._status = status
+        self._clock = clock
+        self._table: TableStatus | None = None
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def resume(self, runs: Runs) -> None:
+        """A session goes on with these."""
+        for each in runs.open:
+            self._run(each, requested_at=_now())
+
+    def told(self, control: Control, runs: Runs, commit_time: str) -> None:
+        """A control event is about to be stored."""
+        for each in runs.open:
+            self._run(each, requested_at=commit_time)
+        if control.table is None:
+            self._tell_run(control)
+        else:
+            self._tell_table(control)
+        self._status.trim()
+
+    def _tell_run(self, control: Control) -> None:
+        ended = {"cancelled": "cancelled", "finished": "done", "refused": "failed"}.get(control.state)
+        for run in [each for each in self._status.unended() if control.run in {ALL, each.run}]:
+            if ended is None:
+                continue
+            has_failed = any(table.state == "failed" for table in run.tables)
+            run.state = "failed" if ended == "done" and has_failed else ended  # type: ignore[assignment]
+            for table in run.tables:
+                if not table.is_ended:
+                    table.state, table.ended_at, table.waits_for = "cancelled", _now(), None
+                    table.reason = control.reason
+        if control.state == "finished":
+            log.info("snapshot.finished", run=control.run)
+
+    def _tell_table(self, control: Control) -> None:
+        table = self._find(control)
+        if table is None:
+            return
+        table.rows = control.rows or 0
+        fields = {"run": control.run, "table": f"{control.schema}.{control.table}"}
+        if control.state == "begun":
+            table.state, table.began_at, table.bytes = "waiting", _now(), 0
+            log.info("snapshot.begun", **fields)
+        elif control.state != "reading":
+            table.state, table.ended_at = ("done" if control.state == "done" else "failed"), _now()
+            table.waits_for, table.reason, table.rows_per_s = None, control.reason, None
+            if control.state == "done":
+                log.info("snapshot.done", rows=control.rows, **fields)
+            else:
+                log.error("snapshot.failed", reason=control.reason, rows=control.rows, **fields)
+
+    # ------------------------------------------------------------------------------------ the table that is read
+
+    def begin(self, run: str, schema: str, table: str, *, estimated_rows: int | None) -> None:
+        """This table is looked at now."""
+        found = self._status.find(run)
+        self._table = next((each for each in found.tables if (each.schema, each.table) == (schema, table)), None) if (
+            found is not None
+        ) else None  # fmt: skip
+        self._marks.clear()
+        if found is not None:
+            found.state = "reading"
+        if self._table is not None:
+            self._table.estimated_rows = estimated_rows
+
+    def waiting(self, waits: Sequence[Blocker]) -> None:
+        """The table waits for these transactions."""
+        if self._table is not None:
+            self._table.state = "waiting" if waits else "reading"
+            self._table.waits_for = ", ".join(each.text for each in waits[:3]) or None
+
+    def reading(self) -> None:
+        """Rows are read."""
+        if self._table is not None:
+            self._table.state, self._table.waits_for = "reading", None
+
+    def stored(self, rows: int, size: int) -> None:
+        """So many rows were sent."""
+        table = self._table
+        if table is None:
+            return
+        table.bytes += size
+        now = self._clock()
+        self._marks.append((now, rows))
+        while self._marks and now - self._marks[0][0] > _RATE_S:
+            self._marks.popleft()
+        seconds = now - self._marks[0][0]
+        if seconds > 0:
+            table.rows_per_s = round(sum(count for _, count in self._marks) / seconds, 1)
+
+    # ------------------------------------------------------------------------------------ internals
+
+    def _find(self, control: Control) -> TableStatus | None:
+        run = self._status.find(control.run)
+        names = (control.schema, control.table)
+        return None if run is None else next((each for each in run.tables if (each.schema, each.table) == names), None)
+
+    def _run(self, opened: OpenRun, *, requested_at: str) -> None:
+        run = self._status.find(opened.run)
+        if run is None or run.is_ended:
+            run = RunStatus(
+                run=opened.run,
+                kind=opened.kind,
+                requested_at=requested_at,
+                where=opened.where or None,
+                max_rows_per_s=opened.max_rows_per_s or None,
+            )
+            self._status.runs.append(run)
+        if opened.is_paused:
+            run.state = "paused"
+        elif run.state == "paused":
+            run.state = "waiting"
+        known = {(each.schema, each.table) for each in run.tables}
+        run.tables += [
+            TableStatus(schema=schema, table=table)
+            for schema, table in opened.tables or ()
+            if (schema, table) not in known
+        ]
+        if opened.tables and opened.rows:
+            first = next(each for each in run.tables if (each.schema, each.table) == opened.tables[0])
+            first.rows = opened.rows
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,175 @@
+"""The runs that have not ended, and how requests and what is read change them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from ditto.decoding.change import SnapshotMark
+from ditto.formats.snapshot_events import Control, OpenRun, RunState, TableState
+from ditto.pipeline.snapshots.requests import Cancel, Pause, Request, Resume, Start
+
+Table = tuple[str, str]
+"""Schema and name."""
+
+
+ALL: Final = "*"
+"""In a control event: every open run."""
+
+
+class Current(NamedTuple):
+    """The table that is to be read now."""
+
+    run: OpenRun
+    table: Table
+
+    @property
+    def name(self) -> str:
+        """`schema.table`."""
+        return ".".join(self.table)
+
+
+class Runs:
+    """In the order in which they are read; one table at a time. Every change gives the control event that tells it."""
+
+    def __init__(self, open_runs: Sequence[OpenRun] = ()) -> None:
+        self._open = tuple(open_runs)
+
+    @property
+    def open(self) -> tuple[OpenRun, ...]:
+        """All of them."""
+        return self._open
+
+    def find(self, run: str) -> OpenRun | None:
+        """The run with that id."""
+        return next((each for each in self._open if each.run == run), None)
+
+    @property
+    def active(self) -> OpenRun | None:
+        """The one whose turn it is: the first one that is not paused.
+
+        A table that is half read comes before every other, and keeps the others waiting where its run is paused: what
+        moves rows in it has to be followed until its end.
+        """
+        half_read = next((each for each in self._open if each.has_begun), None)
+        if half_read is not None:
+            return None if half_read.is_paused else half_read
+        return next((each for each in self._open if not each.is_paused), None)
+
+    def current(self) -> Current | None:
+        """What is to be read now; None where nothing is, or where the tables are not looked up yet."""
+        run = self.active
+        return Current(run, run.tables[0]) if run is not None and run.tables else None
+
+    def find_begun(self) -> Current | None:
+        """The table that is half read, paused or not."""
+        return next((Current(each, each.tables[0]) for each in self._open if each.has_begun and each.tables), None)
+
+    def with_tail(self, mark: SnapshotMark | None, rows: int) -> None:
+        """Go on after a READ event at the tail, which is newer than the newest control event."""
+        run = None if mark is None else self.find(mark.run)
+        if mark is None or run is None or not run.tables:
+            return
+        cursor = run.cursor if mark.cursor is None else tuple(mark.cursor)
+        self._put(replace(run, cursor=cursor, rows=run.rows + rows, has_begun=True))
+
+    # ------------------------------------------------------------------------------------ requests
+
+    def requested(self, request: Request, run: str) -> Control:
+        """Apply a request; `run` is the id of a run that has none of its own."""
+        if isinstance(request, Start):
+            return self._started(request, request.run or run)
+        name, state = _named(request)
+        chosen = [each for each in self._open if name in {"", each.run}]
+        if not chosen:
+            reason = f"there is no open run {name}" if name else "there is no open run"
+            return Control(run=name or ALL, state="refused", reason=reason, open=self._open)
+        for each in chosen:
+            if isinstance(request, Cancel):
+                self._remove(each.run)
+            else:
+                self._put(replace(each, is_paused=isinstance(request, Pause)))
+        return Control(run=name or ALL, state=state, open=self._open)
+
+    def _started(self, request: Start, run: str) -> Control:
+        if self.find(run) is not None:
+            return Control(run=run, state="refused", reason=f"run {run} is open already", open=self._open)
+        if request.kind == "initial" and any(each.kind == "initial" for each in self._open):
+            return Control(run=run, state="refused", reason="an initial run is open already", open=self._open)
+        opened = OpenRun(
+            run=run,
+            wanted=request.start,
+            kind=request.kind,
+            where=request.where,
+            max_rows_per_s=request.max_rows_per_s,
+        )
+        self._open = (*self._open, opened)
+        return Control(run=run, state="requested", open=self._open)
+
+    # ------------------------------------------------------------------------------------ what is read
+
+    def resolved(self, run: str, tables: Iterable[Table]) -> None:
+        """The tables of a run are known."""
+        found = tuple(tables)
+        if (each := self.find(run)) is not None:
+            self._put(replace(each, tables=found, total=len(found)))
+
+    def begun(self, current: Current, *, key: Sequence[str]) -> Control:
+        """The table begins, or begins anew; `key` are the columns in whose order it is read."""
+        self._put(replace(self._run(current), has_begun=True, key=tuple(key), cursor=None, rows=0, moved=()))
+        return self._control(current, "begun")
+
+    def advanced(
+        self, current: Current, *, rows: int, cursor: tuple[str, ...] | None, moved: Sequence[tuple[str, ...]]
+    ) -> Control:
+        """A chunk is stored: so many more rows, up to this cursor; these keys are still to be read again."""
+        run = self._run(current)
+        self._put(replace(run, rows=run.rows + rows, cursor=cursor or run.cursor, moved=tuple(moved)))
+        return self._control(current, "reading")
+
+    def ended(self, current: Current, state: TableState, *, reason: str | None = None) -> Iterator[Control]:
+        """The table is done, or failed; and the run is finished where it was the last one."""
+        run = self._run(current)
+        rows, cursor = run.rows, run.cursor
+        left = (run.tables or ())[1:]
+        if left:
+            self._put(replace(run, tables=left, has_begun=False, cursor=None, rows=0, moved=()))
+        else:
+            self._remove(run.run)
+        schema, table = current.table
+        yield Control(
+            run=run.run, state=state, schema=schema, table=table, rows=rows, cursor=cursor, reason=reason,
+            open=self._open,
+        )  # fmt: skip
+        if not left:
+            yield Control(run=run.run, state="finished", open=self._open)
+
+    def refused(self, run: str, reason: str) -> Control:
+        """The run as a whole cannot be read."""
+        self._remove(run)
+        return Control(run=run, state="refused", reason=reason, open=self._open)
+
+    def _run(self, current: Current) -> OpenRun:
+        return self.find(current.run.run) or current.run
+
+    def _control(self, current: Current, state: TableState) -> Control:
+        run, (schema, table) = self._run(current), current.table
+        return Control(
+            run=run.run, state=state, schema=schema, table=table, rows=run.rows, cursor=run.cursor, open=self._open
+        )
+
+    def _remove(self, run: str) -> None:
+        self._open = tuple(each for each in self._open if each.run != run)
+
+    def _put(self, run: OpenRun) -> None:
+        self._open = tuple(run if each.run == run.run else each for each in self._open)
+
+
+def _named(request: Pause | Resume | Cancel) -> tuple[str, RunState]:
+    if isinstance(request, Pause):
+        return request.pause, "paused"
+    if isinstance(request, Resume):
+        return request.resume, "resumed"
+    return request.cancel, "cancelled"

@@ -1,0 +1,64 @@
+"""The newest control event, kept beside the stream: a purge, or a limit, may take the messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from ditto.errors import SinkError
+from ditto.pipeline.snapshots.deliveries import Deliveries
+from ditto.sinks.base import CheckpointStore
+
+log = structlog.get_logger()
+
+_PERIOD_S: Final = 1.0
+_MAX_BYTES: Final = 64 << 10
+"""nats-server takes 128 KiB of metadata in all."""
+
+
+class SavedState:
+    """Of one session. `acknowledged` gives the delivery number up to which everything is durable."""
+
+    def __init__(
+        self, checkpoints: CheckpointStore, deliveries: Deliveries, *, acknowledged: Callable[[], int]
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._deliveries = deliveries
+        self._acknowledged = acknowledged
+        self._saved: object = None
+        self._has_failed = False
+
+    async def run(self) -> None:
+        """Until cancelled: keep it, at most once a second."""
+        while True:
+            await asyncio.sleep(_PERIOD_S)
+            await self.keep()
+
+    async def keep(self) -> None:
+        """Keep the newest control event where it is durable. How far a table is changes all the time: that is kept
+        only where the stream itself may lose it.
+        """
+        newest = self._deliveries.newest
+        if (
+            newest is None
+            or newest is self._saved
+            or self._has_failed
+            or self._deliveries.newest_number > self._acknowledged()
+            or (newest.snapshot.state == "reading" and not self._checkpoints.may_lose_tail)
+        ):
+            return
+        payload = msgspec.json.encode(newest) if newest.snapshot.open else b""
+        if len(payload) > _MAX_BYTES:
+            return
+        try:
+            await self._checkpoints.save_snapshots(payload)
+        except SinkError as error:
+            if error.is_retryable:
+                raise
+            log.warning("snapshot.state_not_kept", reason=error.message)
+            self._has_failed = True
+        self._saved = newest

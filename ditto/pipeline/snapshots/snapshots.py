@@ -1,0 +1,76 @@
+"""Snapshots as the stream of one session sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ditto.decoding.event_id import event_key
+from ditto.decoding.messages import Block
+from ditto.pipeline.beginning import Ready
+from ditto.pipeline.snapshots.deliveries import Deliveries, Send
+from ditto.pipeline.snapshots.moved_rows import MovedRows
+from ditto.pipeline.snapshots.progress import Progress
+from ditto.pipeline.snapshots.runner import Runner
+from ditto.pipeline.snapshots.runs import Runs
+from ditto.pipeline.snapshots.saved_state import SavedState
+from ditto.source.logical_messages import MARKER, emit, request
+
+
+class Snapshots:
+    """Costs the stream a look at each block where no table is read."""
+
+    def __init__(self, ready: Ready, *, acknowledged: Callable[[], int]) -> None:
+        ends = ready.prepared.ends
+        self._config, self._control = ends.config, ends.control
+        self._decoder = ready.decoder
+        self._moved = MovedRows(acknowledged=acknowledged)
+        runs = Runs(ready.open_runs)
+        if ready.tail_mark is not None:
+            runs.with_tail(ready.tail_mark, ready.start.after.ordinal)
+        progress = Progress(ends.counters.snapshots, clock=ends.clock)
+        progress.resume(runs)
+        self._deliveries = Deliveries(
+            runs,
+            decoder=ready.decoder,
+            moved=self._moved,
+            key=event_key(ends.pipeline.system_identifier, ready.prepared.slot.name),
+            prefix=ends.config.events.prefix,
+            emit=lambda token: emit(ends.control, MARKER, token),
+            progress=progress,
+            ensure_routes=ends.sink.ensure_routes,
+        )
+        self._state = SavedState(ends.sink.checkpoints, self._deliveries, acknowledged=acknowledged)
+        self._runner = Runner(ready.prepared, self._deliveries, progress=progress, clock=ends.clock)
+
+    def beside(self) -> list[Coroutine[Any, Any, None]]:
+        """What is to run beside the stream; each until it is cancelled."""
+        return [self._runner.run(), self._runner.save_moved(), self._state.run()]
+
+    def limit(self, lsn: int) -> int:
+        """How much of this LSN may be confirmed."""
+        return self._moved.limit(lsn)
+
+    async def prepare(self, *, has_gap: bool) -> None:
+        """Before the first block is read; events are missing for good where there is a gap that was accepted."""
+        if has_gap and self._config.delivery.on_gap == "snapshot":
+            await request(self._control, kind="gap")
+        await self._runner.prepare()
+
+    async def after(self, block: Block, send: Send, *, is_certain: bool) -> None:
+        """The block has been sent: store what belongs at its end. `send` sends a block of snapshots.
+
+        Nothing is stored where it is not certain that the stream comes from this slot.
+        """
+        if self._decoder.moved:
+            self._moved.add(self._decoder.moved)
+            self._decoder.forget_moved(list(self._decoder.moved))
+        self._runner.check_memory()
+        if block.message is not None and is_certain:
+            await self._deliveries.at_message(block.message, send)
+        if block.is_at_barrier:
+            await self._deliveries.at_barrier(send)
+
+    async def settle(self) -> None:
+        """The session is asked to stop: keep how far snapshots are beside the stream."""
+        await self._state.keep()

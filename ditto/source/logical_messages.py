@@ -1,0 +1,34 @@
+"""Logical messages that Ditto itself sends: transactions that come at their place in the stream of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from ditto.errors import SnapshotRefused
+from ditto.source.sql import Control
+
+SNAPSHOT: Final = "ditto.snapshot"
+"""The prefix of requests for snapshots."""
+
+MARKER: Final = "ditto.marker"
+"""The prefix of the messages that mark a place."""
+
+_EMIT: Final = "SELECT pg_catalog.pg_logical_emit_message(true, %s, %s)"
+
+
+async def emit(control: Control, prefix: str, content: str) -> None:
+    """Send a transactional message. Raises SnapshotRefused on a standby, which cannot."""
+    if await control.is_standby():
+        raise SnapshotRefused(
+            "the server is a standby, and a snapshot needs a primary: Ditto marks places in the WAL",
+            hint="let Ditto follow the primary (postgres.dsn), or take the snapshot there",
+        )
+    await control.change(_EMIT, [prefix, content], doing="send a logical message")
+
+
+async def request(control: Control, *, kind: str, tables: Sequence[str] = ()) -> None:
+    """Ask for a snapshot of these tables, or of all: the request comes back with the changes, and is stored."""
+    await emit(control, SNAPSHOT, msgspec.json.encode({"start": list(tables), "kind": kind}).decode())

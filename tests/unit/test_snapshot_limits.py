@@ -1,0 +1,85 @@
+"""Sizes of chunks, rates, and rows that moved."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ditto.decoding.messages import Moved
+from ditto.pipeline.snapshots.limits import ChunkSize, Limits
+from ditto.pipeline.snapshots.moved_rows import MANY, MovedRows
+from unit.fakes import fake_time, now
+
+
+def test_chunks_grow_while_they_are_quick_and_shrink_where_they_are_not() -> None:
+    size = ChunkSize(max_rows=5000, max_bytes=1)
+    assert size.rows == 500
+    for _ in range(10):
+        size.took(0.01)
+    assert size.rows == 5000
+    size.took(3.0)
+    assert size.rows == 2500
+    size.held(0.2, 2500)
+    assert size.rows == pytest.approx(250, abs=1)
+    size.took(0.6)
+    assert size.rows == pytest.approx(250, abs=1)
+    for _ in range(20):
+        size.held(1.0, 1)
+    assert size.rows == 1
+
+
+@fake_time
+async def test_the_rate_is_kept() -> None:
+    limits = Limits(100, clock=now, changed=asyncio.Event())
+    began_at = now()
+    for _ in range(5):
+        await limits.wait()
+        limits.spend(50)
+    assert now() - began_at == pytest.approx(2.0)
+
+
+@fake_time
+async def test_a_request_ends_the_wait() -> None:
+    changed = asyncio.Event()
+    limits = Limits(1, clock=now, changed=changed)
+    limits.spend(1000)
+    began_at = now()
+    asyncio.get_running_loop().call_later(3, changed.set)
+    await limits.wait()
+    assert now() - began_at == pytest.approx(3.0)
+
+
+def test_the_slot_keeps_what_moved_rows_until_a_control_event_that_has_them_is_durable() -> None:
+    durable = 0
+    moved = MovedRows(acknowledged=lambda: durable)
+    assert moved.limit(0x900) == 0x900
+    moved.add([Moved(7, 0x300, ("1",)), Moved(8, 0x400, ("2",)), Moved(8, 0x400, ("2",))])
+    assert moved.has_unsaved is True
+    assert moved.limit(0x900) == 0x300
+    assert moved.keys == (("1",), ("2",))
+    moved.saved(10)
+    moved.add([Moved(9, 0x500, ("3",))])
+    durable = 9
+    assert moved.limit(0x900) == 0x300
+    durable = 10
+    assert moved.limit(0x900) == 0x500
+    assert moved.limit(0x350) == 0x350
+
+
+def test_a_moved_row_waits_until_it_has_been_read() -> None:
+    moved = MovedRows(acknowledged=lambda: 0)
+    moved.begin([("0",)])
+    moved.add([Moved(7, 0x300, ("1",)), Moved(12, 0x400, ("2",))])
+    moved.know((1 << 32) + 4)
+    assert [each.xid for each in moved.waiting] == [4, 7, 12]
+    read = moved.waiting[:2]
+    moved.add([Moved(8, 0x500, ("3",))])
+    moved.resolve(read)
+    assert moved.keys == (("2",), ("3",))
+
+
+def test_there_is_a_bound() -> None:
+    moved = MovedRows(acknowledged=lambda: 0)
+    moved.add(Moved(1, 1, (str(number),)) for number in range(MANY + 1))
+    assert moved.are_too_many
