@@ -148,9 +148,10 @@ cdef class Decoder(SnapshotSupport):
 
     def feed(self, bytes frame not None):
         """Decode one CopyData message. Raises DecodeError, after which the decoder is of no more use."""
-        self.resume()
         if self.waiting is not None:
-            raise ValueError("the decoder waits at the barrier")
+            self.resume()
+            if self.waiting is not None:
+                raise ValueError("the decoder waits at the barrier")
         self.decode_frame(<const uint8_t *><const char *>frame, len(frame))
 
     def define(self, oid, plan):

@@ -76,9 +76,10 @@ class Rows:
         if line[-1:] != b"\n":
             raise DecodeError("a row of a COPY that does not end")
         cells = line[:-1].split(b"\t") if self.column_count or line != b"\n" else []
+        row = write_cells([_unescaped(cell) for cell in cells[: self.column_count]])
         if len(cells) != self.column_count:
             raise DecodeError(f"a row of {len(cells)} columns where the relation has {self.column_count}")
-        self._append(write_cells([_unescaped(cell) for cell in cells]))
+        self._append(row)
 
     def _append(self, row: bytes) -> None:
         self._rows.append(row)
