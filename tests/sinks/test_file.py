@@ -378,7 +378,7 @@ def test_what_a_machine_left_that_failed() -> None:
         content = good + hidden[:begin] + b"\0" * 40 + hidden[begin + 40 :]
         found = whole_tail_of(content)
         if begin <= len(SECOND):
-            assert found == expected
+            assert found[:3] == expected
         else:
             assert found.position == Position(LSN, 2)
 
