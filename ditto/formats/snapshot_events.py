@@ -58,6 +58,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     rows: int | None = None
     """Of the table, stored so far; absent where the event is not about a table."""
     cursor: tuple[str, ...] | None = None
+    where: str | None = None
+    """Of a table's event: only rows for which this is true were read, so that none may be dropped for want of a READ."""
     reason: str | None = None
     """Why it failed, or was refused: one sentence."""
     open: tuple[OpenRun, ...] = ()

@@ -16,7 +16,7 @@ import structlog
 from ditto.decoding.choose import Decoder
 from ditto.decoding.event_id import event_id
 from ditto.decoding.messages import Block, ChangeTooLarge, Delivered, LogicalMessage
-from ditto.errors import EventTooLarge, SourceError
+from ditto.errors import EventTooLarge, SourceError, StreamUnusable
 from ditto.formats.snapshot_events import Control, ControlEvent
 from ditto.lsn import Position
 from ditto.pipeline.snapshots.moved_rows import MovedRows
@@ -181,7 +181,13 @@ class Deliveries:
         log.info("snapshot.request", run=control.run, state=control.state, reason=control.reason)
         at = At(message.commit_lsn, message.commit_time, message.xid)
         block = self._control(control, at, message.ordinal)
-        await self._ensure_routes({f"{self._subjects}>"})
+        try:
+            await self._ensure_routes({f"{self._subjects}>"})
+        except StreamUnusable as error:
+            # The live stream goes on. Without its events a run could not be found again after a restart.
+            log.error("snapshot.refused", run=control.run, reason=error.message, hint=error.hint)
+            self._progress.told(self.runs.refused(control.run, error.message), self.runs, message.commit_time)
+            return
         self.newest_number = await send(block)
         self.changed.set()
 

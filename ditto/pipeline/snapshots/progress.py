@@ -96,6 +96,11 @@ class Progress:
             self._table.state = "waiting" if waits else "reading"
             self._table.waits_for = ", ".join(each.text for each in waits[:3]) or None
 
+    def retrying(self, reason: str) -> None:
+        """Reading has failed, and is tried again."""
+        if self._table is not None and not self._table.is_ended:
+            self._table.state, self._table.waits_for = "waiting", reason
+
     def reading(self) -> None:
         """Rows are read."""
         if self._table is not None:

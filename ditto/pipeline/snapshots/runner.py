@@ -80,6 +80,7 @@ class Runner:
                     await self._work(run)
                     retry_s = _RETRY_S
                 except SourceError as error:
+                    self._progress.retrying(error.message)
                     log.warning(
                         "snapshot.retrying", run=run.run, reason=error.message, hint=error.hint, retry_in_s=retry_s
                     )

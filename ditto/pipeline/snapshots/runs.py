@@ -140,8 +140,8 @@ class Runs:
             self._remove(run.run)
         schema, table = current.table
         yield Control(
-            run=run.run, state=state, schema=schema, table=table, rows=rows, cursor=cursor, reason=reason,
-            open=self._open,
+            run=run.run, state=state, schema=schema, table=table, rows=rows, cursor=cursor, where=run.where or None,
+            reason=reason, open=self._open,
         )  # fmt: skip
         if not left:
             yield Control(run=run.run, state="finished", open=self._open)
@@ -157,8 +157,9 @@ class Runs:
     def _control(self, current: Current, state: TableState) -> Control:
         run, (schema, table) = self._run(current), current.table
         return Control(
-            run=run.run, state=state, schema=schema, table=table, rows=run.rows, cursor=run.cursor, open=self._open
-        )
+            run=run.run, state=state, schema=schema, table=table, rows=run.rows, cursor=run.cursor,
+            where=run.where or None, open=self._open,
+        )  # fmt: skip
 
     def _remove(self, run: str) -> None:
         self._open = tuple(each for each in self._open if each.run != run)
