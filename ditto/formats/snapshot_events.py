@@ -59,7 +59,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     """Of the table, stored so far; absent where the event is not about a table."""
     cursor: tuple[str, ...] | None = None
     where: str | None = None
-    """Of a table's event: only rows for which this is true were read, so that none may be dropped for want of a READ."""
+    """Of a table of which only some rows are read, the condition: what is not read is not gone."""
     reason: str | None = None
     """Why it failed, or was refused: one sentence."""
     open: tuple[OpenRun, ...] = ()

@@ -7,14 +7,9 @@ from typing import Final
 
 import msgspec
 
+from ditto.decoding.messages import SNAPSHOT_PREFIX
 from ditto.errors import SnapshotRefused
 from ditto.source.sql import Control
-
-SNAPSHOT: Final = "ditto.snapshot"
-"""The prefix of requests for snapshots."""
-
-MARKER: Final = "ditto.marker"
-"""The prefix of the messages that mark a place."""
 
 _EMIT: Final = "SELECT pg_catalog.pg_logical_emit_message(true, %s, %s)"
 
@@ -31,4 +26,4 @@ async def emit(control: Control, prefix: str, content: str) -> None:
 
 async def request(control: Control, *, kind: str, tables: Sequence[str] = ()) -> None:
     """Ask for a snapshot of these tables, or of all: the request comes back with the changes, and is stored."""
-    await emit(control, SNAPSHOT, msgspec.json.encode({"start": list(tables), "kind": kind}).decode())
+    await emit(control, SNAPSHOT_PREFIX, msgspec.json.encode({"start": list(tables), "kind": kind}).decode())

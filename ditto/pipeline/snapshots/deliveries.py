@@ -15,13 +15,13 @@ import structlog
 
 from ditto.decoding.choose import Decoder
 from ditto.decoding.event_id import event_id
-from ditto.decoding.messages import Block, ChangeTooLarge, Delivered, LogicalMessage
+from ditto.decoding.messages import SNAPSHOT_PREFIX, Block, ChangeTooLarge, Delivered, LogicalMessage
 from ditto.errors import EventTooLarge, SourceError, StreamUnusable
 from ditto.formats.snapshot_events import Control, ControlEvent
 from ditto.lsn import Position
 from ditto.pipeline.snapshots.moved_rows import MovedRows
 from ditto.pipeline.snapshots.progress import Progress
-from ditto.pipeline.snapshots.requests import PREFIX, parse_request
+from ditto.pipeline.snapshots.requests import parse_request
 from ditto.pipeline.snapshots.runs import Runs
 from ditto.routing.router import encode_token, snapshot_subjects
 
@@ -133,7 +133,7 @@ class Deliveries:
 
     async def at_message(self, message: LogicalMessage, send: Send) -> None:
         """The stream has reached a request or a marker; `send` sends a block."""
-        if message.prefix == PREFIX:
+        if message.prefix == SNAPSHOT_PREFIX:
             await self._request(message, send)
             return
         marked = self._marked.pop(message.content.decode("ascii", "replace"), None)

@@ -9,8 +9,6 @@ import msgspec
 
 from ditto.formats.snapshot_events import Kind
 
-PREFIX: Final = "ditto.snapshot"
-
 _RUN: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _MAX_BYTES: Final = 64 << 10
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ditto.decoding.event_id import event_key
-from ditto.decoding.messages import Block
+from ditto.decoding.messages import MARKER_PREFIX, Block
 from ditto.pipeline.beginning import Ready
 from ditto.pipeline.snapshots.deliveries import Deliveries, Send
 from ditto.pipeline.snapshots.moved_rows import MovedRows
@@ -14,7 +14,7 @@ from ditto.pipeline.snapshots.progress import Progress
 from ditto.pipeline.snapshots.runner import Runner
 from ditto.pipeline.snapshots.runs import Runs
 from ditto.pipeline.snapshots.saved_state import SavedState
-from ditto.source.logical_messages import MARKER, emit, request
+from ditto.source.logical_messages import emit, request
 
 
 class Snapshots:
@@ -36,7 +36,7 @@ class Snapshots:
             moved=self._moved,
             key=event_key(ends.pipeline.system_identifier, ready.prepared.slot.name),
             prefix=ends.config.events.prefix,
-            emit=lambda token: emit(ends.control, MARKER, token),
+            emit=lambda token: emit(ends.control, MARKER_PREFIX, token),
             progress=progress,
             ensure_routes=ends.sink.ensure_routes,
         )
