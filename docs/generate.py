@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -160,18 +160,19 @@ def _line(text: str) -> str:
 _INCLUDED = re.compile(r"(<!-- included: (?P<file>\S+) -->\n```\w+\n).*?^(```)$", re.MULTILINE | re.DOTALL)
 
 
-def consumers() -> str:
-    """docs/guides/consumers.md: written by hand, but for the programs in it."""
-    page = (DOCS / "guides" / "consumers.md").read_text()
+def _with_programs(name: str) -> str:
+    """A guide that is written by hand, but for the programs in it."""
+    page = (DOCS / "guides" / name).read_text()
     return _INCLUDED.sub(lambda match: match[1] + (DOCS.parent / match["file"]).read_text() + match[3], page)
 
 
-PAGES = {
+PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "commands.md": commands,
     "metrics.md": metrics,
     "errors.md": errors_page,
-    "guides/consumers.md": consumers,
+    "guides/consumers.md": lambda: _with_programs("consumers.md"),
+    "guides/bootstrapping.md": lambda: _with_programs("bootstrapping.md"),
 }
 
 

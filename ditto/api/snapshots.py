@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
@@ -21,13 +22,14 @@ from ditto.check.snapshot_request import check_request
 from ditto.errors import ConfigError, DittoError, PublicationMissing, SlotMissing, TableNotPublished
 from ditto.log import mask_secrets
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
-from ditto.monitoring.snapshot_changes import why_not
+from ditto.monitoring.snapshot_changes import GRACE_S, why_not
 from ditto.monitoring.status_document import Snapshots
 from ditto.source.snapshot_requests import Verb, new_run, open_writable, send, start_body, verb_body
 from ditto.source.sql import Control
 
 TIMEOUT_S: Final = 8.0
 """For what PostgreSQL is asked: less than a connection may take in all (`connection_limits`)."""
+_POLL_S: Final = 0.1
 _MAX_BODY_BYTES: Final = 64 * 1024
 _BAD_REQUEST: Final = (ConfigError, TableNotPublished)
 _NOT_YET: Final = (PublicationMissing, SlotMissing)
@@ -87,7 +89,11 @@ def snapshot_handlers(monitors: list[PipelineMonitor]) -> list[Any]:
         return Accepted(run)
 
     async def change(verb: Verb, run: str) -> Accepted:
-        _check_change(monitor.snapshots(), verb, run)
+        deadline = time.monotonic() + GRACE_S
+        while (objection := why_not(monitor.snapshots(), verb, run)) is not None:
+            if not objection.is_unknown or time.monotonic() > deadline:
+                raise HTTPException(objection.what, status_code=404 if objection.is_unknown else 409)
+            await asyncio.sleep(_POLL_S)
         await _ask(monitor, run, lambda control: send(control, verb_body(verb, run)))
         return Accepted(run)
 
@@ -107,12 +113,6 @@ def snapshot_handlers(monitors: list[PipelineMonitor]) -> list[Any]:
         return await change("cancel", run)
 
     return [snapshots, start, pause, resume, cancel]
-
-
-def _check_change(known: Snapshots, verb: Verb, run: str) -> None:
-    """Raise where it makes no sense to change that run."""
-    if (objection := why_not(known, verb, run)) is not None:
-        raise HTTPException(objection.what, status_code=404 if objection.is_unknown else 409)
 
 
 async def _ask(monitor: PipelineMonitor, run: str, ask: Callable[[Control], Awaitable[object]]) -> None:

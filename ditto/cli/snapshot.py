@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ditto.config import Config
     from ditto.monitoring.status_document import Snapshots
     from ditto.source.snapshot_requests import Verb
+
+_POLL_S: Final = 0.2
 
 _url = click.option(
     "--url",
@@ -42,7 +45,7 @@ def snapshot() -> None:
     epilog=examples(
         "ditto snapshot start --config ditto.yaml",
         "ditto snapshot start --table public.trades --table 'audit.*' --max-rows-per-second 5000",
-        "ditto snapshot start --table public.trades --where \"executed_at >= '2026-01-01'\"",
+        "ditto snapshot start --table public.trades --where 'id>1000'",
     )
 )
 @configuration("postgres.dsn", "postgres.slot", "postgres.publication")
@@ -191,20 +194,22 @@ cancel = _changing(
 
 
 def _change(verb: Verb, done: str, run: str | None, url: str | None, options: dict[str, Any]) -> None:
-    from ditto.monitoring.snapshot_changes import why_not  # noqa: PLC0415
+    from ditto.monitoring.snapshot_changes import GRACE_S, why_not  # noqa: PLC0415
     from ditto.source.snapshot_requests import RUN_ID, request, verb_body  # noqa: PLC0415
 
     config = _config(options)
     if run is not None and not RUN_ID.fullmatch(run):
         raise ConfigError(f"{run!r} is not the id of a run", hint="ditto snapshot status lists the runs")
-    known = _known(config, url)
-    if known is not None and known.knows_all:
-        unended = [each.run for each in known.runs if not each.is_ended]
-        objection = why_not(known, verb, run) if run else None
+    if run is not None:
+        deadline = time.monotonic() + GRACE_S
+        while True:
+            known = _known(config, url)
+            objection = why_not(known, verb, run) if known is not None and known.knows_all else None
+            if objection is None or not objection.is_unknown or time.monotonic() > deadline:
+                break
+            time.sleep(_POLL_S)  # somebody may just have asked for it
         if objection is not None:
             raise ConfigError(objection.what, hint="ditto snapshot status lists the runs")
-        if not unended:
-            raise ConfigError(f"there is no run to {verb}", hint="ditto snapshot status lists those that have ended")
     lsn = asyncio.run(request(config.postgres.dsn, verb_body(verb, run or "")))
     what = f"run {run}" if run else "all runs"
     say(f"The request is in the WAL, before {lsn}: Ditto {done} {what} when it comes to it.")

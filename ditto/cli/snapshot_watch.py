@@ -16,13 +16,12 @@ from rich.text import Text
 from ditto.cli.options import echo_json, say
 from ditto.cli.snapshot_display import STYLES, progress
 from ditto.errors import DittoError
+from ditto.monitoring.snapshot_changes import GRACE_S
 from ditto.monitoring.snapshot_status import RunStatus, TableStatus
 from ditto.monitoring.status_client import NoAnswer
 from ditto.monitoring.status_document import Snapshots
 from ditto.printable_text import printable
 
-GRACE_S: Final = 3.0
-"""How long to wait for a run to appear where none was named: somebody may just have asked for one."""
 _FORGOTTEN_LOOKS: Final = 3
 _BAD: Final = frozenset({"failed", "cancelled"})
 

@@ -17,6 +17,8 @@ from ditto.log import mask_secrets
 from ditto.printable_text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ditto.errors import SinkError
 
 
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     metavar="ACTION",
     envvar="DITTO_TAIL_ACTION",
     show_envvar=True,
-    help="Only insert, update, delete or truncate. May be repeated.  [default: all]",
+    help="Only insert, update, delete, truncate or read (rows of snapshots). May be repeated.  [default: all]",
 )
 @click.option(
     "--since",
@@ -92,10 +94,12 @@ def tail(
 
     Reads through a consumer of its own: neither Ditto nor the stream notices. Which columns are a table's key is
     learnt from its events; until then it is id, or the first column. What an update changed is only known where the
-    table has REPLICA IDENTITY FULL; elsewhere all its columns are printed. When NATS goes away it waits for it.
+    table has REPLICA IDENTITY FULL; elsewhere all its columns are printed. READ is a row that a snapshot found in the
+    table, SNAPSHOT says how far a snapshot is. When NATS goes away it waits for it.
     """
+    from ditto.formats.snapshot_events import read_control_event  # noqa: PLC0415
     from ditto.formats.stored_events import read_event  # noqa: PLC0415 -- other commands need not import all this
-    from ditto.routing.router import checkpoint_subject  # noqa: PLC0415
+    from ditto.routing.router import checkpoint_subject, description_subjects  # noqa: PLC0415
     from ditto.tail.choose import choose, read_since  # noqa: PLC0415
     from ditto.tail.follow import Follower  # noqa: PLC0415
     from ditto.tail.show import Writer  # noqa: PLC0415
@@ -113,17 +117,25 @@ def tail(
         width=(lambda: shutil.get_terminal_size().columns) if is_terminal else None,
     )
     checkpoint = checkpoint_subject(config.events.prefix)
+    descriptions = description_subjects(config.events.prefix)
+
+    def write(payload: bytes, text: Callable[[], str]) -> None:
+        if is_json:
+            echo_json(_line(payload))
+        else:
+            click.echo(text())
 
     def on_message(sequence: int, subject: str, payload: bytes) -> None:
-        if subject == checkpoint:
+        if subject == checkpoint or subject.startswith(descriptions):
             return
         try:
+            if (control := read_control_event(payload)) is not None:
+                if choice.takes_control(control.snapshot.schema, control.snapshot.table):
+                    write(payload, lambda: writer.control_text(control))
+                return
             event = read_event(payload)
             if choice.takes(event.schema, event.table, event.action):
-                if is_json:
-                    echo_json(_line(payload))
-                else:
-                    click.echo(writer.text(event))
+                write(payload, lambda: writer.text(event))
         except msgspec.MsgspecError:
             say(f"message {sequence} is not an event of Ditto")
 

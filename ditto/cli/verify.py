@@ -100,6 +100,7 @@ def _print(report: Report) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in (
         ("events", f"{report.events:,}"),
+        ("snapshots", f"{counted(report.reads, 'row')} read" if report.reads else ""),
         ("stream's tail", report.tail),
         ("compared", f"{counted(report.rows, 'row')} of {counted(report.tables, 'table')}"),
         ("not judged", counted(unjudged, "table") if unjudged else ""),

@@ -79,11 +79,17 @@ _row_mark: Final = msgspec.json.Decoder(SnapshotMark)
 
 
 def read_control(payload: bytes) -> Control | None:
+    """What a control event says has happened; None for every other payload."""
+    event = read_control_event(payload)
+    return None if event is None else event.snapshot
+
+
+def read_control_event(payload: bytes) -> ControlEvent | None:
     """The control event; None for every other payload."""
     if not payload.startswith(CONTROL, CONTROL_OFFSET):
         return None
     try:
-        return _control.decode(payload).snapshot
+        return _control.decode(payload)
     except msgspec.MsgspecError:
         return None
 

@@ -9,6 +9,9 @@ import msgspec
 
 from ditto.formats import deep_json
 
+READ: Final = "READ"
+"""The action of a row that a snapshot read."""
+
 
 class StoredEvent(msgspec.Struct, gc=False, rename="camel"):
     """An event as the stream has it. Its rows are not read: a value stays the JSON text that it is."""

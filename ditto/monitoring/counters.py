@@ -112,8 +112,6 @@ class Counters:
     """When the pipeline last went on after a gap (`delivery.on_gap: continue`), in seconds since 1970."""
     snapshots: SnapshotStatus = field(default_factory=SnapshotStatus)
     """The runs; the runner of the snapshots writes them."""
-    snapshot_rows: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Rows that snapshots have read and stored, by schema and table; once a block."""
     lag_s: float = 0.0
     """The age of the commit that is being stored, or was stored last; 0 when nothing comes."""
     refresh: Callable[[], None] = _nothing

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple, get_args
 
 from ditto import log_stream
-from ditto.config import EVENT_ACTIONS
+from ditto.config import EVENT_ACTIONS, READ
 from ditto.lsn import parse_lsn
 from ditto.monitoring.counters import STAGES, Histogram
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
@@ -76,10 +76,7 @@ def _events(monitor: PipelineMonitor) -> Iterator[Sample]:
 
 
 def _snapshot_rows(monitor: PipelineMonitor) -> Iterator[Sample]:
-    counts = list(monitor.counters.snapshot_rows.items())
-    yield from counts[:MAX_TABLES]
-    if others := counts[MAX_TABLES:]:
-        yield ("other", "other"), sum(count for _, count in others)
+    return (((schema, table), count) for (schema, table, action), count in _events(monitor) if action == READ)
 
 
 def _lag_bytes(monitor: PipelineMonitor) -> float | None:
@@ -201,7 +198,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric(
         "ditto_snapshot_rows_total",
         "counter",
-        "Rows that snapshots have read and stored as READ events, by table.",
+        "Rows that snapshots have read, by table. After a session that failed, rows not stored yet count again.",
         _snapshot_rows,
         ("schema", "table"),
     ),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ditto.monitoring.status_document import Snapshots
 from ditto.source.snapshot_requests import Verb
 
-_SHOWN = 40
+GRACE_S: Final = 3.0
+"""How long a run may be unknown that somebody has just asked for: Ditto has not come to the request yet."""
+_SHOWN: Final = 40
 
 
 class Objection(NamedTuple):

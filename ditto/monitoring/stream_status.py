@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import partial
 
 from ditto.config import PipelineConfig
 from ditto.errors import SinkError
+from ditto.formats.snapshot_events import read_control_event
 from ditto.formats.stored_events import read_event
 from ditto.log import mask_secrets
 from ditto.monitoring.status_document import Stream
@@ -84,9 +85,10 @@ def _used_ratio(api: StreamApi) -> float | None:
 
 
 def _time(message: StoredMessage) -> str:
-    """The time of the change's commit; of a checkpoint: that of storing it."""
+    """The time of the change's commit, or of a control event's; of a checkpoint: that of storing it."""
     try:
-        at = read_event(message.data).committed_at()
+        control = read_control_event(message.data)
+        at = datetime.fromisoformat(control.commit_time) if control else read_event(message.data).committed_at()
     except ValueError:
         at = message.time
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from ditto.config import ACTIONS
+from ditto.config import EVENT_ACTIONS
 from ditto.config.conversion import read_seconds
 from ditto.config.validation import Impossible
 from ditto.errors import ConfigError
+from ditto.formats.stored_events import READ
 from ditto.routing.patterns import TablePattern
 
 
@@ -28,12 +29,18 @@ class Choice(Struct, frozen=True, kw_only=True):
             return False
         return not self.tables or any(pattern.matches(schema, table) for pattern in self.tables)
 
+    def takes_control(self, schema: str | None, table: str | None) -> bool:
+        """Whether a control event of a snapshot is to be shown, of this table, or of all of a run's."""
+        if self.actions and READ not in self.actions:
+            return False
+        return self.takes(schema, table, READ) if schema is not None and table is not None else not self.tables
+
 
 def choose(tables: Sequence[str], actions: Sequence[str]) -> Choice:
     """From the command line. Raises ConfigError for an action that there is not."""
     for action in actions:
-        if action.lower() not in ACTIONS:
-            raise ConfigError(f"there is no action {action}", hint=f"the actions are {', '.join(ACTIONS)}")
+        if action.lower() not in EVENT_ACTIONS:
+            raise ConfigError(f"there is no action {action}", hint=f"the actions are {', '.join(EVENT_ACTIONS)}")
     return Choice(tables=[TablePattern(key) for key in tables], actions=frozenset(action.upper() for action in actions))
 
 

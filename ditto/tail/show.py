@@ -11,7 +11,8 @@ from rich.cells import cell_len, set_cell_size
 
 from ditto.formats import deep_json
 from ditto.formats.deep_json import Row
-from ditto.formats.stored_events import StoredEvent
+from ditto.formats.snapshot_events import ControlEvent
+from ditto.formats.stored_events import READ, StoredEvent
 from ditto.printable_text import printable
 from ditto.units import counted
 
@@ -21,7 +22,9 @@ _SHORTEST: Final = 12
 _AROUND_PAIR: Final = 40
 """Columns for the text around two values: the indent, the arrow, and the sizes of those that are cut off."""
 _COLOUR: Final = re.compile(r"(\x1b\[[0-9;]*m)")
-_COLOURS: Final = {"INSERT": "green", "UPDATE": "yellow", "DELETE": "red", "TRUNCATE": "magenta"}
+_COLOURS: Final = {"INSERT": "green", "UPDATE": "yellow", "DELETE": "red", "TRUNCATE": "magenta", READ: "cyan"}
+_NEW: Final = frozenset({"INSERT", READ})
+_CONTROL: Final = "SNAPSHOT"
 
 
 class _Rows(NamedTuple):
@@ -52,10 +55,28 @@ class Writer:
         key = self._key((event.schema, event.table), rows)
         row = rows.new or rows.old
         names = " ".join(f"{printable(name)}={short(row[name])}" for name in key if name in row)
-        time = printable(event.commit_time.replace("T", " "))
-        action = self._paint(f"{printable(event.action):<8}", _COLOURS.get(event.action, "white"), is_bold=True)
-        head = f"{self._paint(time, 'bright_black')}  {action}  {printable(event.schema)}.{printable(event.table)}"
-        lines = [f"{head}  {names}".rstrip(), *self._columns(event.action, rows, key)]
+        head = self._head(event.commit_time, event.action, f"{event.schema}.{event.table}")
+        return self._fitted([f"{head}  {names}".rstrip(), *self._columns(event.action, rows, key)])
+
+    def control_text(self, event: ControlEvent) -> str:
+        """The line of a control event."""
+        control = event.snapshot
+        about = "" if control.table is None else f"{control.schema}.{control.table}"
+        parts = [
+            control.state,
+            "" if control.rows is None else counted(control.rows, "row"),
+            f"run {control.run}",
+        ]
+        reason = "" if control.reason is None else f": {control.reason}"
+        head = self._head(event.commit_time, _CONTROL, about)
+        return self._fitted([f"{head}  {printable(', '.join(filter(None, parts)) + reason)}"])
+
+    def _head(self, commit_time: str, action: str, about: str) -> str:
+        time = printable(commit_time.replace("T", " "))
+        painted = self._paint(f"{printable(action):<8}", _COLOURS.get(action, "white"), is_bold=True)
+        return f"{self._paint(time, 'bright_black')}  {painted}  {printable(about)}"
+
+    def _fitted(self, lines: list[str]) -> str:
         if self._width is not None:
             width = self._width()
             lines = [fitted(line, width) for line in lines]
@@ -83,8 +104,8 @@ class Writer:
                 most = self._half(name)
                 before, after = self._paint(short(old[name], most), "red"), self._paint(short(value, most), "green")
                 yield f"    {printable(name)}: {before} → {after}"
-            elif action == "INSERT" and name not in key:
-                yield self._paint(f"  + {printable(name)}: {short(value)}", "green")
+            elif action in _NEW and name not in key:
+                yield self._paint(f"  + {printable(name)}: {short(value)}", _COLOURS[action])
             elif action == "UPDATE" and not is_whole and name not in key:
                 # Without REPLICA IDENTITY FULL it is unknown whether it has changed.
                 yield f"    {printable(name)}: {short(value)}"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import nats.errors
 
 from ditto.errors import AckTimeout, SinkError, SinkLost, StreamNotFound
-from ditto.formats.stored_events import read_event
+from ditto.formats.snapshot_events import read_control
+from ditto.formats.stored_events import READ, read_event
 from ditto.lsn import ORIGIN, Position
-from ditto.routing.router import checkpoint_subject, description_subjects
+from ditto.routing.router import checkpoint_subject, description_subjects, snapshot_subjects
 from ditto.sinks.jetstream.api import Api
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.last_message import MARKER_HEADER, POSITION_HEADER
@@ -44,6 +45,13 @@ class Replay:
     """The tables by the stream, and the faults of the stream itself."""
 
     events: int = 0
+    """Changes."""
+    reads: int = 0
+    """Rows that snapshots read."""
+    dropped: int = 0
+    """Rows that were dropped at the end of a snapshot, which had not found them."""
+    open_runs: tuple[str, ...] = ()
+    """The snapshots that have not ended."""
     checkpoints: int = 0
     position: Position = ORIGIN
     """Of the last message."""
@@ -146,6 +154,9 @@ class _Reader:
         self._keys = keys
         self._checkpoint_subject = checkpoint_subject(prefix)
         self._descriptions = description_subjects(prefix)
+        self._snapshots = snapshot_subjects(prefix)
+        self._gaps: set[tuple[str, str]] = set()
+        """Tables that a snapshot reads because events were lost."""
         self._last_sequence = last_sequence
         self._batches = 0
         self._inbox = ""
@@ -207,6 +218,8 @@ class _Reader:
         where = self._check_position(message, sequence, may_repeat=is_description)
         if message.subject == self._checkpoint_subject:
             self.replay.checkpoints += 1
+        elif message.subject.startswith(self._snapshots):
+            self._follow_snapshot(message, where)
         elif not is_description:
             self._apply(message, where, stored_ns)
 
@@ -233,13 +246,38 @@ class _Reader:
         except ValueError:
             self._report("not an event", "", where)
             return
-        name = (event.schema, event.table)
+        copy = self._copy(event.schema, event.table)
+        copy.apply(event, self.replay.position.commit_lsn, where)
+        if event.action == READ:
+            self.replay.reads += 1
+            return
+        self.replay.events += 1
+        self.replay.latencies_s.append(stored_ns / 1e9 - committed_at.timestamp())
+
+    def _copy(self, schema: str, table: str) -> TableCopy:
+        name = (schema, table)
         copy = self.replay.tables.get(name)
         if copy is None:
             copy = self.replay.tables[name] = copy_for(self._keys.get(name, ()))
-        copy.apply(event, self.replay.position.commit_lsn, where)
-        self.replay.events += 1
-        self.replay.latencies_s.append(stored_ns / 1e9 - committed_at.timestamp())
+        return copy
+
+    def _follow_snapshot(self, message: Msg, where: str) -> None:
+        """A control event. Only a snapshot of a whole table tells which rows it does not have."""
+        control = read_control(message.data)
+        if control is None:
+            self._report("not an event", "", where)
+            return
+        self.replay.open_runs = tuple(each.run for each in control.open)
+        if control.schema is None or control.table is None:
+            return
+        name = (control.schema, control.table)
+        run = next((each for each in control.open if each.run == control.run), None)
+        if control.state == "begun" and control.where is None:
+            self._copy(*name).begin_snapshot(self.replay.position.commit_lsn)
+            is_after_gap = run is not None and run.kind == "gap"
+            (self._gaps.add if is_after_gap else self._gaps.discard)(name)
+        elif control.state == "done":
+            self.replay.dropped += self._copy(*name).end_snapshot(is_after_gap=name in self._gaps)
 
     def _report(self, kind: str, table: str, where: str) -> None:
         self.replay.differences.append(Difference(kind, table, where))

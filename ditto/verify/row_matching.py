@@ -96,7 +96,7 @@ class Match:
             self.first_lsn = copied.inserted_lsn
         if columns:
             self._keep(self.mismatches, Mismatch(Real(version, values, texts), self.values_of(copied), columns))
-        elif len(self.lsn_of_xid) < _MAX_XIDS:
+        elif not copied.is_read and len(self.lsn_of_xid) < _MAX_XIDS:
             self.lsn_of_xid.setdefault(version.xid, copied.last_lsn)
 
     def left(self) -> Iterator[Copied]:

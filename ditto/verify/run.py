@@ -13,10 +13,11 @@ from ditto.lsn import format_lsn
 from ditto.monitoring.wait import NotReached, open_client, wait
 from ditto.routing.router import Router
 from ditto.source.sql import Control, open_control
+from ditto.units import counted
 from ditto.verify.catalogue import Publication, TableName, read_publication, table_keys
 from ditto.verify.compare import compare
 from ditto.verify.difference import Difference, Unjudged
-from ditto.verify.replay import replay
+from ditto.verify.replay import Replay, replay
 
 LOCK_TIMEOUT: Final = "10s"
 """How long another session may lock a table before it is left out."""
@@ -30,6 +31,9 @@ class Report:
     """What was compared, and the differences."""
 
     events: int
+    """Changes."""
+    reads: int
+    """Rows that snapshots read."""
     checkpoints: int
     tail: str
     """The position of the stream's last message."""
@@ -79,11 +83,17 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
         Unjudged(".".join(name), "some actions are filtered out") for name, is_partial in left_out.items() if is_partial
     ]
     differences = copy.differences + result.differences
+    if copy.dropped:
+        notes.append(
+            f"{counted(copy.dropped, 'row')} dropped at the end of a snapshot that had not found them: their DELETE is "
+            "not in the stream"
+        )
     if differences:
         notes += result.notes
-        notes += await _explanations(config, copy.position.commit_lsn)
+        notes += await _explanations(config, copy)
     return Report(
         events=copy.events,
+        reads=copy.reads,
         checkpoints=copy.checkpoints,
         tail=str(copy.position),
         tables=result.tables,
@@ -105,10 +115,11 @@ async def _left_out(config: Config, control: Control, publication: Publication) 
     return found
 
 
-async def _explanations(config: Config, tail_lsn: int) -> list[str]:
-    notes = ["rows that were there before the slot was created have no events"]
+async def _explanations(config: Config, copy: Replay) -> list[str]:
+    notes = ["rows that were there before the slot was created have no events before a snapshot has read them"]
+    notes += [f"snapshot {run} has not ended" for run in copy.open_runs]
     with suppress(DittoError):
-        tail = await wait(config, tail_lsn + 1, timeout_s=0)
+        tail = await wait(config, copy.position.commit_lsn + 1, timeout_s=0)
         notes.append(
             f"the stream has gone on to {format_lsn(tail.commit_lsn)} meanwhile: tables that somebody writes to while "
             "they are compared differ"

@@ -4,6 +4,9 @@ A table may have changed between its events, and its key too, so that what does 
 
 A row is an event's `data`. Where a null in it is JSON's, one more member, whose name no column can have, holds the
 names of these columns.
+
+A snapshot tells the whole table: at its end a row is dropped that no event was about since the snapshot began, as a
+consumer does; and what did not fit before is explained where it is about rows that no event had told of.
 """
 
 from __future__ import annotations
@@ -23,10 +26,14 @@ if TYPE_CHECKING:
 
 Key = tuple[bytes, ...]
 
-_STAMP: Final = struct.Struct(">QQ")
-"""Before each row that is kept: the commit LSNs of the event that inserted it, and of its last one."""
+_STAMP: Final = struct.Struct(">QQ?")
+"""Before each row that is kept: the commit LSNs of the event that inserted it, and of its last one; whether that was
+a READ."""
 
 NOTHING = b"{}"
+_NEVER_SENT: Final = "unchanged columns that are sent, or were never sent before"
+_UNTOLD: Final = frozenset({"updated but never inserted", "deleted but never inserted", _NEVER_SENT})
+"""The kinds of faults that are about rows from before the stream."""
 JSON_NULLS = ""
 """The name of the member that names the columns whose null is JSON's: PostgreSQL has no empty names."""
 
@@ -48,6 +55,8 @@ class Copied(NamedTuple):
     inserted_lsn: int
     last_lsn: int
     row: bytes
+    is_read: bool = False
+    """Its last event was a snapshot's: where the row was written, that does not tell."""
 
 
 class TableCopy(Protocol):
@@ -61,6 +70,12 @@ class TableCopy(Protocol):
 
     def apply(self, event: StoredEvent, lsn: int, where: str) -> None:
         """Change the rows as the event says, whose transaction has this commit LSN."""
+
+    def begin_snapshot(self, lsn: int) -> None:
+        """From this LSN on a snapshot reads the table, all of it."""
+
+    def end_snapshot(self, *, is_after_gap: bool) -> int:
+        """It has been read; returns how many rows were dropped, since no event was about them since the beginning."""
 
     def rows(self) -> Iterator[Copied]:
         """Each row; a column that is left out is NULL, or did not exist."""
@@ -85,6 +100,7 @@ class KeyedCopy:
         """Older rows under the key of one in `_rows`: the key was another one, or the table was."""
         self._unkeyed: dict[bytes, list[bytes]] = {}
         """Rows without a column of the key, which did not exist then, by their other values."""
+        self._snapshot_lsn: int | None = None
 
     def apply(self, event: StoredEvent, lsn: int, where: str) -> None:
         match event.action:
@@ -92,6 +108,8 @@ class KeyedCopy:
                 fault = self._put(event.data, _new_row(event), lsn, lsn, where)
                 if fault is not None:
                     self.faults.append(Fault("inserted twice", where, lsn, fault))
+            case "READ":
+                self._read(event, lsn)
             case "UPDATE":
                 self._update(event, lsn, where)
             case "DELETE":
@@ -103,6 +121,27 @@ class KeyedCopy:
                 self._unkeyed.clear()
             case action:
                 self.faults.append(Fault(f"unknown action {action}", where, lsn))
+
+    def begin_snapshot(self, lsn: int) -> None:
+        self._snapshot_lsn = lsn
+
+    def end_snapshot(self, *, is_after_gap: bool) -> int:
+        since, self._snapshot_lsn = self._snapshot_lsn, None
+        if since is None:
+            return 0
+        self.faults = _unexplained(self.faults, is_after_gap=is_after_gap)
+        before = len(self)
+        self._rows = {key: row for key, row in self._rows.items() if _last_lsn(row) >= since}
+        for several in (self._covered, self._unkeyed):
+            _keep_since(several, since)
+        return before - len(self)
+
+    def _read(self, event: StoredEvent, lsn: int) -> None:
+        """Whatever was under the key: this is the row."""
+        key = self._read_key(event.data)
+        self._rows.pop(key, None)
+        self._covered.pop(key, None)
+        self._put(event.data, _new_row(event), lsn, lsn, "", is_read=True)
 
     def _update(self, event: StoredEvent, lsn: int, where: str) -> None:
         # An identity of key columns is sent only when the key changes.
@@ -117,7 +156,7 @@ class KeyedCopy:
             if event.unchanged:
                 before, after = members(old[_STAMP.size :]), members(row)
                 if any(column in after or column not in before for column in event.unchanged):
-                    kind = "unchanged columns that are sent, or were never sent before"
+                    kind = _NEVER_SENT
                 after.update((column, before[column]) for column in event.unchanged if column in before)
                 row = msgspec.json.encode(after)
         earlier_lsn = self._put(event.data, row, inserted_lsn, lsn, where)
@@ -126,10 +165,12 @@ class KeyedCopy:
         if kind:
             self.faults.append(Fault(kind, where, lsn, earlier_lsn or 0))
 
-    def _put(self, data: msgspec.Raw, row: bytes, inserted_lsn: int, lsn: int, where: str) -> int | None:
+    def _put(
+        self, data: msgspec.Raw, row: bytes, inserted_lsn: int, lsn: int, where: str, *, is_read: bool = False
+    ) -> int | None:
         """Keep a row; returns where the one that had its key already had its last event."""
         key = self._read_key(data)
-        stamped = _STAMP.pack(inserted_lsn, lsn) + row
+        stamped = _STAMP.pack(inserted_lsn, lsn, is_read) + row
         if b"" in key:
             self._unkeyed.setdefault(_canonical(data, (), self._key), []).append(stamped)
             return None
@@ -176,11 +217,15 @@ class KeylessCopy:
         """The stamps of equal rows."""
         self._shapes: list[frozenset[str]] = []
         """The sets of columns that rows had, the present one last."""
+        self._snapshot_lsn: int | None = None
+        self._is_read = False
+        """The snapshot that runs has read a row."""
 
     def apply(self, event: StoredEvent, lsn: int, where: str) -> None:
         kind = None
         inserted_lsn = lsn
-        if event.action == "TRUNCATE":
+        is_read = event.action == "READ"
+        if event.action == "TRUNCATE" or (is_read and self._is_first_read()):
             self._rows.clear()
         if event.action in {"UPDATE", "DELETE"}:
             stamp = self._take(event.data_old, event.json_null_old)
@@ -188,13 +233,31 @@ class KeylessCopy:
                 kind = f"{event.action.lower()}d but never inserted"
             else:
                 inserted_lsn = _STAMP.unpack(stamp)[0]
-        if event.action in {"INSERT", "UPDATE"}:
+        if event.action in {"INSERT", "UPDATE", "READ"}:
             row = self._canonical(event.data, event.json_null)
-            self._rows.setdefault(row, []).append(_STAMP.pack(inserted_lsn, lsn))
+            self._rows.setdefault(row, []).append(_STAMP.pack(inserted_lsn, lsn, is_read))
         elif event.action not in {"DELETE", "TRUNCATE"}:
             kind = f"unknown action {event.action}"
         if kind:
             self.faults.append(Fault(kind, where, lsn))
+
+    def begin_snapshot(self, lsn: int) -> None:
+        self._snapshot_lsn, self._is_read = lsn, False
+
+    def end_snapshot(self, *, is_after_gap: bool) -> int:
+        since, self._snapshot_lsn = self._snapshot_lsn, None
+        if since is None:
+            return 0
+        self.faults = _unexplained(self.faults, is_after_gap=is_after_gap)
+        before = len(self)
+        _keep_since(self._rows, since)
+        return before - len(self)
+
+    def _is_first_read(self) -> bool:
+        """All rows come at one moment then, and each of them: rows without a key cannot be told apart."""
+        is_first = self._snapshot_lsn is not None and not self._is_read
+        self._is_read = True
+        return is_first
 
     @property
     def has_shapes(self) -> bool:
@@ -228,8 +291,8 @@ class KeylessCopy:
     def rows(self) -> Iterator[Copied]:
         for row, stamps in self._rows.items():
             for stamp in stamps:
-                inserted_lsn, last_lsn = _STAMP.unpack(stamp)
-                yield Copied(inserted_lsn, last_lsn, row)
+                inserted_lsn, last_lsn, is_read = _STAMP.unpack(stamp)
+                yield Copied(inserted_lsn, last_lsn, row, is_read)
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
@@ -244,8 +307,25 @@ def _new_row(event: StoredEvent) -> bytes:
 
 
 def _copied(stamped: bytes) -> Copied:
-    inserted_lsn, last_lsn = _STAMP.unpack_from(stamped)
-    return Copied(inserted_lsn, last_lsn, stamped[_STAMP.size :])
+    inserted_lsn, last_lsn, is_read = _STAMP.unpack_from(stamped)
+    return Copied(inserted_lsn, last_lsn, stamped[_STAMP.size :], is_read)
+
+
+def _last_lsn(stamped: bytes) -> int:
+    return int(_STAMP.unpack_from(stamped)[1])
+
+
+def _keep_since(rows: dict[Any, list[bytes]], lsn: int) -> None:
+    """Drop those whose last event was before it."""
+    for key, several in list(rows.items()):
+        several[:] = [each for each in several if _last_lsn(each) >= lsn]
+        if not several:
+            del rows[key]
+
+
+def _unexplained(faults: list[Fault], *, is_after_gap: bool) -> list[Fault]:
+    """The faults that stay when the whole table was read since: none where events were lost for good before."""
+    return [] if is_after_gap else [each for each in faults if each.kind not in _UNTOLD]
 
 
 def _pop(rows: dict[bytes, list[bytes]], key: bytes, at: int) -> bytes | None:

@@ -9,6 +9,7 @@ from ditto.config import Config, Postgres
 from ditto.monitoring.metrics import MAX_TABLES, METRICS
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.prometheus import registry
+from ditto.monitoring.snapshot_status import RunState, RunStatus, TableStatus
 from ditto.pipeline.pipeline import Pipeline
 
 
@@ -24,6 +25,30 @@ def test_tables_beyond_the_limit_count_together() -> None:
     samples = dict(events.read(watched))
     assert len(samples) == MAX_TABLES + 1
     assert samples["other", "other", "insert"] == 10
+
+
+def test_snapshots() -> None:
+    watched = monitor()
+    for number in range(MAX_TABLES + 5):
+        watched.counters.passed["public", f"t{number}", "insert"] = 7
+        watched.counters.passed["public", f"t{number}", "read"] = 3
+    left = [
+        TableStatus(schema="public", table="a", state="reading", rows=10, estimated_rows=25),
+        TableStatus(schema="public", table="b", state="failed", rows=10, estimated_rows=25),
+        TableStatus(schema="public", table="c", estimated_rows=7),
+        TableStatus(schema="public", table="d", state="reading", rows=9, estimated_rows=7),
+    ]
+    states: tuple[RunState, ...] = ("reading", "waiting", "paused", "done", "failed", "cancelled")
+    watched.counters.snapshots.runs += [
+        RunStatus(run=state, kind="request", state=state, requested_at="2026-01-02T03:04:05Z", tables=left)
+        for state in states
+    ]
+    samples = {metric.name: dict(metric.read(watched)) for metric in METRICS}
+    assert len(samples["ditto_snapshot_rows_total"]) == MAX_TABLES + 1
+    assert samples["ditto_snapshot_rows_total"]["other", "other"] == 15
+    assert samples["ditto_snapshot_running"] == {(): 2}
+    assert samples["ditto_snapshot_paused"] == {(): 1}
+    assert samples["ditto_snapshot_rows_remaining_estimate"] == {(): 3 * (15 + 7)}
 
 
 def test_every_metric_can_be_read_at_once_and_is_named_as_prometheus_asks() -> None:

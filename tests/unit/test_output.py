@@ -15,8 +15,19 @@ from ditto.check.finding import Finding, bad, ok
 from ditto.cli.check import _print
 from ditto.cli.show import show
 from ditto.cli.status_table import status_table
+from ditto.formats.snapshot_events import Control, ControlEvent
 from ditto.formats.stored_events import StoredEvent
-from ditto.monitoring.status_document import Leader, Process, Servers, Slot, StateChange, Status, Stream, Window
+from ditto.monitoring.status_document import (
+    Leader,
+    Process,
+    Servers,
+    Slot,
+    SnapshotSummary,
+    StateChange,
+    Status,
+    Stream,
+    Window,
+)
 from ditto.source.standbys import Standby
 from ditto.tail.show import Writer
 
@@ -175,3 +186,42 @@ def test_lines_of_tail_fit_the_terminal(width: int, *, is_coloured: bool) -> Non
 def test_without_a_terminal_lines_are_as_long_as_they_are() -> None:
     text = Writer(is_coloured=False).text(event(id="1", name="x" * 70))
     assert "x" * 70 in text
+
+
+def test_tail_shows_rows_and_steps_of_snapshots() -> None:
+    writer = Writer(is_coloured=False)
+    read = StoredEvent("public", "t", "READ", row(id="1", note="x"), msgspec.Raw(b"{}"), AT)
+    assert writer.text(read).splitlines() == [
+        '2026-01-02 03:04:05.000Z  READ      public.t  id="1"',
+        '  + note: "x"',
+    ]
+    for control, text in (
+        (Control(state="requested", run="r"), "SNAPSHOT    requested, run r"),
+        (
+            Control(state="reading", run="r", schema="public", table="t", rows=12),
+            "SNAPSHOT  public.t  reading, 12 rows, run r",
+        ),
+        (
+            Control(state="failed", run="r", schema="s", table=HOSTILE, rows=1, reason="no\x1b[2J SELECT"),
+            "SNAPSHOT  s.t\\x0aleader  none\\x1b[2J\\x9b[red]  failed, 1 row, run r: no\\x1b[2J SELECT",
+        ),
+    ):
+        line = writer.control_text(ControlEvent(id="i", snapshot=control, commit_time=AT))
+        assert line == f"2026-01-02 03:04:05.000Z  {text}"
+
+
+def test_the_status_has_a_line_for_each_snapshot() -> None:
+    one = SnapshotSummary("r1", "request", "reading", 3, 1, 1200, 3800, HOSTILE, 800.0)
+    two = SnapshotSummary(
+        "r2", "initial", "reading", 1, 0, 0, 0, "public.t", None, "transaction 812 of pid 4711, 12 s old"
+    )
+    given = msgspec.structs.replace(status(), snapshots=[one, two])
+    lines = [line for line in shown(given).splitlines() if line.startswith("snapshot ")]
+    assert len(lines) == 2
+    assert "r1 (request), reading: 1,200 of about 5,000 rows, t\\x0aleader  none" in lines[0]
+    assert "at 800 rows/s, 1 of 3 tables done" in lines[0]
+    assert (
+        lines[1]
+        .rstrip()
+        .endswith("r2 (initial), reading: 0 rows, public.t, waits for transaction 812 of pid 4711, 12 s old")
+    )

@@ -81,7 +81,9 @@ def test_a_run_from_its_request_to_its_end() -> None:
     current = runs.current()
     assert current is not None
     assert (current.name, current.run.where, current.run.total) == ("public.trades", "id > 1", 2)
-    assert runs.begun(current, key=("id",)).open[0].has_begun
+    begun = runs.begun(current, key=("id",))
+    assert begun.open[0].has_begun
+    assert begun.where == "id > 1", "a consumer drops no rows at its end"
     told = runs.advanced(current, rows=5, cursor=("9",), moved=[("4",)])
     assert (told.state, told.rows, told.cursor) == ("reading", 5, ("9",))
     assert (told.open[0].rows, told.open[0].cursor, told.open[0].moved) == (5, ("9",), (("4",),))

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from ditto.cli.snapshot_display import print_once, progress
-from ditto.cli.snapshot_watch import GRACE_S, PlainScreen, TerminalScreen, Watch, open_screen
+from ditto.cli.snapshot_watch import PlainScreen, TerminalScreen, Watch, open_screen
 from ditto.errors import ConfigError, DittoError
-from ditto.monitoring.snapshot_changes import why_not
+from ditto.monitoring.snapshot_changes import GRACE_S, why_not
 from ditto.monitoring.snapshot_status import KEPT_RUNS, RunState, RunStatus, SnapshotStatus, TableStatus
 from ditto.monitoring.status_client import NoAnswer
 from ditto.monitoring.status_document import Snapshots

