@@ -23,11 +23,13 @@ _PASS_TIMEOUT_S: Final = 5.0
 
 
 class Settling(Protocol):
-    """Storing a checkpoint and waiting until it is durable."""
+    """Storing a checkpoint, waiting until it is durable, and what follows from a gap."""
 
     async def checkpoint(self, lsn: int, last: Transaction | None) -> None: ...
 
     async def settle(self, last: Transaction | None) -> None: ...
+
+    async def gap_accepted(self) -> None: ...
 
 
 class SourceHistoryCheck:
@@ -72,6 +74,7 @@ class SourceHistoryCheck:
                 "stream.gap_accepted", slot=self._slot.name, missing_from=first, missing_to=last, reason=str(error)
             )
             self._ends.counters.gap_at = time.time()
+            await self._outbound.gap_accepted()
         if self._history.is_certain:
             self._confirmer.begin(self._start.after.commit_lsn)
         elif block.is_reply_requested:

@@ -116,12 +116,13 @@ class Streaming:
     async def _start(self) -> None:
         start, slot, counters = self._ready.start, self._ready.prepared.slot, self._ends.counters
         if start.gap is not None:
+            await self.gap_accepted()
             first, last = (format_lsn(lsn) for lsn in start.gap)
             log.error("stream.gap_accepted", slot=slot.name, missing_from=first, missing_to=last)
             counters.gap_at = time.time()
         if self._history.is_certain:
             self._confirmer.begin(start.after.commit_lsn)
-        await self._snapshots.prepare(has_gap=start.gap is not None)
+        await self._snapshots.prepare()
         counters.rewinds += slot.confirmed_lsn < start.after.commit_lsn
         if start.needs_checkpoint:
             await self.checkpoint(slot.confirmed_lsn, None)
@@ -268,6 +269,10 @@ class Streaming:
         return max(known, key=lambda each: each.commit_lsn, default=None)
 
     # ------------------------------------------------------------------------------------ how far it is
+
+    async def gap_accepted(self) -> None:
+        """Events are missing for good: ask for a snapshot, where the configuration says so."""
+        await self._snapshots.heal_gap()
 
     async def checkpoint(self, lsn: int, last: Transaction | None) -> None:
         """Store "everything before `lsn` is stored"; once that is durable, `lsn` is confirmed.

@@ -51,11 +51,14 @@ class Snapshots:
         """How much of this LSN may be confirmed."""
         return self._moved.limit(lsn)
 
-    async def prepare(self, *, has_gap: bool) -> None:
-        """Before the first block is read; events are missing for good where there is a gap that was accepted."""
-        if has_gap and self._config.delivery.on_gap == "snapshot":
-            await request(self._control, kind="gap")
+    async def prepare(self) -> None:
+        """Before the first block is read."""
         await self._runner.prepare()
+
+    async def heal_gap(self) -> None:
+        """Ask for a snapshot of everything, where `delivery.on_gap` says so: events are missing for good."""
+        if self._config.delivery.on_gap == "snapshot":
+            await request(self._control, kind="gap")
 
     async def after(self, block: Block, send: Send, *, is_certain: bool) -> None:
         """The block has been sent: store what belongs at its end. `send` sends a block of snapshots.
