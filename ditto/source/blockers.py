@@ -67,7 +67,7 @@ WITH RECURSIVE tree (oid) AS (
     SELECT oid FROM tree UNION ALL
     SELECT i.indexrelid FROM tree JOIN pg_catalog.pg_index AS i ON i.indrelid = tree.oid)
 SELECT DISTINCT l.pid, p.gid, p.transaction::text::int8 AS xid, a.state,
-       extract(epoch FROM pg_catalog.clock_timestamp() - coalesce(a.xact_start, p.prepared))::float8 AS age_s
+       extract(epoch FROM pg_catalog.now() - coalesce(a.xact_start, p.prepared))::float8 AS age_s
   FROM pg_catalog.pg_locks AS l JOIN relation ON relation.oid = l.relation
   LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
   LEFT JOIN pg_catalog.pg_prepared_xacts AS p ON l.pid IS NULL

@@ -65,14 +65,15 @@ SELECT n.nspname::text AS namespace, c.relname::text AS name, c.relreplident::te
 
 COLUMNS: Final = """
 SELECT a.attnum::int4 AS number, a.attname::text AS name, a.atttypid::int8 AS type_oid, a.atttypmod AS typmod,
-       a.attgenerated::text AS generated, base.oid::int8 AS base_oid, base.namespace, base.name AS type_name
+       a.attgenerated::text AS generated, base.oid::int8 AS base_oid, base.namespace, base.name AS type_name,
+       base.kind AS base_kind
   FROM pg_catalog.pg_attribute AS a CROSS JOIN LATERAL (
        WITH RECURSIVE each (oid, kind, base, namespace, name) AS (
            SELECT t.oid, t.typtype, t.typbasetype, t.typnamespace, t.typname FROM pg_catalog.pg_type AS t
             WHERE t.oid = a.atttypid UNION ALL
            SELECT t.oid, t.typtype, t.typbasetype, t.typnamespace, t.typname FROM each
              JOIN pg_catalog.pg_type AS t ON t.oid = each.base AND each.kind = 'd')
-       SELECT each.oid, n.nspname::text AS namespace, each.name::text AS name FROM each
+       SELECT each.oid, each.kind::text, n.nspname::text AS namespace, each.name::text AS name FROM each
          JOIN pg_catalog.pg_namespace AS n ON n.oid = each.namespace WHERE each.kind <> 'd') AS base
  WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
 """The columns of a table; the type's name is that of the base type."""

@@ -18,6 +18,7 @@ from psycopg.rows import TupleRow
 from ditto.decoding.messages import MARKER_PREFIX, Moved
 from ditto.decoding.transaction_snapshot import TxSnapshot
 from ditto.errors import AccessDenied, ConnectionLost, SnapshotRefused
+from ditto.hints import identifier
 from ditto.source.blockers import Tell, nobody, wait_for_lock, writers_before
 from ditto.source.connection import connect
 from ditto.source.snapshot_chunk import Chunk, ChunkReading
@@ -37,7 +38,15 @@ _SETTINGS: Final[dict[str, Any]] = {
     "jit": "off",
 }
 
+_FIRST_WITH_FLUSH: Final = 170000
+
 T = TypeVar("T")
+
+
+def grant_marker(version: int, role: str) -> str:
+    """The statement that lets a role write markers; `role` is quoted."""
+    more = ", boolean" if version >= _FIRST_WITH_FLUSH else ""
+    return f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_logical_emit_message(boolean, text, text{more}) TO {role}"
 
 
 class SnapshotReader:
@@ -82,13 +91,20 @@ class SnapshotReader:
         )
         return TxSnapshot.parse(rows[0]["snapshot"])
 
-    async def wait_for(self, xmax: int, *, tell: Tell = nobody) -> None:
-        """Wait until every transaction before `xmax` (64 bits) has ended; says every second which have not."""
+    async def wait_for(self, xmax: int = 0, *, tell: Tell = nobody) -> None:
+        """Wait until every transaction that has written by now has ended, and so has every one before `xmax`.
+
+        Says every second which have not. The `xmax` of a snapshot would not be bound enough: a transaction that has
+        committed, and was decoded, may have an xid beyond, as long as the server has not taken it off its list of
+        running ones. An xid of this connection's own is beyond them all.
+        """
+        rows = await self.control.fetch("SELECT pg_catalog.pg_current_xact_id()::text AS xid", doing="take an xid")
+        bound = max(xmax - 1, int(rows[0]["xid"]))
         told_at = time.monotonic()
         has_told = False
-        while (await self.current_snapshot()).xmin < xmax:
+        while (await self.current_snapshot()).xmin <= bound:
             if time.monotonic() - told_at >= _TELL_EVERY_S:
-                tell(await writers_before(self.control, xmax))
+                tell(await writers_before(self.control, bound))
                 told_at, has_told = time.monotonic(), True
             await asyncio.sleep(_POLL_S)
         if has_told:
@@ -149,9 +165,12 @@ class SnapshotReader:
         except AccessDenied as error:
             raise SnapshotRefused(
                 f"cannot mark a chunk of table {table.name}: {error.message}",
-                hint="GRANT EXECUTE ON FUNCTION pg_catalog.pg_logical_emit_message(boolean, text, text) to the role "
-                "of postgres.dsn",
+                hint=grant_marker(self.control.version, await self._role()),
             ) from error
+
+    async def _role(self) -> str:
+        rows = await self.control.fetch("SELECT current_user::text AS role", doing="see the role")
+        return identifier(rows[0]["role"])
 
     async def _run(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 from psycopg import AsyncConnection
@@ -46,6 +47,8 @@ class SnapshotTable(Struct, frozen=True, kw_only=True):
     """Indexes of `relation.columns`, in the order of the key's index; empty where rows cannot be read in key order."""
     key_columns: tuple[KeyColumn, ...]
     """The same columns, as statements need them."""
+    comparable: Mapping[str, Literal["plain", "enum"]]
+    """By name, the published columns that a condition may use: no type of anybody's own but enums."""
     select: str
     """The list of columns, of the table that is called `t`."""
     source: str
@@ -169,6 +172,7 @@ class _Look:
             publication=self._publication,
             key=tuple(numbers.index(number) for number, _ in key),
             key_columns=tuple(column for _, column in key),
+            comparable={row["name"]: kind for row in columns if (kind := _comparable(row)) is not None},
             select=select,
             source=source,
             condition=condition or "",
@@ -298,6 +302,12 @@ def _column(row: dict[str, Any], identity: dict[str, Any]) -> Column:
         type_namespace=namespace if has_type else "",
         type_name=row["type_name"] if has_type else "",
     )
+
+
+def _comparable(row: dict[str, Any]) -> Literal["plain", "enum"] | None:
+    if row["base_kind"] == "e":
+        return "enum"
+    return "plain" if row["namespace"] == "pg_catalog" else None
 
 
 def _key_column(row: dict[str, Any], column: dict[str, Any]) -> KeyColumn:

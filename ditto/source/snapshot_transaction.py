@@ -40,18 +40,9 @@ async def in_transaction(
     Raises TableChanged where the table is gone, SnapshotRefused for what only concerns this table, and TableLocked,
     ConnectionLost and others that are retryable.
     """
-    connection = control.connection
 
     async def run() -> T:
-        try:
-            return await work(connection)
-        except (errors.UndefinedTable, errors.InvalidSchemaName) as error:
-            raise TableChanged(table.name) from error
-        except CopyFailed as error:
-            raise _copy_error(error.answer, doing, table.name) from error
-        finally:
-            if not connection.broken and connection.info.transaction_status in _OPEN:
-                await connection.execute("ROLLBACK")
+        return await rolled_back(control.connection, work(control.connection), table)
 
     doing = f"{doing} table {table.name}"
     try:
@@ -62,6 +53,27 @@ async def in_transaction(
         if error.is_retryable:
             raise
         raise SnapshotRefused(error.message, hint=error.hint) from error
+
+
+async def rolled_back(connection: AsyncConnection[TupleRow], work: Awaitable[T], table: SnapshotTable) -> T:
+    """The result of work; where that fails, the transaction that it has begun is rolled back. Raises TableChanged."""
+    try:
+        return await work
+    except (errors.UndefinedTable, errors.InvalidSchemaName) as error:
+        await roll_back(connection)
+        raise TableChanged(table.name) from error
+    except CopyFailed as error:
+        await roll_back(connection)
+        raise copy_error(error.answer, table.name) from error
+    except BaseException:
+        await roll_back(connection)
+        raise
+
+
+async def roll_back(connection: AsyncConnection[TupleRow]) -> None:
+    """End the transaction, if there is one and the server listens."""
+    if not connection.broken and connection.info.transaction_status in _OPEN:
+        await connection.execute("ROLLBACK")
 
 
 async def one_row(connection: AsyncConnection[TupleRow], *statements: str) -> list[str | None]:
@@ -81,7 +93,8 @@ def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode()
 
 
-def _copy_error(answer: Answer, doing: str, table: str) -> DittoError:
+def copy_error(answer: Answer, table: str) -> DittoError:
+    """What an error of the server's means that came instead of a table's rows, or among them."""
     error = command_error(answer, doing=f"read table {table}")
     if error.is_retryable:
         return error

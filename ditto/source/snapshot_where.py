@@ -1,12 +1,123 @@
-"""Placeholder: the branch `source` brings the real one."""
+"""The condition of a partial snapshot: parsed, checked, and written anew from its tree.
+
+Anyone who may write a logical message can ask for a snapshot, and its condition runs as Ditto's role. So only what
+computes with a row's own values passes: what runs is not the text that was given, but what the tree says, and functions
+and operators are found in pg_catalog alone. No cast of anybody's own runs either: columns are of built-in types, or of
+an enum, which is compared as text.
+"""
 
 from __future__ import annotations
+
+import re
+from typing import Final
+
+import sqlglot
+from sqlglot import exp
 
 from ditto.errors import SnapshotRefused
 from ditto.source.snapshot_table import SnapshotTable
 
+_DIALECT: Final = "postgres"
+_LONGEST: Final = 10_000
+_PASSING: Final = frozenset(
+    {exp.Column, exp.Identifier, exp.Literal, exp.Boolean, exp.Null, exp.Paren}
+    | {exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ}
+    | {exp.In, exp.Between, exp.Like, exp.ILike, exp.Escape, exp.Is}
+    | {exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg}
+    | {exp.Cast, exp.DataType, exp.DataTypeParam, exp.Interval, exp.Var}
+    | {exp.Lower, exp.Upper, exp.Length, exp.Coalesce, exp.Abs, exp.CurrentTimestamp, exp.TimestampTrunc}
+)
+_KIND: Final = exp.DataType.Type
+_TYPES: Final = frozenset(
+    {_KIND.SMALLINT, _KIND.INT, _KIND.BIGINT, _KIND.DECIMAL, _KIND.FLOAT, _KIND.DOUBLE, _KIND.BOOLEAN}
+    | {_KIND.TEXT, _KIND.VARCHAR, _KIND.CHAR, _KIND.BPCHAR, _KIND.UUID, _KIND.DATE, _KIND.TIME, _KIND.TIMETZ}
+    | {_KIND.TIMESTAMP, _KIND.TIMESTAMPTZ, _KIND.INTERVAL}
+)
+_UNITS: Final = frozenset(
+    {"MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR", "DECADE"}
+    | {"CENTURY", "MILLENNIUM"}
+)
+_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?")
+_WHAT_PASSES: Final = (
+    "a condition consists of columns, literals, comparisons, AND, OR, NOT, IN (list), BETWEEN, LIKE, ILIKE, IS NULL, "
+    "IS TRUE, arithmetic, casts to built-in types, and lower, upper, length, coalesce, abs, now and date_trunc"
+)
+
 
 def check_where(text: str, table: SnapshotTable) -> str:
-    """Not there yet."""
-    del text
-    raise SnapshotRefused(f"rows of {table.name} cannot be chosen yet")
+    """The SQL to run for a condition on rows of this table. Raises SnapshotRefused."""
+    try:
+        tree = _parsed(text, table)
+        _check(tree, text, table)
+        sql = tree.transform(_as_written, table).sql(dialect=_DIALECT, identify=True, comments=False)
+    except RecursionError:
+        raise _refused(table, "it is nested too deeply") from None
+    except sqlglot.errors.SqlglotError:  # its text quotes the condition
+        raise _refused(table, "it is not a condition that can be read") from None
+    return sql
+
+
+def _parsed(text: str, table: SnapshotTable) -> exp.Expr:
+    if len(text) > _LONGEST or "\0" in text:
+        raise _refused(table, f"it has more than {_LONGEST:,} characters" if len(text) > _LONGEST else "it has a null")
+    trees = sqlglot.parse(text, read=_DIALECT)
+    if len(trees) != 1 or trees[0] is None:
+        raise _refused(table, "it is not one condition")
+    return trees[0]
+
+
+def _check(tree: exp.Expr, text: str, table: SnapshotTable) -> None:
+    for node in tree.walk():
+        if type(node) not in _PASSING:
+            raise _refused(table, f"it contains {type(node).__name__}, which does not pass")
+        if isinstance(node, exp.Column):
+            _check_column(node, table)
+        if isinstance(node, exp.DataType) and (node.this not in _TYPES or node.args.get("nested")):
+            raise _refused(table, "it casts to a type that does not pass")
+        if not _is_harmless(node):
+            raise _refused(table, "it has a number, an interval or a unit of time that does not pass")
+    written = tree.sql(dialect=_DIALECT, comments=False)
+    if sqlglot.parse_one(written, read=_DIALECT) != tree:
+        raise _refused(table, "it can be read in two ways: put parentheses into it")
+
+
+def _is_harmless(node: exp.Expr) -> bool:
+    """Whether what sqlglot writes without escaping it is made of nothing but a number, or a unit of time."""
+    if isinstance(node, exp.Var):
+        return str(node.this).upper().removesuffix("S") in _UNITS
+    if isinstance(node, exp.Literal) and not node.is_string:
+        return _NUMBER.fullmatch(str(node.this)) is not None
+    if isinstance(node, exp.Interval):
+        count = node.this
+        return isinstance(count, exp.Literal) and _NUMBER.fullmatch(str(count.this).removeprefix("-")) is not None
+    return True
+
+
+def _check_column(column: exp.Column, table: SnapshotTable) -> None:
+    if not isinstance(column.this, exp.Identifier) or len(column.parts) != 1:
+        raise _refused(table, "it names a column with its table")
+    name = _name(column)
+    if name not in {each.name for each in table.relation.columns}:
+        raise _refused(table, f"there is no column {name} that is published")
+    if name not in table.comparable:
+        raise _refused(table, f"column {name} is not of a built-in type")
+
+
+def _as_written(node: exp.Expr, table: SnapshotTable) -> exp.Expr:
+    """A column by its real name; one of an enum as the enum's text."""
+    if not isinstance(node, exp.Column):
+        return node
+    column = exp.column(exp.to_identifier(_name(node), quoted=True))
+    if table.comparable[_name(node)] == "enum":
+        return exp.cast(exp.Anonymous(this="enum_out", expressions=[column]), _KIND.TEXT)
+    return column
+
+
+def _name(column: exp.Column) -> str:
+    """As PostgreSQL reads it: in small letters, unless it is quoted."""
+    identifier = column.this
+    return str(identifier.this) if identifier.args.get("quoted") else str(identifier.this).lower()
+
+
+def _refused(table: SnapshotTable, reason: str) -> SnapshotRefused:
+    return SnapshotRefused(f"cannot read table {table.name} with that where: {reason}", hint=_WHAT_PASSES)

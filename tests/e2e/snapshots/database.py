@@ -74,8 +74,10 @@ class Database:
         )
 
     def drop_slots(self) -> None:
-        for (slot,) in self.sql(f"SELECT slot_name FROM pg_replication_slots WHERE database = '{self.name}'"):
-            self.sql(f"SELECT pg_drop_replication_slot('{slot}')")
+        self.sql(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
+            f"WHERE NOT temporary AND database = '{self.name}'"
+        )
 
     def relations(self) -> dict[tuple[str, str], Relation]:
         """The newest Relation messages of the slot, by schema and name."""
