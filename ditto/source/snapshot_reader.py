@@ -54,7 +54,7 @@ class SnapshotReader:
 
     def __init__(self, *, interval_style: str = "postgres") -> None:
         """`interval_style` as on the replication connection."""
-        self._interval_style = interval_style
+        self.interval_style = interval_style
         self._dsn = ""
         self._control_: Control | None = None
         self._row_bytes: dict[str, float] = {}
@@ -63,7 +63,7 @@ class SnapshotReader:
     async def connect(self, dsn: str) -> None:
         """Raises AccessDenied, ConnectionLost, ServerNotReady."""
         self._dsn = dsn
-        self._control_ = Control(await connect(dsn, intervalstyle=self._interval_style, **_SETTINGS))
+        self._control_ = Control(await connect(dsn, intervalstyle=self.interval_style, **_SETTINGS))
 
     async def close(self) -> None:
         """Close the connection, whatever it is doing."""

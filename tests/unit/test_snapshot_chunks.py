@@ -183,6 +183,7 @@ class Scene:
             publication="p",
             key=(0,),
             key_columns=(),
+            comparable={},
             select="",
             source="",
             condition="",

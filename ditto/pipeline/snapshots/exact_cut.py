@@ -94,7 +94,9 @@ class WholeTable:
         yield self._deliveries.runs.begun(self._current, key=())
         try:
             async with asyncio.timeout(hold_s):
-                cut = await stack.enter_async_context(exact_cut(self._dsn, self._table, where=self._where))
+                cut = await stack.enter_async_context(
+                    exact_cut(self._dsn, self._table, where=self._where, interval_style=self._reader.interval_style)
+                )
         except TimeoutError:
             log.info("snapshot.slot_waits", table=self._current.name, held_s=hold_s)
             return

@@ -27,7 +27,6 @@ from ditto.source.published_tables import Table, published_tables
 from ditto.source.snapshot_reader import SnapshotReader
 from ditto.source.snapshot_table import SnapshotTable
 from ditto.source.snapshot_transaction import TableChanged
-from ditto.source.snapshot_where import check_where
 
 log = structlog.get_logger()
 
@@ -147,7 +146,11 @@ class Runner:
     async def _read(self, current: Current, reader: SnapshotReader) -> None:
         table = await self._describe(current, reader)
         run = current.run
-        where = check_where(run.where, table) if run.where else ""
+        where = ""
+        if run.where:
+            from ditto.source.snapshot_where import check_where  # noqa: PLC0415 -- brings sqlglot
+
+            where = check_where(run.where, table)
         plan = await self._plan(table)
         schema, name = current.table
         self._progress.begin(run.run, schema, name, estimated_rows=table.estimated_rows)
