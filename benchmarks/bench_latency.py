@@ -1,21 +1,21 @@
-"""From commit to acknowledgement: `python -m benchmarks.bench_latency`.
+"""From commit to stored: `python -m benchmarks.bench_latency`.
 
-A client commits at a steady pace and notes the time at which each COMMIT has returned; Ditto, a process of its
-own, notes when the acknowledgement arrives that covers the event. Both clocks are the machine's. The reference is the
-round trip of a bare publish to JetStream in the same run, one at a time: through nats-py, and as bytes on a socket.
-CPU is Ditto's, from the first transaction to the last acknowledgement.
+A client commits at a steady pace and notes the time at which each COMMIT has returned; nats-server notes in each
+message when it stored it. Both clocks are the machine's. The reference is the round trip of a bare publish to JetStream
+in the same run, one at a time: through nats-py, and as bytes on a socket. CPU is that of `ditto run`, from the first
+transaction on until the last one is stored.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import re
 import socket
 import sys
 import tempfile
 import time
+from asyncio.subprocess import DEVNULL
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,6 +23,8 @@ from typing import Any, Final, NamedTuple
 import nats
 import psycopg
 import uvloop
+from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig
 from psycopg import Connection
 from psycopg.rows import TupleRow
 from rich.console import Console
@@ -42,6 +44,7 @@ _WARM_UP_S: Final = 1.0
 _BARE_PER_S: Final = 1_000
 _BARE_PAYLOAD: Final = b"x" * 400
 _ANSWER: Final = re.compile(rb"^MSG answers 1 [0-9]+\r\n\{.*\}\r\n", re.MULTILINE | re.DOTALL)
+_FETCHED: Final = 500  # messages that are read at a time
 _DEADLINE_S: Final = 60.0
 _SETTLE_S: Final = 7.0
 """Five seconds after it has begun to stream, Ditto checks both servers once: a tenth of a second of CPU."""
@@ -120,28 +123,21 @@ def _ask(channel: socket.socket, request: bytes, *, end: re.Pattern[bytes] = _AN
         answer += received
 
 
-async def commit_to_acknowledged(
-    server: PostgresServer, nats_server: NatsServer, pace: Pace
-) -> tuple[list[float], float]:
-    """Seconds from the return of each COMMIT to the acknowledgement of its last event; and Ditto's CPU seconds an
-    event.
-    """
+async def commit_to_stored(server: PostgresServer, nats_server: NatsServer, pace: Pace) -> tuple[list[float], float]:
+    """Seconds from the return of each COMMIT until its last event was stored; and Ditto's CPU seconds an event."""
     workload = Workload(SHAPES["trades"], pace.transaction_count * pace.events_per_transaction, 1)
     name, target = workload.table, f"LATENCY_{pace.events_per_s}"  # of its own: Ditto remembers who held the slot
-    with (
-        tempfile.TemporaryDirectory(prefix="ditto-bench-") as folder,
-        psycopg.connect(server.dsn, autocommit=True) as connection,
-    ):
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
         # A walsender only sends what is flushed; an asynchronous commit returns before it is.
         connection.execute("SET synchronous_commit = on")
         workload.prepare(connection)
         connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [name])
-        output = Path(folder) / "acknowledged.json"
         log = ReplicationLog(server.log_path)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.recorded_pipeline", "--dsn", server.dsn, "--slot", name),
-            *("--nats-url", nats_server.url, "--stream", target, "--output", output),
+            *(sys.executable, "-m", "ditto", "run", "--log-level", "warning", "--dsn", server.dsn, "--slot", name),
+            *("--publication", workload.publication, "--nats-url", nats_server.url, "--stream", target),
             cwd=Path(__file__).parent.parent,
+            stdout=DEVNULL,
         )
         client = await nats.connect(nats_server.url)
         try:
@@ -157,13 +153,29 @@ async def commit_to_acknowledged(
                     await stored(stream, workload.rows, process, period_s=0.05)
                 cpu_s = meter.read() / workload.rows
                 await stop(process)
+            stored_at = await _stored_at(client, target, workload.rows)
             await stream.delete()
         finally:
             await client.close()
         connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
         workload.remove(connection)
-        taken = list(_latencies(committed, json.loads(output.read_text()), pace.events_per_transaction))
+    last_events = stored_at[pace.events_per_transaction - 1 :: pace.events_per_transaction]
+    taken = [at - committed_at for committed_at, at in zip(committed, last_events, strict=True)]
     return taken[round(len(taken) * _WARM_UP_S / (pace.duration_s + _WARM_UP_S)) :], cpu_s
+
+
+async def _stored_at(client: Client, stream: str, count: int) -> list[float]:
+    """When the server stored each event, in seconds since 1970."""
+    consumer = ConsumerConfig(ack_policy=AckPolicy.NONE, headers_only=True)
+    subscription = await client.jetstream().pull_subscribe("", stream=stream, config=consumer)
+    times: list[float] = []
+    while len(times) < count:
+        times += [
+            message.metadata.timestamp.timestamp()
+            for message in await subscription.fetch(_FETCHED, timeout=_DEADLINE_S)
+            if not message.subject.endswith("._checkpoint")
+        ]
+    return times
 
 
 def _write(connection: Connection[TupleRow], workload: Workload, pace: Pace) -> list[float]:
@@ -179,17 +191,6 @@ def _write(connection: Connection[TupleRow], workload: Workload, pace: Pace) -> 
         connection.execute(statement, [first, first + pace.events_per_transaction - 1], prepare=True)
         committed.append(time.time())
     return committed
-
-
-def _latencies(
-    committed: Sequence[float], acknowledged: Sequence[tuple[int, float]], events_per_transaction: int
-) -> Iterator[float]:
-    steps = iter(acknowledged)
-    count, at = 0, 0.0
-    for number, committed_at in enumerate(committed, start=1):
-        while count < number * events_per_transaction:
-            count, at = next(steps)
-        yield at - committed_at
 
 
 def _summary(name: str, taken: list[float]) -> dict[str, Any]:
@@ -222,7 +223,7 @@ async def run(duration_s: float, rates: Sequence[tuple[int, int]], console: Cons
         for events_per_s, size in rates:
             status.update(f"latency: {events_per_s:,} events/s")
             pace = Pace(events_per_s, size, duration_s)
-            taken, cpu_s = await commit_to_acknowledged(server, nats_server, pace)
+            taken, cpu_s = await commit_to_stored(server, nats_server, pace)
             more = {"events_per_transaction": size, "cpu_us": round(cpu_s * 1e6, 1)}
             results.append(_summary(f"{events_per_s:,} events/s", taken) | more)
     return results
@@ -230,7 +231,7 @@ async def run(duration_s: float, rates: Sequence[tuple[int, int]], console: Cons
 
 def table(results: Sequence[dict[str, Any]]) -> Table:
     """The table for the terminal."""
-    made = Table(title="latency, commit to acknowledgement (ms; Ditto's CPU an event)", title_justify="left")
+    made = Table(title="latency, commit to stored (ms; Ditto's CPU an event)", title_justify="left")
     made.add_column("what")
     for heading in ("p50", "p99", "p99.9", "max", "CPU µs", "samples"):
         made.add_column(heading, justify="right")

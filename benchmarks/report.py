@@ -73,7 +73,7 @@ def charts(records: dict[str, Any]) -> Iterator[tuple[str, str]]:
             Group(each["what"], [_plain_bar(name, each[key], "ms") for name, key in _PERCENTILES])
             for each in records["latency"]["results"]
         ]
-        yield "latency", draw("Commit to acknowledgement", groups)
+        yield "latency", draw("Commit to stored", groups)
     if "encode" in records:
         rows = [each for each in records["encode"]["results"] if each["case"] == "decode + encode"]
         yield "cores", draw("Decode + encode, events/s", [Group(shape, bars) for shape, bars in _core_bars(rows)])

@@ -100,9 +100,9 @@ class Counters:
     stage_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     """Seconds by stage."""
     ack_s: Histogram = field(default_factory=lambda: Histogram(ACK_BOUNDS_S))
-    """From sending the last event of a block to its acknowledgement; of one block at a time."""
+    """From sending the last event of a block to its acknowledgement; 20 blocks a second at most."""
     stored_s: Histogram = field(default_factory=lambda: Histogram(STORED_BOUNDS_S))
-    """From the commit of the last event of a block to its acknowledgement; of one block at a time."""
+    """From the commit of the last event of a block to its acknowledgement; 20 blocks a second at most."""
     outstanding: int = 0
     """Messages sent and not yet acknowledged."""
     outstanding_bytes: int = 0

@@ -269,12 +269,12 @@ METRICS: Final[tuple[Metric, ...]] = (
 DISTRIBUTIONS: Final[tuple[Distribution, ...]] = (
     Distribution(
         "ditto_acknowledgement_seconds",
-        "From sending the last event of a block to its acknowledgement; one block is followed at a time.",
+        "From sending the last event of a block to its acknowledgement; one block at a time, 20 a second at most.",
         lambda m: m.counters.ack_s,
     ),
     Distribution(
         "ditto_commit_to_stored_seconds",
-        "From the commit of the last event of a block to its acknowledgement; one block is followed at a time.",
+        "From the commit of the last event of a block to its acknowledgement; one block at a time, 20 a second at most.",
         lambda m: m.counters.stored_s,
     ),
 )

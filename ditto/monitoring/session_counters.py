@@ -62,11 +62,19 @@ class SessionCounters:
         self._counters.refresh = self._refresh
 
     def sent(
-        self, *, events: int, size: int, last_number: int, commit_time: str | None, stage_s: tuple[float, float, float]
+        self,
+        *,
+        events: int,
+        size: int,
+        last_number: int,
+        is_measured: bool,
+        commit_time: str | None,
+        stage_s: tuple[float, float, float],
     ) -> None:
         """A block was sent: so many events of so many bytes, with this last delivery number.
 
-        `commit_time` is the last event's; `stage_s` are the seconds of encoding, sending and waiting for room.
+        `is_measured`: its acknowledgement is told at once. `commit_time` is the last event's; `stage_s` are the
+        seconds of encoding, sending and waiting for room.
         """
         counters, (encode_s, publish_s, room_s) = self._counters, stage_s
         counters.stage_s["encode"] += encode_s
@@ -75,7 +83,7 @@ class SessionCounters:
         counters.events += events
         counters.sent_bytes += size
         if commit_time is not None and self._stored < last_number:
-            self.probe.sent(last_number, commit_time)
+            self.probe.sent(last_number, commit_time, is_measured=is_measured)
 
     def stored(self, number: int) -> None:
         """Everything up to this delivery number is durable."""

@@ -219,6 +219,7 @@ class Streaming:
         encoded_at, waited_s = clock(), window.waited_s + sink.waited_s
         count, size = len(payloads.ends), len(payloads.data)
         await window.wait_for_room(count, size)
+        is_measured = self._counters.probe.is_due()
         batch = Batch(
             first=window.sent + 1,
             routes=block.routes,
@@ -227,6 +228,7 @@ class Streaming:
             traceparents=traceparents,
             snapshot_run=block.snapshot_run,
             more_follows=not block.is_drained,
+            is_urgent=is_measured or bool(block.wanted_lsn) or self._synchronous.is_synchronous,
         )
         try:
             await sink.send(batch)
@@ -247,6 +249,7 @@ class Streaming:
             events=count,
             size=size,
             last_number=window.sent,
+            is_measured=is_measured,
             # The description of a table, which may come last, has no commit time.
             commit_time=getattr(block.changes[-1], "commit_time", None),
             stage_s=(encoded_at - began_at, clock() - encoded_at - waited_s, waited_s),

@@ -118,6 +118,8 @@ class Batch(NamedTuple):
     """More has been read already, or is about to be: the sink need not end what it keeps open (`Sink.flush`)."""
     snapshot_run: str = ""
     """Of rows of a snapshot, the run, for the header `Ditto-Snapshot`; empty for changes."""
+    is_urgent: bool = True
+    """Somebody waits for the acknowledgement; that of others may be told some milliseconds later."""
 
     @property
     def size(self) -> int:

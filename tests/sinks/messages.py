@@ -33,7 +33,14 @@ def transaction(commit_lsn: int, count: int, *, first: int = 1) -> list[tuple[Po
     return [(position, event(position)) for position in positions]
 
 
-def batch(messages: Sequence[tuple[Position, bytes]], *, first: int, more_follows: bool = False, gap: int = 1) -> Batch:
+def batch(
+    messages: Sequence[tuple[Position, bytes]],
+    *,
+    first: int,
+    more_follows: bool = False,
+    is_urgent: bool = True,
+    gap: int = 1,
+) -> Batch:
     """As a format hands them over: `gap` bytes, line breaks, after each payload."""
     data, ends = bytearray(), []
     for _, payload in messages:
@@ -48,4 +55,5 @@ def batch(messages: Sequence[tuple[Position, bytes]], *, first: int, more_follow
         Payloads(data, ends, gap),
         None,
         more_follows,
+        is_urgent=is_urgent,
     )

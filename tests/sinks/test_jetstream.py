@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from typing import TYPE_CHECKING
@@ -11,12 +12,17 @@ import pytest
 from nats.js.errors import NotFoundError
 
 from ditto.config import Config, Nats
+from ditto.errors import SinkError
+from ditto.lsn import Position
 from ditto.sinks.choose import choose_sink
+from ditto.sinks.jetstream.batches import Batches
 from ditto.testing.servers import NatsServer
-from sinks.contract import SinkContract, Store
+from sinks.contract import LSN, SinkContract, Store, acknowledges, events, opened, payloads
+from sinks.messages import batch, transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from ditto.sinks.base import Sink
 
@@ -72,3 +78,54 @@ class TestJetStreamSink(SinkContract):
             pass
         finally:
             await client.close()
+
+    async def test_batches_in_quick_succession_need_nobody_who_reads_the_answers(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Until somebody waits: then they are told at once."""
+        read: list[bytes] = []
+        answered = Batches.answered
+
+        def noting(batches: Batches, subject: str, data: bytes, *, has_no_responders: bool) -> bool:
+            read.append(data)
+            return answered(batches, subject, data, has_no_responders=has_no_responders)
+
+        monkeypatch.setattr(Batches, "answered", noting)
+        sent, told = transaction(LSN, 300), []
+        async with opened(store) as sink:
+            following = asyncio.ensure_future(acknowledges(sink, len(sent)))
+            for index, message in enumerate(sent):
+                await sink.send(batch([message], first=index + 1, is_urgent=False))
+                await asyncio.sleep(0.0008)
+            await sink.flush()
+            told = await following
+            assert events(await store.messages()) == payloads(sent)
+        assert len(read) < len(sent) / 3, "nats-server writes the commonest answer as Ditto expects it"
+        assert len(told) < len(sent) * 0.9, "several are told of at once"
+
+    @pytest.mark.parametrize("is_urgent", [True, False])
+    async def test_what_was_sent_last_is_told_without_anything_more(self, store: Store, is_urgent: bool) -> None:
+        sent = transaction(LSN, 50)
+        async with opened(store) as sink:
+            for index, message in enumerate(sent):
+                await sink.send(batch([message], first=index + 1, is_urgent=is_urgent and index == len(sent) - 1))
+            await acknowledges(sink, len(sent))
+
+
+async def test_a_server_that_goes_is_noticed_while_its_answers_are_read_late(tmp_path: Path) -> None:
+    with NatsServer(tmp_path) as server:
+        async with opened(StreamStore(server)) as sink:
+            following = asyncio.ensure_future(_follow(sink))
+            for number in range(1, 101):
+                message = (Position(LSN + number, 1), b"{}")
+                await sink.send(batch([message], first=number, is_urgent=False))
+                await asyncio.sleep(0.0008)
+            server.kill()
+            with pytest.raises(SinkError):
+                async with asyncio.timeout(1):
+                    await following
+
+
+async def _follow(sink: Sink) -> None:
+    while True:
+        await sink.acknowledged()

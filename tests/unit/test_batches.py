@@ -48,6 +48,19 @@ def test_the_next_batch_follows_one_that_is_stored_completely() -> None:
     assert batches.stored_sequence == 105, "a late answer to the batch before says nothing about this one"
 
 
+def test_the_answer_that_is_expected_says_what_it_says_when_it_is_read() -> None:
+    read, expected = begun(), begun()
+    for batches in (read, expected):
+        batches.sent(5, is_committed=True)
+    message = expected.expected(7)
+    head, body, _ = message.split(b"\r\n")
+    assert head.split() == [b"MSG", read.reply + b"5.2.$FI", b"7", b"%d" % len(body)]
+    assert read.answered(head.split()[1].decode(), body, has_no_responders=False)
+    expected.ended()
+    assert vars(read) == vars(expected)
+    assert (read.stored_sequence, read.is_committing) == (105, False)
+
+
 @pytest.mark.parametrize(
     ("fields", "is_committed"),
     [

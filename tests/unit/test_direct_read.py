@@ -84,3 +84,35 @@ def test_nothing_is_taken_while_something_before_it_waits(
     behind.is_idle = True
     shortcut.data_received(MESSAGE)
     assert len(taken) == 1
+
+
+def test_an_expected_message_does_not_go_to_the_listener(
+    shortcut: DirectRead, behind: Behind, taken: list[tuple[str, bytes, bool]]
+) -> None:
+    found: list[bool] = []
+    shortcut.expect(MESSAGE, lambda: found.append(True))
+    shortcut.data_received(MESSAGE)
+    assert (found, taken, behind.received) == ([True], [], b"")
+    shortcut.data_received(MESSAGE)
+    assert (found, len(taken)) == ([True], 1), "expected once"
+
+
+@pytest.mark.parametrize("data", [MESSAGE + PING, PING + MESSAGE, MESSAGE[:-1], MESSAGE.replace(b"hello", b"world")])
+def test_other_bytes_end_the_expectation(
+    shortcut: DirectRead, behind: Behind, taken: list[tuple[str, bytes, bool]], data: bytes
+) -> None:
+    found: list[bool] = []
+    shortcut.expect(MESSAGE, lambda: found.append(True))
+    shortcut.data_received(data)
+    shortcut.data_received(MESSAGE)
+    assert not found
+    assert taken or behind.received
+
+
+def test_nothing_is_expected_while_something_before_it_waits(
+    shortcut: DirectRead, behind: Behind, taken: list[tuple[str, bytes, bool]]
+) -> None:
+    behind.is_idle = False
+    shortcut.expect(MESSAGE, lambda: taken.append(("", b"", True)))
+    shortcut.data_received(MESSAGE)
+    assert (taken, behind.received) == ([], MESSAGE)

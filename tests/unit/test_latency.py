@@ -25,8 +25,8 @@ def test_one_block_at_a_time_is_followed_from_commit_to_acknowledgement() -> Non
     counters, clock = Counters(), Clock()
     sampler = LatencySampler(counters, clock=clock.monotonic, now=clock.now)
     clock.at = 2
-    sampler.sent(10, "2026-01-01T00:00:00.500000Z")
-    sampler.sent(20, "2026-01-01T00:00:01.000000Z")
+    sampler.sent(10, "2026-01-01T00:00:00.500000Z", is_measured=True)
+    sampler.sent(20, "2026-01-01T00:00:01.000000Z", is_measured=True)
     clock.at = 3
     sampler.stored(9)
     assert counters.ack_s.count == 0, "not all of it is stored"
@@ -38,10 +38,38 @@ def test_one_block_at_a_time_is_followed_from_commit_to_acknowledgement() -> Non
     assert sampler.lag_s() == 0, "nothing comes any more"
 
 
+def test_what_is_acknowledged_late_gives_no_latency() -> None:
+    counters, clock = Counters(), Clock()
+    sampler = LatencySampler(counters, clock=clock.monotonic, now=clock.now)
+    assert sampler.is_due(), "the first block"
+    sampler.sent(1, "2026-01-01T00:00:00.000000Z", is_measured=True)
+    sampler.stored(1)
+    clock.at = 1 / 32
+    assert not sampler.is_due()
+    sampler.sent(2, "2026-01-01T00:00:00.031250Z", is_measured=False)
+    clock.at = 3
+    assert sampler.lag_s() == pytest.approx(2.96875), "its commit waits"
+    sampler.stored(2)
+    assert (counters.ack_s.count, counters.stored_s.count) == (1, 1)
+    assert sampler.is_due()
+
+
+def test_a_block_that_is_measured_is_followed_before_others() -> None:
+    counters, clock = Counters(), Clock()
+    sampler = LatencySampler(counters, clock=clock.monotonic, now=clock.now)
+    sampler.sent(1, "2026-01-01T00:00:00.000000Z", is_measured=False)
+    clock.at = 1
+    sampler.sent(2, "2026-01-01T00:00:01.000000Z", is_measured=True)
+    sampler.sent(3, "2026-01-01T00:00:01.000000Z", is_measured=True)
+    clock.at = 1.5
+    sampler.stored(2)
+    assert (counters.ack_s.count, counters.ack_s.sum_s, counters.stored_s.sum_s) == (1, 0.5, 0.5)
+
+
 def test_a_database_whose_clock_is_ahead_gives_no_negative_latency() -> None:
     counters, clock = Counters(), Clock()
     sampler = LatencySampler(counters, clock=clock.monotonic, now=clock.now)
-    sampler.sent(1, "2026-01-01T00:00:09.000000Z")
+    sampler.sent(1, "2026-01-01T00:00:09.000000Z", is_measured=True)
     sampler.stored(1)
     assert counters.stored_s.sum_s == 0
 
@@ -50,7 +78,7 @@ def test_a_database_whose_clock_is_ahead_gives_no_negative_latency() -> None:
 def test_a_commit_time_that_no_calendar_has_is_no_error(commit_time: str) -> None:
     counters, clock = Counters(), Clock()
     sampler = LatencySampler(counters, clock=clock.monotonic, now=clock.now)
-    sampler.sent(1, commit_time)
+    sampler.sent(1, commit_time, is_measured=True)
     assert sampler.lag_s() == 0
     sampler.stored(1)
     assert (counters.stored_s.count, counters.stored_s.sum_s) == (1, 0)

@@ -134,6 +134,21 @@ class Batches:
         """What ends the batch without storing anything more. `subject` is any of the stream's."""
         return b"PUB %b %b%d.%b.$FI 0\r\n\r\n" % (subject, self.reply, self.count + 1, OP_COMMIT_ONLY)
 
+    def expected(self, subscription: int) -> bytes:
+        """The answer to the end that has just been sent, as nats-server writes it to this subscription."""
+        body = b'{"stream":"%b","seq":%d,"batch":"%b","count":%d}' % (
+            self._stream.encode(),
+            self.sent_sequence,
+            self._token.encode(),
+            self.count,
+        )
+        return b"MSG %b%d.%b.$FI %d %d\r\n%b\r\n" % (self.reply, self.count, OP_COMMIT, subscription, len(body), body)
+
+    def ended(self) -> None:
+        """That answer has come."""
+        self._base_sequence = self.stored_sequence = self.sent_sequence
+        self._begin()
+
     def answered(self, subject: str, data: bytes, *, has_no_responders: bool) -> bool:
         """Take an answer that came to this subject; returns False for one that is not JetStream's.
 

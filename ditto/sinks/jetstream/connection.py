@@ -7,7 +7,7 @@ import inspect
 import re
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 import nats
@@ -18,7 +18,7 @@ from nats.aio.transport import TcpTransport
 from nats.protocol.parser import AWAITING_CONTROL_LINE
 
 from ditto.errors import AnswerUnreadable, SinkError
-from ditto.sinks.jetstream.direct_read import install
+from ditto.sinks.jetstream.direct_read import DirectRead, install
 from ditto.sinks.jetstream.requests import Requests
 from ditto.tasks import end
 
@@ -111,6 +111,7 @@ class Connection(Client):
         self.refused: list[SinkError] = []
         """Why the servers and addresses that were tried before this one were not taken."""
         self._listeners: dict[int, Listener] = {}
+        self._shortcut: DirectRead | None = None
         self._flushing: asyncio.Future[Any] | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets what the connection ended by, or what the server refused that was no request."""
@@ -156,16 +157,25 @@ class Connection(Client):
         if not self.is_connected:
             raise self.last_error or nats.errors.Error("nats: it ended the connection while Ditto logged in")
 
-    async def listen(self, pattern: str, listener: Listener) -> None:
+    async def listen(self, pattern: str, listener: Listener) -> int:
         """Call `listener` with each message on these subjects, where its bytes arrive; it must neither wait nor raise.
 
         A subscription's own callback runs in a task of its own, behind a queue: at 1,000 transactions a second these
-        two hops were a tenth of Ditto's CPU time.
+        two hops were a tenth of Ditto's CPU time. Returns the number of the subscription.
         """
         subscription = await self.subscribe(pattern)
         self._listeners[subscription._id] = listener  # noqa: SLF001  nats-py keeps the number to itself
         if (writer := getattr(self._transport, "_io_writer", None)) is not None:
-            install(writer.transport, listeners=self._listeners, is_idle=self._is_idle)
+            self._shortcut = install(writer.transport, listeners=self._listeners, is_idle=self._is_idle)
+        return subscription._id  # noqa: SLF001
+
+    def expect(self, message: bytes, then: Callable[[], None]) -> None:
+        """Call `then` in place of a listener where the next bytes that arrive are this message, and nothing else.
+
+        To find out anew what the commonest answer says was 4 % of the CPU time at 1,000 transactions a second.
+        """
+        if self._shortcut is not None:
+            self._shortcut.expect(message, then)
 
     def _is_idle(self) -> bool:
         """Whether nats-py has handled everything that has arrived: its reader and its parser hold nothing back."""
@@ -200,6 +210,14 @@ class Connection(Client):
             self._transport.write(block)  # type: ignore[no-untyped-call]
         except RuntimeError:  # of uvloop, where the connection has ended: its reader finds out why
             pass
+
+    @property
+    def plain_transport(self) -> asyncio.Transport | None:
+        """The socket's transport, where there is neither TLS nor a WebSocket on it."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if self.is_encrypted or writer is None or not isinstance(self._transport, TcpTransport):
+            return None
+        return cast("asyncio.Transport", writer.transport)
 
     def farewell(self) -> str:
         """The server's last words where nothing could be written any more, and so nobody read them."""

@@ -35,9 +35,19 @@ class DirectRead(asyncio.Protocol):
         self._behind = behind
         self._listeners = listeners
         self._is_idle = is_idle
+        self._expected = b""
+        self._on_expected: Callable[[], None] | None = None
+
+    def expect(self, message: bytes, then: Callable[[], None]) -> None:
+        """Call `then` in place of the listener where the next bytes that arrive are these, and no others."""
+        self._expected, self._on_expected = message, then
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
+        then, self._on_expected = self._on_expected, None
+        if then is not None and data == self._expected and self._is_idle():
+            then()
+            return
         if data.startswith(_MSG) and self._is_idle():
             data = data[self._take(data) :]
         if data:
@@ -86,8 +96,11 @@ def install(
     *,
     listeners: Mapping[int, Callable[[str, bytes, bool], None]],
     is_idle: Callable[[], bool],
-) -> None:
+) -> DirectRead:
     """Put the shortcut before the protocol that this transport has now; nothing where there is one."""
     behind = transport.get_protocol()
-    if not isinstance(behind, DirectRead):
-        transport.set_protocol(DirectRead(cast("asyncio.Protocol", behind), listeners=listeners, is_idle=is_idle))
+    if isinstance(behind, DirectRead):
+        return behind
+    shortcut = DirectRead(cast("asyncio.Protocol", behind), listeners=listeners, is_idle=is_idle)
+    transport.set_protocol(shortcut)
+    return shortcut
