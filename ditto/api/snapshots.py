@@ -19,7 +19,7 @@ from litestar.params import Body, Parameter
 from msgspec import Meta, Struct
 
 from ditto.check.snapshot_request import check_request
-from ditto.errors import ConfigError, DittoError, PublicationMissing, SlotMissing, TableNotPublished
+from ditto.errors import ConfigError, DittoError, PublicationMissing, SlotMissing, SnapshotRefused, TableNotPublished
 from ditto.log import mask_secrets
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.snapshot_changes import GRACE_S, why_not
@@ -31,7 +31,7 @@ TIMEOUT_S: Final = 8.0
 """For what PostgreSQL is asked: less than a connection may take in all (`connection_limits`)."""
 _POLL_S: Final = 0.1
 _MAX_BODY_BYTES: Final = 64 * 1024
-_BAD_REQUEST: Final = (ConfigError, TableNotPublished)
+_BAD_REQUEST: Final = (ConfigError, SnapshotRefused, TableNotPublished)
 _NOT_YET: Final = (PublicationMissing, SlotMissing)
 
 RunId = Annotated[str, Parameter(description="The id of a run.")]

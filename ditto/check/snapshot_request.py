@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 
@@ -11,7 +12,11 @@ from ditto.errors import ConfigError, PublicationMissing, SlotMissing
 from ditto.routing.snapshot_selection import Selection
 from ditto.source.published_tables import Table, look_at_publication, look_at_tables
 from ditto.source.slot import find_slot
+from ditto.source.snapshot_table import describe_table
 from ditto.source.sql import Control
+
+_PATIENCE_S: Final = 5.0
+"""How long a lock on the table may take."""
 
 
 class Readable(Struct, frozen=True, kw_only=True):
@@ -28,7 +33,11 @@ class Readable(Struct, frozen=True, kw_only=True):
 async def check_request(
     control: Control, config: PipelineConfig, names: Sequence[str], *, where: str | None
 ) -> Readable:
-    """Look at each table that is named. Raises ConfigError, TableNotPublished, PublicationMissing and SlotMissing."""
+    """Look at each table that is named.
+
+    Raises ConfigError, TableNotPublished, PublicationMissing, SlotMissing, and SnapshotRefused for a condition that
+    does not pass.
+    """
     if where is not None and len(names) != 1:
         raise ConfigError("a condition goes with exactly one table", hint="name the table, and start a run for each")
     publication = await look_at_publication(control, config.postgres.publication)
@@ -57,4 +66,10 @@ async def check_request(
             "no table can be read: of those that are published, events.tables selects insert or update of none",
             hint="ditto check compares the publication with events.tables",
         )
+    if where is not None:
+        from ditto.source.snapshot_where import check_where  # noqa: PLC0415 -- brings sqlglot
+
+        schema, name = tables[0]
+        table = await describe_table(control, publication.name, schema, name, patience_s=_PATIENCE_S)
+        check_where(where, table)
     return Readable(names=asked, tables=tables, is_slot_held=slot.active_pid is not None and not slot.is_being_created)

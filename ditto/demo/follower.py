@@ -31,6 +31,7 @@ class Follower:
             "postgres": {"dsn": dsn, "slot": SLOT, "publication": PUBLICATION},
             "nats": {"url": nats_url, "stream": STREAM},
             "events": {"prefix": PREFIX},
+            "snapshot": {"mode": "initial"},
             "log": {"level": "info", "format": "json"},
         }
         self._process: ServerProcess | None = None

@@ -26,7 +26,8 @@ from ditto.demo.schema import TABLES, create_tables, fill_tables
 from ditto.demo.screen import Screen, Status, open_screen
 from ditto.demo.workload import Workload
 from ditto.errors import DittoError
-from ditto.routing.router import checkpoint_subject
+from ditto.formats.snapshot_events import read_control
+from ditto.routing.router import snapshot_subjects
 from ditto.source.connection import connect
 from ditto.source.slot import Slot, find_slot
 from ditto.source.sql import Control, open_control
@@ -90,7 +91,8 @@ class _Demo:
             stack.push_async_callback(self._client.close)
             stack.callback(self._follower.kill)
             await create_tables(connection)
-            self._screen.step("Starting ditto run …")
+            rows = await fill_tables(connection)
+            self._screen.step(f"Starting ditto run, with {counted(rows, 'row')} that are in the tables already …")
             await self._start_follower()
             workload = Workload(self._postgres.dsn, rows_per_s=rows_per_s)
             is_equal = await self._show_and_check(workload, seconds)
@@ -100,9 +102,8 @@ class _Demo:
 
     async def _show_and_check(self, workload: Workload, seconds: float) -> bool:
         screen = self._screen
-        screen.step(f"Writing to {counted(len(TABLES), 'table')} for {seconds:g} s …")
+        screen.step(f"Writing to {counted(len(TABLES), 'table')} for {seconds:g} s, while Ditto reads those rows …")
         self._started = time.monotonic()
-        workload.committed(await fill_tables(self._connection))
         self._seconds = seconds
         await self._during(workload.run(seconds=seconds), workload)
         lag_bytes = await self._catch_up(workload)
@@ -198,7 +199,7 @@ class _Demo:
         async def has_caught_up() -> bool:
             await self._show(workload)
             slot = await self._slot()
-            return slot is not None and slot.confirmed_lsn > end
+            return slot is not None and slot.confirmed_lsn > end and await self._has_read_all()
 
         await self._until(has_caught_up, timeout_s=CATCH_UP_TIMEOUT_S, what="ditto run did not catch up")
         return await self._lag_bytes()
@@ -233,14 +234,22 @@ class _Demo:
         slot = await self._slot()
         return 0 if slot is None else slot.lag_bytes or 0
 
-    async def _stored_count(self) -> int | None:
-        """Events in the stream; None when there is no stream."""
-        checkpoint = checkpoint_subject(PREFIX)
+    async def _has_read_all(self) -> bool:
+        """Whether the snapshot of the rows that were there before has ended."""
         try:
-            info = await self._client.jetstream().stream_info(STREAM, subjects_filter=checkpoint)
+            last = await self._client.jetstream().get_last_msg(STREAM, f"{snapshot_subjects(PREFIX)}run")
+        except nats.js.errors.NotFoundError:
+            return False
+        control = read_control(last.data or b"")
+        return control is not None and control.state == "finished"
+
+    async def _stored_count(self) -> int | None:
+        """Events in the stream, of changes and of rows that were read; None when there is no stream."""
+        try:
+            info = await self._client.jetstream().stream_info(STREAM, subjects_filter=f"{PREFIX}.>")
         except nats.js.errors.NotFoundError:
             return None
-        return info.state.messages - (info.state.subjects or {}).get(checkpoint, 0)
+        return info.state.messages - sum((info.state.subjects or {}).values())  # Ditto's own
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
@@ -256,7 +265,8 @@ def _summary(
             f"{copy.events:,} of {counted(workload.rows, 'committed change')} in "
             f"{counted(workload.transactions, 'transaction')}",
         ),
-        ("rate", f"{copy.events / elapsed_s:,.0f} events/s"),
+        ("rows read", f"{copy.reads:,}, in their place among the changes"),
+        ("rate", f"{(copy.events + copy.reads) / elapsed_s:,.0f} events/s"),
         ("commit to stored", f"p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms"),
         ("lag at the end", size(lag_bytes)),
         ("compared", f"{counted(result.rows, 'row')} of {counted(result.tables, 'table')}"),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 ACCOUNTS = 400
 SYMBOLS = 40
+TRADES = 5000
 TABLES = ("accounts", "instruments", "trades", "quotes", "audit_log", "scratch")
 
 SCHEMA = """
@@ -75,7 +76,13 @@ ROWS = (
     SELECT 'SYM' || i, 'Instrument ' || i, 0.01 FROM generate_series(0, %(symbols)s - 1) i""",
     """
     INSERT INTO public.quotes SELECT symbol, 'NaN', 'Infinity', '{}', '-infinity' FROM public.instruments""",
+    """
+    INSERT INTO public.trades (account_id, symbol, side, quantity, price)
+    SELECT i %% %(accounts)s, 'SYM' || i %% %(symbols)s, 'buy', i, i FROM generate_series(1, %(trades)s) i""",
+    """
+    INSERT INTO public.audit_log (actor, action) SELECT 'nobody', 'twice' FROM generate_series(1, 2)""",
 )
+"""What is there before Ditto starts."""
 
 
 async def create_tables(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -84,6 +91,7 @@ async def create_tables(connection: psycopg.AsyncConnection[Any]) -> None:
 
 async def fill_tables(connection: psycopg.AsyncConnection[Any]) -> int:
     """Insert the first rows, in one transaction. Returns how many."""
+    values = {"accounts": ACCOUNTS, "symbols": SYMBOLS, "trades": TRADES}
     async with connection.transaction():
-        cursors = [await connection.execute(rows, {"accounts": ACCOUNTS, "symbols": SYMBOLS}) for rows in ROWS]
+        cursors = [await connection.execute(rows, values) for rows in ROWS]
     return sum(cursor.rowcount for cursor in cursors)

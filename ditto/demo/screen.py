@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SAMPLES_SHOWN = 8
 PLAIN_PERIOD_S = 2.0
-ACTION_STYLES = {"INSERT": "green", "UPDATE": "yellow", "DELETE": "red", "TRUNCATE": "magenta"}
+ACTION_STYLES = {"INSERT": "green", "UPDATE": "yellow", "DELETE": "red", "TRUNCATE": "magenta", "READ": "cyan"}
 
 
 @dataclass(kw_only=True)

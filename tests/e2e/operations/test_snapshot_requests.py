@@ -123,6 +123,9 @@ async def test_commands_send_messages_that_have_a_position(world: World) -> None
         (("--table", "totals"), 2, "public.totals is a view"),
         (("--table", "accounts"), 3, "accounts is not in publication"),
         (("--table", "trades", "--where", "id > 1", "-t", "fence"), 2, "a condition goes with exactly one table"),
+        (("-t", "trades", "--where", "nn > 5"), 3, "there is no column nn that is published"),
+        (("-t", "trades", "--where", "pg_sleep(9) IS NULL"), 3, "which does not pass"),
+        (("-t", "trades", "--where", "id >"), 3, "it is not a condition that can be read"),
         (("--where", "id > 1"), 2, "a condition goes with exactly one table"),
         (("--max-rows-per-second", "-1"), 2, "-1 is not in the range"),
     ],
@@ -181,6 +184,8 @@ async def test_over_http(world: World) -> None:
         assert (code, answer["detail"]) == (400, "there is no table trade: did you mean trades?")
         code, answer = post(port, "/v1/snapshots", {"where": "id > 1"})
         assert code == 400
+        code, answer = post(port, "/v1/snapshots", {"tables": ["trades"], "where": "id IN (SELECT 1)"})
+        assert (code, "does not pass" in answer["detail"]) == (400, True), answer
         assert post(port, "/v1/snapshots/never/pause")[0] == 404
         assert len(requests(world, other)) == 1
         code, _, err = await command(world, "cancel", "never", DITTO_HTTP_LISTEN=f"127.0.0.1:{port}")
