@@ -18,7 +18,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cores, record, servers
+from benchmarks import cores, record, servers, snapshot_stages
 from benchmarks.bench_pipeline import copied, written
 from benchmarks.capture import captured
 from benchmarks.cases import terminal, timed
@@ -35,9 +35,9 @@ _REPETITIONS: Final = 3
 _WORKLOADS: Final = (("trades", 300_000, 100), ("wide", 40_000, 100))
 
 
-async def run(workloads: Sequence[Workload], console: Console) -> list[dict[str, Any]]:
-    """A row for each workload and stage: the median of the runs, over TCP."""
-    results = []
+async def run(workloads: Sequence[Workload], console: Console) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A row for each workload and stage: the median of the runs, over TCP; and the same of a snapshot's rows."""
+    results, snapshots = [], []
     with (
         tempfile.TemporaryDirectory(prefix="ditto-bench-") as name,
         NatsServer(Path(name) / "nats") as nats_server,
@@ -65,11 +65,12 @@ async def run(workloads: Sequence[Workload], console: Console) -> list[dict[str,
                     spent["read"] = spent.pop("read, decode") - spent["decode"]
                     for stage in STAGES:
                         found[stage].append(spent[stage] / workload.rows * 1e9)
+                snapshots += snapshot_stages.measure(server, workload)
             results += [
                 {"workload": workload.name, "stage": stage, "ns": round(statistics.median(found[stage]))}
                 for stage in STAGES
             ]
-    return results
+    return results, snapshots
 
 
 def table(results: Sequence[dict[str, Any]]) -> Table:
@@ -95,8 +96,10 @@ def main(*, quick: bool | None = None) -> dict[str, Any]:
     is_quick = parser.parse_args(None if quick is None else ["--quick"] * quick).quick
     console = terminal()
     workloads = [Workload(SHAPES[shape], rows // (5 if is_quick else 1), size) for shape, rows, size in _WORKLOADS]
-    results = uvloop.run(run(workloads, console))
+    results, snapshots = uvloop.run(run(workloads, console))
     console.print(table(results))
+    console.print(snapshot_stages.table(snapshots))
+    record.write("snapshot_stages", snapshots, quick=is_quick)
     return record.write("stages", results, quick=is_quick)
 
 

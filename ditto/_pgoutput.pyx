@@ -272,8 +272,6 @@ cdef class Decoder(SnapshotSupport):
         frame, self.waiting = self.waiting, None
         if frame is not None:
             self.decode_copy_data(<const uint8_t *><const char *>frame, len(frame))
-        if self.is_at_barrier():
-            self.is_stopped = True
         return 0
 
     cdef int decode_frame(self, const uint8_t *data, Py_ssize_t n) except -1:
@@ -315,8 +313,8 @@ cdef class Decoder(SnapshotSupport):
             if take_u8(c):
                 self.is_reply_requested = True
             finish(c)
-            if not self.is_open:
-                self.raise_idle_lsn(end_lsn)
+            if not self.is_open and end_lsn > self.idle_lsn:
+                self.idle_lsn = end_lsn
             return 0
         raise DecodeError(f"unknown replication message 0x{tag:02X}")
 
@@ -391,7 +389,8 @@ cdef class Decoder(SnapshotSupport):
             raise DecodeError(f"a Commit at {format_lsn(commit_lsn)} that does not fit its Begin")
         self.is_open = False
         self.release(True)
-        self.raise_idle_lsn(end_lsn)
+        if end_lsn > self.idle_lsn:
+            self.idle_lsn = end_lsn
         if self.is_selected:
             self.delivered = Delivered(commit_lsn, end_lsn, len(self.changes))
         return 0
@@ -448,9 +447,9 @@ cdef class Decoder(SnapshotSupport):
             raise DecodeError(f"unknown flags {flags} of a logical message")
         if prefix == wait_prefix:
             self.wanted_lsn = lsn
-            if not self.is_open:
+            if not self.is_open and lsn > self.idle_lsn:
                 # Not part of a transaction: it comes at its place in the WAL, after every commit before it.
-                self.raise_idle_lsn(lsn)
+                self.idle_lsn = lsn
         if flags == 1:
             self.count_change()
             if prefix in SNAPSHOT_PREFIXES and self.ordinal > self.skip_to:
@@ -467,13 +466,6 @@ cdef class Decoder(SnapshotSupport):
             if n == TRACEPARENT and prefix == trace_prefix:
                 self.traceparents.append((self.commit_lsn_object, self.ordinal, (<const char *>content)[:n]))
         self.logical_message_count += 1
-        return 0
-
-    cdef int raise_idle_lsn(self, uint64_t lsn) noexcept:
-        if lsn > self.idle_lsn:
-            self.idle_lsn = lsn
-        if self.idle_lsn >= self.barrier:
-            self.is_stopped = True
         return 0
 
     cdef int count_change(self) except -1:

@@ -98,7 +98,6 @@ class Decoder(SnapshotSupport):
         if self._waiting is not None:
             frame, self._waiting = self._waiting, None
             self._decode(frame)
-        self._is_stopped = self._is_stopped or self._is_at_barrier()
 
     def _decode(self, frame: bytes) -> None:
         try:
@@ -178,8 +177,8 @@ class Decoder(SnapshotSupport):
             if cursor.u8():
                 self._block.is_reply_requested = True
             cursor.finish()
-            if not self._is_open:
-                self._raise_idle_lsn(end)
+            if not self._is_open and end > self._idle_lsn:
+                self._idle_lsn = end
         else:
             raise DecodeError(f"unknown replication message 0x{tag:02X}")
 
@@ -257,7 +256,7 @@ class Decoder(SnapshotSupport):
             raise DecodeError(f"a Commit at {format_lsn(commit_lsn)} that does not fit its Begin")
         self._is_open = False
         self._release(is_last=True)
-        self._raise_idle_lsn(end_lsn)
+        self._idle_lsn = max(self._idle_lsn, end_lsn)
         if self._is_selected:
             self._block.delivered = Delivered(commit_lsn, end_lsn, len(self._block.changes))
 
@@ -279,7 +278,7 @@ class Decoder(SnapshotSupport):
             self._block.wanted_lsn = lsn
             if not self._is_open:
                 # Not part of a transaction: it comes at its place in the WAL, after every commit before it.
-                self._raise_idle_lsn(lsn)
+                self._idle_lsn = max(self._idle_lsn, lsn)
         if flags == 1:
             self._count_change()
             if prefix in {SNAPSHOT_PREFIX, MARKER_PREFIX} and self._ordinal > self._skip_to:
@@ -294,11 +293,6 @@ class Decoder(SnapshotSupport):
             prefix, bytes(content), self._commit_lsn, self._ordinal, self._commit_time, self._xid
         )
         self._is_stopped = True
-
-    def _raise_idle_lsn(self, lsn: int) -> None:
-        self._idle_lsn = max(self._idle_lsn, lsn)
-        if self._idle_lsn >= self._barrier:
-            self._is_stopped = True
 
     def _count_change(self) -> None:
         if not self._is_open:
