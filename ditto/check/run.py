@@ -9,6 +9,7 @@ from ditto.check.postgres import check_server, check_spilling, look_at_server
 from ditto.check.publication import check_publication, publication_to_be
 from ditto.check.role import check_replication
 from ditto.check.slot import check_the_slot
+from ditto.check.snapshot import check_snapshot
 from ditto.check.source import Source
 from ditto.check.synchronous_commit import check_synchronous
 from ditto.check.transactions import check_transactions
@@ -71,6 +72,10 @@ async def _postgres(config: Config, control: Control, found: list[Finding], *, i
     found += check_the_slot(config, server, database, slot)
     if slot is not None:
         found += await each("slot.oldest_transaction", check_transactions(control, slot.retained_bytes))
+    try:
+        found += await check_snapshot(control, config, server, publication, tables, has_slot=slot is not None)
+    except DittoError as error:
+        found.append(unseen("snapshot.tables", error))
     found += await each("clock.postgres", postgres_clock(control))
     return Source(control=control, database=database, tables=publication.tables, slot=slot, identity=identity)
 

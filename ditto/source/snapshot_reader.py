@@ -23,6 +23,7 @@ from ditto.source.blockers import Tell, nobody, wait_for_lock, writers_before
 from ditto.source.connection import connect
 from ditto.source.snapshot_chunk import Chunk, ChunkReading
 from ditto.source.snapshot_key import text_literal
+from ditto.source.snapshot_requests import emit_function
 from ditto.source.snapshot_table import SnapshotTable, describe_table
 from ditto.source.snapshot_transaction import TableChanged, in_transaction, one_row
 from ditto.source.sql import Control
@@ -38,15 +39,7 @@ _SETTINGS: Final[dict[str, Any]] = {
     "jit": "off",
 }
 
-_FIRST_WITH_FLUSH: Final = 170000
-
 T = TypeVar("T")
-
-
-def grant_marker(version: int, role: str) -> str:
-    """The statement that lets a role write markers; `role` is quoted."""
-    more = ", boolean" if version >= _FIRST_WITH_FLUSH else ""
-    return f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_logical_emit_message(boolean, text, text{more}) TO {role}"
 
 
 class SnapshotReader:
@@ -165,7 +158,7 @@ class SnapshotReader:
         except AccessDenied as error:
             raise SnapshotRefused(
                 f"cannot mark a chunk of table {table.name}: {error.message}",
-                hint=grant_marker(self.control.version, await self._role()),
+                hint=f"GRANT EXECUTE ON FUNCTION {emit_function(self.control.version)} TO {await self._role()}",
             ) from error
 
     async def _role(self) -> str:

@@ -68,14 +68,14 @@ async def send(control: Control, body: dict[str, Any]) -> str:
     except AccessDenied as error:
         raise AccessDenied(
             error.message,
-            hint=f"somebody has revoked it: GRANT EXECUTE ON FUNCTION {_signature(control)} TO the role",
+            hint=f"somebody has revoked it: GRANT EXECUTE ON FUNCTION {emit_function(control.version)} TO the role",
         ) from error
     return str(rows[0]["lsn"])
 
 
-def _signature(control: Control) -> str:
-    """Of the function that sends the message."""
-    flush = ", boolean" if control.version >= _FIRST_WITH_FLUSH else ""
+def emit_function(version: int) -> str:
+    """The function that writes a logical message, with its arguments, as GRANT takes it."""
+    flush = ", boolean" if version >= _FIRST_WITH_FLUSH else ""
     return f"pg_catalog.pg_logical_emit_message(boolean, text, text{flush})"
 
 
