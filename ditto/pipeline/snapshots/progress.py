@@ -40,18 +40,19 @@ class Progress:
         for each in runs.open:
             self._run(each, requested_at=commit_time)
         if control.table is None:
-            self._tell_run(control)
+            self._tell_run(control, runs)
         else:
             self._tell_table(control)
         self._status.trim()
 
-    def _tell_run(self, control: Control) -> None:
+    def _tell_run(self, control: Control, runs: Runs) -> None:
         ended = {"cancelled": "cancelled", "finished": "done", "refused": "failed"}.get(control.state)
         for run in [each for each in self._status.unended() if control.run in {ALL, each.run}]:
-            if ended is None:
+            if ended is None or runs.find(run.run) is not None:  # another request about an open run may be refused
                 continue
             has_failed = any(table.state == "failed" for table in run.tables)
             run.state = "failed" if ended == "done" and has_failed else ended  # type: ignore[assignment]
+            run.reason = control.reason
             for table in run.tables:
                 if not table.is_ended:
                     table.state, table.ended_at, table.waits_for = "cancelled", _now(), None

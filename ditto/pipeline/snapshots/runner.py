@@ -223,6 +223,7 @@ class Runner:
         found = choose(run.wanted, self._prepared.planner.selected(published))
         if found:
             self._runs.resolved(run.run, found)
+            self._progress.resume(self._runs)
             return
         names = ", ".join(run.wanted) or "the publication's tables"
         await self._deliveries.store(

@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 import ditto
+from ditto.hints import literal
 from ditto.testing.process import free_port
 from e2e.operations.test_http import samples, status
 from e2e.operations.test_snapshot_requests import command, post
@@ -159,3 +162,37 @@ async def test_tail_shows_a_snapshot(world: World) -> None:
     reads = [json.loads(line) for line in (await printed(world, "--json", "-a", "read", "-t", "t")).splitlines()]
     assert [each["data"]["id"] for each in reads if "action" in each] == [1, 2]
     assert (await printed(world, "-a", "insert")).strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("request_", "run", "says"),
+    [
+        ('{"start": ["nowhere"], "run": "r1"}', "r1", "nowhere"),
+        ('{"start": ["hidden"], "run": "r1"}', "r1", "hidden"),
+        ('{"start": ["t"], "where": "pg_sleep(1) IS NULL", "run": "r1"}', "r1", "does not pass"),
+        ('{"begin": ["t"]}', None, "the request cannot be read"),
+        ("trades", None, "the request cannot be read"),
+        ('{"pause": "r9"}', None, "there is no open run r9"),
+    ],
+)
+async def test_a_request_that_cannot_be_done_is_told_and_changes_go_on(
+    world: World, request_: str, run: str | None, says: str
+) -> None:
+    """Sent by SQL: nobody has looked at it before."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE hidden (id int PRIMARY KEY)")
+    asked = Asked(world)
+    process = await world.streaming(
+        http_listen=asked.listen, events_tables={"t": ["insert"], "fence": ["insert"], "hidden": ["delete"]}
+    )
+    world.sql(f"SELECT pg_logical_emit_message(true, 'ditto.snapshot', {literal(request_)})")
+    world.sql("INSERT INTO t VALUES (1)")
+    if run is not None:
+        code, out, err = await asked("status", run, "--watch", "--every", "100ms")
+        assert code == 1, out + err
+        assert says in out
+        assert out.splitlines()[-1].startswith(f"run {run}: failed")
+    await world.fence()
+    refused = [each for each in process.logs() if says in str(each.get("reason"))]
+    assert refused, process.output
+    assert [each.change for each in await world.events() if "action" in each.event] == [("t", "INSERT", 1)]
+    assert process.is_running

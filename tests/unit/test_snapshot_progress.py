@@ -1,0 +1,96 @@
+"""What the status says of runs, by the control events that are stored."""
+
+from __future__ import annotations
+
+from ditto.formats.snapshot_events import Control
+from ditto.monitoring.snapshot_status import SnapshotStatus
+from ditto.pipeline.snapshots.progress import Progress
+from ditto.pipeline.snapshots.requests import Cancel, Pause, Resume, Start
+from ditto.pipeline.snapshots.runs import Current, Runs
+
+TIME = "2026-01-02T03:04:05Z"
+TABLES = [("public", "a"), ("public", "b")]
+
+
+class Told:
+    """Runs, and the status that is told of them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.runs = Runs()
+        self.status = SnapshotStatus()
+        self.progress = Progress(self.status, clock=lambda: self.now)
+
+    def tell(self, *controls: Control) -> None:
+        for each in controls:
+            self.progress.told(each, self.runs, TIME)
+
+    def started(self, run: str = "r") -> Current:
+        self.tell(self.runs.requested(Start((), run=run), run))
+        self.runs.resolved(run, TABLES)
+        self.progress.resume(self.runs)
+        current = self.runs.current()
+        assert current is not None
+        return current
+
+    def states(self, run: str = "r") -> tuple[str, list[str]]:
+        found = self.status.find(run)
+        assert found is not None
+        return found.state, [each.state for each in found.tables]
+
+
+def test_a_run_whose_tables_are_read() -> None:
+    told = Told()
+    first = told.started()
+    assert told.states() == ("waiting", ["queued", "queued"])
+    told.progress.begin("r", "public", "a", estimated_rows=10)
+    told.tell(told.runs.begun(first, key=("id",)))
+    assert told.states() == ("reading", ["waiting", "queued"])
+    told.progress.reading()
+    for _ in range(3):
+        told.progress.stored(100, 1000)
+        told.now += 1
+    (run,) = told.status.unended()
+    assert (run.tables[0].rows_per_s, run.tables[0].bytes, run.remaining_rows) == (150, 3000, 10)
+    told.tell(told.runs.advanced(first, rows=300, cursor=("300",), moved=()))
+    told.tell(*told.runs.ended(first, "done"))
+    assert told.states() == ("reading", ["done", "queued"])
+    second = told.runs.current()
+    assert second is not None
+    told.tell(*told.runs.ended(second, "done"))
+    assert told.states() == ("done", ["done", "done"])
+    assert run.rows == 300
+
+
+def test_a_table_that_fails_before_it_has_begun_fails_its_run_at_the_end() -> None:
+    told = Told()
+    told.tell(*told.runs.ended(told.started(), "failed", reason="no SELECT"))
+    second = told.runs.current()
+    assert second is not None
+    told.tell(*told.runs.ended(second, "done"))
+    assert told.states() == ("failed", ["failed", "done"])
+    (run,) = told.status.runs
+    assert run.tables[0].reason == "no SELECT"
+
+
+def test_a_request_that_is_refused_does_not_end_the_open_run_of_its_name() -> None:
+    told = Told()
+    told.started()
+    told.tell(told.runs.requested(Start((), run="r"), "r"))
+    assert told.states()[0] == "waiting"
+    told.tell(told.runs.requested(Pause("r"), ""))
+    assert told.states()[0] == "paused"
+    told.tell(told.runs.requested(Resume(""), ""))
+    assert told.states()[0] == "waiting"
+    told.tell(told.runs.requested(Cancel(""), ""))
+    assert told.states() == ("cancelled", ["cancelled", "cancelled"])
+    told.tell(told.runs.requested(Cancel(""), ""))
+    assert told.states() == ("cancelled", ["cancelled", "cancelled"])
+
+
+def test_a_run_that_is_refused_has_the_reason() -> None:
+    told = Told()
+    told.tell(told.runs.requested(Start(("nowhere",), run="r"), "r"))
+    told.tell(told.runs.refused("r", "no table is in nowhere"))
+    (run,) = told.status.runs
+    assert (run.state, run.reason, run.is_ended) == ("failed", "no table is in nowhere", True)
