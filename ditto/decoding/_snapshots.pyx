@@ -72,10 +72,16 @@ cdef class SnapshotSupport(BlockBuilder):
         self.filter = snapshot
         self.judge_transaction()
         if snapshot is not None:
-            self.recorded = [each for each in self.recorded if not snapshot.sees(each[0])]
+            unseen = find_unseen(self.recorded, snapshot)
+            self.recorded = [each for each in self.recorded if each[0] in unseen]
             self.recorded_bytes = 0
             for _, message in self.recorded:
                 self.recorded_bytes += len(message) + OVERHEAD
+
+    def recorded_invisible_in(self, snapshot):
+        """The messages among those that are recorded that this snapshot does not see."""
+        unseen = find_unseen(self.recorded, snapshot)
+        return [message for xid, message in self.recorded if xid in unseen]
 
     def forget_moved(self, moved):
         """These have been read."""
@@ -237,3 +243,8 @@ cdef list find_json_nulls(const Cell *cells, Plan plan):
         if plan.kinds[i] == json_kind and cells[i].mark == CELL_TEXT and is_json_null(cells[i].data, cells[i].size):
             found.append(plan.names[i])
     return found
+
+
+cdef set find_unseen(list recorded, snapshot):
+    """Xids: there are far fewer than changes."""
+    return {xid for xid in {xid for xid, _ in recorded} if not snapshot.sees(xid)}

@@ -231,6 +231,7 @@ def test_only_what_a_snapshot_does_not_see_is_recorded(impl: Implementation) -> 
     for frame in frames[:7]:
         feed(decoder, *frame)
     assert [xid for xid, _ in decoder.recorded] == [8, 9, 10, 11, 12, 13, 14]
+    assert decoder.recorded_invisible_in(S) == [message for xid, message in decoder.recorded if xid in {10, 14}]
     decoder.record_invisible(S)
     assert [xid for xid, _ in decoder.recorded] == [10, 14]
     for frame in frames[7:]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import resource
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -259,8 +261,11 @@ def test_moved_rows_that_are_left_are_counted(impl: Implementation) -> None:
 def test_a_large_row_that_changes_often_does_not_fill_the_memory(impl: Implementation) -> None:
     rows = rows_of(impl, ["1", "a", "x" * 500_000], ["2", "b", "y"])
     updates = [wire.update(OID, ["1", str(number), UNCHANGED]) for number in range(2_000)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rows.overlay(messages(*updates, wire.delete(OID, key=["2", None, None])), KEY)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert contents(rows) == [wire.row(["1", "1999", "x" * 500_000])]
+    assert grown < (100 << 20 if sys.platform == "darwin" else 100 << 10)  # KiB, there bytes
 
 
 @pytest.mark.parametrize(

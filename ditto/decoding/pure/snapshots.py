@@ -65,8 +65,14 @@ class SnapshotSupport(KnownRelations):
         self._filter = snapshot
         self._judge_transaction()
         if snapshot is not None:
-            self.recorded = [each for each in self.recorded if not snapshot.sees(each[0])]
+            unseen = _unseen(self.recorded, snapshot)
+            self.recorded = [each for each in self.recorded if each[0] in unseen]
             self.recorded_bytes = sum(len(message) + RECORDED_OVERHEAD for _, message in self.recorded)
+
+    def recorded_invisible_in(self, snapshot: TxSnapshot) -> list[bytes]:
+        """The messages among those that are recorded that this snapshot does not see."""
+        unseen = _unseen(self.recorded, snapshot)
+        return [message for xid, message in self.recorded if xid in unseen]
 
     def forget_moved(self, moved: Sequence[Moved]) -> None:
         """These have been read."""
@@ -175,6 +181,11 @@ class SnapshotSupport(KnownRelations):
             error.action = "READ"
             error.commit_lsn, error.ordinal = commit_lsn, ordinal
             raise
+
+
+def _unseen(recorded: Sequence[tuple[int, bytes]], snapshot: TxSnapshot) -> set[int]:
+    """Xids: there are far fewer than changes."""
+    return {xid for xid in {xid for xid, _ in recorded} if not snapshot.sees(xid)}
 
 
 def row_not_utf8(data: bytes, names: Sequence[str], kinds: Sequence[int], *, relation: str) -> DecodeError:
