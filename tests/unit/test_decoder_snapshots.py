@@ -292,6 +292,19 @@ KEY_ONLY: wire.Row = ["1", None, None]
         (wire.delete(OID, key=KEY_ONLY), False),
         (wire.insert(OID, ["2", "b", None]), False),
     ],
+    ids=[
+        "the key, and a column is unchanged",
+        "the key, and another column is unchanged",
+        "neither old nor new row has it",
+        "a whole new row",
+        "the same key",
+        "the same key, toasted",
+        "no key is sent",
+        "the old row has it",
+        "the old row has null",
+        "a delete",
+        "an insert",
+    ],
 )
 @pytest.mark.parametrize("how", ["new", "seen", "stored"])
 def test_a_row_that_moves_and_is_not_sent_whole_is_noted(

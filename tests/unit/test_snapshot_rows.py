@@ -278,6 +278,7 @@ def test_a_large_row_that_changes_often_does_not_fill_the_memory(impl: Implement
         (wire.insert(OID, [])[: HEADER + 5] + b"K" + wire.row(["1", "2", "3"]), "unknown part of a change 0x4B"),
         (wire.delete(OID, key=["1", None, None])[:-1] + b"x", "unknown column kind 0x78"),
     ],
+    ids=["columns", "too long", "too short", "a delete with a new row", "an insert with a key", "kind"],
 )
 def test_messages_that_do_not_fit_are_errors(impl: Implementation, message: bytes, words: str) -> None:
     with pytest.raises(DecodeError, match=words):
