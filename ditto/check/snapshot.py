@@ -46,7 +46,7 @@ SELECT w.schema, w.name, pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS may_
          FROM down JOIN pg_catalog.pg_class AS d ON d.oid = down.oid WHERE d.relkind = 'r') AS sizes"""
 
 
-class _Looked(Struct, frozen=True, kw_only=True):
+class Looked(Struct, frozen=True, kw_only=True):
     """What is known of a table."""
 
     schema: str
@@ -97,13 +97,13 @@ async def check_snapshot(
     return [*found, duration(looked, config.snapshot.max_rows_per_s)]
 
 
-async def _look(control: Control, tables: list[Table]) -> list[_Looked]:
+async def _look(control: Control, tables: list[Table]) -> list[Looked]:
     schemas, names = [schema for schema, _ in tables], [name for _, name in tables]
     rows = await control.fetch(_LOOK, [schemas, names], doing="look at the tables of a snapshot")
-    return [_Looked(**row) for row in rows]
+    return [Looked(**row) for row in rows]
 
 
-def _rights(looked: list[_Looked], server: Server, role: str) -> list[Finding]:
+def _rights(looked: list[Looked], server: Server, role: str) -> list[Finding]:
     check, why = "snapshot.tables", "a snapshot reads the tables themselves; one that it may not read fails, alone"
     closed = [one for one in looked if not (one.may_use_schema and one.may_select)]
     secured = [one for one in looked if one not in closed and one.has_row_security]
@@ -146,7 +146,7 @@ async def _markers(control: Control, server: Server, role: str) -> Finding:
     )
 
 
-def _keys(looked: list[_Looked], keyless: list[_Looked]) -> Finding:
+def _keys(looked: list[Looked], keyless: list[Looked]) -> Finding:
     check = "snapshot.keys"
     why = (
         "with a key a table is read in chunks beside the live stream; without one it is read in one go, while the live "
@@ -159,7 +159,7 @@ def _keys(looked: list[_Looked], keyless: list[_Looked]) -> Finding:
     return bad("warning", check, what, f"{why}: a primary key avoids that")
 
 
-def _places(server: Server, keyless: list[_Looked], *, has_slot: bool) -> list[Finding]:
+def _places(server: Server, keyless: list[Looked], *, has_slot: bool) -> list[Finding]:
     if not keyless:
         return []
     return [
@@ -195,7 +195,7 @@ def transactions_finding(open_now: list[Blocker]) -> Finding:
     )
 
 
-def duration(looked: list[_Looked], max_rows_per_s: int) -> Finding:
+def duration(looked: list[Looked], max_rows_per_s: int) -> Finding:
     """How long a snapshot of these tables may take. Pure."""
     rows, total = sum(one.rows for one in looked), sum(one.bytes for one in looked)
     seconds = sum(_seconds(one) for one in looked)
@@ -210,5 +210,5 @@ def duration(looked: list[_Looked], max_rows_per_s: int) -> Finding:
     return ok("snapshot.duration", what + limit, why)
 
 
-def _seconds(looked: _Looked) -> float:
+def _seconds(looked: Looked) -> float:
     return max(looked.rows / _ROWS_PER_S, looked.bytes / _BYTES_PER_S)

@@ -34,7 +34,8 @@ class Blocker(NamedTuple):
     @property
     def text(self) -> str:
         """All of it in one line."""
-        xid = "" if self.xid is None else f"transaction {self.xid} of "
+        # A prepared one has a name of its own.
+        xid = "" if self.xid is None or self.pid is None else f"transaction {self.xid} of "
         age = "" if self.age_s is None else f", open for {span(self.age_s)}"
         return f"{xid}{self.what}{age}"
 

@@ -9,6 +9,7 @@ https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLI
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -96,9 +97,10 @@ class ExactCut:
         if not self.is_safe:
             raise RuntimeError("wait_until_safe() comes first")
         table = self._table
+        # Without a limit of silence: a condition that few rows fit may take the server long before the first one.
         query = f"SELECT {table.select} FROM {table.source} {table.filtered(self._where)}"  # noqa: S608  quoted; checked
         try:
-            copy = await start_copy(self._reader.control.connection, query)
+            copy = await start_copy(self._reader.control.connection, query, silence_limit_s=math.inf)
             while not copy.is_ended:
                 rows = Rows(len(table.relation.columns))
                 await copy.read(rows, max_bytes=max_bytes)

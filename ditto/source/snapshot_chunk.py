@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow
 from ditto.decoding.messages import Moved
 from ditto.decoding.snapshot_rows import Rows
 from ditto.decoding.transaction_snapshot import TxSnapshot
-from ditto.source.copy_out import CopyOut
+from ditto.source.copy_out import SILENCE_LIMIT_S, CopyOut
 from ditto.source.snapshot_key import is_after, is_at_or_before, is_one_of, order_by, quoted
 from ditto.source.snapshot_table import SnapshotTable
 from ditto.source.snapshot_transaction import TableChanged, one_row
@@ -173,11 +173,13 @@ async def begin(connection: AsyncConnection[TupleRow], table: SnapshotTable, mor
     return TxSnapshot.parse(str(snapshot))
 
 
-async def start_copy(connection: AsyncConnection[TupleRow], query: str) -> CopyOut:
+async def start_copy(
+    connection: AsyncConnection[TupleRow], query: str, *, silence_limit_s: float = SILENCE_LIMIT_S
+) -> CopyOut:
     """Begin to read the rows of a query. Raises CopyFailed, ConnectionLost."""
     if connection.pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
         # Such a server has bytes of any encoding: they are passed on, as by the replication connection.
         await connection.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
-    copy = CopyOut(connection.pgconn)
+    copy = CopyOut(connection.pgconn, silence_limit_s=silence_limit_s)
     await copy.start(f"COPY ({query}) TO STDOUT")
     return copy

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from ditto.decoding.messages import MARKER_PREFIX, Moved
@@ -131,10 +132,7 @@ class SnapshotReader:
         chunk = await self._run(reading.run, table, doing="read", tell=tell, progress=reading.progress)
         if chunk.rows.count:
             self._row_bytes = {table.fingerprint: max(1.0, chunk.rows.size / chunk.rows.count)}
-        if reading.is_cut:
-            # The server would go on with the statement for nothing: a new connection takes less time.
-            await self.close()
-            await self.connect(self._dsn)
+        await self._end_statement()
         return chunk
 
     async def emit_marker(self, table: SnapshotTable, token: str, *, tell: Tell = nobody) -> bool:
@@ -161,6 +159,12 @@ class SnapshotReader:
                 hint=f"GRANT EXECUTE ON FUNCTION {emit_function(self.control.version)} TO {await self._role()}",
             ) from error
 
+    async def _end_statement(self) -> None:
+        """Where the rest of a COPY is not wanted: a new connection takes less time than to read it for nothing."""
+        if self.control.connection.info.transaction_status == TransactionStatus.ACTIVE:
+            await self.close()
+            await self.connect(self._dsn)
+
     async def _role(self) -> str:
         rows = await self.control.fetch("SELECT current_user::text AS role", doing="see the role")
         return identifier(rows[0]["role"])
@@ -177,7 +181,11 @@ class SnapshotReader:
         """One transaction on this connection, again and again while somebody holds a lock on the table."""
 
         async def attempt() -> T:
-            return await in_transaction(self.control, work, table, doing=doing, progress=progress)
+            try:
+                return await in_transaction(self.control, work, table, doing=doing, progress=progress)
+            except SnapshotRefused:
+                await self._end_statement()
+                raise
 
         name = (table.relation.namespace, table.relation.name)
         return await wait_for_lock(attempt, lambda: self.control, name, tell=tell)

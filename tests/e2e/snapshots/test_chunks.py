@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from psycopg import conninfo
 
 from ditto.decoding.messages import Moved
-from ditto.errors import ConnectionLost, SnapshotRefused
+from ditto.errors import ConnectionLost, DecodeError, SnapshotRefused
+from ditto.source.copy_out import CopyOut
 from ditto.source.snapshot_transaction import TableChanged
 from ditto.source.snapshot_where import check_where
 from e2e.process import eventually
@@ -70,6 +72,9 @@ async def test_a_changed_table_is_not_read(database: Database, change: str) -> N
             assert (await chunk_of(reader, await reader.describe("pub", "public", "t"))).rows.count == 10
 
 
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+
 @pytest.mark.parametrize("change", ["TRUNCATE t", "ALTER TABLE t ALTER id TYPE bigint"])
 async def test_the_snapshot_comes_after_the_lock(database: Database, change: str) -> None:
     """Otherwise the chunk would find an empty table: these are not safe under a snapshot that is older."""
@@ -77,19 +82,34 @@ async def test_the_snapshot_comes_after_the_lock(database: Database, change: str
     database.publish()
     async with database.reader() as reader:
         table = await reader.describe("pub", "public", "t")
+        with database.connect() as holder, psycopg.connect(database.dsn, autocommit=True) as observer:
+            holder.execute(change.encode())
+            reading = asyncio.create_task(chunk_of(reader, table))
+            waiting = asyncio.get_running_loop().time() + 20
+            while observer.execute(WAITING).fetchall() == [(0,)]:
+                assert asyncio.get_running_loop().time() < waiting
+                await asyncio.sleep(0.005)
+            holder.commit()  # the reader gets its lock, in the same transaction
+            with pytest.raises(TableChanged):
+                await reading
+
+
+async def test_nobody_queues_behind_a_reader_that_waits(database: Database) -> None:
+    database.sql(TABLE, ROWS)
+    database.publish()
+    async with database.reader() as reader:
+        table = await reader.describe("pub", "public", "t")
         told: list[Sequence[Blocker]] = []
         with database.connect() as holder:
             pid = holder.info.backend_pid
-            holder.execute(change.encode())
+            holder.execute("LOCK TABLE t")
             reading = asyncio.create_task(chunk_of(reader, table, tell=told.append))
             await eventually(lambda: bool(told), "somebody holds a lock")
-            # In between nothing is queued: others would queue behind it.
-            waiting = database.value("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            holder.commit()
-        with pytest.raises(TableChanged):
-            await reading
-        assert waiting == 0
-        assert [blocker.pid for blocker in told[0]] == [pid]
+            assert database.value(WAITING) == 0
+            holder.rollback()
+            assert (await reading).rows.count == 10
+    assert [[blocker.pid for blocker in each] for each in told[:1]] == [[pid]]
+    assert told[-1] == ()
 
 
 async def test_no_transaction_is_left_open(database: Database) -> None:
@@ -323,3 +343,40 @@ async def test_a_connection_that_is_ended(database: Database) -> None:
         database.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ditto'")
         with pytest.raises(ConnectionLost):
             await chunk_of(reader, table)
+
+
+async def test_after_a_row_that_cannot_be_read_the_next_table_is_read(database: Database) -> None:
+    name = f"{database.name}_ascii"
+    database.sql(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0", dsn=database.server.dsn)
+    dsn = conninfo.make_conninfo(database.dsn, dbname=name)
+    database.sql(
+        "CREATE TABLE t (id text PRIMARY KEY)",
+        "INSERT INTO t VALUES (convert_from('\\xff41', 'SQL_ASCII'))",
+        "CREATE TABLE u (id int PRIMARY KEY)",
+        "INSERT INTO u SELECT generate_series(1, 5)",
+        "CREATE PUBLICATION pub FOR ALL TABLES",
+        dsn=dsn,
+    )
+    async with database.reader(dsn) as reader:
+        with pytest.raises(SnapshotRefused, match="not UTF-8"):
+            await chunk_of(reader, await reader.describe("pub", "public", "t"))
+        assert (await chunk_of(reader, await reader.describe("pub", "public", "u"))).rows.count == 5
+    database.sql(f"DROP DATABASE {name}", dsn=database.server.dsn)
+
+
+async def test_a_copy_that_is_given_up_leaves_a_reader_that_works(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.sql(TABLE, ROWS)
+    database.publish()
+    async with database.reader() as reader:
+        table = await reader.describe("pub", "public", "t")
+
+        async def give_up(self: CopyOut, rows: object, *, max_bytes: int) -> None:
+            raise DecodeError("bytes that are not a row")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(CopyOut, "read", give_up)
+            with pytest.raises(SnapshotRefused, match="bytes that are not a row"):
+                await chunk_of(reader, table)
+        assert (await chunk_of(reader, table)).rows.count == 10

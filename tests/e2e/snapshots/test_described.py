@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg import conninfo
 
 from ditto.errors import SnapshotRefused, TableLocked
+from e2e.standby import SLOT, make_standby
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from e2e.snapshots.database import Database
 
 TYPES = (
@@ -306,3 +310,37 @@ async def test_the_estimate(database: Database) -> None:
         table = await reader.describe("pub", "public", "t")
     assert 4500 < table.estimated_rows < 5500
     assert 90 < table.estimated_row_bytes < 120
+
+
+async def test_partitions_that_differ_from_their_root(database: Database) -> None:
+    """The old row of a change is told by the partition's own identity: it has to have the root's key."""
+    database.sql(*PARTITIONS, "CREATE TABLE q (id int PRIMARY KEY) PARTITION BY RANGE (id)")
+    database.sql("CREATE UNLOGGED TABLE q_1 PARTITION OF q FOR VALUES FROM (0) TO (9)")
+    database.publish("FOR TABLE p, q WITH (publish_via_partition_root)")
+    async with database.reader() as reader:
+        database.sql("ALTER TABLE p_eu REPLICA IDENTITY FULL")
+        assert (await reader.describe("pub", "public", "p")).key == (1, 0)
+        database.sql(
+            "ALTER TABLE p_jp ALTER a SET NOT NULL",
+            "CREATE UNIQUE INDEX own ON p_jp (a)",
+            "ALTER TABLE p_jp REPLICA IDENTITY USING INDEX own",
+        )
+        assert (await reader.describe("pub", "public", "p")).key == ()
+        with pytest.raises(SnapshotRefused, match=r"its partition public\.q_1 is a foreign or unlogged table"):
+            await reader.describe("pub", "public", "q")
+
+
+async def test_a_standby_is_refused(database: Database, tmp_path: Path) -> None:
+    if database.major < 17:
+        pytest.skip("the standby of the tests has settings of PostgreSQL 17")
+    database.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    database.publish()
+    world: Any = SimpleNamespace(postgres=database.server)
+    standby = make_standby(world, tmp_path / "standby")
+    standby.settings.update(database.server.settings)  # not lower than the primary's
+    with standby:
+        dsn = conninfo.make_conninfo(database.dsn, port=str(standby.port))
+        async with database.reader(dsn) as reader:
+            with pytest.raises(SnapshotRefused, match="a snapshot has to write markers"):
+                await reader.describe("pub", "public", "t")
+    database.sql(f"SELECT pg_drop_replication_slot('{SLOT}')")
