@@ -232,7 +232,7 @@ def test_each_metric_that_is_used_exists() -> None:
 def test_the_dashboard_is_whole() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     panels = dashboard["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels) == 11
+    assert len({panel["id"] for panel in panels}) == len(panels) == 13
     for panel in panels:
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24
