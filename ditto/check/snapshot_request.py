@@ -12,6 +12,7 @@ from ditto.errors import ConfigError, PublicationMissing, SlotMissing
 from ditto.routing.snapshot_selection import Selection
 from ditto.source.published_tables import Table, look_at_publication, look_at_tables
 from ditto.source.slot import find_slot
+from ditto.source.snapshot_requests import check_primary
 from ditto.source.snapshot_table import describe_table
 from ditto.source.sql import Control
 
@@ -35,11 +36,12 @@ async def check_request(
 ) -> Readable:
     """Look at each table that is named.
 
-    Raises ConfigError, TableNotPublished, PublicationMissing, SlotMissing, and SnapshotRefused for a condition that
-    does not pass.
+    Raises ServerUnsuitable, ConfigError, TableNotPublished, PublicationMissing, SlotMissing, and SnapshotRefused for a
+    condition that does not pass.
     """
     if where is not None and len(names) != 1:
         raise ConfigError("a condition goes with exactly one table", hint="name the table, and start a run for each")
+    await check_primary(control)
     publication = await look_at_publication(control, config.postgres.publication)
     if not publication.exists:
         raise PublicationMissing(

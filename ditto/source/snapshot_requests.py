@@ -1,6 +1,6 @@
 """Requests for snapshots: logical messages, so that each has a position in the WAL and takes effect once.
 
-Whoever may execute pg_logical_emit_message can send one, by Ditto's commands, over HTTP or with any SQL client.
+Every role that may execute pg_logical_emit_message can send one, by Ditto's commands, over HTTP or with any SQL client.
 """
 
 from __future__ import annotations
@@ -58,11 +58,7 @@ async def request(dsn: str, body: dict[str, Any]) -> str:
 
 async def send(control: Control, body: dict[str, Any]) -> str:
     """The same on a connection that may write."""
-    if await control.is_standby():
-        raise ServerUnsuitable(
-            "a snapshot cannot be requested on a standby: the request is a message in the WAL",
-            hint="send it to the primary (--dsn): a Ditto that reads from the standby gets it from there",
-        )
+    await check_primary(control)
     try:
         rows = await control.fetch(_EMIT, [PREFIX, msgspec.json.encode(body).decode()], doing="request a snapshot")
     except AccessDenied as error:
@@ -71,6 +67,15 @@ async def send(control: Control, body: dict[str, Any]) -> str:
             hint=f"somebody has revoked it: GRANT EXECUTE ON FUNCTION {emit_function(control.version)} TO the role",
         ) from error
     return str(rows[0]["lsn"])
+
+
+async def check_primary(control: Control) -> None:
+    """Raise ServerUnsuitable where nobody can write into the WAL."""
+    if await control.is_standby():
+        raise ServerUnsuitable(
+            "the server is a standby, and a snapshot needs a primary: requests and places in the WAL are written there",
+            hint="give the address of the primary in postgres.dsn; a Ditto that follows a standby takes no snapshots",
+        )
 
 
 def emit_function(version: int) -> str:

@@ -17,6 +17,7 @@ import pytest
 
 import ditto
 from ditto.testing.process import free_port
+from e2e.availability.test_failover import standby_of
 
 if TYPE_CHECKING:
     from e2e.world import World
@@ -192,6 +193,19 @@ async def test_over_http(world: World) -> None:
         assert (code, "there is no run 'never'" in err) == (2, True), err
     finally:
         world.sql(f"SELECT pg_drop_replication_slot('{other}')")
+
+
+async def test_a_physical_standby_takes_no_requests(postgres_world: World) -> None:
+    """The request is written into the WAL, which only the primary can do."""
+    world = postgres_world
+    set_up(world)
+    with standby_of(world) as standby:
+        at_standby = world.dsn_by(standby.port)
+        for arguments in (("start",), ("pause",)):
+            code, _, err = await command(world, *arguments, DITTO_POSTGRES_DSN=at_standby)
+            assert (code, "a snapshot needs a primary" in err) == (3, True), err
+        code, _, err = await command(world, "start")
+        assert code == 0, err
 
 
 async def test_a_standby_is_not_asked(world: World) -> None:
