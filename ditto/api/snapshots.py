@@ -99,17 +99,17 @@ def snapshot_handlers(monitors: list[PipelineMonitor]) -> list[Any]:
 
     @post("/v1/snapshots/{run:str}/pause", summary="Pause a snapshot", status_code=202, raises=[NotFoundException])
     async def pause(run: RunId) -> Accepted:
-        """It keeps its place until it is resumed, also over restarts."""
+        """The run keeps its place until it is resumed, also over restarts."""
         return await change("pause", run)
 
     @post("/v1/snapshots/{run:str}/resume", summary="Resume a snapshot", status_code=202, raises=[NotFoundException])
     async def resume(run: RunId) -> Accepted:
-        """It goes on after the last row that is stored."""
+        """The run goes on after the last row that is stored."""
         return await change("resume", run)
 
     @post("/v1/snapshots/{run:str}/cancel", summary="End a snapshot", status_code=202, raises=[NotFoundException])
     async def cancel(run: RunId) -> Accepted:
-        """What it has stored stays in the stream."""
+        """Rows that are stored stay in the stream."""
         return await change("cancel", run)
 
     return [snapshots, start, pause, resume, cancel]

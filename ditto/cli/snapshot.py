@@ -175,7 +175,7 @@ pause = _changing(
     "pauses",
     """Pause a run, or all that there are.
 
-    It keeps its place, also over restarts, until it is resumed. Changes go on.
+    The run keeps its place, also over restarts, until it is resumed. Changes go on.
     """,
 )
 resume = _changing(
@@ -243,7 +243,7 @@ def _looker(config: Config, url: str | None) -> Callable[[], Snapshots]:
 
 
 def _known(config: Config, url: str | None) -> Snapshots | None:
-    """What a running Ditto knows; None where none can be asked."""
+    """The runs that a running Ditto knows; None where none can be asked."""
     from ditto.monitoring.status_client import NoAnswer  # noqa: PLC0415
 
     if url is None and config.http.listen is None:

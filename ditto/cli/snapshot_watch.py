@@ -86,7 +86,7 @@ class Watch:
             self._sleep(self._period_s)
 
     def _next(self, *, is_first: bool) -> Snapshots:
-        """What is found; waits for a Ditto that does not answer, unless this is the first look."""
+        """The next look; waits for a Ditto that does not answer, unless this is the first look."""
         is_lost = False
         while True:
             try:
@@ -110,7 +110,7 @@ class Screen(Protocol):
     """Where the runs are shown."""
 
     def show(self, found: Snapshots, runs: Sequence[RunStatus], missing: set[str]) -> None:
-        """What there is now: the runs that are watched, and those that Ditto has not come to yet."""
+        """The present state of the runs that are watched, and those that Ditto has not come to yet."""
 
     def say(self, text: str) -> None:
         """A sentence."""
@@ -234,7 +234,7 @@ class TerminalScreen:
 
 
 def _line(run: RunStatus) -> str:
-    """What it does now: `public.trades, 1,200 of about 5,000 rows, 800 rows/s, 5 s left, table 2 of 3`."""
+    """The present state: `public.trades, 1,200 of about 5,000 rows, 800 rows/s, 5 s left, table 2 of 3`."""
     current = run.current
     ended = sum(each.is_ended for each in run.tables)
     parts = [

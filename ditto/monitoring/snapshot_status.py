@@ -1,4 +1,4 @@
-"""What a pipeline's snapshots are doing: written by the runner of the snapshots, read by HTTP, status and metrics.
+"""The state of a pipeline's snapshots: written by the runner of the snapshots, read by HTTP, status and metrics.
 
 Times are RFC 3339 in UTC.
 """

@@ -21,6 +21,7 @@ from e2e.operations.test_http import samples, status
 from e2e.operations.test_snapshot_requests import command, post
 from e2e.operations.test_tail import printed
 from e2e.process import eventually
+from e2e.traffic import Traffic
 
 if TYPE_CHECKING:
     from e2e.world import World
@@ -196,3 +197,35 @@ async def test_a_request_that_cannot_be_done_is_told_and_changes_go_on(
     assert refused, process.output
     assert [each.change for each in await world.events() if "action" in each.event] == [("t", "INSERT", 1)]
     assert process.is_running
+
+
+async def test_a_table_without_a_key_and_what_verify_says(world: World) -> None:
+    """Its rows come at one position, equal ones as often as they are there, and changes before and after fit."""
+    world.sql(
+        "CREATE TABLE log (at int, what text)",
+        "ALTER TABLE log REPLICA IDENTITY FULL",
+        "INSERT INTO log SELECT i % 100, 'same' FROM generate_series(1, 2000) AS i",
+    )
+    asked = Asked(world)
+    await world.streaming(http_listen=asked.listen)
+    world.sql("DELETE FROM log WHERE at = 7", "INSERT INTO log VALUES (1, 'same'), (1, 'same')")
+    with Traffic(world):
+        run = await asked.start("-t", "log")
+        code, out, err = await asked("status", run, "--watch", "--every", "100ms")
+        assert code == 0, out + err
+    assert "public.log: done, 1,982 rows" in out
+    world.sql("UPDATE log SET what = 'other' WHERE at < 3", "DELETE FROM log WHERE at = 8")
+    await world.fence()
+    reads = [each for each in await world.messages() if each.event.get("action") == "READ"]
+    assert len({each.position.commit_lsn for each in reads}) == 1
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ditto", "verify"),
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(ditto.__file__).parent.parent), **world.settings},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        told, complaint = await process.communicate()
+    assert process.returncode == 0, told.decode() + complaint.decode()
+    assert re.search(r"^snapshots +1,982 rows read$", told.decode(), re.MULTILINE)
+    assert re.search(r"^result +stream equals tables$", told.decode(), re.MULTILINE)
