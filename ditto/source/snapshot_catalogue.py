@@ -113,8 +113,9 @@ SELECT t.oid::int8 AS oid, t.typname = 'char' AND n.nspname = 'pg_catalog' AS is
   FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
   LEFT JOIN pg_catalog.pg_range AS r ON r.rngtypid = t.oid OR r.rngmultitypid = t.oid
   LEFT JOIN pg_catalog.pg_type AS e ON e.oid = CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE r.rngsubtype END
- WHERE t.typtype IN ('b', 'e', 'r', 'm') AND coalesce(e.typtype, 'b') IN ('b', 'e')"""
-"""Types whose values can be read from text without a domain's checks: those may be functions of anybody's."""
+ WHERE t.typtype IN ('b', 'e', 'r', 'm') AND coalesce(e.typtype, 'b') IN ('b', 'e')
+   AND t.oid = ANY (%s::int8[]::oid[])"""
+"""Those of the given types whose values can be read from text without a domain's checks: those may be functions of anybody's."""
 
 
 _FINGERPRINT: Final = """(

@@ -265,11 +265,10 @@ class _Look:
         rows = await self._all(KEY, oid)
         if any(row["number"] not in published or len(row["operators"]) != _STRATEGIES for row in rows):
             return []
-        safe = {row["oid"]: row["is_byte"] for row in await self._all(SAFE_TYPES)} if rows else {}
-        for row in rows:
-            base = published[row["number"]]["base_oid"]
-            if base not in safe or (safe[base] and version < _FIRST_WITH_READABLE_BYTES):
-                return []
+        bases = {published[row["number"]]["base_oid"] for row in rows}
+        safe = {row["oid"]: row["is_byte"] for row in await self._all(SAFE_TYPES, list(bases))}
+        if bases - safe.keys() or (any(safe.values()) and version < _FIRST_WITH_READABLE_BYTES):
+            return []
         key = {row["number"]: _key_column(row, published[row["number"]]) for row in reversed(rows)}
         return list(reversed(key.items()))
 
