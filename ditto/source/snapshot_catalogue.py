@@ -115,7 +115,7 @@ SELECT t.oid::int8 AS oid, t.typname = 'char' AND n.nspname = 'pg_catalog' AS is
   LEFT JOIN pg_catalog.pg_type AS e ON e.oid = CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE r.rngsubtype END
  WHERE t.typtype IN ('b', 'e', 'r', 'm') AND coalesce(e.typtype, 'b') IN ('b', 'e')
    AND t.oid = ANY (%s::int8[]::oid[])"""
-"""Those of the given types whose values can be read from text without a domain's checks: those may be functions of anybody's."""
+"""Those of the given types whose values can be read from text without a domain's checks, which may be anybody's."""
 
 
 _FINGERPRINT: Final = """(
