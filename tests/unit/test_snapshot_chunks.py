@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from ditto.decoding.choose import Decoder
 from ditto.decoding.messages import MARKER_PREFIX, SNAPSHOT_PREFIX, Block, LogicalMessage
 from ditto.decoding.snapshot_rows import Rows
 from ditto.decoding.transaction_snapshot import TxSnapshot
-from ditto.errors import EventTooLarge, SnapshotRefused, StreamUnusable
+from ditto.errors import EventTooLarge, SinkLost, SnapshotRefused, StreamUnusable
 from ditto.formats.snapshot_events import Control, ControlEvent
 from ditto.monitoring.snapshot_status import SnapshotStatus
 from ditto.pipeline.snapshots.chunks import ChunkedTable, Restart
@@ -28,6 +28,7 @@ from ditto.source.snapshot_chunk import Chunk
 from ditto.source.snapshot_reader import SnapshotReader
 from ditto.source.snapshot_table import SnapshotTable
 from ditto.source.snapshot_transaction import TableChanged
+from ditto.tasks import end
 from unit import wire
 from unit.fakes import fake_time, now
 from unit.implementations import ID_KEY, plan_of
@@ -257,7 +258,7 @@ async def test_what_a_marker_stands_for_is_complete_with_its_last_control_event(
     scene = Scene()
     scene.runs.requested(Start((), run="r"), "x")
 
-    async def make(at: At) -> AsyncIterator[Control]:
+    async def make(at: At) -> AsyncGenerator[Block | Control, None]:
         assert at.xid == 700
         yield Control(state="paused", run="r")
         yield Control(state="resumed", run="r")
@@ -430,6 +431,28 @@ async def test_a_row_that_the_sink_does_not_take_ends_the_table_and_not_the_stre
     assert [each[2] for each in scene.told] == ["begun"]
 
 
+@fake_time
+async def test_what_cannot_be_made_is_the_runners_and_what_cannot_be_sent_the_streams() -> None:
+    scene = Scene()
+
+    async def fails(at: At) -> AsyncGenerator[Block | Control, None]:
+        del at
+        yield Control(state="paused", run="r")
+        raise TableChanged
+
+    storing = asyncio.create_task(scene.deliveries.store(fails))
+    await scene.reach()
+    with pytest.raises(TableChanged):
+        await storing
+    scene.chunk(1)
+    scene.chunk(2)
+    _, running = await scene.begun()
+    scene.fault = SinkLost("gone")
+    with pytest.raises(SinkLost):
+        await scene.reach()
+    await end(running)
+
+
 # ------------------------------------------------------------------------------------- barrier
 
 
@@ -437,7 +460,7 @@ async def test_a_row_that_the_sink_does_not_take_ends_the_table_and_not_the_stre
 async def test_a_barrier_is_stored_before_the_transaction_and_then_gone() -> None:
     scene = Scene()
 
-    async def make(at: At) -> AsyncIterator[Control]:
+    async def make(at: At) -> AsyncGenerator[Block | Control, None]:
         del at
         yield Control(state="paused", run="r")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -93,7 +93,7 @@ class ChunkedTable:
         """From now on changes of the table are recorded. Called where the stream is held."""
         self._deliveries.record(self._table.relation.oid, self._table.key)
 
-    async def begin(self, at: At) -> AsyncIterator[Block | Control]:
+    async def begin(self, at: At) -> AsyncGenerator[Block | Control, None]:
         """The table begins here: whoever gets what is recorded has seen the beginning before."""
         del at
         if self._is_wanted:
@@ -166,7 +166,7 @@ class ChunkedTable:
 
     # ------------------------------------------------------------------------------------ where the stream is held
 
-    async def _make(self, chunk: Chunk, at: At) -> AsyncIterator[Block | Control]:
+    async def _make(self, chunk: Chunk, at: At) -> AsyncGenerator[Block | Control, None]:
         """The rows as they are at the marker, and how far the table is read with them."""
         if self._is_void or not self._is_open:
             return

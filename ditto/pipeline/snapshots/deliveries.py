@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import NamedTuple, TypeAlias
 
 import structlog
@@ -16,7 +17,7 @@ import structlog
 from ditto.decoding.choose import Decoder
 from ditto.decoding.event_id import event_id
 from ditto.decoding.messages import SNAPSHOT_PREFIX, Block, ChangeTooLarge, Delivered, LogicalMessage
-from ditto.errors import EventTooLarge, SourceError, StreamUnusable
+from ditto.errors import EventTooLarge, StreamUnusable
 from ditto.formats.snapshot_events import Control, ControlEvent
 from ditto.lsn import Position
 from ditto.pipeline.snapshots.moved_rows import MovedRows
@@ -39,7 +40,7 @@ class At(NamedTuple):
     xid: int
 
 
-Make: TypeAlias = Callable[[At], AsyncIterator[Block | Control]]
+Make: TypeAlias = Callable[[At], AsyncGenerator[Block | Control, None]]
 
 
 class TooLargeRow(Exception):
@@ -151,9 +152,27 @@ class Deliveries:
             await self._store(at, make, done, send)
 
     async def _store(self, at: At, make: Make, done: asyncio.Future[None], send: Send) -> None:
+        """Store what is made. What goes wrong with making it is the runner's; the stream goes on."""
+        error = await self._send_made(at, make, send)
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    async def _send_made(self, at: At, make: Make, send: Send) -> Exception | None:
         ordinal = 0
-        try:
-            async for made in make(at):
+        async with aclosing(make(at)) as all_made:
+            while True:
+                try:
+                    made = await anext(all_made, None)
+                except ChangeTooLarge as error:
+                    return TooLargeRow(str(error))
+                except Exception as error:  # noqa: BLE001  raised by the runner
+                    return error
+                if made is None:
+                    return None
                 block = self._control(made, at, ordinal + 1) if isinstance(made, Control) else made
                 if not block.changes:
                     continue
@@ -161,16 +180,13 @@ class Deliveries:
                 if isinstance(made, Control):
                     await self._ensure_routes({f"{self._subjects}>"})
                     block.delivered = Delivered(at.commit_lsn, at.commit_lsn, 1)
-                number = await send(block)
+                try:
+                    number = await send(block)
+                except EventTooLarge as error:
+                    return TooLargeRow(error.message)
                 if isinstance(made, Control):
                     self.moved.saved(number)
                     self.newest_number = number
-        except (EventTooLarge, ChangeTooLarge, SourceError) as error:
-            if not done.cancelled():
-                done.set_exception(TooLargeRow(str(error)) if not isinstance(error, SourceError) else error)
-            return
-        if not done.cancelled():
-            done.set_result(None)
 
     async def _request(self, message: LogicalMessage, send: Send) -> None:
         default = f"{message.commit_lsn:X}-{message.ordinal}"

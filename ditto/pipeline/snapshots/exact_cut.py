@@ -9,7 +9,7 @@ goes on, and it is tried again when that transaction is over. A restart reads th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
@@ -88,7 +88,7 @@ class WholeTable:
 
     # ------------------------------------------------------------------------------------ where the stream is held
 
-    async def _cut_here(self, stack: AsyncExitStack, hold_s: float, at: At) -> AsyncIterator[Block | Control]:
+    async def _cut_here(self, stack: AsyncExitStack, hold_s: float, at: At) -> AsyncGenerator[Block | Control, None]:
         if not self._is_wanted:
             return
         yield self._deliveries.runs.begun(self._current, key=())
@@ -104,7 +104,7 @@ class WholeTable:
         self._cut = cut
         self._done = self._deliveries.expect_before(cut.consistent_lsn, place, self._make)
 
-    async def _make(self, at: At) -> AsyncIterator[Block | Control]:
+    async def _make(self, at: At) -> AsyncGenerator[Block | Control, None]:
         cut, current, runs = self._cut, self._current, self._deliveries.runs
         if cut is None or not self._is_wanted:
             return

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 import structlog
 
 from ditto.decoding.messages import Block
-from ditto.errors import DittoError, SnapshotRefused, SourceError, StreamUnusable, SubjectCollision
+from ditto.errors import DecodeError, DittoError, SnapshotRefused, SourceError, StreamUnusable, SubjectCollision
 from ditto.formats.snapshot_events import Control, OpenRun
 from ditto.pipeline.preparing import Prepared
 from ditto.pipeline.snapshots.chunks import MAX_RECORDED_BYTES, ChunkedTable, Restart, key_names
@@ -96,7 +96,7 @@ class Runner:
             if self._deliveries.moved.has_unsaved and self._runs.find_begun() is not None:
                 await self._deliveries.store(self._moved_rows)
 
-    async def _moved_rows(self, at: At) -> AsyncIterator[Control | Block]:
+    async def _moved_rows(self, at: At) -> AsyncGenerator[Block | Control, None]:
         del at
         if (current := self._runs.find_begun()) is not None:
             yield self._runs.advanced(current, rows=0, cursor=None, moved=self._deliveries.moved.keys)
@@ -128,7 +128,7 @@ class Runner:
             await self._read(current, reader)
         except (Restart, TableChanged):
             return
-        except (SnapshotRefused, TooLargeRow, SubjectCollision, StreamUnusable) as error:
+        except (SnapshotRefused, TooLargeRow, DecodeError, SubjectCollision, StreamUnusable) as error:
             reason = error.message if isinstance(error, DittoError) else str(error)
             if isinstance(error, SnapshotRefused) and error.is_retryable:
                 raise
@@ -137,7 +137,7 @@ class Runner:
         finally:
             self.chunked = None
 
-    async def _fail(self, current: Current, reason: str) -> AsyncIterator[Control | Block]:
+    async def _fail(self, current: Current, reason: str) -> AsyncGenerator[Block | Control, None]:
         run = self._runs.find(current.run.run)
         if run is not None and run.tables and run.tables[0] == current.table:
             for control in self._runs.ended(current, "failed", reason=reason):
@@ -230,7 +230,7 @@ class Runner:
             lambda at: self._refuse(run, f"no table that is published and selected is in {names}")
         )
 
-    async def _refuse(self, run: OpenRun, reason: str) -> AsyncIterator[Control | Block]:
+    async def _refuse(self, run: OpenRun, reason: str) -> AsyncGenerator[Block | Control, None]:
         if self._runs.find(run.run) is not None:
             yield self._runs.refused(run.run, reason)
 
