@@ -274,7 +274,8 @@ DISTRIBUTIONS: Final[tuple[Distribution, ...]] = (
     ),
     Distribution(
         "ditto_commit_to_stored_seconds",
-        "From the commit of the last event of a block to its acknowledgement; one block at a time, 20 a second at most.",
+        "From the commit of the last event of a block to its acknowledgement; one block at a time, "
+        "20 a second at most.",
         lambda m: m.counters.stored_s,
     ),
 )
