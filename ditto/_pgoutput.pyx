@@ -632,7 +632,7 @@ cdef object decode_new(Cursor *c, Plan plan, dict row, bint has_old, bint *has_j
         elif mark == VALUE_UNCHANGED:
             if old != NULL and old.value != NULL:
                 PyDict_SetItem(row, plan.names[i], <object>old.value)
-                if plan.kinds[i] == json_kind and is_json_null(old.data, old.size):
+                if plan.kinds[i] == json_kind and old.data != NULL and is_json_null(old.data, old.size):
                     has_json_null[0] = True
                 continue
             PyDict_DelItem(row, plan.names[i])
