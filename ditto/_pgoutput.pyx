@@ -524,7 +524,7 @@ cdef class Decoder(SnapshotSupport):
         cdef int64_t oid = take_u32(c)
         cdef Plan plan = self.find_plan(oid)
         if oid == self.recorded_oid:
-            self.record_change(c, plan.count)
+            self.record_change(c, plan)
         route = self.find_route(plan, 0 if tag == INSERT else 1 if tag == UPDATE else 2)
         if route is None:
             return 0

@@ -10,6 +10,9 @@ cdef class SnapshotSupport(BlockBuilder):
     cdef Py_ssize_t max_size
     cdef int64_t recorded_oid  # -1: none
     cdef tuple key
+    cdef tuple key_names
+    cdef Plan keyed_plan  # the one that `plan_key` belongs to
+    cdef tuple plan_key
     cdef object filter
     cdef bint is_invisible  # the open transaction, in the filter
     cdef object read_table_plan
@@ -19,6 +22,6 @@ cdef class SnapshotSupport(BlockBuilder):
     cdef readonly Py_ssize_t recorded_bytes
     cdef readonly list moved
     cdef int judge_transaction(self) except -1
-    cdef int record_change(self, Cursor *c, int count) except -1
+    cdef int record_change(self, Cursor *c, Plan plan) except -1
     cdef Plan plan_for_reading(self, object plan)
     cdef int refuse_row(self, bytes row, Plan plan, uint64_t commit_lsn, uint64_t ordinal) except -1

@@ -19,7 +19,7 @@ from msgspec import UNSET
 from ditto.decoding.change import ReadRow, SnapshotMark
 from ditto.decoding.column_kinds import JSON
 from ditto.decoding.messages import Block, ChangeTooLarge, Moved
-from ditto.decoding.pure.snapshots import RECORDED_OVERHEAD, row_not_utf8
+from ditto.decoding.pure.snapshots import RECORDED_OVERHEAD, find_key, row_not_utf8
 from ditto.decoding.size_limit import check_size
 
 cdef enum:
@@ -49,19 +49,23 @@ cdef class SnapshotSupport(BlockBuilder):
         self.max_size = max_size or sys.maxsize
         self.recorded_oid = -1
         self.key = ()
+        self.key_names = ()
         self.is_invisible = True
         self.recorded = []
         self.moved = []
 
     # ------------------------------------------------------------------------------------ recording
 
-    def record(self, oid, tuple key not None):
+    def record(self, oid, tuple key not None, tuple names not None=()):
         """Record the changes of this relation from now on, also skipped and filtered ones; None: stop.
 
-        `key` are the columns of its key, which are part of its replica identity. Forgets all that was recorded.
+        `key` are the columns of its key, which are part of its replica identity; their `names` find them where the
+        stream has other columns than the table has now. Forgets all that was recorded.
         """
         self.recorded_oid = -1 if oid is None else oid
         self.key = key
+        self.key_names = names
+        self.keyed_plan = None
         self.recorded = []
         self.recorded_bytes = 0
         self.moved = []
@@ -92,8 +96,8 @@ cdef class SnapshotSupport(BlockBuilder):
         self.is_invisible = self.filter is None or not self.filter.sees(self.xid)
         return 0
 
-    cdef int record_change(self, Cursor *c, int count) except -1:
-        """The message, of which tag and OID have been read, of a relation with so many columns."""
+    cdef int record_change(self, Cursor *c, Plan plan) except -1:
+        """The message, of which tag and OID have been read."""
         cdef const uint8_t *start = c.pos - MESSAGE_HEAD
         cdef Py_ssize_t n = c.end - start
         cdef ChangedRow changed
@@ -102,14 +106,18 @@ cdef class SnapshotSupport(BlockBuilder):
             self.recorded_bytes += n + OVERHEAD
         if start[0] != UPDATE or c.pos == c.end or c.pos[0] == NEW_ROW:
             return 0
-        if self.changed is None or self.changed.count != count:
-            self.changed = ChangedRow(count)
+        if self.changed is None or self.changed.count != plan.count:
+            self.changed = ChangedRow(plan.count)
         changed = self.changed
         changed.read(start, n)
         if not changed.lacks_columns():
             return 0
-        if key_of(changed.before, self.key, count) != key_of(changed.after, self.key, count):
-            key = tuple([key_text(key_cell(changed.after, column, count)) for column in self.key])
+        if self.keyed_plan is not plan:
+            self.plan_key = find_key(plan.names, self.key, self.key_names)
+            self.keyed_plan = plan
+        columns = self.plan_key
+        if key_of(changed.before, columns, plan.count) != key_of(changed.after, columns, plan.count):
+            key = tuple([key_text(key_cell(changed.after, column, plan.count)) for column in columns])
             self.moved.append(Moved(self.xid, self.commit_lsn, key))
         return 0
 

@@ -317,6 +317,27 @@ def test_a_row_that_moves_and_is_not_sent_whole_is_noted(
     assert decoder.moved == ([Moved(700, LSN, ("2",))] if is_moved else [])
 
 
+def test_a_key_is_found_by_its_name_where_the_columns_have_changed(impl: Implementation) -> None:
+    decoder = impl.decoder()
+    decoder.record(OID, (2,), ("id",))
+    move = wire.update(OID, ["2", "b", UNCHANGED], key=KEY_ONLY)
+    feed(decoder, RELATION, *transaction(LSN, 700, move))
+    assert decoder.moved == [Moved(700, LSN, ("2",))]
+    feed(decoder, wire.relation(OID, "trades", [COLUMNS[1], COLUMNS[0]], identity="i"))
+    feed(decoder, *transaction(LSN + 16, 701, wire.update(OID, [UNCHANGED, "4"], key=[None, "3"])))
+    assert decoder.moved[1:] == [Moved(701, LSN + 16, ("4",))]
+    feed(decoder, wire.relation(OID, "trades", [COLUMNS[1], COLUMNS[2]], identity="i"))
+    feed(decoder, *transaction(LSN + 32, 702, wire.update(OID, ["4", UNCHANGED], key=["3", None])))
+    assert len(decoder.moved) == 2, "there is no such key any more"
+    assert len(decoder.recorded) == 3
+
+
+def test_a_key_that_the_relation_does_not_have_moves_nothing(impl: Implementation) -> None:
+    decoder = recording(impl, key=(3,))
+    feed(decoder, *transaction(LSN, 700, wire.update(OID, ["2", "b", UNCHANGED], key=KEY_ONLY)))
+    assert decoder.moved == []
+
+
 def test_moved_rows_are_forgotten_once_they_have_been_read(impl: Implementation) -> None:
     decoder = recording(impl, key=(1, 0))
     moves = [wire.update(OID, [f"2{name}", name, UNCHANGED], key=["1", "x", None]) for name in ("a", "ä", "c")]

@@ -64,7 +64,7 @@ class NoDecoder:
         assert plan.relation.oid == oid
         self._steps.append(f"define {oid}")
 
-    def record(self, oid: int | None, key: tuple[int, ...]) -> None:
+    def record(self, oid: int | None, key: tuple[int, ...], names: tuple[str, ...] = ()) -> None:
         assert (oid, key) == (None, ())
 
     def passed_counts(self) -> dict[tuple[str, str], tuple[int, ...]]:

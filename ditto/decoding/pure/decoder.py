@@ -330,7 +330,7 @@ class Decoder(SnapshotSupport):
         oid = cursor.u32()
         plan = self._plan(oid)
         if oid == self._recorded_oid:
-            self._record(cursor.data[cursor.pos - 5 : cursor.end], len(plan.names))
+            self._record(cursor.data[cursor.pos - 5 : cursor.end], plan.names)
         route = self._route(plan, "IUD".index(tag))
         if route is None:
             return

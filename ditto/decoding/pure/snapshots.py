@@ -39,6 +39,7 @@ class SnapshotSupport(KnownRelations):
         self._max_size = max_size or sys.maxsize
         self._recorded_oid: int | None = None
         self._key: tuple[int, ...] = ()
+        self._key_names: tuple[str, ...] = ()
         self._filter: TxSnapshot | None = None
         self._is_invisible = True  # the open transaction, in the filter
         self._read_plan: tuple[TablePlan, Plan] | None = None
@@ -51,12 +52,13 @@ class SnapshotSupport(KnownRelations):
 
     # ------------------------------------------------------------------------------------ recording
 
-    def record(self, oid: int | None, key: tuple[int, ...]) -> None:
+    def record(self, oid: int | None, key: tuple[int, ...], names: tuple[str, ...] = ()) -> None:
         """Record the changes of this relation from now on, also skipped and filtered ones; None: stop.
 
-        `key` are the columns of its key, which are part of its replica identity. Forgets all that was recorded.
+        `key` are the columns of its key, which are part of its replica identity; their `names` find them where the
+        stream has other columns than the table has now. Forgets all that was recorded.
         """
-        self._recorded_oid, self._key = oid, key
+        self._recorded_oid, self._key, self._key_names = oid, key, names
         self.recorded, self.recorded_bytes, self.moved = [], 0, []
         self.record_invisible(None)
 
@@ -82,14 +84,15 @@ class SnapshotSupport(KnownRelations):
     def _judge_transaction(self) -> None:
         self._is_invisible = self._filter is None or not self._filter.sees(self._xid)
 
-    def _record(self, message: bytes, column_count: int) -> None:
+    def _record(self, message: bytes, names: Sequence[str]) -> None:
         if self._is_invisible:
             self.recorded.append((self._xid, message))
             self.recorded_bytes += len(message) + RECORDED_OVERHEAD
         if message[0] == 0x55 and message[5] != 0x4E:  # an Update with an old row or its key
-            change = read_change(message, column_count)
-            new_key = change.new_key(self._key)
-            if new_key != change.old_key(self._key) and change.lacks_columns:
+            change = read_change(message, len(names))
+            key = find_key(names, self._key, self._key_names)
+            new_key = change.new_key(key)
+            if new_key != change.old_key(key) and change.lacks_columns:
                 self.moved.append(Moved(self._xid, self._commit_lsn, tuple(key_text(cell) for cell in new_key)))
 
     # ------------------------------------------------------------------------------------ reading
@@ -181,6 +184,13 @@ class SnapshotSupport(KnownRelations):
             error.action = "READ"
             error.commit_lsn, error.ordinal = commit_lsn, ordinal
             raise
+
+
+def find_key(names: Sequence[str], key: tuple[int, ...], key_names: tuple[str, ...]) -> tuple[int, ...]:
+    """The key's columns among those of a Relation; none where it lacks one of them, and no row can be found then."""
+    if key_names:
+        key = tuple(names.index(name) if name in names else -1 for name in key_names)
+    return key if all(0 <= column < len(names) for column in key) else ()
 
 
 def _unseen(recorded: Sequence[tuple[int, bytes]], snapshot: TxSnapshot) -> set[int]:

@@ -91,7 +91,7 @@ class ChunkedTable:
 
     def record(self) -> None:
         """From now on changes of the table are recorded. Called where the stream is held."""
-        self._deliveries.record(self._table.relation.oid, self._table.key)
+        self._deliveries.record(self._table.relation.oid, self._table.key, key_names(self._table))
 
     async def begin(self, at: At) -> AsyncGenerator[Block | Control, None]:
         """The table begins here: whoever gets what is recorded has seen the beginning before."""

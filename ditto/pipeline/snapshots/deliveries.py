@@ -81,7 +81,7 @@ class Deliveries:
         self._emit = emit
         self._progress = progress
         self._ensure_routes = ensure_routes
-        self._recorded: tuple[int | None, tuple[int, ...]] = (None, ())
+        self._recorded: tuple[int | None, tuple[int, ...], tuple[str, ...]] = (None, (), ())
         self._marked: dict[str, _Marked] = {}
         self._barrier: tuple[At, Make, asyncio.Future[None]] | None = None
 
@@ -117,10 +117,10 @@ class Deliveries:
         self.decoder.stop_before(lsn)
         return done
 
-    def record(self, oid: int | None, key: tuple[int, ...] = ()) -> None:
+    def record(self, oid: int | None, key: tuple[int, ...] = (), names: tuple[str, ...] = ()) -> None:
         """Record the changes of this relation from now on, or of none; what was recorded is forgotten."""
-        self._recorded = oid, key
-        self.decoder.record(oid, key)
+        self._recorded = oid, key, names
+        self.decoder.record(oid, key, names)
 
     def record_again(self) -> None:
         """Forget what was recorded."""

@@ -61,7 +61,7 @@ class Runner:
         with suppress(SnapshotRefused):
             table = await self._describe(current, await self._connect())
             if key_names(table) == current.run.key:
-                self._deliveries.record(table.relation.oid, table.key)
+                self._deliveries.record(table.relation.oid, table.key, key_names(table))
 
     async def run(self) -> None:
         """Until cancelled."""
