@@ -172,9 +172,11 @@ class ChunkedTable:
             return
         began_at = self._clock()
         decoder, run, rows = self._decoder, self._current.run.run, chunk.rows
-        rows.overlay([change for xid, change in decoder.recorded if not chunk.snapshot.sees(xid)], self._table.key)
+        rows.overlay(decoder.recorded_invisible_in(chunk.snapshot), self._table.key)
         following = self._read[1].chunk if len(self._read) > 1 else chunk
         decoder.record_invisible(following.snapshot)
+        # Rows that moved are the last ones: whoever goes on after them has the others.
+        cursor = self._stored_cursor if chunk.cursor is None else tuple(chunk.cursor)
         start = 0
         while start < rows.count:
             stop = rows.piece(start, max_rows=_PIECE_ROWS, max_bytes=_PIECE_BYTES)
@@ -189,14 +191,13 @@ class ChunkedTable:
                 xid=at.xid,
                 first_ordinal=start + 1,
                 key=self._table.key,
-                moved_cursor=None if self._stored_cursor is None else list(self._stored_cursor),
+                moved_cursor=None if cursor is None else list(cursor),
             )
             block.snapshot_run = run
             yield block
             start = stop
         self._moved.resolve(chunk.moved)
-        if chunk.cursor is not None:
-            self._stored_cursor = tuple(chunk.cursor)
+        self._stored_cursor = cursor
         runs, current = self._deliveries.runs, self._current
         advanced = runs.advanced(current, rows=rows.count, cursor=self._stored_cursor, moved=self._moved.keys)
         self._progress.stored(rows.count, rows.size)

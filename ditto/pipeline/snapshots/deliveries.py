@@ -205,6 +205,7 @@ class Deliveries:
             self._progress.told(self.runs.refused(control.run, error.message), self.runs, message.commit_time)
             return
         self.newest_number = await send(block)
+        self.decoder.mark_selected()  # the transaction has an event
         self.changed.set()
 
     def _control(self, control: Control, at: At, ordinal: int) -> Block:

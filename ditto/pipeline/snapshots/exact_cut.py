@@ -89,9 +89,9 @@ class WholeTable:
     # ------------------------------------------------------------------------------------ where the stream is held
 
     async def _cut_here(self, stack: AsyncExitStack, hold_s: float, at: At) -> AsyncGenerator[Block | Control, None]:
+        """Nothing is stored here: the stream waits for the slot."""
         if not self._is_wanted:
             return
-        yield self._deliveries.runs.begun(self._current, key=())
         try:
             async with asyncio.timeout(hold_s):
                 cut = await stack.enter_async_context(
@@ -103,13 +103,17 @@ class WholeTable:
         place = At(cut.consistent_lsn - 1, at.commit_time, 0)  # LSNs are multiples of 8: nothing else is there
         self._cut = cut
         self._done = self._deliveries.expect_before(cut.consistent_lsn, place, self._make)
+        for control in list[Control]():  # none: a generator all the same
+            yield control
 
     async def _make(self, at: At) -> AsyncGenerator[Block | Control, None]:
         cut, current, runs = self._cut, self._current, self._deliveries.runs
         if cut is None or not self._is_wanted:
             return
         await cut.wait_until_safe()
-        ordinal = 1
+        # Not before: without a key a consumer drops the table's rows here, and those that follow are all there are.
+        yield runs.begun(current, key=())
+        ordinal = 2
         async for rows in cut.rows():
             start = 0
             while start < rows.count:

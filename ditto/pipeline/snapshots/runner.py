@@ -213,7 +213,7 @@ class Runner:
                 f"events.tables lets no row of {relation.namespace}.{relation.name} pass",
                 hint="a table is read where its inserts or updates are selected",
             )
-        await self._ends.sink.ensure_routes(plan.routes.names, is_ahead=True)
+        await self._ends.sink.ensure_routes({*plan.routes.names, plan.routes.read.decode()}, is_ahead=True)
         return plan
 
     # ------------------------------------------------------------------------------------ which tables
