@@ -29,6 +29,10 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     """As the request names tables: a table, schema.table, or a glob of either; none for all that are selected."""
     tables: tuple[tuple[str, str], ...] | None = None
     """Schema and name of each that is left, the one that is being read first; None while `wanted` is not looked up."""
+    has_more: bool = False
+    """There are others, which come after the last of `tables` by schema and name, and are looked up again then."""
+    after: tuple[str, str] | None = None
+    """Where `tables` is to be looked up: only those after this one are left."""
     total: int = 0
     """How many tables there were."""
     kind: Kind = "request"

@@ -370,6 +370,32 @@ async def test_a_table_that_changed_between_snapshot_and_marker_is_read_again() 
 
 
 @fake_time
+async def test_reading_that_fails_waits_for_the_chunk_that_is_being_stored() -> None:
+    scene = Scene()
+    scene.chunk(1)
+    _, running = await scene.begun()
+    await asyncio.sleep(0.011)
+    storing, going_on = asyncio.Event(), asyncio.Event()
+    send = scene._send
+
+    async def slow(block: Block) -> int:
+        storing.set()
+        await going_on.wait()
+        return await send(block)
+
+    scene._send = slow  # type: ignore[method-assign]
+    reaching = asyncio.create_task(scene.reach())
+    await storing.wait()
+    await asyncio.sleep(1)  # the next chunk cannot be read: there is none
+    assert not running.done()
+    going_on.set()
+    await reaching
+    with pytest.raises(IndexError):
+        await running
+    assert scene.runs.open[0].cursor == ("1",)
+
+
+@fake_time
 async def test_chunks_are_read_again_where_what_was_recorded_had_to_be_given_up() -> None:
     scene = Scene()
     scene.chunk(1, snapshot=NOTHING)

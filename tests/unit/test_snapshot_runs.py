@@ -18,7 +18,7 @@ from ditto.formats.snapshot_events import (
 from ditto.lsn import Position
 from ditto.pipeline.snapshots.requests import Cancel, Pause, Resume, Start, parse_request
 from ditto.pipeline.snapshots.runner import choose
-from ditto.pipeline.snapshots.runs import Runs
+from ditto.pipeline.snapshots.runs import LISTED, Runs
 
 KEY = event_key("7", "s")
 TIME = "2026-01-01T00:00:00.000001Z"
@@ -98,6 +98,33 @@ def test_a_run_from_its_request_to_its_end() -> None:
     failed, finished = runs.ended(following, "failed", reason="gone")
     assert (failed.state, failed.reason, finished.state, finished.open) == ("failed", "gone", "finished", ())
     assert runs.current() is None
+
+
+def test_control_events_list_some_tables_and_the_others_are_looked_up_again() -> None:
+    runs = Runs()
+    runs.requested(Start((), run="a"), "x")
+    tables = [("public", f"t{number:03}") for number in range(LISTED + 2)]
+    runs.resolved("a", reversed(tables))
+    current = runs.current()
+    assert current is not None
+    assert current.table == tables[0]
+    told = runs.begun(current, key=()).open[0]
+    assert (told.tables, told.has_more, told.total) == (tuple(tables[:LISTED]), True, LISTED + 2)
+    later = Runs([told])
+    for _ in range(LISTED):
+        current = later.current()
+        assert current is not None
+        (done,) = later.ended(current, "done")
+    assert (done.open[0].tables, done.open[0].after) == (None, tables[LISTED - 1])
+    assert later.current() is None
+    later.resolved("a", tables[LISTED:])
+    current = later.current()
+    assert current is not None
+    assert (current.table, current.run.has_more, current.run.total) == (tables[LISTED], False, LISTED + 2)
+    list(later.ended(current, "done"))
+    current = later.current()
+    assert current is not None
+    assert [each.state for each in later.ended(current, "done")] == ["done", "finished"]
 
 
 def test_pausing_gives_the_turn_to_the_next_run() -> None:

@@ -124,9 +124,15 @@ class ChunkedTable:
                 if self._read[-1].chunk.is_last:
                     await self._settle()
             await self._settle()
-        finally:
-            for each in self._read:
-                self._deliveries.give_up(each.token)
+        except Exception:
+            await self._give_up()
+            raise
+
+    async def _give_up(self) -> None:
+        """Give up the chunks that wait; one that is being stored at this moment is stored."""
+        for each in self._read:
+            if not self._deliveries.give_up(each.token):
+                await asyncio.wait([each.done])
 
     async def _read_one(self) -> None:
         """Read a chunk and send its marker; at most two wait for theirs."""

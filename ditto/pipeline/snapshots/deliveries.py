@@ -97,9 +97,9 @@ class Deliveries:
         self._marked[token] = _Marked(make, done)
         return token, done
 
-    def give_up(self, token: str) -> None:
-        """The marker was not sent, or what it stands for is not wanted any more."""
-        self._marked.pop(token, None)
+    def give_up(self, token: str) -> bool:
+        """The marker was not sent, or what it stands for is not wanted any more; False where that is stored by now."""
+        return self._marked.pop(token, None) is not None
 
     async def store(self, make: Make) -> None:
         """Store what `make` gives at a marker of its own."""

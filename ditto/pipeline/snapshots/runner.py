@@ -221,14 +221,23 @@ class Runner:
     async def _resolve(self, run: OpenRun) -> None:
         published = await published_tables(self._ends.control, self._config.postgres.publication)
         found = choose(run.wanted, self._prepared.planner.selected(published))
+        if run.after is not None:
+            found = sorted(each for each in found if each > run.after)
         if found:
             self._runs.resolved(run.run, found)
             self._progress.resume(self._runs)
+            return
+        if run.after is not None:
+            await self._deliveries.store(lambda at: self._finish(run))
             return
         names = ", ".join(run.wanted) or "the publication's tables"
         await self._deliveries.store(
             lambda at: self._refuse(run, f"no table that is published and selected is in {names}")
         )
+
+    async def _finish(self, run: OpenRun) -> AsyncGenerator[Block | Control, None]:
+        if self._runs.find(run.run) is not None:
+            yield self._runs.finished(run.run)
 
     async def _refuse(self, run: OpenRun, reason: str) -> AsyncGenerator[Block | Control, None]:
         if self._runs.find(run.run) is not None:

@@ -19,6 +19,10 @@ ALL: Final = "*"
 """In a control event: every open run."""
 
 
+LISTED: Final = 50
+"""So many tables of a run are in each control event: with thousands of tables these would be megabytes."""
+
+
 class Current(NamedTuple):
     """The table that is to be read now."""
 
@@ -41,6 +45,16 @@ class Runs:
     def open(self) -> tuple[OpenRun, ...]:
         """All of them."""
         return self._open
+
+    @property
+    def _told(self) -> tuple[OpenRun, ...]:
+        """The same for a control event: with so many tables as a later session needs before it looks them up again."""
+        return tuple(
+            replace(each, tables=each.tables[:LISTED], has_more=True)
+            if each.tables is not None and len(each.tables) > LISTED
+            else each
+            for each in self._open
+        )
 
     def find(self, run: str) -> OpenRun | None:
         """The run with that id."""
@@ -85,19 +99,19 @@ class Runs:
         chosen = [each for each in self._open if name in {"", each.run}]
         if not chosen:
             reason = f"there is no open run {name}" if name else "there is no open run"
-            return Control(run=name or ALL, state="refused", reason=reason, open=self._open)
+            return Control(run=name or ALL, state="refused", reason=reason, open=self._told)
         for each in chosen:
             if isinstance(request, Cancel):
                 self._remove(each.run)
             else:
                 self._put(replace(each, is_paused=isinstance(request, Pause)))
-        return Control(run=name or ALL, state=state, open=self._open)
+        return Control(run=name or ALL, state=state, open=self._told)
 
     def _started(self, request: Start, run: str) -> Control:
         if self.find(run) is not None:
-            return Control(run=run, state="refused", reason=f"run {run} is open already", open=self._open)
+            return Control(run=run, state="refused", reason=f"run {run} is open already", open=self._told)
         if request.kind == "initial" and any(each.kind == "initial" for each in self._open):
-            return Control(run=run, state="refused", reason="an initial run is open already", open=self._open)
+            return Control(run=run, state="refused", reason="an initial run is open already", open=self._told)
         opened = OpenRun(
             run=run,
             wanted=request.start,
@@ -106,15 +120,17 @@ class Runs:
             max_rows_per_s=request.max_rows_per_s,
         )
         self._open = (*self._open, opened)
-        return Control(run=run, state="requested", open=self._open)
+        return Control(run=run, state="requested", open=self._told)
 
     # ------------------------------------------------------------------------------------ what is read
 
     def resolved(self, run: str, tables: Iterable[Table]) -> None:
-        """The tables of a run are known."""
+        """The tables of a run are known: all, or those that are left (`OpenRun.after`)."""
         found = tuple(tables)
+        if len(found) > LISTED:
+            found = tuple(sorted(found))
         if (each := self.find(run)) is not None:
-            self._put(replace(each, tables=found, total=len(found)))
+            self._put(replace(each, tables=found, total=each.total or len(found), has_more=False))
 
     def begun(self, current: Current, *, key: Sequence[str]) -> Control:
         """The table begins, or begins anew; `key` are the columns in whose order it is read."""
@@ -134,22 +150,28 @@ class Runs:
         run = self._run(current)
         rows, cursor = run.rows, run.cursor
         left = (run.tables or ())[1:]
-        if left:
-            self._put(replace(run, tables=left, has_begun=False, cursor=None, rows=0, moved=()))
+        if left or run.has_more:
+            after = None if left else current.table
+            self._put(replace(run, tables=left or None, after=after, has_begun=False, cursor=None, rows=0, moved=()))
         else:
             self._remove(run.run)
         schema, table = current.table
         yield Control(
             run=run.run, state=state, schema=schema, table=table, rows=rows, cursor=cursor, where=run.where or None,
-            reason=reason, open=self._open,
+            reason=reason, open=self._told,
         )  # fmt: skip
-        if not left:
-            yield Control(run=run.run, state="finished", open=self._open)
+        if not left and not run.has_more:
+            yield self.finished(run.run)
+
+    def finished(self, run: str) -> Control:
+        """Every table of the run has ended."""
+        self._remove(run)
+        return Control(run=run, state="finished", open=self._told)
 
     def refused(self, run: str, reason: str) -> Control:
         """The run as a whole cannot be read."""
         self._remove(run)
-        return Control(run=run, state="refused", reason=reason, open=self._open)
+        return Control(run=run, state="refused", reason=reason, open=self._told)
 
     def _run(self, current: Current) -> OpenRun:
         return self.find(current.run.run) or current.run
@@ -158,7 +180,7 @@ class Runs:
         run, (schema, table) = self._run(current), current.table
         return Control(
             run=run.run, state=state, schema=schema, table=table, rows=run.rows, cursor=run.cursor,
-            where=run.where or None, open=self._open,
+            where=run.where or None, open=self._told,
         )  # fmt: skip
 
     def _remove(self, run: str) -> None:
