@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 
+from e2e.process import eventually
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -57,6 +59,11 @@ class Ledger:
             assert not thread.is_alive(), "a writer does not end"
         if self._failures:
             raise self._failures[0]
+
+    async def goes_on(self, transactions: int) -> None:
+        """Wait until so many more are committed."""
+        wanted = self.committed_count + transactions
+        await eventually(lambda: self.committed_count >= wanted, "transactions are committed")
 
     def _run(self, number: int, chance: random.Random) -> None:
         next_id = number << 40 | chance.getrandbits(24) << 16

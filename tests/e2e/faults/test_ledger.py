@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.kills import killed_at_random
 from e2e.ledger import Ledger, matches_ledger
-from e2e.process import eventually
 
 if TYPE_CHECKING:
     from e2e.world import World
@@ -20,11 +19,7 @@ async def test_killed_at_random_moments(world: World, kill_count: int) -> None:
     chance = random.Random(kill_count)
     ditto = await world.streaming()
     with Ledger(world, seed=kill_count) as ledger:
-        for _ in range(kill_count):
-            wanted = ledger.committed_count + chance.randint(5, 40)
-            await eventually(lambda: ledger.committed_count >= wanted, "transactions are committed")  # noqa: B023
-            ditto.kill()
-            ditto = world.ditto()
-            await asyncio.sleep(chance.uniform(0, 2))  # the next may be killed while it starts
-        await ditto.streaming(timeout_s=60)
+        await killed_at_random(
+            world, ditto, lambda _: ledger.goes_on(chance.randint(5, 40)), count=kill_count, chance=chance
+        )
     await matches_ledger(world)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
@@ -17,6 +16,7 @@ import psutil
 import pytest
 
 import ditto
+from e2e.kills import killed_at_random
 from e2e.ledger import Ledger, matches_ledger
 from e2e.process import eventually
 
@@ -58,13 +58,9 @@ async def test_killed_at_random_moments(file_world: FileWorld, kill_count: int) 
     world, chance = file_world, random.Random(kill_count)
     ditto = await world.streaming()
     with Ledger(world, seed=kill_count) as ledger:
-        for _ in range(kill_count):
-            wanted = ledger.committed_count + chance.randint(5, 40)
-            await eventually(lambda: ledger.committed_count >= wanted, "transactions are committed")  # noqa: B023
-            ditto.kill()
-            ditto = world.ditto()
-            await asyncio.sleep(chance.uniform(0, 2))  # the next may be killed while it starts
-        await ditto.streaming(timeout_s=60)
+        ditto = await killed_at_random(
+            world, ditto, lambda _: ledger.goes_on(chance.randint(5, 40)), count=kill_count, chance=chance
+        )
     await matches_ledger(world)
     assert await ditto.stop() == 0
 
@@ -91,8 +87,7 @@ async def test_a_signal_stores_and_confirms_what_was_read(file_world: FileWorld)
     ditto = await world.streaming()
     with Ledger(world) as ledger:
         for _ in range(3):
-            wanted = ledger.committed_count + 20
-            await eventually(lambda: ledger.committed_count >= wanted, "transactions are committed")  # noqa: B023
+            await ledger.goes_on(20)
             assert await ditto.stop() == 0
             assert ditto.logs("pipeline.drained")
             assert world.path.read_bytes().endswith(b"\n")

@@ -1,0 +1,67 @@
+"""Every row of a snapshot is the row as of its position, whatever writes meanwhile.
+
+`scripts/snapshots` runs the long version on several majors, with more seeds.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.process import eventually
+from e2e.snapshots.scene import Scene
+from e2e.snapshots.writers import LONG, QUICK, Writers
+
+if TYPE_CHECKING:
+    from e2e.snapshots.writers import Pace
+    from e2e.world import World
+
+SEEDS = [int(word) for word in os.environ.get("DITTO_TEST_SEEDS", "1").split(",")]
+
+
+async def be_synchronous(world: World) -> None:
+    """COMMIT waits for Ditto: transactions are sent long before others see them."""
+    world.sql("ALTER SYSTEM SET synchronous_standby_names = 'ditto'", "SELECT pg_reload_conf()")
+    await eventually(
+        lambda: world.value("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == 1,
+        "Ditto is the synchronous standby",
+    )
+
+
+async def state_test(world: World, *, seed: int, impl: str, is_synchronous: bool, pace: Pace, runs: int) -> None:
+    world.settings["DITTO_IMPL"] = impl
+    scene = await Scene(world, pace=pace).begun()
+    if is_synchronous:
+        await be_synchronous(world)
+    with Writers(world, seed=seed, pace=pace) as writers:
+        for _ in range(runs):
+            await scene.ran(timeout_s=300)
+    world.sql("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+    oracle = await scene.is_right(fence_s=120)
+    print(
+        f"seed {seed}: {writers.committed_count} transactions, {writers.refused_count} refused, "
+        f"{writers.altered_count} tables altered; {oracle.changed_rows} changes; "
+        f"{sum(oracle.reads.values())} rows read, {oracle.repeated_reads} of them again after a move"
+    )
+    assert writers.committed_count > 50 * runs
+    assert oracle.changed_rows > 1_000 * runs
+    assert not scene.ditto.logs("session.failed")
+    assert await scene.ditto.stop() == 0
+
+
+@pytest.mark.parametrize(("impl", "is_synchronous"), [("c", True), ("python", False)])
+async def test_every_row_is_as_of_its_position(postgres_world: World, impl: str, is_synchronous: bool) -> None:
+    await state_test(postgres_world, seed=1, impl=impl, is_synchronous=is_synchronous, pace=QUICK, runs=2)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("is_synchronous", [False, True], ids=["asynchronous", "synchronous"])
+@pytest.mark.parametrize("impl", ["c", "python"])
+async def test_every_row_is_as_of_its_position_for_long(
+    postgres_world: World, impl: str, is_synchronous: bool, seed: int
+) -> None:
+    await state_test(postgres_world, seed=seed, impl=impl, is_synchronous=is_synchronous, pace=LONG, runs=4)
