@@ -12,6 +12,7 @@ from benchmarks import (
     bench_idle,
     bench_latency,
     bench_pipeline,
+    bench_snapshot,
     bench_stages,
     bench_start,
     bench_synchronous,
@@ -31,6 +32,7 @@ def main() -> None:
     bench_stages.main(quick=quick)
     bench_idle.main(quick=quick)
     bench_synchronous.main(quick=quick)
+    bench_snapshot.main(quick=quick)
     bench_growth.main(quick=quick)
     bench_pipeline.main(quick=quick)
 

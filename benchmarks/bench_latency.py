@@ -148,12 +148,12 @@ async def commit_to_stored(server: PostgresServer, nats_server: NatsServer, pace
                     await streaming(stream, process)
                 await asyncio.sleep(_SETTLE_S)
                 meter = Meter(process.pid)
-                committed = await asyncio.to_thread(_write, connection, workload, pace)
+                committed = await asyncio.to_thread(write, connection, workload, pace)
                 async with asyncio.timeout(_DEADLINE_S):
                     await stored(stream, workload.rows, process, period_s=0.05)
                 cpu_s = meter.read() / workload.rows
                 await stop(process)
-            stored_at = await _stored_at(client, target, workload.rows)
+            stored_at = await stored_at(client, target, workload.rows)
             await stream.delete()
         finally:
             await client.close()
@@ -164,10 +164,10 @@ async def commit_to_stored(server: PostgresServer, nats_server: NatsServer, pace
     return taken[round(len(taken) * _WARM_UP_S / (pace.duration_s + _WARM_UP_S)) :], cpu_s
 
 
-async def _stored_at(client: Client, stream: str, count: int) -> list[float]:
-    """When the server stored each event, in seconds since 1970."""
+async def stored_at(client: Client, stream: str, count: int, *, subject: str = "") -> list[float]:
+    """When the server stored each event, or each on this subject, in seconds since 1970."""
     consumer = ConsumerConfig(ack_policy=AckPolicy.NONE, headers_only=True)
-    subscription = await client.jetstream().pull_subscribe("", stream=stream, config=consumer)
+    subscription = await client.jetstream().pull_subscribe(subject, stream=stream, config=consumer)
     times: list[float] = []
     while len(times) < count:
         times += [
@@ -178,7 +178,7 @@ async def _stored_at(client: Client, stream: str, count: int) -> list[float]:
     return times
 
 
-def _write(connection: Connection[TupleRow], workload: Workload, pace: Pace) -> list[float]:
+def write(connection: Connection[TupleRow], workload: Workload, pace: Pace) -> list[float]:
     """Commit at the pace; returns when each transaction was committed, in seconds since 1970."""
     statement = workload.insert("%s::bigint", "%s::bigint").replace("% ", "%% ").encode()
     committed = []
@@ -193,7 +193,8 @@ def _write(connection: Connection[TupleRow], workload: Workload, pace: Pace) -> 
     return committed
 
 
-def _summary(name: str, taken: list[float]) -> dict[str, Any]:
+def summary(name: str, taken: list[float]) -> dict[str, Any]:
+    """Percentiles, in ms."""
     ordered = sorted(taken)
 
     def percentile_ms(fraction: float) -> float:
@@ -218,14 +219,14 @@ async def run(duration_s: float, rates: Sequence[tuple[int, int]], console: Cons
         servers.embedded() as server,
         console.status("latency: bare publish") as status,
     ):
-        results.append(_summary("bare publish", await bare_round_trips(nats_server.url, duration_s)))
-        results.append(_summary("bare publish, raw", await raw_round_trips(nats_server.port, duration_s)))
+        results.append(summary("bare publish", await bare_round_trips(nats_server.url, duration_s)))
+        results.append(summary("bare publish, raw", await raw_round_trips(nats_server.port, duration_s)))
         for events_per_s, size in rates:
             status.update(f"latency: {events_per_s:,} events/s")
             pace = Pace(events_per_s, size, duration_s)
             taken, cpu_s = await commit_to_stored(server, nats_server, pace)
             more = {"events_per_transaction": size, "cpu_us": round(cpu_s * 1e6, 1)}
-            results.append(_summary(f"{events_per_s:,} events/s", taken) | more)
+            results.append(summary(f"{events_per_s:,} events/s", taken) | more)
     return results
 
 

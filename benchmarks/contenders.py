@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import resource
@@ -148,8 +149,11 @@ class DittoJetStream:
         name: str,
         environment: Mapping[str, str] | None = None,
         program: Sequence[str] = (sys.executable, "-m", "ditto", "run"),
+        folder: Path = _TOP,
     ) -> None:
+        """`folder`: the checkout whose Ditto it is, where `program` is an interpreter."""
         self.name = name
+        self._folder = folder
         self._program = program
         self._server = nats_server
         self._environment = environment or {}
@@ -167,7 +171,7 @@ class DittoJetStream:
             *(*self._program, "--log-level", "warning"),
             *("--dsn", transport.dsn, "--slot", slot, "--publication", publication),
             *("--nats-url", self._server.url, "--stream", slot),
-            cwd=_TOP,
+            cwd=self._folder,
             env={**os.environ, **self._environment},
             stdout=DEVNULL,
         )
@@ -203,10 +207,10 @@ class Stream:
         """Requests that were made here."""
 
     async def event_count(self) -> int:
-        """How many events it holds, checkpoints apart; 0 while it does not exist."""
+        """How many events it holds, without checkpoints and control messages; 0 while it does not exist."""
         answer = await self._call("INFO", {"subjects_filter": ">"})
         subjects = answer.get("state", {}).get("subjects") or {}
-        return sum(count for subject, count in subjects.items() if not subject.endswith("._checkpoint"))
+        return sum(count for subject, count in subjects.items() if _is_of_events(subject))
 
     async def wait_for(self, count: int, *, period_s: float) -> None:
         """Wait until it holds at least so many events."""
@@ -231,9 +235,17 @@ class Stream:
         latest = [
             (await self._call("MSG.GET", {"last_by_subj": subject}))["message"]
             for subject in answer["state"]["subjects"]
-            if not subject.endswith("._checkpoint")
+            if _is_of_events(subject)
         ]
         return max(_seconds(message["time"]) for message in latest)
+
+    async def newest(self, subject: str) -> dict[str, Any] | None:
+        """The newest message on this subject, as JSON; None where there is none."""
+        answer = await self._call("MSG.GET", {"last_by_subj": subject})
+        if "message" not in answer:
+            return None
+        found: dict[str, Any] = json.loads(base64.b64decode(answer["message"]["data"]))
+        return found
 
     async def delete(self) -> None:
         """Remove it with its files, and the trace of its lease: with that, Ditto refuses a new stream of the name."""
@@ -251,6 +263,10 @@ class Stream:
         )
         answer: dict[str, Any] = json.loads(reply.data)
         return answer
+
+
+def _is_of_events(subject: str) -> bool:
+    return not subject.startswith("ditto._")
 
 
 def _seconds(time: str) -> float:

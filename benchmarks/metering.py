@@ -42,7 +42,16 @@ def processor_ticks() -> tuple[int, int]:
 
 def peak_rss_bytes(pid: int) -> int:
     """The most memory that the process has held so far."""
+    return _status_bytes(pid, "VmHWM")
+
+
+def rss_bytes(pid: int) -> int:
+    """The memory that the process holds now."""
+    return _status_bytes(pid, "VmRSS")
+
+
+def _status_bytes(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/{pid}/status does not tell VmHWM")
+    raise RuntimeError(f"/proc/{pid}/status does not tell {name}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import line_chart, record
+from benchmarks import bench_snapshot, line_chart, record
 from benchmarks.chart import Bar, Group, draw
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -24,6 +24,7 @@ _BENCHMARKS: Final = (
     "start",
     "idle",
     "synchronous",
+    "snapshot",
     "decode",
     "encode",
     "frame",
@@ -52,6 +53,8 @@ def markdown(records: dict[str, Any]) -> str:
         parts += _idle(records["idle"]["results"])
     if "synchronous" in records:
         parts += _synchronous(records["synchronous"]["results"])
+    if "snapshot" in records:
+        parts += _snapshot(records["snapshot"]["results"])
     rows = [row for name in ("decode", "encode", "frame") if name in records for row in records[name]["results"]]
     if rows:
         parts += _cores(rows)
@@ -248,6 +251,22 @@ def _synchronous(result: dict[str, Any]) -> Iterator[str]:
             for kind, text in words.items()
         ),
     )
+
+
+def _snapshot(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "### Snapshots"
+    rates = {name: each[name] for each in results for name in _SNAPSHOT_RATES if name in each}
+    if rates:
+        yield "; ".join(f"{words} {rates[name]:,}" for name, words in _SNAPSHOT_RATES.items() if name in rates) + "."
+    rows = ([goal.name, f"{each[goal.key]:g}", f"{each['rows']:,}"] for each, goal in bench_snapshot.figures(results))
+    yield _table(["", "figure", "rows"], 1, rows)
+
+
+_SNAPSHOT_RATES: Final = {
+    "snapshot_rows_per_s": "Snapshot rows/s",
+    "live_events_per_s": "live events/s of the same rows",
+    "copy_rows_per_s": "`COPY` rows/s",
+}
 
 
 def _cores(rows: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -50,7 +50,7 @@ class Run:
         self.ask(start=["public.first", "public.bad", "public.last"], run=run, **more)
 
     async def failed(self, *words: str, table: str = "bad", run: str = "run") -> str:
-        """Wait for the end of the run: `table` has failed, for a reason that has these words, and the others are done."""
+        """Wait for the end of the run: `table` has failed for a reason that has these words, the others are done."""
         await self.recording.finished(run, ditto=self.ditto)
         return await self.is_failed(*words, table=table, run=run, others=("first", "last"))
 
