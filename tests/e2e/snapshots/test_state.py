@@ -6,15 +6,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ditto.testing.programs import as_account, postgres_account, reachable_programs
 from e2e.process import eventually
 from e2e.snapshots.scene import Scene
 from e2e.snapshots.writers import LONG, QUICK, Writers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ditto.testing.servers import PostgresServer
     from e2e.snapshots.writers import Pace
     from e2e.world import World
 
@@ -54,6 +59,24 @@ async def state_test(world: World, *, seed: int, impl: str, is_synchronous: bool
 @pytest.mark.parametrize(("impl", "is_synchronous"), [("c", True), ("python", False)])
 async def test_every_row_is_as_of_its_position(postgres_world: World, impl: str, is_synchronous: bool) -> None:
     await state_test(postgres_world, seed=1, impl=impl, is_synchronous=is_synchronous, pace=QUICK, runs=2)
+
+
+def begin_epoch(postgres: PostgresServer) -> None:
+    """As if 4,294,967,296 transactions had been there."""
+    postgres.stop()
+    account = postgres_account()
+    program = reachable_programs(postgres.bin_dir, account) / "pg_resetwal"
+    command: list[str | Path] = [program, "-e", "1", "-D", postgres.data_dir]
+    subprocess.run(command, check=True, cwd="/", capture_output=True, **as_account(account))
+    postgres.start()
+
+
+async def test_transaction_ids_past_32_bits(postgres_world: World) -> None:
+    """Changes carry 32 bits, snapshots 64."""
+    world = postgres_world
+    begin_epoch(world.postgres)
+    assert int(world.value("SELECT pg_current_xact_id()::text")) > 1 << 32
+    await state_test(world, seed=2, impl="c", is_synchronous=False, pace=QUICK, runs=1)
 
 
 @pytest.mark.long
