@@ -23,7 +23,7 @@ Rows = Counter[tuple[bytes, bytes, bytes, bytes]]
 
 
 async def read_as_inserted(world: World, *statements: str, timeout_s: float = 60, **settings: Any) -> Counter[str]:
-    """Run statements that only insert while Ditto streams, then snapshot all; returns the number of rows of each table."""
+    """Run statements that only insert while Ditto streams, then snapshot all; returns how many rows each table has."""
     ditto = await world.streaming(**settings)
     world.sql(*statements)
     await world.fence(timeout_s=timeout_s)
