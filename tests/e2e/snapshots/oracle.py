@@ -2,8 +2,8 @@
 
 The *truth* is a base copy of the tables, made before anything was written, plus the change events replayed: the state
 of each table at the position of each message. Two consumers that know nothing but events are kept beside it: one that
-starts empty where the stream begins, and one that starts empty at the first READ of a run. Every READ has to equal the
-truth at its position, and at `done` both consumers have to hold exactly the truth.
+starts empty where the stream begins, and one that starts empty where a run begins with the table. Every READ has to
+equal the truth at its position, and at `done` both consumers have to hold exactly the truth.
 
 The rows of a table without a key are read at one position's LSN, again from the first where a restart came between.
 
@@ -109,7 +109,7 @@ class _Table:
     consumer: _Copy = field(default_factory=_Copy)
     run_consumer: _Copy = field(default_factory=_Copy)
     run: str | None = None
-    """Of the newest READ."""
+    """The one that reads it now."""
     read: Counter[Key] = field(default_factory=Counter)
     """How often each key was read in this run."""
     moves: Counter[Key] = field(default_factory=Counter)
@@ -121,6 +121,18 @@ class _Table:
     def key_of(self, row: Row) -> Key:
         return tuple(row.get(name) for name in self.key)
 
+    def forget(self) -> None:
+        """A consumer that knows nothing begins here."""
+        self.run_consumer = _Copy()
+        self.consumer.seen.clear()
+
+    def begin(self, run: str) -> None:
+        """This run reads it from now on."""
+        self.run = run
+        self.read.clear()
+        self.read_bag.clear()
+        self.cut_lsn = 0
+
     @property
     def copies(self) -> tuple[_Copy, _Copy]:
         return self.consumer, self.run_consumer
@@ -130,7 +142,7 @@ class Oracle:
     """Takes the messages in order; `faults` is empty as long as all is right."""
 
     def __init__(self, base: Mapping[str, Base], *, sweeps: bool = False) -> None:
-        """`sweeps`: the consumers drop, at `done`, what they have not seen since the first READ of the run."""
+        """`sweeps`: the consumers drop, at `done`, what they have not seen since the run began with the table."""
         self._sweeps = sweeps
         self._tables = {
             name: _Table(dict(each.columns), tuple(each.key), *_rows_of(each)) for name, each in base.items()
@@ -280,12 +292,7 @@ class Oracle:
             if value is not None and is_number != (table.columns.get(name) in _NUMBERS):
                 self._fault(f"READ: column {name} of type {table.columns.get(name)} as {type(value).__name__}")
         if mark["run"] != table.run:
-            table.run = mark["run"]
-            table.read.clear()
-            table.cut_lsn = 0
-            table.read_bag.clear()
-            table.run_consumer = _Copy()
-            table.consumer.seen.clear()
+            table.begin(mark["run"])
         if not table.key:
             if table.cut_lsn != message.position.commit_lsn:
                 table.cut_lsn = message.position.commit_lsn
@@ -310,23 +317,26 @@ class Oracle:
             copy.seen.add(key)
 
     def _control(self, control: Mapping[str, Any]) -> None:
-        name = control.get("table")
+        name, run = control.get("table"), control["run"]
+        for each in self._tables.values():
+            if each.run is None:  # whose `begun` may be replaced before it is read: it comes after this message
+                each.forget()
         table = self._tables.get(name or "")
         if name is None or table is None:
             return
+        if control["state"] == "begun":
+            table.forget()
+            table.begin(run)
         if control["state"] == "failed":
             self._where += f", {name}"
             self._fault(f"failed: {control.get('reason')}")
         if control["state"] != "done":
             return
         self._where += f", done of {name}"
-        self.done.append((control["run"], name))
-        if control["run"] != table.run:  # no row was read
-            table.run, table.run_consumer = control["run"], _Copy()
-            table.read.clear()
-            table.cut_lsn = 0
-            table.read_bag.clear()
-            table.consumer.seen.clear()
+        self.done.append((run, name))
+        if run != table.run:  # no row was read
+            table.begin(run)
+        table.run = None
         if not table.key:
             if table.read_bag != table.bag:
                 self._fault(f"{_difference(table.bag, table.read_bag)} in the truth and among the READs")
@@ -335,7 +345,7 @@ class Oracle:
             for copy in table.copies:
                 copy.rows = {key: row for key, row in copy.rows.items() if key in copy.seen}
         self._compare("a consumer from the stream's beginning", table.consumer.rows, table.rows)
-        self._compare("a consumer from the run's first READ", table.run_consumer.rows, table.rows)
+        self._compare("a consumer from the run's beginning", table.run_consumer.rows, table.rows)
         table.moves.clear()
 
     def _compare(self, who: str, rows: Mapping[Key, Row], truth: Mapping[Key, Row]) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from e2e.sinks.file_world import FileWorld
     from e2e.world import World
 
-POLL_S = 0.1
+POLL_S = 0.05
 BATCH = 5000
 
 

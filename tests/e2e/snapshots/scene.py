@@ -63,7 +63,7 @@ class Scene:
         oracle = Oracle(self.base)
         oracle.take_all(self.recording.messages)
         oracle.matches(copy_tables(self.world, shapes))
-        assert oracle.faults == []
-        assert sorted(oracle.done) == sorted((run, name) for run in self.runs for name in tables)
+        assert not oracle.faults, "\n".join(oracle.faults)
+        assert sorted(oracle.done) == sorted((run, name) for run in self.runs for name in tables), oracle.done
         assert all(oracle.reads[name] >= least_reads for name in tables), oracle.reads
         return oracle
