@@ -54,8 +54,8 @@ class Runner:
 
     async def prepare(self) -> None:
         """See changes of the table that is half read from the first one on: some come again, and have moved rows."""
-        current = self._runs.current()
-        if current is None or not current.run.has_begun:
+        current = self._runs.find_begun()
+        if current is None:
             return
         self._deliveries.moved.begin(current.run.moved)
         with suppress(SnapshotRefused):
