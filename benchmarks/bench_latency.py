@@ -153,13 +153,13 @@ async def commit_to_stored(server: PostgresServer, nats_server: NatsServer, pace
                     await stored(stream, workload.rows, process, period_s=0.05)
                 cpu_s = meter.read() / workload.rows
                 await stop(process)
-            stored_at = await stored_at(client, target, workload.rows)
+            times = await stored_at(client, target, workload.rows)
             await stream.delete()
         finally:
             await client.close()
         connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
         workload.remove(connection)
-    last_events = stored_at[pace.events_per_transaction - 1 :: pace.events_per_transaction]
+    last_events = times[pace.events_per_transaction - 1 :: pace.events_per_transaction]
     taken = [at - committed_at for committed_at, at in zip(committed, last_events, strict=True)]
     return taken[round(len(taken) * _WARM_UP_S / (pace.duration_s + _WARM_UP_S)) :], cpu_s
 

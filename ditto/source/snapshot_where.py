@@ -69,7 +69,7 @@ def _parsed(text: str, table: SnapshotTable) -> exp.Expr:
 def _check(tree: exp.Expr, text: str, table: SnapshotTable) -> None:
     for node in tree.walk():
         if type(node) not in _PASSING:
-            raise _refused(table, f"it contains {type(node).__name__}, which does not pass")
+            raise _refused(table, f"it contains {_named(node)}, which does not pass")
         if isinstance(node, exp.Column):
             _check_column(node, table)
         if isinstance(node, exp.DataType) and (node.this not in _TYPES or node.args.get("nested")):
@@ -79,6 +79,13 @@ def _check(tree: exp.Expr, text: str, table: SnapshotTable) -> None:
     written = tree.sql(dialect=_DIALECT, comments=False)
     if sqlglot.parse_one(written, read=_DIALECT) != tree:
         raise _refused(table, "it can be read in two ways: put parentheses into it")
+
+
+def _named(node: exp.Expr) -> str:
+    """As whoever wrote the condition calls it."""
+    if isinstance(node, exp.Anonymous):
+        return f"the function {node.this}"
+    return f"the function {node.sql_name().lower()}" if isinstance(node, exp.Func) else type(node).__name__
 
 
 def _is_harmless(node: exp.Expr) -> bool:

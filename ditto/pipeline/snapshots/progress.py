@@ -74,8 +74,6 @@ class Progress:
             table.waits_for, table.reason, table.rows_per_s = None, control.reason, None
             if control.state == "done":
                 log.info("snapshot.done", rows=control.rows, **fields)
-            else:
-                log.error("snapshot.failed", reason=control.reason, rows=control.rows, **fields)
 
     # ------------------------------------------------------------------------------------ the table that is read
 

@@ -132,7 +132,8 @@ class Runner:
             reason = error.message if isinstance(error, DittoError) else str(error)
             if isinstance(error, SnapshotRefused) and error.is_retryable:
                 raise
-            log.error("snapshot.refused", table=current.name, reason=reason, hint=getattr(error, "hint", None))
+            hint = getattr(error, "hint", None)
+            log.error("snapshot.failed", run=run.run, table=current.name, reason=reason, hint=hint)
             await self._deliveries.store(lambda at: self._fail(current, reason))
         finally:
             self.chunked = None

@@ -81,9 +81,12 @@ async def test_a_second_gap_while_the_first_is_being_healed_stops(world: World) 
     ditto.kill()
     await world.slot_is_free()
     await lost(world, "slot")
+    await scene.recording.read_on()
+    (opened,) = scene.recording.controls()[-1]["open"]
+    assert opened["kind"] == "gap"
     for _ in range(2):
         ditto = world.ditto(**scene.settings)
-        assert await ditto.ended() == 4
+        assert await ditto.ended() == 4, ditto.output
         assert ditto.logs("run.failed", kind="StreamGap")
     await scene.recording.read_on()
     assert not scene.recording.controls(state="finished")
