@@ -39,7 +39,7 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     has_begun: bool = False
     """The first of `tables` has."""
     key: tuple[str, ...] = ()
-    """The columns in whose order it is read; none where it has no key."""
+    """The columns in whose order it is read, with what decides that order; none where it has no key."""
     cursor: tuple[str, ...] | None = None
     """Its key, PostgreSQL's text of each column, up to which its rows are stored; None before the first row."""
     rows: int = 0

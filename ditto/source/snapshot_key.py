@@ -38,6 +38,8 @@ class KeyColumn(Struct, frozen=True, kw_only=True):
     is_descending: bool
     collation: tuple[str, str] | None
     """Schema and name of the index's collation, where that is not the column's own."""
+    order: str = ""
+    """OIDs of the type, the operator class and the collation, and the direction: with others the order is another."""
 
     @property
     def sql(self) -> str:

@@ -321,4 +321,5 @@ def _key_column(row: dict[str, Any], column: dict[str, Any]) -> KeyColumn:
         greater=greater,
         is_descending=row["is_descending"],
         collation=tuple(row["collation"]) if row["collation"] else None,
+        order=row["order"],
     )

@@ -100,7 +100,7 @@ class ChunkedTable:
             self._moved.begin()
             self._cursor = self._stored_cursor = None
             self.record()
-            yield self._deliveries.runs.begun(self._current, key=key_names(self._table))
+            yield self._deliveries.runs.begun(self._current, key=key_order(self._table))
 
     async def run(self) -> None:
         """To the end of the table, or until the run is paused or cancelled: what has been read is stored then.
@@ -240,6 +240,11 @@ class ChunkedTable:
         return active is not None and (active.run.run, active.table) == (self._current.run.run, self._current.table)
 
 
+def key_order(table: SnapshotTable) -> tuple[str, ...]:
+    """The order in which a table is read: a cursor means something in this one alone."""
+    return tuple(f"{column.name}/{column.order}" for column in table.key_columns)
+
+
 def key_names(table: SnapshotTable) -> tuple[str, ...]:
-    """The columns in whose order a table is read."""
-    return tuple(table.relation.columns[index].name for index in table.key)
+    """The columns of the key."""
+    return tuple(column.name for column in table.key_columns)

@@ -13,7 +13,7 @@ from ditto.decoding.messages import Block
 from ditto.errors import DecodeError, DittoError, SnapshotRefused, SourceError, StreamUnusable, SubjectCollision
 from ditto.formats.snapshot_events import Control, OpenRun
 from ditto.pipeline.preparing import Prepared
-from ditto.pipeline.snapshots.chunks import MAX_RECORDED_BYTES, ChunkedTable, Restart, key_names
+from ditto.pipeline.snapshots.chunks import MAX_RECORDED_BYTES, ChunkedTable, Restart, key_names, key_order
 from ditto.pipeline.snapshots.deliveries import At, Deliveries, TooLargeRow
 from ditto.pipeline.snapshots.exact_cut import WholeTable
 from ditto.pipeline.snapshots.limits import ChunkSize, Limits
@@ -60,7 +60,7 @@ class Runner:
         self._deliveries.moved.begin(current.run.moved)
         with suppress(SnapshotRefused):
             table = await self._describe(current, await self._connect())
-            if key_names(table) == current.run.key:
+            if key_order(table) == current.run.key:
                 self._deliveries.record(table.relation.oid, table.key, key_names(table))
 
     async def run(self) -> None:
@@ -167,6 +167,11 @@ class Runner:
                 progress=self._progress,
             ).run()
             return
+        if run.cursor is not None and run.key != key_order(table):
+            raise SnapshotRefused(
+                f"the key of {table.name} became another one while the table was read",
+                hint="start a snapshot of this table again",
+            )
         limit = run.max_rows_per_s or self._config.snapshot.max_rows_per_s
         chunked = ChunkedTable(
             current,
@@ -180,7 +185,7 @@ class Runner:
             progress=self._progress,
             clock=self._clock,
         )
-        if run.has_begun and run.key == key_names(table):
+        if run.has_begun and run.key == key_order(table):
             chunked.record()
         else:
             await self._deliveries.store(chunked.begin)

@@ -100,7 +100,7 @@ async def run(world: World) -> AsyncIterator[Run]:
 async def test_no_right_to_read(run: Run) -> None:
     await run.begin(f"REVOKE SELECT ON bad FROM {run.role}")
     run.ask_for_all()
-    await run.failed("public.bad", "SELECT")
+    await run.failed("public.bad", "may not read")
     run.world.sql(f"GRANT SELECT ON bad TO {run.role}")
     run.ask(start=["public.bad"], run="again")
     await run.recording.finished("again", ditto=run.ditto)
