@@ -43,7 +43,8 @@ async def begin(prepared: Prepared) -> Ready:
     """Find the tail, decide where to begin, and give the replication connection its decoder."""
     ends = prepared.ends
     config, sink, slot = ends.config, ends.sink, prepared.slot
-    state, start = await _open(prepared)
+    key = event_key(ends.pipeline.system_identifier, slot.name)
+    state, start, open_runs = await _open(prepared, key)
     last = None if start.gap is not None else state.last
     owner = state.owner
     history = History(
@@ -56,8 +57,6 @@ async def begin(prepared: Prepared) -> Ready:
     )
     pattern = prepared.planner.description_wildcard
     stored = {} if pattern is None else await sink.schemas.last_payloads(pattern)
-    controls = await sink.schemas.last_payloads(f"{snapshot_subjects(config.events.prefix)}>")
-    key = event_key(ends.pipeline.system_identifier, slot.name)
     decoder = Decoder(
         id_key=key,
         after=start.after,
@@ -74,13 +73,16 @@ async def begin(prepared: Prepared) -> Ready:
         last=last,
         history=history,
         dropped=DroppedTables(ends.control, decoder, planner=prepared.planner, counters=ends.counters),
-        open_runs=newest_runs([*controls.values(), state.snapshots], key),
+        open_runs=open_runs,
         tail_mark=state.mark,
     )
 
 
-async def _open(prepared: Prepared) -> tuple[SinkState, Start]:
-    """Open the sink, which may have become another one while the session waited for the slot, and decide."""
+async def _open(prepared: Prepared, key: bytes) -> tuple[SinkState, Start, tuple[OpenRun, ...]]:
+    """Open the sink, which may have become another one while the session waited for the slot, and decide.
+
+    `key` is `event_key(…)`. The runs are the snapshots that have not ended.
+    """
     sink, claimant = prepared.ends.sink, prepared.claimant()
     state = await sink.inspect(prepared.ends.pipeline)
     is_slot_used, accepted_gap = prepared.is_slot_used, prepared.accepted_gap
@@ -88,11 +90,15 @@ async def _open(prepared: Prepared) -> tuple[SinkState, Start]:
     if is_gone:
         # Before it is claimed: an owner in a new sink would let the next start believe that nothing is missing.
         is_slot_used = prepared.has_lost_events
-        accepted_gap = prepared.decide(state, is_slot_used=is_slot_used).gap
+        runs = newest_runs([state.snapshots], key)
+        accepted_gap = prepared.decide(state, is_slot_used=is_slot_used, open_runs=runs).gap
     if is_gone or prepared.claimed_lsn is None:
         former = await sink.claim(claimant, prepared.routes)
         state = (await sink.open(claimant))._replace(owner=former)
     else:
         state = await sink.open(claimant)
-    start = prepared.decide(state, is_slot_used=is_slot_used)
-    return state, start._replace(gap=start.gap or accepted_gap)
+    subjects = f"{snapshot_subjects(prepared.ends.config.events.prefix)}>"
+    controls = await sink.schemas.last_payloads(subjects)
+    runs = newest_runs([*controls.values(), state.snapshots], key)
+    start = prepared.decide(state, is_slot_used=is_slot_used, open_runs=runs)
+    return state, start._replace(gap=start.gap or accepted_gap), runs

@@ -10,8 +10,10 @@ from functools import partial
 import msgspec
 import structlog
 
+from ditto.config import Delivery
+from ditto.decoding.event_id import event_key
 from ditto.errors import StreamUnusable, SubjectCollision, TableLocked
-from ditto.formats.snapshot_events import read_control
+from ditto.formats.snapshot_events import OpenRun, newest_runs
 from ditto.monitoring.state import States
 from ditto.pipeline.connecting import Ends, Report
 from ditto.pipeline.start_position import Start, Timelines, decide_start, gap_error, is_slot_used
@@ -55,9 +57,16 @@ class Prepared:
         """The pipeline, with the LSN before which nothing was ever due."""
         return msgspec.structs.replace(self.ends.pipeline, start_lsn=self.slot.confirmed_lsn)
 
-    def decide(self, state: SinkState, *, is_slot_used: bool) -> Start:
-        """Where to begin, with the sink in this state."""
-        return _decide(self.ends, state, slot=self.slot, timelines=self.timelines, is_slot_used=is_slot_used)
+    def decide(self, state: SinkState, *, is_slot_used: bool, open_runs: Sequence[OpenRun]) -> Start:
+        """Where to begin, with the sink in this state, and these snapshots that have not ended."""
+        return _decide(
+            self.ends,
+            state,
+            slot=self.slot,
+            timelines=self.timelines,
+            is_slot_used=is_slot_used,
+            open_runs=open_runs,
+        )
 
     @property
     def has_lost_events(self) -> bool:
@@ -121,7 +130,8 @@ class _Preparation:
             # Another Ditto that started with this one may have claimed the sink and read the slot meanwhile.
             state = await ends.sink.inspect(ends.pipeline)
         if state.is_empty:
-            start = _decide(ends, state, slot=slot, timelines=timelines, is_slot_used=is_used)
+            runs = newest_runs([state.snapshots], event_key(ends.pipeline.system_identifier, slot.name))
+            start = _decide(ends, state, slot=slot, timelines=timelines, is_slot_used=is_used, open_runs=runs)
             accepted_gap, claimed_lsn = start.gap, slot.confirmed_lsn
             claimant = msgspec.structs.replace(ends.pipeline, start_lsn=claimed_lsn)
             await self._request_initial(slot)
@@ -192,7 +202,7 @@ class _Preparation:
         ends, owner = self._ends, state.owner
         if owner is None or owner.system_identifier == ends.pipeline.system_identifier:
             return
-        _decide(ends, state, slot=slot, timelines=timelines, is_slot_used=False)
+        _decide(ends, state, slot=slot, timelines=timelines, is_slot_used=False, open_runs=())
         log.warning(
             "stream.cluster_changed",
             **ends.sink.capabilities.context,
@@ -255,20 +265,25 @@ class _Preparation:
         return slot
 
 
-def _accepts_gap(ends: Ends, state: SinkState) -> bool:
+def _accepts_gap(delivery: Delivery, open_runs: Sequence[OpenRun]) -> bool:
     """Not a second gap while the snapshot is read that heals the first one: that would go on for ever."""
-    delivery = ends.config.delivery
-    if delivery.on_gap != "snapshot" or not state.snapshots:
-        return delivery.accepts_gap
-    control = read_control(state.snapshots)
-    return control is None or all(run.kind != "gap" for run in control.open)
+    is_healing = any(run.kind == "gap" for run in open_runs)
+    return delivery.accepts_gap and not (delivery.on_gap == "snapshot" and is_healing)
 
 
-def _decide(ends: Ends, state: SinkState, *, slot: Slot, timelines: Timelines, is_slot_used: bool) -> Start:
+def _decide(
+    ends: Ends,
+    state: SinkState,
+    *,
+    slot: Slot,
+    timelines: Timelines,
+    is_slot_used: bool,
+    open_runs: Sequence[OpenRun],
+) -> Start:
     return decide_start(
         state,
         sink=ends.sink.capabilities,
-        accepts_gap=_accepts_gap(ends, state),
+        accepts_gap=_accepts_gap(ends.config.delivery, open_runs),
         slot=ends.config.postgres.slot,
         system_identifier=ends.pipeline.system_identifier,
         confirmed_lsn=slot.confirmed_lsn,
