@@ -78,7 +78,11 @@ class Streaming:
         self._wanted_lsn = 0
         self._held: list[Block] = []  # blocks that ended at a Relation, and what follows them
         self._routes: set[str] = set()  # those of their relations, which the sink may not take yet
-        self._snapshots = Snapshots(ready, acknowledged=lambda: window.acknowledged)
+        self._snapshots = Snapshots(
+            ready,
+            acknowledged=lambda: window.acknowledged,
+            checkpoint=lambda lsn: self.checkpoint(lsn, self._last_transaction()),
+        )
         confirmer.limit_by(lambda lsn: self._place.limit(self._snapshots.limit(lsn)))
         counters.attach(window, ends.sink)
 

@@ -99,12 +99,16 @@ class Scene:
             prefix="ditto",
             emit=self._emit,
             progress=self.progress,
+            checkpoint=self.checkpoint,
             ensure_routes=self._ensure,
         )
         self.reader = FakeReader(self)
 
     async def _emit(self, token: str) -> None:
         self.markers.put_nowait(token)
+
+    async def checkpoint(self, lsn: int) -> None:
+        """Nothing waits for one here."""
 
     async def _ensure(self, routes: set[str]) -> None:
         if self.route_fault is not None:

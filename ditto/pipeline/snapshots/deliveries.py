@@ -66,6 +66,7 @@ class Deliveries:
         emit: Callable[[str], Awaitable[None]],
         progress: Progress,
         ensure_routes: Callable[[set[str]], Awaitable[None]],
+        checkpoint: Callable[[int], Awaitable[None]],
     ) -> None:
         self.runs = runs
         self.moved = moved
@@ -81,6 +82,8 @@ class Deliveries:
         self._emit = emit
         self._progress = progress
         self._ensure_routes = ensure_routes
+        self.checkpoint = checkpoint
+        """Store that everything before an LSN is stored: at a marker, before which commits may wait for that."""
         self._recorded: tuple[int | None, tuple[int, ...], tuple[str, ...]] = (None, (), ())
         self._marked: dict[str, _Marked] = {}
         self._barrier: tuple[At, Make, asyncio.Future[None]] | None = None
@@ -101,11 +104,15 @@ class Deliveries:
         """The marker was not sent, or what it stands for is not wanted any more; False where that is stored by now."""
         return self._marked.pop(token, None) is not None
 
-    async def store(self, make: Make) -> None:
-        """Store what `make` gives at a marker of its own."""
+    async def send(self, make: Make) -> asyncio.Future[None]:
+        """Send a marker; the future ends when the stream has reached it and what `make` gives is stored."""
         token, done = self.expect(make)
         await self._emit(token)
-        await done
+        return done
+
+    async def store(self, make: Make) -> None:
+        """Store what `make` gives at a marker of its own."""
+        await (await self.send(make))
 
     def expect_before(self, lsn: int, at: At, make: Make) -> asyncio.Future[None]:
         """`make` gives what is stored before the first transaction that commits at `lsn` or later.

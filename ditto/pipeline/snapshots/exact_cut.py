@@ -1,9 +1,11 @@
 """A table without a key, read whole at one point of the stream.
 
 Without a key a row cannot be found among the changes, so nothing can be overlaid: the stream has to be held where the
-snapshot was taken. A temporary slot gives both, the snapshot and the LSN that it belongs to. It is created while the
-stream is held, so that the stream cannot be past that LSN; where a long transaction makes that take long, the stream
-goes on, and it is tried again when that transaction is over. A restart reads the table from its beginning.
+snapshot was taken. A temporary slot gives both, the snapshot and C, the LSN that it belongs to. Making it takes as long
+as the transactions that have written, and of these some may wait for Ditto, as the synchronous standby, to confirm
+their commits. So the stream goes on meanwhile, from marker to marker: it is held at each one for a moment, and the next
+one is in the WAL before it is let go. When the slot is there, the stream is nearly always before C. A restart reads the
+table from its beginning.
 """
 
 from __future__ import annotations
@@ -30,9 +32,10 @@ from ditto.source.snapshot_table import SnapshotTable
 
 log = structlog.get_logger()
 
-_HOLD_S: Final = 1.0
-"""How long the stream is held at first until the slot is there: 40 to 60 ms where transactions are short."""
-_MAX_HOLD_S: Final = 16.0
+_HOLD_S: Final = 0.5
+"""How long the stream is held at each marker: making a slot takes 40 to 60 ms where transactions are short."""
+_MAX_HOLD_S: Final = 4.0
+"""The same when the stream was past C before: it was held for too short a time."""
 _PIECE_ROWS: Final = 256
 _PIECE_BYTES: Final = 128 << 10
 
@@ -61,20 +64,49 @@ class WholeTable:
         self._deliveries = deliveries
         self._progress = progress
         self._cut: ExactCut | None = None
+        self._next: asyncio.Future[None] | None = None
+        """Ends when the stream has been held at the next marker."""
         self._done: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
         """To the end of the table, unless the run is paused or cancelled before. Raises what the reader raises."""
         hold_s = _HOLD_S
-        async with AsyncExitStack() as stack:
-            while self._done is None:
-                snapshot = await self._reader.current_snapshot()
-                await self._reader.wait_for(snapshot.xmax, tell=self._tell)
-                self._progress.reading()
-                await self._deliveries.store(partial(self._cut_here, stack, hold_s))
-                hold_s = min(_MAX_HOLD_S, 2 * hold_s)
-            await self._deliveries.emit()
-            await self._done
+        while True:
+            if not self._is_wanted:
+                raise Restart
+            snapshot = await self._reader.current_snapshot()
+            await self._reader.wait_for(snapshot.xmax, tell=self._tell)
+            self._progress.reading()
+            async with AsyncExitStack() as stack:
+                done = await self._cut_in(stack, hold_s)
+                if done is not None:
+                    await self._deliveries.emit()
+                    await done
+                    return
+            hold_s = min(_MAX_HOLD_S, 2 * hold_s)
+
+    async def _cut_in(self, stack: AsyncExitStack, hold_s: float) -> asyncio.Future[None] | None:
+        """Make the cut while the stream goes from marker to marker; the future ends when its rows are stored.
+
+        None where the stream was past the cut, or where the table is not wanted any more.
+        """
+        cut = exact_cut(
+            self._dsn,
+            self._table,
+            where=self._where,
+            interval_style=self._reader.interval_style,
+            tell=self._tell,
+        )
+        making = asyncio.ensure_future(stack.enter_async_context(cut))
+        try:
+            held: asyncio.Future[None] | None = await self._deliveries.send(partial(self._hold, making, hold_s))
+            while held is not None:
+                await held
+                held, self._next = self._next, None
+        finally:
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
+        return self._done
 
     def _tell(self, waits: Sequence[Blocker]) -> None:
         self._progress.waiting(waits)
@@ -88,17 +120,20 @@ class WholeTable:
 
     # ------------------------------------------------------------------------------------ where the stream is held
 
-    async def _cut_here(self, stack: AsyncExitStack, hold_s: float, at: At) -> AsyncGenerator[Block | Control, None]:
-        """Nothing is stored here: the stream waits for the slot."""
+    async def _hold(
+        self, making: asyncio.Task[ExactCut], hold_s: float, at: At
+    ) -> AsyncGenerator[Block | Control, None]:
+        """Nothing is stored here but a checkpoint: the stream waits for the slot."""
         if not self._is_wanted:
             return
-        try:
-            async with asyncio.timeout(hold_s):
-                cut = await stack.enter_async_context(
-                    exact_cut(self._dsn, self._table, where=self._where, interval_style=self._reader.interval_style)
-                )
-        except TimeoutError:
-            log.info("snapshot.slot_waits", table=self._current.name, held_s=hold_s)
+        await self._deliveries.checkpoint(at.commit_lsn)
+        await asyncio.wait([making], timeout=hold_s)
+        if not making.done():
+            self._next = await self._deliveries.send(partial(self._hold, making, hold_s))
+            return
+        cut = making.result()
+        if cut.consistent_lsn <= at.commit_lsn:
+            log.info("snapshot.cut_again", table=self._current.name, held_s=hold_s)
             return
         place = At(cut.consistent_lsn - 1, at.commit_time, 0)  # LSNs are multiples of 8: nothing else is there
         self._cut = cut

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from ditto.decoding.event_id import event_key
@@ -20,7 +20,9 @@ from ditto.source.logical_messages import emit, request
 class Snapshots:
     """Costs the stream a look at each block where no table is read."""
 
-    def __init__(self, ready: Ready, *, acknowledged: Callable[[], int]) -> None:
+    def __init__(
+        self, ready: Ready, *, acknowledged: Callable[[], int], checkpoint: Callable[[int], Awaitable[None]]
+    ) -> None:
         ends = ready.prepared.ends
         self._config, self._control = ends.config, ends.control
         self._decoder = ready.decoder
@@ -39,6 +41,7 @@ class Snapshots:
             emit=lambda token: emit(ends.control, MARKER_PREFIX, token),
             progress=progress,
             ensure_routes=ends.sink.ensure_routes,
+            checkpoint=checkpoint,
         )
         self._state = SavedState(ends.sink.checkpoints, self._deliveries, acknowledged=acknowledged)
         self._runner = Runner(ready.prepared, self._deliveries, progress=progress, clock=ends.clock)
