@@ -110,16 +110,18 @@ async def test_each_kind_of_key(world: World, kind: str) -> None:
     insert = (
         f"INSERT INTO t ({columns}, note) SELECT {values.replace('%%', '%')}, 'n' FROM generate_series(1, 100) AS i"
     )
-    counts = await read_as_inserted(world, insert, snapshot_chunk_rows="7")
+    settings = {"snapshot_chunk_rows": "7", "postgres_allow_missing_identity": "true"}
+    counts = await read_as_inserted(world, insert, **settings)  # type: ignore[arg-type]
     assert counts["t"] == 100
 
 
 async def test_collations(world: World) -> None:
     """Those of ICU order otherwise than bytes do, and one takes different texts for equal."""
-    if not world.value("SELECT count(*) FROM pg_collation WHERE collprovider = 'i'"):
+    try:
+        world.sql("CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+    except psycopg.errors.FeatureNotSupported:
         pytest.skip("this server came without ICU")
     world.sql(
-        "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
         'CREATE TABLE t (id text COLLATE "en-x-icu" PRIMARY KEY)',
         "CREATE TABLE u (id text COLLATE loose PRIMARY KEY)",
     )
@@ -176,16 +178,16 @@ async def test_column_lists_and_row_filters(world: World) -> None:
         pytest.skip("PostgreSQL 14 has neither")
     world.sql(
         "CREATE TABLE few (a text, id int PRIMARY KEY, secret text, b int)",
-        "CREATE TABLE some (id int PRIMARY KEY, n int)",
-        f"CREATE PUBLICATION {world.name} FOR TABLE fence, few (id, b), some WHERE (id % 3 = 0)",
+        "CREATE TABLE part (id int PRIMARY KEY, n int)",
+        f"CREATE PUBLICATION {world.name} FOR TABLE fence, few (id, b), part WHERE (id % 3 = 0)",
     )
     counts = await read_as_inserted(
         world,
         "INSERT INTO few SELECT 'a', i, 'secret', i FROM generate_series(1, 20) AS i",
-        "INSERT INTO some SELECT i, i FROM generate_series(1, 30) AS i",
+        "INSERT INTO part SELECT i, i FROM generate_series(1, 30) AS i",
         snapshot_chunk_rows="7",
     )
-    assert (counts["few"], counts["some"]) == (20, 10)
+    assert (counts["few"], counts["part"]) == (20, 10)
 
 
 async def test_the_most_columns(world: World) -> None:
