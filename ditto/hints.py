@@ -11,7 +11,10 @@ from psycopg.sql import Literal as SqlLiteral
 
 from ditto.config import Nats
 
-RELOAD: Final = "start once with delivery.on_gap: continue, and then, not before, reload consumers from the tables"
+RELOAD: Final = (
+    "start once with delivery.on_gap: continue, and then, not before, reload consumers from the tables; or with "
+    "delivery.on_gap: snapshot, where consumers take the rows from READ events"
+)
 """After events were lost for good. Before Ditto streams there may be no slot: changes that are made then would be
 neither in the reload nor in the stream."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
-
-from msgspec import Struct
 
 from ditto.check.finding import Finding, bad, each, failed, named, ok
 from ditto.check.postgres import Server
@@ -13,7 +12,8 @@ from ditto.errors import DittoError
 from ditto.hints import identifier, literal
 from ditto.routing.snapshot_selection import Selection
 from ditto.source.blockers import Blocker, writers_before
-from ditto.source.published_tables import Publication, Table, Tables
+from ditto.source.published_tables import Publication, Tables
+from ditto.source.snapshot_look import Looked, look
 from ditto.source.snapshot_requests import emit_function
 from ditto.source.sql import Control
 from ditto.units import counted, size, span
@@ -23,48 +23,6 @@ _OLD_S: Final = 60.0
 _ROWS_PER_S: Final = 50_000
 _BYTES_PER_S: Final = 20 << 20
 """What a small machine reads and stores in JetStream. A larger one does several times as much."""
-
-# The index is the one that tells rows apart, as ditto/source/snapshot_catalogue.py has it; rows are the planner's.
-_LOOK: Final = """
-SELECT w.schema, w.name, pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS may_use_schema,
-       coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false) AS may_select,
-       coalesce(pg_catalog.row_security_active(c.oid), false) AS has_row_security,
-       EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indisunique
-                  AND i.indimmediate AND i.indpred IS NULL
-                  AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) AS has_key,
-       sizes.rows, sizes.bytes
-  FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS w (schema, name)
-  JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema
-  JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.name
- CROSS JOIN LATERAL (
-       WITH RECURSIVE down (oid) AS (
-           SELECT c.oid UNION ALL
-           SELECT i.inhrelid FROM down JOIN pg_catalog.pg_class AS d ON d.oid = down.oid AND d.relkind = 'p'
-             JOIN pg_catalog.pg_inherits AS i ON i.inhparent = d.oid)
-       SELECT coalesce(pg_catalog.sum(greatest(d.reltuples, 0)), 0)::float8 AS rows,
-              coalesce(pg_catalog.sum(pg_catalog.int8(d.relpages) * 8192), 0)::float8 AS bytes
-         FROM down JOIN pg_catalog.pg_class AS d ON d.oid = down.oid WHERE d.relkind = 'r') AS sizes"""
-
-
-class Looked(Struct, frozen=True, kw_only=True):
-    """What is known of a table."""
-
-    schema: str
-    name: str
-    may_use_schema: bool
-    may_select: bool
-    has_row_security: bool
-    has_key: bool
-    rows: float
-    bytes: float
-
-    @property
-    def table(self) -> Table:
-        return self.schema, self.name
-
-    @property
-    def text(self) -> str:
-        return f"{self.schema}.{self.name}"
 
 
 def is_wanted(config: Config) -> bool:
@@ -84,11 +42,11 @@ async def check_snapshot(
         chosen = selection.read_by(selection.names(config.snapshot.tables or ()))
     except DittoError as error:
         return [failed("snapshot.tables", error)]
-    looked = await _look(control, chosen)
+    looked = await look(control, chosen)
     role = identifier(server.role)
     keyless = [one for one in looked if not one.has_key]
     found = [
-        *_rights(looked, server, role),
+        *rights(looked, server.role),
         await _markers(control, server, role),
         _keys(looked, keyless),
         *_places(server, keyless, has_slot=has_slot),
@@ -97,27 +55,23 @@ async def check_snapshot(
     return [*found, duration(looked, config.snapshot.max_rows_per_s)]
 
 
-async def _look(control: Control, tables: list[Table]) -> list[Looked]:
-    schemas, names = [schema for schema, _ in tables], [name for _, name in tables]
-    rows = await control.fetch(_LOOK, [schemas, names], doing="look at the tables of a snapshot")
-    return [Looked(**row) for row in rows]
-
-
-def _rights(looked: list[Looked], server: Server, role: str) -> list[Finding]:
+def rights(looked: Sequence[Looked], role_name: str) -> list[Finding]:
+    """What the role may not read; a finding that all is well where there is nothing. Pure."""
+    role = identifier(role_name)
     check, why = "snapshot.tables", "a snapshot reads the tables themselves; one that it may not read fails, alone"
-    closed = [one for one in looked if not (one.may_use_schema and one.may_select)]
+    closed = [one for one in looked if not one.is_open]
     secured = [one for one in looked if one not in closed and one.has_row_security]
     found = []
     if closed:
         schemas = dict.fromkeys(one.schema for one in closed if not one.may_use_schema)
         statements = [f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {role};" for schema in schemas]
         statements += [f"GRANT SELECT ON {identifier(*one.table)} TO {role};" for one in closed if not one.may_select]
-        what = f"{server.role} may not read {named([one.text for one in closed])}"
+        what = f"{role_name} may not read {named([one.text for one in closed])}"
         found.append(bad("error", check, what, why, psql="\n".join(statements[:_SHOWN])))
     if secured:
-        what = f"row-level security would hide rows from {server.role}: {named([one.text for one in secured])}"
+        what = f"row-level security would hide rows from {role_name}: {named([one.text for one in secured])}"
         found.append(bad("error", check, what, why, psql=f"ALTER ROLE {role} BYPASSRLS;"))
-    return found or [ok(check, f"{server.role} may read the {counted(len(looked), 'table')} of a snapshot", why)]
+    return found or [ok(check, f"{role_name} may read the {counted(len(looked), 'table')} of a snapshot", why)]
 
 
 async def _markers(control: Control, server: Server, role: str) -> Finding:

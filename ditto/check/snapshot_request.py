@@ -7,11 +7,14 @@ from typing import Final
 
 from msgspec import Struct
 
+from ditto.check.finding import Finding
+from ditto.check.snapshot import rights
 from ditto.config import PipelineConfig
 from ditto.errors import ConfigError, PublicationMissing, SlotMissing
 from ditto.routing.snapshot_selection import Selection
 from ditto.source.published_tables import Table, look_at_publication, look_at_tables
 from ditto.source.slot import find_slot
+from ditto.source.snapshot_look import look
 from ditto.source.snapshot_requests import check_primary
 from ditto.source.snapshot_table import describe_table
 from ditto.source.sql import Control
@@ -27,6 +30,8 @@ class Readable(Struct, frozen=True, kw_only=True):
     """For the request; empty for all tables."""
     tables: list[Table]
     """That are read, as far as is known now."""
+    unreadable: list[Finding]
+    """What the role that asks may not read of them."""
     is_slot_held: bool
     """A Ditto reads the slot, and so the request."""
 
@@ -68,10 +73,23 @@ async def check_request(
             "no table can be read: of those that are published, events.tables selects insert or update of none",
             hint="ditto check compares the publication with events.tables",
         )
+    unreadable = await _unreadable(control, tables)
     if where is not None:
         from ditto.source.snapshot_where import check_where  # noqa: PLC0415 -- brings sqlglot
 
         schema, name = tables[0]
         table = await describe_table(control, publication.name, schema, name, patience_s=_PATIENCE_S)
         check_where(where, table)
-    return Readable(names=asked, tables=tables, is_slot_held=slot.active_pid is not None and not slot.is_being_created)
+    return Readable(
+        names=asked,
+        tables=tables,
+        unreadable=unreadable,
+        is_slot_held=slot.active_pid is not None and not slot.is_being_created,
+    )
+
+
+async def _unreadable(control: Control, tables: Sequence[Table]) -> list[Finding]:
+    """No reason to refuse: the Ditto that reads may have another role than the one that asks."""
+    looked = await look(control, tables)
+    (row,) = await control.fetch("SELECT current_user::text AS role", doing="ask for the role")
+    return [each for each in rights(looked, row["role"]) if each.level != "ok"]

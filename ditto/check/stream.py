@@ -235,7 +235,7 @@ async def check_place(
             timelines=identity.timelines,
         )
     except StreamGap as error:
-        fix = "delivery: {on_gap: continue}   # for one start; when it streams, reload consumers from the tables"
+        fix = "delivery: {on_gap: snapshot}   # for one start; or continue, and when it streams, reload consumers"
         return [bad("error", check, error.message, error.hint or why, configuration=fix)]
     except DittoError as error:
         return [failed(check, error)]

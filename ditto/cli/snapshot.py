@@ -18,6 +18,7 @@ from ditto.units import counted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ditto.check.snapshot_request import Readable
     from ditto.config import Config
     from ditto.monitoring.status_document import Snapshots
     from ditto.source.snapshot_requests import Verb
@@ -87,21 +88,26 @@ def start(tables: tuple[str, ...], where: str | None, max_rows_per_s: int | None
     config = _config(options)
     run = new_run()
 
-    async def ask() -> tuple[int, bool]:
+    async def ask() -> Readable:
         async with open_writable(config.postgres.dsn) as control:
             checked = await check_request(control, config, tables, where=where)
             await send(control, start_body(checked.names, run=run, where=where, max_rows_per_s=max_rows_per_s))
-        return len(checked.tables), checked.is_slot_held
+        return checked
 
-    count, is_slot_held = asyncio.run(ask())
+    checked = asyncio.run(ask())
+    count = len(checked.tables)
     click.echo(run)
     slot = printable(config.postgres.slot)
-    if is_slot_held:
+    if checked.is_slot_held:
         say(f"{counted(count, 'table')} to read: Ditto begins when it comes to this request.")
     else:
         say(
             f"{counted(count, 'table')} to read. Nobody reads slot {slot} at the moment: it begins when ditto run does."
         )
+    for each in checked.unreadable:
+        say(f"  warning: {printable(each.what)}; with that role the running Ditto leaves out what it may not read")
+        for line in (each.fix or "").splitlines():
+            say(f"    {printable(line)}")
     say(f"  to watch it: ditto snapshot status {run} --watch{_again(options)}")
     if config.http.listen is None:
         say("  that asks a running Ditto, which needs http.listen; ditto tail shows what comes in any case")
@@ -150,7 +156,7 @@ def status(run: str | None, url: str | None, watch: bool, every: str, is_json: b
     config = _config(options)
     look = _looker(config, url)
     if watch:
-        is_well = Watch(look, open_screen(is_json=is_json), period_s=period_s).follow(run)
+        is_well = Watch(look, open_screen(is_json=is_json), period_s=period_s, again=_again(options)).follow(run)
     else:
         is_well = print_once(look(), run, is_json=is_json)
     if not is_well:

@@ -65,7 +65,7 @@ def run_table(run: RunStatus) -> Table:
 def _about(run: RunStatus) -> str:
     parts = [
         f"{run.state}, {run.kind}, {printable(run.requested_at)}",
-        "" if len(run.tables) == 1 else f"{sum(each.is_ended for each in run.tables):,} of {len(run.tables):,} tables",
+        "" if len(run.tables) <= 1 else f"{sum(each.is_ended for each in run.tables):,} of {len(run.tables):,} tables",
         progress(run),
         f"where {printable(run.where)}" if run.where else "",
         f"at most {run.max_rows_per_s:,} rows/s" if run.max_rows_per_s else "",

@@ -27,7 +27,7 @@ _BAD: Final = frozenset({"failed", "cancelled"})
 
 
 class Watch:
-    """`look` asks the Ditto; `clock` and `sleep` are those of `time`."""
+    """`look` asks the Ditto; `clock` and `sleep` are those of `time`. `again` are the options for another command."""
 
     def __init__(
         self,
@@ -35,12 +35,14 @@ class Watch:
         screen: Screen,
         *,
         period_s: float,
+        again: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._look = look
         self._screen = screen
         self._period_s = period_s
+        self._again = again
         self._clock = clock
         self._sleep = sleep
         self._wanted: list[str] = []
@@ -56,9 +58,13 @@ class Watch:
                 return self._follow()
             except KeyboardInterrupt:
                 self._screen.close()
-                names = " ".join(self._wanted)
-                say(f"Not watched any more; the snapshot goes on. To end it: ditto snapshot cancel {names}".rstrip())
+                say(self._farewell())
                 raise
+
+    def _farewell(self) -> str:
+        told = "Not watched any more, and nothing else has changed."
+        lines = [f"  to end it: ditto snapshot cancel {each}{self._again}" for each in self._wanted]
+        return "\n".join([told, *lines])
 
     def _follow(self) -> bool:
         last_chance = self._clock() + GRACE_S
@@ -203,7 +209,7 @@ class TerminalScreen:
         self._news = _News()
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=10),  # with it a usual line fits into 80 columns
             TextColumn("{task.fields[line]}", markup=False),
             console=console,
             transient=True,
@@ -218,11 +224,16 @@ class TerminalScreen:
             self._console.print(Text(line, style=style), soft_wrap=True)
         for run in runs:
             if run.run not in self._tasks:
-                self._tasks[run.run] = self._bars.add_task(run.run, line="", total=None)
+                self._tasks[run.run] = self._bars.add_task("", line="", total=None)
             rows = run.rows
             total = rows + run.remaining_rows
             self._bars.update(
-                self._tasks[run.run], completed=rows, total=total or None, line=_line(run), visible=not run.is_ended
+                self._tasks[run.run],
+                description=run.run if len(runs) > 1 else "",
+                completed=rows,
+                total=total or None,
+                line=_line(run),
+                visible=not run.is_ended,
             )
         self._bars.refresh()
 

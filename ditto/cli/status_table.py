@@ -110,7 +110,7 @@ def _snapshot(snapshot: SnapshotSummary) -> str:
     parts = [
         f"{snapshot.run} ({snapshot.kind}), {snapshot.state}: {done}",
         "" if snapshot.table is None else f"{printable(snapshot.table)}{rate}",
-        "" if snapshot.tables == 1 else f"{snapshot.tables_ended:,} of {counted(snapshot.tables, 'table')} done",
+        "" if snapshot.tables <= 1 else f"{snapshot.tables_ended:,} of {counted(snapshot.tables, 'table')} done",
         "" if snapshot.waits_for is None else f"waits for {printable(snapshot.waits_for)}",
     ]
     return ", ".join(part for part in parts if part)

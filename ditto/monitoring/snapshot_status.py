@@ -29,7 +29,7 @@ class TableStatus(Struct, kw_only=True):
     rows: int = 0
     """Stored so far; after a restart those from before it are counted, too."""
     estimated_rows: int | None = None
-    """By PostgreSQL's statistics; null before the table was looked at, and where there are none."""
+    """By PostgreSQL's statistics; null where there are none, before the run's turn, and under a condition."""
     bytes: int = 0
     """Of the events so far, in JSON."""
     began_at: str | None = None

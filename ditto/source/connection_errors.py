@@ -30,8 +30,12 @@ _STATES: Final[dict[str, tuple[type[DittoError], str]]] = {
     "08": (ConnectionLost, "the server, or a pooler before it, ended the connection: see its log"),
     "0A": (ServerUnsuitable, "is it PostgreSQL itself, 14 or later?"),
     "22": (ConfigError, "check `options` in postgres.dsn, PGOPTIONS and the service file"),
-    "28": (AccessDenied, "check user and password in postgres.dsn, and pg_hba.conf there"),
-    "28P01": (AccessDenied, "check user and password in postgres.dsn"),
+    "28": (
+        AccessDenied,
+        "check the user in postgres.dsn, its password (there, in PGPASSWORD or in ~/.pgpass), and the server's "
+        "pg_hba.conf",
+    ),
+    "28P01": (AccessDenied, "check the user in postgres.dsn and its password (there, in PGPASSWORD or in ~/.pgpass)"),
     "3D": (AccessDenied, "check the database name in postgres.dsn"),
     "42": (ConfigError, "check `options` in postgres.dsn, PGOPTIONS and the service file"),
     "42501": (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
-from ditto.check.snapshot import Looked, duration, transactions_finding
+from ditto.check.snapshot import duration, rights, transactions_finding
 from ditto.source.blockers import Blocker
+from ditto.source.snapshot_look import Looked
 
 
 def looked(rows: float, size: float) -> Looked:
@@ -36,6 +38,18 @@ def test_how_long(rows: float, size: float, limit: int, text: str) -> None:
     assert finding.level == "ok"
     assert text in finding.what
     assert "estimate" in finding.why
+
+
+def test_rights() -> None:
+    readable = looked(1, 1)
+    closed = structs.replace(readable, schema="S", name="Odd Name", may_use_schema=False, may_select=False)
+    secured = structs.replace(readable, name="rls", has_row_security=True)
+    (fine,) = rights([readable], "me")
+    assert fine.level == "ok"
+    first, second = rights([readable, closed, secured], "me")
+    assert first.what == "me may not read S.Odd Name"
+    assert first.fix == 'GRANT USAGE ON SCHEMA "S" TO "me";\nGRANT SELECT ON "S"."Odd Name" TO "me";'
+    assert second.what == "row-level security would hide rows from me: s.rls"
 
 
 def test_transactions() -> None:

@@ -88,6 +88,38 @@ def test_a_request_that_is_refused_does_not_end_the_open_run_of_its_name() -> No
     assert told.states() == ("cancelled", ["cancelled", "cancelled"])
 
 
+def test_a_run_that_is_paused_and_resumed_between_two_chunks_is_being_read() -> None:
+    told = Told()
+    first = told.started()
+    told.progress.begin("r", "public", "a", estimated_rows=10)
+    told.tell(told.runs.begun(first, key=("id",)))
+    told.progress.reading()
+    for _ in range(3):
+        told.progress.stored(100, 1000)
+        told.now += 1
+    told.tell(told.runs.requested(Pause("r"), ""))
+    (run,) = told.status.unended()
+    assert (run.state, run.tables[0].rows_per_s) == ("paused", None), "no rate of a run that stands still"
+    told.tell(told.runs.requested(Resume("r"), ""))
+    assert told.states() == ("reading", ["reading", "queued"])
+    told.tell(*told.runs.ended(first, "done"))
+    told.tell(told.runs.requested(Pause("r"), ""))
+    told.tell(told.runs.requested(Resume("r"), ""))
+    assert told.states() == ("waiting", ["done", "queued"])
+
+
+def test_the_tables_that_have_not_begun_count_in_what_is_left() -> None:
+    told = Told()
+    told.started()
+    told.progress.estimated("r", {("public", "b"): 500})
+    told.progress.begin("r", "public", "a", estimated_rows=10)
+    told.progress.estimated("r", {("public", "a"): 99, ("public", "b"): 99})
+    told.progress.estimated("gone", {("public", "b"): 1})
+    (run,) = told.status.unended()
+    assert [each.estimated_rows for each in run.tables] == [10, 500], "the first look is kept, and the table's own wins"
+    assert run.remaining_rows == 510
+
+
 def test_a_run_that_is_refused_has_the_reason() -> None:
     told = Told()
     told.tell(told.runs.requested(Start(("nowhere",), run="r"), "r"))

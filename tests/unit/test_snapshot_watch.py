@@ -124,7 +124,22 @@ def test_a_run_of_which_a_restarted_ditto_knows_nothing() -> None:
 def test_an_interruption_leaves_the_run_alone(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt):
         watch(found(READING), KeyboardInterrupt())  # type: ignore[arg-type]
-    assert "goes on. To end it: ditto snapshot cancel one\n" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "Not watched any more, and nothing else has changed.\n  to end it: ditto snapshot cancel one\n"
+    )
+
+
+def test_an_interruption_gives_a_command_for_each_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """`ditto snapshot cancel` takes one run, and needs the same configuration."""
+    clock = Clock([found(READING, run("two", "waiting")), KeyboardInterrupt()])  # type: ignore[list-item]
+    screen = open_screen(Console(file=io.StringIO()), is_json=False)
+    again = " --config 'a b.yaml'"
+    with pytest.raises(KeyboardInterrupt):
+        Watch(clock.look, screen, period_s=1, again=again, clock=lambda: clock.now, sleep=clock.sleep).follow(None)
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "  to end it: ditto snapshot cancel one --config 'a b.yaml'",
+        "  to end it: ditto snapshot cancel two --config 'a b.yaml'",
+    ]
 
 
 def test_json_is_an_object_a_look(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,7 +12,7 @@ import structlog
 
 from ditto.formats.snapshot_events import Control, OpenRun
 from ditto.monitoring.snapshot_status import RunStatus, SnapshotStatus, TableStatus
-from ditto.pipeline.snapshots.runs import ALL, Runs
+from ditto.pipeline.snapshots.runs import ALL, Runs, Table
 from ditto.source.blockers import Blocker
 
 log = structlog.get_logger()
@@ -74,6 +74,13 @@ class Progress:
             table.waits_for, table.reason, table.rows_per_s = None, control.reason, None
             if control.state == "done":
                 log.info("snapshot.done", rows=control.rows, **fields)
+
+    def estimated(self, run: str, rows: Mapping[Table, int]) -> None:
+        """About so many rows have the tables of this run; each is looked at again when it is its turn."""
+        found = self._status.find(run)
+        for table in found.tables if found is not None else ():
+            if not table.is_ended and table.estimated_rows is None:
+                table.estimated_rows = rows.get((table.schema, table.table))
 
     # ------------------------------------------------------------------------------------ the table that is read
 
@@ -139,8 +146,12 @@ class Progress:
             self._status.runs.append(run)
         if opened.is_paused:
             run.state = "paused"
+            for each in run.tables:
+                each.rows_per_s = None
         elif run.state == "paused":
-            run.state = "waiting"
+            # A run that is paused and resumed between two chunks goes on without a new beginning.
+            is_read = any(each is self._table and not each.is_ended for each in run.tables)
+            run.state = "reading" if is_read else "waiting"
         known = {(each.schema, each.table) for each in run.tables}
         run.tables += [
             TableStatus(schema=schema, table=table)

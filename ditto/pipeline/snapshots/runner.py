@@ -24,6 +24,7 @@ from ditto.routing.table_plans import TablePlan
 from ditto.routing.type_settings import interval_style
 from ditto.source.blockers import Blocker
 from ditto.source.published_tables import Table, published_tables
+from ditto.source.snapshot_look import look
 from ditto.source.snapshot_reader import SnapshotReader
 from ditto.source.snapshot_table import SnapshotTable
 from ditto.source.snapshot_transaction import TableChanged
@@ -49,6 +50,8 @@ class Runner:
         self._progress = progress
         self._clock = clock
         self._reader: SnapshotReader | None = None
+        self._estimated: set[str] = set()
+        """The runs whose tables have been looked at, for the status."""
         self.chunked: ChunkedTable | None = None
         """The table that is being read in chunks."""
 
@@ -122,6 +125,7 @@ class Runner:
         if run.tables is None:
             await self._resolve(run)
             return
+        await self._estimate(run)
         if (current := self._runs.current()) is None:
             return
         try:
@@ -154,7 +158,7 @@ class Runner:
             where = check_where(run.where, table)
         plan = await self._plan(table)
         schema, name = current.table
-        self._progress.begin(run.run, schema, name, estimated_rows=table.estimated_rows)
+        self._progress.begin(run.run, schema, name, estimated_rows=None if where else table.estimated_rows)
         if not table.key:
             await WholeTable(
                 current,
@@ -240,6 +244,14 @@ class Runner:
         await self._deliveries.store(
             lambda at: self._refuse(run, f"no table that is published and selected is in {names}")
         )
+
+    async def _estimate(self, run: OpenRun) -> None:
+        """Once: how many rows all tables of the run have, so that the status can tell how long it will take."""
+        if run.run in self._estimated or run.where:
+            return
+        self._estimated.add(run.run)
+        found = await look(self._ends.control, run.tables or ())
+        self._progress.estimated(run.run, {each.table: round(each.rows) for each in found if each.rows})
 
     async def _finish(self, run: OpenRun) -> AsyncGenerator[Block | Control, None]:
         if self._runs.find(run.run) is not None:

@@ -3,6 +3,8 @@
 A row that is in the cache is what the table had at that position of the stream, always. Once the snapshot of a table is
 done, a row that is not in the cache is not in the table.
 
+Ditto needs `events.metadata: [primary_key]`, and tables without a key are left out.
+
 Usage: NATS_URL=… python cache.py [RUN]
 With the id of a run it begins where that run does, and waits for it; without one at the stream's first message.
 """
@@ -71,18 +73,27 @@ class Cache:
 
     def __init__(self) -> None:
         self.tables: dict[tuple[str, str], CachedTable] = {}
+        self._without_key: set[tuple[str, str]] = set()
 
     def apply(self, message: dict[str, Any]) -> None:
         """The next message of the stream."""
         if "action" in message:
-            if message["action"] == "TRUNCATE" or message["meta"]["primaryKey"]:
-                self._table(message).change(message)
+            about = message
         elif "table" in message.get("snapshot", ()):
-            self._table(message["snapshot"]).step(message["snapshot"])
-        # Others are Ditto's own: checkpoints, descriptions of tables, what concerns a snapshot as a whole.
-
-    def _table(self, names: dict[str, Any]) -> CachedTable:
-        return self.tables.setdefault((names["schema"], names["table"]), CachedTable())
+            about = message["snapshot"]
+        else:
+            return  # Ditto's own: a checkpoint, the description of a table, or it concerns a snapshot as a whole.
+        name = about["schema"], about["table"]
+        if about.get("action") not in {None, "TRUNCATE"} and not about["meta"]["primaryKey"]:
+            self._without_key.add(name)
+            self.tables.pop(name, None)
+        if name in self._without_key:
+            return
+        table = self.tables.setdefault(name, CachedTable())
+        if about is message:
+            table.change(about)
+        else:
+            table.step(about)
 
 
 async def beginning_of(jetstream: JetStreamContext, run: str) -> int:

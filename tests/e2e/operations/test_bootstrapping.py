@@ -212,3 +212,13 @@ async def test_what_was_deleted_in_a_gap_goes_at_the_end_of_the_snapshot(
         await world.streaming(delivery_on_gap="snapshot", **SETTINGS)
         expected = tables_now(world)
         await eventually(lambda: cached(cache) == expected, "the cache is right again", timeout_s=40)
+
+
+def test_a_table_without_a_key_is_never_said_to_be_complete() -> None:
+    """Its rows are not in the cache, so the cache must not say that they are not in the table."""
+    cache, table = Cache(), {"schema": "public", "table": "t"}
+    cache.apply({"snapshot": {"state": "begun", "run": "r", "rows": 0, **table}})
+    cache.apply({"action": "READ", "data": {"n": 1}, "dataOld": {}, "meta": {"primaryKey": []}, **table})
+    cache.apply({"snapshot": {"state": "done", "run": "r", "rows": 1, **table}})
+    cache.apply({"action": "TRUNCATE", "data": {}, "dataOld": {}, "meta": {"primaryKey": []}, **table})
+    assert not cache.tables

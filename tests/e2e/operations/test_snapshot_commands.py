@@ -141,7 +141,9 @@ async def test_an_interrupted_watch_leaves_the_run_alone(world: World) -> None:
     async with asyncio.timeout(30):
         _, err = await process.communicate()
     assert process.returncode == 130
-    assert err.decode() == (f"Not watched any more; the snapshot goes on. To end it: ditto snapshot cancel {run}\n")
+    assert err.decode() == (
+        f"Not watched any more, and nothing else has changed.\n  to end it: ditto snapshot cancel {run}\n"
+    )
     assert (await asked.is_in(run, "done"))["tables"][0]["rows"] == ROWS
 
 

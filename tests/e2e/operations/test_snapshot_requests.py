@@ -167,6 +167,8 @@ async def test_a_role_that_may_not_emit_messages(world: World) -> None:
     code, out, err = await command(world, "start", DITTO_POSTGRES_DSN=world.dsn_by(world.postgres.port, user=role))
     assert code == 0, err
     assert [each["run"] for each in requests(world)] == [out.strip()]
+    assert f"warning: {role} may not read public." in err
+    assert re.search(rf'^    GRANT SELECT ON "public"\."\w+" TO "{role}";$', err, re.MULTILINE)
 
 
 async def test_over_http(world: World) -> None:
