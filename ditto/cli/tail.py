@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     metavar="ACTION",
     envvar="DITTO_TAIL_ACTION",
     show_envvar=True,
-    help="Only insert, update, delete, truncate or read (rows of snapshots). May be repeated.  [default: all]",
+    help="Only insert, update, delete, truncate or read (rows of snapshots, and their steps). May be repeated.  [default: all]",
 )
 @click.option(
     "--since",
@@ -93,9 +93,10 @@ def tail(
     """Print the events of the stream as they are stored, until interrupted.
 
     Reads through a consumer of its own: neither Ditto nor the stream notices. Which columns are a table's key is
-    learnt from its events; until then it is id, or the first column. What an update changed is only known where the
-    table has REPLICA IDENTITY FULL; elsewhere all its columns are printed. READ is a row that a snapshot found in the
-    table, SNAPSHOT says how far a snapshot is. When NATS goes away it waits for it.
+    in the event (events.metadata: primary_key), or learnt from earlier ones; until then it is id, or the first column.
+    What an update changed is only known where the table has REPLICA IDENTITY FULL; elsewhere all its columns are
+    printed. READ is a row that a snapshot found in the table, SNAPSHOT says how far a snapshot is. When NATS goes away
+    it waits for it.
     """
     from ditto.formats.snapshot_events import read_control_event  # noqa: PLC0415
     from ditto.formats.stored_events import read_event  # noqa: PLC0415 -- other commands need not import all this

@@ -13,6 +13,12 @@ READ: Final = "READ"
 """The action of a row that a snapshot read."""
 
 
+class StoredMeta(msgspec.Struct, gc=False, rename="camel"):
+    """Of `meta`, what readers of events need."""
+
+    primary_key: tuple[str, ...] | None = None
+
+
 class StoredEvent(msgspec.Struct, gc=False, rename="camel"):
     """An event as the stream has it. Its rows are not read: a value stays the JSON text that it is."""
 
@@ -25,6 +31,7 @@ class StoredEvent(msgspec.Struct, gc=False, rename="camel"):
     unchanged: tuple[str, ...] = ()
     json_null: tuple[str, ...] = ()
     json_null_old: tuple[str, ...] = ()
+    meta: StoredMeta | None = None
 
     def committed_at(self) -> datetime:
         """The commit time. Raises ValueError for one that no calendar of Python's has."""

@@ -52,7 +52,8 @@ class Writer:
     def text(self, event: StoredEvent) -> str:
         """The event's lines. Raises msgspec.MsgspecError where its rows are none."""
         rows = _Rows(deep_json.members(event.data), deep_json.members(event.data_old), event.unchanged)
-        key = self._key((event.schema, event.table), rows)
+        named = None if event.meta is None else event.meta.primary_key
+        key = named or self._key((event.schema, event.table), rows)
         row = rows.new or rows.old
         names = " ".join(f"{printable(name)}={short(row[name])}" for name in key if name in row)
         head = self._head(event.commit_time, event.action, f"{event.schema}.{event.table}")
@@ -83,7 +84,7 @@ class Writer:
         return "\n".join(lines)
 
     def _key(self, table: tuple[str, str], rows: _Rows) -> tuple[str, ...]:
-        """The key's columns, which no event names.
+        """The key's columns of an event that does not name them.
 
         An old row that has fewer columns than the new one holds exactly the replica identity. Before one was seen:
         `id`, or the first column.

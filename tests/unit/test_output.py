@@ -16,7 +16,7 @@ from ditto.cli.check import _print
 from ditto.cli.show import show
 from ditto.cli.status_table import status_table
 from ditto.formats.snapshot_events import Control, ControlEvent
-from ditto.formats.stored_events import StoredEvent
+from ditto.formats.stored_events import StoredEvent, read_event
 from ditto.monitoring.status_document import (
     Leader,
     Process,
@@ -186,6 +186,18 @@ def test_lines_of_tail_fit_the_terminal(width: int, *, is_coloured: bool) -> Non
 def test_without_a_terminal_lines_are_as_long_as_they_are() -> None:
     text = Writer(is_coloured=False).text(event(id="1", name="x" * 70))
     assert "x" * 70 in text
+
+
+def test_the_key_that_an_event_names_is_the_key() -> None:
+    payload = (
+        b'{"id":"i","schema":"public","table":"t","action":"READ","data":{"a":1,"b":2,"c":3},"dataOld":{},'
+        b'"commitTime":"2026-01-02T03:04:05.000Z","meta":{"primaryKey":["a","b"],"lsn":"0/1"}}'
+    )
+    writer = Writer(is_coloured=False)
+    assert writer.text(read_event(payload)).splitlines()[0].endswith("READ      public.t  a=1 b=2")
+    for unnamed in (b'"meta":{"lsn":"0/1"}', b'"meta":{"primaryKey":[]}'):
+        text = writer.text(read_event(payload.replace(b'"meta":{"primaryKey":["a","b"],"lsn":"0/1"}', unnamed)))
+        assert text.splitlines()[0].endswith("public.t  a=1")
 
 
 def test_tail_shows_rows_and_steps_of_snapshots() -> None:
