@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     metavar="ACTION",
     envvar="DITTO_TAIL_ACTION",
     show_envvar=True,
-    help="Only insert, update, delete, truncate or read (rows of snapshots, and their steps). May be repeated.  [default: all]",
+    help="Only insert, update, delete, truncate or read (rows of snapshots, and their steps). May be repeated.  "
+    "[default: all]",
 )
 @click.option(
     "--since",
