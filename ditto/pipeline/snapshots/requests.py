@@ -58,7 +58,7 @@ def parse_request(content: bytes) -> Request:
         raise ValueError(f"it has {len(content)} bytes, more than {_MAX_BYTES}")
     try:
         given = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise ValueError('it is not a JSON object such as {"start": ["public.trades"]}') from None
     shapes = [shape for name, shape in _SHAPES.items() if name in given]
     if len(shapes) != 1:
@@ -67,6 +67,8 @@ def parse_request(content: bytes) -> Request:
         request = msgspec.json.decode(content, type=shapes[0])
     except msgspec.MsgspecError as error:
         raise ValueError(f"it cannot be read: {error}") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise ValueError("it cannot be read") from None
     if isinstance(request, Start):
         _check_start(request)
     return request
@@ -79,5 +81,7 @@ def _check_start(request: Start) -> None:
         raise ValueError("its max_rows_per_s must not be negative")
     if not all(each.strip() for each in request.start):
         raise ValueError("it has an empty table name")
+    if any("\0" in each for each in request.start):
+        raise ValueError("it has a table name with a NUL")
     if request.where and len(request.start) != 1:
         raise ValueError("its where needs exactly one table")
