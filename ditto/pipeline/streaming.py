@@ -16,6 +16,7 @@ from ditto.decoding.messages import Block, ChangeTooLarge, Relation
 from ditto.errors import DittoError, NotNow, SinkError
 from ditto.formats.base import Format
 from ditto.formats.ditto import DittoFormat
+from ditto.formats.snapshot_events import ControlEvent
 from ditto.lsn import Checkpoint, Position, Transaction, format_lsn
 from ditto.monitoring.session_counters import SessionCounters
 from ditto.monitoring.state import States
@@ -26,7 +27,7 @@ from ditto.pipeline.saved_position import Place
 from ditto.pipeline.snapshots.snapshots import Snapshots
 from ditto.pipeline.source_history_check import SourceHistoryCheck
 from ditto.pipeline.synchronous_commit import SynchronousWatch
-from ditto.pipeline.too_large import event_too_large, widest_column
+from ditto.pipeline.too_large import control_too_large, event_too_large, widest_column
 from ditto.pipeline.window import Window
 from ditto.routing.traceparents import Traceparents
 from ditto.sinks.base import Batch, MessageTooLarge, Positions
@@ -238,6 +239,8 @@ class Streaming:
             await sink.send(batch)
         except MessageTooLarge as error:
             change = block.changes[error.index]
+            if isinstance(change, ControlEvent):
+                raise control_too_large(change, size=error.size, limit=error.limit, sink=sink.capabilities) from error
             raise event_too_large(
                 getattr(change, "action", "description"),
                 f"{change.schema}.{change.table}",

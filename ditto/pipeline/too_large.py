@@ -8,6 +8,7 @@ import msgspec
 
 from ditto.decoding.change import Change
 from ditto.errors import EventTooLarge
+from ditto.formats.snapshot_events import ControlEvent
 from ditto.lsn import Position
 from ditto.sinks.base import Capabilities
 
@@ -24,6 +25,15 @@ def event_too_large(
         relation=relation,
         position=str(position),
         **({} if column is None else {"column": column}),
+    )
+
+
+def control_too_large(event: ControlEvent, *, size: int, limit: int, sink: Capabilities) -> EventTooLarge:
+    """The error for a control event of snapshots."""
+    return EventTooLarge(
+        f"what the stream is to keep of {len(event.snapshot.open)} open snapshots makes a message of {size} bytes; "
+        f"the server accepts {limit}",
+        hint=sink.size_hint or None,
     )
 
 

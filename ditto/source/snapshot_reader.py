@@ -155,7 +155,7 @@ class SnapshotReader:
             return False
         except AccessDenied as error:
             raise SnapshotRefused(
-                f"cannot mark a chunk of table {table.name}: {error.message}",
+                error.message,
                 hint=f"GRANT EXECUTE ON FUNCTION {emit_function(self.control.version)} TO {await self._role()}",
             ) from error
 

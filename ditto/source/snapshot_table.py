@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
 
 from ditto.decoding.messages import Column, Relation
-from ditto.errors import AccessDenied, SnapshotRefused
+from ditto.errors import SnapshotRefused, SourceError
 from ditto.hints import identifier
 from ditto.source.blockers import LOCK_TIMEOUT, Tell, nobody, wait_for_lock
 from ditto.source.snapshot_catalogue import (
@@ -104,8 +104,18 @@ async def describe_table(
 
     try:
         return await wait_for_lock(look, lambda: control, (schema, table), tell=tell, patience_s=patience_s)
-    except AccessDenied as error:
+    except SnapshotRefused:
+        raise
+    except SourceError as error:
+        if error.is_retryable:
+            raise
         raise SnapshotRefused(f"cannot read table {schema}.{table}: {error.message}", hint=error.hint) from error
+
+
+async def find_oid(control: Control, schema: str, table: str) -> int | None:
+    """The table's OID; None where there is no such table. Waits for no lock."""
+    rows = await control.fetch(FIND, [schema, table], doing=f"look up table {schema}.{table}")
+    return int(rows[0]["oid"]) if rows else None
 
 
 def lock_statement(schema: str, table: str, *, is_root: bool) -> str:

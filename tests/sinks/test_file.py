@@ -20,6 +20,7 @@ from ditto.decoding.event_id import event_id, event_key, position_of
 from ditto.errors import ChainBroken, FileUnusable, NotNow, SinkError, SinkLost, StreamOwned
 from ditto.formats.checkpoint import encode_checkpoint
 from ditto.formats.payloads import Payloads
+from ditto.formats.snapshot_events import Control, ControlEvent
 from ditto.lsn import Checkpoint, Position, Transaction
 from ditto.sinks.choose import choose_sink
 from ditto.sinks.file import append_only_file, standard_output
@@ -257,6 +258,9 @@ TORN = [
     encode_checkpoint(Checkpoint(LSN + 8, Transaction(LSN, TIME, 700)), KEY),
     DESCRIPTION,
     msgspec.json.encode({"schema": 'a\\"\nö', "table": "t", "version": "x"}),
+    msgspec.json.encode(
+        ControlEvent(id=event_id(Position(LSN, 2), KEY), snapshot=Control(state="reading", run="r"), commit_time=TIME)
+    ),
 ]
 
 
@@ -285,7 +289,9 @@ def test_descriptions_are_passed_over() -> None:
     assert tail_of(content) == (len(content), Position(LSN, 2), Transaction(LSN, TIME))
 
 
-@pytest.mark.parametrize("torn", TORN, ids=["event", "checkpoint", "with a transaction", "description", "quoted"])
+@pytest.mark.parametrize(
+    "torn", TORN, ids=["event", "checkpoint", "with a transaction", "description", "quoted", "control"]
+)
 def test_a_torn_line_is_not_counted_wherever_it_ends(torn: bytes) -> None:
     for size in range(len(torn) + 1):  # without its line break it is torn, too
         before = lines(CLAIM, FIRST)

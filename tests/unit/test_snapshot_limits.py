@@ -83,3 +83,28 @@ def test_there_is_a_bound() -> None:
     moved = MovedRows(acknowledged=lambda: 0)
     moved.add(Moved(1, 1, (str(number),)) for number in range(MANY + 1))
     assert moved.are_too_many
+
+
+def test_there_is_a_bound_of_their_bytes() -> None:
+    moved = MovedRows(acknowledged=lambda: 0, most_bytes=100)
+    moved.add([Moved(1, 1, ("x" * 40,))])
+    moved.resolve(moved.waiting)
+    moved.add([Moved(1, 1, ("x" * 40,)), Moved(1, 1, ("y" * 40,))])
+    assert (moved.are_too_many, len(moved.keys)) == (False, 2)
+    moved.add([Moved(1, 1, ("z" * 40,))])
+    assert (moved.are_too_many, len(moved.keys)) == (True, 0)
+
+
+def test_where_there_are_too_many_the_slot_keeps_them_until_the_table_has_failed() -> None:
+    durable = 0
+    moved = MovedRows(acknowledged=lambda: durable, most_bytes=10)
+    moved.add([Moved(1, 0x300, ("x" * 40,))])
+    moved.saved(1)  # a chunk, or a request
+    durable = 1
+    assert moved.limit(0x900) == 0x300
+    assert moved.has_unsaved is True
+    moved.given_up()
+    moved.saved(2)
+    assert moved.limit(0x900) == 0x300
+    durable = 2
+    assert moved.limit(0x900) == 0x900

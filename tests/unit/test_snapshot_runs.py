@@ -65,6 +65,9 @@ def test_requests(content: bytes, request_: object) -> None:
         (b'{"start": [], "where": "true"}', "exactly one table"),
         (b'{"start": ["a"], "max_rows_per_s": -1}', "negative"),
         (b'{"start": ["' + b"a" * 70_000 + b'"]}', "bytes"),
+        (b'{"start": ' + b'{"a":' * 9_000, "not a JSON object"),
+        (b'{"start": ["\\u0000"]}', "NUL"),
+        (b'{"start": ["\xff"]}', "not UTF-8"),
     ],
 )
 def test_requests_that_are_none(content: bytes, problem: str) -> None:
@@ -216,3 +219,14 @@ def test_tables_are_chosen_by_names_and_globs() -> None:
     assert choose(("trades",), TABLES) == [TABLES[0], TABLES[2]]
     assert choose(("audit.*", "public.accounts"), TABLES) == [TABLES[2], TABLES[1]]
     assert choose(("public.missing", "lost", "no*"), TABLES) == [("public", "missing"), ("public", "lost")]
+
+
+def test_a_request_for_which_there_is_no_room_is_refused() -> None:
+    runs = Runs(most_bytes=300)
+    assert runs.requested(Start(("t" * 100,), "a"), "").state == "requested"
+    refused = runs.requested(Start(("t" * 200,), "b"), "")
+    assert (refused.state, refused.run) == ("refused", "b")
+    assert "1 runs are open" in (refused.reason or "")
+    assert [each.run for each in refused.open] == ["a"]
+    assert runs.requested(Cancel("a"), "").state == "cancelled"
+    assert runs.requested(Start(("t" * 200,), "b"), "").state == "requested"

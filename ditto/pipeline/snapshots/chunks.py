@@ -21,7 +21,6 @@ from ditto.errors import SnapshotRefused
 from ditto.formats.snapshot_events import Control
 from ditto.pipeline.snapshots.deliveries import At, Deliveries
 from ditto.pipeline.snapshots.limits import ChunkSize, Limits
-from ditto.pipeline.snapshots.moved_rows import MANY
 from ditto.pipeline.snapshots.progress import Progress
 from ditto.pipeline.snapshots.runs import Current
 from ditto.routing.table_plans import TablePlan
@@ -116,10 +115,7 @@ class ChunkedTable:
         try:
             while self._is_wanted and not self._is_done:
                 if self._moved.are_too_many:
-                    raise SnapshotRefused(
-                        f"more than {MANY} rows of {self._current.name} got other keys while it was read",
-                        hint="start a snapshot of this table again when that is over",
-                    )
+                    raise too_many_moved(self._current)
                 await self._read_one()
                 if self._read[-1].chunk.is_last:
                     await self._settle()
@@ -240,9 +236,22 @@ class ChunkedTable:
         return active is not None and (active.run.run, active.table) == (self._current.run.run, self._current.table)
 
 
+def too_many_moved(current: Current) -> SnapshotRefused:
+    """The error where `MovedRows` keeps them no more."""
+    return SnapshotRefused(
+        f"too many rows of {current.name} got other keys while it was read",
+        hint="start a snapshot of this table again when that is over",
+    )
+
+
 def key_order(table: SnapshotTable) -> tuple[str, ...]:
     """The order in which a table is read: a cursor means something in this one alone."""
-    return tuple(f"{column.name}/{column.order}" for column in table.key_columns)
+    return tuple(f"{column.name}:{column.order}" for column in table.key_columns)
+
+
+def names_in(order: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns of a `key_order`."""
+    return tuple(each.rpartition(":")[0] for each in order)
 
 
 def key_names(table: SnapshotTable) -> tuple[str, ...]:

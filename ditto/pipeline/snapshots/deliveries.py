@@ -169,6 +169,10 @@ class Deliveries:
             done.set_exception(error)
 
     async def _send_made(self, at: At, make: Make, send: Send) -> Exception | None:
+        try:
+            await self._ensure_routes({f"{self._subjects}>"})
+        except StreamUnusable as error:  # somebody has taken it away from the stream
+            return error
         ordinal = 0
         async with aclosing(make(at)) as all_made:
             while True:
@@ -185,11 +189,12 @@ class Deliveries:
                     continue
                 ordinal = block.ordinals[-1]
                 if isinstance(made, Control):
-                    await self._ensure_routes({f"{self._subjects}>"})
                     block.delivered = Delivered(at.commit_lsn, at.commit_lsn, 1)
                 try:
                     number = await send(block)
                 except EventTooLarge as error:
+                    if isinstance(made, Control):
+                        raise
                     return TooLargeRow(error.message)
                 if isinstance(made, Control):
                     self.moved.saved(number)

@@ -10,18 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from ditto.decoding.messages import Moved
 
 _XID: Final = (1 << 32) - 1
 MANY: Final = 10_000
 """So many keys are kept; with more the table has to be read anew."""
+MOST_BYTES: Final = 256 << 10
+"""Of these keys in a control event."""
 
 
 class MovedRows:
     """Of the table that is being read. `acknowledged` gives the delivery number up to which everything is durable."""
 
-    def __init__(self, *, acknowledged: Callable[[], int]) -> None:
+    def __init__(self, *, acknowledged: Callable[[], int], most_bytes: int = MOST_BYTES) -> None:
         self._acknowledged = acknowledged
+        self._most_bytes = most_bytes
+        self._bytes = 0
         self._waiting: list[Moved] = []
         self.are_too_many = False
         """There were more than can be kept, and none is kept any more."""
@@ -45,6 +51,7 @@ class MovedRows:
     def begin(self, keys: Iterable[tuple[str, ...]] = ()) -> None:
         """Another table is read; `keys` are those that the last control event has (see `know`)."""
         self._waiting = [Moved(-1, 0, key) for key in keys]
+        self._bytes = _size(self._waiting)
         self._guards = []
         self.are_too_many = False
 
@@ -57,17 +64,28 @@ class MovedRows:
         for each in moved:
             self._waiting.append(each)
             self._guards.append((each.commit_lsn, None))
-        if len(self._waiting) > MANY:
-            self.begin()
+            self._bytes += _size([each])
+        if len(self._waiting) > MANY or self._bytes > self._most_bytes:
+            self._waiting, self._bytes = [], 0
             self.are_too_many = True
+
+    def given_up(self) -> None:
+        """The next control event says that the table has failed."""
+        self.are_too_many = False
 
     def resolve(self, read: Collection[Moved]) -> None:
         """These are read, and are about to be stored."""
         gone = set(read)
         self._waiting = [each for each in self._waiting if each not in gone]
+        self._bytes = _size(self._waiting)
 
     def saved(self, number: int) -> None:
-        """The control event with this delivery number has all that are waiting, and comes after those that were."""
+        """The control event with this delivery number has all that are waiting, and comes after those that were.
+
+        Where there were too many, none has them: `given_up` comes first.
+        """
+        if self.are_too_many:
+            return
         self._guards = [(lsn, number if known is None else known) for lsn, known in self._guards]
 
     def limit(self, lsn: int) -> int:
@@ -77,3 +95,8 @@ class MovedRows:
         durable = self._acknowledged()
         self._guards = [each for each in self._guards if each[1] is None or each[1] > durable]
         return min((lsn, *(at for at, _ in self._guards)))
+
+
+def _size(moved: Iterable[Moved]) -> int:
+    """Bytes of the keys in a control event."""
+    return sum(len(msgspec.json.encode(each.key)) + 1 for each in moved)

@@ -68,7 +68,7 @@ def parse_request(content: bytes) -> Request:
     except msgspec.MsgspecError as error:
         raise ValueError(f"it cannot be read: {error}") from None
     except (UnicodeDecodeError, RecursionError):
-        raise ValueError("it cannot be read") from None
+        raise ValueError("it is nested too deep, or not UTF-8") from None
     if isinstance(request, Start):
         _check_start(request)
     return request

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -13,7 +12,14 @@ from ditto.decoding.messages import Block
 from ditto.errors import DecodeError, DittoError, SnapshotRefused, SourceError, StreamUnusable, SubjectCollision
 from ditto.formats.snapshot_events import Control, OpenRun
 from ditto.pipeline.preparing import Prepared
-from ditto.pipeline.snapshots.chunks import MAX_RECORDED_BYTES, ChunkedTable, Restart, key_names, key_order
+from ditto.pipeline.snapshots.chunks import (
+    MAX_RECORDED_BYTES,
+    ChunkedTable,
+    Restart,
+    key_order,
+    names_in,
+    too_many_moved,
+)
 from ditto.pipeline.snapshots.deliveries import At, Deliveries, TooLargeRow
 from ditto.pipeline.snapshots.exact_cut import WholeTable
 from ditto.pipeline.snapshots.limits import ChunkSize, Limits
@@ -26,7 +32,7 @@ from ditto.source.blockers import Blocker
 from ditto.source.published_tables import Table, published_tables
 from ditto.source.snapshot_look import look
 from ditto.source.snapshot_reader import SnapshotReader
-from ditto.source.snapshot_table import SnapshotTable
+from ditto.source.snapshot_table import SnapshotTable, find_oid
 from ditto.source.snapshot_transaction import TableChanged
 
 log = structlog.get_logger()
@@ -58,13 +64,14 @@ class Runner:
     async def prepare(self) -> None:
         """See changes of the table that is half read from the first one on: some come again, and have moved rows."""
         current = self._runs.find_begun()
-        if current is None:
+        if current is None or not current.run.key:
             return
         self._deliveries.moved.begin(current.run.moved)
-        with suppress(SnapshotRefused):
-            table = await self._describe(current, await self._connect())
-            if key_order(table) == current.run.key:
-                self._deliveries.record(table.relation.oid, table.key, key_names(table))
+        # By its name alone: whoever describes it may wait for a lock, or a connection, and the stream with it.
+        oid = await find_oid(self._ends.control, *current.table)
+        if oid is not None:
+            names = names_in(current.run.key)
+            self._deliveries.record(oid, tuple(range(len(names))), names)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -81,7 +88,7 @@ class Runner:
                 try:
                     await self._work(run)
                     retry_s = _RETRY_S
-                except SourceError as error:
+                except (SourceError, StreamUnusable) as error:
                     self._progress.retrying(error.message)
                     log.warning(
                         "snapshot.retrying", run=run.run, reason=error.message, hint=error.hint, retry_in_s=retry_s
@@ -96,8 +103,17 @@ class Runner:
         """Until cancelled: store which rows have moved where no chunk does it soon."""
         while True:
             await asyncio.sleep(_SAVE_AFTER_S)
-            if self._deliveries.moved.has_unsaved and self._runs.find_begun() is not None:
-                await self._deliveries.store(self._moved_rows)
+            moved, current = self._deliveries.moved, self._runs.find_begun()
+            if not moved.has_unsaved or current is None:
+                continue
+            try:
+                if not moved.are_too_many:
+                    await self._deliveries.store(self._moved_rows)
+                elif self.chunked is None:  # it is paused
+                    await self._refuse_table(current, too_many_moved(current))
+            except (SourceError, StreamUnusable) as error:
+                log.warning("snapshot.retrying", reason=error.message, hint=error.hint, retry_in_s=_MAX_RETRY_S)
+                await asyncio.sleep(_MAX_RETRY_S)
 
     async def _moved_rows(self, at: At) -> AsyncGenerator[Block | Control, None]:
         del at
@@ -133,18 +149,22 @@ class Runner:
         except (Restart, TableChanged):
             return
         except (SnapshotRefused, TooLargeRow, DecodeError, SubjectCollision, StreamUnusable) as error:
-            reason = error.message if isinstance(error, DittoError) else str(error)
             if isinstance(error, SnapshotRefused) and error.is_retryable:
                 raise
-            hint = getattr(error, "hint", None)
-            log.error("snapshot.failed", run=run.run, table=current.name, reason=reason, hint=hint)
-            await self._deliveries.store(lambda at: self._fail(current, reason))
+            await self._refuse_table(current, error)
         finally:
             self.chunked = None
+
+    async def _refuse_table(self, current: Current, error: Exception) -> None:
+        reason = error.message if isinstance(error, DittoError) else str(error)
+        hint = getattr(error, "hint", None)
+        log.error("snapshot.failed", run=current.run.run, table=current.name, reason=reason, hint=hint)
+        await self._deliveries.store(lambda at: self._fail(current, reason))
 
     async def _fail(self, current: Current, reason: str) -> AsyncGenerator[Block | Control, None]:
         run = self._runs.find(current.run.run)
         if run is not None and run.tables and run.tables[0] == current.table:
+            self._deliveries.moved.given_up()
             for control in self._runs.ended(current, "failed", reason=reason):
                 yield control
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from ditto.decoding.change import SnapshotMark
@@ -21,6 +22,8 @@ ALL: Final = "*"
 
 LISTED: Final = 50
 """So many tables of a run are in each control event: with thousands of tables these would be megabytes."""
+MOST_BYTES: Final = 128 << 10
+"""Of the open runs in a control event, when another one begins: anyone who may ask could make them megabytes."""
 
 
 class Current(NamedTuple):
@@ -38,8 +41,9 @@ class Current(NamedTuple):
 class Runs:
     """In the order in which they are read; one table at a time. Every change gives the control event that tells it."""
 
-    def __init__(self, open_runs: Sequence[OpenRun] = ()) -> None:
+    def __init__(self, open_runs: Sequence[OpenRun] = (), *, most_bytes: int = MOST_BYTES) -> None:
         self._open = tuple(open_runs)
+        self._most_bytes = most_bytes
 
     @property
     def open(self) -> tuple[OpenRun, ...]:
@@ -119,6 +123,9 @@ class Runs:
             where=request.where,
             max_rows_per_s=request.max_rows_per_s,
         )
+        if len(msgspec.json.encode((*self._told, opened))) > self._most_bytes:
+            reason = f"{len(self._open)} runs are open, and there is no room to keep this request as well"
+            return Control(run=run, state="refused", reason=reason, open=self._told)
         self._open = (*self._open, opened)
         return Control(run=run, state="requested", open=self._told)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from ditto.decoding.event_id import event_key
 from ditto.decoding.messages import MARKER_PREFIX, Block
 from ditto.pipeline.beginning import Ready
+from ditto.pipeline.snapshots import moved_rows
 from ditto.pipeline.snapshots.deliveries import Deliveries, Send
 from ditto.pipeline.snapshots.moved_rows import MovedRows
 from ditto.pipeline.snapshots.progress import Progress
 from ditto.pipeline.snapshots.runner import Runner
-from ditto.pipeline.snapshots.runs import Runs
+from ditto.pipeline.snapshots.runs import MOST_BYTES, Runs
 from ditto.pipeline.snapshots.saved_state import SavedState
 from ditto.source.logical_messages import emit, request
 
@@ -26,8 +28,9 @@ class Snapshots:
         ends = ready.prepared.ends
         self._config, self._control = ends.config, ends.control
         self._decoder = ready.decoder
-        self._moved = MovedRows(acknowledged=acknowledged)
-        runs = Runs(ready.open_runs)
+        largest = ends.sink.capabilities.max_bytes or sys.maxsize
+        self._moved = MovedRows(acknowledged=acknowledged, most_bytes=min(moved_rows.MOST_BYTES, largest // 2))
+        runs = Runs(ready.open_runs, most_bytes=min(MOST_BYTES, largest // 4))
         if ready.tail_mark is not None:
             runs.with_tail(ready.tail_mark, ready.start.after.ordinal)
         progress = Progress(ends.counters.snapshots, clock=ends.clock)

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from ditto.decoding.event_id import event_id, position_of
-from ditto.formats.payload_prefixes import CHECKPOINT, DESCRIPTION, EVENT, ID_LENGTH
+from ditto.formats.payload_prefixes import CHECKPOINT, CONTROL, DESCRIPTION, EVENT, ID_LENGTH
 from ditto.lsn import Position, parse_lsn
 
 JUDGED_BYTES: Final = 4096
@@ -56,7 +56,7 @@ def _is_event(rest: bytes, key: bytes) -> bool:
     position = position_of(identifier + event_id(Position(0, 0), key).encode()[len(identifier) :], key)
     if position is None or (len(identifier) == ID_LENGTH and not position.ordinal):
         return False
-    return _agree(after, _AFTER_EVENT_ID)
+    return _agree(after, _AFTER_EVENT_ID) or _agree(after, CONTROL)
 
 
 def _is_checkpoint(rest: bytes, key: bytes, *, is_claim: bool) -> bool:
