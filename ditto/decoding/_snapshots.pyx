@@ -23,6 +23,7 @@ from ditto.decoding.pure.snapshots import RECORDED_OVERHEAD, find_key, row_not_u
 from ditto.decoding.size_limit import check_size
 
 cdef enum:
+    INSERT = 0x49
     UPDATE = 0x55
     NEW_ROW = 0x4E
 
@@ -104,7 +105,7 @@ cdef class SnapshotSupport(BlockBuilder):
         if self.is_invisible:
             self.recorded.append((self.xid, (<const char *>start)[:n]))
             self.recorded_bytes += n + OVERHEAD
-        if start[0] != UPDATE or c.pos == c.end or c.pos[0] == NEW_ROW:
+        if start[0] != INSERT and (start[0] != UPDATE or c.pos == c.end or c.pos[0] == NEW_ROW):
             return 0
         if self.changed is None or self.changed.count != plan.count:
             self.changed = ChangedRow(plan.count)
@@ -116,7 +117,11 @@ cdef class SnapshotSupport(BlockBuilder):
             self.plan_key = find_key(plan.names, self.key, self.key_names)
             self.keyed_plan = plan
         columns = self.plan_key
-        if key_of(changed.before, columns, plan.count) != key_of(changed.after, columns, plan.count):
+        # An Insert that lacks columns was an Update, which brought the row into a row filter.
+        if columns and (
+            start[0] == INSERT
+            or key_of(changed.before, columns, plan.count) != key_of(changed.after, columns, plan.count)
+        ):
             key = tuple([key_text(key_cell(changed.after, column, plan.count)) for column in columns])
             self.moved.append(Moved(self.xid, self.commit_lsn, key))
         return 0

@@ -40,6 +40,8 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     """The first of `tables` has."""
     key: tuple[str, ...] = ()
     """The columns in whose order it is read, with what decides that order; none where it has no key."""
+    oid: int = 0
+    """Of the table that is half read: another one may get its name."""
     cursor: tuple[str, ...] | None = None
     """Its key, PostgreSQL's text of each column, up to which its rows are stored; None before the first row."""
     rows: int = 0

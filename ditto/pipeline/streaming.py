@@ -127,7 +127,7 @@ class Streaming:
             counters.gap_at = time.time()
         if self._history.is_certain:
             self._confirmer.begin(start.after.commit_lsn)
-        await self._snapshots.prepare()
+        self._snapshots.prepare()
         counters.rewinds += slot.confirmed_lsn < start.after.commit_lsn
         if start.needs_checkpoint:
             await self.checkpoint(slot.confirmed_lsn, None)

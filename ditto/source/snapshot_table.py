@@ -112,12 +112,6 @@ async def describe_table(
         raise SnapshotRefused(f"cannot read table {schema}.{table}: {error.message}", hint=error.hint) from error
 
 
-async def find_oid(control: Control, schema: str, table: str) -> int | None:
-    """The table's OID; None where there is no such table. Waits for no lock."""
-    rows = await control.fetch(FIND, [schema, table], doing=f"look up table {schema}.{table}")
-    return int(rows[0]["oid"]) if rows else None
-
-
 def lock_statement(schema: str, table: str, *, is_root: bool) -> str:
     """Keeps DDL and TRUNCATE away from the table until the transaction ends, and takes no snapshot."""
     return f"LOCK TABLE {'' if is_root else 'ONLY '}{quoted(schema, table)} IN ACCESS SHARE MODE"

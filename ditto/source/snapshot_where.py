@@ -19,6 +19,8 @@ from ditto.source.snapshot_table import SnapshotTable
 
 _DIALECT: Final = "postgres"
 _LONGEST: Final = 10_000
+_MOST_STEPS: Final = 20_000
+"""Of the parser, about a second; the longest condition takes half. Each level of brackets may double them."""
 _PASSING: Final = frozenset(
     {exp.Column, exp.Identifier, exp.Literal, exp.Boolean, exp.Null, exp.Paren}
     | {exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ}
@@ -44,13 +46,29 @@ _WHAT_PASSES: Final = (
 )
 
 
+class _TooMuch(Exception):
+    """The parser would not come to an end."""
+
+
+class _Parser(sqlglot.Dialect.get_or_raise(_DIALECT).parser_class):  # type: ignore[misc]
+    """Gives up. The stream waits meanwhile, and nothing could end it from outside."""
+
+    _steps = 0
+
+    def _advance(self, times: int = 1) -> None:
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise _TooMuch
+        super()._advance(times)
+
+
 def check_where(text: str, table: SnapshotTable) -> str:
     """The SQL to run for a condition on rows of this table. Raises SnapshotRefused."""
     try:
         tree = _parsed(text, table)
         _check(tree, text, table)
         sql = tree.transform(_as_written, table).sql(dialect=_DIALECT, identify=True, comments=False)
-    except RecursionError:
+    except (RecursionError, _TooMuch):
         raise _refused(table, "it is nested too deeply") from None
     except sqlglot.errors.SqlglotError:  # its text quotes the condition
         raise _refused(table, "it is not a condition that can be read") from None
@@ -60,10 +78,16 @@ def check_where(text: str, table: SnapshotTable) -> str:
 def _parsed(text: str, table: SnapshotTable) -> exp.Expr:
     if len(text) > _LONGEST or "\0" in text:
         raise _refused(table, f"it has more than {_LONGEST:,} characters" if len(text) > _LONGEST else "it has a null")
-    trees = sqlglot.parse(text, read=_DIALECT)
+    trees = _trees(text)
     if len(trees) != 1 or trees[0] is None:
         raise _refused(table, "it is not one condition")
     return trees[0]
+
+
+def _trees(text: str) -> list[exp.Expr | None]:
+    dialect = sqlglot.Dialect.get_or_raise(_DIALECT)
+    found: list[exp.Expr | None] = _Parser(dialect=dialect).parse(dialect.tokenize(text), text)
+    return found
 
 
 def _check(tree: exp.Expr, text: str, table: SnapshotTable) -> None:
@@ -77,7 +101,7 @@ def _check(tree: exp.Expr, text: str, table: SnapshotTable) -> None:
         if not _is_harmless(node):
             raise _refused(table, "it has a number, an interval or a unit of time that does not pass")
     written = tree.sql(dialect=_DIALECT, comments=False)
-    if sqlglot.parse_one(written, read=_DIALECT) != tree:
+    if _trees(written) != [tree]:
         raise _refused(table, "it can be read in two ways: put parentheses into it")
 
 

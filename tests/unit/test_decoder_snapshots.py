@@ -291,6 +291,7 @@ KEY_ONLY: wire.Row = ["1", None, None]
         (wire.update(OID, ["2", "b", UNCHANGED], old=["1", "a", None]), False),
         (wire.delete(OID, key=KEY_ONLY), False),
         (wire.insert(OID, ["2", "b", None]), False),
+        (wire.insert(OID, ["2", "b", UNCHANGED]), True),
     ],
     ids=[
         "the key, and a column is unchanged",
@@ -304,6 +305,7 @@ KEY_ONLY: wire.Row = ["1", None, None]
         "the old row has null",
         "a delete",
         "an insert",
+        "an update that brought the row into a row filter",
     ],
 )
 @pytest.mark.parametrize("how", ["new", "seen", "stored"])

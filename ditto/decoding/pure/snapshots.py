@@ -88,11 +88,13 @@ class SnapshotSupport(KnownRelations):
         if self._is_invisible:
             self.recorded.append((self._xid, message))
             self.recorded_bytes += len(message) + RECORDED_OVERHEAD
-        if message[0] == 0x55 and message[5] != 0x4E:  # an Update with an old row or its key
+        is_insert = message[0] == 0x49
+        if is_insert or (message[0] == 0x55 and message[5] != 0x4E):  # an Update with an old row or its key
             change = read_change(message, len(names))
             key = find_key(names, self._key, self._key_names)
             new_key = change.new_key(key)
-            if new_key != change.old_key(key) and change.lacks_columns:
+            # An Insert that lacks columns was an Update, which brought the row into a row filter.
+            if change.lacks_columns and key and (is_insert or new_key != change.old_key(key)):
                 self.moved.append(Moved(self._xid, self._commit_lsn, tuple(key_text(cell) for cell in new_key)))
 
     # ------------------------------------------------------------------------------------ reading

@@ -99,7 +99,8 @@ class ChunkedTable:
             self._moved.begin()
             self._cursor = self._stored_cursor = None
             self.record()
-            yield self._deliveries.runs.begun(self._current, key=key_order(self._table))
+            table = self._table
+            yield self._deliveries.runs.begun(self._current, key=key_order(table), oid=table.relation.oid)
 
     async def run(self) -> None:
         """To the end of the table, or until the run is paused or cancelled: what has been read is stored then.
@@ -172,6 +173,8 @@ class ChunkedTable:
         """The rows as they are at the marker, and how far the table is read with them."""
         if self._is_void or not self._is_open:
             return
+        if self._moved.are_too_many:  # or this may be the last chunk, and nobody would look again
+            raise too_many_moved(self._current)
         began_at = self._clock()
         decoder, run, rows = self._decoder, self._current.run.run, chunk.rows
         rows.overlay(decoder.recorded_invisible_in(chunk.snapshot), self._table.key)

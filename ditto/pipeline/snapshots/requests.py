@@ -11,6 +11,9 @@ from ditto.formats.snapshot_events import Kind
 
 _RUN: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _MAX_BYTES: Final = 64 << 10
+_MAX_WHERE: Final = 10_000
+_MAX_NAME: Final = 255
+"""Bytes; PostgreSQL's names have 63 each, and become part of a subject."""
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +74,8 @@ def parse_request(content: bytes) -> Request:
         raise ValueError("it is nested too deep, or not UTF-8") from None
     if isinstance(request, Start):
         _check_start(request)
+    elif (name := next(iter(msgspec.structs.astuple(request)))) and not _RUN.fullmatch(name):
+        raise ValueError("it names no run: they have 1 to 40 letters, digits, and the signs _ -")
     return request
 
 
@@ -79,9 +84,20 @@ def _check_start(request: Start) -> None:
         raise ValueError("its run must be 1 to 40 letters, digits, and the signs _ -")
     if request.max_rows_per_s < 0:
         raise ValueError("its max_rows_per_s must not be negative")
-    if not all(each.strip() for each in request.start):
-        raise ValueError("it has an empty table name")
-    if any("\0" in each for each in request.start):
-        raise ValueError("it has a table name with a NUL")
+    for each in request.start:
+        _check_name(each)
     if request.where and len(request.start) != 1:
         raise ValueError("its where needs exactly one table")
+    if len(request.where) > _MAX_WHERE:
+        raise ValueError(f"its where has more than {_MAX_WHERE:,} characters")
+
+
+def _check_name(name: str) -> None:
+    """No table has a name that does not pass; and one that there is not has a control event with its subject, too."""
+    schema, dot, table = name.rpartition(".")
+    if not table.strip() or (dot and not schema.strip()):
+        raise ValueError("it has an empty table name")
+    if len(name.encode()) > _MAX_NAME:
+        raise ValueError(f"it has a table name of more than {_MAX_NAME} bytes")
+    if "\0" in name:
+        raise ValueError("it has a table name with a NUL")

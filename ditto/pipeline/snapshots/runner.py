@@ -32,7 +32,7 @@ from ditto.source.blockers import Blocker
 from ditto.source.published_tables import Table, published_tables
 from ditto.source.snapshot_look import look
 from ditto.source.snapshot_reader import SnapshotReader
-from ditto.source.snapshot_table import SnapshotTable, find_oid
+from ditto.source.snapshot_table import SnapshotTable
 from ditto.source.snapshot_transaction import TableChanged
 
 log = structlog.get_logger()
@@ -61,17 +61,18 @@ class Runner:
         self.chunked: ChunkedTable | None = None
         """The table that is being read in chunks."""
 
-    async def prepare(self) -> None:
-        """See changes of the table that is half read from the first one on: some come again, and have moved rows."""
+    def prepare(self) -> None:
+        """See changes of the table that is half read from the first one on: some come again, and have moved rows.
+
+        The table is not looked up: that might wait for a lock, or a connection, and the stream with it; and another
+        table may have its name by now.
+        """
         current = self._runs.find_begun()
         if current is None or not current.run.key:
             return
         self._deliveries.moved.begin(current.run.moved)
-        # By its name alone: whoever describes it may wait for a lock, or a connection, and the stream with it.
-        oid = await find_oid(self._ends.control, *current.table)
-        if oid is not None:
-            names = names_in(current.run.key)
-            self._deliveries.record(oid, tuple(range(len(names))), names)
+        names = names_in(current.run.key)
+        self._deliveries.record(current.run.oid, tuple(range(len(names))), names)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -191,6 +192,11 @@ class Runner:
                 progress=self._progress,
             ).run()
             return
+        if run.cursor is not None and run.oid != table.relation.oid:
+            raise SnapshotRefused(
+                f"another table got the name {table.name} while it was read",
+                hint="start a snapshot of this table again",
+            )
         if run.cursor is not None and run.key != key_order(table):
             raise SnapshotRefused(
                 f"the key of {table.name} became another one while the table was read",
@@ -209,7 +215,7 @@ class Runner:
             progress=self._progress,
             clock=self._clock,
         )
-        if run.has_begun and run.key == key_order(table):
+        if run.has_begun and (run.oid, run.key) == (table.relation.oid, key_order(table)):
             chunked.record()
         else:
             await self._deliveries.store(chunked.begin)

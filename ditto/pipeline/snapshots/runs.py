@@ -139,9 +139,10 @@ class Runs:
         if (each := self.find(run)) is not None:
             self._put(replace(each, tables=found, total=each.total or len(found), has_more=False))
 
-    def begun(self, current: Current, *, key: Sequence[str]) -> Control:
-        """The table begins, or begins anew; `key` are the columns in whose order it is read."""
-        self._put(replace(self._run(current), has_begun=True, key=tuple(key), cursor=None, rows=0, moved=()))
+    def begun(self, current: Current, *, key: Sequence[str], oid: int = 0) -> Control:
+        """The table begins, or begins anew; `key` is the order in which it is read."""
+        run = replace(self._run(current), has_begun=True, key=tuple(key), oid=oid)
+        self._put(replace(run, cursor=None, rows=0, moved=()))
         return self._control(current, "begun")
 
     def advanced(

@@ -57,9 +57,9 @@ class Snapshots:
         """How much of this LSN may be confirmed."""
         return self._moved.limit(lsn)
 
-    async def prepare(self) -> None:
+    def prepare(self) -> None:
         """Before the first block is read."""
-        await self._runner.prepare()
+        self._runner.prepare()
 
     async def heal_gap(self) -> None:
         """Ask for a snapshot of everything, where `delivery.on_gap` says so: events are missing for good."""

@@ -128,6 +128,15 @@ async def test_dropped_in_the_middle(run: Run) -> None:
     await run.failed("public.bad")
 
 
+async def test_another_table_gets_its_name_in_the_middle(run: Run) -> None:
+    """What the new one has before the cursor would never be read, and what was read of the old one is stale."""
+    await run.begin("CREATE TABLE new (LIKE bad INCLUDING ALL)", f"GRANT SELECT ON new TO {run.role}")
+    run.ask_for_all(max_rows_per_s=300)
+    await run.recording.until(lambda: run.recording.reads("run", "bad") > 0, "it is being read", ditto=run.ditto)
+    run.world.transaction("ALTER TABLE bad RENAME TO old", "ALTER TABLE new RENAME TO bad")
+    await run.failed("public.bad", "another table")
+
+
 @pytest.mark.parametrize("kind", ["bigint", "text"])
 async def test_the_key_is_retyped_in_the_middle(run: Run, kind: str) -> None:
     await run.begin()
@@ -151,6 +160,7 @@ async def test_taken_out_of_the_publication_in_the_middle(run: Run) -> None:
         ("n <", ()),
         ("nn = 1", ("nn",)),
         ("n = (SELECT 1)", ()),
+        ("ARRAY[" * 40 + "1" + "]" * 40 + " = n", ("nested",)),
         ("pg_sleep(100) IS NULL", ("pg_sleep",)),
         ("n = 1; DROP TABLE bad", ()),
         ("note > 5", ()),
@@ -188,6 +198,8 @@ async def test_a_condition(run: Run) -> None:
         '{"start": "public.first"}',
         '{"begin": ["public.first"]}',
         '{"start": ["public.nowhere"]}',
+        '{"start": ["public."]}',
+        '{"start": ["public.' + "x" * 5000 + '"]}',
         '{"start": ["public.first", "public.last"], "where": "n = 1"}',
         '{"start": ["public.first"], "run": "a b"}',
         '{"start": ["public.first"], "max_rows_per_s": -1}',
