@@ -254,7 +254,7 @@ def _median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
 async def _finished(stream: Stream, run: str, process: Process) -> None:
     """Wait until that run is finished. Raises RuntimeError where it ends otherwise, or the process does."""
     while True:
-        control = (await stream.newest("ditto._snapshot") or {}).get("snapshot", {})
+        control = (await stream.newest("ditto._snapshot.run") or {}).get("snapshot", {})
         if control.get("run") == run and control["state"] == "finished":
             return
         if control.get("state") == "refused":
