@@ -49,6 +49,15 @@ class Window:
             self.outstanding_count + count <= self._max_count and self.outstanding_bytes + size <= self._max_bytes
         )
 
+    async def wait_for_few(self, count: int) -> None:
+        """Wait until no more than so many messages are outstanding."""
+        while self.outstanding_count > count:
+            self._moved.clear()
+            if self.outstanding_count < self._ack_interval:
+                await self._flush()
+            if self.outstanding_count > count:
+                await self._moved.wait()
+
     async def wait_for_room(self, count: int, size: int) -> None:
         """Wait until so many messages of so many bytes fit; a batch of any size fits into an empty window."""
         if self._has_room(count, size):

@@ -114,3 +114,26 @@ async def test_settling_flushes_and_waits_for_everything() -> None:
     await settling
     await scene.window.settle()  # nothing is under way
     assert scene.flushed == 3
+
+
+@fake_time
+async def test_rows_of_a_snapshot_wait_until_few_messages_are_under_way() -> None:
+    scene = Scene()
+    scene.window.add(6, 60)
+    waiting = asyncio.create_task(scene.window.wait_for_few(4))
+    await settle()
+    assert not waiting.done()
+    scene.window.acknowledge(1)
+    await settle()
+    assert not waiting.done()
+    scene.window.acknowledge(2)
+    await waiting
+    assert scene.flushed == 0
+
+
+@fake_time
+async def test_few_messages_are_flushed_where_the_sink_may_keep_the_acknowledgement_back() -> None:
+    scene = Scene(ack_interval=5, answers_flush=True)
+    scene.window.add(4, 40)
+    await scene.window.wait_for_few(3)
+    assert scene.flushed == 1
