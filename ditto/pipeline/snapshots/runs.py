@@ -88,8 +88,8 @@ class Runs:
     def with_tail(self, mark: SnapshotMark | None, rows: int) -> None:
         """Go on after a READ event at the tail, which is newer than the newest control event."""
         run = None if mark is None else self.find(mark.run)
-        if mark is None or run is None or not run.tables:
-            return
+        if mark is None or run is None or not run.tables or not run.has_begun:
+            return  # what was kept beside the stream begins the table anew
         cursor = run.cursor if mark.cursor is None else tuple(mark.cursor)
         self._put(replace(run, cursor=cursor, rows=run.rows + rows, has_begun=True))
 

@@ -8,8 +8,10 @@ from typing import Final
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from ditto.errors import SinkError
+from ditto.formats.snapshot_events import ControlEvent, OpenRun
 from ditto.pipeline.snapshots.deliveries import Deliveries
 from ditto.sinks.base import CheckpointStore
 
@@ -30,6 +32,7 @@ class SavedState:
         self._deliveries = deliveries
         self._acknowledged = acknowledged
         self._saved: object = None
+        self._kept: tuple[OpenRun, ...] | None = None
         self._has_failed = False
 
     async def run(self) -> None:
@@ -40,7 +43,7 @@ class SavedState:
 
     async def keep(self) -> None:
         """Keep the newest control event where it is durable. How far a table is changes all the time: that is kept
-        only where the stream itself may lose it.
+        only where the stream itself may lose it. Elsewhere the table begins anew, should somebody purge the stream.
         """
         newest = self._deliveries.newest
         if (
@@ -48,10 +51,12 @@ class SavedState:
             or newest is self._saved
             or self._has_failed
             or self._deliveries.newest_number > self._acknowledged()
-            or (newest.snapshot.state == "reading" and not self._checkpoints.may_lose_tail)
         ):
             return
-        payload = msgspec.json.encode(newest) if newest.snapshot.open else b""
+        kept = newest if self._checkpoints.may_lose_tail else _anew(newest)
+        if kept.snapshot.open == self._kept:
+            return
+        payload = msgspec.json.encode(kept) if kept.snapshot.open else b""
         if len(payload) > _MAX_BYTES:
             return
         try:
@@ -61,4 +66,10 @@ class SavedState:
                 raise
             log.warning("snapshot.state_not_kept", reason=error.message)
             self._has_failed = True
-        self._saved = newest
+        self._saved, self._kept = newest, kept.snapshot.open
+
+
+def _anew(event: ControlEvent) -> ControlEvent:
+    """The same where no table has begun yet."""
+    runs = [replace(run, has_begun=False, key=(), cursor=None, rows=0, moved=()) for run in event.snapshot.open]
+    return replace(event, snapshot=replace(event.snapshot, open=tuple(runs)))

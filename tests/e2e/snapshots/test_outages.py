@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,6 +124,24 @@ async def test_the_stream_gives_up_the_subjects(world: World) -> None:
     await ditto.logged("snapshot.retrying")
     await world.fence()
     await set_stream(world, "UPDATE", subjects=more)
+    await all_read(world, ditto)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_the_stream_is_purged(world: World, is_killed: bool) -> None:
+    """With the messages it loses how far the table was read: the run is known all the same, and reads it anew."""
+    ditto = await reading(world)
+    deadline = time.monotonic() + 20
+    while "ditto.snapshots" not in ((await world.info()).config.metadata or {}):
+        assert time.monotonic() < deadline, "the run is not kept beside the stream"
+        await asyncio.sleep(0.1)
+    if is_killed:
+        ditto.kill()
+    else:
+        assert await ditto.stop() == 0
+    async with world.jetstream() as jetstream:
+        await jetstream.purge_stream(world.stream)
+    ditto = await world.streaming(**SLOW, delivery_on_gap="continue")
     await all_read(world, ditto)
 
 
