@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from ditto.decoding.choose import Decoder
-from ditto.decoding.messages import MARKER_PREFIX, SNAPSHOT_PREFIX, Block, LogicalMessage
+from ditto.decoding.messages import MARKER_PREFIX, SNAPSHOT_PREFIX, Block, ChangeTooLarge, LogicalMessage
 from ditto.decoding.snapshot_rows import Rows
 from ditto.decoding.transaction_snapshot import TxSnapshot
 from ditto.errors import EventTooLarge, SinkLost, SnapshotRefused, StreamUnusable
@@ -459,6 +459,23 @@ async def test_a_row_that_the_sink_does_not_take_ends_the_table_and_not_the_stre
     with pytest.raises(TooLargeRow, match="too large"):
         await running
     assert [each[2] for each in scene.told] == ["begun"]
+
+
+@fake_time
+async def test_a_row_that_is_too_large_to_be_made_is_told_in_words() -> None:
+    scene = Scene()
+
+    async def fails(at: At) -> AsyncGenerator[Block | Control, None]:
+        del at
+        error = ChangeTooLarge(7_000_000, "doc")
+        error.relation = "public.t"
+        yield Control(state="paused", run="r")
+        raise error
+
+    storing = asyncio.create_task(scene.deliveries.store(fails))
+    await scene.reach()
+    with pytest.raises(TooLargeRow, match=r"row of table public\.t makes .* at least 7,000,000 bytes, .* column doc"):
+        await storing
 
 
 @fake_time

@@ -167,6 +167,7 @@ class Deliveries:
             done.set_result(None)
         else:
             done.set_exception(error)
+            done.exception()  # where an earlier one has ended the reading, nobody asks for this one
 
     async def _send_made(self, at: At, make: Make, send: Send) -> Exception | None:
         try:
@@ -179,7 +180,10 @@ class Deliveries:
                 try:
                     made = await anext(all_made, None)
                 except ChangeTooLarge as error:
-                    return TooLargeRow(str(error))
+                    return TooLargeRow(
+                        f"a row of table {error.relation} makes an event of at least {error.size:,} bytes, most of it "
+                        f"in the column {error.column}, which the sink does not accept"
+                    )
                 except Exception as error:  # noqa: BLE001  raised by the runner
                     return error
                 if made is None:
