@@ -110,6 +110,8 @@ class Counters:
     """The last LSN that was confirmed to PostgreSQL; 0 before the first one."""
     gap_at: float | None = None
     """When the pipeline last went on after a gap (`delivery.on_gap: continue`), in seconds since 1970."""
+    snapshots_denied: str = ""
+    """Why the sink takes no control events of snapshots from this process; empty where it does, as far as is known."""
     snapshots: SnapshotStatus = field(default_factory=SnapshotStatus)
     """The runs; the runner of the snapshots writes them."""
     lag_s: float = 0.0

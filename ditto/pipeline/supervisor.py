@@ -14,11 +14,12 @@ from typing import Final
 import structlog
 
 from ditto.config import PipelineConfig
-from ditto.errors import ChainBroken, DittoError
+from ditto.errors import ChainBroken, DittoError, SinkDenied
 from ditto.monitoring.counters import Counters
 from ditto.monitoring.state import States
 from ditto.pipeline.connecting import Report
 from ditto.pipeline.session import run_session
+from ditto.routing.router import snapshot_subjects
 from ditto.sinks.base import MakeSink
 from ditto.sinks.choose import choose_sink
 
@@ -62,6 +63,11 @@ async def follow(
             counters.fenced += isinstance(error, ChainBroken)
             reason = f"{type(error).__name__}: {error.message}"
             is_final = not (error.is_retryable or (error.is_retryable_later and states.has_streamed))
+            if isinstance(error, SinkDenied) and not counters.snapshots_denied:
+                # Whoever may send a logical message can ask for a snapshot: that must not end the live stream.
+                is_about_snapshots = snapshot_subjects(config.events.prefix).lower() in error.message.lower()
+                counters.snapshots_denied = error.message if is_about_snapshots else ""
+                is_final = is_final and not is_about_snapshots
             if is_final and not (error.depends_on_settings and reason != last_reason):
                 states.enter("stopped", reason=reason, is_failure=True)
                 raise

@@ -97,6 +97,7 @@ class Scene:
             moved=self.moved,
             key=ID_KEY,
             prefix="ditto",
+            denial="",
             emit=self._emit,
             progress=self.progress,
             checkpoint=self.checkpoint,

@@ -53,7 +53,9 @@ class _Marked(NamedTuple):
 
 
 class Deliveries:
-    """Of one session. `key` is `event_key(…)`; `emit` sends a marker with a token."""
+    """Of one session. `key` is `event_key(…)`, `denial` why the sink takes no control events, or empty; `emit` sends a
+    marker with a token.
+    """
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class Deliveries:
         moved: MovedRows,
         key: bytes,
         prefix: str,
+        denial: str,
         emit: Callable[[str], Awaitable[None]],
         progress: Progress,
         ensure_routes: Callable[[set[str]], Awaitable[None]],
@@ -78,6 +81,7 @@ class Deliveries:
         self.newest_number = 0
         """Its delivery number."""
         self._key = key
+        self._denial = denial
         self._subjects = snapshot_subjects(prefix)
         self._emit = emit
         self._progress = progress
@@ -214,6 +218,11 @@ class Deliveries:
         at = At(message.commit_lsn, message.commit_time, message.xid)
         block = self._control(control, at, message.ordinal)
         try:
+            if self._denial:
+                raise StreamUnusable(
+                    self._denial,
+                    hint=f"let the user of Ditto publish on {self._subjects}>, restart Ditto, and ask again",
+                )
             await self._ensure_routes({f"{self._subjects}>"})
         except StreamUnusable as error:
             # The live stream goes on. Without its events a run could not be found again after a restart.

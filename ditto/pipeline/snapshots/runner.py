@@ -210,7 +210,11 @@ class Runner:
             where=where,
             reader=reader,
             deliveries=self._deliveries,
-            size=ChunkSize(max_rows=self._config.snapshot.chunk_rows, max_bytes=self._config.snapshot.chunk_bytes),
+            size=ChunkSize(
+                # Of a slow run a second's rows at most, and not thousands once in an hour.
+                max_rows=min(self._config.snapshot.chunk_rows, limit or self._config.snapshot.chunk_rows),
+                max_bytes=self._config.snapshot.chunk_bytes,
+            ),
             limits=Limits(limit, clock=self._clock, changed=self._deliveries.changed),
             progress=self._progress,
             clock=self._clock,

@@ -30,7 +30,8 @@ class Snapshots:
         self._decoder = ready.decoder
         largest = ends.sink.capabilities.max_bytes or sys.maxsize
         self._moved = MovedRows(acknowledged=acknowledged, most_bytes=min(moved_rows.MOST_BYTES, largest // 2))
-        runs = Runs(ready.open_runs, most_bytes=min(MOST_BYTES, largest // 4))
+        denial = ends.counters.snapshots_denied
+        runs = Runs(() if denial else ready.open_runs, most_bytes=min(MOST_BYTES, largest // 4))
         if ready.tail_mark is not None:
             runs.with_tail(ready.tail_mark, ready.start.after.ordinal)
         progress = Progress(ends.counters.snapshots, clock=ends.clock)
@@ -41,6 +42,7 @@ class Snapshots:
             moved=self._moved,
             key=event_key(ends.pipeline.system_identifier, ready.prepared.slot.name),
             prefix=ends.config.events.prefix,
+            denial=denial,
             emit=lambda token: emit(ends.control, MARKER_PREFIX, token),
             progress=progress,
             ensure_routes=ends.sink.ensure_routes,

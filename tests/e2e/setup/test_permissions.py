@@ -201,3 +201,26 @@ async def is_said_by_run(world: World, words: str) -> bool:
             assert not running.logs("session.failed")
             return True
     return False
+
+
+async def test_whoever_asks_for_a_snapshot_cannot_stop_a_ditto_that_may_not_publish_its_events(
+    world: World, tmp_path: Path
+) -> None:
+    world.sql("CREATE TABLE trades (id int PRIMARY KEY)", "INSERT INTO trades VALUES (1)")
+    allowed = [each for each in documented(world) if each != f"{world.name}.>"]
+    allowed += [f"{world.name}._checkpoint", world.fence_subject, f"{world.name}_public_trades"]
+    with limited(world, tmp_path, publish=allowed) as there:
+        ditto = await there.streaming(**USER)
+        there.sql('SELECT pg_logical_emit_message(true, \'ditto.snapshot\', \'{"start": [], "run": "r"}\')')
+        await ditto.logged("snapshot.refused", run="r")
+        there.sql("INSERT INTO trades VALUES (2)")
+        assert (
+            await command(there, "wait", there.value("SELECT pg_current_wal_lsn()::text"), "--timeout", "5s", **USER)
+        ).code == 0, "the stream goes on"
+        there.sql('SELECT pg_logical_emit_message(true, \'ditto.snapshot\', \'{"start": [], "run": "s"}\')')
+        await ditto.logged("snapshot.refused", run="s")
+        assert (
+            await command(there, "wait", there.value("SELECT pg_current_wal_lsn()::text"), "--timeout", "5s", **USER)
+        ).code == 0, "the stream goes on"
+        assert len(ditto.logs("session.failed")) == 1
+        assert await ditto.stop() == 0
