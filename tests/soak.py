@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import shutil
 import signal
@@ -70,6 +71,7 @@ class Soak:
             self._kill, self._kill, self._terminate, self._freeze, self._nats_killed, self._nats_paused,
             self._nats_cut, self._nats_cut, self._nats_silent, self._postgres_cut, self._postgres_cut,
             self._postgres_silent, self._postgres_restarted, self._walsender_terminated, self._foreign_message,
+            self._snapshot, self._snapshot, self._snapshot_cancelled,
         ]  # fmt: skip
         deadline = time.monotonic() + ROUND_S
         with Ledger(self._world, seed=seed) as ledger:
@@ -83,6 +85,7 @@ class Soak:
                     if not ditto.is_running:
                         raise AssertionError(f"after {name}, Ditto has ended:\n{ditto.output[-3000:]}")
         self.transaction_count += ledger.committed_count
+        await self._snapshot_cancelled()
         async with asyncio.timeout(SETTLE_S):
             await self._world.fence(timeout_s=SETTLE_S)
             await self._remove_foreign_messages()
@@ -165,6 +168,17 @@ class Soak:
     async def _walsender_terminated(self) -> None:
         with suppress(psycopg.OperationalError):  # it is not there just now
             self._world.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
+
+    async def _snapshot(self) -> None:
+        """No fault: of all tables, beside everything else."""
+        await self._ask({"start": [], "max_rows_per_s": self._chance.choice((100, 5_000, 0))})
+
+    async def _snapshot_cancelled(self) -> None:
+        await self._ask({"cancel": ""})
+
+    async def _ask(self, body: dict[str, object]) -> None:
+        with suppress(psycopg.OperationalError), self._world.connect() as connection:  # or the server is not there
+            connection.execute("SELECT pg_logical_emit_message(true, 'ditto.snapshot', %s)", [json.dumps(body)])
 
     async def _foreign_message(self) -> None:
         async with self._world.jetstream() as jetstream:

@@ -123,10 +123,13 @@ class Ledger:
 
 
 def check(messages: Iterable[Stored], ledger_rows: Sequence[tuple[int, int]]) -> list[str]:
-    """What is wrong with the stream, given the rows of the table `ledger`; fences and checkpoints are passed over."""
+    """What is wrong with the stream, given the rows of the table `ledger`.
+
+    Fences, checkpoints and all that belongs to snapshots are passed over.
+    """
     found: list[str] = []
     seen: dict[int, int] = {}
-    events = (message for message in messages if message.position.ordinal)
+    events = (message for message in messages if message.position.ordinal and _is_change(message))
     for commit_lsn, group in groupby(events, key=lambda message: message.position.commit_lsn):
         transaction = list(group)
         where = f"transaction at {transaction[0].position}"
@@ -154,6 +157,10 @@ def check(messages: Iterable[Stored], ledger_rows: Sequence[tuple[int, int]]) ->
     found += [f"transaction {xid} is missing" for xid in sorted(committed - seen.keys())]
     found += [f"transaction {xid} was never committed" for xid in sorted(seen.keys() - committed)]
     return found
+
+
+def _is_change(message: Stored) -> bool:
+    return message.event.get("action") in {"INSERT", "UPDATE", "DELETE", "TRUNCATE"}
 
 
 async def matches_ledger(world: World) -> None:
