@@ -37,7 +37,6 @@ from ditto.decoding.messages import (
     WATCHED,
     ChangeTooLarge,
     Column,
-    Delivered,
     LogicalMessage,
     Relation,
 )
@@ -392,7 +391,9 @@ cdef class Decoder(SnapshotSupport):
         if end_lsn > self.idle_lsn:
             self.idle_lsn = end_lsn
         if self.is_selected:
-            self.delivered = Delivered(commit_lsn, end_lsn, len(self.changes))
+            self.delivered_lsn = commit_lsn
+            self.delivered_end_lsn = end_lsn
+            self.delivered_count = len(self.changes)
         return 0
 
     cdef int decode_type(self, Cursor *c) except -1:

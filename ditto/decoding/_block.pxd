@@ -66,7 +66,9 @@ cdef class BlockBuilder:
     cdef list ordinals
     cdef Py_ssize_t size
     cdef Py_ssize_t frame_count
-    cdef object delivered
+    cdef uint64_t delivered_lsn  # of the last transaction that is delivered
+    cdef uint64_t delivered_end_lsn  # 0 for none
+    cdef Py_ssize_t delivered_count
     cdef bint is_reply_requested
     cdef uint64_t wanted_lsn
     cdef list traceparents

@@ -11,7 +11,7 @@ import sys
 from ditto.errors import DecodeError
 from ditto.decoding.change import Change, DetailedChange, Meta
 from ditto.lsn import format_lsn
-from ditto.decoding.messages import Block
+from ditto.decoding.messages import Block, Delivered
 
 from msgspec import UNSET
 
@@ -96,7 +96,7 @@ cdef class BlockBuilder:
         self.ordinals = []
         self.size = 0
         self.frame_count = 0
-        self.delivered = None
+        self.delivered_end_lsn = 0
         self.is_reply_requested = False
         self.wanted_lsn = 0
         self.traceparents = []
@@ -106,6 +106,9 @@ cdef class BlockBuilder:
         return 0
 
     cdef object finish_block(self, bint is_drained, bint is_ended):
+        delivered = None
+        if self.delivered_end_lsn:
+            delivered = Delivered(self.delivered_lsn, self.delivered_end_lsn, self.delivered_count)
         block = Block(
             self.changes,
             self.routes,
@@ -113,7 +116,7 @@ cdef class BlockBuilder:
             self.ordinals,
             self.size,
             self.frame_count,
-            self.delivered,
+            delivered,
             0 if self.is_open else min(self.idle_lsn, self.barrier - 1),
             self.is_reply_requested,
             self.wanted_lsn,

@@ -82,7 +82,7 @@ class ChangeTooLarge(Exception):
         self.ordinal = 0
 
 
-class Delivered(NamedTuple):
+class Delivered(msgspec.Struct, frozen=True):
     """A transaction of which every change has been delivered and at least one was selected."""
 
     commit_lsn: int

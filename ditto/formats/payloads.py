@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 
-class Payloads(NamedTuple):
+class Payloads(msgspec.Struct, frozen=True):
     """Payload i is `data[ends[i - 1] + gap : ends[i]]`, and the first one begins at 0."""
 
     data: bytes | bytearray

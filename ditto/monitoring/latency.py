@@ -39,9 +39,9 @@ class LatencySampler:
         self._stored_at: float | None = None
         self._stored_lag_s = 0.0
 
-    def is_due(self) -> bool:
-        """Whether the next block is to be urgent, and measured."""
-        return self._clock() - self._measured_at >= _MEASURE_PERIOD_S
+    def is_due(self, now: float) -> bool:
+        """Whether the next block is to be urgent, and measured. `now` is the clock's."""
+        return now - self._measured_at >= _MEASURE_PERIOD_S
 
     def sent(self, sequence: int, commit_time: str, *, is_measured: bool) -> None:
         """A block was sent that ends with this stream sequence, and whose last event was committed then."""

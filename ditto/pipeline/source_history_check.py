@@ -45,11 +45,8 @@ class SourceHistoryCheck:
         self._outbound = outbound
         self.last = ready.last
         """The last transaction that the sink knows of; None after a gap."""
-
-    @property
-    def is_certain(self) -> bool:
+        self.is_certain = ready.history.is_certain
         """It is the same history, or nothing that the slot sends could tell."""
-        return self._history.is_certain
 
     async def judge(self, block: Block) -> bool:
         """Find out as much as the block tells; returns whether it is certain now.
@@ -75,11 +72,12 @@ class SourceHistoryCheck:
             )
             self._ends.counters.gap_at = time.time()
             await self._outbound.gap_accepted()
-        if self._history.is_certain:
+        self.is_certain = self._history.is_certain
+        if self.is_certain:
             self._confirmer.begin(self._start.after.commit_lsn)
         elif block.is_reply_requested:
             self._confirmer.confirm()
-        return self._history.is_certain
+        return self.is_certain
 
     async def _has_committed_last(self) -> bool:
         """Whether all of the sink's last transaction is stored, and the server's WAL has it.

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 
@@ -30,7 +30,7 @@ from ditto.pipeline.synchronous_commit import SynchronousWatch
 from ditto.pipeline.too_large import control_too_large, event_too_large, widest_column
 from ditto.pipeline.window import Window
 from ditto.routing.traceparents import Traceparents
-from ditto.sinks.base import Batch, MessageTooLarge, Positions
+from ditto.sinks.base import Batch, MessageTooLarge
 
 log = structlog.get_logger()
 
@@ -110,17 +110,26 @@ class Streaming:
         await self._start()
         while True:
             try:
-                block = await self._read_block()
-                self._held.append(block)
+                block = await self._source.read_block(waits=not self._held)
                 if block.relation is not None:
+                    self._held.append(block)
                     await self._plan(block.relation)
-            except DittoError:
+            except (DittoError, ChangeTooLarge) as error:
                 await self._forward_held()
+                if isinstance(error, ChangeTooLarge):
+                    await self._refuse(error)
                 raise
-            if block.relation is None or sum(each.size for each in self._held) >= _MAX_HELD:
+            if block.relation is None:
+                if self._held or not self._history.is_certain:
+                    self._held.append(block)
+                    await self._forward_held()
+                else:
+                    await self._forward(block)
+            elif sum(each.size for each in self._held) >= _MAX_HELD:
                 await self._forward_held()
-                await self._snapshots.after(block, self._forward_made, is_certain=self._history.is_certain)
-                await self._source.pause_after(block)
+            else:
+                continue
+            await self._snapshots.after(block, self._forward_made, is_certain=self._history.is_certain)
 
     async def _start(self) -> None:
         start, slot, counters = self._ready.start, self._ready.prepared.slot, self._ends.counters
@@ -165,32 +174,26 @@ class Streaming:
             self._routes = set()
         held, self._held = self._held, []
         for block in held:
-            if block.size >= _LARGE_BLOCK:
-                await asyncio.sleep(0)
             if self._history.is_certain or await self._history.judge(block):
                 await self._forward(block)
 
-    async def _read_block(self) -> Block:
+    async def _refuse(self, error: ChangeTooLarge) -> NoReturn:
         """Raises EventTooLarge once everything before that event is durable."""
-        try:
-            return await self._source.read_block(waits=not self._held)
-        except ChangeTooLarge as error:
-            await self._forward_held()
-            await self._window.settle()
-            sink = self._sink.capabilities
-            if error.size <= sink.max_bytes:
-                raise NotNow(
-                    f"the server accepts larger messages than when it was connected: {sink.max_bytes} bytes"
-                ) from error
-            raise event_too_large(
-                error.action,
-                error.relation,
-                Position(error.commit_lsn, error.ordinal),
-                size=f"at least {error.size}",
-                limit=sink.max_bytes,
-                column=error.column,
-                sink=sink,
+        await self._window.settle()
+        sink = self._sink.capabilities
+        if error.size <= sink.max_bytes:
+            raise NotNow(
+                f"the server accepts larger messages than when it was connected: {sink.max_bytes} bytes"
             ) from error
+        raise event_too_large(
+            error.action,
+            error.relation,
+            Position(error.commit_lsn, error.ordinal),
+            size=f"at least {error.size}",
+            limit=sink.max_bytes,
+            column=error.column,
+            sink=sink,
+        ) from error
 
     # ------------------------------------------------------------------------------------ one block
 
@@ -200,11 +203,10 @@ class Streaming:
         traceparents = self._traceparents.of(block)  # a block of nothing but a message may be the one that tells
         if block.changes:
             await self._send(block, traceparents)
-        if block.delivered is not None:
-            commit_lsn, end_lsn, event_count = block.delivered
+        if (delivered := block.delivered) is not None:
             # Up to the transaction, not past it: the last one comes again after a restart and is skipped. Should the
             # sink have lost its end, what is missing is stored again; and slot and tail compare exactly.
-            self._confirmer.sent(before + event_count, commit_lsn, end_lsn)
+            self._confirmer.sent(before + delivered.event_count, delivered.commit_lsn, delivered.end_lsn)
         self._wanted_lsn = max(self._wanted_lsn, block.wanted_lsn)
         if block.is_reply_requested:
             await self._window.settle()
@@ -222,18 +224,22 @@ class Streaming:
 
     async def _send(self, block: Block, traceparents: dict[int, bytes] | None) -> None:
         clock, window, sink = self._clock, self._window, self._sink
+        if block.size >= _LARGE_BLOCK:
+            await asyncio.sleep(0)
         began_at = clock()
         payloads = self._format.encode(block.changes)
         if block.size >= _LARGE_BLOCK:
             await asyncio.sleep(0)
         encoded_at, waited_s = clock(), window.waited_s + sink.waited_s
         count, size = len(payloads.ends), len(payloads.data)
-        await window.wait_for_room(count, size)
-        is_measured = self._counters.probe.is_due()
+        if not window.has_room(count, size):
+            await window.wait_for_room(count, size)
+        is_measured = self._counters.probe.is_due(encoded_at)
         batch = Batch(
             first=window.sent + 1,
             routes=block.routes,
-            positions=Positions(block.commit_lsns, block.ordinals),
+            commit_lsns=block.commit_lsns,
+            ordinals=block.ordinals,
             payloads=payloads,
             traceparents=traceparents,
             snapshot_run=block.snapshot_run,

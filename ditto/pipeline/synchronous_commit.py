@@ -25,11 +25,8 @@ class SynchronousWatch:
         self._pid = walsender_pid
         self._counters = counters
         self._standing = ASYNCHRONOUS
-
-    @property
-    def is_synchronous(self) -> bool:
+        self.is_synchronous = False
         """Commits wait for what is confirmed."""
-        return self._standing.is_synchronous
 
     @property
     def is_unasked(self) -> bool:
@@ -40,7 +37,8 @@ class SynchronousWatch:
         """Until cancelled: look; call `on_synchronous` when commits begin to wait, and say so once a process."""
         while True:
             before, self._standing = self._standing, await look_at_standing(self._control, self._pid)
-            if self._standing.is_synchronous and not before.is_synchronous:
+            self.is_synchronous = self._standing.is_synchronous
+            if self.is_synchronous and not before.is_synchronous:
                 on_synchronous()
                 self._tell()
             await asyncio.sleep(_PERIOD_S)

@@ -44,9 +44,11 @@ class Window:
         """Messages sent and not yet acknowledged."""
         return self.sent - self.acknowledged
 
-    def _has_room(self, count: int, size: int) -> bool:
-        return not self.outstanding_count or (
-            self.outstanding_count + count <= self._max_count and self.outstanding_bytes + size <= self._max_bytes
+    def has_room(self, count: int, size: int) -> bool:
+        """Whether so many messages of so many bytes fit; a batch of any size fits into an empty window."""
+        outstanding = self.sent - self.acknowledged
+        return not outstanding or (
+            outstanding + count <= self._max_count and self.outstanding_bytes + size <= self._max_bytes
         )
 
     async def wait_for_few(self, count: int) -> None:
@@ -59,15 +61,15 @@ class Window:
                 await self._moved.wait()
 
     async def wait_for_room(self, count: int, size: int) -> None:
-        """Wait until so many messages of so many bytes fit; a batch of any size fits into an empty window."""
-        if self._has_room(count, size):
+        """Wait until they do."""
+        if self.has_room(count, size):
             return
         began_at = self._clock()
-        while not self._has_room(count, size):
+        while not self.has_room(count, size):
             self._moved.clear()
             if self.outstanding_count < self._ack_interval:
                 await self._flush()
-            if not self._has_room(count, size):
+            if not self.has_room(count, size):
                 await self._moved.wait()
         self.waited_s += self._clock() - began_at
 

@@ -97,19 +97,13 @@ class Capabilities(NamedTuple):
         return {self.kind: self.label}
 
 
-class Positions(NamedTuple):
-    """Of each message of a batch, in two lists of the same length."""
-
-    commit_lsns: list[int]
-    ordinals: list[int]
-
-
-class Batch(NamedTuple):
-    """Messages in order, with delivery numbers from `first` on."""
+class Batch(msgspec.Struct, frozen=True):
+    """Messages in order, with delivery numbers from `first` on; four lists of the same length say what each is."""
 
     first: int
     routes: list[Route]
-    positions: Positions
+    commit_lsns: list[int]
+    ordinals: list[int]
     payloads: Payloads
     traceparents: Mapping[int, bytes] | None
     """By index in the batch, the 55 bytes of a W3C trace context; None where no message has one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -103,13 +103,16 @@ class Replication:
         """Nothing on the way holds what has left the socket."""
         self._is_drained = False
         """The socket alone tells of the next message: nothing is left in what has been read."""
-        self._readable: Readable | None = None
+        self._pause_s: float | None = None
+        """How long the next read is to let packets gather; None where it waits for the socket anyway."""
+        self._readable: Readable
 
     async def connect(self) -> None:
         """Raises AccessDenied, ConnectionLost, ServerNotReady and ServerUnsuitable."""
         self._connection = await connect(self._dsn, is_replication=True, intervalstyle=self._interval_style)
         self._connection.add_notice_handler(self._on_notice)
         pgconn = self._connection.pgconn
+        self._readable = Readable(pgconn.socket)
         if pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII":
             # The server would stop at the first text that is not UTF-8, and not say where. So it sends what it has, and
             # the decoder names table and column.
@@ -176,7 +179,7 @@ class Replication:
                     if bytes(data[:1]) == b"w":
                         yield bytes(data[_WAL_HEADER_SIZE:])
                     continue
-                if not await self._wait_readable(_COMMAND_TIMEOUT_S):
+                if not await self._readable.wait(_COMMAND_TIMEOUT_S):
                     raise ConnectionLost(f"cannot read the WAL: nothing came within {_COMMAND_TIMEOUT_S:g} s")
                 pgconn.consume_input()
             except OperationalError as error:
@@ -209,47 +212,48 @@ class Replication:
     async def read_block(self, *, waits: bool = True) -> Block:
         """Wait until the server has sent something, and drain it; without waiting the block may be empty.
 
+        After much, packets are let gather first, where that pays; in any case other tasks run.
+
         Raises ConnectionLost when the connection ends or stays silent, DecodeError, and what the server says
         when it ends the COPY.
         """
         if self._decoder is None:
             raise RuntimeError("decode_with() comes first")
-        waiting_since = self._clock()
+        if waits and self._pause_s is not None:
+            await self._pause(self._pause_s)
         is_drained, self._is_drained = self._is_drained, False
+        remaining_s = self._silence_limit_s
+        deadline = self._clock() + remaining_s
         while True:
-            if is_drained and waits:
-                remaining = waiting_since + self._silence_limit_s - self._clock()
-                if remaining <= 0 or not await self._wait_readable(remaining):
-                    raise ConnectionLost(
-                        f"PostgreSQL has been silent for {self._silence_limit_s:g} s although it was asked to answer",
-                        hint="the network or the server is gone; the connection is made anew",
-                    )
+            if is_drained and waits and (remaining_s <= 0 or not await self._readable.wait(remaining_s)):
+                raise ConnectionLost(
+                    f"PostgreSQL has been silent for {self._silence_limit_s:g} s although it was asked to answer",
+                    hint="the network or the server is gone; the connection is made anew",
+                )
             began_at = self._clock()
             block = self._decoder.read(
                 self._pgconn, max_events=self._max_events, max_bytes=self._max_bytes, enough=self._pace.enough
             )
-            self._read_s += self._clock() - began_at
+            ended_at = self._clock()
+            self._read_s += ended_at - began_at
             if self._notice is not None:
                 raise self._notice
             if block.is_ended:
                 raise self._ended()
             if block.frame_count or not waits:
-                # To read at once what a lone transaction has just left empty cost a system call and a block.
-                self._is_drained = self._is_plain and block.is_drained and block.frame_count < _PAUSE_AFTER_MESSAGES
+                if block.is_drained and block.frame_count < _PAUSE_AFTER_MESSAGES:
+                    # To read at once what a lone transaction has just left empty cost a system call and a block.
+                    self._is_drained, self._pause_s = self._is_plain, None
+                else:
+                    self._pause_s = self._pace.pause_s if block.is_drained else 0.0
                 return block
-            is_drained = True
+            is_drained, remaining_s = True, deadline - ended_at
 
-    async def pause_after(self, block: Block) -> None:
-        """Let packets gather, where that pays; in any case let other tasks run."""
-        if block.is_drained and block.frame_count < _PAUSE_AFTER_MESSAGES:
-            return  # the next read waits for the socket
+    async def _pause(self, pause_s: float) -> None:
         await asyncio.sleep(0)
-        pause_s = self._pace.pause_s
-        if not pause_s or not block.is_drained or block.frame_count < _PAUSE_AFTER_MESSAGES:
-            return
         if pause_s >= _TIMER_STEP_S:
             await asyncio.sleep(pause_s)
-        else:
+        elif pause_s:
             await asyncio.sleep(0)  # once for nats-py to hand over what is to be sent, and once for the loop to send it
             time.sleep(pause_s)  # noqa: ASYNC251  shorter than any timer of the loop; under load only
 
@@ -279,17 +283,16 @@ class Replication:
                     if length < 0:
                         return
                     if length == 0:
-                        await self._wait_readable(_FINISH_TIMEOUT_S)
+                        await self._readable.wait(_FINISH_TIMEOUT_S)
                         pgconn.consume_input()
         except (OperationalError, TimeoutError):
             pass  # closing the connection ends it too
 
     async def close(self) -> None:
         """Close the connection, whatever state it is in."""
-        if self._readable is not None:
-            self._readable.close()
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._readable.close()
             await connection.close()
 
     # ------------------------------------------------------------------------------------ internals
@@ -306,7 +309,7 @@ class Replication:
                 pgconn.consume_input()
                 if not pgconn.is_busy():
                     break
-                if not await self._wait_readable(_COMMAND_TIMEOUT_S):
+                if not await self._readable.wait(_COMMAND_TIMEOUT_S):
                     raise ConnectionLost(f"cannot {doing}: no answer within {_COMMAND_TIMEOUT_S:g} s")
         except OperationalError as error:
             raise ConnectionLost(f"cannot {doing}: the connection to PostgreSQL broke") from error
@@ -335,12 +338,6 @@ class Replication:
         # The slot is held: what is undefined is something else.
         context = {} if answer.sqlstate == _UNDEFINED_OBJECT else {"slot": self._slot}
         return command_error(answer, doing="go on reading the slot", **context)
-
-    def _wait_readable(self, timeout_s: float) -> Awaitable[bool]:
-        """Whether the socket becomes readable in time."""
-        if self._readable is None:
-            self._readable = Readable(self._pgconn.socket)
-        return self._readable.wait(timeout_s)
 
 
 def parse_history(content: bytes) -> dict[int, int]:

@@ -23,8 +23,8 @@ class Readable:
         self._deadline = math.inf
         self._timer: asyncio.TimerHandle | None = None
 
-    async def wait(self, timeout_s: float) -> bool:
-        """Whether the socket became readable in time; infinity waits for ever.
+    def wait(self, timeout_s: float) -> asyncio.Future[bool]:
+        """Whether the socket becomes readable in time; infinity waits for ever.
 
         True may come once more for what has just been read.
         """
@@ -38,10 +38,7 @@ class Readable:
             self._timer = None
         if self._timer is None and timeout_s != math.inf:
             self._timer = self._loop.call_at(self._deadline, self._on_timer)
-        try:
-            return await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def close(self) -> None:
         """Before the socket is closed."""
@@ -56,9 +53,9 @@ class Readable:
             self._is_registered = False
 
     def _on_readable(self) -> None:
-        if self._waiter is None:
+        if self._waiter is None or self._waiter.done():
             self._unregister()
-        elif not self._waiter.done():
+        else:
             self._waiter.set_result(True)
 
     def _on_timer(self) -> None:

@@ -266,6 +266,7 @@ def test_a_block_that_comes_after_the_end_is_no_error_of_its_own(tmp_path: Path)
 
     async def write_after_the_end(server: NatsServer) -> None:
         connection = await servers.connect(Nats(url=server.url))
+        await connection.listen("answers", lambda *_: None)
         connection.abandon()
         async with asyncio.timeout(10):
             while not connection.is_closed:

@@ -10,7 +10,7 @@ from ditto.decoding.change import Change
 from ditto.decoding.event_id import event_id, event_key
 from ditto.formats.payloads import Payloads
 from ditto.lsn import Position
-from ditto.sinks.base import Batch, PipelineId, Positions
+from ditto.sinks.base import Batch, PipelineId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,8 @@ def batch(
     return Batch(
         first,
         [ROUTE] * len(messages),
-        Positions([position.commit_lsn for position in positions], [position.ordinal for position in positions]),
+        [position.commit_lsn for position in positions],
+        [position.ordinal for position in positions],
         Payloads(data, ends, gap),
         None,
         more_follows,

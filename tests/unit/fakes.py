@@ -421,6 +421,8 @@ class FakeReplication(Replication):
     async def read_block(self, *, waits: bool = True) -> Any:
         if not self.blocks and not waits:
             return Block([], [], [], [])
+        if waits:
+            await asyncio.sleep(0)  # after a full block the other tasks run
         while not self.blocks:
             self._more.clear()
             await self._more.wait()
@@ -428,10 +430,6 @@ class FakeReplication(Replication):
         if isinstance(block, Exception):
             raise block
         return block
-
-    async def pause_after(self, block: Any) -> None:
-        del block
-        await asyncio.sleep(0)
 
     async def switch_lsns(self, timeline: int) -> dict[int, int]:
         del timeline

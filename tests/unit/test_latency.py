@@ -41,17 +41,17 @@ def test_one_block_at_a_time_is_followed_from_commit_to_acknowledgement() -> Non
 def test_what_is_acknowledged_late_gives_no_latency() -> None:
     counters, clock = Counters(), Clock()
     sampler = LatencySampler(counters, clock=clock.monotonic, now=clock.now)
-    assert sampler.is_due(), "the first block"
+    assert sampler.is_due(clock.monotonic()), "the first block"
     sampler.sent(1, "2026-01-01T00:00:00.000000Z", is_measured=True)
     sampler.stored(1)
     clock.at = 1 / 32
-    assert not sampler.is_due()
+    assert not sampler.is_due(clock.monotonic())
     sampler.sent(2, "2026-01-01T00:00:00.031250Z", is_measured=False)
     clock.at = 3
     assert sampler.lag_s() == pytest.approx(2.96875), "its commit waits"
     sampler.stored(2)
     assert (counters.ack_s.count, counters.stored_s.count) == (1, 1)
-    assert sampler.is_due()
+    assert sampler.is_due(clock.monotonic())
 
 
 def test_a_block_that_is_measured_is_followed_before_others() -> None:

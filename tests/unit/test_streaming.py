@@ -138,7 +138,7 @@ class Scene:
     @property
     def sent(self) -> list[int]:
         """The commit LSNs of what the sink was given."""
-        return [lsn for batch in self.sink.batches for lsn in batch.positions.commit_lsns]
+        return [lsn for batch in self.sink.batches for lsn in batch.commit_lsns]
 
     async def make(self) -> Streaming:
         ends = make_ends(self.server, self.sink, source=self.source, config=self.config, counters=self.counters)
@@ -203,7 +203,7 @@ async def test_events_are_sent_with_numbers_and_confirmed_when_they_are_durable(
     async with scene.running():
         scene.source.bring(block(0x200, 0x300), block(0x400))
         await asyncio.sleep(1)
-        assert [(batch.first, batch.positions.commit_lsns) for batch in scene.sink.batches] == [
+        assert [(batch.first, batch.commit_lsns) for batch in scene.sink.batches] == [
             (1, [0x200, 0x300]),
             (3, [0x400]),
         ]

@@ -89,7 +89,8 @@ class Batches:
         self._inbox = inbox
         self._name = name
         self._number = 0
-        self._token = ""
+        self._stream_bytes, self._name_bytes = stream.encode(), name.encode()
+        self._reply_begins = f"{inbox}.{name}".encode()
         self._base_sequence = last_sequence
         self.reply = b""
         """What comes before the number in the reply subjects of the current batch."""
@@ -105,10 +106,14 @@ class Batches:
 
     def _begin(self) -> None:
         self._number += 1
-        self._token = f"{self._name}{self._number}"
-        self.reply = f"{self._inbox}.{self._token}.{FLOW}.fail.".encode()
+        self.reply = b"%b%d.%d.fail." % (self._reply_begins, self._number, FLOW)
         self.count = 0
         self.is_committing = False
+
+    @property
+    def _token(self) -> str:
+        """What the current batch is called."""
+        return f"{self._name}{self._number}"
 
     def sent(self, count: int, *, is_committed: bool) -> None:
         """Note that so many more messages were sent, the last of which ends the batch, or does not."""
@@ -136,10 +141,11 @@ class Batches:
 
     def expected(self, subscription: int) -> bytes:
         """The answer to the end that has just been sent, as nats-server writes it to this subscription."""
-        body = b'{"stream":"%b","seq":%d,"batch":"%b","count":%d}' % (
-            self._stream.encode(),
+        body = b'{"stream":"%b","seq":%d,"batch":"%b%d","count":%d}' % (
+            self._stream_bytes,
             self.sent_sequence,
-            self._token.encode(),
+            self._name_bytes,
+            self._number,
             self.count,
         )
         return b"MSG %b%d.%b.$FI %d %d\r\n%b\r\n" % (self.reply, self.count, OP_COMMIT, subscription, len(body), body)

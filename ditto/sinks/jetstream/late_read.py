@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Final, cast
 
-_PERIOD_S: Final = 0.005
+_PERIOD_S: Final = 0.01
 """Nothing is read later than this: no answer, no PING of the server's and no end of the connection."""
 _SIZE: Final = 16 << 10
 
@@ -22,6 +22,7 @@ class LateRead:
     def __init__(self, *, on_period: Callable[[], None]) -> None:
         self._on_period = on_period
         self._transport: asyncio.Transport | None = None
+        self._protocol: asyncio.Protocol
         self._descriptor = -1
         self._timer: asyncio.TimerHandle | None = None
         self._was_begun = False
@@ -29,9 +30,10 @@ class LateRead:
         """The event loop does not read the socket."""
 
     def use(self, transport: asyncio.Transport | None) -> None:
-        """The socket's transport, without TLS; without one `begin` does nothing."""
+        """The socket's transport, without TLS, whose protocol is the last one; without one `begin` does nothing."""
         if transport is not None and not transport.is_closing():
             self._transport = transport
+            self._protocol = cast("asyncio.Protocol", transport.get_protocol())
             self._descriptor = transport.get_extra_info("socket").fileno()
 
     def begin(self) -> None:
@@ -56,7 +58,7 @@ class LateRead:
         except OSError:
             data = b""
         if data:
-            cast("asyncio.Protocol", transport.get_protocol()).data_received(data)
+            self._protocol.data_received(data)
         else:
             self.end()  # the event loop finds the same, and ends the connection
 

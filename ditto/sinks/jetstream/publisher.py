@@ -55,7 +55,7 @@ class Publisher:
         self._failure: Exception | None = None
         self._news: asyncio.Future[None] | None = None
         self._returned = 0
-        self._room = asyncio.Event()
+        self._room: asyncio.Event | None = None  # there while somebody waits for the end of the batch
         self._unstored: deque[tuple[int, float]] = deque()  # of each batch: the sequence of its last message, when sent
         self._sent_at = -_QUIET_S
         self._ended_at = 0.0
@@ -97,19 +97,20 @@ class Publisher:
 
     async def send(self, batch: Batch) -> None:
         """Send the messages: all of them or, where it is cancelled, none. Raises MessageTooLarge."""
-        count, batches = batch.size, self._batches
-        was_quiet = self._clock() - self._sent_at >= _QUIET_S
+        count, batches = len(batch.routes), self._batches
+        now = self._clock()
+        was_quiet = now - self._sent_at >= _QUIET_S
         if batches.is_committing:
             self._late.read()
         if is_behind := batches.is_committing:
             await self._wait_for_end()
-        self._check_number(batch.first)
-        is_committed = not batch.more_follows and self._outstanding < FLOW and (was_quiet or count <= _FEW)
+            now = self._clock()
+        is_committed = not batch.more_follows and (was_quiet or count <= _FEW) and self._outstanding < FLOW
         try:
             data = frame_block(
                 batch.routes,
-                batch.positions.commit_lsns,
-                batch.positions.ordinals,
+                batch.commit_lsns,
+                batch.ordinals,
                 batch.payloads.data,
                 batch.payloads.ends,
                 gap=batch.payloads.gap,
@@ -123,11 +124,12 @@ class Publisher:
             )
         except FrameTooLarge as error:
             raise MessageTooLarge(error.index, error.size, self._max_size) from error
-        self._write(data, count, is_committed=is_committed)
-        if is_committed:
-            self._connection.expect(batches.expected(self._subscription), self._on_end)
+        self._write(data, batch.first, count, now=now, is_committed=is_committed)
+        if is_committed and (shortcut := self._connection.shortcut) is not None:
+            shortcut.expect(batches.expected(self._subscription), self._on_end)
         # Where the next batch comes soon and nobody waits, the answer is read then. At 1,000 transactions a second 0.93
-        # of the CPU time is left without a wake-up for it, and 0.88 where the confirmation, too, comes once in 5 ms.
+        # of the CPU time is left without a wake-up for it, 0.88 where the confirmation, too, comes once in 5 ms, and
+        # 0.82 once in 10 ms.
         if is_committed and not (is_behind or batch.is_urgent) and (self._late.is_on or not was_quiet):
             self._late.begin()
         else:
@@ -138,8 +140,8 @@ class Publisher:
         self._late.end()
         if self._batches.is_committing:
             await self._wait_for_end()
-        self._check_number(number)
-        self._write(self._batches.frame(subject.encode(), headers, payload), 1, is_committed=True)
+        frame = self._batches.frame(subject.encode(), headers, payload)
+        self._write(frame, number, 1, now=self._clock(), is_committed=True)
 
     def flush(self) -> None:
         """End the open batch, so that all of it is acknowledged."""
@@ -158,16 +160,14 @@ class Publisher:
                 self.flush()
             await self._wait_for_end()
 
-    def _check_number(self, number: int) -> None:
-        if self._base_sequence + number != self._batches.sent_sequence + 1:
-            raise RuntimeError(f"delivery {number} does not follow the last one")
-
-    def _write(self, data: bytes | bytearray, count: int, *, is_committed: bool) -> None:
+    def _write(self, data: bytes | bytearray, number: int, count: int, *, now: float, is_committed: bool) -> None:
         if self._failure is not None:
             raise self._failure
-        self._sent_at = self._clock()
+        if self._base_sequence + number != self._batches.sent_sequence + 1:
+            raise RuntimeError(f"delivery {number} does not follow the last one")
+        self._sent_at = now
         self._batches.sent(count, is_committed=is_committed)
-        self._unstored.append((self._batches.sent_sequence, self._sent_at))
+        self._unstored.append((self._batches.sent_sequence, now))
         if not is_committed and self._quiet is None:
             self._quiet = asyncio.get_running_loop().call_later(_QUIET_S, self._on_quiet)
         self._connection.write(data)
@@ -177,7 +177,8 @@ class Publisher:
         self._late.end()
         began_at = self._clock()
         while self._batches.is_committing:
-            self._room.clear()
+            if self._room is None:
+                self._room = asyncio.Event()
             await self._room.wait()
         self.waited_s += self._clock() - began_at
 
@@ -232,7 +233,9 @@ class Publisher:
         batches = self._batches
         while self._unstored and self._unstored[0][0] <= batches.stored_sequence:
             self._unstored.popleft()
-        self._room.set()
+        if self._room is not None:
+            self._room.set()
+            self._room = None
         if not self._late.is_on:
             self._wake()
 
