@@ -88,3 +88,23 @@ async def test_every_row_is_as_of_its_position_for_long(
     postgres_world: World, impl: str, is_synchronous: bool, seed: int
 ) -> None:
     await state_test(postgres_world, seed=seed, impl=impl, is_synchronous=is_synchronous, pace=LONG, runs=4)
+
+
+async def test_the_initial_snapshot(world: World) -> None:
+    """Of every table, once: killed in its middle it goes on, and a later start does not begin another."""
+    scene = await Scene(world, snapshot_mode="initial", snapshot_max_rows_per_s="3000").begun()
+    with Writers(world, seed=3):
+        await scene.recording.until(
+            lambda: any(each["state"] == "reading" for each in scene.recording.controls()), "rows are read"
+        )
+        scene.ditto.kill()
+        scene.ditto = await world.streaming(**scene.settings)
+        await scene.recording.until(
+            lambda: bool(scene.recording.controls(state="finished")), "the run is finished", ditto=scene.ditto
+        )
+    assert await scene.ditto.stop() == 0
+    scene.ditto = await world.streaming(**scene.settings)
+    (run,) = [each["run"] for each in scene.recording.controls(state="finished")]
+    scene.runs = [run]
+    await scene.is_right()
+    assert {each["run"] for each in scene.recording.controls()} == {run}
