@@ -13,7 +13,7 @@ import pytest
 from e2e.kills import killed_at_random
 from e2e.process import eventually
 from e2e.snapshots.scene import Scene
-from e2e.snapshots.writers import QUICK, Writers
+from e2e.snapshots.writers import Writers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,8 +29,8 @@ FEW_AND_MANY = [pytest.param(1, id="once"), pytest.param(5, marks=[pytest.mark.l
 class Broken(Scene):
     """A scene whose snapshots are interrupted."""
 
-    def __init__(self, world: World, *, seed: int, **settings: str) -> None:
-        super().__init__(world, pace=QUICK, **settings)
+    def __init__(self, world: World, *, seed: int) -> None:
+        super().__init__(world)
         self.chance = random.Random(seed)
         self.seed = seed
 

@@ -14,7 +14,7 @@ import pytest
 from ditto.testing.programs import as_account, postgres_account, reachable_programs
 from e2e.process import eventually
 from e2e.snapshots.scene import Scene
-from e2e.snapshots.writers import LONG, QUICK, Writers
+from e2e.snapshots.writers import JOURNAL, LONG, PARTITIONED, QUICK, Writers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,3 +108,15 @@ async def test_the_initial_snapshot(world: World) -> None:
     scene.runs = [run]
     await scene.is_right()
     assert {each["run"] for each in scene.recording.controls()} == {run}
+
+
+async def test_a_partitioned_table(world: World) -> None:
+    """Published as its root: rows go from one partition to another as deletions and insertions."""
+    shapes = [PARTITIONED, JOURNAL]
+    scene = Scene(world, shapes=shapes)
+    world.sql(f"CREATE PUBLICATION {world.name} FOR ALL TABLES WITH (publish_via_partition_root)")
+    await scene.begun()
+    with Writers(world, seed=4, shapes=shapes):
+        for _ in range(2):
+            await scene.ran()
+    await scene.is_right()

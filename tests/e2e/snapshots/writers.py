@@ -14,7 +14,7 @@ from psycopg import errors
 from e2e.snapshots.oracle import Base
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from e2e.world import World
 
@@ -29,6 +29,8 @@ class Shape(NamedTuple):
     """The key's values, as SQL of the row's number `i`, separated by commas."""
     definition: str
     identity: str = "DEFAULT"
+    partitions: int = 0
+    """By the hash of the key; published as one table."""
 
     @property
     def key_list(self) -> str:
@@ -36,9 +38,15 @@ class Shape(NamedTuple):
 
     def create(self) -> tuple[str, ...]:
         """A TOASTed column is stored as it is: what does not change is not sent, and what is sent is long."""
+        by = f" PARTITION BY HASH ({self.key_list})" if self.partitions else ""
         return (
-            f"CREATE TABLE {self.name} ({self.definition}, n int NOT NULL, v int DEFAULT 5, doc text)",
+            f"CREATE TABLE {self.name} ({self.definition}, n int NOT NULL, v int DEFAULT 5, doc text){by}",
             f"ALTER TABLE {self.name} ALTER doc SET STORAGE EXTERNAL",
+            *(
+                f"CREATE TABLE {self.name}_{number} PARTITION OF {self.name} "
+                f"FOR VALUES WITH (MODULUS {self.partitions}, REMAINDER {number})"
+                for number in range(self.partitions)
+            ),
             f"ALTER TABLE {self.name} REPLICA IDENTITY {self.identity}",
         )
 
@@ -62,6 +70,7 @@ DEVICES: Final = Shape("devices", ("id",), "md5((%i)::text)::uuid", "id uuid PRI
 JOURNAL: Final = Shape("journal", (), "", "note text", "FULL")
 KEYED: Final = (ACCOUNTS, ENTRIES, DEVICES)
 SHAPES: Final = (*KEYED, JOURNAL)
+PARTITIONED: Final = Shape("parts", ("id",), "%i", "id int PRIMARY KEY", partitions=3)
 DDL: Final = (
     "CREATE TABLE ddl (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, kind text, col text, argument text)"
 )
@@ -106,9 +115,10 @@ class Writers:
     """Write until the block is left; a server that goes away is waited for."""
 
     def __init__(
-        self, world: World, *, seed: int, pace: Pace = QUICK, alters: bool = True, dsn: str | None = None
+        self, world: World, *, seed: int, pace: Pace = QUICK, alters: bool = True, shapes: Sequence[Shape] = SHAPES
     ) -> None:
-        self._dsn = dsn or world.dsn
+        self._dsn = world.dsn
+        self._shapes = shapes
         self._seed = seed
         self._pace = pace
         self._stop = threading.Event()
@@ -162,7 +172,7 @@ class Writers:
 
     def _write(self, connection: psycopg.Connection[Any], chance: random.Random) -> None:
         self._stop.wait(chance.expovariate(1 / self._pace.pause_s))
-        shape = chance.choice(SHAPES)
+        shape = chance.choice(self._shapes)
         for _ in range(chance.choice((1, 1, 2, 4))):
             self._change(connection, chance, shape)
             if chance.random() < 0.2:
@@ -171,7 +181,7 @@ class Writers:
             if chance.random() < 0.02:
                 self._stop.wait(chance.uniform(0, self._pace.slow_s))
             if chance.random() < 0.3:
-                shape = chance.choice(SHAPES)
+                shape = chance.choice(self._shapes)
         if chance.random() < 0.1:
             connection.rollback()
         else:
@@ -241,7 +251,7 @@ class Writers:
 
     def _alter(self, connection: psycopg.Connection[Any], chance: random.Random) -> None:
         self._stop.wait(chance.expovariate(1 / self._pace.ddl_period_s))
-        shape = chance.choice(KEYED)
+        shape = chance.choice([each for each in self._shapes if each.columns])
         connection.execute("SET LOCAL lock_timeout = '500ms'")  # or one that waits for long would hold up all others
         connection.execute(f"LOCK TABLE {shape.name} IN ACCESS EXCLUSIVE MODE".encode())
         kind = chance.choices(("truncate", "add", "drop", "retype"), (1, 2, 2, 2))[0]
@@ -293,10 +303,10 @@ def _fill(shape: Shape, rows: int, salt: int) -> bytes:
     return statement.replace("%%", "%").encode()
 
 
-def make_tables(world: World, *, rows: int = QUICK.rows) -> None:
+def make_tables(world: World, *, rows: int = QUICK.rows, shapes: Sequence[Shape] = SHAPES) -> None:
     """The tables, filled. To be called before Ditto starts: these rows are in no change event."""
-    world.sql(DDL, *(statement for shape in SHAPES for statement in shape.create()))
-    world.sql(*(_fill(shape, rows, salt).decode() for salt, shape in enumerate(SHAPES)))
+    world.sql(DDL, *(statement for shape in shapes for statement in shape.create()))
+    world.sql(*(_fill(shape, rows, salt).decode() for salt, shape in enumerate(shapes)))
 
 
 def _columns(connection: psycopg.Connection[Any], name: str) -> list[tuple[str, str]]:
@@ -307,7 +317,7 @@ def _columns(connection: psycopg.Connection[Any], name: str) -> list[tuple[str, 
     ).fetchall()
 
 
-def copy_tables(world: World, shapes: tuple[Shape, ...] = SHAPES) -> dict[str, Base]:
+def copy_tables(world: World, shapes: Sequence[Shape] = SHAPES) -> dict[str, Base]:
     """The tables now, while nobody writes."""
     found = {}
     with world.connect() as connection:
