@@ -9,7 +9,7 @@ from typing import Final
 _TRANSACTION_S: Final = 1.0
 """How long a chunk's transaction should stay open at most: it holds back VACUUM, and an ALTER TABLE that waits."""
 _HOLD_S: Final = 0.012
-"""How long the live stream should wait for one chunk at most. With chunks of 5,000 rows the p99 of live events was 87 ms
+"""How long the live stream should wait for one chunk at most. With chunks of 5,000 rows the p99 of events was 87 ms
 at 1,000 transactions a second, with 1,000 it was 26 ms, on a machine that had other work."""
 _FIRST_ROWS: Final = 500
 _GROWTH: Final = 2
