@@ -18,11 +18,11 @@ from ditto.config.model import (
     Nats,
     PipelineConfig,
     Postgres,
-    Snapshot,
     Tls,
     Types,
 )
 from ditto.config.schema import schema
+from ditto.config.snapshot import Snapshot
 
 __all__ = [
     "ACTIONS",

@@ -6,9 +6,13 @@ All documentation of a key (the reference, the JSON Schema, `--help`) is generat
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
+
+from ditto.config.documented import Seconds
+from ditto.config.documented import documented as _doc
+from ditto.config.snapshot import Snapshot
 
 
 class Action(StrEnum):
@@ -32,15 +36,6 @@ READ: Final = "read"
 
 EVENT_ACTIONS: Final = (*ACTIONS, READ)
 """Those that events have."""
-
-
-def _doc(description: str, *examples: Any, mask: Literal["whole", "dsn", "url"] | None = None) -> Meta:
-    """The documentation of a key. `mask`: print *** in place of the whole value, or of the password inside it."""
-    return Meta(description=description, examples=list(examples) or None, extra={"mask": mask} if mask else None)
-
-
-Seconds = Annotated[float, Meta(extra={"duration": True})]
-"""Seconds inside; in the file a number of seconds, or a text with a unit (`500ms`, `10s`, `2m`, `1h`)."""
 
 
 class Postgres(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -291,41 +286,6 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def accepts_gap(self) -> bool:
         """Events that are missing for good do not stop the pipeline."""
         return self.on_gap != "stop"
-
-
-class Snapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rows that are in the tables already, as READ events among the changes."""
-
-    mode: Annotated[
-        Literal["never", "initial"],
-        _doc(
-            "`initial`: store every row of the selected tables once, when the pipeline takes a new stream. `never`: "
-            "only where someone asks for it (`ditto snapshot start`)."
-        ),
-    ] = "never"
-    tables: Annotated[
-        list[str] | None,
-        _doc(
-            "Which of the selected tables `initial` reads: a table (in any schema), schema.table, or a glob of either. "
-            "Absent: all of them.",
-            ["trades", "audit.*"],
-        ),
-    ] = None
-    chunk_rows: Annotated[
-        int,
-        Meta(ge=1, le=1_000_000),
-        _doc("The most rows that are read at once. Live events wait while the rows of one chunk are sent."),
-    ] = 5_000
-    chunk_bytes: Annotated[
-        int,
-        Meta(ge=1, le=64 << 20),
-        _doc("About how many bytes are read at once; the first of the two limits holds. Two chunks are in memory."),
-    ] = 2_097_152
-    max_rows_per_s: Annotated[
-        int,
-        Meta(ge=0),
-        _doc("The most rows a second that a snapshot reads, where its request does not say; 0 for no limit.", 5000),
-    ] = 0
 
 
 class File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
