@@ -218,6 +218,7 @@ async def test_ten_thousand_tables(postgres_world: World) -> None:
     inserts = (
         "DO $$ BEGIN FOR n IN 0..9999 LOOP EXECUTE 'INSERT INTO t' || n || ' VALUES (1), (2)'; END LOOP; END $$",
     )
+    world.fence_subject = f"{world.name}.public.fence"
     counts = await read_as_inserted(world, *inserts, timeout_s=1200, events_subject="{prefix}.{schema}.{table}")
     assert len(counts) == 10_001
     assert counts.total() == 20_001
