@@ -17,7 +17,7 @@ def cases() -> Iterator[Case]:
     """Both cores on every shape."""
     for shape, frames in captured().items():
         decoded = cores.blocks(cores.CORES[0], frames)
-        payloads = [cores.FORMAT.encode(block.changes) for block in decoded]
+        payloads = [cores.FORMAT.encode(block) for block in decoded]
         for core in cores.CORES:
             yield Case("frame", shape, core.name, functools.partial(cores.frame, core, decoded, payloads))
 
@@ -26,7 +26,7 @@ def cases() -> Iterator[Case]:
 @pytest.mark.parametrize("shape", ROWS)
 def test_frame(benchmark: BenchmarkFixture, shape: str, core: cores.Core) -> None:
     decoded = cores.blocks(cores.CORES[0], captured()[shape])
-    payloads = [cores.FORMAT.encode(block.changes) for block in decoded]
+    payloads = [cores.FORMAT.encode(block) for block in decoded]
     run = functools.partial(cores.frame, core, decoded, payloads)
     under_pytest(benchmark, run, group=f"frame {shape}", expected=ROWS[shape])
 

@@ -57,7 +57,7 @@ def decode(core: Core, frames: Sequence[bytes]) -> int:
 def decode_and_encode(core: Core, frames: Sequence[bytes]) -> int:
     """Decode the frames and encode each block. Returns the number of events."""
     counts: list[int] = []
-    _decode(core, frames, lambda block: counts.append(len(FORMAT.encode(block.changes).ends)))
+    _decode(core, frames, lambda block: counts.append(len(FORMAT.encode(block).ends)))
     return sum(counts)
 
 
@@ -79,7 +79,7 @@ def _decode(core: Core, frames: Sequence[bytes], use: Callable[[Block], None]) -
 
 def encode(decoded: Sequence[Block]) -> int:
     """Encode blocks that are decoded already. Returns the number of events."""
-    return sum(len(FORMAT.encode(block.changes).ends) for block in decoded)
+    return sum(len(FORMAT.encode(block).ends) for block in decoded)
 
 
 def frame(core: Core, decoded: Sequence[Block], payloads: Sequence[Payloads]) -> int:

@@ -102,7 +102,7 @@ def _publish(decoder: Decoder, plan: TablePlan, rows: Rows, lsn: int, spent: dic
             moved_cursor=None,
         )
         made = time.thread_time()
-        FORMAT.encode(block.changes)
+        FORMAT.encode(block)
         spent["READ changes"] += made - started
         spent["encode"] += time.thread_time() - made
         start = stop

@@ -86,12 +86,12 @@ async def _existence(
 
 
 def _missing_tables(config: Config, tables: Tables) -> list[Finding]:
-    if not config.events.tables:
+    if not config.events.selection:
         return []
     check, why = "tables.exist", "what the configuration names and nobody writes to is mostly a misspelt name"
     names = [f"{schema}.{name}" for schema, name in tables.all]
     found = []
-    for key, actions in config.events.tables.items():
+    for key, actions in config.events.selection.items():
         pattern = TablePattern(key)
         if any(pattern.matches(*table) for table in tables.all):
             continue

@@ -1,25 +1,28 @@
 """The configuration: what can be set (`model`), and how it is put together (`load`)."""
 
 from ditto.config.dsn import mask_dsn
+from ditto.config.events import (
+    ACTIONS,
+    EVENT_ACTIONS,
+    READ,
+    Action,
+    Events,
+    TableRules,
+    Types,
+)
 from ditto.config.keys import FLAGS, FORMER, KEYS, ORIGINAL_VARIABLES, SECTIONS, Key
 from ditto.config.load import load
 from ditto.config.mask import mask_url, masked, secrets
 from ditto.config.model import (
-    ACTIONS,
-    EVENT_ACTIONS,
-    READ,
     SINKS,
-    Action,
     Config,
     Delivery,
-    Events,
     File,
     Log,
     Nats,
     PipelineConfig,
     Postgres,
     Tls,
-    Types,
 )
 from ditto.config.schema import schema
 from ditto.config.snapshot import Snapshot
@@ -45,6 +48,7 @@ __all__ = [
     "PipelineConfig",
     "Postgres",
     "Snapshot",
+    "TableRules",
     "Tls",
     "Types",
     "load",

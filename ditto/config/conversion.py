@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from difflib import get_close_matches
 from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from ditto.config.keys import Key, members
+from ditto.config.keys import Key, members, section
 from ditto.config.validation import CHECKS, Impossible
 from ditto.errors import ConfigError
 
@@ -106,6 +107,8 @@ def _convert(path: str, value: Any, annotation: Any) -> Any:
         if get_origin(member) is list and isinstance(value, list):
             (item,) = get_args(member)
             return [_convert(f"{path}[{index}]", each, item) for index, each in enumerate(value)]
+        if (struct := section(member)) is not None and isinstance(value, dict):
+            return _convert_section(path, value, struct)
         choices = _choices(member)
         if choices and isinstance(value, str) and value.lower() not in choices:
             raise Impossible(f"must be one of {', '.join(choices)}", place=path)
@@ -115,6 +118,23 @@ def _convert(path: str, value: Any, annotation: Any) -> Any:
         return msgspec.convert(value, annotation)
     except msgspec.ValidationError as error:
         raise Impossible(_explain(error), place=path) from None
+
+
+def _convert_section(path: str, value: dict[Any, Any], struct: type[msgspec.Struct]) -> Any:
+    """An entry that is a section of its own: `events.tables.orders`."""
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    given = {}
+    for name, each in value.items():
+        field = fields.get(_text_key(path, name))
+        if field is None:
+            near = get_close_matches(name, fields, n=1)
+            hint = f"the nearest known key is {near[0]}" if near else f"the keys are {', '.join(fields)}"
+            raise Impossible("is no key that Ditto knows", place=f"{path}.{name}", hint=hint)
+        given[field.name] = _convert(f"{path}.{name}", each, field.type)
+    missing = [field.encode_name for field in fields.values() if field.required and field.name not in given]
+    if missing:
+        raise Impossible(f"needs {' and '.join(missing)}", place=path)
+    return struct(**given)
 
 
 def _text_key(path: str, name: object) -> str:

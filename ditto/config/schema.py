@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from ditto.config.conversion import DURATION
+from ditto.config.events import Action
 from ditto.config.keys import FORMER, KEYS, REQUIRED, members
-from ditto.config.model import Action, Config
+from ditto.config.model import Config
 from ditto.config.validation import TEXTS
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{.+\}", "description": "filled in from the environment"}

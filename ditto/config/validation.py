@@ -211,7 +211,7 @@ def _subject(value: str) -> str:
     return value
 
 
-def _tables(value: dict[str, list[Any]] | None) -> dict[str, list[Any]] | None:
+def _tables(value: dict[str, Any] | None) -> dict[str, Any] | None:
     if value is None:
         return None
     if not value:
@@ -219,7 +219,8 @@ def _tables(value: dict[str, list[Any]] | None) -> dict[str, list[Any]] | None:
     for table, actions in value.items():
         if not table.strip():
             raise Impossible("has an empty table name")
-        if not actions:
+        given = actions if isinstance(actions, list) else actions.actions
+        if given is not None and not given:
             raise Impossible("must name an action: as it is, nothing would pass", place=f"events.tables.{table}")
     return value
 

@@ -30,6 +30,10 @@ ARRAY: Final = 16
 """Flag: an array of the kind in the lower bits, elements separated by commas."""
 ARRAY_SEMICOLON: Final = 32
 """Flag: the same, separated by semicolons (`box[]`)."""
+SKIP: Final = 64
+"""The column is no part of events: never converted, and not named."""
+CALL: Final = 65
+"""A function of the plan makes the value, of the column's text or of None."""
 
 # (typname, oid, oid of the array type, kind) of pg_type, PostgreSQL 18. The OIDs of built-in types never change.
 _BUILT_IN: Final = (

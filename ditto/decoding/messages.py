@@ -32,6 +32,8 @@ class Extras(NamedTuple):
 
     metadata: frozenset[str] = frozenset()
     """Fields of `Meta`: lsn, xid, ordinal, primary_key, origin, schema_version."""
+    has_transactions: bool = False
+    """Say of each block's changes to which transactions they belong."""
     marks_last: bool = False
     """Mark the last change of each transaction. A change then waits until the next message of its transaction says
     whether it is the last: pgoutput sends a transaction in one go, so that this one is on its way already."""
@@ -67,8 +69,28 @@ class Relation(msgspec.Struct, frozen=True):
     columns: tuple[Column, ...]
 
 
-class ChangeTooLarge(Exception):
-    """A change whose event cannot be stored, found before its values are converted. The decoder says where it is."""
+class ChangeRefused(Exception):
+    """A change that cannot become an event: everything before it is handed over first. The decoder says where it is."""
+
+    relation = ""
+    action = ""
+    commit_lsn = 0
+    ordinal = 0
+
+
+class RuleFailed(ChangeRefused):
+    """A rule of the configuration cannot be worked out for this change."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(rule, reason)
+        self.rule = rule
+        """The key: `events.tables.orders.when`."""
+        self.reason = reason
+        """Completes "…, because …"; without any value of the row."""
+
+
+class ChangeTooLarge(ChangeRefused):
+    """A change whose event cannot be stored, found before its values are converted."""
 
     def __init__(self, size: int, column: str) -> None:
         super().__init__(size, column)
@@ -76,10 +98,6 @@ class ChangeTooLarge(Exception):
         """At least so many bytes."""
         self.column = column
         """The one that takes most of them."""
-        self.relation = ""
-        self.action = ""
-        self.commit_lsn = 0
-        self.ordinal = 0
 
 
 class Delivered(msgspec.Struct, frozen=True):
@@ -112,6 +130,16 @@ class Moved(NamedTuple):
     commit_lsn: int
     key: tuple[str, ...]
     """The new one, as PostgreSQL's text."""
+
+
+class Begun(NamedTuple):
+    """A transaction, for the formats that tell of it."""
+
+    xid: int
+    """32 bits."""
+    commit_time_us: int
+    """Since 1970-01-01 UTC."""
+    origin: str | None
 
 
 class Block(msgspec.Struct):
@@ -148,3 +176,9 @@ class Block(msgspec.Struct):
     """The next transaction commits at or after the barrier (`Decoder.stop_before`), and waits until that is gone."""
     snapshot_run: str = ""
     """The run, where the changes are rows of a snapshot."""
+    headers: list[bytes] | None = None
+    """By change, header lines of its own; None where no change has any."""
+    keys: list[bytes | None] | None = None
+    """By change, the message's key; None where no change has one."""
+    transactions: dict[int, Begun] = {}
+    """By commit LSN, those of the changes, where `Extras.has_transactions` asks for them."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
+from ditto.decoding.messages import Block
 from ditto.formats.payloads import Payloads
 
 
 class Format(Protocol):
     """Encodes a block at a time: a call for each change would cost more than the encoding."""
 
-    def encode(self, changes: list[Any]) -> Payloads:
-        """One payload for each, in their order. Each is a Change or a TableDescription; none is changed."""
+    def encode(self, block: Block) -> Payloads:
+        """One payload for each of the block's changes, in their order; none is changed.
+
+        A format that says something in headers puts them into `block.headers`.
+        """

@@ -227,7 +227,7 @@ class Streaming:
         if block.size >= _LARGE_BLOCK:
             await asyncio.sleep(0)
         began_at = clock()
-        payloads = self._format.encode(block.changes)
+        payloads = self._format.encode(block)
         if block.size >= _LARGE_BLOCK:
             await asyncio.sleep(0)
         encoded_at, waited_s = clock(), window.waited_s + sink.waited_s

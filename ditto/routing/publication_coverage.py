@@ -36,7 +36,7 @@ class Coverage:
     """The selection of `events.tables`."""
 
     def __init__(self, events: Events) -> None:
-        self._patterns = {TablePattern(key): list(actions) for key, actions in (events.tables or {}).items()}
+        self._patterns = {TablePattern(key): list(actions) for key, actions in (events.selection or {}).items()}
 
     @property
     def names(self) -> list[str]:

@@ -56,7 +56,7 @@ class Router:
         self._prefix = config.prefix
         self._template = config.subject
         self._database = encode_token(database)
-        self._tables: Patterns[Sequence[str]] | None = None if config.tables is None else Patterns(config.tables)
+        self._tables: Patterns[Sequence[str]] | None = None if config.selection is None else Patterns(config.selection)
         self._topics: Patterns[str] = Patterns(config.topics)
         # Only the newest checkpoint is kept: an event on its subject would be deleted by the next one.
         self._owners: dict[str, tuple[str, str]] = {self.checkpoint_subject: _CHECKPOINT_OWNER}

@@ -20,7 +20,9 @@ class Selection:
     """The tables that can be read: published, and selected by `events.tables` with insert or update."""
 
     def __init__(self, events: Events, publication: Publication, tables: Tables) -> None:
-        self._selected: Patterns[Sequence[str]] | None = None if events.tables is None else Patterns(events.tables)
+        self._selected: Patterns[Sequence[str]] | None = (
+            None if events.selection is None else Patterns(events.selection)
+        )
         self._publication = publication
         self._tables = tables
         published = publication.tables

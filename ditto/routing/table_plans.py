@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, UnsetType
 
 from ditto.decoding.messages import Relation
 from ditto.routing.table_descriptions import Description
+
+Texts: TypeAlias = list[str | UnsetType | None]
+"""PostgreSQL's text of some columns of a row: None for NULL, UNSET where the value was not sent."""
+
+
+class Routed(NamedTuple):
+    """Where one change goes, where that depends on its row."""
+
+    route: bytes
+    headers: bytes = b""
+    """Whole header lines, each ended by CR LF; nothing in them may end a line."""
+    key: bytes | None = None
+    """Of the message, for sinks that have such a thing."""
 
 
 class Routes(NamedTuple):
@@ -26,16 +40,32 @@ class Routes(NamedTuple):
         return {route.decode() for route in self[:4] if route is not None}
 
 
+class Rule(Struct, frozen=True, kw_only=True):
+    """What decides about a change before any of its values is converted."""
+
+    columns: tuple[int, ...]
+    """Indexes of the columns whose text `apply` gets."""
+    apply: Callable[[str, Texts | None, Texts | None], Routed | None]
+    """Action, new and old row (None where there is none; of an old key the other columns are UNSET) in; None out where
+    the change is dropped. Raises ChangeRefused."""
+    skips_unchanged: bool = False
+    """An UPDATE with the whole old row is dropped where no column of the event has another text."""
+
+
 class TablePlan(Struct, frozen=True, kw_only=True):
     """What the decoder does with the changes of one relation."""
 
     relation: Relation
     routes: Routes
     kinds: bytes
-    """One kind a column (`decoding.column_kinds`)."""
+    """One kind a column (`decoding.column_kinds`); columns of kind SKIP are no part of events."""
     primary_key: tuple[str, ...] | None = None
     """For the events' `meta`; None where nothing asks for it."""
     schema_version: str | None = None
     """For the events' `meta`; None where nothing asks for it."""
     description: Description | None = None
     """Published before the relation's first change, unless its route has this version already."""
+    functions: tuple[Callable[[str | None], Any] | None, ...] = ()
+    """One a column: what makes the value of a column of kind CALL; empty where there is no such column."""
+    rule: Rule | None = None
+    """None: nothing but the action decides."""

@@ -83,6 +83,10 @@ class Capabilities(NamedTuple):
     """Until `flush`, fewer than so many messages may stay without an acknowledgement, however long one waits."""
     keeps_tail: bool = True
     """What was sent can be found again. Without that the slot's confirmed LSN is where to begin: at least once."""
+    has_headers: bool = True
+    """Messages may have headers of their own."""
+    has_keys: bool = False
+    """Messages have keys: without `key` in the rules of a table its primary key is given."""
     is_fenced: bool = False
     """A second or stale writer is refused by the sink itself."""
 
@@ -110,6 +114,11 @@ class Batch(msgspec.Struct, frozen=True):
     A sink without headers leaves them out."""
     more_follows: bool
     """More has been read already, or is about to be: the sink need not end what it keeps open (`Sink.flush`)."""
+    headers: list[bytes] | None = None
+    """By message, header lines of its own, each ended by CR LF; None where no message has any.
+    A sink without headers says so (`Capabilities.has_headers`)."""
+    keys: list[bytes | None] | None = None
+    """By message, the key, by which a sink may partition or compact; None where no message has one."""
     snapshot_run: str = ""
     """Of rows of a snapshot, the run, for the header `Ditto-Snapshot`; empty for changes."""
     is_urgent: bool = True

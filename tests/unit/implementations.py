@@ -8,6 +8,7 @@ from ditto import _pgoutput
 from ditto.decoding import _column_values, _snapshot_rows
 from ditto.decoding.column_kinds import KINDS, Kinds
 from ditto.decoding.event_id import event_key
+from ditto.decoding.messages import Block
 from ditto.decoding.pure import column_values, decoder, snapshot_rows
 from ditto.formats import _lines
 from ditto.formats.ditto import DittoFormat
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
 
     from ditto.decoding.change import Change
-    from ditto.decoding.messages import Block, Moved, Relation
+    from ditto.decoding.messages import Moved, Relation
     from ditto.decoding.transaction_snapshot import TxSnapshot
     from ditto.lsn import Transaction
 
@@ -182,7 +183,7 @@ def description_of(relation: Relation, version: str = "v1", route: bytes | None 
 
 def encode(changes: list[Change]) -> list[bytes]:
     """Each change as it is encoded."""
-    return [bytes(payload) for payload in DittoFormat().encode(changes).each()]
+    return [bytes(payload) for payload in DittoFormat().encode(Block(changes, [], [], [])).each()]
 
 
 def positions(block: Block) -> list[Position]:

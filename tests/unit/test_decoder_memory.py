@@ -42,7 +42,7 @@ def test_decoding(impl: Implementation, name: str) -> None:
     frames = captured.frames("18", name)
 
     def work() -> None:
-        DittoFormat().encode(impl.decode(frames).changes)
+        DittoFormat().encode(impl.decode(frames))
 
     assert growth(work) < BOUND
 

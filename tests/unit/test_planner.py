@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ditto.config import Events, Types
-from ditto.config.model import Action
+from ditto.config.events import Action
 from ditto.decoding.column_kinds import ARRAY, INT, JSON, TEXT
 from ditto.decoding.messages import Column, Relation
 from ditto.errors import SubjectCollision

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ditto.config import EVENT_ACTIONS, Events
-from ditto.config.model import Action
+from ditto.config.events import Action
 from ditto.errors import SubjectCollision
 from ditto.routing.patterns import Patterns, TablePattern
 from ditto.routing.router import MANY, SCHEMA, Router, encode_token

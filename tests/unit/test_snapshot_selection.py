@@ -30,7 +30,9 @@ def selection(*published: Table, is_via_root: bool = False, events: dict[str, An
         actions=frozenset({"insert", "update", "delete", "truncate"}),
         tables=list(published),
     )
-    tables = None if events is None else {name: list(actions) for name, actions in events.items()}
+    tables: dict[str, Any] | None = (
+        None if events is None else {name: list(actions) for name, actions in events.items()}
+    )
     return Selection(Events(tables=tables), publication, TABLES)
 
 

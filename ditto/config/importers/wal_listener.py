@@ -16,9 +16,9 @@ from msgspec import Struct
 
 from ditto.config.conversion import Setting, convert
 from ditto.config.dsn import make_dsn
+from ditto.config.events import Action
 from ditto.config.files import parse_yaml
 from ditto.config.keys import KEYS
-from ditto.config.model import Action
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -1,0 +1,161 @@
+"""The section `events` of the configuration: what leaves the database, in which form and where to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+from msgspec import Struct
+
+from ditto.config.documented import documented as _doc
+
+
+class Action(StrEnum):
+    """The kind of a change: of a row, or, for truncate, of a table. Written in upper or lower case."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    TRUNCATE = "truncate"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Action | None:
+        return cls.__members__.get(value.upper()) if isinstance(value, str) else None
+
+
+ACTIONS: Final = tuple(action.value for action in Action)
+"""Their names, in the order in which everything lists them."""
+
+READ: Final = "read"
+"""The action of the rows of a snapshot."""
+
+EVENT_ACTIONS: Final = (*ACTIONS, READ)
+"""Those that events have."""
+
+
+class Types(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How values become JSON."""
+
+    profile: Annotated[
+        Literal["ditto", "wal-listener"],
+        _doc(
+            "What holds where a key below says nothing. `wal-listener`: as its consumers expect, with numeric, floats, "
+            "json (not jsonb), bytea and arrays as PostgreSQL's text, and timestamps with a `Z`."
+        ),
+    ] = "ditto"
+    numeric: Annotated[
+        Literal["string", "number"] | None,
+        _doc(
+            "`numeric` as text, or as a JSON number with all its digits, which many parsers round. By default `string`."
+        ),
+    ] = None
+    int8: Annotated[
+        Literal["number", "string"] | None,
+        _doc("`int8` as a number, or as text for parsers that read numbers as doubles. By default `number`."),
+    ] = None
+    bytea: Annotated[
+        Literal["base64", "hex"] | None,
+        _doc("`bytea` in base64, or as PostgreSQL writes it (`\\xdeadbeef`). By default `base64`."),
+    ] = None
+    interval: Annotated[
+        Literal["postgres", "iso8601"] | None,
+        _doc("`interval` as `1 day 02:00:00` or as `P1DT2H`. By default `postgres`."),
+    ] = None
+    json: Annotated[
+        Literal["embed", "string"] | None,
+        _doc("`json` and `jsonb` as part of the event, or as text that holds JSON. By default `embed`."),
+    ] = None
+    timestamp: Annotated[
+        Literal["plain", "utc"] | None,
+        _doc("`timestamp`, which has no time zone, as it is, or with a `Z` behind it. By default `plain`."),
+    ] = None
+
+
+class Traceparent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The header `traceparent` of messages. A logical message sets it without any key here."""
+
+    column: Annotated[
+        str | None,
+        _doc(
+            "Name of the column, in whichever table has it, that holds the W3C traceparent of its row.", "traceparent"
+        ),
+    ] = None
+
+
+class TableRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The long form of an entry of `events.tables`."""
+
+    actions: Annotated[list[Action] | None, _doc("Which actions pass. Absent: all.", ["insert", "update"])] = None
+
+
+class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which changes become events, and on which subjects."""
+
+    prefix: Annotated[str, _doc("What every subject begins with. May contain dots.", "ditto", "shop.cdc")] = "ditto"
+    subject: Annotated[
+        str,
+        _doc(
+            "Template of the subjects, with the placeholders {prefix}, {schema}, {table}, {action} and {database}; "
+            "{table} has to be in it.",
+            "{prefix}_{schema}_{table}",
+            "{prefix}.{schema}.{table}",
+        ),
+    ] = "{prefix}_{schema}_{table}"
+    tables: Annotated[
+        dict[str, list[Action] | TableRules] | None,
+        _doc(
+            "Which tables, and which actions of each: insert, update, delete, truncate. A key is a table (in any "
+            "schema), schema.table, or a glob of either; the most specific one wins. Absent: all tables, all actions.",
+            {"trades": ["insert", "update"], "audit.*": ["insert"]},
+        ),
+    ] = None
+    topics: Annotated[
+        dict[str, str],
+        _doc(
+            "Tables whose events get a subject of their own: the whole subject, nothing is put before it. Keys as in "
+            "`tables`.",
+            {"trades": "transactions"},
+        ),
+    ] = {}
+    types: Annotated[Types, _doc("How values become JSON.")] = Types()
+    metadata: Annotated[
+        list[Literal["lsn", "xid", "ordinal", "primary_key", "origin", "schema_version"]],
+        _doc(
+            "What each event says in `meta`: lsn, xid, ordinal, primary_key, origin, schema_version. Without any, "
+            "events have no `meta`.",
+            ["lsn", "ordinal", "primary_key"],
+        ),
+    ] = []
+    schemas: Annotated[
+        bool,
+        _doc(
+            "Store a message on `<prefix>._schema.<schema>.<table>` before the first event of a table, and before the "
+            "first one after its columns, types, keys or replica identity have changed."
+        ),
+    ] = False
+    transactions: Annotated[
+        bool, _doc('Mark the last event of each transaction: `"meta":{"last":true}`, also without `metadata`.')
+    ] = False
+    traceparent: Annotated[
+        Traceparent, _doc("The header `traceparent` of messages. A logical message sets it without any key here.")
+    ] = Traceparent()
+
+    def actions_of(self, key: str) -> list[Action]:
+        """The actions that an entry of `tables` selects."""
+        entry = (self.tables or {})[key]
+        if not isinstance(entry, TableRules):
+            return entry
+        return list(Action) if entry.actions is None else entry.actions
+
+    @property
+    def selection(self) -> dict[str, list[Action]] | None:
+        """`tables` as if every entry had the short form."""
+        return None if self.tables is None else {key: self.actions_of(key) for key in self.tables}
+
+    @property
+    def rules(self) -> dict[str, TableRules]:
+        """The entries of `tables` in the long form; one in the short form has no rule but its actions."""
+        return {
+            key: entry if isinstance(entry, TableRules) else TableRules(actions=entry)
+            for key, entry in (self.tables or {}).items()
+        }
