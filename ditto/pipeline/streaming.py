@@ -244,6 +244,8 @@ class Streaming:
             traceparents=traceparents,
             snapshot_run=block.snapshot_run,
             more_follows=not block.is_drained,
+            headers=block.headers,
+            keys=block.keys,
             is_urgent=is_measured or bool(block.wanted_lsn) or self._synchronous.is_synchronous,
         )
         try:

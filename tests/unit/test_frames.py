@@ -175,6 +175,46 @@ def frame_lists(impl: Implementation, *lists: object, gap: int = 1) -> None:
     impl.frame_block(*lists, gap=gap, max_size=NO_LIMIT, **options)
 
 
+def test_each_message_has_headers_of_its_own(impl: Implementation) -> None:
+    block = impl.frame_block(
+        [b"s", b"s"],
+        [1, 1],
+        [1, 2],
+        b"ab",
+        [1, 2],
+        gap=0,
+        last_sequence=0,
+        reply=b"r.",
+        first_number=1,
+        is_committed=False,
+        max_size=NO_LIMIT,
+        traceparents={1: b"t" * 55},
+        headers=b"Of-All: x\r\n",
+        own_headers=[b"", b"One: 1\r\nTwo: %b\r\n" % (b"2" * 500)],
+    )
+    head, first, _, rest = bytes(block).split(b"NATS/1.0\r\n", 2)[0], *bytes(block).partition(b"HPUB s r.2")
+    assert head.endswith(b" 78 79\r\n")
+    assert first.endswith(b"Of-All: x\r\n\r\na\r\n")
+    start = rest.index(b"NATS/1.0")
+    header_size, size = map(int, rest[:start].split()[-2:])
+    header = rest[start : start + header_size]
+    assert header.endswith(b"\r\ntraceparent: %b\r\nOne: 1\r\nTwo: %b\r\n\r\n" % (b"t" * 55, b"2" * 500))
+    assert rest[start + header_size : start + size] == b"b"
+    assert rest[start + size :] == b"\r\n"
+
+
+@given(st.lists(st.binary(max_size=300), max_size=4))
+def test_headers_are_framed_alike(headers: list[bytes]) -> None:
+    lists = ([b"s"] * len(headers), [1] * len(headers), [1] * len(headers), b"", [0] * len(headers))
+    options = {"gap": 0, "last_sequence": 0, "reply": b"r", "first_number": 1, "is_committed": False, "max_size": 9999}
+    compiled, plain = (impl.frame_block(*lists, **options, own_headers=headers) for impl in IMPLEMENTATIONS)  # type: ignore[arg-type]
+    assert compiled == plain
+    if len(headers) > 1:
+        for impl in IMPLEMENTATIONS:
+            with pytest.raises(ValueError, match="length"):
+                impl.frame_block(*lists, **options, own_headers=headers[1:])  # type: ignore[arg-type]
+
+
 def test_lists_of_different_lengths_are_an_error(impl: Implementation) -> None:
     for lengths in ((2, 1, 1, 1), (1, 2, 1, 1), (1, 1, 2, 1), (1, 1, 1, 2)):
         subjects, lsns, ordinals = ([item] * length for item, length in zip((b"s", 1, 1), lengths, strict=False))

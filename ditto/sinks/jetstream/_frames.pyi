@@ -17,4 +17,5 @@ def frame_block(
     max_size: int,
     traceparents: Mapping[int, bytes] | None = None,
     headers: bytes = b"",
+    own_headers: Sequence[bytes] | None = None,
 ) -> bytes | bytearray: ...

@@ -79,6 +79,7 @@ def frame_block(
     Py_ssize_t max_size,
     dict traceparents=None,
     bytes headers not None=b"",
+    list own_headers=None,
 ):
     """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
@@ -86,16 +87,19 @@ def frame_block(
     without them. The first message expects `last_sequence`, and is number `first_number` of its batch: 1 begins it, and
     with `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
     `traceparents` holds, by index, 55 bytes for the header of that name.
-    `headers` are whole lines, the same for every message; at most MAX_HEADERS bytes.
+    `headers` are whole lines, the same for every message; at most MAX_HEADERS bytes. `own_headers` are, by message, its
+    own, of any length.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
     cdef Py_ssize_t count = len(ends)
     cdef Py_ssize_t index, header_size, payload_size, total
+    cdef Py_ssize_t own_size = 0
     cdef Py_ssize_t payload_start = 0
     cdef Py_ssize_t payload_end
     cdef Py_ssize_t capacity = payloads.shape[0]
     cdef const unsigned char *data = &payloads[0] if capacity else NULL
     cdef bytes subject
+    cdef bytes own = b""
     cdef uint64_t lsn, ordinal, number
     cdef bint is_last
     cdef char[OVERHEAD + TRACE_HEADER + MAX_HEADERS] header
@@ -106,6 +110,11 @@ def frame_block(
         raise ValueError("too many headers")
     if len(subjects) != count or len(commit_lsns) != count or len(ordinals) != count:
         raise ValueError("a block's lists have different lengths")
+    if own_headers is not None:
+        if len(own_headers) != count:
+            raise ValueError("a block's lists have different lengths")
+        for own in own_headers:
+            capacity += len(own)
     for index in range(count):
         subject = subjects[index]
         payload_end = ends[index]
@@ -143,8 +152,10 @@ def frame_block(
             traceparent = traceparents.get(index)
             if traceparent is not None:
                 end = put_line_end(put_bytes(put_bytes(end, TRACE), traceparent))
-        end = put_line_end(end)
-        header_size = end - header
+        if own_headers is not None:
+            own = own_headers[index]
+            own_size = PyBytes_GET_SIZE(own)
+        header_size = end - header + own_size + 2
         total = header_size + payload_size
         if total > max_size:
             raise FrameTooLarge(index, total)
@@ -166,9 +177,10 @@ def frame_block(
         out[0] = 0x20
         out = put_number(out + 1, <uint64_t>total)
         out = put_line_end(out)
-        memcpy(out, header, <size_t>header_size)
-        memcpy(out + header_size, data + payload_start, <size_t>payload_size)
-        out = put_line_end(out + total)
+        memcpy(out, header, <size_t>(end - header))
+        out = put_line_end(put_bytes(out + (end - header), own))
+        memcpy(out, data + payload_start, <size_t>payload_size)
+        out = put_line_end(out + payload_size)
         payload_start = payload_end + gap
     PyByteArray_Resize(block, out - start)
     return block

@@ -121,6 +121,7 @@ class Publisher:
                 max_size=self._max_size,
                 traceparents=batch.traceparents,
                 headers=b"Ditto-Snapshot: %b\r\n" % batch.snapshot_run.encode() if batch.snapshot_run else b"",
+                own_headers=batch.headers,
             )
         except FrameTooLarge as error:
             raise MessageTooLarge(error.index, error.size, self._max_size) from error

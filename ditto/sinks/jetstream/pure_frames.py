@@ -47,6 +47,7 @@ def frame_block(
     max_size: int,
     traceparents: Mapping[int, bytes] | None = None,
     headers: bytes = b"",
+    own_headers: Sequence[bytes] | None = None,
 ) -> bytes | bytearray:
     """Frame a block of messages of a batch, each of which expects the stream sequence before its own.
 
@@ -54,13 +55,16 @@ def frame_block(
     without them. The first message expects `last_sequence`, and is number `first_number` of its batch: 1 begins it, and
     with `is_committed` the block's last message ends it. `reply` is what comes before the number in the reply subjects.
     `traceparents` holds, by index, 55 bytes for the header of that name.
-    `headers` are whole lines, the same for every message; at most MAX_HEADERS bytes.
+    `headers` are whole lines, the same for every message; at most MAX_HEADERS bytes. `own_headers` are, by message, its
+    own, of any length.
     Raises FrameTooLarge when headers and payload of a message exceed `max_size` bytes.
     """
     if gap < 0:
         raise ValueError("a gap of less than nothing")
     if len(headers) > MAX_HEADERS:
         raise ValueError("too many headers")
+    if own_headers is not None and len(own_headers) != len(ends):
+        raise ValueError("a block's lists have different lengths")
     parts: list[bytes | bytearray] = []
     start = 0
     last = len(ends) - 1
@@ -74,13 +78,14 @@ def frame_block(
             if len(traceparent) != TRACEPARENT_SIZE:
                 raise ValueError("a traceparent of another size")
             trace = b"traceparent: %b\r\n" % traceparent
-        header = b"NATS/1.0\r\nNats-Expected-Last-Sequence: %d\r\nDitto-Position: %X/%X:%d\r\n%b%b\r\n" % (
+        header = b"NATS/1.0\r\nNats-Expected-Last-Sequence: %d\r\nDitto-Position: %X/%X:%d\r\n%b%b%b\r\n" % (
             last_sequence + index,
             lsn >> 32,
             lsn & 0xFFFFFFFF,
             ordinal,
             headers,
             trace,
+            b"" if own_headers is None else own_headers[index],
         )
         total = len(header) + len(payload)
         if total > max_size:
