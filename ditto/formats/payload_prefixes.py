@@ -17,6 +17,8 @@ CONTROL_OFFSET: Final = len(EVENT) + ID_LENGTH
 CHECKPOINT: Final = b'{"lsn":'
 DESCRIPTION: Final = b'{"schema":'
 """Of a table; it has no position of its own."""
+RECORD: Final = b'{"position":"'
+"""Of a file's line that is not an event by itself (`sinks.file.records`)."""
 COMMIT_TIME: Final = b'"commitTime":"'
 """The last one of a payload is the event's: no key after it is the user's, and in a text its quotation marks would be
 escaped."""

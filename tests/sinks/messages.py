@@ -40,6 +40,8 @@ def batch(
     more_follows: bool = False,
     is_urgent: bool = True,
     gap: int = 1,
+    headers: list[bytes] | None = None,
+    keys: list[bytes | None] | None = None,
 ) -> Batch:
     """As a format hands them over: `gap` bytes, line breaks, after each payload."""
     data, ends = bytearray(), []
@@ -56,5 +58,7 @@ def batch(
         Payloads(data, ends, gap),
         None,
         more_follows,
+        headers=headers,
+        keys=keys,
         is_urgent=is_urgent,
     )

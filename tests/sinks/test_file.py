@@ -26,7 +26,7 @@ from ditto.sinks.choose import choose_sink
 from ditto.sinks.file import append_only_file, standard_output
 from ditto.sinks.file.append_only_file import AppendedFile
 from ditto.sinks.file.last_line import find_tail
-from ditto.sinks.file.line_sink import as_lines
+from ditto.sinks.file.records import plain_lines
 from sinks.contract import LSN, SinkContract, Store, acknowledges, connected, opened
 from sinks.messages import PIPELINE, TIME, batch, event, transaction
 
@@ -206,7 +206,7 @@ class TestStandardOutput(SinkContract):
 )
 def test_each_payload_is_one_line(payload: bytes, gap: int) -> None:
     messages = [(Position(1, 1), b'{"x":0}'), (Position(1, 2), payload), (Position(1, 3), b'{"y":[]}')]
-    lines = bytes(as_lines(batch(messages, first=1, gap=gap).payloads))
+    lines = bytes(plain_lines(batch(messages, first=1, gap=gap).payloads))
     assert b"\r" not in lines
     split = lines.split(b"\n")
     assert split.pop() == b""
@@ -216,13 +216,13 @@ def test_each_payload_is_one_line(payload: bytes, gap: int) -> None:
 
 def test_what_is_made_of_lines_already_is_not_copied() -> None:
     payloads = batch(transaction(LSN, 10), first=1).payloads
-    assert as_lines(payloads) is payloads.data
+    assert plain_lines(payloads) is payloads.data
 
 
 def test_line_breaks_inside_do_not_stand_for_those_between() -> None:
     """As many as there are payloads, and none where the payloads end."""
     data = b"[\n1]x[\n2]\n"
-    assert as_lines(Payloads(data, [4, 9], 1)) == b"[ 1]\n[ 2]\n"
+    assert plain_lines(Payloads(data, [4, 9], 1)) == b"[ 1]\n[ 2]\n"
 
 
 # ------------------------------------------------------------------------------------ the tail

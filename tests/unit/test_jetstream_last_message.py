@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from ditto.config import Nats
-from ditto.decoding.change import DetailedChange, Meta
+from ditto.decoding.change import DetailedChange, Meta, SnapshotMark
 from ditto.decoding.event_id import event_id, event_key
 from ditto.errors import TailForged
 from ditto.formats.checkpoint import decode_checkpoint, encode_checkpoint
+from ditto.formats.own_headers import own_lines
 from ditto.lsn import Checkpoint, Position, Transaction
 from ditto.sinks.base import PipelineId
 from ditto.sinks.jetstream import stream_metadata
@@ -164,3 +165,26 @@ def test_metadata_that_somebody_replaced() -> None:
         "ditto.created": "true",
         "theirs": "new",
     }
+
+
+def own_message(body: bytes, position: Position = POSITION, **given: object) -> StoredMessage:
+    stored = message(body, position)
+    lines = own_lines(event_id(position, ID_KEY), TIME, **given)  # type: ignore[arg-type]
+    return msgspec.structs.replace(stored, hdrs=stored.hdrs[:-2] + lines + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\xff", b'{"id":"7"}', b'{"schema":"x"}', b'{"lsn":"0/1"}', b'{"snapshot":{"run":"forged"}}'],
+)
+def test_a_body_of_any_kind_whose_headers_say_what_it_is(body: bytes) -> None:
+    expected = Classified(Kind.PLACE, 8, POSITION, Transaction(POSITION.commit_lsn, TIME))
+    assert classified(own_message(body)) == expected
+    assert classified(own_message(body, own_id="order-7")) == expected
+    marked = classified(own_message(body, mark=SnapshotMark("run", ["7"])))
+    assert marked == expected._replace(mark=SnapshotMark("run", ["7"]))
+
+
+def test_headers_that_somebody_else_has_written() -> None:
+    with pytest.raises(TailForged, match="to which its id does not belong"):
+        classified(own_message(b"{}"), [OTHER])

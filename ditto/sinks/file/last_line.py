@@ -23,10 +23,12 @@ from ditto.formats.payload_prefixes import (
     DESCRIPTION,
     EVENT,
     ID_LENGTH,
+    RECORD,
 )
 from ditto.formats.snapshot_events import read_mark
 from ditto.lsn import Position, Transaction, transaction_at
 from ditto.sinks.base import PipelineId
+from ditto.sinks.file.records import HEAD_BYTES, read_head, read_record_mark
 from ditto.sinks.file.torn_line import JUDGED_BYTES, is_claim_begun, is_line_begun
 
 Read: TypeAlias = Callable[[int, int], bytes]
@@ -75,13 +77,11 @@ def find_tail(read: Read, size: int, *, pipeline: PipelineId, path: str, unsynce
     line_end = end
     while line_end:
         start = _rfind(read, b"\n", 0, line_end - 1) + 1
-        head = read(len(EVENT) + ID_LENGTH, start)
+        head = read(HEAD_BYTES, start)
         if not head.startswith(DESCRIPTION):
             position, last = _judge(read, head, start, line_end, key=key, pipeline=pipeline, path=path)
             _check_first(read, line_end, key=key, pipeline=pipeline, path=path)
-            mark_start = max(start, line_end - _MARK_BYTES)
-            mark = read_mark(read(line_end - 1 - mark_start, mark_start))
-            return Tail(end, position, last, mark, _last_control(read, line_end))
+            return Tail(end, position, last, _mark(read, head, start, line_end), _last_control(read, line_end))
         line_end = start
     if end:
         raise FileUnusable(
@@ -106,17 +106,30 @@ def _last_control(read: Read, end: int) -> bytes:
     return b""
 
 
+def _mark(read: Read, head: bytes, start: int, line_end: int) -> SnapshotMark | None:
+    """Of a row of a snapshot: at the end of an event, at the beginning of a record, whose payload may look like one."""
+    if (record := read_head(head)) is not None:
+        return read_record_mark(read(_MARK_BYTES, start + record.mark_offset)) if record.mark_offset else None
+    mark_start = max(start, line_end - _MARK_BYTES)
+    return read_mark(read(line_end - 1 - mark_start, mark_start))
+
+
 def _judge(
     read: Read, head: bytes, start: int, line_end: int, *, key: bytes, pipeline: PipelineId, path: str
 ) -> tuple[Position, Transaction | None]:
     """Position, and last transaction at or before it, of the line that begins with `head`."""
     if head.startswith(EVENT):
-        position = position_of(head[len(EVENT) :], key)
+        position = position_of(head[len(EVENT) : len(EVENT) + ID_LENGTH], key)
         if position is None or not position.ordinal:
             raise _owned(pipeline, path)
         commit_time = _commit_time(read, start, line_end)
         if commit_time is not None:
             return position, transaction_at(position, commit_time)
+    elif head.startswith(RECORD) and (record := read_head(head)) is not None:
+        if not record.position.ordinal or record.id != event_id(record.position, key):
+            raise _owned(pipeline, path)
+        time = record.commit_time
+        return record.position, None if time is None else transaction_at(record.position, time)
     elif head.startswith(CHECKPOINT) and line_end - start <= _CHECKPOINT_BYTES:
         try:
             checkpoint, identifier = decode_checkpoint(read(line_end - start, start))

@@ -10,38 +10,18 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ditto.sinks.file.io_thread import IoThread
+from ditto.sinks.file.records import as_lines
 from ditto.sinks.messages_only import MessagesOnly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ditto.formats.payloads import Payloads
     from ditto.lsn import Checkpoint
     from ditto.sinks.base import Batch, Capabilities, CheckpointStore, SchemaStore
 
 log = structlog.get_logger()
 
 _CLOSE_TIMEOUT_S: Final = 5.0
-_NEWLINE: Final = ord("\n")
-_ONE_LINE: Final = bytes.maketrans(b"\n\r", b"  ")
-
-
-def as_lines(payloads: Payloads) -> bytes | bytearray:
-    """Each payload in a line of its own, with a newline after the last one too.
-
-    JSON's texts have no raw line break, and encoders put a newline after each payload: the data is made of lines
-    already. A column of type `json` is embedded as it is, and may have line breaks between its tokens: these become
-    spaces. A carriage return alone ends a line for some readers, and is treated in the same way.
-    """
-    data, ends, gap = payloads.data, payloads.ends, payloads.gap
-    if gap != 1:
-        return b"".join(bytes(payload).translate(_ONE_LINE) + b"\n" for payload in payloads.each())
-    if data.count(b"\n") == len(ends) and data[-1] == data[ends[0]] == _NEWLINE and b"\r" not in data:
-        return data
-    lines = bytearray(data.translate(_ONE_LINE))
-    for end in ends:
-        lines[end] = _NEWLINE
-    return lines
 
 
 class LineSink(MessagesOnly, ABC):
@@ -52,6 +32,7 @@ class LineSink(MessagesOnly, ABC):
 
     def __init__(self, name: str) -> None:
         self._thread = IoThread(name)
+        self._key = b""  # `event_key(…)`, once the sink is open
         self._waiting: list[bytes | bytearray] = []
         self._is_writing = False
         self._is_closed = False
@@ -90,7 +71,7 @@ class LineSink(MessagesOnly, ABC):
 
     async def send(self, batch: Batch) -> None:
         """Take the messages; they are written as soon as what came before is durable."""
-        self._accept(as_lines(batch.payloads), batch.first + batch.size - 1)
+        self._accept(as_lines(batch, self._key), batch.first + batch.size - 1)
 
     def _accept(self, lines: bytes | bytearray, number: int) -> None:
         if self._failure is not None:

@@ -25,7 +25,7 @@ _LARGEST_BLOCK: Final = 32 << 20
 
 
 class FileSink(LineSink):
-    """A sink (see `base.Sink`): one event or checkpoint a line, each found again by its id."""
+    """A sink (see `base.Sink`): one message or checkpoint a line, each found again by its id."""
 
     def __init__(self, config: PipelineConfig, *, clock: Clock) -> None:
         del clock
@@ -35,7 +35,6 @@ class FileSink(LineSink):
         self._path = _absolute(config.file.path)
         self._unsynced_bytes = config.delivery.max_in_flight_bytes + _LARGEST_BLOCK
         self._file: AppendedFile | None = None
-        self._key = b""
         self._seen: Position | None = None
         """The tail when it was inspected: a file that is removed while this Ditto stands by is no new one."""
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
+from ditto.decoding.event_id import event_key
 from ditto.errors import FileUnusable, NotNow
 from ditto.sinks.base import Capabilities, Clock, PipelineId, SinkState
 from ditto.sinks.file.line_sink import LineSink
@@ -65,6 +66,7 @@ class StandardOutputSink(LineSink):
                 hint="its reader does not read: let it go on, or end it",
             )
         self._holds = True
+        self._key = event_key(pipeline.system_identifier, pipeline.slot)
         return await self.inspect(pipeline)
 
     async def save(self, checkpoint: Checkpoint, *, number: int) -> None:

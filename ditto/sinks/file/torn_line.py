@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from ditto.decoding.event_id import event_id, position_of
-from ditto.formats.payload_prefixes import CHECKPOINT, CONTROL, DESCRIPTION, EVENT, ID_LENGTH
+from ditto.formats.payload_prefixes import CHECKPOINT, CONTROL, DESCRIPTION, EVENT, ID_LENGTH, RECORD
 from ditto.lsn import Position, parse_lsn
 
 JUDGED_BYTES: Final = 4096
@@ -18,10 +18,13 @@ _SHORTEST_CLAIM: Final = len(CHECKPOINT) + 1
 
 _AFTER_EVENT_ID: Final = b'","schema":"'
 _AFTER_CHECKPOINT_ID: Final = b',"last":{"lsn":"'
+_AFTER_RECORD_ID: Final = (b',"commitTime":"', b',"snapshot":{"run":"', b',"subject":"')
 _AFTER_SCHEMA: Final = b'","table":"'
 
 _LSN: Final = re.compile(rb'"([0-9A-F]{1,8}/[0-9A-F]{1,8})"')
 _TORN_LSN: Final = re.compile(rb'("([0-9A-F]{1,8}(/[0-9A-F]{0,8})?)?)?')
+_POSITION: Final = re.compile(rb'([0-9A-F]{1,8}/[0-9A-F]{1,8}:[0-9]{1,18})"')
+_TORN_POSITION: Final = re.compile(rb"([0-9A-F]{1,8}(/([0-9A-F]{1,8}(:[0-9]{0,18})?)?)?)?")
 _TEXT: Final = re.compile(rb'"((?:[^"\\\x00-\x1f]|\\.)*)\\?')
 
 
@@ -43,11 +46,13 @@ def is_line_begun(fragment: bytes, key: bytes) -> bool:
     written = fragment.partition(b"\0")[0]
     if written.startswith(EVENT):
         return _is_event(written[len(EVENT) :], key)
+    if written.startswith(RECORD):
+        return _is_record(written[len(RECORD) :], key)
     if written.startswith(CHECKPOINT):
         return _is_checkpoint(written[len(CHECKPOINT) :], key, is_claim=False)
     if written.startswith(DESCRIPTION):
         return _is_description(written[len(DESCRIPTION) :])
-    return any(start.startswith(written) for start in (EVENT, CHECKPOINT, DESCRIPTION))
+    return any(start.startswith(written) for start in (EVENT, RECORD, CHECKPOINT, DESCRIPTION))
 
 
 def _is_event(rest: bytes, key: bytes) -> bool:
@@ -57,6 +62,18 @@ def _is_event(rest: bytes, key: bytes) -> bool:
     if position is None or (len(identifier) == ID_LENGTH and not position.ordinal):
         return False
     return _agree(after, _AFTER_EVENT_ID) or _agree(after, CONTROL)
+
+
+def _is_record(rest: bytes, key: bytes) -> bool:
+    position = _POSITION.match(rest)
+    if position is None:
+        return _TORN_POSITION.fullmatch(rest) is not None
+    identifier = event_id(Position.parse(position[1].decode()), key)
+    wanted = f',"id":"{identifier}"'.encode()
+    rest = rest[position.end() :]
+    if not rest.startswith(wanted):
+        return wanted.startswith(rest)
+    return any(_agree(rest[len(wanted) :], after) for after in _AFTER_RECORD_ID)
 
 
 def _is_checkpoint(rest: bytes, key: bytes, *, is_claim: bool) -> bool:

@@ -17,6 +17,7 @@ from ditto.decoding.change import SnapshotMark
 from ditto.decoding.event_id import event_id
 from ditto.errors import TailForged
 from ditto.formats.checkpoint import decode_checkpoint
+from ditto.formats.own_headers import read_own
 from ditto.formats.payload_prefixes import CHECKPOINT, COMMIT_TIME, DESCRIPTION, EVENT, ID_LENGTH
 from ditto.formats.snapshot_events import read_mark
 from ditto.hints import delete_message
@@ -68,12 +69,17 @@ def classify(message: StoredMessage, *, keys: Collection[bytes] | None, config: 
         position = Position.parse(text)
     except ValueError:
         raise _forged(config, sequence, "a position that is none") from None
-    if payload.startswith(DESCRIPTION):
+    own = read_own(message.header)
+    if own is None and payload.startswith(DESCRIPTION):
         return Classified(Kind.DESCRIPTION, sequence)
     mark = None
-    if payload.startswith(EVENT) and position.ordinal:
+    if own is not None and position.ordinal:
+        given: str | None = own.id
+        mark = own.mark
+        last = None if own.commit_time is None else transaction_at(position, own.commit_time)
+    elif payload.startswith(EVENT) and position.ordinal:
         mark = read_mark(payload)
-        given: str | None = payload[len(EVENT) : len(EVENT) + ID_LENGTH].decode("ascii", "replace")
+        given = payload[len(EVENT) : len(EVENT) + ID_LENGTH].decode("ascii", "replace")
         last = transaction_at(position, _commit_time(payload))
     elif payload.startswith(CHECKPOINT):
         try:
