@@ -5,7 +5,7 @@ from psycopg.pq.abc import PGconn
 from ditto.decoding._snapshots import SnapshotSupport
 from ditto.decoding.messages import Block, Extras, Relation
 from ditto.lsn import Position, Transaction
-from ditto.routing.table_plans import TablePlan
+from ditto.routing.table_plans import MessageRule, TablePlan
 
 class Decoder(SnapshotSupport):
     skipped_count: int
@@ -20,6 +20,7 @@ class Decoder(SnapshotSupport):
         extras: Extras = ...,
         described: Mapping[bytes, str] = ...,
         max_size: int = ...,
+        message_rule: MessageRule | None = ...,
     ) -> None: ...
     @property
     def relation(self) -> Relation | None: ...
@@ -28,6 +29,7 @@ class Decoder(SnapshotSupport):
     @property
     def watched(self) -> list[Transaction]: ...
     def last_transaction(self) -> Transaction | None: ...
+    def dropped_counts(self) -> dict[tuple[str, str], int]: ...
     def passed_counts(self) -> dict[tuple[str, str], tuple[int, ...]]: ...
     @property
     def relation_count(self) -> int: ...

@@ -134,6 +134,7 @@ cdef class Decoder(SnapshotSupport):
         extras=NO_EXTRAS,
         described=NO_DESCRIPTIONS,
         Py_ssize_t max_size=0,
+        message_rule=None,
     ):
         super().__init__(id_key, extras, described, max_size)
         self.watch_lsn = watch_lsn
@@ -173,6 +174,10 @@ cdef class Decoder(SnapshotSupport):
         for table, count in self.table_counts.items():
             found[table] = tuple([count.passed[i] for i in range(5)])
         return found
+
+    def dropped_counts(self):
+        """By schema and table, how many changes its rule has dropped; they are part of `filtered_count`."""
+        return {}
 
     @property
     def relation_count(self):

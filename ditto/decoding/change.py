@@ -69,6 +69,24 @@ class DetailedChange(Change, frozen=True, gc=False, rename="camel"):
     meta: Meta | msgspec.UnsetType = msgspec.UNSET
 
 
+class MessageEvent(msgspec.Struct, frozen=True, gc=False):
+    """A logical message that is an event of its own: what is stored is its content, not this object as JSON."""
+
+    id: str
+    """As a change's."""
+    prefix: str
+    content: bytes
+    is_transactional: bool
+    commit_time: str
+    """As a change's; empty for a message that is no part of a transaction: PostgreSQL sends no time with it."""
+    is_last: bool = False
+    """The last event of its transaction, where `Extras.marks_last` asks for that mark."""
+
+    def as_last(self) -> MessageEvent:
+        """The same, marked as the last event of its transaction."""
+        return msgspec.structs.replace(self, is_last=True)
+
+
 class SnapshotMark(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Which run of a snapshot read a row, and where the run goes on after it."""
 

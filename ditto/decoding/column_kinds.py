@@ -35,6 +35,9 @@ SKIP: Final = 64
 CALL: Final = 65
 """A function of the plan makes the value, of the column's text or of None."""
 
+CHAR_OIDS: Final = frozenset({18, 1002})
+"""Of the type "char" and its array type: before PostgreSQL 15 their text may hold any bytes."""
+
 # (typname, oid, oid of the array type, kind) of pg_type, PostgreSQL 18. The OIDs of built-in types never change.
 _BUILT_IN: Final = (
     ("bool", 16, 1000, BOOL),

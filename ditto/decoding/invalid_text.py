@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ditto.decoding.column_kinds import CHAR, ELEMENT
+from ditto.decoding.column_kinds import CHAR, ELEMENT, SKIP
 from ditto.decoding.pure.cursor import Cursor
 from ditto.errors import DecodeError
 from ditto.hints import NOT_UTF8
@@ -22,6 +22,7 @@ def not_utf8(change: bytes, names: Sequence[str], kinds: Sequence[int], *, relat
 
 
 def _column(change: bytes, names: Sequence[str], kinds: Sequence[int]) -> str | None:
+    left_out = None  # such a column is at fault where no other one is: a rule reads it
     cursor = Cursor(change)
     try:
         while cursor.pos < cursor.end:
@@ -35,7 +36,9 @@ def _column(change: bytes, names: Sequence[str], kinds: Sequence[int]) -> str | 
                 try:
                     text.decode()
                 except UnicodeDecodeError:
-                    return names[index]
+                    if kinds[index] != SKIP:
+                        return names[index]
+                    left_out = names[index]
     except (DecodeError, IndexError):
         pass  # it has another fault as well
-    return None
+    return left_out

@@ -27,6 +27,16 @@ WATCHED: Final = 2
 """So many transactions a decoder notes from `watch_lsn` on: the last one that the sink knows of, and the next one."""
 
 
+OWN_PREFIXES: Final = frozenset({WAIT_PREFIX, TRACE_PREFIX, SNAPSHOT_PREFIX, MARKER_PREFIX})
+"""Those of the logical messages that tell Ditto something; they are never events."""
+
+MESSAGE_ACTION: Final = "MESSAGE"
+"""What stands in place of a change's action for a logical message that is an event."""
+
+RECORD_ALIGNMENT: Final = 8
+"""Bytes: the LSNs of two records of the WAL differ by more than that."""
+
+
 class Extras(NamedTuple):
     """What a decoder adds to changes, besides the fields that they always have."""
 
@@ -146,7 +156,7 @@ class Block(msgspec.Struct):
     """What one wake-up brought: four lists of the same length, one entry a change, and how far the source has got."""
 
     changes: list[Any]
-    """Each a Change, or the description of a table: all before the change behind it is stored."""
+    """Each a Change, a MessageEvent, or the description of a table: all before the change behind it is stored."""
     routes: list[bytes]
     commit_lsns: list[int]
     ordinals: list[int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ditto.decoding.column_kinds import BOOL, BYTEA, CHAR, ELEMENT, FLOAT, INT, JSON, TEXT
+from ditto.decoding.column_kinds import BOOL, BYTEA, CALL, CHAR, ELEMENT, FLOAT, INT, JSON, SKIP, TEXT
 from ditto.decoding.messages import ChangeTooLarge
 from ditto.decoding.pure.cursor import Cursor
 from ditto.errors import DecodeError
@@ -20,6 +20,8 @@ def least_size(kind: int, size: int) -> int:
     become base64; documents and literals within an array, which lose their own quotes and half of what is escaped in
     them (`"\"\"",` becomes `"",`); hstore's `=>` and `, `; and `+00`.
     """
+    if kind in {SKIP, CALL}:
+        return 0
     if kind == BYTEA:
         return size * 2 // 3 - 2
     if kind == JSON:

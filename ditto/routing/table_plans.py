@@ -24,6 +24,11 @@ class Routed(NamedTuple):
     """Of the message, for sinks that have such a thing."""
 
 
+MessageRule: TypeAlias = Callable[[str, bytes, bool], Routed | None]
+"""Prefix and content of a logical message, and whether it is part of a transaction, in; None out where it is no event.
+Raises RuleFailed. Ditto's own messages do not come here."""
+
+
 class Routes(NamedTuple):
     """For each action the route of its changes, or None where they are filtered."""
 

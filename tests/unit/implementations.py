@@ -44,6 +44,7 @@ class Decoder(Protocol):
     def watched(self) -> list[Transaction]: ...
     def last_transaction(self) -> Transaction | None: ...
     def passed_counts(self) -> dict[tuple[str, str], tuple[int, ...]]: ...
+    def dropped_counts(self) -> dict[tuple[str, str], int]: ...
     @property
     def relation_count(self) -> int: ...
     @property
@@ -209,6 +210,9 @@ def comparable(block: Block) -> tuple[object, ...]:
         block.relation,
         block.message,
         block.is_at_barrier,
+        block.headers,
+        block.keys,
+        block.transactions,
     )
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET, UnsetType
 
-from ditto.decoding.change import Change, DetailedChange, Meta
-from ditto.decoding.messages import Block, Extras, Relation
+from ditto.decoding.change import Change, DetailedChange, MessageEvent, Meta
+from ditto.decoding.messages import Begun, Block, Extras, Relation
 from ditto.decoding.pure.rows import NO_ROWS, Rows
+from ditto.decoding.pure.shape import Routing, Shape, has_shape
 from ditto.lsn import format_lsn
 
 if TYPE_CHECKING:
@@ -23,9 +24,20 @@ NO_BARRIER: Final = (1 << 64) - 1
 class Plan:
     """A `TablePlan` as the decoder uses it."""
 
-    __slots__ = ("description", "description_route", "keys", "kinds", "meta", "names", "passed", "relation", "routes")
+    __slots__ = (
+        "counts",
+        "description",
+        "description_route",
+        "keys",
+        "kinds",
+        "meta",
+        "names",
+        "relation",
+        "routes",
+        "shape",
+    )
 
-    def __init__(self, plan: TablePlan, passed: list[int]) -> None:
+    def __init__(self, plan: TablePlan, counts: list[int]) -> None:
         self.relation = plan.relation
         self.names = [column.name for column in plan.relation.columns]
         self.keys = [column.is_key for column in plan.relation.columns]
@@ -37,7 +49,8 @@ class Plan:
         )
         self.description = plan.description  # None after the first change
         self.description_route = None if plan.description is None else plan.description.route
-        self.passed = passed
+        self.counts = counts  # by action, how many changes were handed on; and how many the rule has dropped
+        self.shape = Shape(plan) if has_shape(plan) else None
         if len(self.kinds) != len(self.names):
             raise ValueError(f"a plan of {len(self.kinds)} columns where the relation has {len(self.names)}")
 
@@ -50,16 +63,20 @@ class BlockBuilder:
         self._key_low = int.from_bytes(id_key[8:16]) >> 2
         self._metadata = extras.metadata
         self._marks_last = extras.marks_last
+        self._has_transactions = extras.has_transactions
         self._described = dict(described)  # by route, the version of the last description
         self._is_open = False  # inside a transaction
         self._commit_lsn = 0
         self._commit_time = ""
+        self._commit_time_us = 0
         self._xid = 0
         self._origin: str | None = None
         self._ordinal = 0
         self._is_selected = False  # the open transaction has a change that is, or will be, stored
         self._idle_lsn = 0
-        self._held: tuple[Change, bytes, int, int] | None = None  # waits to be told whether it is the last
+        self._message_lsn = 0  # of the last event that is no part of a transaction
+        # The event that waits to be told whether it is the last.
+        self._held: tuple[Change | MessageEvent, Routing, int, int] | None = None
         self._block = Block([], [], [], [])
         self._is_stopped = False  # the block is to be handed over before anything else is decoded
         self._barrier = NO_BARRIER
@@ -86,6 +103,8 @@ class BlockBuilder:
         """
         if lsn and lsn <= self._commit_lsn:
             raise ValueError(f"the transaction at {format_lsn(self._commit_lsn)} has begun, after {format_lsn(lsn)}")
+        if lsn and lsn <= self._message_lsn:
+            raise ValueError(f"the message at {format_lsn(self._message_lsn)} was decoded, after {format_lsn(lsn)}")
         self._barrier = lsn or NO_BARRIER
 
     def mark_selected(self) -> None:
@@ -95,21 +114,19 @@ class BlockBuilder:
     def _is_at_barrier(self) -> bool:
         return self._waiting is not None or (not self._is_open and self._idle_lsn >= self._barrier)
 
-    def _append(self, change: object, route: bytes, commit_lsn: int, ordinal: int) -> None:
-        block = self._block
-        block.changes.append(change)
-        block.routes.append(route)
-        block.commit_lsns.append(commit_lsn)
-        block.ordinals.append(ordinal)
+    def _append(self, change: object, routing: Routing, commit_lsn: int, ordinal: int) -> None:
+        add(self._block, change, routing, commit_lsn, ordinal)
+        if self._has_transactions and commit_lsn == self._commit_lsn:
+            self._block.transactions[commit_lsn] = Begun(self._xid, self._commit_time_us, self._origin)
 
     def _release(self, *, is_last: bool) -> None:
         """Let go of the change that was held back."""
         if self._held is not None:
-            change, route, commit_lsn, ordinal = self._held
+            change, routing, commit_lsn, ordinal = self._held
             self._held = None
-            self._append(change.as_last() if is_last else change, route, commit_lsn, ordinal)
+            self._append(change.as_last() if is_last else change, routing, commit_lsn, ordinal)
 
-    def _emit(self, plan: Plan, route: bytes, action: str, rows: Rows = NO_ROWS) -> None:
+    def _emit(self, plan: Plan, routing: Routing, action: str, rows: Rows = NO_ROWS) -> None:
         common = (
             self._event_id(self._commit_lsn, self._ordinal),
             plan.relation.namespace,
@@ -130,17 +147,21 @@ class BlockBuilder:
         if plan.description is not None:
             self._describe(plan.description)
             plan.description = None
+        self._hand_on(change, routing)
+
+    def _hand_on(self, change: Change | MessageEvent, routing: Routing) -> None:
+        """An event of the open transaction; what was held back has been released."""
         if self._marks_last:
-            self._held = change, route, self._commit_lsn, self._ordinal
+            self._held = change, routing, self._commit_lsn, self._ordinal
         else:
-            self._append(change, route, self._commit_lsn, self._ordinal)
+            self._append(change, routing, self._commit_lsn, self._ordinal)
         self._is_selected = True
 
     def _describe(self, description: Description) -> None:
         """Before a plan's first change: its description, unless its route has this version already."""
         if self._described.get(description.route) != description.version:
             self._described[description.route] = description.version
-            self._append(description.table, description.route, self._commit_lsn, self._ordinal - 1)
+            self._append(description.table, (description.route, b"", None), self._commit_lsn, self._ordinal - 1)
 
     def _meta(self, plan: Plan, commit_lsn: int, ordinal: int, xid: int, origin: str | None) -> Meta:
         metadata = self._metadata
@@ -158,3 +179,20 @@ class BlockBuilder:
         low = ((commit_lsn & 0xF) << 58 | ordinal) ^ self._key_low
         digits = f"{high >> 12:012x}8{high & 0xFFF:03x}{0x8000000000000000 | low:016x}"
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def add(block: Block, change: object, routing: Routing, commit_lsn: int, ordinal: int) -> None:
+    """Add a change to a block; its headers and keys begin with the first change that has any."""
+    route, headers, key = routing
+    if headers and block.headers is None:
+        block.headers = [b""] * len(block.changes)
+    if block.headers is not None:
+        block.headers.append(headers)
+    if key is not None and block.keys is None:
+        block.keys = [None] * len(block.changes)
+    if block.keys is not None:
+        block.keys.append(key)
+    block.changes.append(change)
+    block.routes.append(route)
+    block.commit_lsns.append(commit_lsn)
+    block.ordinals.append(ordinal)

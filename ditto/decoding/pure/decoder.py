@@ -17,25 +17,23 @@ from psycopg import OperationalError
 
 from ditto.decoding.invalid_text import not_utf8
 from ditto.decoding.messages import (
-    MARKER_PREFIX,
     NO_DESCRIPTIONS,
     NO_EXTRAS,
-    SNAPSHOT_PREFIX,
-    TRACE_PREFIX,
-    TRACEPARENT_SIZE,
-    WAIT_PREFIX,
     WATCHED,
     Block,
-    ChangeTooLarge,
+    ChangeRefused,
     Delivered,
     Extras,
-    LogicalMessage,
+    RuleFailed,
 )
 from ditto.decoding.pure.block import Plan
+from ditto.decoding.pure.cells import ChangedRow, read_change
 from ditto.decoding.pure.cursor import Cursor
+from ditto.decoding.pure.known_relations import DROPPED
+from ditto.decoding.pure.logical_messages import LogicalMessages
 from ditto.decoding.pure.relations import read_relation
 from ditto.decoding.pure.rows import read_rows
-from ditto.decoding.pure.snapshots import SnapshotSupport
+from ditto.decoding.pure.shape import Routing
 from ditto.decoding.size_limit import check_size
 from ditto.errors import ConnectionLost, DecodeError
 from ditto.hints import NOT_UTF8
@@ -44,23 +42,27 @@ from ditto.lsn import ORIGIN, Position, Transaction, format_lsn
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
 
+    from ditto.routing.table_plans import MessageRule
+
 _U32: Final = Struct("!I")
 
 _ACTIONS: Final = MappingProxyType({"I": "INSERT", "U": "UPDATE", "D": "DELETE"})
 _EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001  PostgreSQL's epoch; times here are UTC throughout
 _FEW_BYTES: Final = 6144  # libpq reads 16 KB at once, which may be only a few messages
 _EVERYTHING: Final = 1 << 63
+EPOCH_US: Final = 946_684_800_000_000
+"""PostgreSQL's epoch, in µs since 1970."""
 _MANY_TYPES: Final = 2000
 
 
-class Decoder(SnapshotSupport):
+class Decoder(LogicalMessages):
     """Turns the CopyData messages of one replication connection into changes.
 
     A Relation message ends the block; its changes can be decoded once `define` has given the plan. `id_key` is
     `event_key(…)`. Changes up to and with the position `after` are stored already: they are skipped without being
     converted. `watched` are the first two transactions that commit at `watch_lsn` or later. `described` are, by route,
     the versions of the descriptions that are stored. A change whose event certainly takes more than `max_size` bytes
-    raises ChangeTooLarge instead; 0 is no limit.
+    raises ChangeTooLarge instead; 0 is no limit. Of logical messages become events those that `message_rule` routes.
     """
 
     def __init__(
@@ -72,17 +74,14 @@ class Decoder(SnapshotSupport):
         extras: Extras = NO_EXTRAS,
         described: Mapping[bytes, str] = NO_DESCRIPTIONS,
         max_size: int = 0,
+        message_rule: MessageRule | None = None,
     ) -> None:
-        super().__init__(id_key, extras, described, max_size)
+        super().__init__(id_key, extras, described, max_size, after, message_rule)
         self._watch_lsn = watch_lsn
         self.watched: list[Transaction] = []
-        self._after = after
-        self._refused: ChangeTooLarge | None = None  # to be raised when what comes before it has been handed over
+        self._refused: ChangeRefused | None = None  # to be raised when what comes before it has been handed over
         self._types: dict[int, tuple[str, str]] = {}
-        self._skip_to = 0  # ordinals up to this one are stored already
         self.skipped_count = 0
-        self.filtered_count = 0
-        self.logical_message_count = 0
 
     def feed(self, frame: bytes) -> None:
         """Decode one CopyData message. Raises DecodeError, after which the decoder is of no more use."""
@@ -113,13 +112,13 @@ class Decoder(SnapshotSupport):
         A Relation, a message of a snapshot and the barrier end it. With `enough` it also ends where a read of the
         socket brings less than so many messages, and few bytes.
 
-        Raises ConnectionLost, DecodeError, and ChangeTooLarge once all before that change has been handed over.
+        Raises ConnectionLost, DecodeError, and ChangeRefused once all before that change has been handed over.
         """
         if self._refused is not None:
             raise self._refused
         try:
             self._drain(pgconn, max_events=max_events, max_bytes=max_bytes, enough=enough)
-        except ChangeTooLarge as error:
+        except ChangeRefused as error:
             self._release(is_last=False)
             if not self._block.changes:
                 raise
@@ -225,6 +224,7 @@ class Decoder(SnapshotSupport):
         self._is_open = True
         self._xid = xid
         self._commit_lsn = final_lsn
+        self._commit_time_us = time_us + EPOCH_US
         try:
             self._commit_time = (_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
         except OverflowError:
@@ -266,39 +266,6 @@ class Decoder(SnapshotSupport):
         if len(self._types) > _MANY_TYPES:  # those of a relation come anew right before it
             self._types.clear()
 
-    def _logical_message(self, cursor: Cursor) -> None:
-        flags = cursor.u8()
-        lsn = cursor.u64()
-        prefix = cursor.string()
-        content = cursor.take(cursor.i32())
-        cursor.finish()
-        if flags > 1:
-            raise DecodeError(f"unknown flags {flags} of a logical message")
-        if prefix == WAIT_PREFIX:
-            self._block.wanted_lsn = lsn
-            if not self._is_open:
-                # Not part of a transaction: it comes at its place in the WAL, after every commit before it.
-                self._idle_lsn = max(self._idle_lsn, lsn)
-        if flags == 1:
-            self._count_change()
-            if prefix in {SNAPSHOT_PREFIX, MARKER_PREFIX} and self._ordinal > self._skip_to:
-                self._stop_at_message(prefix, content)
-            if prefix == TRACE_PREFIX and len(content) == TRACEPARENT_SIZE:
-                self._block.traceparents.append((self._commit_lsn, self._ordinal, bytes(content)))
-        self.logical_message_count += 1
-
-    def _stop_at_message(self, prefix: str, content: bytes) -> None:
-        self._release(is_last=False)  # what is stored for the message comes after it
-        self._block.message = LogicalMessage(
-            prefix, bytes(content), self._commit_lsn, self._ordinal, self._commit_time, self._xid
-        )
-        self._is_stopped = True
-
-    def _count_change(self) -> None:
-        if not self._is_open:
-            raise DecodeError("a change outside a transaction")
-        self._ordinal += 1
-
     def _route(self, plan: Plan, action: int) -> bytes | None:
         """The route of this change, or None where it is to be skipped."""
         route = plan.routes[action]
@@ -308,8 +275,23 @@ class Decoder(SnapshotSupport):
         if self._ordinal <= self._skip_to:
             self.skipped_count += 1
             return None
-        plan.passed[action] += 1
         return route
+
+    def _routing(self, plan: Plan, index: int, action: str, route: bytes, change: ChangedRow | None) -> Routing | None:
+        """Where this change goes; None where the rule of its table drops it."""
+        routing: Routing | None = (route, b"", None)
+        if plan.shape is not None:
+            try:
+                routing = plan.shape.route(action, route, change)
+            except RuleFailed as error:
+                self._place(error, plan, action)
+                raise
+        if routing is None:
+            plan.counts[DROPPED] += 1
+            self.filtered_count += 1
+        else:
+            plan.counts[index] += 1
+        return routing
 
     def _truncate(self, cursor: Cursor) -> None:
         count = cursor.u32()
@@ -322,8 +304,8 @@ class Decoder(SnapshotSupport):
             self._count_change()
             plan = self._plan(oid)
             route = self._route(plan, 3)
-            if route is not None:
-                self._emit(plan, route, "TRUNCATE")
+            if route is not None and (routing := self._routing(plan, 3, "TRUNCATE", route, None)) is not None:
+                self._emit(plan, routing, "TRUNCATE")
 
     def _change(self, tag: str, cursor: Cursor) -> None:
         self._count_change()
@@ -331,27 +313,39 @@ class Decoder(SnapshotSupport):
         plan = self._plan(oid)
         if oid == self._recorded_oid:
             self._record(cursor.data[cursor.pos - 5 : cursor.end], plan.names)
-        route = self._route(plan, "IUD".index(tag))
+        index, action = "IUD".index(tag), _ACTIONS[tag]
+        route = self._route(plan, index)
         if route is None:
             return
         start = cursor.pos
-        if cursor.end - start > self._max_size:
-            self._refuse_too_large(memoryview(cursor.data)[start : cursor.end], plan, tag)
+        message = cursor.data[start - 5 : cursor.end]
         try:
-            rows = read_rows(cursor, tag, plan.names, plan.kinds, plan.keys)
+            change = None if plan.shape is None else read_change(message, len(plan.names))
+            routing = self._routing(plan, index, action, route, change)
+            if routing is None:
+                return
+            if cursor.end - start > self._max_size:
+                self._refuse_too_large(memoryview(cursor.data)[start : cursor.end], plan, action)
+            if plan.shape is None or change is None:
+                rows = read_rows(cursor, tag, plan.names, plan.kinds, plan.keys)
+            else:
+                rows = plan.shape.rows(change)
         except DecodeError as error:
             error.context["relation"] = f"{plan.relation.namespace}.{plan.relation.name}"
             raise
         except UnicodeDecodeError:  # it quotes the bytes: not to be chained
             relation = f"{plan.relation.namespace}.{plan.relation.name}"
             raise not_utf8(cursor.data[start : cursor.end], plan.names, plan.kinds, relation=relation) from None
-        self._emit(plan, route, _ACTIONS[tag], rows)
+        self._emit(plan, routing, action, rows)
 
-    def _refuse_too_large(self, change: memoryview, plan: Plan, tag: str) -> None:
+    def _refuse_too_large(self, change: memoryview, plan: Plan, action: str) -> None:
         try:
             check_size(change, plan.names, plan.kinds, plan.keys, limit=self._max_size)
-        except ChangeTooLarge as error:
-            error.relation = f"{plan.relation.namespace}.{plan.relation.name}"
-            error.action = _ACTIONS[tag]
-            error.commit_lsn, error.ordinal = self._commit_lsn, self._ordinal
+        except ChangeRefused as error:
+            self._place(error, plan, action)
             raise
+
+    def _place(self, error: ChangeRefused, plan: Plan, action: str) -> None:
+        error.relation = f"{plan.relation.namespace}.{plan.relation.name}"
+        error.action = action
+        error.commit_lsn, error.ordinal = self._commit_lsn, self._ordinal

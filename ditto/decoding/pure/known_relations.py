@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ditto.routing.table_plans import TablePlan
 
 _ACTION_COUNT: Final = 5
+DROPPED: Final = _ACTION_COUNT
+"""Behind the counts of the actions: how many changes the table's rule has dropped."""
 
 
 class KnownRelations(BlockBuilder):
@@ -24,7 +26,7 @@ class KnownRelations(BlockBuilder):
         self._has_forgotten = False
         self._plans: dict[int, Plan] = {}
         self._undefined: dict[int, Relation] = {}  # those that wait for their plans
-        self._passed: dict[tuple[str, str], list[int]] = {}  # survives a table's next Relation message
+        self._counts: dict[tuple[str, str], list[int]] = {}  # survives a table's next Relation message
 
     def define(self, oid: int, plan: TablePlan) -> None:
         """Give the plan of a relation that has been described. Raises ValueError for a plan of another one."""
@@ -40,7 +42,11 @@ class KnownRelations(BlockBuilder):
 
     def passed_counts(self) -> dict[tuple[str, str], tuple[int, ...]]:
         """By schema and table, how many changes were handed on: inserts, updates, deletes, truncates, rows read."""
-        return {table: tuple(counts) for table, counts in self._passed.items()}
+        return {table: tuple(counts[:_ACTION_COUNT]) for table, counts in self._counts.items()}
+
+    def dropped_counts(self) -> dict[tuple[str, str], int]:
+        """By schema and table, how many changes its rule has dropped; they are part of `filtered_count`."""
+        return {table: count for table, counts in self._counts.items() if (count := counts[DROPPED])}
 
     @property
     def relation_count(self) -> int:
@@ -70,7 +76,7 @@ class KnownRelations(BlockBuilder):
         kept = [plan.relation for plan in self._plans.values()]
         gone = set(routes) - {(each.namespace, each.name) for each in (*kept, *self._undefined.values())}
         for table in gone:
-            self._passed.pop(table, None)
+            self._counts.pop(table, None)
             if (route := routes[table]) is not None:
                 self._described.pop(route, None)
         self._has_forgotten = True
@@ -82,7 +88,7 @@ class KnownRelations(BlockBuilder):
         self._is_stopped = True
 
     def _counts_of(self, relation: Relation) -> list[int]:
-        return self._passed.setdefault((relation.namespace, relation.name), [0] * _ACTION_COUNT)
+        return self._counts.setdefault((relation.namespace, relation.name), [0] * (_ACTION_COUNT + 1))
 
     def _plan(self, oid: int) -> Plan:
         plan = self._plans.get(oid)

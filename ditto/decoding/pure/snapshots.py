@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, UnsetType
@@ -11,12 +12,13 @@ from msgspec import UNSET, UnsetType
 from ditto.decoding.change import ReadRow, SnapshotMark
 from ditto.decoding.column_kinds import JSON
 from ditto.decoding.invalid_text import not_utf8
-from ditto.decoding.messages import Block, ChangeTooLarge, Extras, Moved
-from ditto.decoding.pure.block import Plan
-from ditto.decoding.pure.cells import UNCHANGED, read_cells, read_change
+from ditto.decoding.messages import Begun, Block, ChangeRefused, Extras, Moved, RuleFailed
+from ditto.decoding.pure.block import Plan, add
+from ditto.decoding.pure.cells import UNCHANGED, Cell, read_cells, read_change
 from ditto.decoding.pure.column_values import convert, is_json_null
 from ditto.decoding.pure.cursor import Cursor
-from ditto.decoding.pure.known_relations import KnownRelations
+from ditto.decoding.pure.known_relations import DROPPED, KnownRelations
+from ditto.decoding.pure.shape import Routing
 from ditto.decoding.pure.snapshot_rows import Rows, key_text
 from ditto.decoding.size_limit import check_size
 from ditto.errors import DecodeError
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from ditto.decoding.transaction_snapshot import TxSnapshot
     from ditto.routing.table_plans import TablePlan
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+READ_ACTION: Final = 4
+"""Among the routes and counts."""
 RECORDED_OVERHEAD: Final = 128
 """Bytes of Python's objects beside the message itself."""
 
@@ -47,6 +52,8 @@ class SnapshotSupport(KnownRelations):
         """Xid (32 bits) and message, from its tag on, of each recorded change in the order of the stream."""
         self.recorded_bytes = 0
         """What they take in memory."""
+        self.filtered_count = 0
+        """Changes and rows that the configuration does not select."""
         self.moved: list[Moved] = []
         """Rows that the chunks may miss: those whose key changed, in changes that do not carry all of their columns."""
 
@@ -117,9 +124,11 @@ class SnapshotSupport(KnownRelations):
         """READ changes of the rows from `start` to before `stop`, at the ordinals from `first_ordinal` on.
 
         Each carries the run and its cursor: the row's columns `key`, or `moved_cursor` where it is one of the moved
-        rows; without a key none. The table's description comes first where the sink has another one.
+        rows; without a key none, and none where events have a column of the key not at all or masked. The table's
+        description comes first where the sink has another one. A row that the table's rule drops leaves its ordinal
+        free.
 
-        Raises ChangeTooLarge, and DecodeError with table and column; the decoder is then as it was before.
+        Raises ChangeRefused, and DecodeError with table and column; the decoder is then as it was before.
         """
         route = plan.routes.read
         if route is None:
@@ -128,23 +137,25 @@ class SnapshotSupport(KnownRelations):
         if rows.column_count != len(known.names):
             raise ValueError(f"rows of {rows.column_count} columns where the relation has {len(known.names)}")
         name = f"{known.relation.namespace}.{known.relation.name}"
+        has_cursor = bool(key) and not (known.shape is not None and known.shape.hides(key))
         block = Block([], [], [], [])
-        description = known.description
-        if description is not None and self._described.get(description.route) != description.version:
-            _add(block, description.table, description.route, commit_lsn, first_ordinal - 1)
         for index in range(start, stop):
             data, ordinal = rows.row(index), first_ordinal + index - start
             block.size += len(data)
-            if len(data) > self._max_size:
-                self._refuse_row(data, known, commit_lsn, ordinal)
             try:
-                values, json_null = _values(data, known)
+                cells = _cells(data, known)
+                routing = self._route_row(known, route, cells, commit_lsn, ordinal)
+                if routing is None:
+                    continue
+                if len(data) > self._max_size:
+                    self._refuse_row(data, known, commit_lsn, ordinal)
+                values, json_null = _values(cells, known) if known.shape is None else known.shape.read_row(cells)
             except DecodeError as error:
                 raise DecodeError(f"cannot read a row of {name}: {error.message}", relation=name) from error
             except UnicodeDecodeError:  # it quotes the bytes: not to be chained
                 raise row_not_utf8(data, known.names, known.kinds, relation=name) from None
-            cursor = rows.key(index, key) if key else None
-            if key and index >= rows.count - rows.moved_count:
+            cursor = rows.key(index, key) if has_cursor else None
+            if has_cursor and index >= rows.count - rows.moved_count:
                 cursor = moved_cursor
             meta: Meta | UnsetType = UNSET
             if self._metadata:
@@ -163,29 +174,71 @@ class SnapshotSupport(KnownRelations):
                 meta,
                 SnapshotMark(run, cursor),
             )
-            _add(block, change, route, commit_lsn, ordinal)
-        if description is not None:
-            self._described[description.route] = description.version
-            known.description = None
-        known.passed[4] += stop - start
-        if self._is_open and commit_lsn == self._commit_lsn and stop > start:
+            add(block, change, routing, commit_lsn, ordinal)
+        known.counts[READ_ACTION] += len(block.changes)
+        dropped_count = max(stop - start, 0) - len(block.changes)
+        known.counts[DROPPED] += dropped_count
+        self.filtered_count += dropped_count
+        if not block.changes:
+            return block
+        self._describe_first(block, known)
+        if self._is_open and commit_lsn == self._commit_lsn:
             self._is_selected = True
+        if self._has_transactions:
+            block.transactions[commit_lsn] = begun_at(xid, commit_time)
         return block
 
+    def _describe_first(self, block: Block, plan: Plan) -> None:
+        """The table's description before its rows, unless its route has this version already."""
+        description, plan.description = plan.description, None
+        if description is None or self._described.get(description.route) == description.version:
+            return
+        self._described[description.route] = description.version
+        block.changes.insert(0, description.table)
+        block.routes.insert(0, description.route)
+        block.commit_lsns.insert(0, block.commit_lsns[0])
+        block.ordinals.insert(0, block.ordinals[0] - 1)
+        if block.headers is not None:
+            block.headers.insert(0, b"")
+        if block.keys is not None:
+            block.keys.insert(0, None)
+
+    def _route_row(
+        self, plan: Plan, route: bytes, cells: Sequence[Cell], commit_lsn: int, ordinal: int
+    ) -> Routing | None:
+        """Where a row goes; None where the rule of its table drops it."""
+        if plan.shape is None:
+            return route, b"", None
+        try:
+            return plan.shape.apply("READ", route, cells, None)
+        except RuleFailed as error:
+            _place(error, plan, commit_lsn, ordinal)
+            raise
+
     def _plan_for_reading(self, plan: TablePlan) -> Plan:
-        passed = self._counts_of(plan.relation)
-        if self._read_plan is None or self._read_plan[0] is not plan or self._read_plan[1].passed is not passed:
-            self._read_plan = plan, Plan(plan, passed)
+        counts = self._counts_of(plan.relation)
+        if self._read_plan is None or self._read_plan[0] is not plan or self._read_plan[1].counts is not counts:
+            self._read_plan = plan, Plan(plan, counts)
         return self._read_plan[1]
 
     def _refuse_row(self, data: bytes, plan: Plan, commit_lsn: int, ordinal: int) -> None:
         try:
             check_size(b"N" + data, plan.names, plan.kinds, plan.keys, limit=self._max_size)
-        except ChangeTooLarge as error:
-            error.relation = f"{plan.relation.namespace}.{plan.relation.name}"
-            error.action = "READ"
-            error.commit_lsn, error.ordinal = commit_lsn, ordinal
+        except ChangeRefused as error:
+            _place(error, plan, commit_lsn, ordinal)
             raise
+
+
+def _place(error: ChangeRefused, plan: Plan, commit_lsn: int, ordinal: int) -> None:
+    error.relation = f"{plan.relation.namespace}.{plan.relation.name}"
+    error.action = "READ"
+    error.commit_lsn, error.ordinal = commit_lsn, ordinal
+
+
+def begun_at(xid: int, commit_time: str) -> Begun:
+    """The transaction at whose place rows of a snapshot are stored."""
+    since = datetime.fromisoformat(commit_time) - EPOCH
+    return Begun(xid, since // timedelta(microseconds=1), None)
 
 
 def find_key(names: Sequence[str], key: tuple[int, ...], key_names: tuple[str, ...]) -> tuple[int, ...]:
@@ -206,23 +259,21 @@ def row_not_utf8(data: bytes, names: Sequence[str], kinds: Sequence[int], *, rel
     return DecodeError(f"cannot read a row of {relation}: {found.message}", hint=NOT_UTF8_ROW, **found.context)
 
 
-def _values(data: bytes, plan: Plan) -> tuple[dict[str, Any], list[str]]:
-    """The row, and the columns that are JSON's null."""
+def _cells(data: bytes, plan: Plan) -> list[Cell]:
     cursor = Cursor(data)
+    cells = read_cells(cursor, len(plan.names))
+    cursor.finish()
+    return cells
+
+
+def _values(cells: Sequence[Cell], plan: Plan) -> tuple[dict[str, Any], list[str]]:
+    """The row, and the columns that are JSON's null."""
     values: dict[str, Any] = {}
     json_null = []
-    for name, kind, cell in zip(plan.names, plan.kinds, read_cells(cursor, len(plan.names)), strict=True):
+    for name, kind, cell in zip(plan.names, plan.kinds, cells, strict=True):
         if cell is UNCHANGED:
             raise DecodeError("a row that lacks a value")
         values[name] = None if cell is None else convert(cell, kind)
         if cell is not None and kind == JSON and is_json_null(cell):
             json_null.append(name)
-    cursor.finish()
     return values, json_null
-
-
-def _add(block: Block, change: object, route: bytes, commit_lsn: int, ordinal: int) -> None:
-    block.changes.append(change)
-    block.routes.append(route)
-    block.commit_lsns.append(commit_lsn)
-    block.ordinals.append(ordinal)
