@@ -11,6 +11,7 @@ class Decoder(SnapshotSupport):
     skipped_count: int
     filtered_count: int
     logical_message_count: int
+    void_request_count: int
     def __init__(
         self,
         *,

@@ -95,6 +95,7 @@ cdef dict nothing = {}
 cdef uint8_t json_kind = JSON
 cdef str wait_prefix = WAIT_PREFIX
 cdef str trace_prefix = TRACE_PREFIX
+cdef str snapshot_prefix = SNAPSHOT_PREFIX
 cdef frozenset SNAPSHOT_PREFIXES = frozenset({SNAPSHOT_PREFIX, MARKER_PREFIX})
 cdef Py_ssize_t TRACEPARENT = TRACEPARENT_SIZE
 
@@ -124,6 +125,7 @@ cdef class Decoder(SnapshotSupport):
     cdef readonly uint64_t skipped_count
     cdef readonly uint64_t filtered_count
     cdef readonly uint64_t logical_message_count
+    cdef readonly uint64_t void_request_count  # of snapshots, by messages that are not transactional
 
     def __init__(
         self,
@@ -471,6 +473,8 @@ cdef class Decoder(SnapshotSupport):
                 self.is_stopped = True
             if n == TRACEPARENT and prefix == trace_prefix:
                 self.traceparents.append((self.commit_lsn_object, self.ordinal, (<const char *>content)[:n]))
+        elif prefix == snapshot_prefix:
+            self.void_request_count += 1
         self.logical_message_count += 1
         return 0
 

@@ -135,6 +135,8 @@ def refuse(_request: Request[Any, Any, Any], error: ClientException) -> Response
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
         key, message = error.extra[0].get("key", ""), error.extra[0].get("message", "")
         detail = message if key in {"", "data"} else f"{key}: {message}"
+        if "unknown field" in detail:
+            detail += f"; there are {', '.join(Start.__struct_fields__)}"
     elif isinstance(error.__cause__, SerializationException):
         detail = f"the body is not JSON: {detail}"
     return Response({"status_code": error.status_code, "detail": detail}, status_code=error.status_code)

@@ -9,6 +9,7 @@ from ditto.check.clock import nats_clock
 from ditto.check.finding import Finding, each, failed, ok, unseen
 from ditto.check.nats import check_credentials, check_nats, check_sync
 from ditto.check.row_width import check_widths
+from ditto.check.snapshot import is_wanted
 from ditto.check.source import Source
 from ditto.check.stream import (
     check_existence,
@@ -21,7 +22,7 @@ from ditto.check.stream import (
 )
 from ditto.config import Config
 from ditto.errors import DittoError, SubjectCollision
-from ditto.routing.router import Router
+from ditto.routing.router import Router, control_subjects
 from ditto.sinks.jetstream import servers
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.message_size import largest_message
@@ -91,6 +92,8 @@ def _subjects(config: Config, source: Source | None, found: list[Finding]) -> tu
     """The router, and every subject that it gives the published tables."""
     router = Router(config.events, database=source.database if source else "")
     needed = {router.checkpoint_subject}
+    if is_wanted(config):
+        needed.add(control_subjects(config.events.prefix))
     for table in source.tables if source else ():
         try:
             needed |= router.routes(*table).names

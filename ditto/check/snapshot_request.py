@@ -75,11 +75,11 @@ async def check_request(
         )
     unreadable = await _unreadable(control, tables)
     if where is not None:
-        from ditto.source.snapshot_where import check_where  # noqa: PLC0415 -- brings sqlglot
+        from ditto.source.snapshot_where import check_where, explain_where  # noqa: PLC0415 -- brings sqlglot
 
         schema, name = tables[0]
         table = await describe_table(control, publication.name, schema, name, patience_s=_PATIENCE_S)
-        check_where(where, table)
+        await explain_where(control, table, check_where(where, table))
     return Readable(
         names=asked,
         tables=tables,

@@ -69,7 +69,7 @@ def _about(run: RunStatus) -> str:
         progress(run),
         f"where {printable(run.where)}" if run.where else "",
         f"at most {run.max_rows_per_s:,} rows/s" if run.max_rows_per_s else "",
-        printable(run.reason) if run.reason else "",
+        _why(run),
     ]
     return ", ".join(part for part in parts if part)
 
@@ -79,9 +79,15 @@ def _text(table: TableStatus) -> Text:
         table.state,
         progress(table),
         f"waits for {printable(table.waits_for)}" if table.waits_for else "",
-        printable(table.reason) if table.reason else "",
+        _why(table),
     ]
     return Text(", ".join(part for part in parts if part), style=STYLES.get(table.state, ""))
+
+
+def _why(what: RunStatus | TableStatus) -> str:
+    if not what.reason:
+        return ""
+    return printable(what.reason) + (f" ({printable(what.hint)})" if what.hint else "")
 
 
 def progress(what: RunStatus | TableStatus) -> str:

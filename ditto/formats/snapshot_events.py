@@ -52,6 +52,8 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     """SQL: only rows for which this is true."""
     max_rows_per_s: int = 0
     is_paused: bool = False
+    requested_at: str = ""
+    """The commit time of the request."""
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -68,6 +70,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     """Of a table of which only some rows are read, the condition: what is not read is not gone."""
     reason: str | None = None
     """Why it failed, or was refused: one sentence."""
+    hint: str | None = None
+    """What to do about that, where it is known."""
     open: tuple[OpenRun, ...] = ()
     """Every run that has not ended, in the order in which they are read."""
 

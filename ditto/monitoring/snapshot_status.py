@@ -38,6 +38,8 @@ class TableStatus(Struct, kw_only=True):
     """Over the last seconds; null before rows are read."""
     reason: str | None = None
     """Why it failed or was cancelled."""
+    hint: str | None = None
+    """What to do about a failure, where that is known."""
     waits_for: str | None = None
     """Such as `transaction 812 of pid 4711, 12 s old`."""
 
@@ -63,6 +65,8 @@ class RunStatus(Struct, kw_only=True):
     requested_at: str
     reason: str | None = None
     """Why it was refused or has failed, where that is not the reason of one of its tables."""
+    hint: str | None = None
+    """What to do about that, where it is known."""
     where: str | None = None
     max_rows_per_s: int | None = None
     tables: list[TableStatus] = field(default_factory=list)

@@ -17,7 +17,7 @@ from ditto.pipeline.dropped_tables import DroppedTables
 from ditto.pipeline.preparing import Prepared
 from ditto.pipeline.source_history import History
 from ditto.pipeline.start_position import Start
-from ditto.routing.router import snapshot_subjects
+from ditto.routing.router import control_subjects
 from ditto.routing.table_descriptions import stored_versions
 from ditto.sinks.base import SinkState
 
@@ -97,7 +97,7 @@ async def _open(prepared: Prepared, key: bytes) -> tuple[SinkState, Start, tuple
         state = (await sink.open(claimant))._replace(owner=former)
     else:
         state = await sink.open(claimant)
-    subjects = f"{snapshot_subjects(prepared.ends.config.events.prefix)}>"
+    subjects = control_subjects(prepared.ends.config.events.prefix)
     controls = await sink.schemas.last_payloads(subjects)
     runs = newest_runs([*controls.values(), state.snapshots], key)
     start = prepared.decide(state, is_slot_used=is_slot_used, open_runs=runs)

@@ -21,6 +21,7 @@ from ditto.pipeline.takeover import Takeover
 from ditto.routing.patterns import plain_tables
 from ditto.routing.planner import Planner
 from ditto.routing.publication_coverage import Coverage
+from ditto.routing.router import control_subjects
 from ditto.sinks.base import PipelineId, SinkState
 from ditto.source.array_types import not_arrays
 from ditto.source.logical_messages import request
@@ -97,6 +98,8 @@ class _Preparation:
         )
         self._coverage = Coverage(ends.config.events)
         self._routes: set[str] = set()
+        if ends.config.delivery.on_gap == "snapshot":
+            self._routes.add(control_subjects(ends.config.events.prefix))
 
     async def run(self, *, states: States, report: Report) -> Prepared:
         ends, name = self._ends, self._config.postgres.publication
@@ -152,9 +155,12 @@ class _Preparation:
 
     async def _request_initial(self, slot: Slot) -> None:
         """Ask for the rows that are there already, before the sink is claimed: a claimed one is not new any more."""
-        snapshot, sink = self._config.snapshot, self._ends.sink.capabilities
-        is_new = sink.keeps_tail or self._ends.counters.created.get("slot") == slot.name
+        snapshot, sink = self._config.snapshot, self._ends.sink
+        is_new = sink.capabilities.keeps_tail or self._ends.counters.created.get("slot") == slot.name
         if snapshot.mode == "initial" and is_new:
+            # A stream that takes no control events could not say how far the snapshot is: refused now, not then.
+            self._routes.add(control_subjects(self._config.events.prefix))
+            await sink.prepare(self._ends.pipeline, self._routes)
             await request(self._ends.control, kind="initial", tables=snapshot.tables or ())
 
     async def _compare_source(self, state: SinkState) -> tuple[bool, Timelines]:
@@ -178,6 +184,8 @@ class _Preparation:
             allow_missing_identity=config.allow_missing_identity,
         )
         if slot is None and config.create:
+            if self._config.snapshot.mode == "initial":
+                self._routes.add(control_subjects(self._config.events.prefix))
             # What the sink cannot hold is found out before PostgreSQL keeps WAL for it.
             publication = plan.publication if plan.statement else await self._look_at_publication()
             self._add_routes(publication.tables if publication else [])

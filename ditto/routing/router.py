@@ -49,6 +49,11 @@ def snapshot_subjects(prefix: str) -> str:
     return f"{prefix}.{SNAPSHOT}."
 
 
+def control_subjects(prefix: str) -> str:
+    """The one that covers the subjects of all control events."""
+    return f"{snapshot_subjects(prefix)}>"
+
+
 class Router:
     """Gives each table its routes, which are subjects, and sees that no two tables share one by accident."""
 

@@ -11,7 +11,8 @@ from ditto.decoding.messages import SNAPSHOT_PREFIX
 from ditto.errors import SnapshotRefused
 from ditto.source.sql import Control
 
-_EMIT: Final = "SELECT pg_catalog.pg_logical_emit_message(true, %s, %s)"
+EMIT: Final = "SELECT pg_catalog.pg_logical_emit_message(true, %s::text, %s::text)::text AS lsn"
+"""A transactional message. Arguments: prefix and content."""
 
 
 async def emit(control: Control, prefix: str, content: str) -> None:
@@ -21,7 +22,7 @@ async def emit(control: Control, prefix: str, content: str) -> None:
             "the server is a standby, and a snapshot needs a primary: Ditto marks places in the WAL",
             hint="let Ditto follow the primary (postgres.dsn), or take the snapshot there",
         )
-    await control.change(_EMIT, [prefix, content], doing="send a logical message")
+    await control.change(EMIT, [prefix, content], doing="send a logical message")
 
 
 async def request(control: Control, *, kind: str, tables: Sequence[str] = ()) -> None:

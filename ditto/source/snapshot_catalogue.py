@@ -90,6 +90,7 @@ SELECT c.relreplident::text AS replica_identity, ARRAY(
 
 KEY: Final = """
 SELECT k.number::int4 AS number, (i.indoption::int2[])[k.place - 1] & 1 = 1 AS is_descending,
+       (i.indoption::int2[])[k.place - 1] & 2 = 2 AS are_nulls_first,
        pg_catalog.concat_ws('/', a.atttypid, oc.oid, co.oid, (i.indoption::int2[])[k.place - 1]) AS "order",
        CASE WHEN co.oid <> a.attcollation THEN pg_catalog.jsonb_build_array(cn.nspname, co.collname) END AS collation,
        ARRAY(SELECT pg_catalog.jsonb_build_array(n.nspname, op.oprname) FROM pg_catalog.pg_amop AS ao

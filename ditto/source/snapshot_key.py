@@ -36,6 +36,8 @@ class KeyColumn(Struct, frozen=True, kw_only=True):
     greater_or_equal: Operator
     greater: Operator
     is_descending: bool
+    are_nulls_first: bool
+    """As its index has it. The key has no nulls, but with another place of theirs the index is of no use for a sort."""
     collation: tuple[str, str] | None
     """Schema and name of the index's collation, where that is not the column's own."""
     order: str = ""
@@ -77,7 +79,12 @@ Key = Sequence[KeyColumn]
 
 def order_by(key: Key) -> str:
     """`ORDER BY` in the order of the key."""
-    return "ORDER BY " + ", ".join(f"{column.sql} USING {column.before.sql}" for column in key)
+    return "ORDER BY " + ", ".join(
+        f"{column.sql} USING {column.before.sql} NULLS {'FIRST' if column.are_nulls_first else 'LAST'}"
+        if column.are_nulls_first != column.is_descending
+        else f"{column.sql} USING {column.before.sql}"
+        for column in key
+    )
 
 
 def is_after(key: Key, cursor: Sequence[str]) -> str:

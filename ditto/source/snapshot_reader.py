@@ -138,7 +138,7 @@ class SnapshotReader:
     async def emit_marker(self, table: SnapshotTable, token: str, *, tell: Tell = nobody) -> bool:
         """Write a transaction that consists of the marker alone, unless the table has changed; returns whether it did.
 
-        Raises SnapshotRefused, ConnectionLost.
+        Raises SnapshotRefused, ConnectionLost, and AccessDenied, which concerns every table.
         """
         marker = (
             f"SELECT CASE WHEN {table.fingerprint_sql} = {text_literal(table.fingerprint)} THEN "
@@ -154,7 +154,7 @@ class SnapshotReader:
         except TableChanged:
             return False
         except AccessDenied as error:
-            raise SnapshotRefused(
+            raise AccessDenied(
                 error.message,
                 hint=f"GRANT EXECUTE ON FUNCTION {emit_function(self.control.version)} TO {await self._role()}",
             ) from error

@@ -14,19 +14,17 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from ditto.decoding.messages import SNAPSHOT_PREFIX
 from ditto.errors import AccessDenied, ServerUnsuitable
 from ditto.source.connection import connect
+from ditto.source.logical_messages import EMIT
 from ditto.source.sql import Control
 
-PREFIX: Final = "ditto.snapshot"
-"""Of the messages."""
 RUN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _FIRST_WITH_FLUSH: Final = 170000
 """PostgreSQL 17 is the first whose function has an argument more."""
 
 Verb = Literal["pause", "resume", "cancel"]
-
-_EMIT: Final = "SELECT pg_catalog.pg_logical_emit_message(true, %s::text, %s::text)::text AS lsn"
 
 
 def new_run() -> str:
@@ -60,7 +58,9 @@ async def send(control: Control, body: dict[str, Any]) -> str:
     """The same on a connection that may write."""
     await check_primary(control)
     try:
-        rows = await control.fetch(_EMIT, [PREFIX, msgspec.json.encode(body).decode()], doing="request a snapshot")
+        rows = await control.fetch(
+            EMIT, [SNAPSHOT_PREFIX, msgspec.json.encode(body).decode()], doing="request a snapshot"
+        )
     except AccessDenied as error:
         raise AccessDenied(
             error.message,

@@ -324,6 +324,7 @@ def _key_column(row: dict[str, Any], column: dict[str, Any]) -> KeyColumn:
         greater_or_equal=greater_or_equal,
         greater=greater,
         is_descending=row["is_descending"],
+        are_nulls_first=row["are_nulls_first"],
         collation=tuple(row["collation"]) if row["collation"] else None,
         order=row["order"],
     )

@@ -12,10 +12,13 @@ import re
 from typing import Final
 
 import sqlglot
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 from sqlglot import exp
 
-from ditto.errors import SnapshotRefused
+from ditto.errors import SnapshotRefused, SourceError
 from ditto.source.snapshot_table import SnapshotTable
+from ditto.source.sql import QUERY_TIMEOUT_S, Control
 
 _DIALECT: Final = "postgres"
 _LONGEST: Final = 10_000
@@ -73,6 +76,25 @@ def check_where(text: str, table: SnapshotTable) -> str:
     except sqlglot.errors.SqlglotError:  # its text quotes the condition
         raise _refused(table, "it is not a condition that can be read") from None
     return sql
+
+
+async def explain_where(control: Control, table: SnapshotTable, condition: str) -> None:
+    """Let PostgreSQL plan to read the rows for which the condition holds, which `check_where` gave; nothing is read.
+
+    Raises SnapshotRefused where it cannot: operands that do not fit each other, a literal that is no value of its type.
+    """
+    query = f"EXPLAIN SELECT FROM {table.source} {table.filtered(condition)}"
+
+    async def plan(connection: AsyncConnection[TupleRow]) -> None:
+        await connection.execute(query.encode())
+
+    try:
+        await control.within(plan(control.connection), doing="plan to read rows", timeout_s=QUERY_TIMEOUT_S)
+    except SourceError as error:
+        if error.is_retryable:
+            raise
+        # A message of these classes is about operators and types, or quotes a literal of the condition.
+        raise _refused(table, error.message.partition(": ")[2]) from None
 
 
 def _parsed(text: str, table: SnapshotTable) -> exp.Expr:

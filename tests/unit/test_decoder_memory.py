@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -18,23 +20,43 @@ if TYPE_CHECKING:
 
     from unit.implementations import Implementation
 
+STATUS = Path("/proc/self/status")
 WARM_UP = 50
 ROUNDS = 200
 BOUND = 1_000_000
 """Bytes. A leak of one value in a thousand would show: each round holds some 500 values, or 100 kB."""
 
 
+ATTEMPTS = 4
+
+
+def own_bytes() -> int:
+    """The process's own memory. Its resident size counts pages of files, too, which a busy machine takes and gives back
+    at any time: that is where 1 MB more came from now and then.
+    """
+    if STATUS.exists():
+        found = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+        return 1024 * sum(int(found[name].split()[0]) for name in ("RssAnon", "VmSwap"))
+    return psutil.Process().memory_info().rss
+
+
 def growth(work: Callable[[], None]) -> int:
-    """By how much the process is larger after many rounds, in bytes."""
-    process = psutil.Process()
+    """By how much the process is larger after many rounds, in bytes: the least of some attempts. A leak is in each of
+    them; the allocator takes memory ahead, and from threads of other tests' libraries, in one of them.
+    """
     for _ in range(WARM_UP):
         work()
-    gc.collect()
-    before = process.memory_info().rss
-    for _ in range(ROUNDS):
-        work()
-    gc.collect()
-    return process.memory_info().rss - before
+    least = sys.maxsize
+    for _ in range(ATTEMPTS):
+        gc.collect()
+        before = own_bytes()
+        for _ in range(ROUNDS):
+            work()
+        gc.collect()
+        least = min(least, own_bytes() - before)
+        if least < BOUND:
+            break
+    return least
 
 
 @pytest.mark.parametrize("name", ["types", "changes"])

@@ -127,6 +127,14 @@ def test_logical_messages_count_only_in_a_transaction(impl: Implementation) -> N
     assert decoder.logical_message_count == 3
 
 
+def test_requests_for_snapshots_without_a_position_are_counted(impl: Implementation) -> None:
+    decoder = impl.decoder()
+    for prefix in ("ditto.snapshot", "other"):
+        decoder.feed(wire.logical_message(b"{}", prefix=prefix, is_transactional=False))
+    assert decoder.take().message is None
+    assert decoder.void_request_count == 1
+
+
 def test_a_logical_message_alone_selects_nothing(impl: Implementation) -> None:
     block = impl.decode([wire.begin(LSN), wire.logical_message(b""), wire.commit(LSN)])
     assert block.delivered is None

@@ -22,6 +22,7 @@ def column(
     *,
     schema: str = "pg_catalog",
     is_descending: bool = False,
+    are_nulls_first: bool | None = None,
     collation: tuple[str, str] | None = None,
 ) -> KeyColumn:
     less, less_or_equal, equal, greater_or_equal, greater = (Operator(schema, each) for each in NAMES)
@@ -34,6 +35,7 @@ def column(
         greater_or_equal=greater_or_equal,
         greater=greater,
         is_descending=is_descending,
+        are_nulls_first=is_descending if are_nulls_first is None else are_nulls_first,
         collation=collation,
     )
 
@@ -51,6 +53,11 @@ def test_one_column() -> None:
     assert is_after(key, ["5"]) == f"t.\"id\" {op('>')} '5'::{INT}"
     assert is_at_or_before(key, ["5"]) == f"t.\"id\" {op('<=')} '5'::{INT}"
     assert is_one_of(key, [["1"], ["2"]]) == f"t.\"id\" {op('=')} ANY (ARRAY['1'::{INT}, '2'::{INT}])"
+
+
+def test_nulls_have_the_place_of_the_index() -> None:
+    key = [column("a", are_nulls_first=True), column("b", is_descending=True, are_nulls_first=False)]
+    assert order_by(key) == f'ORDER BY t."a" USING {op("<")} NULLS FIRST, t."b" USING {op(">")} NULLS LAST'
 
 
 def test_the_same_operator_for_all_columns_is_one_comparison() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from structlog.testing import capture_logs
+
 from ditto.formats.snapshot_events import Control
 from ditto.monitoring.snapshot_status import SnapshotStatus
 from ditto.pipeline.snapshots.progress import Progress
@@ -64,13 +66,26 @@ def test_a_run_whose_tables_are_read() -> None:
 
 def test_a_table_that_fails_before_it_has_begun_fails_its_run_at_the_end() -> None:
     told = Told()
-    told.tell(*told.runs.ended(told.started(), "failed", reason="no SELECT"))
+    told.tell(*told.runs.ended(told.started(), "failed", reason="no SELECT", hint="grant it"))
     second = told.runs.current()
     assert second is not None
-    told.tell(*told.runs.ended(second, "done"))
+    with capture_logs() as logged:
+        told.tell(*told.runs.ended(second, "done"))
     assert told.states() == ("failed", ["failed", "done"])
     (run,) = told.status.runs
-    assert run.tables[0].reason == "no SELECT"
+    assert (run.tables[0].reason, run.tables[0].hint) == ("no SELECT", "grant it")
+    finished = {"event": "snapshot.finished", "log_level": "warning", "run": "r", "failed_tables": 1}
+    assert logged[-1] == {**finished, "failed": "public.a"}
+
+
+def test_a_run_was_requested_when_its_request_was_committed() -> None:
+    told = Told()
+    told.tell(told.runs.requested(Start((), run="r"), "r", at="2026-01-01T00:00:00Z"))
+    assert told.status.runs[0].requested_at == "2026-01-01T00:00:00Z"
+    later = Told()  # the next session, of another process
+    later.runs = Runs(told.runs.open)
+    later.progress.resume(later.runs)
+    assert later.status.runs[0].requested_at == "2026-01-01T00:00:00Z"
 
 
 def test_a_request_that_is_refused_does_not_end_the_open_run_of_its_name() -> None:

@@ -47,6 +47,7 @@ class LogicalMessages(SnapshotSupport):
         self._skip_to = 0  # ordinals up to this one are stored already
         self._message_rule = rule
         self.logical_message_count = 0
+        self.void_request_count = 0  # of snapshots, by messages that are not transactional
 
     def _logical_message(self, cursor: Cursor) -> None:
         frame = cursor.data
@@ -68,6 +69,8 @@ class LogicalMessages(SnapshotSupport):
                 self._stop_at_message(prefix, content)
             if prefix == TRACE_PREFIX and len(content) == TRACEPARENT_SIZE:
                 self._block.traceparents.append((self._commit_lsn, self._ordinal, bytes(content)))
+        elif prefix == SNAPSHOT_PREFIX:
+            self.void_request_count += 1
         self.logical_message_count += 1
         if self._message_rule is not None and prefix not in OWN_PREFIXES:
             if flags == 1:

@@ -24,7 +24,7 @@ from ditto.pipeline.snapshots.moved_rows import MovedRows
 from ditto.pipeline.snapshots.progress import Progress
 from ditto.pipeline.snapshots.requests import parse_request
 from ditto.pipeline.snapshots.runs import Runs
-from ditto.routing.router import encode_token, snapshot_subjects
+from ditto.routing.router import control_subjects, encode_token, snapshot_subjects
 
 log = structlog.get_logger()
 
@@ -83,6 +83,7 @@ class Deliveries:
         self._key = key
         self._denial = denial
         self._subjects = snapshot_subjects(prefix)
+        self._wildcard = control_subjects(prefix)
         self._emit = emit
         self._progress = progress
         self._ensure_routes = ensure_routes
@@ -175,7 +176,7 @@ class Deliveries:
 
     async def _send_made(self, at: At, make: Make, send: Send) -> Exception | None:
         try:
-            await self._ensure_routes({f"{self._subjects}>"})
+            await self._ensure_routes({self._wildcard})
         except StreamUnusable as error:  # somebody has taken it away from the stream
             return error
         ordinal = 0
@@ -211,7 +212,7 @@ class Deliveries:
     async def _request(self, message: LogicalMessage, send: Send) -> None:
         default = f"{message.commit_lsn:X}-{message.ordinal}"
         try:
-            control = self.runs.requested(parse_request(message.content), default)
+            control = self.runs.requested(parse_request(message.content), default, at=message.commit_time)
         except ValueError as error:
             control = self.runs.refused(default, f"the request cannot be read: {error}")
         log.info("snapshot.request", run=control.run, state=control.state, reason=control.reason)
@@ -221,13 +222,14 @@ class Deliveries:
             if self._denial:
                 raise StreamUnusable(
                     self._denial,
-                    hint=f"let the user of Ditto publish on {self._subjects}>, restart Ditto, and ask again",
+                    hint=f"let the user of Ditto publish on {self._wildcard}, restart Ditto, and ask again",
                 )
-            await self._ensure_routes({f"{self._subjects}>"})
+            await self._ensure_routes({self._wildcard})
         except StreamUnusable as error:
             # The live stream goes on. Without its events a run could not be found again after a restart.
             log.error("snapshot.refused", run=control.run, reason=error.message, hint=error.hint)
-            self._progress.told(self.runs.refused(control.run, error.message), self.runs, message.commit_time)
+            refused = self.runs.refused(control.run, error.message, hint=error.hint)
+            self._progress.told(refused, self.runs, message.commit_time)
             return
         self.newest_number = await send(block)
         self.decoder.mark_selected()  # the transaction has an event

@@ -19,6 +19,8 @@ log = structlog.get_logger()
 
 _RATE_S: Final = 5.0
 """Rows a second are those of the last so many seconds."""
+_SHOWN: Final = 5
+"""Tables that failed, in a line of the log."""
 
 
 class Progress:
@@ -33,12 +35,12 @@ class Progress:
     def resume(self, runs: Runs) -> None:
         """A session goes on with these."""
         for each in runs.open:
-            self._run(each, requested_at=_now())
+            self._run(each, requested_at=each.requested_at or _now())
 
     def told(self, control: Control, runs: Runs, commit_time: str) -> None:
         """A control event is about to be stored."""
         for each in runs.open:
-            self._run(each, requested_at=commit_time)
+            self._run(each, requested_at=each.requested_at or commit_time)
         if control.table is None:
             self._tell_run(control, runs)
         else:
@@ -52,13 +54,22 @@ class Progress:
                 continue
             has_failed = any(table.state == "failed" for table in run.tables)
             run.state = "failed" if ended == "done" and has_failed else ended  # type: ignore[assignment]
-            run.reason = control.reason
+            run.reason, run.hint = control.reason, control.hint
             for table in run.tables:
                 if not table.is_ended:
                     table.state, table.ended_at, table.waits_for = "cancelled", _now(), None
                     table.reason = control.reason
         if control.state == "finished":
-            log.info("snapshot.finished", run=control.run)
+            self._log_finished(control.run)
+
+    def _log_finished(self, run: str) -> None:
+        found = self._status.find(run)
+        failed = [f"{each.schema}.{each.table}" for each in found.tables if each.state == "failed"] if found else []
+        if failed:
+            shown = ", ".join(failed[:_SHOWN]) + (f" and {len(failed) - _SHOWN:,} more" if len(failed) > _SHOWN else "")
+            log.warning("snapshot.finished", run=run, failed_tables=len(failed), failed=shown)
+        else:
+            log.info("snapshot.finished", run=run)
 
     def _tell_table(self, control: Control) -> None:
         table = self._find(control)
@@ -71,7 +82,8 @@ class Progress:
             log.info("snapshot.begun", **fields)
         elif control.state != "reading":
             table.state, table.ended_at = ("done" if control.state == "done" else "failed"), _now()
-            table.waits_for, table.reason, table.rows_per_s = None, control.reason, None
+            table.waits_for, table.rows_per_s = None, None
+            table.reason, table.hint = control.reason, control.hint
             if control.state == "done":
                 log.info("snapshot.done", rows=control.rows, **fields)
 

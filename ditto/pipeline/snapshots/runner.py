@@ -56,6 +56,8 @@ class Runner:
         self._progress = progress
         self._clock = clock
         self._reader: SnapshotReader | None = None
+        self._told = ""
+        """Why it is tried again, as the log says it already."""
         self._estimated: set[str] = set()
         """The runs whose tables have been looked at, for the status."""
         self.chunked: ChunkedTable | None = None
@@ -88,12 +90,10 @@ class Runner:
                     continue
                 try:
                     await self._work(run)
-                    retry_s = _RETRY_S
+                    retry_s, self._told = _RETRY_S, ""
                 except (SourceError, StreamUnusable) as error:
                     self._progress.retrying(error.message)
-                    log.warning(
-                        "snapshot.retrying", run=run.run, reason=error.message, hint=error.hint, retry_in_s=retry_s
-                    )
+                    self._log_retrying(error, run=run.run, retry_in_s=retry_s)
                     await self._rest()
                     await asyncio.sleep(retry_s)
                     retry_s = min(_MAX_RETRY_S, 2 * retry_s)
@@ -113,8 +113,14 @@ class Runner:
                 elif self.chunked is None:  # it is paused
                     await self._refuse_table(current, too_many_moved(current))
             except (SourceError, StreamUnusable) as error:
-                log.warning("snapshot.retrying", reason=error.message, hint=error.hint, retry_in_s=_MAX_RETRY_S)
+                self._log_retrying(error, run=current.run.run, retry_in_s=_MAX_RETRY_S)
                 await asyncio.sleep(_MAX_RETRY_S)
+
+    def _log_retrying(self, error: SourceError | StreamUnusable, *, run: str, retry_in_s: float) -> None:
+        """Once for each reason: what takes hours to pass, a missing right say, would fill the log."""
+        if error.message != self._told:
+            self._told = error.message
+            log.warning("snapshot.retrying", run=run, reason=error.message, hint=error.hint, retry_in_s=retry_in_s)
 
     async def _moved_rows(self, at: At) -> AsyncGenerator[Block | Control, None]:
         del at
@@ -160,13 +166,13 @@ class Runner:
         reason = error.message if isinstance(error, DittoError) else str(error)
         hint = getattr(error, "hint", None)
         log.error("snapshot.failed", run=current.run.run, table=current.name, reason=reason, hint=hint)
-        await self._deliveries.store(lambda at: self._fail(current, reason))
+        await self._deliveries.store(lambda at: self._fail(current, reason, hint))
 
-    async def _fail(self, current: Current, reason: str) -> AsyncGenerator[Block | Control, None]:
+    async def _fail(self, current: Current, reason: str, hint: str | None) -> AsyncGenerator[Block | Control, None]:
         run = self._runs.find(current.run.run)
         if run is not None and run.tables and run.tables[0] == current.table:
             self._deliveries.moved.given_up()
-            for control in self._runs.ended(current, "failed", reason=reason):
+            for control in self._runs.ended(current, "failed", reason=reason, hint=hint):
                 yield control
 
     async def _read(self, current: Current, reader: SnapshotReader) -> None:

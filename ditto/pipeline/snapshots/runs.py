@@ -95,10 +95,10 @@ class Runs:
 
     # ------------------------------------------------------------------------------------ requests
 
-    def requested(self, request: Request, run: str) -> Control:
-        """Apply a request; `run` is the id of a run that has none of its own."""
+    def requested(self, request: Request, run: str, *, at: str = "") -> Control:
+        """Apply a request of this commit time; `run` is the id of a run that has none of its own."""
         if isinstance(request, Start):
-            return self._started(request, request.run or run)
+            return self._started(request, request.run or run, at)
         name, state = _named(request)
         chosen = [each for each in self._open if name in {"", each.run}]
         if not chosen:
@@ -111,7 +111,7 @@ class Runs:
                 self._put(replace(each, is_paused=isinstance(request, Pause)))
         return Control(run=name or ALL, state=state, open=self._told)
 
-    def _started(self, request: Start, run: str) -> Control:
+    def _started(self, request: Start, run: str, at: str) -> Control:
         if self.find(run) is not None:
             return Control(run=run, state="refused", reason=f"run {run} is open already", open=self._told)
         if request.kind == "initial" and any(each.kind == "initial" for each in self._open):
@@ -122,6 +122,7 @@ class Runs:
             kind=request.kind,
             where=request.where,
             max_rows_per_s=request.max_rows_per_s,
+            requested_at=at,
         )
         if len(msgspec.json.encode((*self._told, opened))) > self._most_bytes:
             reason = f"{len(self._open)} runs are open, and there is no room to keep this request as well"
@@ -153,7 +154,9 @@ class Runs:
         self._put(replace(run, rows=run.rows + rows, cursor=cursor or run.cursor, moved=tuple(moved)))
         return self._control(current, "reading")
 
-    def ended(self, current: Current, state: TableState, *, reason: str | None = None) -> Iterator[Control]:
+    def ended(
+        self, current: Current, state: TableState, *, reason: str | None = None, hint: str | None = None
+    ) -> Iterator[Control]:
         """The table is done, or failed; and the run is finished where it was the last one."""
         run = self._run(current)
         rows, cursor = run.rows, run.cursor
@@ -166,7 +169,7 @@ class Runs:
         schema, table = current.table
         yield Control(
             run=run.run, state=state, schema=schema, table=table, rows=rows, cursor=cursor, where=run.where or None,
-            reason=reason, open=self._told,
+            reason=reason, hint=hint, open=self._told,
         )  # fmt: skip
         if not left and not run.has_more:
             yield self.finished(run.run)
@@ -176,10 +179,10 @@ class Runs:
         self._remove(run)
         return Control(run=run, state="finished", open=self._told)
 
-    def refused(self, run: str, reason: str) -> Control:
+    def refused(self, run: str, reason: str, *, hint: str | None = None) -> Control:
         """The run as a whole cannot be read."""
         self._remove(run)
-        return Control(run=run, state="refused", reason=reason, open=self._told)
+        return Control(run=run, state="refused", reason=reason, hint=hint, open=self._told)
 
     def _run(self, current: Current) -> OpenRun:
         return self.find(current.run.run) or current.run

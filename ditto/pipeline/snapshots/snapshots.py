@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Final
+
+import structlog
 
 from ditto.decoding.event_id import event_key
 from ditto.decoding.messages import MARKER_PREFIX, Block
@@ -18,6 +20,11 @@ from ditto.pipeline.snapshots.runs import MOST_BYTES, Runs
 from ditto.pipeline.snapshots.saved_state import SavedState
 from ditto.source.logical_messages import emit, request
 
+log = structlog.get_logger()
+
+_NOT_TRANSACTIONAL: Final = "a request for a snapshot is not transactional: its message has no position in the stream"
+_TRANSACTIONAL: Final = "send it with true: SELECT pg_logical_emit_message(true, 'ditto.snapshot', '{\"start\": []}')"
+
 
 class Snapshots:
     """Costs the stream a look at each block where no table is read."""
@@ -28,6 +35,7 @@ class Snapshots:
         ends = ready.prepared.ends
         self._config, self._control = ends.config, ends.control
         self._decoder = ready.decoder
+        self._void_requests = 0
         largest = ends.sink.capabilities.max_bytes or sys.maxsize
         self._moved = MovedRows(acknowledged=acknowledged, most_bytes=min(moved_rows.MOST_BYTES, largest // 2))
         denial = ends.counters.snapshots_denied
@@ -77,6 +85,9 @@ class Snapshots:
             self._moved.add(self._decoder.moved)
             self._decoder.forget_moved(list(self._decoder.moved))
         self._runner.check_memory()
+        if self._decoder.void_request_count != self._void_requests:
+            self._void_requests = self._decoder.void_request_count
+            log.warning("snapshot.ignored", reason=_NOT_TRANSACTIONAL, hint=_TRANSACTIONAL)
         if block.message is not None and is_certain:
             await self._deliveries.at_message(block.message, send)
         if block.is_at_barrier:

@@ -126,6 +126,8 @@ async def test_commands_send_messages_that_have_a_position(world: World) -> None
         (("--table", "trades", "--where", "id > 1", "-t", "fence"), 2, "a condition goes with exactly one table"),
         (("-t", "trades", "--where", "nn > 5"), 3, "there is no column nn that is published"),
         (("-t", "trades", "--where", "pg_sleep(9) IS NULL"), 3, "which does not pass"),
+        (("-t", "trades", "--where", "n = 'many'"), 3, "invalid input syntax for type integer"),
+        (("-t", "trades", "--where", "lower(n) = 'x'"), 3, "function lower(integer) does not exist"),
         (("-t", "trades", "--where", "id >"), 3, "it is not a condition that can be read"),
         (("--where", "id > 1"), 2, "a condition goes with exactly one table"),
         (("--max-rows-per-second", "-1"), 2, "-1 is not in the range"),

@@ -51,6 +51,8 @@ INDEXED = {
     "descending": ("id int NOT NULL", "n"),
     "mixed": ("a int NOT NULL, b text NOT NULL", "n % 5, 'x' || n"),
     "twice": ("id int NOT NULL", "n"),
+    "nulls_first": ("id int NOT NULL", "n"),
+    "nulls_moved": ("a int NOT NULL, b text NOT NULL", "n % 5, 'x' || n"),
 }
 BY_INDEX = {
     "other_collation": '(id COLLATE "en-x-icu")',
@@ -58,6 +60,8 @@ BY_INDEX = {
     "descending": "(id DESC)",
     "mixed": "(a, b DESC)",
     "twice": "(id, id DESC)",
+    "nulls_first": "(id NULLS FIRST)",
+    "nulls_moved": "(a NULLS FIRST, b DESC NULLS LAST)",
 }
 ONLY_CHUNKED = {
     "char": ('id "char" PRIMARY KEY', '(n + 40)::"char"'),

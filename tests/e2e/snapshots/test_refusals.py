@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,8 @@ class Run:
         logged = [each for each in self.ditto.logs() if each["level"] == "error"]
         assert len(logged) == 1, logged
         assert logged[0]["reason"] == reason
-        assert logged[0]["hint"]
+        assert logged[0]["hint"] == failure["hint"]
+        assert self.ditto.logs("snapshot.finished", level="warning", failed_tables=1, failed=f"public.{table}")
         await self.goes_on()
         return reason
 
@@ -219,3 +221,43 @@ async def test_a_request_that_is_none(run: Run, body: str) -> None:
     assert [each["reason"] for each in recording.controls() if "reason" in each]
     await run.goes_on()
     assert recording.reads("run") == 0
+
+
+async def test_a_request_that_is_not_transactional_leaves_a_trace(run: Run) -> None:
+    await run.begin()
+    run.world.sql("""SELECT pg_logical_emit_message(false, 'ditto.snapshot', '{"start": ["public.bad"]}')""")
+    ignored = await run.ditto.logged("snapshot.ignored")
+    assert "pg_logical_emit_message(true" in ignored["hint"]
+    await run.goes_on()
+    assert not run.recording.controls()
+
+
+async def test_the_right_to_write_messages_is_missed_once_in_the_log(run: Run) -> None:
+    await run.begin()
+    functions = run.world.sql("SELECT oid::regprocedure::text FROM pg_proc WHERE proname = 'pg_logical_emit_message'")
+    run.ask_for_all(max_rows_per_s=100)
+    recording = run.recording
+    await recording.until(lambda: recording.reads("run", "first") > 0, "it is being read", ditto=run.ditto)
+    run.world.sql(*(f"REVOKE EXECUTE ON FUNCTION {each} FROM PUBLIC" for (each,) in functions))
+    missed = await run.ditto.logged("snapshot.retrying", timeout_s=30)
+    assert missed["hint"].startswith("GRANT EXECUTE ON FUNCTION pg_catalog.pg_logical_emit_message")
+    await asyncio.sleep(4)  # three more attempts
+    run.world.sql(*(f"GRANT EXECUTE ON FUNCTION {each} TO PUBLIC" for (each,) in functions))
+    await recording.finished("run", ditto=run.ditto)
+    assert len(run.ditto.logs("snapshot.retrying")) == 1
+    assert not run.ditto.logs("snapshot.failed")
+    assert [recording.reads("run", name) for name in ("first", "bad", "last")] == [300] * 3
+
+
+@pytest.mark.parametrize("settings", [{"snapshot_mode": "initial"}, {"delivery_on_gap": "snapshot"}])
+async def test_a_stream_that_takes_no_control_events_is_refused_at_the_start(
+    world: World, settings: dict[str, str]
+) -> None:
+    async with world.jetstream() as jetstream:
+        await jetstream.add_stream(
+            name=world.stream, subjects=[f"{world.name}_public_*", f"{world.name}._checkpoint"], allow_rollup_hdrs=True
+        )
+    ditto = world.ditto(nats_create="false", **settings)
+    assert await ditto.ended() == 4
+    assert f"{world.name}._snapshot.>" in ditto.sentence()
+    assert world.value(f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{world.name}'") == 0
