@@ -207,12 +207,12 @@ def test_each_message_has_headers_of_its_own(impl: Implementation) -> None:
 def test_headers_are_framed_alike(headers: list[bytes]) -> None:
     lists = ([b"s"] * len(headers), [1] * len(headers), [1] * len(headers), b"", [0] * len(headers))
     options = {"gap": 0, "last_sequence": 0, "reply": b"r", "first_number": 1, "is_committed": False, "max_size": 9999}
-    compiled, plain = (impl.frame_block(*lists, **options, own_headers=headers) for impl in IMPLEMENTATIONS)  # type: ignore[arg-type]
+    compiled, plain = (impl.frame_block(*lists, **options, own_headers=headers) for impl in IMPLEMENTATIONS)
     assert compiled == plain
     if len(headers) > 1:
         for impl in IMPLEMENTATIONS:
             with pytest.raises(ValueError, match="length"):
-                impl.frame_block(*lists, **options, own_headers=headers[1:])  # type: ignore[arg-type]
+                impl.frame_block(*lists, **options, own_headers=headers[1:])
 
 
 def test_lists_of_different_lengths_are_an_error(impl: Implementation) -> None:

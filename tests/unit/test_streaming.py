@@ -53,6 +53,7 @@ class NoDecoder:
     watched: tuple[Transaction, ...] = ()
     moved = ()
     recorded_bytes = 0
+    void_request_count = 0
 
     def __init__(self, steps: list[str]) -> None:
         self._steps = steps

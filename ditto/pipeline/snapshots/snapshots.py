@@ -23,7 +23,7 @@ from ditto.source.logical_messages import emit, request
 log = structlog.get_logger()
 
 _NOT_TRANSACTIONAL: Final = "a request for a snapshot is not transactional: its message has no position in the stream"
-_TRANSACTIONAL: Final = "send it with true: SELECT pg_logical_emit_message(true, 'ditto.snapshot', '{\"start\": []}')"
+_TRANSACTIONAL: Final = "send it with true: pg_logical_emit_message(true, 'ditto.snapshot', '{\"start\": []}')"
 
 
 class Snapshots:
