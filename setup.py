@@ -13,6 +13,7 @@ MODULES = (
     "ditto.decoding._scalar_values",
     "ditto.decoding._column_values",
     "ditto.decoding._cells",
+    "ditto.decoding._shape",
     "ditto.decoding._snapshot_rows",
     "ditto.decoding._snapshots",
     "ditto.formats._lines",

@@ -11,34 +11,40 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp
 
-from ditto.decoding._block cimport OldValue, Plan, TableCount, format_time
+from ditto.decoding._block cimport OldValue, Plan, TableCount, format_time, place
 from ditto.decoding._cursor cimport Cursor, finish, take, take_i32, take_string, take_u8, take_u16, take_u32, take_u64
 from ditto.decoding._libpq cimport CopyStream
 from ditto.decoding._column_values cimport convert_value
 from ditto.decoding._scalar_values cimport is_json_null
+from ditto.decoding._shape cimport Shape
 from ditto.decoding._snapshots cimport SnapshotSupport
 
 from msgspec import UNSET, Raw
 
 from ditto.hints import NOT_UTF8
 from ditto.lsn import Transaction
+from ditto.decoding.change import MessageEvent
 from ditto.decoding.column_kinds import JSON
 from ditto.decoding.invalid_text import not_utf8
 from ditto.errors import ConnectionLost, DecodeError
 from ditto.lsn import ORIGIN, format_lsn
 from ditto.decoding.messages import (
     MARKER_PREFIX,
+    MESSAGE_ACTION,
     NO_DESCRIPTIONS,
     NO_EXTRAS,
+    OWN_PREFIXES,
+    RECORD_ALIGNMENT,
     SNAPSHOT_PREFIX,
     TRACE_PREFIX,
     TRACEPARENT_SIZE,
     WAIT_PREFIX,
     WATCHED,
-    ChangeTooLarge,
+    ChangeRefused,
     Column,
     LogicalMessage,
     Relation,
+    RuleFailed,
 )
 from ditto.decoding.size_limit import check_size
 
@@ -81,7 +87,11 @@ cdef enum:
     FEW_BYTES = 6144
 
 cdef enum:
-    BEGIN_SIZE = 46  # of the whole CopyData message
+    TRUNCATE_ACTION = 3  # among the routes and counts
+
+cdef enum:
+    BEGIN_SIZE = 46   # of the whole CopyData message
+    MESSAGE_HEAD = 26  # of the same, up to a message's tag
 
 cdef uint64_t EVERYTHING = <uint64_t>1 << 63
 cdef str A_INSERT = "INSERT"
@@ -96,8 +106,10 @@ cdef uint8_t json_kind = JSON
 cdef str wait_prefix = WAIT_PREFIX
 cdef str trace_prefix = TRACE_PREFIX
 cdef str snapshot_prefix = SNAPSHOT_PREFIX
+cdef frozenset RESERVED_PREFIXES = OWN_PREFIXES
 cdef frozenset SNAPSHOT_PREFIXES = frozenset({SNAPSHOT_PREFIX, MARKER_PREFIX})
 cdef Py_ssize_t TRACEPARENT = TRACEPARENT_SIZE
+cdef uint64_t ALIGNMENT = RECORD_ALIGNMENT
 
 
 cdef class Decoder(SnapshotSupport):
@@ -107,7 +119,7 @@ cdef class Decoder(SnapshotSupport):
     `event_key(…)`. Changes up to and with the position `after` are stored already: they are skipped without being
     converted. `watched` are the first two transactions that commit at `watch_lsn` or later. `described` are, by route,
     the versions of the descriptions that are stored. A change whose event certainly takes more than `max_size` bytes
-    raises ChangeTooLarge instead; 0 is no limit.
+    raises ChangeTooLarge instead; 0 is no limit. Of logical messages become events those that `message_rule` routes.
     """
     cdef uint64_t after_lsn
     cdef uint64_t after_ordinal
@@ -120,10 +132,10 @@ cdef class Decoder(SnapshotSupport):
     cdef Plan last_plan
     cdef int64_t last_oid
     cdef bint has_forgotten
+    cdef object message_rule
     cdef object refused  # to be raised when what comes before it has been handed over
     cdef uint64_t skip_to
     cdef readonly uint64_t skipped_count
-    cdef readonly uint64_t filtered_count
     cdef readonly uint64_t logical_message_count
     cdef readonly uint64_t void_request_count  # of snapshots, by messages that are not transactional
 
@@ -139,6 +151,7 @@ cdef class Decoder(SnapshotSupport):
         message_rule=None,
     ):
         super().__init__(id_key, extras, described, max_size)
+        self.message_rule = message_rule
         self.watch_lsn = watch_lsn
         self.unwatched = WATCHED
         self.watched = []
@@ -179,7 +192,8 @@ cdef class Decoder(SnapshotSupport):
 
     def dropped_counts(self):
         """By schema and table, how many changes its rule has dropped; they are part of `filtered_count`."""
-        return {}
+        cdef TableCount count
+        return {table: count.dropped for table, count in self.table_counts.items() if count.dropped}
 
     @property
     def relation_count(self):
@@ -228,14 +242,14 @@ cdef class Decoder(SnapshotSupport):
         A Relation, a message of a snapshot and the barrier end it. With `enough` it also ends where a read of the
         socket brings less than so many messages, and few bytes.
 
-        Raises ConnectionLost, DecodeError, and ChangeTooLarge once all before that change has been handed over.
+        Raises ConnectionLost, DecodeError, and ChangeRefused once all before that change has been handed over.
         """
         cdef int state = 0
         if self.refused is not None:
             raise self.refused
         try:
             state = self.drain(pgconn, max_events, max_bytes, enough)
-        except ChangeTooLarge as error:
+        except ChangeRefused as error:
             self.release(False)
             if not self.changes:
                 raise
@@ -366,6 +380,7 @@ cdef class Decoder(SnapshotSupport):
         self.commit_lsn = final_lsn
         self.commit_lsn_object = final_lsn
         self.commit_time = format_time(time_us)
+        self.commit_time_us = time_us
         if self.unwatched and final_lsn >= self.watch_lsn:
             self.unwatched -= 1
             self.watched.append(Transaction(final_lsn, self.commit_time, self.xid))
@@ -443,6 +458,7 @@ cdef class Decoder(SnapshotSupport):
         return 0
 
     cdef int decode_logical_message(self, Cursor *c) except -1:
+        cdef const uint8_t *frame = c.pos - MESSAGE_HEAD
         cdef int flags = take_u8(c)
         cdef uint64_t lsn = take_u64(c)
         cdef const uint8_t *content
@@ -476,7 +492,55 @@ cdef class Decoder(SnapshotSupport):
         elif prefix == snapshot_prefix:
             self.void_request_count += 1
         self.logical_message_count += 1
+        if self.message_rule is not None and prefix not in RESERVED_PREFIXES:
+            if flags == 1:
+                self.add_message(prefix, (<const char *>content)[:n])
+            elif not self.add_message_beside(prefix, (<const char *>content)[:n], lsn):
+                self.waiting = (<const char *>frame)[:c.end - frame]
+                self.is_stopped = True
+                self.logical_message_count -= 1  # it is decoded again
         return 0
+
+    cdef int add_message(self, str prefix, bytes content) except -1:
+        """The event of a message that is part of the open transaction, if it is one."""
+        if self.ordinal <= self.skip_to:
+            return 0
+        routing = self.route_message(prefix, content, True, self.commit_lsn, self.ordinal)
+        if routing is None:
+            return 0
+        event = MessageEvent(self.event_id(self.commit_lsn, self.ordinal), prefix, content, True, self.commit_time)
+        self.release(False)
+        return self.hand_on(event, None, routing)
+
+    cdef bint add_message_beside(self, str prefix, bytes content, uint64_t lsn) except -1:
+        """That of one that is part of no transaction: it comes at its place in the WAL, between the commits.
+
+        False where it has to wait at the barrier.
+        """
+        if lsn < self.after_lsn or (lsn == self.after_lsn and self.after_ordinal >= 1):
+            return True
+        routing = self.route_message(prefix, content, False, lsn, 1)
+        if routing is None:
+            return True
+        if self.is_open or lsn <= self.commit_lsn or lsn <= self.message_lsn:
+            raise DecodeError(f"the logical message at {format_lsn(lsn)} comes out of order")
+        if lsn >= self.barrier:
+            return False
+        self.message_lsn = lsn
+        self.append(MessageEvent(self.event_id(lsn, 1), prefix, content, False, ""), None, routing, lsn, 1)
+        self.delivered_lsn = lsn
+        self.delivered_end_lsn = lsn + ALIGNMENT
+        self.delivered_count = len(self.changes)
+        self.idle_lsn = max(self.idle_lsn, self.delivered_end_lsn)
+        return True
+
+    cdef object route_message(self, str prefix, bytes content, bint is_transactional, uint64_t lsn, uint64_t ordinal):
+        try:
+            return self.message_rule(prefix, content, is_transactional)
+        except RuleFailed as error:
+            error.relation, error.action = prefix, MESSAGE_ACTION
+            error.commit_lsn, error.ordinal = lsn, ordinal
+            raise
 
     cdef int count_change(self) except -1:
         if not self.is_open:
@@ -507,9 +571,26 @@ cdef class Decoder(SnapshotSupport):
         elif self.ordinal <= self.skip_to:
             self.skipped_count += 1
             route = None
-        else:
+        elif plan.shape is None:
             plan.count_of.passed[action] += 1
         return route
+
+    cdef object routing(self, Plan plan, int index, str action, object route):
+        """Route, headers and key of the change that the plan's shape holds; None where the rule drops it."""
+        try:
+            if index == TRUNCATE_ACTION:
+                routing = plan.shape.route_rows(action, route, NULL, NULL)
+            else:
+                routing = plan.shape.route_change(action, route)
+        except RuleFailed as error:
+            place(error, plan, action, self.commit_lsn, self.ordinal)
+            raise
+        if routing is None:
+            plan.count_of.dropped += 1
+            self.filtered_count += 1
+        else:
+            plan.count_of.passed[index] += 1
+        return routing
 
     cdef int decode_truncate(self, Cursor *c) except -1:
         cdef int64_t count = take_u32(c)
@@ -524,9 +605,15 @@ cdef class Decoder(SnapshotSupport):
         while oids.pos != oids.end:
             self.count_change()
             plan = self.find_plan(take_u32(&oids))
-            route = self.find_route(plan, 3)
-            if route is not None:
-                self.emit(plan, route, A_TRUNCATE, nothing, nothing, unset, None)
+            route = self.find_route(plan, TRUNCATE_ACTION)
+            if route is None:
+                continue
+            routing = None
+            if plan.shape is not None:
+                routing = self.routing(plan, TRUNCATE_ACTION, A_TRUNCATE, route)
+                if routing is None:
+                    continue
+            self.emit(plan, route, A_TRUNCATE, nothing, nothing, unset, None, routing)
         return 0
 
     cdef int decode_change(self, Cursor *c, int tag) except -1:
@@ -539,9 +626,11 @@ cdef class Decoder(SnapshotSupport):
         if route is None:
             return 0
         cdef const uint8_t *start = c.pos
-        if c.end - start > self.max_size:
-            self.refuse_too_large(c, plan, tag)
         try:
+            if plan.shape is not None:
+                return self.decode_shaped(c, plan, tag, route)
+            if c.end - start > self.max_size:
+                self.refuse_too_large(start, c.end - start, plan, tag)
             if tag == INSERT:
                 self.decode_insert(c, plan, route)
             elif tag == UPDATE:
@@ -556,14 +645,40 @@ cdef class Decoder(SnapshotSupport):
             raise not_utf8(change, plan.names, kinds, relation=f"{plan.namespace}.{plan.name}") from None
         return 0
 
-    cdef int refuse_too_large(self, Cursor *c, Plan plan, int tag) except -1:
-        change = PyMemoryView_FromMemory(<char *>c.pos, c.end - c.pos, PyBUF_READ)
+    cdef int decode_shaped(self, Cursor *c, Plan plan, int tag, object route) except -1:
+        """A change of a table that has a rule, functions or columns that are left out."""
+        cdef Shape shape = plan.shape
+        cdef const uint8_t *start = c.pos
+        cdef int index = 0 if tag == INSERT else 1 if tag == UPDATE else 2
+        cdef str action = A_INSERT if tag == INSERT else A_UPDATE if tag == UPDATE else A_DELETE
+        cdef dict data = nothing
+        cdef dict old = nothing
+        cdef tuple json_nulls = None
+        cdef bint has_json_null = False
+        cdef bint has_json_null_old = False
+        unchanged = unset
+        shape.read_change(c, tag)
+        routing = self.routing(plan, index, action, route)
+        if routing is None:
+            return 0
+        if c.end - start > self.max_size:
+            self.refuse_too_large(start, c.end - start, plan, tag)
+        if shape.has_old:
+            old = shape.old_row(&has_json_null_old)
+        if shape.has_new:
+            data = PyDict_Copy(shape.blank)
+            unchanged = shape.fill_new_row(data, old, &has_json_null)
+        if has_json_null or has_json_null_old:
+            json_nulls = find_json_nulls(plan, data), find_json_nulls(plan, old)
+        return self.emit(plan, route, action, data, old, unchanged, json_nulls, routing)
+
+    cdef int refuse_too_large(self, const uint8_t *start, Py_ssize_t n, Plan plan, int tag) except -1:
+        change = PyMemoryView_FromMemory(<char *>start, n, PyBUF_READ)
         try:
             check_size(change, plan.names, plan.kinds[:plan.count], plan.is_key[:plan.count], limit=self.max_size)
-        except ChangeTooLarge as error:
-            error.relation = f"{plan.namespace}.{plan.name}"
-            error.action = A_INSERT if tag == INSERT else A_UPDATE if tag == UPDATE else A_DELETE
-            error.commit_lsn, error.ordinal = self.commit_lsn, self.ordinal
+        except ChangeRefused as error:
+            action = A_INSERT if tag == INSERT else A_UPDATE if tag == UPDATE else A_DELETE
+            place(error, plan, action, self.commit_lsn, self.ordinal)
             raise
         return 0
 
@@ -574,7 +689,7 @@ cdef class Decoder(SnapshotSupport):
         unchanged = decode_new(c, plan, data, False, &has_json_null)
         finish(c)
         json_nulls = (find_json_nulls(plan, data), unset) if has_json_null else None
-        return self.emit(plan, route, A_INSERT, data, nothing, unchanged, json_nulls)
+        return self.emit(plan, route, A_INSERT, data, nothing, unchanged, json_nulls, None)
 
     cdef int decode_update(self, Cursor *c, Plan plan, object route) except -1:
         cdef dict data = PyDict_Copy(plan.blank)
@@ -592,7 +707,7 @@ cdef class Decoder(SnapshotSupport):
         finish(c)
         if has_json_null or has_json_null_old:
             json_nulls = find_json_nulls(plan, data), find_json_nulls(plan, old)
-        return self.emit(plan, route, A_UPDATE, data, old, unchanged, json_nulls)
+        return self.emit(plan, route, A_UPDATE, data, old, unchanged, json_nulls, None)
 
     cdef int decode_delete(self, Cursor *c, Plan plan, object route) except -1:
         cdef dict old = {}
@@ -602,7 +717,7 @@ cdef class Decoder(SnapshotSupport):
         decode_old(c, plan, old, part == OLD_ROW, &has_json_null_old)
         finish(c)
         json_nulls = (unset, find_json_nulls(plan, old)) if has_json_null_old else None
-        return self.emit(plan, route, A_DELETE, nothing, old, unset, json_nulls)
+        return self.emit(plan, route, A_DELETE, nothing, old, unset, json_nulls, None)
 
 
 cdef int check_count(Cursor *c, Plan plan) except -1:

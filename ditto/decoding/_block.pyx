@@ -8,10 +8,13 @@ from libc.string cimport memcpy
 
 import sys
 
+from ditto.decoding._shape cimport Shape
+
 from ditto.errors import DecodeError
 from ditto.decoding.change import Change, DetailedChange, Meta
 from ditto.lsn import format_lsn
-from ditto.decoding.messages import Block, Delivered
+from ditto.decoding.messages import PG_EPOCH_US, Begun, Block, Delivered
+from ditto.decoding.pure.shape import has_shape
 
 from msgspec import UNSET
 
@@ -28,6 +31,8 @@ cdef const char *HEX_PAIRS = HEX
 cdef object make_change = Change
 cdef object make_detailed = DetailedChange
 cdef object make_meta = Meta
+cdef object make_begun = Begun
+cdef int64_t EPOCH_US = PG_EPOCH_US
 cdef object unset = UNSET
 
 
@@ -64,6 +69,7 @@ cdef class Plan:
         for i, column in enumerate(relation.columns):
             self.kinds[i] = <uint8_t>kinds[i]
             self.is_key[i] = 1 if column.is_key else 0
+        self.shape = Shape(plan) if has_shape(plan) else None
 
     def __dealloc__(self):
         free(self.kinds)
@@ -85,6 +91,7 @@ cdef class BlockBuilder:
         self.wants_schema_version = "schema_version" in extras.metadata
         self.has_meta = bool(extras.metadata)
         self.marks_last = extras.marks_last
+        self.has_transactions = extras.has_transactions
         self.described = dict(described)
         self.barrier = NO_BARRIER
         self.start_block()
@@ -94,6 +101,10 @@ cdef class BlockBuilder:
         self.routes = []
         self.commit_lsns = []
         self.ordinals = []
+        self.headers = None
+        self.keys = None
+        self.transactions = {}
+        self.has_more = self.has_transactions
         self.size = 0
         self.frame_count = 0
         self.delivered_end_lsn = 0
@@ -126,6 +137,10 @@ cdef class BlockBuilder:
             self.relation,
             self.message,
             self.is_at_barrier(),
+            "",
+            self.headers,
+            self.keys,
+            self.transactions,
         )
         self.start_block()
         return block
@@ -137,6 +152,8 @@ cdef class BlockBuilder:
         """
         if lsn and lsn <= self.commit_lsn:
             raise ValueError(f"the transaction at {format_lsn(self.commit_lsn)} has begun, after {format_lsn(lsn)}")
+        if lsn and lsn <= self.message_lsn:
+            raise ValueError(f"the message at {format_lsn(self.message_lsn)} was decoded, after {format_lsn(lsn)}")
         self.barrier = lsn or NO_BARRIER
 
     def mark_selected(self):
@@ -155,10 +172,13 @@ cdef class BlockBuilder:
         dict old,
         object unchanged,
         tuple json_nulls,
+        object routing,
     ) except -1:
-        """Add a change; `json_nulls` are the columns of the new and of the old row that are JSON's null, or None."""
+        """Add a change; `json_nulls` are the columns of the new and of the old row that are JSON's null, or None.
+
+        `routing` is what a rule said: route, headers and key; with None it goes to `route`.
+        """
         event_id = make_id(self, self.commit_lsn, self.ordinal)
-        self.is_selected = True
         if json_nulls is None and not self.has_meta:
             change = make_change(
                 event_id,
@@ -188,37 +208,62 @@ cdef class BlockBuilder:
             self.release(False)
         if plan.description is not None:
             self.describe(plan)
+        return self.hand_on(change, route, routing)
+
+    cdef int hand_on(self, object change, object route, object routing) except -1:
+        """An event of the open transaction; what was held back has been released."""
+        self.is_selected = True
         if self.marks_last:
-            self.held = change, route, self.commit_lsn_object, self.ordinal
+            self.held = change, route, routing, self.commit_lsn_object, self.ordinal
             return 0
-        PyList_Append(self.changes, change)
-        PyList_Append(self.routes, route)
-        PyList_Append(self.commit_lsns, self.commit_lsn_object)
-        PyList_Append(self.ordinals, self.ordinal)
-        return 0
+        return self.append(change, route, routing, self.commit_lsn_object, self.ordinal)
 
     cdef int describe(self, Plan plan) except -1:
         """Before a plan's first change: its description, unless its route has this version already."""
         description, plan.description = plan.description, None
         if self.described.get(description.route) != description.version:
             self.described[description.route] = description.version
-            self.append(description.table, description.route, self.commit_lsn_object, self.ordinal - 1)
+            self.append(description.table, description.route, None, self.commit_lsn_object, self.ordinal - 1)
         return 0
 
-    cdef int append(self, object change, object route, object commit_lsn, object ordinal) except -1:
+    cdef int append(self, object change, object route, object routing, object commit_lsn, object ordinal) except -1:
         PyList_Append(self.changes, change)
         PyList_Append(self.routes, route)
         PyList_Append(self.commit_lsns, commit_lsn)
         PyList_Append(self.ordinals, ordinal)
+        if self.has_more or routing is not None:
+            self.add_more(routing, commit_lsn)
+        return 0
+
+    cdef int add_more(self, object routing, object commit_lsn) except -1:
+        """What a block seldom says of a change: the one that was just added."""
+        cdef Py_ssize_t before = len(self.changes) - 1
+        cdef bytes route, headers = b""
+        key = None
+        if routing is not None:
+            route, headers, key = routing
+            self.routes[before] = route
+        if headers and self.headers is None:
+            self.headers = [b""] * before
+            self.has_more = True
+        if self.headers is not None:
+            self.headers.append(headers)
+        if key is not None and self.keys is None:
+            self.keys = [None] * before
+            self.has_more = True
+        if self.keys is not None:
+            self.keys.append(key)
+        if self.has_transactions and commit_lsn == self.commit_lsn:
+            self.transactions[commit_lsn] = make_begun(self.xid, self.commit_time_us + EPOCH_US, self.origin)
         return 0
 
     cdef int release(self, bint is_last) except -1:
         """Let go of the change that was held back."""
         if self.held is None:
             return 0
-        change, route, commit_lsn, ordinal = self.held
+        change, route, routing, commit_lsn, ordinal = self.held
         self.held = None
-        return self.append(change.as_last() if is_last else change, route, commit_lsn, ordinal)
+        return self.append(change.as_last() if is_last else change, route, routing, commit_lsn, ordinal)
 
     cdef object make_meta(self, Plan plan, uint64_t commit_lsn, uint64_t ordinal, int64_t xid, object origin):
         if self.wants_lsn and self.lsn_text_of != commit_lsn:
@@ -302,3 +347,11 @@ cdef inline void put_hex(char *out, uint64_t value, int byte_count) noexcept:
     cdef int i
     for i in range(byte_count):
         memcpy(out + 2 * i, HEX_PAIRS + 2 * (value >> 8 * (byte_count - 1 - i) & 0xFF), 2)
+
+
+cdef int place(object error, Plan plan, str action, uint64_t commit_lsn, uint64_t ordinal) except -1:
+    """Say which change is refused."""
+    error.relation = f"{plan.namespace}.{plan.name}"
+    error.action = action
+    error.commit_lsn, error.ordinal = commit_lsn, ordinal
+    return 0

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 from ditto.decoding._block cimport BlockBuilder, Plan
 from ditto.decoding._cells cimport ChangedRow
 from ditto.decoding._cursor cimport Cursor
+from ditto.decoding._snapshot_rows cimport Rows
 
 
 cdef class SnapshotSupport(BlockBuilder):
@@ -21,7 +22,10 @@ cdef class SnapshotSupport(BlockBuilder):
     cdef readonly list recorded
     cdef readonly Py_ssize_t recorded_bytes
     cdef readonly list moved
+    cdef readonly uint64_t filtered_count
     cdef int judge_transaction(self) except -1
     cdef int record_change(self, Cursor *c, Plan plan) except -1
     cdef Plan plan_for_reading(self, object plan)
+    cdef object route_row(self, Rows rows, Plan plan, object route, uint64_t lsn, uint64_t ordinal)
+    cdef int add_routings(self, object block, list routings, Plan plan, Py_ssize_t row_count) except -1
     cdef int refuse_row(self, bytes row, Plan plan, uint64_t commit_lsn, uint64_t ordinal) except -1

@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 import sys
 
-from ditto.decoding._block cimport BlockBuilder, Plan, TableCount
+from ditto.decoding._block cimport BlockBuilder, Plan, TableCount, place
 from ditto.decoding._cells cimport CELL_TEXT, Cell, ChangedRow, key_cell, key_of, key_text
 from ditto.decoding._column_values cimport convert_value
 from ditto.decoding._cursor cimport Cursor
@@ -18,8 +18,8 @@ from msgspec import UNSET
 
 from ditto.decoding.change import ReadRow, SnapshotMark
 from ditto.decoding.column_kinds import JSON
-from ditto.decoding.messages import Block, ChangeTooLarge, Moved
-from ditto.decoding.pure.snapshots import RECORDED_OVERHEAD, find_key, row_not_utf8
+from ditto.decoding.messages import Block, ChangeRefused, Moved, RuleFailed
+from ditto.decoding.pure.snapshots import RECORDED_OVERHEAD, begun_at, describe_first, find_key, row_not_utf8
 from ditto.decoding.size_limit import check_size
 
 cdef enum:
@@ -146,14 +146,18 @@ cdef class SnapshotSupport(BlockBuilder):
         """READ changes of the rows from `start` to before `stop`, at the ordinals from `first_ordinal` on.
 
         Each carries the run and its cursor: the row's columns `key`, or `moved_cursor` where it is one of the moved
-        rows; without a key none. The table's description comes first where the sink has another one.
+        rows; without a key none, and none where events have a column of the key not at all or masked. The table's
+        description comes first where the sink has another one. A row that the table's rule drops leaves its ordinal
+        free.
 
-        Raises ChangeTooLarge, and DecodeError with table and column; the decoder is then as it was before.
+        Raises ChangeRefused, and DecodeError with table and column; the decoder is then as it was before.
         """
         cdef Plan known
         cdef list changes = []
         cdef list ordinals = []
+        cdef list routings = None
         cdef bint has_json_null
+        cdef bint has_cursor
         cdef dict values
         cdef Py_ssize_t size = 0
         cdef Py_ssize_t first_moved = rows.span_count - rows.moved_count
@@ -165,21 +169,34 @@ cdef class SnapshotSupport(BlockBuilder):
         known = self.plan_for_reading(plan)
         if known.count != rows.column_count:
             raise ValueError(f"rows of {rows.column_count} columns where the relation has {known.count}")
+        has_cursor = bool(key)
+        if known.shape is not None:
+            routings = []
+            has_cursor = has_cursor and not known.shape.hides(key)
         if start < stop:
             rows.check_index(start)
             rows.check_index(stop - 1)
         for index in range(start, stop):
+            ordinal = first_ordinal + <uint64_t>(index - start)
             size += rows.spans[index].size
-            if rows.spans[index].size > self.max_size:
-                self.refuse_row(rows.row(index), known, commit_lsn, ordinal)
             rows.read_row(index)
             has_json_null = False
             try:
-                values = convert_row(rows.cells, known, &has_json_null)
+                if routings is not None:
+                    routing = self.route_row(rows, known, route, commit_lsn, ordinal)
+                    if routing is None:
+                        continue
+                    routings.append(routing)
+                if rows.spans[index].size > self.max_size:
+                    self.refuse_row(rows.row(index), known, commit_lsn, ordinal)
+                if routings is None:
+                    values = convert_row(rows.cells, known, &has_json_null)
+                else:
+                    values = known.shape.read_row(rows.cells, &has_json_null)
             except UnicodeDecodeError:  # it quotes the bytes: not to be chained
                 name, kinds = f"{known.namespace}.{known.name}", known.kinds[:known.count]
                 raise row_not_utf8(rows.row(index), known.names, kinds, relation=name) from None
-            if not key:
+            if not has_cursor:
                 cursor = None
             elif index >= first_moved:
                 cursor = moved_cursor
@@ -200,18 +217,41 @@ cdef class SnapshotSupport(BlockBuilder):
                 make_mark(run, cursor),
             ))
             PyList_Append(ordinals, ordinal)
-            ordinal += 1
-        routes = [route] * len(changes)
+        block = Block(changes, [route] * len(changes), [commit_lsn] * len(changes), ordinals, size)
+        if routings is not None:
+            self.add_routings(block, routings, known, stop - start)
+        known.count_of.passed[READ_ACTION] += <uint64_t>len(changes)
+        if not changes:
+            return block
         description, known.description = known.description, None
         if description is not None and self.described.get(description.route) != description.version:
             self.described[description.route] = description.version
-            changes.insert(0, description.table)
-            routes.insert(0, description.route)
-            ordinals.insert(0, first_ordinal - 1)
-        known.count_of.passed[READ_ACTION] += <uint64_t>max(stop - start, 0)
-        if self.is_open and commit_lsn == self.commit_lsn and start < stop:
+            describe_first(block, description)
+        if self.is_open and commit_lsn == self.commit_lsn:
             self.is_selected = True
-        return Block(changes, routes, [commit_lsn] * len(changes), ordinals, size)
+        if self.has_transactions:
+            block.transactions = {commit_lsn: begun_at(xid, commit_time)}
+        return block
+
+    cdef object route_row(self, Rows rows, Plan plan, object route, uint64_t lsn, uint64_t ordinal):
+        """Where the row in `rows.cells` goes; None where the rule of its table drops it."""
+        try:
+            return plan.shape.route_rows(A_READ, route, rows.cells, NULL)
+        except RuleFailed as error:
+            place(error, plan, A_READ, lsn, ordinal)
+            raise
+
+    cdef int add_routings(self, object block, list routings, Plan plan, Py_ssize_t row_count) except -1:
+        """What the rule says of the block's rows, of which it has dropped the others."""
+        cdef uint64_t dropped = <uint64_t>(row_count - len(routings))
+        plan.count_of.dropped += dropped
+        self.filtered_count += dropped
+        block.routes = [routing[0] for routing in routings]
+        headers = [routing[1] for routing in routings]
+        keys = [routing[2] for routing in routings]
+        block.headers = headers if any(headers) else None
+        block.keys = keys if any([key is not None for key in keys]) else None
+        return 0
 
     cdef Plan plan_for_reading(self, object plan):
         relation = plan.relation
@@ -225,10 +265,8 @@ cdef class SnapshotSupport(BlockBuilder):
         kinds, keys = plan.kinds[:plan.count], plan.is_key[:plan.count]
         try:
             check_size(b"N" + row, plan.names, kinds, keys, limit=self.max_size)
-        except ChangeTooLarge as error:
-            error.relation = f"{plan.namespace}.{plan.name}"
-            error.action = A_READ
-            error.commit_lsn, error.ordinal = commit_lsn, ordinal
+        except ChangeRefused as error:
+            place(error, plan, A_READ, commit_lsn, ordinal)
             raise
         return 0
 

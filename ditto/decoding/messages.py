@@ -33,6 +33,9 @@ OWN_PREFIXES: Final = frozenset({WAIT_PREFIX, TRACE_PREFIX, SNAPSHOT_PREFIX, MAR
 MESSAGE_ACTION: Final = "MESSAGE"
 """What stands in place of a change's action for a logical message that is an event."""
 
+PG_EPOCH_US: Final = 946_684_800_000_000
+"""PostgreSQL's epoch, 2000-01-01 UTC, in µs since 1970."""
+
 RECORD_ALIGNMENT: Final = 8
 """Bytes: the LSNs of two records of the WAL differ by more than that."""
 

@@ -19,6 +19,7 @@ from ditto.decoding.invalid_text import not_utf8
 from ditto.decoding.messages import (
     NO_DESCRIPTIONS,
     NO_EXTRAS,
+    PG_EPOCH_US,
     WATCHED,
     Block,
     ChangeRefused,
@@ -50,8 +51,6 @@ _ACTIONS: Final = MappingProxyType({"I": "INSERT", "U": "UPDATE", "D": "DELETE"}
 _EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001  PostgreSQL's epoch; times here are UTC throughout
 _FEW_BYTES: Final = 6144  # libpq reads 16 KB at once, which may be only a few messages
 _EVERYTHING: Final = 1 << 63
-EPOCH_US: Final = 946_684_800_000_000
-"""PostgreSQL's epoch, in µs since 1970."""
 _MANY_TYPES: Final = 2000
 
 
@@ -224,7 +223,7 @@ class Decoder(LogicalMessages):
         self._is_open = True
         self._xid = xid
         self._commit_lsn = final_lsn
-        self._commit_time_us = time_us + EPOCH_US
+        self._commit_time_us = time_us + PG_EPOCH_US
         try:
             self._commit_time = (_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec="microseconds") + "Z"
         except OverflowError:

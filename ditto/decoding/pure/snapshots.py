@@ -27,6 +27,7 @@ from ditto.hints import NOT_UTF8_ROW
 if TYPE_CHECKING:
     from ditto.decoding.change import Meta
     from ditto.decoding.transaction_snapshot import TxSnapshot
+    from ditto.routing.table_descriptions import Description
     from ditto.routing.table_plans import TablePlan
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -181,27 +182,19 @@ class SnapshotSupport(KnownRelations):
         self.filtered_count += dropped_count
         if not block.changes:
             return block
-        self._describe_first(block, known)
+        self._describe_before(block, known)
         if self._is_open and commit_lsn == self._commit_lsn:
             self._is_selected = True
         if self._has_transactions:
             block.transactions[commit_lsn] = begun_at(xid, commit_time)
         return block
 
-    def _describe_first(self, block: Block, plan: Plan) -> None:
+    def _describe_before(self, block: Block, plan: Plan) -> None:
         """The table's description before its rows, unless its route has this version already."""
         description, plan.description = plan.description, None
-        if description is None or self._described.get(description.route) == description.version:
-            return
-        self._described[description.route] = description.version
-        block.changes.insert(0, description.table)
-        block.routes.insert(0, description.route)
-        block.commit_lsns.insert(0, block.commit_lsns[0])
-        block.ordinals.insert(0, block.ordinals[0] - 1)
-        if block.headers is not None:
-            block.headers.insert(0, b"")
-        if block.keys is not None:
-            block.keys.insert(0, None)
+        if description is not None and self._described.get(description.route) != description.version:
+            self._described[description.route] = description.version
+            describe_first(block, description)
 
     def _route_row(
         self, plan: Plan, route: bytes, cells: Sequence[Cell], commit_lsn: int, ordinal: int
@@ -233,6 +226,18 @@ def _place(error: ChangeRefused, plan: Plan, commit_lsn: int, ordinal: int) -> N
     error.relation = f"{plan.relation.namespace}.{plan.relation.name}"
     error.action = "READ"
     error.commit_lsn, error.ordinal = commit_lsn, ordinal
+
+
+def describe_first(block: Block, description: Description) -> None:
+    """Put a table's description before its rows; both implementations do it so."""
+    block.changes.insert(0, description.table)
+    block.routes.insert(0, description.route)
+    block.commit_lsns.insert(0, block.commit_lsns[0])
+    block.ordinals.insert(0, block.ordinals[0] - 1)
+    if block.headers is not None:
+        block.headers.insert(0, b"")
+    if block.keys is not None:
+        block.keys.insert(0, None)
 
 
 def begun_at(xid: int, commit_time: str) -> Begun:
