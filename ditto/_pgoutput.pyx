@@ -29,12 +29,12 @@ from ditto.decoding.invalid_text import not_utf8
 from ditto.errors import ConnectionLost, DecodeError
 from ditto.lsn import ORIGIN, format_lsn
 from ditto.decoding.messages import (
+    BEFORE_MESSAGE_END,
     MARKER_PREFIX,
     MESSAGE_ACTION,
     NO_DESCRIPTIONS,
     NO_EXTRAS,
     OWN_PREFIXES,
-    RECORD_ALIGNMENT,
     SNAPSHOT_PREFIX,
     TRACE_PREFIX,
     TRACEPARENT_SIZE,
@@ -109,7 +109,7 @@ cdef str snapshot_prefix = SNAPSHOT_PREFIX
 cdef frozenset RESERVED_PREFIXES = OWN_PREFIXES
 cdef frozenset SNAPSHOT_PREFIXES = frozenset({SNAPSHOT_PREFIX, MARKER_PREFIX})
 cdef Py_ssize_t TRACEPARENT = TRACEPARENT_SIZE
-cdef uint64_t ALIGNMENT = RECORD_ALIGNMENT
+cdef uint64_t BEFORE_END = BEFORE_MESSAGE_END
 
 
 cdef class Decoder(SnapshotSupport):
@@ -512,11 +512,12 @@ cdef class Decoder(SnapshotSupport):
         self.release(False)
         return self.hand_on(event, None, routing)
 
-    cdef bint add_message_beside(self, str prefix, bytes content, uint64_t lsn) except -1:
+    cdef bint add_message_beside(self, str prefix, bytes content, uint64_t end_lsn) except -1:
         """That of one that is part of no transaction: it comes at its place in the WAL, between the commits.
 
         False where it has to wait at the barrier.
         """
+        cdef uint64_t lsn = end_lsn - BEFORE_END
         if lsn < self.after_lsn or (lsn == self.after_lsn and self.after_ordinal >= 1):
             return True
         routing = self.route_message(prefix, content, False, lsn, 1)
@@ -529,7 +530,7 @@ cdef class Decoder(SnapshotSupport):
         self.message_lsn = lsn
         self.append(MessageEvent(self.event_id(lsn, 1), prefix, content, False, ""), None, routing, lsn, 1)
         self.delivered_lsn = lsn
-        self.delivered_end_lsn = lsn + ALIGNMENT
+        self.delivered_end_lsn = end_lsn
         self.delivered_count = len(self.changes)
         self.idle_lsn = max(self.idle_lsn, self.delivered_end_lsn)
         return True

@@ -36,8 +36,9 @@ MESSAGE_ACTION: Final = "MESSAGE"
 PG_EPOCH_US: Final = 946_684_800_000_000
 """PostgreSQL's epoch, 2000-01-01 UTC, in µs since 1970."""
 
-RECORD_ALIGNMENT: Final = 8
-"""Bytes: the LSNs of two records of the WAL differ by more than that."""
+BEFORE_MESSAGE_END: Final = 2
+"""Bytes: so far before the end of its record, which PostgreSQL sends as its LSN, is a message that is no part of a
+transaction. The next record may be a commit: its changes are at that LSN, and rows of a snapshot one byte before it."""
 
 
 class Extras(NamedTuple):

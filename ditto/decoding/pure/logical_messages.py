@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from ditto.decoding.change import MessageEvent
 from ditto.decoding.messages import (
+    BEFORE_MESSAGE_END,
     MARKER_PREFIX,
     MESSAGE_ACTION,
     OWN_PREFIXES,
-    RECORD_ALIGNMENT,
     SNAPSHOT_PREFIX,
     TRACE_PREFIX,
     TRACEPARENT_SIZE,
@@ -88,8 +88,9 @@ class LogicalMessages(SnapshotSupport):
             self._release(is_last=False)
             self._hand_on(MessageEvent(event_id, prefix, content, True, self._commit_time), routing)
 
-    def _message_beside(self, prefix: str, content: bytes, lsn: int, frame: bytes) -> None:
+    def _message_beside(self, prefix: str, content: bytes, end_lsn: int, frame: bytes) -> None:
         """One that is part of no transaction: it comes at its place in the WAL, between the commits."""
+        lsn = end_lsn - BEFORE_MESSAGE_END
         if (lsn, 1) <= self._after:
             return
         routing = self._route_message(prefix, content, lsn, 1, is_transactional=False)
@@ -104,7 +105,6 @@ class LogicalMessages(SnapshotSupport):
             return
         self._message_lsn = lsn
         self._append(MessageEvent(self._event_id(lsn, 1), prefix, content, False, ""), routing, lsn, 1)
-        end_lsn = lsn + RECORD_ALIGNMENT
         self._idle_lsn = max(self._idle_lsn, end_lsn)
         self._block.delivered = Delivered(lsn, end_lsn, len(self._block.changes))
 
