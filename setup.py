@@ -17,6 +17,7 @@ MODULES = (
     "ditto.decoding._snapshot_rows",
     "ditto.decoding._snapshots",
     "ditto.formats._lines",
+    "ditto.formats._packing",
     "ditto.sinks.jetstream._frames",
 )
 

@@ -24,7 +24,17 @@ from rich.table import Table
 
 from benchmarks import record, servers
 from benchmarks.cases import terminal
-from benchmarks.contenders import Contender, DittoJetStream, DittoNull, Drain, RecvLogical, Task, WrongCount
+from benchmarks.contenders import (
+    LAST_RECORDS_BYTES,
+    Contender,
+    DittoGroups,
+    DittoJetStream,
+    DittoNull,
+    Drain,
+    RecvLogical,
+    Task,
+    WrongCount,
+)
 from benchmarks.metering import processor_ticks
 from benchmarks.servers import Transport
 from benchmarks.workloads import SHAPES, Workload, Writable
@@ -40,13 +50,12 @@ _FULL: Final = (
     ("wide", 40_000, 100),
     ("updates", 150_000, 100),
 )
+_GROUPS: Final = "ditto-groups"
 _PYTHON: Final = "ditto, DITTO_IMPL=python"
 
 
 _CALM_SHARE: Final = 0.05
 """Of the processor time that was wanted, what may be missing in a round that counts."""
-_LAST_RECORDS_BYTES: Final = 8192
-"""More than the commit record and what the server itself writes after it."""
 
 
 class Plan(NamedTuple):
@@ -70,6 +79,7 @@ class Bench:
             RecvLogical(),
             DittoNull(),
             DittoJetStream(nats_server, name="ditto"),
+            DittoGroups(nats_server),
             DittoJetStream(nats_server, name=_PYTHON, environment=python),
         )
         self._contenders = [each for each in known if each.name in plan.contenders]
@@ -97,7 +107,14 @@ class Bench:
             for contender in self._contenders:
                 self._progress.update(self._bar, description=f"{transport.name}, {workload.name}: {contender.name}")
                 with copied(control, workload.table) as slot:
-                    task = Task(transport, slot, workload.table, workload.rows, end_lsn)
+                    task = Task(
+                        transport,
+                        slot,
+                        workload.table,
+                        workload.rows,
+                        end_lsn,
+                        -(-workload.rows // workload.rows_per_transaction),
+                    )
                     drains[contender.name] = await contender.drain(task)
                     _check_confirmed(control, slot, end_lsn)
                 self._progress.advance(self._bar)
@@ -157,7 +174,7 @@ def _check_confirmed(control: Connection[TupleRow], slot: str, end_lsn: str) -> 
     """Raise WrongCount unless the slot was confirmed up to the last transaction (its commit record, or past it)."""
     query = "SELECT %s::pg_lsn - confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = %s"
     row = control.execute(query, [end_lsn, slot]).fetchone()
-    if row is None or row[0] > _LAST_RECORDS_BYTES:
+    if row is None or row[0] > LAST_RECORDS_BYTES:
         raise WrongCount(f"slot {slot} ends {row and row[0]} bytes before the last transaction")
 
 
@@ -266,7 +283,7 @@ def main(*, quick: bool | None = None) -> dict[str, Any]:
         for shape, rows, size in (_QUICK if is_quick else _FULL)
         if not wanted or (shape, str(size)) in wanted
     ]
-    contenders = [RecvLogical.name, DittoNull.name, "ditto"] + [_PYTHON] * (not is_quick)
+    contenders = [RecvLogical.name, DittoNull.name, "ditto", _GROUPS] + [_PYTHON] * (not is_quick)
     plan = Plan(
         workloads,
         arguments.transport or (["tcp"] if is_quick else ["tcp", "unix", "tls"]),

@@ -16,15 +16,20 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import nats
 from nats.aio.client import Client
+from nats.js.api import ConsumerConfig
 
 from benchmarks.metering import Meter, peak_rss_bytes
 from benchmarks.servers import ReplicationLog, Transport
+from ditto.lsn import parse_lsn
 from ditto.testing.servers import NatsServer
 
 _DEADLINE_S: Final = 600.0
 _STOP_DEADLINE_S: Final = 60.0
 _POLL_S: Final = 0.01
 _SET_UP_POLL_S: Final = 0.005
+GROUPS: Final = "ditto.transactions"
+LAST_RECORDS_BYTES: Final = 8192
+"""More than the commit record and what the server itself writes after it."""
 _NO_MESSAGE: Final = 10037
 _NO_STREAM: Final = 10059
 _TOP: Final = Path(__file__).parent.parent
@@ -41,6 +46,7 @@ class Task(NamedTuple):
     events: int
     end_lsn: str
     """Past the last of the events."""
+    transactions: int = 0
 
 
 class Drain(NamedTuple):
@@ -185,16 +191,39 @@ class DittoJetStream:
             async with asyncio.timeout(_DEADLINE_S):
                 streaming_at = await streaming(stream, process)
                 set_up_cpu_s = client.read()
-                await stored(stream, task.events, process, period_s=2 * _POLL_S)
+                await _unless_ended(process, self._wait(stream, task))
             cpu_s = client.read(), walsender.read(), server.read()
             peak = peak_rss_bytes(process.pid)
             stored_at = await stream.last_event_at()
             await stop(process)
-        count = await stream.event_count()
+        count = await self._count(stream)
         if count != task.events:
             raise WrongCount(f"the stream holds {count} events where {task.events} were written")
         await stream.delete()
         return Drain(stored_at - started_at, *cpu_s, peak, streaming_at - started_at, set_up_cpu_s)
+
+    async def _wait(self, stream: Stream, task: Task) -> None:
+        """Until all of the task is stored."""
+        await stream.wait_for(task.events, period_s=2 * _POLL_S)
+
+    async def _count(self, stream: Stream) -> int:
+        """How many events are stored."""
+        return await stream.event_count()
+
+
+class DittoGroups(DittoJetStream):
+    """The same, each transaction in one message (`events.group`), or in several that are full."""
+
+    def __init__(self, nats_server: NatsServer, *, name: str = "ditto-groups", folder: Path = _TOP) -> None:
+        super().__init__(nats_server, name=name, environment={"DITTO_EVENTS_GROUP_BY": "transaction"}, folder=folder)
+
+    async def _wait(self, stream: Stream, task: Task) -> None:
+        await stream.wait_for(task.transactions, period_s=2 * _POLL_S)
+        while not await stream.has_ended(task.end_lsn):  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(2 * _POLL_S)
+
+    async def _count(self, stream: Stream) -> int:
+        return await stream.grouped_count()
 
 
 class Stream:
@@ -211,6 +240,30 @@ class Stream:
         answer = await self._call("INFO", {"subjects_filter": ">"})
         subjects = answer.get("state", {}).get("subjects") or {}
         return sum(count for subject, count in subjects.items() if _is_of_events(subject))
+
+    async def has_ended(self, end_lsn: str) -> bool:
+        """Whether the last group is the last one of a transaction that committed shortly before this LSN."""
+        answer = await self._call("MSG.GET", {"last_by_subj": GROUPS})
+        if "message" not in answer:
+            return False
+        headers = _headers(base64.b64decode(answer["message"]["hdrs"]))
+        lsn = parse_lsn(headers["Ditto-Position"].partition(":")[0])
+        return "Ditto-Group-Last" in headers and parse_lsn(end_lsn) - lsn < LAST_RECORDS_BYTES
+
+    async def grouped_count(self) -> int:
+        """How many events its groups have, as their headers say."""
+        found = 0
+        place = ConsumerConfig(headers_only=True)
+        subscription = await self._client.jetstream().subscribe(
+            GROUPS, stream=self.name, ordered_consumer=True, config=place
+        )
+        async with asyncio.timeout(_DEADLINE_S):
+            async for message in subscription.messages:
+                found += int((message.headers or {})["Ditto-Events"])
+                if not message.metadata.num_pending:
+                    break
+        await subscription.unsubscribe()
+        return found
 
     async def wait_for(self, count: int, *, period_s: float) -> None:
         """Wait until it holds at least so many events."""
@@ -263,6 +316,11 @@ class Stream:
         )
         answer: dict[str, Any] = json.loads(reply.data)
         return answer
+
+
+def _headers(data: bytes) -> dict[str, str]:
+    lines = data.decode().split("\r\n")[1:]
+    return {name: value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
 
 
 def _is_of_events(subject: str) -> bool:

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     metavar="N",
     envvar="DITTO_TAIL_LAST",
     show_envvar=True,
-    help="Begin N messages before the end of the stream, checkpoints counted.  [default: at the end]",
+    help="Begin N messages before the end of the stream, checkpoints counted, a group as one.  [default: at the end]",
 )
 @click.option(
     "--no-follow",
@@ -96,11 +96,12 @@ def tail(
     Reads through a consumer of its own: neither Ditto nor the stream notices. Which columns are a table's key is
     in the event (events.metadata: primary_key), or learnt from earlier ones; until then it is id, or the first column.
     What an update changed is only known where the table has REPLICA IDENTITY FULL; elsewhere all its columns are
-    printed. READ is a row that a snapshot found in the table, SNAPSHOT says how far a snapshot is. When NATS goes away
-    it waits for it.
+    printed. The events of a group (events.group) are printed one by one. READ is a row that a snapshot found in the
+    table, SNAPSHOT says how far a snapshot is. When NATS goes away it waits for it.
     """
     from ditto.formats.snapshot_events import read_control_event  # noqa: PLC0415
     from ditto.formats.stored_events import read_event  # noqa: PLC0415 -- other commands need not import all this
+    from ditto.formats.stored_groups import events_in  # noqa: PLC0415
     from ditto.routing.router import checkpoint_subject, description_subjects  # noqa: PLC0415
     from ditto.tail.choose import choose, read_since  # noqa: PLC0415
     from ditto.tail.follow import Follower  # noqa: PLC0415
@@ -131,15 +132,19 @@ def tail(
         if subject == checkpoint or subject.startswith(descriptions):
             return
         try:
-            if (control := read_control_event(payload)) is not None:
-                if choice.takes_control(control.snapshot.schema, control.snapshot.table):
-                    write(payload, lambda: writer.control_text(control))
-                return
-            event = read_event(payload)
-            if choice.takes(event.schema, event.table, event.action):
-                write(payload, lambda: writer.text(event))
+            for each in events_in(payload):
+                on_event(each)
         except msgspec.MsgspecError:
             say(f"message {sequence} is not an event of Ditto")
+
+    def on_event(payload: bytes) -> None:
+        if (control := read_control_event(payload)) is not None:
+            if choice.takes_control(control.snapshot.schema, control.snapshot.table):
+                write(payload, lambda: writer.control_text(control))
+            return
+        event = read_event(payload)
+        if choice.takes(event.schema, event.table, event.action):
+            write(payload, lambda: writer.text(event))
 
     def on_lost(error: SinkError) -> None:
         say(f"{printable(mask_secrets(error.message))}; waiting for it to come back")

@@ -7,6 +7,7 @@ from ditto.config.events import (
     READ,
     Action,
     Events,
+    Group,
     TableRules,
     Types,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Delivery",
     "Events",
     "File",
+    "Group",
     "Key",
     "Log",
     "Nats",

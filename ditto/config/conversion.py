@@ -19,6 +19,10 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 DURATION = r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?$"
 """A duration as text. Without a unit it is seconds."""
 
+_SIZES = {"": 1, "b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
+SIZE = r"^([0-9]+) *([kKmMgG]?[bB])?$"
+"""A number of bytes as text."""
+
 # msgspec's words are for programmers; these are for the author of the file.
 _EXPECTED = re.compile(r"Expected `(?P<wanted>[^`]+)`(?: (?P<bound>[<>]=) (?P<limit>\S+))?(?:, got `(?P<got>[^`]+)`)?")
 _PLACE = re.compile(r" - at `\$(?P<place>[^`]*)`$")
@@ -52,7 +56,9 @@ def convert(key: Key, setting: Setting) -> Any:
     """The value of `key` as the model holds it. Raises ConfigError, which never quotes a secret."""
     value, written = _without_line_ends(setting.value), setting.path or key.path
     try:
-        if setting.is_text:
+        if key.is_size:
+            value = read_bytes(value)
+        elif setting.is_text:
             value = _read_text(key, value)
         value = read_seconds(value) if key.is_duration else _convert(written, value, key.annotation)
         check = CHECKS.get(key.path)
@@ -160,6 +166,15 @@ def _explain(error: msgspec.ValidationError) -> str:
         return f"must be {_BOUNDS[found['bound']]} {found['limit']}"
     wanted = " or ".join(_WORDS.get(name, name) for name in found["wanted"].split(" | ") if name != "null")
     return f"must be {wanted}, not {_WORDS.get(found['got'], found['got'])}"
+
+
+def read_bytes(value: Any) -> int:
+    """A number of bytes, written as a number or as text. Raises Impossible."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and (found := re.match(SIZE, value.strip())):
+        return int(found[1]) * _SIZES[(found[2] or "").lower()]
+    raise Impossible("must be a number of bytes, or a text such as 256kB or 1MB")
 
 
 def read_seconds(value: Any) -> float:

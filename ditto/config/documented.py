@@ -12,5 +12,8 @@ def documented(description: str, *examples: Any, mask: Literal["whole", "dsn", "
     return Meta(description=description, examples=list(examples) or None, extra={"mask": mask} if mask else None)
 
 
+Bytes = Annotated[int, Meta(extra={"size": True})]
+"""In the file a number of bytes, or a text with a unit of 1024 (`256kB`, `1MB`)."""
+
 Seconds = Annotated[float, Meta(extra={"duration": True})]
 """Seconds inside; in the file a number of seconds, or a text with a unit (`500ms`, `10s`, `2m`, `1h`)."""

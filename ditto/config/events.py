@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from ditto.config.documented import Bytes
 from ditto.config.documented import documented as _doc
 
 
@@ -88,6 +89,36 @@ class TableRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     actions: Annotated[list[Action] | None, _doc("Which actions pass. Absent: all.", ["insert", "update"])] = None
 
 
+class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Several events of a transaction in one message."""
+
+    by: Annotated[Literal["transaction"], _doc("What belongs together: the events of a transaction.")] = "transaction"
+    max_events: Annotated[
+        int,
+        Meta(ge=1, le=100_000),
+        _doc("The most events of a message. A transaction that has more of them is several messages."),
+    ] = 500
+    max_bytes: Annotated[
+        Bytes,
+        Meta(ge=1024),
+        _doc(
+            "The most bytes of a message, unless a single event is larger; never more than the server accepts.",
+            "256kB",
+        ),
+    ] = 262_144
+    subject: Annotated[
+        str,
+        _doc(
+            "Template of the one subject, with the placeholders {prefix} and {database}.",
+            "{prefix}.{database}.transactions",
+            "{prefix}.transactions",
+        ),
+    ] = "{prefix}.transactions"
+    layout: Annotated[
+        Literal["array", "lines"], _doc("`array`: an array of events; `lines`: one event a line (NDJSON).")
+    ] = "array"
+
+
 class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which changes become events, and on which subjects."""
 
@@ -139,6 +170,13 @@ class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     traceparent: Annotated[
         Traceparent, _doc("The header `traceparent` of messages. A logical message sets it without any key here.")
     ] = Traceparent()
+    group: Annotated[
+        Group | None,
+        _doc(
+            "Pack the events of a transaction into one message, on one subject, whatever the tables' own subjects. "
+            "Absent: one message an event."
+        ),
+    ] = None
 
     def actions_of(self, key: str) -> list[Action]:
         """The actions that an entry of `tables` selects."""

@@ -73,6 +73,7 @@ class Key(Struct, frozen=True, kw_only=True):
     examples: tuple[Any, ...] = ()
     mask: Literal["whole", "dsn", "url"] | None = None
     is_duration: bool = False
+    is_size: bool = False
     is_required: bool = False
 
     @property
@@ -132,6 +133,7 @@ def _walk(struct: type[Struct], prefix: str = "") -> Iterator[Key]:
             examples=tuple(documentation.examples or ()),
             mask=extra.get("mask"),
             is_duration="duration" in extra,
+            is_size="size" in extra,
             is_required=field.required,
         )
 

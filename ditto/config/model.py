@@ -122,7 +122,7 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How events are delivered, whatever stores them."""
 
     max_in_flight: Annotated[
-        int, Meta(ge=1), _doc("How many events may be sent and not yet acknowledged. Reading pauses at the limit.")
+        int, Meta(ge=1), _doc("How many messages may be sent and not yet acknowledged. Reading pauses at the limit.")
     ] = 16_000
     max_in_flight_bytes: Annotated[
         int, Meta(ge=1), _doc("How many bytes may be sent and not yet acknowledged. Reading pauses at the limit.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ditto.config.conversion import DURATION
+from ditto.config.conversion import DURATION, SIZE
 from ditto.config.events import Action
 from ditto.config.keys import FORMER, KEYS, REQUIRED, members
 from ditto.config.model import Config
@@ -29,7 +29,9 @@ def schema() -> dict[str, Any]:
         *sections, name = path.split(".")
         node = _section(definitions, sections)
         if str not in members(key.annotation):
-            node["properties"][name] = _or_text(node["properties"][name], is_duration=key.is_duration)
+            node["properties"][name] = _or_text(
+                node["properties"][name], DURATION if key.is_duration else SIZE if key.is_size else None
+            )
         elif path in _LIMITS:
             _text(node["properties"][name]).update(_LIMITS[path])
     both_sinks = _both_sinks(definitions)
@@ -95,10 +97,10 @@ def _definition(node: dict[str, Any]) -> str:
     return str(reference).rpartition("/")[2]
 
 
-def _or_text(node: dict[str, Any], *, is_duration: bool) -> dict[str, Any]:
-    """Let the value be written as a reference to the environment as well, and a duration as text."""
+def _or_text(node: dict[str, Any], pattern: str | None) -> dict[str, Any]:
+    """Let the value be written as a reference to the environment as well, and a duration or a size as text."""
     about: dict[str, Any] = {name: node.pop(name) for name in ("description", "default", "examples") if name in node}
-    texts = [{"type": "string", "pattern": DURATION}, _REFERENCE] if is_duration else [_REFERENCE]
+    texts = [{"type": "string", "pattern": pattern}, _REFERENCE] if pattern else [_REFERENCE]
     return {**about, "anyOf": [*(node.pop("anyOf", None) or [node]), *texts]}
 
 

@@ -211,6 +211,24 @@ def _subject(value: str) -> str:
     return value
 
 
+def _group_subject(value: str) -> str:
+    try:
+        parts = list(string.Formatter().parse(value))
+    except ValueError as error:
+        raise Impossible(f"is not a template: {error}") from None
+    names = {name for _, name, _, _ in parts if name is not None}
+    if unknown := sorted(names - {"prefix", "database"}):
+        raise Impossible(
+            f"has the placeholder {{{unknown[0]}}}",
+            hint="a group has events of several tables: the placeholders are {prefix} and {database}",
+        )
+    if any(spec or conversion for _, _, spec, conversion in parts):
+        raise Impossible("has a placeholder with a format, which is not supported")
+    if not is_subject(value.format_map({"prefix": "x", "database": "x"})):
+        raise Impossible("must give a NATS subject: no white space, no * or >, no empty part between dots")
+    return value
+
+
 def _tables(value: dict[str, Any] | None) -> dict[str, Any] | None:
     if value is None:
         return None
@@ -261,6 +279,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "delivery.lease_ttl": _lease_ttl,
         "events.prefix": _prefix,
         "events.subject": _subject,
+        "events.group.subject": _group_subject,
         "events.tables": _tables,
         "events.topics": _topics,
         "snapshot.tables": _snapshot_tables,
@@ -273,6 +292,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
 
 def check_together(config: Config) -> None:
     """Raise ConfigError where keys contradict each other."""
+    _check_group(config)
     nats = config.nats
     given = [name for name in ("user", "token", "creds", "nkey_seed") if getattr(nats, name) is not None]
     if len(given) > 1:
@@ -282,3 +302,22 @@ def check_together(config: Config) -> None:
         raise ConfigError("nats.password is given without nats.user", key="nats.password")
     if nats.tls is not None and (nats.tls.cert is None) != (nats.tls.key is None):
         raise ConfigError("nats.tls.cert and nats.tls.key are given one without the other", key="nats.tls.cert")
+
+
+def _check_group(config: Config) -> None:
+    """The events of a group share one subject and one message."""
+    events = config.events
+    if events.group is None:
+        return
+    if config.file is not None:
+        raise ConfigError(
+            "events.group is given for a file, which has each event in a line of its own",
+            hint="leave events.group out",
+            key="events.group",
+        )
+    if events.topics:
+        raise ConfigError(
+            "events.group and events.topics exclude each other: a group has events of several tables, and one subject",
+            hint="leave events.topics out; events.group.subject names the subject of all groups",
+            key="events.topics",
+        )

@@ -37,6 +37,8 @@ class Ready:
     """Of snapshots: those that have not ended."""
     tail_mark: SnapshotMark | None = None
     """Of the tail, where that is a row of a snapshot."""
+    tail_group: int = 0
+    """Of the tail, the number of its group in its transaction."""
 
 
 async def begin(prepared: Prepared) -> Ready:
@@ -75,6 +77,7 @@ async def begin(prepared: Prepared) -> Ready:
         dropped=DroppedTables(ends.control, decoder, planner=prepared.planner, counters=ends.counters),
         open_runs=open_runs,
         tail_mark=state.mark,
+        tail_group=state.group,
     )
 
 

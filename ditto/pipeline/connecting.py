@@ -68,6 +68,7 @@ async def connect(
         max_events=config.delivery.max_in_flight,
         max_bytes=config.delivery.max_in_flight_bytes,
         interval_style=interval_style(config.events.types),
+        gathers=config.events.group is not None,
     )
     stack.push_async_callback(source.close)
     sink = make_sink(config, clock=clock)

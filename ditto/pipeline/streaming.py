@@ -23,6 +23,7 @@ from ditto.monitoring.state import States
 from ditto.pipeline.beginning import Ready
 from ditto.pipeline.checkpoint_timing import CheckpointTiming, Progress
 from ditto.pipeline.confirmer import Confirmer
+from ditto.pipeline.groups import make_groups
 from ditto.pipeline.saved_position import Place
 from ditto.pipeline.snapshots.snapshots import Snapshots
 from ditto.pipeline.source_history_check import SourceHistoryCheck
@@ -76,6 +77,7 @@ class Streaming:
         self._counters = counters
         self._states = states
         self._format: Format = DittoFormat()
+        self._groups = make_groups(ready)
         self._traceparents = Traceparents(ends.config.events.traceparent.column)
         self._place = Place(ends.sink.checkpoints, clock=ends.clock)
         self._checkpoints = CheckpointTiming(now=ends.clock())
@@ -164,7 +166,7 @@ class Streaming:
     async def _forward_made(self, block: Block) -> int:
         """Send what a snapshot stores here; returns the delivery number of its last message."""
         await self._window.wait_for_few(_SNAPSHOT_AHEAD)
-        await self._forward(block)
+        await self._forward(block, is_made=True)
         return self._window.sent
 
     async def _forward_held(self) -> None:
@@ -197,12 +199,13 @@ class Streaming:
 
     # ------------------------------------------------------------------------------------ one block
 
-    async def _forward(self, block: Block) -> None:
+    async def _forward(self, block: Block, *, is_made: bool = False) -> None:
+        """`is_made`: a snapshot's own, which does not wait in a group."""
         before = self._window.sent
         self._ends.counters.read_bytes += block.size
         traceparents = self._traceparents.of(block)  # a block of nothing but a message may be the one that tells
-        if block.changes:
-            await self._send(block, traceparents)
+        if block.changes or self._groups is not None:
+            block = await self._send(block, traceparents, is_made=is_made)
         if (delivered := block.delivered) is not None:
             # Up to the transaction, not past it: the last one comes again after a restart and is skipped. Should the
             # sink have lost its end, what is missing is stored again; and slot and tail compare exactly.
@@ -222,12 +225,19 @@ class Streaming:
                 # A shutdown would wait for the delay. It has ended this session by now, and then so does Ditto's.
                 await self._ends.control.database()
 
-    async def _send(self, block: Block, traceparents: dict[int, bytes] | None) -> None:
+    async def _send(self, block: Block, traceparents: dict[int, bytes] | None, *, is_made: bool) -> Block:
+        """Returns the block in which each entry is a message: another one where events go in groups."""
         clock, window, sink = self._clock, self._window, self._sink
         if block.size >= _LARGE_BLOCK:
             await asyncio.sleep(0)
         began_at = clock()
         payloads = self._format.encode(block)
+        event_count = len(payloads.ends)
+        if self._groups is not None:
+            packed = self._groups.pack(block, payloads, traceparents, is_made=is_made)
+            block, payloads, traceparents, event_count = packed
+            if not block.changes:
+                return block
         if block.size >= _LARGE_BLOCK:
             await asyncio.sleep(0)
         encoded_at, waited_s = clock(), window.waited_s + sink.waited_s
@@ -266,7 +276,7 @@ class Streaming:
         window.add(count, size)
         waited_s = window.waited_s + sink.waited_s - waited_s
         self._counters.sent(
-            events=count,
+            events=event_count,
             size=size,
             last_number=window.sent,
             is_measured=is_measured,
@@ -274,6 +284,7 @@ class Streaming:
             commit_time=getattr(block.changes[-1], "commit_time", None),
             stage_s=(encoded_at - began_at, clock() - encoded_at - waited_s, waited_s),
         )
+        return block
 
     def _progress(self, block: Block) -> Progress:
         return Progress(

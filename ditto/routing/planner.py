@@ -47,6 +47,11 @@ class Planner:
         self._is_versioned = config.schemas or "schema_version" in config.metadata
 
     @property
+    def group_route(self) -> bytes | None:
+        """Where all events go in groups; None where each is a message."""
+        return self._router.group_route
+
+    @property
     def description_wildcard(self) -> str | None:
         """The one that covers the descriptions' routes; None where none are published."""
         return f"{self._descriptions}>" if self._config.schemas else None

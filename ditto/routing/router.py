@@ -69,6 +69,19 @@ class Router:
             description_subjects(config.prefix): "Ditto's descriptions of tables",
             snapshot_subjects(config.prefix): "the control events of snapshots",
         }
+        self.group_route = None if config.group is None else self._group_route(config.group.subject)
+        """Where all events go in groups; None where each is a message."""
+
+    def _group_route(self, template: str) -> bytes:
+        subject = template.format(prefix=self._prefix, database=self._database)
+        reserved = {self.checkpoint_subject: _CHECKPOINTS, **self._reserved}
+        for beginning, others in reserved.items():
+            if subject == self.checkpoint_subject or (beginning.endswith(".") and subject.startswith(beginning)):
+                raise SubjectCollision(
+                    f"events.group.subject gives {subject}, which belongs to {others}",
+                    hint="give groups another subject, such as {prefix}.transactions",
+                )
+        return subject.encode()
 
     @property
     def checkpoint_subject(self) -> str:
@@ -94,14 +107,16 @@ class Router:
 
     def routes(self, namespace: str, name: str) -> Routes:
         """The routes of a table. Raises SubjectCollision."""
+        group = self.group_route
         actions: Sequence[str] = ACTIONS
         if self._tables is not None:
             actions = self._tables.find(namespace, name) or ()
         insert, update, delete, truncate = (
-            self._subject(namespace, name, action).encode() if action in actions else None for action in ACTIONS
+            (group or self._subject(namespace, name, action).encode()) if action in actions else None
+            for action in ACTIONS
         )
         is_read = insert is not None or update is not None
-        read = self._subject(namespace, name, READ).encode() if is_read else None
+        read = (group or self._subject(namespace, name, READ).encode()) if is_read else None
         return Routes(insert, update, delete, truncate, read)
 
     def forget(self, tables: Collection[tuple[str, str]]) -> None:

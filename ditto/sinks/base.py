@@ -59,6 +59,8 @@ class SinkState(NamedTuple):
     """Of the tail, where that is a row of a snapshot."""
     snapshots: bytes = b""
     """What `save_snapshots` has kept; empty for nothing."""
+    group: int = 0
+    """Of the tail, the number of its group in its transaction; 0 for none."""
 
     @property
     def is_empty(self) -> bool:

@@ -21,6 +21,7 @@ from ditto.lsn import format_lsn, parse_lsn
 from ditto.source.command_errors import Answer, command_error
 from ditto.source.connection import connect
 from ditto.source.handshake import is_encrypted
+from ditto.source.pace import PAUSE_AFTER_MESSAGES, Pace, pace_of
 from ditto.source.socket_wait import Readable
 
 MAX_EVENTS: Final = 256
@@ -36,28 +37,7 @@ SILENCE_LIMIT_S: Final = 30.0
 but while it decodes a large transaction of which nothing is published, only at half of its wal_sender_timeout."""
 
 
-class Pace(NamedTuple):
-    """How to read from a kind of connection. Reading is mostly the cost of waking up: a packet a message.
-
-    A wake-up reads until less than `enough` messages come at once. After one that found `PAUSE_AFTER_MESSAGES` it
-    waits, so that more gather; below a millisecond the event loop's own timers do not go.
-    """
-
-    enough: int
-    pause_s: float
-
-
-_PAUSE_AFTER_MESSAGES: Final = 32
 _TIMER_STEP_S: Final = 0.001
-
-# Figures: transactions of 100 rows of trades, stored in JetStream, ÷ pg_recvlogical; docs/performance.md.
-# Over TCP the kernel keeps megabytes: a tenth more in large transactions.
-_TCP: Final = Pace(1, 0.001)
-# A socket's buffer holds 280 small messages, and stalls the sender when it is full: 0.46 became 0.53 with this pause,
-# 0.47 with 0.6 ms, 0.40 with 0.8. To go on where a read brings a few is to chase the sender message by message.
-_UNIX: Final = Pace(32, 0.0004)
-# A read brings one record, which is one message; stopping after eight reads halved the rate.
-_TLS: Final = Pace(1, 0.0)
 
 _UNDEFINED_OBJECT: Final = "42704"
 _NOT_IN_PREREQUISITE_STATE: Final = "55000"
@@ -86,7 +66,9 @@ class Replication:
         max_events: int,
         max_bytes: int,
         interval_style: str = "postgres",
+        gathers: bool = False,
     ) -> None:
+        """With `gathers` many messages at once are worth waiting for (`pace`)."""
         self._slot = ""  # the one that is read
         self._dsn = dsn
         self._interval_style = interval_style
@@ -96,7 +78,8 @@ class Replication:
         self._connection: AsyncConnection[TupleRow] | None = None
         self._decoder: Decoder | None = None
         self._notice: SourceError | None = None
-        self._pace = _TLS
+        self._gathers = gathers
+        self._pace = Pace(1, 0.0)
         self._silence_limit_s = SILENCE_LIMIT_S
         self._read_s = 0.0
         self._is_plain = False
@@ -119,7 +102,7 @@ class Replication:
             await self._command(
                 b"SET client_encoding = 'SQL_ASCII'", doing="set client_encoding", expected=ExecStatus.COMMAND_OK
             )
-        self._pace = _TLS if pgconn.ssl_in_use else _UNIX if pgconn.host.startswith(b"/") else _TCP
+        self._pace = pace_of(pgconn, gathers=self._gathers)
         self._is_plain = not is_encrypted(pgconn)
 
     def _on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
@@ -241,7 +224,7 @@ class Replication:
             if block.is_ended:
                 raise self._ended()
             if block.frame_count or not waits:
-                if block.is_drained and block.frame_count < _PAUSE_AFTER_MESSAGES:
+                if block.is_drained and block.frame_count < PAUSE_AFTER_MESSAGES:
                     # To read at once what a lone transaction has just left empty cost a system call and a block.
                     self._is_drained, self._pause_s = self._is_plain, None
                 else:

@@ -10,11 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 import nats.errors
 
 from ditto.errors import AckTimeout, SinkError, SinkLost, StreamNotFound
+from ditto.formats import stored_groups
 from ditto.formats.snapshot_events import read_control
 from ditto.formats.stored_events import READ, read_event
+from ditto.formats.stored_groups import events_in
 from ditto.lsn import ORIGIN, Position
 from ditto.routing.router import checkpoint_subject, description_subjects, snapshot_subjects
 from ditto.sinks.jetstream.api import Api
@@ -221,27 +224,45 @@ class _Reader:
         elif message.subject.startswith(self._snapshots):
             self._follow_snapshot(message, where)
         elif not is_description:
-            self._apply(message, where, stored_ns)
+            for payload in self._events(message, where):
+                self._apply(payload, where, stored_ns)
+
+    def _events(self, message: Msg, where: str) -> list[bytes]:
+        """Those of a message, which may be a group."""
+        headers = message.headers or {}
+        try:
+            found = events_in(message.data)
+        except msgspec.DecodeError:
+            self._report("not an event", "", where)
+            return []
+        if headers.get(stored_groups.EVENTS, "1") != str(len(found)):
+            self._report("a group of another size than it says", "", where)
+        return found
 
     def _check_position(self, message: Msg, sequence: int, *, may_repeat: bool) -> str:
-        """`may_repeat`: a table's description has the position of the message before it."""
-        header = (message.headers or {}).get(POSITION_HEADER, "")
+        """`may_repeat`: a table's description has the position of the message before it.
+
+        The position of a group is that of its last event, and another header has the ordinal of its first.
+        """
+        headers = message.headers or {}
+        header = headers.get(POSITION_HEADER, "")
         where = f"message {sequence} at {header or 'no position'}"
         try:
             position = Position.parse(header)
+            first = position._replace(ordinal=int(headers.get(stored_groups.FIRST, position.ordinal)))
         except ValueError:
             self._report("no position", "", where)
             return where
-        if position == self.replay.position and not may_repeat:
+        if first <= self.replay.position <= position and not may_repeat:
             self._report("stored twice", "", where)
         elif position < self.replay.position:
             self._report(f"out of order, after {self.replay.position}", "", where)
         self.replay.position = max(position, self.replay.position)
         return where
 
-    def _apply(self, message: Msg, where: str, stored_ns: int) -> None:
+    def _apply(self, payload: bytes, where: str, stored_ns: int) -> None:
         try:
-            event = read_event(message.data)
+            event = read_event(payload)
             committed_at = event.committed_at()
         except ValueError:
             self._report("not an event", "", where)

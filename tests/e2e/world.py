@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import nats
@@ -15,6 +17,7 @@ from nats.js.errors import NotFoundError
 from psycopg import conninfo
 
 from ditto.config import Types
+from ditto.formats.stored_groups import events_in
 from ditto.lsn import Position, parse_lsn
 from ditto.source.sql import open_control
 from ditto.verify import Unjudged, compare, read_publication, replay, table_keys
@@ -38,6 +41,7 @@ class Stored(NamedTuple):
     subject: str
     position: Position
     payload: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
 
     @property
     def event(self) -> dict[str, Any]:
@@ -229,7 +233,8 @@ class World:
                     last: RawStreamMsg | None = await jetstream.get_last_msg(self.stream, self.fence_subject)
                 except NotFoundError:
                     last = None
-                if last is not None and last.data and json.loads(last.data)["data"].get("n") == number:
+                events = [json.loads(each) for each in events_in(last.data)] if last is not None and last.data else []
+                if any(each["data"].get("n") == number for each in events):
                     return
                 assert time.monotonic() < deadline, "\n".join(
                     ["the fence has not arrived", *(process.output for process in self._processes)]
@@ -281,10 +286,12 @@ class Reader:
         self._client = client
         self._subject = subject
         self._batch: list[Stored] = []
+        self._count = 0
         self._is_done = asyncio.Event()
 
     async def read(self) -> list[Stored]:
         self._batch = []
+        self._count = 0
         self._is_done.clear()
         inbox = self._client.new_inbox()
         subscription = await self._client.subscribe(inbox, cb=self._on_message, pending_bytes_limit=0)
@@ -299,6 +306,20 @@ class Reader:
         if message.reply:
             position = Position.parse((message.headers or {})["Ditto-Position"])
             sequence = message.metadata.sequence.stream
-            self._batch.append(Stored(sequence, message.subject, position, message.data))
-        if not message.reply or len(self._batch) == self.BATCH:
+            found = Stored(sequence, message.subject, position, message.data, dict(message.headers or {}))
+            self._batch += _events_of(found) if "Ditto-Events" in found.headers else [found]
+            self._count += 1
+        if not message.reply or self._count == self.BATCH:
             self._is_done.set()
+
+
+def _events_of(group: Stored) -> list[Stored]:
+    """Each event of a group as if it had been a message: their ordinals follow each other, or are in `meta`."""
+    payloads = events_in(group.payload)
+    assert len(payloads) == int(group.headers["Ditto-Events"])
+    first, found = int(group.headers["Ditto-First"]), []
+    for index, payload in enumerate(payloads):
+        ordinal = json.loads(payload).get("meta", {}).get("ordinal", first + index)
+        found.append(group._replace(payload=payload, position=group.position._replace(ordinal=ordinal)))
+    assert (found[0].position.ordinal, found[-1].position) == (first, group.position)
+    return found

@@ -10,7 +10,7 @@ from ditto.decoding.column_kinds import KINDS, Kinds
 from ditto.decoding.event_id import event_key
 from ditto.decoding.messages import Block
 from ditto.decoding.pure import column_values, decoder, snapshot_rows
-from ditto.formats import _lines
+from ditto.formats import _lines, _packing, pure_packing
 from ditto.formats.ditto import DittoFormat
 from ditto.formats.line_ends import pure_line_ends
 from ditto.lsn import ORIGIN, Position
@@ -116,6 +116,8 @@ class Implementation(NamedTuple):
     frame_block: Callable[..., bytes | bytearray]
     line_ends: Callable[[bytes], list[int]]
     make_rows: Callable[[int], Rows]
+    split: Callable[..., list[int]]
+    join: Callable[..., None]
 
     def decoder(
         self,
@@ -220,7 +222,14 @@ def comparable(block: Block) -> tuple[object, ...]:
 
 IMPLEMENTATIONS = (
     Implementation(
-        "c", _pgoutput.Decoder, _column_values.convert, _frames.frame_block, _lines.line_ends, _snapshot_rows.Rows
+        "c",
+        _pgoutput.Decoder,
+        _column_values.convert,
+        _frames.frame_block,
+        _lines.line_ends,
+        _snapshot_rows.Rows,
+        _packing.split,
+        _packing.join,
     ),
     Implementation(
         "python",
@@ -229,5 +238,7 @@ IMPLEMENTATIONS = (
         pure_frames.frame_block,
         pure_line_ends,
         snapshot_rows.Rows,
+        pure_packing.split,
+        pure_packing.join,
     ),
 )

@@ -25,6 +25,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "nats.tls.key": ("/k.pem", "/k.pem"),
     "events.subject": ("{prefix}.{table}", "{prefix}.{table}"),
     "events.tables": ('{"trades": ["INSERT", "update"]}', {"trades": ["insert", "update"]}),
+    "events.group.max_bytes": ("8kB", 8192),
+    "events.group.subject": ("{prefix}.all", "{prefix}.all"),
     "events.metadata": ("lsn, xid", ["lsn", "xid"]),
     "snapshot.tables": ("trades, audit.*", ["trades", "audit.*"]),
     "events.topics": ('{"trades": "transactions"}', {"trades": "transactions"}),
@@ -36,7 +38,7 @@ COMPANIONS = {"nats.password": "nats.user", "nats.tls.cert": "nats.tls.key", "na
 
 
 def sample(key: Key) -> tuple[str, Any]:
-    """A text for the environment, and the value it stands for: never the default."""
+    """A text for the environment, and the value it stands for: never the default, where there is another."""
     if key.path in SAMPLES:
         return SAMPLES[key.path]
     kind = members(key.annotation)[0]
@@ -45,7 +47,7 @@ def sample(key: Key) -> tuple[str, Any]:
     if kind is int:
         return "77", 77
     if get_origin(kind) is Literal:
-        choice = next(each for each in get_args(kind) if each != key.default)
+        choice = next((each for each in get_args(kind) if each != key.default), key.default)
         return choice, choice
     assert kind is str, f"give a sample for {key.path}"
     return "sample", "sample"
@@ -78,7 +80,7 @@ def test_nothing_at_all_is_the_default() -> None:
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 def test_every_key_has_a_variable(key: Key) -> None:
     text, expected = sample(key)
-    assert expected != key.default
+    assert expected != key.default or key.choices == (expected,)
     environ = {key.variable: text}
     if key.path in COMPANIONS:
         environ[KEYS[COMPANIONS[key.path]].variable] = "x"

@@ -106,6 +106,8 @@ def relation(oid: int) -> Relation:
 class SlowPlanner:
     """Plans in a second."""
 
+    group_route: bytes | None = None
+
     def __init__(self, steps: list[str]) -> None:
         self._steps = steps
         self.fault: Exception | None = None

@@ -20,6 +20,7 @@ from ditto.formats.checkpoint import decode_checkpoint
 from ditto.formats.own_headers import read_own
 from ditto.formats.payload_prefixes import CHECKPOINT, COMMIT_TIME, DESCRIPTION, EVENT, ID_LENGTH
 from ditto.formats.snapshot_events import read_mark
+from ditto.formats.stored_groups import GROUP
 from ditto.hints import delete_message
 from ditto.lsn import ORIGIN, Position, Transaction, transaction_at
 from ditto.sinks.jetstream.api_answers import StoredMessage
@@ -52,6 +53,8 @@ class Classified(NamedTuple):
     """The last transaction at or before the position."""
     mark: SnapshotMark | None = None
     """Of a row of a snapshot."""
+    group: int = 0
+    """The number of its group in its transaction, or of the group before; 0 for none."""
     is_proven: bool = True
     """False for a checkpoint of a version that gave them no id."""
 
@@ -93,7 +96,7 @@ def classify(message: StoredMessage, *, keys: Collection[bytes] | None, config: 
         raise _forged(config, sequence, f"position {position}, and is neither an event nor a checkpoint")
     if keys is not None and given is not None and all(given != event_id(position, key) for key in keys):
         raise _forged(config, sequence, f"position {position}, to which its id does not belong")
-    return Classified(Kind.PLACE, sequence, position, last, mark, is_proven=given is not None)
+    return Classified(Kind.PLACE, sequence, position, last, mark, _group(message), is_proven=given is not None)
 
 
 def position_of(message: StoredMessage) -> Position | None:
@@ -102,6 +105,11 @@ def position_of(message: StoredMessage) -> Position | None:
         return Position.parse(message.header(POSITION_HEADER) or "")
     except ValueError:
         return None
+
+
+def _group(message: StoredMessage) -> int:
+    text = message.header(GROUP) or ""
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _commit_time(payload: bytes) -> str:

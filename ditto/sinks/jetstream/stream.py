@@ -319,7 +319,7 @@ class Stream:
         since = stream_metadata.identified_after(self._metadata)
         is_proven = found.is_proven or since is None or found.sequence <= since
         removal = delete_message(self._config, found.sequence)
-        return SinkState(owner, found.position, found.last, is_proven, removal, found.mark, snapshots)
+        return SinkState(owner, found.position, found.last, is_proven, removal, found.mark, snapshots, found.group)
 
     async def is_foreign(self, sequence: int) -> bool:
         """Whether there is a message of that sequence which is neither Ditto's nor the server's own."""
