@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -61,11 +62,14 @@ func (c *Copy) Store(ctx context.Context, sequence uint64, data []byte) error {
 		if err != nil || sequence <= stored {
 			return err // nil: a redelivery
 		}
-		var event Event
-		if err := json.Unmarshal(data, &event); err != nil {
+		events, err := eventsIn(data)
+		if err != nil {
 			return err
 		}
-		if event.Action != "" { // Ditto's own messages (checkpoints, descriptions of tables) have none
+		for _, event := range events {
+			if event.Action == "" {
+				continue // Ditto's own messages (checkpoints, descriptions of tables) have none
+			}
 			if err := apply(ctx, tx, event); err != nil {
 				return err
 			}
@@ -73,6 +77,22 @@ func (c *Copy) Store(ctx context.Context, sequence uint64, data []byte) error {
 		_, err = tx.Exec(ctx, "UPDATE progress SET sequence = $1 WHERE stream = $2", sequence, streamName)
 		return err
 	})
+}
+
+// eventsIn returns the event of a message, or with events.group those of a transaction: an array, or one a line.
+func eventsIn(data []byte) (events []Event, err error) {
+	if bytes.HasPrefix(data, []byte("[")) {
+		err = json.Unmarshal(data, &events)
+		return events, err
+	}
+	for decoder := json.NewDecoder(bytes.NewReader(data)); decoder.More(); {
+		var event Event
+		if err := decoder.Decode(&event); err != nil {
+			return nil, err
+		}
+		events = append(events, event)
+	}
+	return events, nil
 }
 
 func apply(ctx context.Context, tx pgx.Tx, event Event) error {

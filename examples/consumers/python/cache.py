@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import nats
+from messages import events_in
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
@@ -120,7 +121,8 @@ async def follow(jetstream: JetStreamContext, cache: Cache, run: str | None = No
     """Keep the cache up, for ever; gives the sequence of each message when it is in the cache."""
     begin = 1 if run is None else await beginning_of(jetstream, run)
     async for message in read(jetstream, ">", begin=begin):  # all tables in one consumer
-        cache.apply(json.loads(message.data))
+        for event in events_in(message.data):
+            cache.apply(event)
         yield message.metadata.sequence.stream
 
 

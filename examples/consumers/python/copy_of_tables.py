@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 import psycopg
+from messages import events_in
 from psycopg.types.json import Jsonb
 
 STREAM = os.environ.get("STREAM", "DITTO")
@@ -34,9 +34,9 @@ def store(copy: psycopg.Connection[Any], created: str, sequence: int, data: byte
     with copy.transaction():
         if sequence <= stored_sequence(copy, created):
             return  # a redelivery
-        message = json.loads(data)
-        if "action" in message:  # Ditto's own messages (checkpoints, descriptions of tables) have none
-            apply(copy, message)
+        for event in events_in(data):
+            if "action" in event:  # Ditto's own messages (checkpoints, descriptions of tables) have none
+                apply(copy, event)
         copy.execute("UPDATE progress SET sequence = %s WHERE stream = %s", [sequence, STREAM])
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 6
 SETTINGS = {"events_metadata": ["primary_key"], "events_schemas": "true"}
+GROUPS = {"layout": "array"}, {"layout": "lines", "max_events": "3"}
 TABLES = ("traffic", "papers", "emptied")
 
 
@@ -103,6 +104,29 @@ async def test_a_reload_under_load_and_what_follows_is_the_tables(world: World) 
             consumer.reload()
             change_tables(world, 5)
             consumer.start()
+        await consumer.equals(*TABLES)
+
+
+@pytest.mark.parametrize("language", ["python", "go"])
+@pytest.mark.parametrize("group", GROUPS, ids=["array", "lines"])
+async def test_groups_are_read_as_single_events_are(
+    world: World, tmp_path: Path, language: str, group: dict[str, str]
+) -> None:
+    make_tables(world)
+    world.fence_subject = f"{world.name}.transactions"
+    await world.streaming(**SETTINGS, **{f"events_group_{name}": value for name, value in group.items()})
+    consumer = (
+        Consumer.in_python(world) if language == "python" else Consumer(world, [str(go_program(tmp_path)), "ordered"])
+    )
+    with closing(consumer):
+        process = consumer.start()
+        with Traffic(world):
+            for number in range(1, 8):
+                change_tables(world, number)
+                reached = consumer.sequence + 3
+                await eventually(lambda: consumer.sequence >= reached, "the copy goes on")  # noqa: B023
+                process.end(signal.SIGKILL)
+                process = consumer.start()
         await consumer.equals(*TABLES)
 
 
