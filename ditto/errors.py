@@ -2,6 +2,7 @@
 
     DittoError
     ├── ConfigError                 the configuration cannot be used
+    │   └── RuleUnfit               a rule in events.tables does not fit its table
     ├── SourceError                 PostgreSQL, or what it sent
     │   ├── ConnectionLost          *  the connection ended, or was never made
     │   ├── ServerNotReady          *  starting up, shutting down, out of connections
@@ -80,6 +81,15 @@ class ConfigError(DittoError):
 
     exit_code = 2
     is_retryable_later = True  # a file that it names is being replaced
+
+
+class RuleUnfit(ConfigError):
+    """A rule in `events.tables` does not fit its table: it names a column that is not there, or not in every change.
+
+    The message names the key and the nearest column. Correct the rule, or the table; `ditto check` finds all of them.
+    """
+
+    is_retryable_later = False
 
 
 class SourceError(DittoError):

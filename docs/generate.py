@@ -6,13 +6,15 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import click
+import msgspec
 
 from ditto import errors
 from ditto.cli import main
 from ditto.config import FLAGS, KEYS, SECTIONS
-from ditto.config.keys import Key, variable_of
+from ditto.config.keys import Key, members, section, variable_of
 from ditto.monitoring.metrics import DISTRIBUTIONS, LABEL_VALUES, METRICS, PIPELINE
 
 DOCS = Path(__file__).parent
@@ -32,13 +34,45 @@ def configuration() -> str:
         "",
         "`ditto config show` prints what results, with secrets masked; `ditto config schema` prints a JSON Schema.",
     ]
-    for section in ("", *SECTIONS):
-        if section:
-            lines += ["", f"## {section}"]
+    for path in ("", *SECTIONS):
+        if path:
+            lines += ["", f"## {path}"]
         for key in KEYS.values():
-            if key.path.rpartition(".")[0] == section:
+            if key.path.rpartition(".")[0] == path:
                 lines += ["", f"### {key.path}", "", key.description, "", *_facts(key)]
+                if (entry := _entry(key.annotation)) is not None:
+                    lines += _entry_keys(f"{key.path}.NAME", entry)
     return "\n".join(lines) + "\n"
+
+
+def _entry(annotation: object) -> type[msgspec.Struct] | None:
+    """What a key holds by name, where that is a section of its own."""
+    for member in members(annotation):
+        if get_origin(member) is dict:
+            return section(get_args(member)[1])
+    return None
+
+
+def _entry_keys(path: str, struct: type[msgspec.Struct]) -> Iterator[str]:
+    """The keys of one entry."""
+    for field in msgspec.structs.fields(struct):
+        metas = [meta for meta in get_args(field.type)[1:] if isinstance(meta, msgspec.Meta)]
+        about = next(meta for meta in metas if meta.description)
+        yield from ("", f"#### {path}.{field.encode_name}", "", str(about.description))
+        facts = []
+        if field.default not in {None, msgspec.NODEFAULT}:
+            facts.append(f"- Default: `{_plain(field.default)}`")
+        choices = [each for member in members(field.type) if get_origin(member) is Literal for each in get_args(member)]
+        if choices:
+            facts.append(f"- One of {', '.join(f'`{choice}`' for choice in choices)}")
+        if about.examples:
+            facts.append(f"- Example: `{_plain(about.examples[0])}`")
+        if facts:
+            yield from ("", *facts)
+        if (nested := section(field.type)) is not None:
+            yield from _entry_keys(f"{path}.{field.encode_name}", nested)
+        elif (entry := _entry(field.type)) is not None:
+            yield from _entry_keys(f"{path}.{field.encode_name}.NAME", entry)
 
 
 def _facts(key: Key) -> Iterator[str]:

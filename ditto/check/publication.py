@@ -31,7 +31,7 @@ async def publication_to_be(control: Control, config: Config, tables: Tables) ->
 
 def selected(config: Config, tables: Tables) -> list[Table] | None:
     """The tables that `events.tables` names one by one; None where `ditto run` would publish all tables."""
-    patterns = [TablePattern(key) for key in config.events.tables or ()]
+    patterns = [TablePattern(key, may_be_regex=True) for key in config.events.tables or ()]
     if not patterns or not all(pattern.is_plain for pattern in patterns):
         return None
     return [table for table in tables.all if any(pattern.matches(*table) for pattern in patterns)]
@@ -92,7 +92,7 @@ def _missing_tables(config: Config, tables: Tables) -> list[Finding]:
     names = [f"{schema}.{name}" for schema, name in tables.all]
     found = []
     for key, actions in config.events.selection.items():
-        pattern = TablePattern(key)
+        pattern = TablePattern(key, may_be_regex=True)
         if any(pattern.matches(*table) for table in tables.all):
             continue
         known = names if pattern.schema is not None else [name for _, name in tables.all]
@@ -151,7 +151,7 @@ def _actions(config: Config, coverage: Coverage, publication: Publication) -> li
     if not missing:
         return [ok(check, f"it publishes {', '.join(sorted(publication.actions))}", why)]
     # ditto run stops with this error where tables are named one by one.
-    is_fatal = any(TablePattern(key).is_plain for key in config.events.tables or ())
+    is_fatal = any(TablePattern(key, may_be_regex=True).is_plain for key in config.events.tables or ())
     return [
         bad(
             "error" if is_fatal else "warning",

@@ -8,6 +8,7 @@ from ditto.check.http import check_http
 from ditto.check.postgres import check_server, check_spilling, look_at_server
 from ditto.check.publication import check_publication, publication_to_be
 from ditto.check.role import check_replication
+from ditto.check.rules import check_rules
 from ditto.check.slot import check_the_slot
 from ditto.check.snapshot import check_snapshot
 from ditto.check.source import Source
@@ -69,6 +70,10 @@ async def _postgres(config: Config, control: Control, found: list[Finding], *, i
         )
     except DittoError as error:
         found.append(unseen("publication.tables", error))
+    try:
+        found += await check_rules(control, config, publication, database)
+    except DittoError as error:
+        found.append(unseen("rules.tables", error))
     found += check_the_slot(config, server, database, slot)
     if slot is not None:
         found += await each("slot.oldest_transaction", check_transactions(control, slot.retained_bytes))

@@ -13,7 +13,7 @@ import click
 
 from ditto.config import FLAGS, KEYS, ORIGINAL_VARIABLES, Config, load, secrets
 from ditto.config.conversion import read_seconds
-from ditto.config.validation import Impossible
+from ditto.config.impossible import Impossible
 from ditto.errors import ConfigError
 from ditto.log import keep_secret
 from ditto.printable_text import printable_json

@@ -11,8 +11,9 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
+from ditto.config.impossible import Impossible
 from ditto.config.keys import Key, members, section
-from ditto.config.validation import CHECKS, Impossible
+from ditto.config.validation import CHECKS
 from ditto.errors import ConfigError
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -130,8 +131,9 @@ def _convert_section(path: str, value: dict[Any, Any], struct: type[msgspec.Stru
     """An entry that is a section of its own: `events.tables.orders`."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     given = {}
-    for name, each in value.items():
-        field = fields.get(_text_key(path, name))
+    for key, each in value.items():
+        name = "null" if key is None and "null" in fields else _text_key(path, key)  # in YAML null is no text
+        field = fields.get(name)
         if field is None:
             near = get_close_matches(name, fields, n=1)
             hint = f"the nearest known key is {near[0]}" if near else f"the keys are {', '.join(fields)}"

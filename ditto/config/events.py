@@ -83,10 +83,79 @@ class Traceparent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = None
 
 
-class TableRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Another value in place of a column's: exactly one of constant, keep_first, keep_last, hash and null."""
+
+    constant: Annotated[str | None, _doc("This text, also for NULL.", "***")] = None
+    keep_first: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        _doc(
+            "The first so many characters; each of the others is `*`. A text that has no others is `*` altogether.", 4
+        ),
+    ] = None
+    keep_last: Annotated[Annotated[int, Meta(ge=1)] | None, _doc("The same with the last so many characters.", 4)] = (
+        None
+    )
+    hash: Annotated[
+        Literal["sha256", "hmac-sha256"] | None,
+        _doc(
+            "The hash of PostgreSQL's text, in hexadecimal digits. What is behind `sha256` can be found by trying all "
+            "values, where there are few; `hmac-sha256` needs `key`.",
+            "hmac-sha256",
+        ),
+    ] = None
+    key: Annotated[str | None, _doc("The secret key of hmac-sha256.", "${MASK_KEY}", mask="whole")] = None
+    null: Annotated[bool, _doc("`true`: NULL.", True)] = False
+
+
+class Columns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which columns of a table events have, and which of them are masked. Names as the catalogue has them."""
+
+    include: Annotated[list[str] | None, _doc("Events have these columns alone.", ["id", "status"])] = None
+    exclude: Annotated[list[str] | None, _doc("Events have all columns but these.", ["internal_note"])] = None
+    mask: Annotated[
+        dict[str, Mask],
+        _doc("By column, another value in place of the column's.", {"iban": {"keep_last": 4}, "notes": {"null": True}}),
+    ] = {}
+
+
+class TableRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The long form of an entry of `events.tables`."""
 
     actions: Annotated[list[Action] | None, _doc("Which actions pass. Absent: all.", ["insert", "update"])] = None
+    on_error: Annotated[
+        Literal["stop", "keep", "drop"],
+        _doc(
+            "Where `subject`, `headers` or `key` cannot be worked out for a change, because a value was not sent or is "
+            "too long: stop with an error, keep the change with a substitute for the value, or drop the change."
+        ),
+    ] = "stop"
+    columns: Annotated[Columns | None, _doc("Which columns events have, and which of them are masked.")] = None
+    skip_unchanged: Annotated[
+        bool,
+        _doc("An UPDATE that changes none of the columns of its event is no event. Needs REPLICA IDENTITY FULL."),
+    ] = False
+    subject: Annotated[
+        str | None,
+        _doc(
+            "Template of the subjects, in place of `events.subject` and `events.topics`. Besides their placeholders it "
+            "may have `{data.COLUMN}`, and the named groups of a key that is a regular expression.",
+            "{prefix}.{schema}.{table}.{data.customer_id}",
+        ),
+    ] = None
+    headers: Annotated[
+        dict[str, str],
+        _doc("Headers of the messages, by name: templates as for `subject`.", {"tenant": "{data.tenant}"}),
+    ] = {}
+    key: Annotated[
+        list[str] | None,
+        _doc("The columns that are the key of messages, in the header `Ditto-Key`.", ["customer_id"]),
+    ] = None
+
+    @property
+    def shapes(self) -> bool:
+        """Whether they say more than which actions pass."""
+        return self != TableRules(actions=self.actions)
 
 
 class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,7 +205,9 @@ class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         dict[str, list[Action] | TableRules] | None,
         _doc(
             "Which tables, and which actions of each: insert, update, delete, truncate. A key is a table (in any "
-            "schema), schema.table, or a glob of either; the most specific one wins. Absent: all tables, all actions.",
+            "schema), schema.table, a glob of either, or `re:` and a regular expression for the whole of schema.table; "
+            "the most specific one wins. Absent: all tables, all actions. In place of a list of actions an entry may "
+            "be a mapping with the keys below.",
             {"trades": ["insert", "update"], "audit.*": ["insert"]},
         ),
     ] = None

@@ -40,6 +40,10 @@ def masked(config: Config) -> dict[str, Any]:
             node[name] = mask_url(node[name])
         else:
             node[name] = [mask_url(each) for each in node[name]]
+    for entry in (shown["events"]["tables"] or {}).values():
+        for mask in entry.get("columns", {}).get("mask", {}).values() if isinstance(entry, dict) else ():
+            if "key" in mask:
+                mask["key"] = MASK
     return shown
 
 
@@ -54,6 +58,9 @@ def secrets(config: Config) -> set[str]:
         identity = server.rpartition("@")[0].rpartition("://")[2]
         user, has_password, password = identity.partition(":")
         found.add(password if has_password else user)
+    for rules in config.events.rules.values():
+        masks = {} if rules.columns is None else rules.columns.mask
+        found |= {mask.key or "" for mask in masks.values()}
     return {form for secret in found if secret for form in (secret, unquote(secret), quote(secret, safe=""))}
 
 

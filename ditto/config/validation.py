@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ditto.config.dsn import parameters_of, without_replication
+from ditto.config.impossible import Impossible
+from ditto.config.table_rules import check_entry, check_key
+from ditto.config.template_syntax import PLACEHOLDERS, is_subject
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,25 +20,10 @@ if TYPE_CHECKING:
 
     from ditto.config.model import Config
 
-PLACEHOLDERS = ("prefix", "schema", "table", "action", "database")
-"""The names that may be in braces in `events.subject`."""
-
 TEXTS: Mapping[str, str] = MappingProxyType({"name": r"[A-Za-z0-9._-]{1,63}", "postgres.slot": r"[a-z0-9_]{1,63}"})
 """By key: the pattern that the whole text has to match."""
 
 _NAME_BYTES = 63  # NAMEDATALEN - 1: PostgreSQL cuts longer names off, or refuses them
-
-
-class Impossible(ValueError):
-    """The end of a sentence that begins with the key: "must not be empty". Never quotes a secret.
-
-    `place` is the entry inside the key, if it is not the key as a whole.
-    """
-
-    def __init__(self, problem: str, *, place: str | None = None, hint: str | None = None) -> None:
-        super().__init__(problem)
-        self.place = place
-        self.hint = hint
 
 
 def _dsn(value: str) -> str:
@@ -179,11 +167,6 @@ def _http_token(value: str | None) -> str | None:
     return value
 
 
-def is_subject(text: str) -> bool:
-    """Whether `text` is a literal NATS subject: tokens that are not empty, no wildcards, no white space."""
-    return text.isprintable() and not re.search(r"[\s*>]", text) and all(text.split("."))
-
-
 def _prefix(value: str) -> str:
     if not is_subject(value):
         raise Impossible(
@@ -234,19 +217,14 @@ def _tables(value: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     if not value:
         raise Impossible("must name a table: as it is, nothing would pass", hint="leave the key out to pass everything")
-    for table, actions in value.items():
-        if not table.strip():
-            raise Impossible("has an empty table name")
-        given = actions if isinstance(actions, list) else actions.actions
-        if given is not None and not given:
-            raise Impossible("must name an action: as it is, nothing would pass", place=f"events.tables.{table}")
+    for table, entry in value.items():
+        check_entry(table, entry)
     return value
 
 
 def _topics(value: dict[str, str]) -> dict[str, str]:
     for table, subject in value.items():
-        if not table.strip():
-            raise Impossible("has an empty table name")
+        check_key("events.topics", table)
         if not is_subject(subject):
             raise Impossible(
                 "must be a whole NATS subject: no white space, no * or >, no empty part between dots",

@@ -30,6 +30,7 @@ from ditto.source.publication_watch import PublicationWatch
 from ditto.source.published_tables import Publication, Table, look_at_publication, look_at_tables
 from ditto.source.replica_identity import primary_key
 from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot, settled_slot
+from ditto.source.table_relations import read_relations
 
 log = structlog.get_logger()
 
@@ -114,6 +115,7 @@ class _Preparation:
         self._check_cluster(state, slot, timelines)
         published = await self._look_at_publication()
         self._add_routes(published.tables if published is not None else [])
+        await self._check_rules(published.tables if published is not None else [])
         watch = PublicationWatch(
             ends.control,
             name,
@@ -189,6 +191,7 @@ class _Preparation:
             # What the sink cannot hold is found out before PostgreSQL keeps WAL for it.
             publication = plan.publication if plan.statement else await self._look_at_publication()
             self._add_routes(publication.tables if publication else [])
+            await self._check_rules(publication.tables if publication else [])
             await ends.sink.prepare(ends.pipeline, self._routes)
         created = ends.counters.created
         if await create_publication(ends.control, plan):
@@ -244,6 +247,12 @@ class _Preparation:
     def _add_routes(self, tables: Sequence[Table]) -> None:
         """What the sink has to take, if these are published."""
         self._routes = self._planner.routes_of(tables, known=self._routes)
+
+    async def _check_rules(self, tables: Sequence[Table]) -> None:
+        """Raise RuleUnfit where a rule of the configuration does not fit its table as that is now."""
+        ruled = self._planner.ruled(tables)
+        for found in await read_relations(self._ends.control, self._config.postgres.publication, ruled):
+            await self._planner.plan(found.relation)
 
     async def _route_ahead(self, tables: Collection[Table]) -> None:
         """Let the sink take new tables' routes before their first events come: with many it takes seconds."""

@@ -1,4 +1,4 @@
-"""The keys of `events.tables` and `events.topics`: names of tables, and globs."""
+"""The keys of `events.tables` and `events.topics`: names of tables, globs and regular expressions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Final, Generic, TypeVar
 
 from ditto.config import Events
+from ditto.config.table_rules import REGEX
 
 T = TypeVar("T")
 
@@ -15,32 +16,52 @@ _GLOB: Final = re.compile(r"[*?\[]")
 
 
 class TablePattern:
-    """A key of `events.tables` or `events.topics`: `table`, `schema.table`, or a glob of either."""
+    """A name of tables: `table`, `schema.table`, or a glob of either.
 
-    def __init__(self, key: str) -> None:
-        schema, dot, table = key.rpartition(".")
+    Of the configuration, which is trusted, it may also be `re:` and a regular expression: those of a request for a
+    snapshot could take for ever.
+    """
+
+    def __init__(self, key: str, *, may_be_regex: bool = False) -> None:
         self.key = key
+        is_regex = may_be_regex and key.startswith(REGEX)
+        self._regex = re.compile(key.removeprefix(REGEX)) if is_regex else None
+        schema, dot, table = ("", "", "") if self._regex else key.rpartition(".")
         self.schema = schema if dot else None
         self.table = table
-        self.is_plain = _GLOB.search(key) is None
+        self.is_plain = self._regex is None and _GLOB.search(key) is None
 
     def matches(self, namespace: str, name: str) -> bool:
         """Whether it selects this table. Names are compared as the catalogue has them, case and all."""
+        if self._regex is not None:
+            return self._regex.fullmatch(f"{namespace}.{name}") is not None
         if self.is_plain:
             return self.table == name and self.schema in {None, namespace}
         return fnmatchcase(name, self.table) and (self.schema is None or fnmatchcase(namespace, self.schema))
 
+    def groups(self, namespace: str, name: str) -> dict[str, str]:
+        """What the named groups of the expression match in a table that it selects; empty where one takes no part."""
+        found = None if self._regex is None else self._regex.fullmatch(f"{namespace}.{name}")
+        return {} if found is None else {group: text or "" for group, text in found.groupdict().items()}
+
     @property
-    def rank(self) -> tuple[bool, bool, int]:
-        """The higher, the more specific: plain names before globs, with a schema before without, long before short."""
-        return (self.is_plain, self.schema is not None, len(_GLOB.sub("", self.key)))
+    def rank(self) -> tuple[bool, bool, bool, int]:
+        """The higher, the more specific: plain names first, then expressions, then globs; of them those with a schema
+        first, and the longer ones.
+        """
+        return (
+            self.is_plain,
+            self._regex is not None,
+            self.schema is not None,
+            len(_GLOB.sub("", self.key)),
+        )
 
 
 def plain_tables(config: Events) -> list[tuple[str | None, str]] | None:
     """Schema and name of the tables that `events.tables` names one by one; None where it uses globs or is absent."""
     if config.tables is None:
         return None
-    patterns = [TablePattern(key) for key in config.tables]
+    patterns = [TablePattern(key, may_be_regex=True) for key in config.tables]
     if not all(pattern.is_plain for pattern in patterns):
         return None
     return [(pattern.schema, pattern.table) for pattern in patterns]
@@ -51,14 +72,19 @@ class Patterns(Generic[T]):
 
     def __init__(self, entries: Mapping[str, T]) -> None:
         self._entries = sorted(
-            ((TablePattern(key), value) for key, value in entries.items()),
+            ((TablePattern(key, may_be_regex=True), value) for key, value in entries.items()),
             key=lambda entry: entry[0].rank,
             reverse=True,
         )
 
     def find(self, namespace: str, name: str) -> T | None:
         """The value of the best match, or None."""
+        found = self.match(namespace, name)
+        return None if found is None else found[1]
+
+    def match(self, namespace: str, name: str) -> tuple[TablePattern, T] | None:
+        """The best match and its value, or None."""
         for pattern, value in self._entries:
             if pattern.matches(namespace, name):
-                return value
+                return pattern, value
         return None

@@ -10,9 +10,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Set
 from ditto.config import Events
 from ditto.decoding.column_kinds import Kinds
 from ditto.decoding.messages import Relation
-from ditto.routing.router import Router, description_subjects, encode_token
+from ditto.routing.router import Router, description_subjects
+from ditto.routing.rules import RuleMaker
+from ditto.routing.table_columns import EVERYTHING, TableColumns, check_key_is_there, choose_columns
 from ditto.routing.table_descriptions import describe, schema_version
-from ditto.routing.table_plans import TablePlan
+from ditto.routing.table_plans import Routes, Rule, TablePlan
+from ditto.routing.templates import encode_token
 from ditto.routing.type_settings import kinds
 
 Table = tuple[str, str]
@@ -79,8 +82,12 @@ class Planner:
         router = Router(self._config, database=self._database)
         return [table for table in tables if router.routes(*table).read is not None]
 
+    def ruled(self, tables: Iterable[Table]) -> list[Table]:
+        """Those whose entry of `events.tables` says more than which actions pass."""
+        return [table for table in tables if (found := self._router.rules(*table)) is not None and found[1].shapes]
+
     async def plan(self, relation: Relation) -> TablePlan:
-        """The plan of a relation; the sink may not take its routes yet. Raises SubjectCollision.
+        """The plan of a relation; the sink may not take its routes yet. Raises SubjectCollision and RuleUnfit.
 
         A Relation message that comes again is planned anew: the table's primary key may have changed.
         """
@@ -88,22 +95,42 @@ class Planner:
         if not any(routes):  # no value is ever converted
             return TablePlan(relation=relation, routes=routes, kinds=bytes(len(relation.columns)))
         found = await self._find_kinds(relation)
+        kinds = bytes(
+            found.find(column.type_oid, column.type_namespace, column.type_name) for column in relation.columns
+        )
+        columns, rule = await self._apply_rules(relation, kinds, routes)
         primary_key = await self._primary_key(relation) if self._is_keyed else None
-        version = schema_version(relation, found) if self._is_versioned else None
+        if primary_key is not None:
+            primary_key = tuple(name for name in primary_key if name not in columns.excluded)
+        version = schema_version(relation, found, columns) if self._is_versioned else None
         description = None
         if self._config.schemas and version is not None and primary_key is not None:
             route = f"{self._descriptions}{encode_token(relation.namespace)}.{encode_token(relation.name)}".encode()
-            description = describe(relation, found, route=route, version=version, primary_key=primary_key)
+            description = describe(relation, found, columns, route=route, version=version, primary_key=primary_key)
         return TablePlan(
             relation=relation,
             routes=routes,
-            kinds=bytes(
-                found.find(column.type_oid, column.type_namespace, column.type_name) for column in relation.columns
-            ),
+            kinds=columns.kinds(relation, kinds),
+            functions=columns.functions(relation),
             primary_key=primary_key,
             schema_version=version,
             description=description,
+            rule=rule,
         )
+
+    async def _apply_rules(self, relation: Relation, kinds: bytes, routes: Routes) -> tuple[TableColumns, Rule | None]:
+        """What the table's entry of `events.tables` says of its columns and its changes. Raises RuleUnfit."""
+        found = self._router.rules(relation.namespace, relation.name)
+        if found is None:
+            return EVERYTHING, None
+        key, rules = found
+        place = f"events.tables.{key}"
+        columns = choose_columns(rules, place, relation)
+        if columns.excluded and rules.key is None:
+            check_key_is_there(columns, await self._primary_key(relation), place, relation)
+        names = self._router.names(relation.namespace, relation.name)
+        maker = RuleMaker(rules, key=key, relation=relation, columns=columns, kinds=kinds, routes=routes, names=names)
+        return columns, maker.make() if maker.is_needed else None
 
     def forget(self, tables: Collection[Table]) -> None:
         """These have been dropped: another table may have their routes."""

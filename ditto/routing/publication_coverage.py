@@ -36,7 +36,11 @@ class Coverage:
     """The selection of `events.tables`."""
 
     def __init__(self, events: Events) -> None:
-        self._patterns = {TablePattern(key): list(actions) for key, actions in (events.selection or {}).items()}
+        self._patterns = {
+            TablePattern(key, may_be_regex=True): list(actions) for key, actions in (events.selection or {}).items()
+        }
+        # Without a list of actions an entry selects those that there are.
+        self._listing = {key for key, rules in events.rules.items() if rules.actions is not None}
 
     @property
     def names(self) -> list[str]:
@@ -143,7 +147,7 @@ class Coverage:
         by_actions: dict[tuple[str, ...], list[str]] = {}
         for pattern, actions in self._patterns.items():
             missing = tuple(action for action in ACTIONS if action in actions and action not in publication.actions)
-            if missing and (pattern.is_plain or not only_plain):
+            if missing and pattern.key in self._listing and (pattern.is_plain or not only_plain):
                 by_actions.setdefault(missing, []).append(pattern.key)
         return [
             _actions(f"selects {', '.join(missing)} of {_some(keys)}", list(missing), publication)

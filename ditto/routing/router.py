@@ -8,9 +8,14 @@ from itertools import takewhile
 from typing import Final
 
 from ditto.config import ACTIONS, READ, Events
+from ditto.config.events import TableRules
+from ditto.config.table_rules import subject_template
+from ditto.config.template_syntax import Name, Value
 from ditto.errors import SubjectCollision
 from ditto.routing.patterns import Patterns
+from ditto.routing.table_names import TableNames
 from ditto.routing.table_plans import Routes
+from ditto.routing.templates import EMPTY, encode_token, may_make, wildcard
 
 CHECKPOINT: Final = "_checkpoint"
 SCHEMA: Final = "_schema"
@@ -20,18 +25,11 @@ MANY: Final = 300
 """Subjects of a stream. nats-server compares each with each whenever one is added: 40 ms for 1,000, 4 s for 10,000."""
 
 _TABLES: Final = re.compile(r"\{(schema|table|action)\}")
+_SHARED: Final = frozenset({"prefix", "database", "action"})
+"""Placeholders that are the same for all tables."""
 _MAPPED: Final = ("", "")
 _CHECKPOINT_OWNER: Final = ("", CHECKPOINT)
 _CHECKPOINTS: Final = "Ditto's checkpoints"
-
-# What a token of a subject cannot hold, and % itself, so that encoding is one to one:
-# https://docs.nats.io/nats-concepts/subjects#characters-allowed-and-recommended-for-subject-names
-_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f.*>%]")
-
-
-def encode_token(name: str) -> str:
-    """`name` as part of a subject's token: what NATS does not allow there is percent-encoded."""
-    return _FORBIDDEN.sub(lambda match: f"%{ord(match[0]):02X}", name)
 
 
 def checkpoint_subject(prefix: str) -> str:
@@ -60,8 +58,9 @@ class Router:
     def __init__(self, config: Events, *, database: str) -> None:
         self._prefix = config.prefix
         self._template = config.subject
+        self._plain_database = database
         self._database = encode_token(database)
-        self._tables: Patterns[Sequence[str]] | None = None if config.selection is None else Patterns(config.selection)
+        self._tables: Patterns[TableRules] | None = None if config.tables is None else Patterns(config.rules)
         self._topics: Patterns[str] = Patterns(config.topics)
         # Only the newest checkpoint is kept: an event on its subject would be deleted by the next one.
         self._owners: dict[str, tuple[str, str]] = {self.checkpoint_subject: _CHECKPOINT_OWNER}
@@ -110,7 +109,8 @@ class Router:
         group = self.group_route
         actions: Sequence[str] = ACTIONS
         if self._tables is not None:
-            actions = self._tables.find(namespace, name) or ()
+            rules = self._tables.find(namespace, name)
+            actions = () if rules is None else ACTIONS if rules.actions is None else rules.actions
         insert, update, delete, truncate = (
             (group or self._subject(namespace, name, action).encode()) if action in actions else None
             for action in ACTIONS
@@ -123,7 +123,29 @@ class Router:
         """These have been dropped: another table may have their subjects."""
         self._owners = {subject: owner for subject, owner in self._owners.items() if owner not in tables}
 
+    def rules(self, namespace: str, name: str) -> tuple[str, TableRules] | None:
+        """The entry of `events.tables` that holds for a table, with its key; None where there is none."""
+        found = None if self._tables is None else self._tables.match(namespace, name)
+        return None if found is None else (found[0].key, found[1])
+
+    def names(self, namespace: str, name: str) -> TableNames:
+        """The placeholders of a table's templates."""
+        found = None if self._tables is None else self._tables.match(namespace, name)
+        groups = {} if found is None else found[0].groups(namespace, name)
+        plain = {
+            "prefix": self._prefix,
+            "schema": namespace,
+            "table": name,
+            "database": self._plain_database,
+            **groups,
+        }
+        encoded = {key: encode_token(text) or EMPTY.decode() for key, text in plain.items()}
+        return TableNames(subject={**encoded, "prefix": self._prefix}, plain=plain)
+
     def _subject(self, namespace: str, name: str, action: str) -> str:
+        found = None if self._tables is None else self._tables.find(namespace, name)
+        if found is not None and found.subject is not None:
+            return self._own_subject(namespace, name, action)
         topic = self._topics.find(namespace, name)
         if topic is not None:
             self._check_reserved(namespace, name, topic)
@@ -150,6 +172,32 @@ class Router:
             )
         return subject
 
+    def _own_subject(self, namespace: str, name: str, action: str) -> str:
+        """The subject that the table's rules give it, or what covers those that they may give its rows.
+
+        Tables share one where the template names no table: that is meant so, as with `events.topics`.
+        """
+        key, rules = self.rules(namespace, name) or ("", TableRules())
+        template = subject_template(key, rules.subject or "")
+        names = self.names(namespace, name).of_subject(action)
+        for beginning, others in {self.checkpoint_subject: _CHECKPOINTS, **self._reserved}.items():
+            if may_make(template, names, beginning):
+                raise _collision(namespace, name, rules.subject or "", others)
+        is_own = any(isinstance(part, Name) and part.name not in _SHARED for part in template)
+        shape = "".join(
+            "*" if isinstance(part, Value) else names[part.name] if isinstance(part, Name) else part
+            for part in template
+        )
+        owner = self._owners.setdefault(shape, (namespace, name) if is_own else _MAPPED)
+        if owner not in {(namespace, name), _MAPPED}:
+            raise SubjectCollision(
+                f"tables {owner[0]}.{owner[1]} and {namespace}.{name} would share the subject {shape}, by "
+                f"events.tables.{key}.subject",
+                hint="put {schema}.{table} into it to tell tables apart; or no name of a table, to mix them on purpose",
+                relation=f"{namespace}.{name}",
+            )
+        return wildcard(template, names)
+
     def _check_reserved(self, namespace: str, name: str, subject: str) -> None:
         """Whatever the configuration says now: another one may have stored descriptions there."""
         for beginning, others in self._reserved.items():
@@ -160,6 +208,6 @@ class Router:
 def _collision(namespace: str, name: str, subject: str, others: str) -> SubjectCollision:
     return SubjectCollision(
         f"table {namespace}.{name} would share the subject {subject} with {others}",
-        hint="map it to another subject under events.topics",
+        hint="give it another subject: in events.topics, or in its entry of events.tables",
         relation=f"{namespace}.{name}",
     )

@@ -13,13 +13,14 @@ import structlog
 from ditto.decoding.column_kinds import Kinds
 from ditto.decoding.messages import Column, Relation
 from ditto.formats import deep_json
+from ditto.routing.table_columns import TableColumns
 
 log = structlog.get_logger()
 
 _IDENTITIES: Final = MappingProxyType({"d": "default", "n": "nothing", "f": "full", "i": "index"})
 
 
-class ColumnDescription(msgspec.Struct, frozen=True, rename="camel"):
+class ColumnDescription(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One column."""
 
     name: str
@@ -30,6 +31,8 @@ class ColumnDescription(msgspec.Struct, frozen=True, rename="camel"):
     """The type's modifier as pg_attribute has it, -1 for none."""
     is_key: bool = msgspec.field(name="key")
     """Part of the replica identity."""
+    is_masked: bool = msgspec.field(name="masked", default=False)
+    """Events have a text, or null, in place of its values; absent for false."""
 
 
 class TableDescription(msgspec.Struct, frozen=True, rename="camel"):
@@ -58,20 +61,28 @@ class Description(msgspec.Struct, frozen=True):
 
 
 def describe(
-    relation: Relation, kinds: Kinds, *, route: bytes, version: str, primary_key: Sequence[str]
+    relation: Relation, kinds: Kinds, chosen: TableColumns, *, route: bytes, version: str, primary_key: Sequence[str]
 ) -> Description:
-    """The description of a relation; `version` is `schema_version(…)`."""
+    """The description of a relation, of which events have the `chosen` columns; `version` is `schema_version(…)`."""
     columns = [
-        ColumnDescription(column.name, _type_name(column, kinds), column.type_oid, column.typmod, column.is_key)
+        ColumnDescription(
+            column.name,
+            _type_name(column, kinds),
+            column.type_oid,
+            column.typmod,
+            column.is_key,
+            column.name in chosen.masks,
+        )
         for column in relation.columns
+        if column.name not in chosen.excluded
     ]
     identity = _IDENTITIES[relation.replica_identity]
     table = TableDescription(relation.namespace, relation.name, version, identity, list(primary_key), columns)
     return Description(route, version, table)
 
 
-def schema_version(relation: Relation, kinds: Kinds) -> str:
-    """A hash that is equal as long as the table's name, identity and columns are."""
+def schema_version(relation: Relation, kinds: Kinds, chosen: TableColumns) -> str:
+    """A hash that is equal as long as the table's name, identity and `chosen` columns are."""
     columns = [
         {
             "name": column.name,
@@ -79,8 +90,10 @@ def schema_version(relation: Relation, kinds: Kinds) -> str:
             "typmod": column.typmod,
             "is_key": column.is_key,
             "type_name": _type_name(column, kinds),
+            **({"is_masked": True} if column.name in chosen.masks else {}),
         }
         for column in relation.columns
+        if column.name not in chosen.excluded
     ]
     text = msgspec.json.encode([relation.namespace, relation.name, relation.replica_identity, columns])
     return blake2b(text, digest_size=8).hexdigest()

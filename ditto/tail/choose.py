@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from ditto.config import EVENT_ACTIONS
 from ditto.config.conversion import read_seconds
-from ditto.config.validation import Impossible
+from ditto.config.impossible import Impossible
 from ditto.errors import ConfigError
 from ditto.formats.stored_events import READ
 from ditto.routing.patterns import TablePattern

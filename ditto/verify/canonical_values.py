@@ -60,6 +60,11 @@ class Column:
 
         return of_event
 
+    @property
+    def of_null(self) -> Value:
+        """What an event's value for NULL reads as."""
+        return None
+
     @cached_property
     def type_name(self) -> str:
         """As in descriptions of tables: `jsonb[]`, `public.mood`."""

@@ -22,6 +22,7 @@ from ditto.verify.difference import Difference, Unjudged
 from ditto.verify.explain import explain
 from ditto.verify.recreated import RecreatedTables
 from ditto.verify.row_matching import Match
+from ditto.verify.ruled_tables import RuledTables
 from ditto.verify.table_history import Version, read_history, read_xids
 
 if TYPE_CHECKING:
@@ -65,14 +66,15 @@ async def compare(
     publication: Publication | None = None,
     leave_out: Collection[TableName] = (),
     types: Types = _DEFAULT,
+    ruled: RuledTables | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Comparison:
     """Compare every replayed table, and those of the publication that have no events, with the real ones.
 
     Equal means equal as PostgreSQL's own text. Columns and rows that the publication leaves out are not compared, nor
-    are generated columns. `types` are the options that the events were written with. `on_progress` gets the rows that
-    are done and the rows in all. Raises ConnectionLost and ServerNotReady; a table that cannot be read for another
-    reason is in `unjudged`.
+    are generated columns. `types` are the options that the events were written with, `ruled` what rules say of tables.
+    `on_progress` gets the rows that are done and the rows in all. Raises ConnectionLost and ServerNotReady; a table
+    that cannot be read for another reason is in `unjudged`.
     """
     published = publication.tables if publication else dict.fromkeys(replay.tables, Published())
     result = Comparison()
@@ -87,6 +89,7 @@ async def compare(
             xids,
             since,
             types,
+            ruled or RuledTables(),
             result,
             lambda done: on_progress(min(done, total), total),
             has_orphans=any(copy and name not in published for name, copy in replay.tables.items()),
@@ -115,6 +118,7 @@ class _Comparer:
         xids: Xids,
         since: int,
         types: Types,
+        ruled: RuledTables,
         result: Comparison,
         on_progress: Callable[[int], None],
         *,
@@ -128,6 +132,7 @@ class _Comparer:
         self._xids = xids
         self._since = since
         self._types = types
+        self._ruled = ruled
         self._result = result
         self._on_progress = on_progress
         self._has_orphans = has_orphans
@@ -152,8 +157,11 @@ class _Comparer:
                 return
             if table.is_partitioned:
                 self.roots.add(full_name)
+            table = self._ruled.of(table)
             match = Match(table, copy, self._replay.keys.get(name, ()), self._types)
             await self._scan(table, published, match)
+            if name in self._ruled.unsteady:
+                match.lsn_of_xid.clear()
             await self._judge(table, match)
             self._result.tables += 1
             self._result.rows += match.rows

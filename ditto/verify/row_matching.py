@@ -72,6 +72,9 @@ class Match:
         """Where transactions that have written these rows were committed."""
         self._read_text = [column.text_reader for column in table.columns.values()]
         self._read_event = [column.event_reader(types) for column in table.columns.values()]
+        self._nulls = {
+            at: null for at, column in enumerate(table.columns.values()) if (null := column.of_null) is not None
+        }
         self._key = [self.columns.index(name) for name in key if name in table.columns]
         self.label = ", ".join(self.columns[at] for at in self._key) or "hash"
         self._copies: dict[Values, list[Copied]] = {}
@@ -83,6 +86,8 @@ class Match:
         """The next row of the table."""
         self.rows += 1
         values = tuple(None if text is None else read(text) for text, read in zip(texts, self._read_text, strict=True))
+        if self._nulls:
+            values = tuple(self._nulls.get(at) if texts[at] is None else value for at, value in enumerate(values))
         identity = self._identity(values)
         candidates = self._copies.get(identity)
         if not candidates:

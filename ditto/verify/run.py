@@ -12,15 +12,20 @@ from ditto.errors import DittoError
 from ditto.lsn import format_lsn
 from ditto.monitoring.wait import NotReached, open_client, wait
 from ditto.routing.router import Router
-from ditto.source.sql import Control, open_control
+from ditto.routing.type_settings import interval_style
+from ditto.source.sql import open_control
 from ditto.units import counted
 from ditto.verify.catalogue import Publication, TableName, read_publication, table_keys
 from ditto.verify.compare import compare
 from ditto.verify.difference import Difference, Unjudged
 from ditto.verify.replay import Replay, replay
+from ditto.verify.ruled_tables import ruled_tables
 
 LOCK_TIMEOUT: Final = "10s"
 """How long another session may lock a table before it is left out."""
+
+_OF_TRUNCATE: Final = frozenset({"extra row", "inserted twice", "updated to the key of another row"})
+"""The differences that a TRUNCATE leaves which is no event."""
 
 Progress = Callable[[str, int, int], None]
 """Gets the name of a step, how much of it is done, and how much there is."""
@@ -59,13 +64,19 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
         on_progress("Waiting for the stream", 1, 1)
         setting = "SELECT pg_catalog.set_config('lock_timeout', %s, false)"
         await control.fetch(setting, [LOCK_TIMEOUT], doing="set lock_timeout")
+        # Masks are made of the text that the walsender writes.
+        setting = "SELECT pg_catalog.set_config('intervalstyle', %s, false)"
+        await control.fetch(setting, [interval_style(config.events.types)], doing="set intervalstyle")
         publication = await read_publication(control, config.postgres.publication)
-        left_out = await _left_out(config, control, publication)
+        router = Router(config.events, database=await control.database())
+        keys = await table_keys(control, publication.tables)
+        ruled = await ruled_tables(config, control, router, publication, keys)
+        left_out = {**_left_out(router, publication), **ruled.left_out}
         async with open_client(config) as client:
             reading = replay(
                 client,
                 config.nats.stream,
-                keys=await table_keys(control, publication.tables),
+                keys={name: key for name, key in keys.items() if name not in ruled.keyless},
                 prefix=config.events.prefix,
                 domain=config.nats.domain,
                 on_progress=lambda done, total: on_progress("Reading the stream", done, total),
@@ -77,12 +88,12 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
             publication=publication,
             leave_out=left_out,
             types=config.events.types,
+            ruled=ruled,
             on_progress=lambda done, total: on_progress("Comparing", done, total),
         )
-    partial = [
-        Unjudged(".".join(name), "some actions are filtered out") for name, is_partial in left_out.items() if is_partial
-    ]
-    differences = copy.differences + result.differences
+    partial = [Unjudged(".".join(name), reason) for name, reason in left_out.items() if reason]
+    differences, may_be_truncated = _without_truncated(copy.differences + result.differences, router, publication)
+    partial += may_be_truncated
     if copy.dropped:
         notes.append(
             f"{counted(copy.dropped, 'row')} dropped at the end of a snapshot that had not found them: their DELETE is "
@@ -90,6 +101,8 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
         )
     if differences:
         notes += result.notes
+        if ruled.columns:
+            notes.append("events that were stored before a rule of events.tables was changed are as it was then")
         notes += await _explanations(config, copy)
     return Report(
         events=copy.events,
@@ -104,15 +117,24 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
     )
 
 
-async def _left_out(config: Config, control: Control, publication: Publication) -> dict[TableName, bool]:
-    """The published tables that are not compared, and whether this is because only some actions are stored."""
-    router = Router(config.events, database=await control.database())
-    found = {}
-    for name in publication.tables:
-        routes = router.routes(*name)
-        if not all(routes):
-            found[name] = any(routes)
-    return found
+def _left_out(router: Router, publication: Publication) -> dict[TableName, str]:
+    """The published tables that are not compared, and why where only some of their actions are stored."""
+    routes = {name: router.routes(*name) for name in publication.tables}
+    return {
+        name: "some actions are filtered out" if any(each) else ""
+        for name, each in routes.items()
+        if not (each.insert and each.update and each.delete)
+    }
+
+
+def _without_truncated(
+    differences: list[Difference], router: Router, publication: Publication
+) -> tuple[list[Difference], list[Unjudged]]:
+    """Rows that only the stream has tell nothing where a TRUNCATE is no event."""
+    unsure = {".".join(name) for name in publication.tables if router.routes(*name).truncate is None}
+    told = [each for each in differences if each.kind not in _OF_TRUNCATE or each.table not in unsure]
+    tables = {each.table: None for each in differences if each not in told}
+    return told, [Unjudged(table, "its TRUNCATEs are filtered out, and there may have been one") for table in tables]
 
 
 async def _explanations(config: Config, copy: Replay) -> list[str]:

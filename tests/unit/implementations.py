@@ -14,6 +14,7 @@ from ditto.formats import _lines, _packing, pure_packing
 from ditto.formats.ditto import DittoFormat
 from ditto.formats.line_ends import pure_line_ends
 from ditto.lsn import ORIGIN, Position
+from ditto.routing.table_columns import EVERYTHING
 from ditto.routing.table_descriptions import Description, describe
 from ditto.routing.table_plans import Routes, TablePlan
 from ditto.sinks.jetstream import _frames, pure_frames
@@ -183,7 +184,7 @@ def pass_none(relation: Relation) -> TablePlan:
 def description_of(relation: Relation, version: str = "v1", route: bytes | None = None) -> Description:
     """Its description on the route `described table`."""
     route = route or f"described {relation.name}".encode()
-    return describe(relation, KINDS, route=route, version=version, primary_key=["id"])
+    return describe(relation, KINDS, EVERYTHING, route=route, version=version, primary_key=["id"])
 
 
 def encode(changes: list[Change]) -> list[bytes]:

@@ -12,7 +12,8 @@ from ditto.config import EVENT_ACTIONS, Events
 from ditto.config.events import Action
 from ditto.errors import SubjectCollision
 from ditto.routing.patterns import Patterns, TablePattern
-from ditto.routing.router import MANY, SCHEMA, Router, encode_token
+from ditto.routing.router import MANY, SCHEMA, Router
+from ditto.routing.templates import encode_token
 from ditto.sinks.jetstream.subjects import subject_matches
 
 ALL = [Action.INSERT, Action.UPDATE, Action.DELETE, Action.TRUNCATE]

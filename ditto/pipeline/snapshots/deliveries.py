@@ -24,7 +24,8 @@ from ditto.pipeline.snapshots.moved_rows import MovedRows
 from ditto.pipeline.snapshots.progress import Progress
 from ditto.pipeline.snapshots.requests import parse_request
 from ditto.pipeline.snapshots.runs import Runs
-from ditto.routing.router import control_subjects, encode_token, snapshot_subjects
+from ditto.routing.router import control_subjects, snapshot_subjects
+from ditto.routing.templates import encode_token
 
 log = structlog.get_logger()
 

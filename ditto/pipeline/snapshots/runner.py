@@ -7,9 +7,19 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
+from ditto.decoding.column_kinds import CALL, SKIP
 from ditto.decoding.messages import Block
-from ditto.errors import DecodeError, DittoError, SnapshotRefused, SourceError, StreamUnusable, SubjectCollision
+from ditto.errors import (
+    DecodeError,
+    DittoError,
+    RuleUnfit,
+    SnapshotRefused,
+    SourceError,
+    StreamUnusable,
+    SubjectCollision,
+)
 from ditto.formats.snapshot_events import Control, OpenRun
 from ditto.pipeline.preparing import Prepared
 from ditto.pipeline.snapshots.chunks import (
@@ -155,7 +165,7 @@ class Runner:
             await self._read(current, reader)
         except (Restart, TableChanged):
             return
-        except (SnapshotRefused, TooLargeRow, DecodeError, SubjectCollision, StreamUnusable) as error:
+        except (SnapshotRefused, TooLargeRow, DecodeError, RuleUnfit, SubjectCollision, StreamUnusable) as error:
             if isinstance(error, SnapshotRefused) and error.is_retryable:
                 raise
             await self._refuse_table(current, error)
@@ -184,6 +194,9 @@ class Runner:
 
             where = check_where(run.where, table)
         plan = await self._plan(table)
+        if any(plan.kinds[column] in {SKIP, CALL} for column in table.key):
+            # A cursor would show what events do not.
+            table = replace(table, key=(), key_columns=())
         schema, name = current.table
         self._progress.begin(run.run, schema, name, estimated_rows=None if where else table.estimated_rows)
         if not table.key:

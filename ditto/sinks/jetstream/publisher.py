@@ -20,6 +20,7 @@ from ditto.sinks.base import Batch, MessageTooLarge
 from ditto.sinks.jetstream.batches import FLOW, Batches
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.frames import FrameTooLarge, frame_block
+from ditto.sinks.jetstream.key_headers import with_keys
 from ditto.sinks.jetstream.late_read import LateRead
 from ditto.sinks.jetstream.servers import lost
 
@@ -121,7 +122,7 @@ class Publisher:
                 max_size=self._max_size,
                 traceparents=batch.traceparents,
                 headers=b"Ditto-Snapshot: %b\r\n" % batch.snapshot_run.encode() if batch.snapshot_run else b"",
-                own_headers=batch.headers,
+                own_headers=batch.headers if batch.keys is None else with_keys(batch.headers, batch.keys),
             )
         except FrameTooLarge as error:
             raise MessageTooLarge(error.index, error.size, self._max_size) from error

@@ -1,0 +1,155 @@
+"""The rules of tables: whether each fits its table, and what it will not find there, or cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from ditto.check.finding import Finding, bad, failed, named, ok
+from ditto.config import Config
+from ditto.config.events import TableRules
+from ditto.config.table_rules import header_template, subject_template
+from ditto.config.template_syntax import columns_of
+from ditto.errors import RuleUnfit, SubjectCollision
+from ditto.hints import identifier
+from ditto.routing.planner import Planner
+from ditto.routing.router import Router
+from ditto.source.array_types import not_arrays
+from ditto.source.published_tables import Publication, Table
+from ditto.source.replica_identity import primary_key
+from ditto.source.sql import Control
+from ditto.source.table_relations import FoundTable, read_relations
+from ditto.units import counted
+
+_SHOWN: Final = 20
+_MANY_SUBJECTS: Final = 100_000
+_DISTINCT: Final = """
+SELECT s.schemaname::text AS schema, s.tablename::text AS table, s.attname::text AS name, s.n_distinct::float8 AS count
+  FROM pg_catalog.pg_stats AS s
+  JOIN ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS wanted (schema, name)
+    ON s.schemaname = wanted.schema AND s.tablename = wanted.name ORDER BY s.inherited"""
+
+
+async def check_rules(control: Control, config: Config, publication: Publication, database: str) -> list[Finding]:
+    """What `ditto run` would say of the rules at its start, and what it cannot know."""
+    planner = Planner(
+        config.events,
+        database=database,
+        primary_key=partial(primary_key, control),
+        not_arrays=partial(not_arrays, control),
+    )
+    tables = planner.ruled(publication.tables)
+    if not tables:
+        return []
+    found: list[Finding] = []
+    relations = await read_relations(control, publication.name, tables)
+    for each in relations:
+        try:
+            await planner.plan(each.relation)
+        except (RuleUnfit, SubjectCollision) as error:
+            found.append(failed("rules.tables", error))
+    if not found:
+        why = "a rule that names a column which is not there would stop ditto run"
+        found.append(ok("rules.tables", f"the rules of {counted(len(relations), 'table')} fit them", why))
+    router = Router(config.events, database=database)
+    ruled = [
+        _Ruled(each, *rules)
+        for each in relations
+        if (rules := router.rules(each.relation.namespace, each.relation.name)) is not None
+    ]
+    found += _unsent(ruled)
+    found += _unchanged(ruled)
+    if config.file is None:
+        found += _subjects(ruled, await _distinct(control, tables))
+    return found
+
+
+class _Ruled:
+    """A table and its rules."""
+
+    def __init__(self, found: FoundTable, key: str, rules: TableRules) -> None:
+        self.found = found
+        self.rules = rules
+        self.table: Table = (found.relation.namespace, found.relation.name)
+        self.name = ".".join(self.table)
+        self.is_full = found.relation.replica_identity == "f"
+        self.has_updates = rules.actions is None or "update" in rules.actions
+        self.subject = [] if rules.subject is None else columns_of(subject_template(key, rules.subject))
+        headers = [column for text in rules.headers.values() for column in columns_of(header_template(key, text))]
+        self.used = dict.fromkeys([*self.subject, *headers, *(rules.key or ())])
+
+
+def _unsent(ruled: Sequence[_Ruled]) -> list[Finding]:
+    check = "rules.unsent"
+    why = (
+        "an UPDATE that leaves a large value alone, which PostgreSQL keeps apart (TOAST), does not carry it: then "
+        "events.tables.NAME.on_error decides. Values of less than 2 kB in rows of less than 2 kB always come"
+    )
+    found = []
+    for each in ruled:
+        columns = [column for column in each.used if column in each.found.toasted]
+        if columns and each.has_updates and not each.is_full and each.rules.on_error == "stop":
+            what = f"{each.name} may not send {named(columns)}, which a subject, a header or a key needs"
+            statement = f"ALTER TABLE {identifier(*each.table)} REPLICA IDENTITY FULL;"
+            found.append(bad("warning", check, what, why, psql=statement))
+    return found[:_SHOWN]
+
+
+def _unchanged(ruled: Sequence[_Ruled]) -> list[Finding]:
+    check = "rules.skip_unchanged"
+    why = "whether an UPDATE changes anything is seen by comparing it with the old row: without that it always passes"
+    tables = [each.table for each in ruled if each.rules.skip_unchanged and not each.is_full]
+    if not tables:
+        return []
+    what = f"skip_unchanged has no effect without the whole old row: {named(['.'.join(each) for each in tables])}"
+    statements = [f"ALTER TABLE {identifier(*table)} REPLICA IDENTITY FULL;" for table in tables[:_SHOWN]]
+    return [bad("warning", check, what, why, psql="\n".join(statements))]
+
+
+async def _distinct(control: Control, tables: Sequence[Table]) -> dict[tuple[str, str, str], float]:
+    """By schema, table and column, pg_stats' n_distinct; nothing where the table was never analyzed."""
+    arguments = [[schema for schema, _ in tables], [name for _, name in tables]]
+    rows = await control.fetch(_DISTINCT, arguments, doing="look up how many values columns have")
+    return {(row["schema"], row["table"], row["name"]): row["count"] for row in rows}
+
+
+def subject_count(estimated_rows: float, counts: Sequence[float | None]) -> float | None:
+    """About how many subjects columns with these n_distinct give a table; None where nothing is known. Pure.
+
+    https://www.postgresql.org/docs/current/view-pg-stats.html: below 0 it is a fraction of the rows.
+    """
+    if estimated_rows < 0:
+        return None
+    product = 1.0
+    for count in counts:
+        if count is None:
+            return None
+        product *= max(1.0, count if count >= 0 else -count * estimated_rows)
+    return min(product, max(1.0, estimated_rows))
+
+
+def _subjects(ruled: Sequence[_Ruled], distinct: dict[tuple[str, str, str], float]) -> list[Finding]:
+    check = "rules.subjects"
+    why = (
+        "nats-server keeps every subject of a stream in memory, some 200 bytes each, and looks for the last message of "
+        "one among all of them"
+    )
+    found, known = [], 0
+    for each in ruled:
+        if not each.subject:
+            continue
+        counts = [distinct.get((*each.table, column)) for column in each.subject]
+        count = subject_count(each.found.estimated_rows, counts)
+        if count is None:
+            what = f"how many subjects the rows of {each.name} give is not known before it is analyzed"
+            found.append(ok(check, what, why))
+        elif count > _MANY_SUBJECTS:
+            what = f"the rows of {each.name} give about {int(count):,} subjects, by {named(each.subject)}"
+            advice = f"{why}; a header or a key costs nothing"
+            found.append(bad("warning", check, what, advice))
+        else:
+            known += int(count)
+    if not found and any(each.subject for each in ruled):
+        return [ok(check, f"the rules give about {counted(known, 'subject')}", why)]
+    return found[:_SHOWN]

@@ -1,0 +1,234 @@
+"""The rule of one table: what the decoder calls for each of its changes, where more than the action decides.
+
+Everything that an entry of `events.tables` says is worked out once, for a relation; what is left for a change is one
+function, whose source is put together here: of the names in it none is the configuration's or the table's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import UNSET
+
+from ditto.config.events import TableRules
+from ditto.config.table_rules import header_template, subject_template
+from ditto.config.template_syntax import Template, Value, columns_of
+from ditto.decoding.messages import Relation, RuleFailed
+from ditto.errors import RuleUnfit
+from ditto.routing.masks import MaskFunction
+from ditto.routing.message_keys import MAX_KEY, key_function
+from ditto.routing.table_columns import TableColumns, check_columns
+from ditto.routing.table_names import TableNames
+from ditto.routing.table_plans import Routed, Routes, Rule
+from ditto.routing.templates import HEADER, QUICK_LENGTH, SAME, SUBJECT, Bound, Slot, bind
+
+ROW_ACTIONS: Final = ("INSERT", "UPDATE", "DELETE", "READ")
+_TRUNCATE: Final = "TRUNCATE"
+
+
+class RuleMaker:
+    """Makes the rule of one relation. `place` is the key of the entry: `events.tables.orders`."""
+
+    def __init__(
+        self,
+        rules: TableRules,
+        *,
+        key: str,
+        relation: Relation,
+        columns: TableColumns,
+        kinds: bytes,
+        routes: Routes,
+        names: TableNames,
+    ) -> None:
+        self._rules = rules
+        self._place = f"events.tables.{key}"
+        self._relation = relation
+        self._masks = columns.masks
+        self._routes = routes
+        self._names = names
+        self._subject = None if rules.subject is None else subject_template(key, rules.subject)
+        self._headers = {name: header_template(key, text) for name, text in rules.headers.items()}
+        self._indexes = {column.name: index for index, column in enumerate(relation.columns)}
+        # What a mask makes is text.
+        self._kinds = {name: 0 if name in columns.masks else kinds[at] for name, at in self._indexes.items()}
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything but the action decides."""
+        has_subject = self._subject is not None and any(isinstance(part, Value) for part in self._subject)
+        return has_subject or bool(self._headers) or self._rules.key is not None or self._rules.skip_unchanged
+
+    def make(self) -> Rule:
+        """The rule. Raises RuleUnfit where a column is not there, or cannot be there for an action that passes."""
+        self._check()
+        used = dict.fromkeys(
+            [
+                *(columns_of(self._subject) if self._subject else ()),
+                *(column for template in self._headers.values() for column in columns_of(template)),
+                *(self._rules.key or ()),
+            ]
+        )
+        columns = list(used)
+        return Rule(
+            columns=tuple(self._indexes[name] for name in columns),
+            apply=self._function(columns),
+            skips_unchanged=self._rules.skip_unchanged,
+        )
+
+    # ------------------------------------------------------------------------------------ checks
+
+    def _check(self) -> None:
+        templates: list[tuple[str, Template]] = [
+            *([("subject", self._subject)] if self._subject is not None else []),
+            *((f"headers.{name}", template) for name, template in self._headers.items()),
+        ]
+        for key, template in templates:
+            self._check_columns(f"{self._place}.{key}", columns_of(template))
+            if columns_of(template) and self._routes.truncate is not None:
+                raise RuleUnfit(
+                    f"{self._place}.{key} has the value of a column, and a TRUNCATE has no row",
+                    hint=f"leave truncate out of {self._place}.actions: [insert, update, delete]",
+                    key=f"{self._place}.{key}",
+                )
+        self._check_columns(f"{self._place}.key", self._rules.key or ())
+
+    def _check_columns(self, key: str, columns: Sequence[str]) -> None:
+        relation = self._relation
+        check_columns(columns, key, relation)
+        if self._routes.delete is None or relation.replica_identity == "n":  # PostgreSQL refuses its DELETEs
+            return
+        unsent = [name for name in columns if not relation.columns[self._indexes[name]].is_key]
+        if unsent:
+            table = f"{relation.namespace}.{relation.name}"
+            raise RuleUnfit(
+                f"{key} has the column {unsent[0]}, which PostgreSQL does not send for a DELETE in table {table}: it "
+                "is no column of the replica identity",
+                hint=f"ALTER TABLE … REPLICA IDENTITY FULL; or leave delete out of {self._place}.actions",
+                key=key,
+                relation=table,
+            )
+
+    # ------------------------------------------------------------------------------------ the function
+
+    def _function(self, columns: Sequence[str]) -> Callable[..., Routed | None]:
+        source = _Source(columns, self._masks)
+        substitutes = self._rules.on_error == "keep"
+        actions = {action: route for action, route in self._action_routes().items() if route is not None}
+        subjects = {action: self._bound_subject(action, route, substitutes) for action, route in actions.items()}
+        headers = {action: self._bound_headers(action, substitutes) for action in actions}
+        key = "None"
+        if self._rules.key is not None:
+            place = f"{self._place}.key"
+            key_of = key_function(self._rules.key, self._kinds, rule=place, substitutes=substitutes)
+            is_text = len(self._rules.key) == 1 and self._kinds[self._rules.key[0]] in SAME
+            key = source.key(self._rules.key, key_of, is_text=is_text)
+        truncated = self._truncated(headers)
+        rows = {action: (subjects[action], headers[action]) for action in ROW_ACTIONS if action in actions}
+        route = source.text({action: subject for action, (subject, _) in rows.items()}, needs_ascii=False)
+        lines = source.text({action: header for action, (_, header) in rows.items()}, needs_ascii=True)
+        return source.compile(route, lines, key, truncated=truncated, drops=self._rules.on_error == "drop")
+
+    def _action_routes(self) -> dict[str, bytes | None]:
+        routes = self._routes
+        return dict(zip(("INSERT", "UPDATE", "DELETE", _TRUNCATE, "READ"), routes, strict=True))
+
+    def _bound_subject(self, action: str, route: bytes, substitutes: bool) -> Bound:
+        if self._subject is None or not columns_of(self._subject):
+            return Bound((route,), ())
+        names = self._names.of_subject(action)
+        place = f"{self._place}.subject"
+        return bind(self._subject, names, self._kinds, place=SUBJECT, rule=place, substitutes=substitutes)
+
+    def _bound_headers(self, action: str, substitutes: bool) -> Bound:
+        """All lines of headers together."""
+        literals, slots = [b""], list[Slot]()
+        names = self._names.of_header(action)
+        for name, template in self._headers.items():
+            place = f"{self._place}.headers.{name}"
+            bound = bind(template, names, self._kinds, place=HEADER, rule=place, substitutes=substitutes)
+            literals[-1] += name.encode() + b": " + bound.literals[0]
+            literals += bound.literals[1:]
+            literals[-1] += b"\r\n"
+            slots += bound.slots
+        return Bound(tuple(literals), tuple(slots))
+
+    def _truncated(self, headers: Mapping[str, Bound]) -> Routed | None:
+        """No row: nothing in it is a value."""
+        if self._routes.truncate is None:
+            return None
+        return Routed(self._routes.truncate, headers[_TRUNCATE].literals[0])
+
+
+class _Source:
+    """Puts the function's source together. What it uses are parameters with defaults: quick to look up."""
+
+    def __init__(self, columns: Sequence[str], masks: Mapping[str, MaskFunction]) -> None:
+        self._cells = {column: f"c{index}" for index, column in enumerate(columns)}
+        self._masks = masks
+        self._constants: dict[str, Any] = {"Routed": Routed, "make": tuple.__new__, "UNSET": UNSET}
+
+    def constant(self, value: Any) -> str:
+        """The name of a value."""
+        name = f"k{len(self._constants)}"
+        self._constants[name] = value
+        return name
+
+    def text(self, bound: Mapping[str, Bound], *, needs_ascii: bool) -> str:
+        """An expression for the bytes of a template, by action where that makes a difference."""
+        templates = list(bound.values())
+        first = templates[0] if templates else Bound((b"",), ())
+        parts = []
+        for index in range(len(first.literals)):
+            by_action = {action: each.literals[index] for action, each in bound.items()}
+            if index:
+                parts.append(self._slot(first, index - 1, needs_ascii=needs_ascii))
+            if len(set(by_action.values())) > 1:
+                parts.append(f"{self.constant(by_action)}[action]")
+            elif first.literals[index] or len(first.literals) == 1:
+                parts.append(self.constant(first.literals[index]))
+        return " + ".join(parts)
+
+    def key(self, columns: Sequence[str], key_of: Callable[..., bytes | None], *, is_text: bool) -> str:
+        """An expression for the key; `is_text`: of one column, whose text it is."""
+        cells = [self._cells[column] for column in columns]
+        call = f"{self.constant(key_of)}({', '.join(cells)})"
+        is_quick = f"{cells[0]}.__class__ is str and len({cells[0]}) <= {MAX_KEY // 4}"
+        return f"({cells[0]}.encode() if {is_quick} else {call})" if is_text else call
+
+    def _slot(self, bound: Bound, index: int, *, needs_ascii: bool) -> str:
+        slot = bound.slots[index]
+        cell, encode = self._cells[slot.column], self.constant(slot.encode)
+        if not slot.is_quick:
+            return f"{encode}({cell})"
+        # Most values are numbers, words, and UUIDs.
+        words = f"{cell}.isalnum()" if slot.end == "-" else f'({cell}.isalnum() or {cell}.replace("-", "").isalnum())'
+        is_ascii = f" and {cell}.isascii()" if needs_ascii else ""
+        is_quick = f"{cell}.__class__ is str and {words} and len({cell}) <= {QUICK_LENGTH}{is_ascii}"
+        return f"({cell}.encode() if {is_quick} else {encode}({cell}))"
+
+    def _made(self, route: str, headers: str, key: str) -> str:
+        """An expression for the result; where nothing in it depends on the row it is made once."""
+        if route in self._constants and headers in self._constants and key == "None":
+            return self.constant(Routed(self._constants[route], self._constants[headers]))
+        return f"make(Routed, ({route}, {headers}, {key}))"
+
+    def compile(
+        self, route: str, headers: str, key: str, *, truncated: Routed | None, drops: bool
+    ) -> Callable[..., Routed | None]:
+        """The function."""
+        body = ["row = old if new is None else new", "if row is None:", f"    return {self.constant(truncated)}"]
+        for index, (column, cell) in enumerate(self._cells.items()):
+            body.append(f"{cell} = row[{index}]")
+            if (mask := self._masks.get(column)) is not None:
+                body += [f"if {cell} is not UNSET:", f"    {cell} = {self.constant(mask)}({cell})"]
+        body.append(f"return {self._made(route, headers, key)}")
+        if drops:
+            failed = self.constant(RuleFailed)
+            body = ["try:", *(f"    {line}" for line in body), f"except {failed}:", "    return None"]
+        parameters = ", ".join(["action", "new", "old", *(f"{name}={name}" for name in self._constants)])
+        lines = [f"def apply({parameters}):", *(f"    {line}" for line in body)]
+        found = dict(self._constants)
+        exec("\n".join(lines), found)  # noqa: S102  see the module's docstring
+        function: Callable[..., Routed | None] = found["apply"]
+        return function
