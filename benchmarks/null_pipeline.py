@@ -40,7 +40,8 @@ def main() -> None:
 
     log.configure("warning", "json")
     flags = {f"postgres.{key}": getattr(arguments, key) for key in ("dsn", "slot", "publication")}
-    uvloop.run(run(load(None, flags, os.environ), make_sink=Counting))
+    config = load(None, flags, os.environ)
+    uvloop.run(run(config, read=lambda: config, make_sink=Counting))
     tell()
 
 

@@ -17,8 +17,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from ditto import __version__
 from ditto.api.access import Gate
+from ditto.api.reload import reload_handler
 from ditto.api.snapshots import refuse, snapshot_handlers
 from ditto.config.model import Http
+from ditto.monitoring.configuration_status import Reload
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.prometheus import registry
 from ditto.monitoring.state import ProcessState
@@ -54,7 +56,9 @@ class Cached:
         return self._rendered
 
 
-def make_app(monitors: Sequence[PipelineMonitor], http: Http, *, is_local: bool) -> ASGIApp:
+def make_app(
+    monitors: Sequence[PipelineMonitor], http: Http, *, is_local: bool, reload: Reload | None = None
+) -> ASGIApp:
     """The application for one running Ditto with these pipelines. `is_local`: only this machine can connect."""
     process = ProcessState([each.states for each in monitors])
     metrics_of = registry(monitors)
@@ -91,6 +95,8 @@ def make_app(monitors: Sequence[PipelineMonitor], http: Http, *, is_local: bool)
         return monitors[0].status()
 
     handlers: list[Any] = [healthz, readyz, metrics, status, *snapshot_handlers(list(monitors))]
+    if reload is not None:
+        handlers.append(reload_handler(reload))
     app = Litestar(
         handlers,
         openapi_config=OpenAPIConfig(

@@ -19,6 +19,7 @@ from ditto.api.connection_limits import IDLE_TIMEOUT_S, LimitedProtocol
 from ditto.config.model import Http
 from ditto.config.validation import is_loopback, split_address
 from ditto.errors import ConfigError
+from ditto.monitoring.configuration_status import Reload
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 
 log = structlog.get_logger()
@@ -57,12 +58,14 @@ def bind(listen: str) -> list[socket.socket]:
 
 
 @asynccontextmanager
-async def serve_http(listen: str, monitors: Sequence[PipelineMonitor], http: Http) -> AsyncIterator[None]:
+async def serve_http(
+    listen: str, monitors: Sequence[PipelineMonitor], http: Http, *, reload: Reload | None = None
+) -> AsyncIterator[None]:
     """Serve while the body runs. Raises ConfigError before it begins."""
     sockets = bind(listen)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # one warning for each malformed request
     settings = uvicorn.Config(
-        make_app(monitors, http, is_local=is_loopback(listen)),
+        make_app(monitors, http, is_local=is_loopback(listen), reload=reload),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -21,8 +21,9 @@ from ditto.config import KEYS
 def run(**options: Any) -> None:
     """Store every change in the stream or the file, until stopped.
 
-    The first SIGINT, SIGTERM or SIGHUP stops reading, waits for what is outstanding and confirms it; the second quits.
-    Under nohup, SIGHUP is ignored.
+    The first SIGINT or SIGTERM stops reading, waits for what is outstanding and confirms it; the second quits. SIGHUP
+    reads the configuration again, as ditto reload does; it stops Ditto where the terminal closes, and is ignored under
+    nohup.
     """
     log.configure("info", _first_format(options["log__format"]))  # for what is wrong with the configuration
     config = effective(**options)
@@ -30,7 +31,7 @@ def run(**options: Any) -> None:
     from ditto.service import event_loop  # noqa: PLC0415 -- the other commands work where the compiled core does not
     from ditto.service.run import run as run_process  # noqa: PLC0415 -- the same
 
-    event_loop.run(run_process(config))
+    event_loop.run(run_process(config, read=lambda: effective(**options)))
 
 
 def _first_format(flag: str | None) -> Literal["auto", "pretty", "json"]:

@@ -13,6 +13,7 @@ from ditto.units import counted, size, span
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ditto.monitoring.configuration_status import ConfigurationStatus
     from ditto.monitoring.status_document import Leader, Process, Servers, SnapshotSummary, Status, Stream
     from ditto.source.standbys import Standby
 
@@ -57,6 +58,8 @@ def _lines(status: Status) -> Iterator[tuple[str, str, str]]:
         bytes_of = f"{size(window.bytes)} of {size(window.max_bytes)}"
         yield "window", f"{window.events:,} of {counted(window.max_events, 'event')}, {bytes_of}", ""
         yield "sessions", _sessions(process), ""
+        if process.configuration is not None:
+            yield "configuration", *_configuration(process.configuration)
     for snapshot in status.snapshots:
         yield "snapshot", _snapshot(snapshot), ""
     yield "stream", "-" if servers.stream is None else _stream(servers.stream), ""
@@ -99,6 +102,16 @@ def _acknowledged(process: Process) -> str:
 def _sessions(process: Process) -> str:
     ended = ", ".join(f"{count:,} {reason}" for reason, count in sorted(process.sessions.items())) or "none"
     return f"ended: {ended}" if process.state in {"waiting", "stopped"} else f"one is running; ended: {ended}"
+
+
+def _configuration(found: ConfigurationStatus) -> tuple[str, str]:
+    """`revision 2 since …`, and its style."""
+    text = f"revision {found.revision} since {found.loaded_at}"
+    if found.is_pending:
+        return f"{text}; the next one is used when the transaction ends that is being stored", "yellow"
+    if found.refusal is not None:
+        return f"{text}; another one was refused at {found.refused_at}: {printable(found.refusal)}", "red"
+    return text, ""
 
 
 def _snapshot(snapshot: SnapshotSummary) -> str:

@@ -195,7 +195,8 @@ class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _doc(
             "What a client has to send (`Authorization: Bearer TOKEN`) for everything but `/healthz`, `/readyz` and "
             "`/ready`, which then give no reasons. `ditto status` sends it. Absent: every client that can connect may "
-            "read, and snapshots can be started and changed over HTTP only where `listen` is a loopback address.",
+            "read, and only where `listen` is a loopback address can snapshots be started and changed, and the "
+            "configuration be reloaded, over HTTP.",
             "${DITTO_TOKEN}",
             mask="whole",
         ),

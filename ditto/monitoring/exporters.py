@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 
 from ditto.config.model import Http
+from ditto.monitoring.configuration_status import Reload
 from ditto.pipeline.pipeline import Pipeline
 
 log = structlog.get_logger()
@@ -18,7 +19,7 @@ _EXPORTERS = ("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER")
 
 
 @asynccontextmanager
-async def run_exporters(pipelines: Sequence[Pipeline], *, http: Http) -> AsyncIterator[None]:
+async def run_exporters(pipelines: Sequence[Pipeline], *, http: Http, reload: Reload) -> AsyncIterator[None]:
     """Serve and export while the body runs. Raises ConfigError where `http.listen` cannot be listened on.
 
     The libraries are imported here: a process without exporters does not pay for them.
@@ -34,7 +35,7 @@ async def run_exporters(pipelines: Sequence[Pipeline], *, http: Http) -> AsyncIt
         if http.listen is not None:
             from ditto.api.server import serve_http  # noqa: PLC0415
 
-            await stack.enter_async_context(serve_http(http.listen, monitors, http))
+            await stack.enter_async_context(serve_http(http.listen, monitors, http, reload=reload))
         if has_otel:
             try:
                 from ditto.monitoring.otel import run_opentelemetry  # noqa: PLC0415

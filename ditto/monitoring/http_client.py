@@ -1,4 +1,4 @@
-"""A GET whose time and size are bounded, however the other side behaves."""
+"""A request whose time and size are bounded, however the other side behaves."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ class AnswerTooLarge(http.client.HTTPException):
     """The body is larger than was asked for."""
 
 
-def fetch(url: str, *, timeout_s: float, max_bytes: int, headers: Mapping[str, str] = _NO_HEADERS) -> Answer:
-    """The answer to a GET. No redirect is followed, and no proxy is asked.
+def fetch(
+    url: str, *, timeout_s: float, max_bytes: int, headers: Mapping[str, str] = _NO_HEADERS, posted: bytes | None = None
+) -> Answer:
+    """The answer to a GET, or to a POST of this JSON document. No redirect is followed, and no proxy is asked.
 
     Raises OSError where there is no connection, or no answer within that time in all; HTTPException for what is not
     HTTP, or larger; ValueError for what is no address.
@@ -43,7 +45,11 @@ def fetch(url: str, *, timeout_s: float, max_bytes: int, headers: Mapping[str, s
         timer.daemon = True
         timer.start()
         try:
-            connection.request("GET", address.path or "/", headers=dict(headers))
+            if posted is None:
+                connection.request("GET", address.path or "/", headers=dict(headers))
+            else:
+                sent = {**headers, "Content-Type": "application/json"}
+                connection.request("POST", address.path or "/", body=posted, headers=sent)
             with connection.getresponse() as answer:
                 body = answer.read(max_bytes + 1)
                 status = answer.status

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Final
 
 from ditto import __version__
+from ditto.config import PipelineConfig
 from ditto.monitoring.server_status import ServerStatusReader
 from ditto.monitoring.status_document import (
     Process,
@@ -26,8 +27,8 @@ from ditto.monitoring.status_document import (
     StateChange,
     Status,
     Window,
-    rfc3339,
 )
+from ditto.monitoring.timestamps import rfc3339
 from ditto.pipeline.pipeline import Pipeline
 from ditto.tasks import end
 
@@ -58,7 +59,7 @@ class PipelineMonitor:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.label = pipeline.label
-        self.config = pipeline.config
+        self._pipeline = pipeline
         self.states = pipeline.states
         self.counters = pipeline.counters
         self._rate = Rate()
@@ -69,6 +70,11 @@ class PipelineMonitor:
         """The counts of the histogram at the last looks."""
         self._asked_at = time.monotonic()
         self.servers = Servers(rfc3339(time.time()), None, None, None, [], ["both servers have not been asked yet"])
+
+    @property
+    def config(self) -> PipelineConfig:
+        """The current one."""
+        return self._pipeline.config
 
     @property
     def state(self) -> str:
@@ -130,6 +136,7 @@ class PipelineMonitor:
             states=[StateChange(rfc3339(each.at), each.state, each.reason) for each in states.transitions],
             acknowledged_p50_s=self._acknowledged_s(0.5),
             acknowledged_p99_s=self._acknowledged_s(0.99),
+            configuration=self._pipeline.configuration,
         )
         age_s = round(time.monotonic() - self._asked_at, 1)
         return Status(

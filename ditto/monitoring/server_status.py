@@ -16,7 +16,8 @@ from ditto.config import PipelineConfig
 from ditto.errors import DittoError
 from ditto.log import mask_secrets
 from ditto.lsn import format_lsn
-from ditto.monitoring.status_document import Leader, Servers, Slot, Stream, rfc3339
+from ditto.monitoring.status_document import Leader, Servers, Slot, Stream
+from ditto.monitoring.timestamps import rfc3339
 from ditto.pipeline.lease import Terms
 from ditto.source import slot as source
 from ditto.source.slot import find_slot

@@ -1,4 +1,4 @@
-"""The client of the status: asks a running Ditto over HTTP, or both servers where none runs."""
+"""The client of a running Ditto's HTTP: status, snapshots, reload; the status of both servers where none runs."""
 
 from __future__ import annotations
 
@@ -13,23 +13,31 @@ import msgspec
 
 from ditto.config import Config
 from ditto.config.validation import split_address
-from ditto.errors import ConfigError, DittoError
+from ditto.errors import ConfigError, DittoError, SinkError, SourceError
+from ditto.monitoring.configuration_status import Reloaded
 from ditto.monitoring.http_client import AnswerTooLarge, fetch
 from ditto.monitoring.pipeline_monitor import Rate, lag_by_servers
 from ditto.monitoring.server_status import ServerStatusReader
 from ditto.monitoring.status_document import Snapshots, Status
 
 _TIMEOUT_S: Final = 5.0
+_CHANGE_TIMEOUT_S: Final = 15.0
+_REASONED: Final = frozenset({400, 503})
+"""With these a running Ditto says why it does not do it."""
 _MAX_BYTES: Final = 16 * 1024 * 1024
 _REFUSALS: Final = {
     401: "it wants the token of http.token (DITTO_HTTP_TOKEN)",
+    403: "it takes no requests that change something: without http.token only from its own machine",
+    404: "it does not know how to do that: is it an older Ditto?",
     421: "it is not known under this name: add the name to http.hosts there",
 }
+_BY_EXIT_CODE: Final[dict[int, type[DittoError]]] = {2: ConfigError, 3: SourceError, 4: SinkError}
 _NOBODY: Final = "does a Ditto run there, with http.listen? Without --url both servers are asked"
 _NO_RUNS: Final = "does a Ditto run there, with http.listen? Only a running one knows its snapshots"
+_NO_DITTO: Final = "does a Ditto run there, with http.listen? Without that, give its process: --pid PID"
 _EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  only compared with
 
-T = TypeVar("T", Status, Snapshots)
+T = TypeVar("T", Status, Snapshots, Reloaded)
 
 
 class NoAnswer(DittoError):
@@ -57,18 +65,38 @@ def snapshots_over_http(url: str, *, token: str | None = None) -> Snapshots:
     return _document(url, "/v1/snapshots", Snapshots, token=token, hint=_NO_RUNS)
 
 
-def _document(url: str, path: str, kind: type[T], *, token: str | None, hint: str | None) -> T:
+def reload_over_http(url: str, *, token: str | None = None) -> Reloaded:
+    """Let the Ditto at this address reload its configuration.
+
+    Raises the error for which it is refused, and the same as `over_http`.
+    """
+    return _document(url, "/v1/reload", Reloaded, token=token, hint=_NO_DITTO, posted=b"{}")
+
+
+class _Refusal(msgspec.Struct):
+    detail: str
+    hint: str | None = None
+    exit_code: int = 1
+
+
+def _document(
+    url: str, path: str, kind: type[T], *, token: str | None, hint: str | None, posted: bytes | None = None
+) -> T:
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
         raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080")
     try:
         answer = fetch(
             f"{url.rstrip('/')}{path}",
-            timeout_s=_TIMEOUT_S,
+            timeout_s=_TIMEOUT_S if posted is None else _CHANGE_TIMEOUT_S,
             max_bytes=_MAX_BYTES,
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            posted=posted,
         )
-        if answer.status == http.HTTPStatus.OK:
+        if answer.status in {http.HTTPStatus.OK, http.HTTPStatus.ACCEPTED}:
             return msgspec.json.decode(answer.body, type=kind)
+        if posted is not None and answer.status in _REASONED:
+            refusal = msgspec.json.decode(answer.body, type=_Refusal)
+            raise _BY_EXIT_CODE.get(refusal.exit_code, DittoError)(refusal.detail, hint=refusal.hint)
         reason = _REFUSALS.get(answer.status, f"it answers {answer.status}")
         if answer.status in _REFUSALS:
             hint = None

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
 
+from ditto.monitoring.configuration_status import ConfigurationStatus
 from ditto.monitoring.snapshot_status import RunKind, RunState, RunStatus
 from ditto.source.standbys import Standby
-
-
-def rfc3339(at: float) -> str:
-    """Seconds since 1970 as text."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -123,7 +118,7 @@ class Process(msgspec.Struct, frozen=True):
     """Messages acknowledged since it started, checkpoints included."""
     window: Window
     sessions: dict[str, int]
-    """By how they ended: the error's class, or `stopped`. The one that runs is not among them."""
+    """By how they ended: the error's class, `stopped`, or `reloaded`. The one that runs is not among them."""
     rewinds: int
     skipped: int
     fenced: int
@@ -132,6 +127,8 @@ class Process(msgspec.Struct, frozen=True):
     acknowledged_p50_s: float | None = None
     """How long acknowledgements took in the last minute, the median of one block at a time; null without any."""
     acknowledged_p99_s: float | None = None
+    configuration: ConfigurationStatus | None = None
+    """Null from a Ditto that does not know how to reload it."""
 
 
 class SnapshotSummary(msgspec.Struct, frozen=True):

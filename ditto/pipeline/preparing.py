@@ -85,6 +85,11 @@ async def prepare(ends: Ends, *, states: States, report: Report) -> Prepared:
     return await _Preparation(ends).run(states=states, report=report)
 
 
+async def check_again(ends: Ends) -> None:
+    """What `prepare` checks of publication, tables and sink where all of them exist; the slot is another session's."""
+    await _Preparation(ends).check_again()
+
+
 class _Preparation:
     """The steps of `prepare`, and what the later ones need of the earlier ones."""
 
@@ -154,6 +159,18 @@ class _Preparation:
             claimed_lsn=claimed_lsn,
             accepted_gap=accepted_gap,
         )
+
+    async def check_again(self) -> None:
+        """See the function of that name."""
+        ends = self._ends
+        published = await self._look_at_publication()
+        if published is None:
+            raise TableLocked(
+                "a lock hides which tables are published: whether the configuration fits them cannot be seen",
+                hint="try again when ALTER TABLE or VACUUM FULL is over",
+            )
+        self._add_routes(published.tables)
+        await ends.sink.prepare(ends.pipeline, self._routes)
 
     async def _request_initial(self, slot: Slot) -> None:
         """Ask for the rows that are there already, before the sink is claimed: a claimed one is not new any more."""

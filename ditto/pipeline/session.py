@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Final
 
-from ditto.config import PipelineConfig
-from ditto.monitoring.counters import Counters
 from ditto.monitoring.session_counters import SessionCounters
-from ditto.monitoring.state import States
 from ditto.pipeline.beginning import begin
 from ditto.pipeline.confirmer import Confirmer
 from ditto.pipeline.connecting import Report, connect
+from ditto.pipeline.pipeline import Pipeline
 from ditto.pipeline.preparing import Prepared, prepare
 from ditto.pipeline.streaming import Streaming
 from ditto.pipeline.synchronous_commit import SynchronousWatch
@@ -21,23 +20,20 @@ from ditto.pipeline.watermark import ConfirmDelay
 from ditto.pipeline.window import Window
 from ditto.sinks.base import MakeSink, Sink
 from ditto.source.walsender import check_holder
-from ditto.tasks import beside, deciding_error, until
+from ditto.tasks import beside, deciding_error, end, until
+
+_LOOK_S: Final = 0.1
 
 
 async def run_session(
-    config: PipelineConfig,
-    *,
-    stop: asyncio.Event,
-    clock: Callable[[], float],
-    make_sink: MakeSink,
-    counters: Counters,
-    states: States,
-    report: Report,
+    pipeline: Pipeline, *, stop: asyncio.Event, clock: Callable[[], float], make_sink: MakeSink, report: Report
 ) -> None:
-    """Run until `stop` is set; returns with everything that was sent confirmed.
+    """Run until `stop` is set, or another configuration is asked for; returns with everything that was sent confirmed,
+    and in the second case with the last transaction complete.
 
     Raises the DittoError that ended it. `clock` gives monotonic seconds; `report` is for the loop of sessions.
     """
+    config, counters, states = pipeline.config, pipeline.counters, pipeline.states
     failure = states.failure
     states.enter("connecting", reason="a session begins" + (f", after {failure}" if failure else ""))
     try:
@@ -47,10 +43,11 @@ async def run_session(
             )
             if (ends := await until(stop, connecting)) is None:
                 return
-            async with beside(_watch(ends.sink)):
-                prepared = await until(stop, prepare(ends, states=states, report=report))
+            leave = asyncio.Event()
+            async with beside(_watch(ends.sink), _leave_a_queue(pipeline, leave, stop=stop)):
+                prepared = await until(leave, prepare(ends, states=states, report=report))
             if prepared is not None:
-                await _hold_slot(prepared, stop=stop, states=states, report=report)
+                await _hold_slot(prepared, pipeline, stop=stop, report=report)
             await ends.lease.release()
     except BaseExceptionGroup as group_error:
         raise deciding_error(group_error) from group_error
@@ -64,8 +61,23 @@ async def _watch(sink: Sink) -> None:
         await sink.acknowledged()
 
 
-async def _hold_slot(prepared: Prepared, *, stop: asyncio.Event, states: States, report: Report) -> None:
+async def _leave_a_queue(pipeline: Pipeline, leave: asyncio.Event, *, stop: asyncio.Event) -> None:
+    """Set `leave` when the process is to stop, or a standby is to have another configuration: it may wait for days."""
+    while not (pipeline.change_wanted.is_set() and pipeline.may_change_now):
+        waiting = [asyncio.ensure_future(each.wait()) for each in (stop, pipeline.change_wanted)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end(*waiting)
+        if stop.is_set():
+            break
+        await asyncio.sleep(_LOOK_S)
+    leave.set()
+
+
+async def _hold_slot(prepared: Prepared, pipeline: Pipeline, *, stop: asyncio.Event, report: Report) -> None:
     """Begin and stream, beside what keeps the slot."""
+    states = pipeline.states
     ends, delivery = prepared.ends, prepared.ends.config.delivery
     counters = SessionCounters(ends.counters, ends.source, clock=ends.clock)
     synchronous = SynchronousWatch(ends.control, prepared.slot.active_pid or 0, counters=ends.counters)
@@ -90,12 +102,19 @@ async def _hold_slot(prepared: Prepared, *, stop: asyncio.Event, states: States,
         if ready is None:
             return
         streaming = Streaming(
-            ready, window=window, confirmer=confirmer, synchronous=synchronous, counters=counters, states=states
+            ready,
+            window=window,
+            confirmer=confirmer,
+            synchronous=synchronous,
+            counters=counters,
+            states=states,
+            leave=pipeline.change_wanted,
         )
         try:
             async with beside(confirmer.run(ends.sink.acknowledged, window), *streaming.beside()):
                 await until(stop, streaming.run())
-                await streaming.drain()
+                reason = "it was asked to stop" if stop.is_set() else "another configuration is to be used"
+                await streaming.drain(reason=reason)
         finally:
             report.has_progressed = confirmer.has_stored
     await ends.source.finish()

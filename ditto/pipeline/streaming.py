@@ -49,6 +49,7 @@ _SNAPSHOT_AHEAD: Final = 2_000
 window of 16,000 they came 0.2 s later, and no more rows were stored in a second.
 """
 _PLACE_PERIOD_S: Final = 1.0
+_WAKE_S: Final = 0.1
 _RESTORE_PERIOD_S: Final = 30.0
 
 
@@ -64,7 +65,9 @@ class Streaming:
         synchronous: SynchronousWatch,
         counters: SessionCounters,
         states: States,
+        leave: asyncio.Event,
     ) -> None:
+        """Where `leave` is set, `run` returns between two transactions."""
         ends = ready.prepared.ends
         self._ready = ready
         self._ends = ends
@@ -76,6 +79,8 @@ class Streaming:
         self._synchronous = synchronous
         self._counters = counters
         self._states = states
+        self._leave = leave
+        self._is_leaving = False
         self._format: Format = DittoFormat()
         self._groups = make_groups(ready)
         self._traceparents = Traceparents(ends.config.events.traceparent.column)
@@ -103,12 +108,13 @@ class Streaming:
             self._ready.dropped.run(),
             synchronous,
             self._keep_place(),
+            self._wake_to_leave(),
             self._report_progress(),
             *self._snapshots.beside(),
         ]
 
     async def run(self) -> None:
-        """Read, plan, encode, send: until a fault or a cancellation."""
+        """Read, plan, encode, send: until a fault or a cancellation, or until it has left."""
         await self._start()
         while True:
             try:
@@ -132,6 +138,31 @@ class Streaming:
             else:
                 continue
             await self._snapshots.after(block, self._forward_made, is_certain=self._history.is_certain)
+            if self._leave.is_set() and self._may_leave(block):
+                return
+
+    def _may_leave(self, block: Block) -> bool:
+        """Whether the last transaction has been sent whole. One that began before this session is the tail's.
+
+        Where no block ends between two transactions, because there is no pause between them, the next one does.
+        """
+        if self._held or not self._history.is_certain:
+            return False
+        tail_lsn = self._ready.start.after.commit_lsn
+        if block.is_at_barrier or block.idle_lsn > tail_lsn:
+            return True
+        if not self._is_leaving and not self._snapshots.has_barrier:
+            self._is_leaving = True
+            last = self._ready.decoder.last_transaction()
+            self._ready.decoder.stop_before(max(tail_lsn, 0 if last is None else last.commit_lsn) + 1)
+        return False
+
+    async def _wake_to_leave(self) -> None:
+        """A quiet server answers at once, and with that a block comes."""
+        await self._leave.wait()
+        while True:
+            self._confirmer.confirm(wants_reply=True)
+            await asyncio.sleep(_WAKE_S)
 
     async def _start(self) -> None:
         start, slot, counters = self._ready.start, self._ready.prepared.slot, self._ends.counters
@@ -363,9 +394,9 @@ class Streaming:
                 confirmed=format_lsn(self._confirmer.confirmed_lsn),
             )
 
-    async def drain(self) -> None:
+    async def drain(self, *, reason: str) -> None:
         """Everything that was sent is durable and confirmed, or the deadline has passed."""
-        self._states.enter("draining", reason="it was asked to stop")
+        self._states.enter("draining", reason=reason)
         log.info("pipeline.draining", outstanding=self._window.outstanding_count)
         try:
             async with asyncio.timeout(_DRAIN_TIMEOUT_S):

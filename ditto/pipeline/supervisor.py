@@ -13,11 +13,9 @@ from typing import Final
 
 import structlog
 
-from ditto.config import PipelineConfig
 from ditto.errors import ChainBroken, DittoError, SinkDenied
-from ditto.monitoring.counters import Counters
-from ditto.monitoring.state import States
 from ditto.pipeline.connecting import Report
+from ditto.pipeline.pipeline import Pipeline
 from ditto.pipeline.session import run_session
 from ditto.routing.router import snapshot_subjects
 from ditto.sinks.base import MakeSink
@@ -31,33 +29,27 @@ _BACKOFF_STEPS: Final = 10  # beyond the cap; an outage of hours must not overfl
 
 
 async def follow(
-    config: PipelineConfig,
+    pipeline: Pipeline,
     *,
     stop: asyncio.Event,
     make_sink: MakeSink | None = None,
     clock: Callable[[], float] = time.monotonic,
-    counters: Counters,
-    states: States,
 ) -> None:
     """Session after session until `stop` is set; without `make_sink` with the sink that the configuration names.
 
     Raises the DittoError that cannot be retried.
     """
-    make_sink = make_sink or choose_sink(config)
+    make_sink = make_sink or choose_sink(pipeline.config)
+    counters, states = pipeline.counters, pipeline.states
     failures, last_reason = 0, ""
     while not stop.is_set():
+        if pipeline.may_change_now:
+            pipeline.change()
         report = Report()
         try:
-            await run_session(
-                config,
-                stop=stop,
-                clock=clock,
-                make_sink=make_sink,
-                counters=counters,
-                states=states,
-                report=report,
-            )
-            counters.sessions["stopped"] += 1
+            await run_session(pipeline, stop=stop, clock=clock, make_sink=make_sink, report=report)
+            counters.sessions["stopped" if stop.is_set() else "reloaded"] += 1
+            pipeline.change()
         except DittoError as error:
             counters.sessions[type(error).__name__] += 1
             counters.fenced += isinstance(error, ChainBroken)
@@ -65,7 +57,7 @@ async def follow(
             is_final = not (error.is_retryable or (error.is_retryable_later and states.has_streamed))
             if isinstance(error, SinkDenied) and not counters.snapshots_denied:
                 # Whoever may send a logical message can ask for a snapshot: that must not end the live stream.
-                is_about_snapshots = snapshot_subjects(config.events.prefix).lower() in error.message.lower()
+                is_about_snapshots = snapshot_subjects(pipeline.config.events.prefix).lower() in error.message.lower()
                 counters.snapshots_denied = error.message if is_about_snapshots else ""
                 is_final = is_final and not is_about_snapshots
             if is_final and not (error.depends_on_settings and reason != last_reason):

@@ -87,12 +87,12 @@ class Selection:
         if table in self._publication.tables:
             return ConfigError(
                 f"events.tables does not select insert or update of {name}: no event could carry its rows",
-                hint="add it to events.tables and start Ditto again" + self._could_be_read(),
+                hint="add it to events.tables, and ditto reload" + self._could_be_read(),
             )
         if table in self._tables.roots and any(leaf in self._publication.tables for leaf in self._tables.leaves(table)):
             return ConfigError(
                 f"the rows of {name} come under the names of its partitions, and events.tables selects none of them",
-                hint="add the partitions to events.tables and start Ditto again" + self._could_be_read(),
+                hint="add the partitions to events.tables, and ditto reload" + self._could_be_read(),
             )
         publication = self._publication.name
         return TableNotPublished(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -21,15 +21,18 @@ from ditto.pipeline.pipeline import Pipeline
 from ditto.pipeline.supervisor import follow
 from ditto.service import signals, systemd
 from ditto.service.heartbeat import keep_heartbeat
+from ditto.service.reload import Reloads
 from ditto.sinks.base import MakeSink
 
 log = structlog.get_logger()
 
 _COLLECT_AFTER: Final = 50_000  # more containers than before
+_HANG_UP_S: Final = 0.05
 
 
-async def run(config: Config, *, make_sink: MakeSink | None = None) -> None:
-    """Run until a signal asks to stop. The first one drains, a second one cancels at once.
+async def run(config: Config, *, read: Callable[[], Config], make_sink: MakeSink | None = None) -> None:
+    """Run until a signal asks to stop. The first one drains, a second one cancels at once. `read` reads the
+    configuration again, for a reload.
 
     Raises the DittoError that cannot be retried, and CancelledError after the second signal.
     """
@@ -39,16 +42,18 @@ async def run(config: Config, *, make_sink: MakeSink | None = None) -> None:
     check = BackgroundCheck(config)
     pipeline.states.listeners.append(lambda entered: check.begin() if entered.state == "streaming" else None)
     state = ProcessState([each.states for each in pipelines])
-    with _stop_on_signals(stop):
+    reloads = Reloads(config, pipeline, read=read, make_sink=make_sink)
+    with _on_signals(stop, reloads):
         async with (
             keep_heartbeat(state),
             systemd.keep_notified(state),
-            run_exporters(pipelines, http=config.http),
+            run_exporters(pipelines, http=config.http, reload=reloads.result),
         ):
             _tune_collector()
             try:
                 await _run_pipeline(pipeline, stop=stop, make_sink=make_sink)
             finally:
+                await reloads.close()
                 await check.close()
 
 
@@ -56,9 +61,7 @@ async def _run_pipeline(pipeline: Pipeline, *, stop: asyncio.Event, make_sink: M
     """Follow the slot; every line of the log says of which pipeline it is."""
     with structlog.contextvars.bound_contextvars(pipeline=pipeline.label):
         try:
-            await follow(
-                pipeline.config, stop=stop, make_sink=make_sink, counters=pipeline.counters, states=pipeline.states
-            )
+            await follow(pipeline, stop=stop, make_sink=make_sink)
         finally:
             _warn_of_leftovers(pipeline.counters)
         pipeline.states.enter("stopped", reason="it was asked to stop")
@@ -92,9 +95,10 @@ def _tune_collector() -> None:
 
 
 @contextmanager
-def _stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
+def _on_signals(stop: asyncio.Event, reloads: Reloads) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     root = asyncio.current_task()
+    had_terminal = signals.has_terminal()
 
     def on_signal(number: int) -> None:
         if not stop.is_set():
@@ -105,13 +109,23 @@ def _stop_on_signals(stop: asyncio.Event) -> Iterator[None]:
             log.warning("pipeline.quitting", signal=signal.Signals(number).name)
             root.cancel()
 
-    numbers = signals.stopping()
-    for number in numbers:
+    def on_hang_up() -> None:
+        if had_terminal and not signals.has_terminal():
+            on_signal(signal.SIGHUP)
+        elif not stop.is_set():
+            log.info("reload.begun", signal="SIGHUP")
+            reloads.begin()
+
+    for number in signals.STOPPING:
         loop.add_signal_handler(number, on_signal, number)
+    hangs_up = not signals.is_hang_up_ignored()
+    if hangs_up:
+        # The terminal is taken from the process in the same moment: first, or right after the signal.
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.call_later(_HANG_UP_S, on_hang_up))
     try:
         yield
     finally:
-        for number in numbers:
+        for number in (*signals.STOPPING, *([signal.SIGHUP] if hangs_up else [])):
             loop.remove_signal_handler(number)
             # The process ends in a moment: a second signal that comes too late must not change its exit code.
             signal.signal(number, signal.SIG_IGN)

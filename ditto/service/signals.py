@@ -1,19 +1,23 @@
-"""Signals that ask a process to stop, from its first moment on.
+"""Signals that ask a process to stop, from its first moment on; and SIGHUP, which asks a daemon to reload.
 
 Every program that is the first process of a container (PID 1) ignores signals that it does not handle: a `docker stop`
 while Ditto is still importing would have no effect. So each command handles them before it imports anything else.
-SIGHUP, which a terminal sends when it closes, asks to stop like SIGTERM; where it was ignored at the start (`nohup`),
-it stays ignored.
+SIGHUP asks `ditto run` to read its configuration again. When the terminal closes that Ditto was started in, which sends
+the same signal, it asks to stop like SIGTERM, as it does in every other command; where it was ignored at the start
+(`nohup`), it stays ignored.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from types import FrameType
 
+STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+"""Those that always do."""
 _KILLED: Final = 128
 """What shells add to the number of the signal that ended a process."""
 
@@ -25,13 +29,18 @@ def end_on_request() -> None:
             signal.signal(number, _end)
 
 
-def stopping() -> list[signal.Signals]:
-    """The signals that ask this process to stop."""
-    return [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
-    ]
+def is_hang_up_ignored() -> bool:
+    """Whether SIGHUP does nothing, since before the process began."""
+    return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def has_terminal() -> bool:
+    """Whether the process has a controlling terminal, at this moment."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -264,7 +264,8 @@ def test_usage_errors_exit_with_2() -> None:
 def test_run_hands_the_configuration_to_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
-    async def run(config: Any) -> None:
+    async def run(config: Any, *, read: Any) -> None:
+        assert read() == config
         seen.extend([config, asyncio.get_running_loop()])
 
     def configure(level: str, form: str) -> None:

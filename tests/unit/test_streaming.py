@@ -68,6 +68,9 @@ class NoDecoder:
     def record(self, oid: int | None, key: tuple[int, ...], names: tuple[str, ...] = ()) -> None:
         assert (oid, key) == (None, ())
 
+    def stop_before(self, lsn: int) -> None:
+        self._steps.append(f"stop before {lsn:X}")
+
     def passed_counts(self) -> dict[tuple[str, str], tuple[int, ...]]:
         return {}
 
@@ -127,6 +130,7 @@ class Scene:
     def __init__(self, *, start: Start | None = None, max_in_flight: int = 100, max_bytes: int = 0) -> None:
         self.server, self.sink = FakeSlot(confirmed_lsn=0x100), FakeSink(max_bytes=max_bytes)
         self.source, self.counters, self.states = FakeReplication(self.server), Counters(), States(now=now)
+        self.leave = asyncio.Event()
         self.steps: list[str] = []
         """How relations were planned and defined."""
         self.planner = SlowPlanner(self.steps)
@@ -188,6 +192,7 @@ class Scene:
             synchronous=synchronous,
             counters=counters,
             states=self.states,
+            leave=self.leave,
         )
 
     @asynccontextmanager
@@ -337,7 +342,7 @@ async def test_draining_waits_for_what_was_sent_and_confirms_it() -> None:
         scene.source.bring(block(0x200))
         await asyncio.sleep(1)
         await end(reading)
-        draining = asyncio.create_task(scene.streaming.drain())
+        draining = asyncio.create_task(scene.streaming.drain(reason="it was asked to stop"))
         await asyncio.sleep(5)
         assert not draining.done()
         assert scene.states.state == "draining"
@@ -355,7 +360,7 @@ async def test_draining_ends_at_its_deadline() -> None:
         await asyncio.sleep(1)
         await end(reading)
         began_at = now()
-        await scene.streaming.drain()
+        await scene.streaming.drain(reason="it was asked to stop")
         assert now() - began_at == pytest.approx(30.0)
     assert scene.source.confirmed == [0x100]
 
@@ -384,7 +389,7 @@ async def test_a_stop_while_the_sink_makes_wait_does_not_wait_for_what_was_not_s
         await asyncio.sleep(1)
         await end(reading)
         began_at = now()
-        await scene.streaming.drain()
+        await scene.streaming.drain(reason="it was asked to stop")
         assert now() == began_at
     assert scene.source.confirmed == [0x100]
 
@@ -461,3 +466,17 @@ async def test_a_relation_that_cannot_be_planned_comes_after_what_is_before_it_i
         with pytest.raises(SubjectCollision):
             await reading
     assert scene.sent == [0x200]
+
+
+async def test_it_leaves_after_a_block_that_ends_between_two_transactions() -> None:
+    scene = Scene()
+    async with scene.running() as reading:
+        scene.leave.set()
+        scene.source.bring(block(0x200, 0x300, is_complete=False))
+        await asyncio.sleep(1)
+        assert not reading.done(), "the last transaction has more events"
+        assert scene.steps == ["stop before 101"], "the next block may end in the middle of a transaction, too"
+        scene.source.bring(block(0x300))
+        await asyncio.sleep(1)
+        assert reading.done()
+        assert [batch.commit_lsns for batch in scene.sink.batches] == [[0x200, 0x300], [0x300]]

@@ -130,6 +130,11 @@ class Deliveries:
         self.decoder.stop_before(lsn)
         return done
 
+    @property
+    def has_barrier(self) -> bool:
+        """Whether `expect_before` has been called, and the stream has not come there yet."""
+        return self._barrier is not None
+
     def record(self, oid: int | None, key: tuple[int, ...] = (), names: tuple[str, ...] = ()) -> None:
         """Record the changes of this relation from now on, or of none; what was recorded is forgotten."""
         self._recorded = oid, key, names

@@ -59,6 +59,11 @@ class Snapshots:
         self._state = SavedState(ends.sink.checkpoints, self._deliveries, acknowledged=acknowledged)
         self._runner = Runner(ready.prepared, self._deliveries, progress=progress, clock=ends.clock)
 
+    @property
+    def has_barrier(self) -> bool:
+        """Whether the decoder stops before some transaction, for a table without a key."""
+        return self._deliveries.has_barrier
+
     def beside(self) -> list[Coroutine[Any, Any, None]]:
         """What is to run beside the stream; each until it is cancelled."""
         return [self._runner.run(), self._runner.save_moved(), self._state.run()]

@@ -151,13 +151,6 @@ async def test_a_fatal_stop_is_said_at_error_by_state_and_by_the_last_line(world
 # ------------------------------------------------------------------------------------ signals
 
 
-async def test_a_hang_up_stops_it_as_sigterm_does(world: World) -> None:
-    process = await world.streaming()
-    process.send(signal.SIGHUP)
-    assert await process.ended() == 0
-    assert process.logs("pipeline.stopping", signal="SIGHUP")
-
-
 async def test_under_nohup_a_hang_up_is_ignored(world: World) -> None:
     port = free_port()
     env = environment(world, DITTO_HTTP_LISTEN=f"127.0.0.1:{port}")

@@ -273,16 +273,16 @@ import asyncio, sys
 import structlog
 from ditto.check.run import run_checks
 from ditto.config import Config, File, Postgres
-from ditto.monitoring.counters import Counters
 from ditto.monitoring.server_status import ServerStatusReader
 from ditto.monitoring.state import States
 from ditto.pipeline import supervisor
+from ditto.pipeline.pipeline import Pipeline
 
 async def main(dsn, name, path):
     stop, states = asyncio.Event(), States()
     states.listeners.append(lambda change: stop.set() if change.state == "streaming" else None)
     config = Config(postgres=Postgres(dsn=dsn, slot=name, publication=name), file=File(path=path))
-    await supervisor.follow(config, stop=stop, counters=Counters(), states=states)
+    await supervisor.follow(Pipeline(config=config, states=states), stop=stop)
     await run_checks(config, is_running=True)
     reader = ServerStatusReader(config)
     assert (await reader.read()).problems == []

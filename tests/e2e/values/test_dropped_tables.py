@@ -13,6 +13,7 @@ from ditto.config.load import load
 from ditto.monitoring.counters import Counters
 from ditto.monitoring.state import States
 from ditto.pipeline import dropped_tables
+from ditto.pipeline.pipeline import Pipeline
 from ditto.pipeline.supervisor import follow
 from e2e.process import eventually
 
@@ -52,7 +53,8 @@ async def test_dropped_tables_are_forgotten_and_others_go_on(world: World, monke
     )
     world.sql("CREATE TABLE kept (id int PRIMARY KEY)", "CREATE TABLE again (id int PRIMARY KEY)")
     stop, counters, states = asyncio.Event(), Counters(), States()
-    running = asyncio.ensure_future(follow(load(None, {}, world.settings), stop=stop, counters=counters, states=states))
+    pipeline = Pipeline(config=load(None, {}, world.settings), counters=counters, states=states)
+    running = asyncio.ensure_future(follow(pipeline, stop=stop))
     await eventually(lambda: states.state == "streaming", "it streams")
     world.sql("INSERT INTO kept VALUES (1)", "INSERT INTO again VALUES (1)")
     made = await made_until_forgotten(world, counts, 20, begin=0)
