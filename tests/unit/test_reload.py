@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from ditto.config import Config, Events, Log, Nats, Postgres
+from ditto.config import Config, Events, Log, Nats, Postgres, Types
 from ditto.config.changes import changed_keys, needs_restart
 from ditto.pipeline.pipeline import Pipeline
 
@@ -17,7 +17,7 @@ AFTER = replace(BEFORE, events=Events(topics={"a": "b"}))
     ("after", "keys"),
     [
         (BEFORE, []),
-        (replace(BEFORE, events=Events(prefix="p", schemas=True)), ["events.prefix", "events.schemas"]),
+        (
             replace(BEFORE, events=Events(prefix="p", types=Types(int8="string"))),
             ["events.prefix", "events.types.int8"],
         ),

@@ -176,7 +176,6 @@ async def test_the_level_of_the_log_alone_ends_no_session(configured: Configured
     configured.write({}, log={"level": "error"})
     process.send(signal.SIGHUP)
     await eventually(lambda: configured.status()["revision"] == 2, "it is taken")
-    process.send(signal.SIGHUP)
     configured.write({}, log={"level": "info"})
     process.send(signal.SIGHUP)
     await process.logged("reload.accepted", changed=["log.level"])
