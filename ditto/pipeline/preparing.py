@@ -170,6 +170,7 @@ class _Preparation:
                 hint="try again when ALTER TABLE or VACUUM FULL is over",
             )
         self._add_routes(published.tables)
+        await self._check_rules(published.tables)
         await ends.sink.prepare(ends.pipeline, self._routes)
 
     async def _request_initial(self, slot: Slot) -> None:

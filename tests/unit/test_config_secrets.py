@@ -9,6 +9,7 @@ import pytest
 from psycopg import conninfo
 
 from ditto.config import SINKS, load, mask_dsn, mask_url, masked
+from ditto.config.mask import secrets
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -142,3 +143,28 @@ def test_errors_do_not_quote_secrets(text: str, tmp_path: Path) -> None:
     # `--debug` prints the chain: what it suppresses stays away.
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_the_key_of_a_mask_is_a_secret(tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    mask = {"a": {"hash": "hmac-sha256", "key": SECRET}, "b": {"null": True}}
+    file.write_text(json.dumps({"events": {"tables": {"t": {"columns": {"mask": mask}}, "u": ["insert"]}}}))
+    config = load(file, {}, {})
+    shown = masked(config)["events"]["tables"]
+    assert shown == {
+        "t": {"columns": {"mask": {"a": {"hash": "hmac-sha256", "key": "***"}, "b": {"null": True}}}},
+        "u": ["insert"],
+    }
+    assert SECRET in secrets(config)
+
+
+@pytest.mark.parametrize(
+    "mask", [{"hash": "sha256", "key": SECRET}, {"hash": SECRET}, {"key": SECRET}, {"constant": 5, "key": SECRET}]
+)
+def test_no_error_about_a_mask_quotes_its_key(mask: Any, tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps({"events": {"tables": {"t": {"columns": {"mask": {"a": mask}}}}}}))
+    with pytest.raises(ConfigError) as caught:
+        load(file, {}, {})
+    assert caught.value.message.startswith("events.tables.t.columns.mask.a")
+    assert SECRET not in f"{caught.value.message} {caught.value.hint}"

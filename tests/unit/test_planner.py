@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from ditto.config import Events, Types
-from ditto.config.events import Action
-from ditto.decoding.column_kinds import ARRAY, INT, JSON, TEXT
+from ditto.config.events import Action, Columns, Mask, TableRules
+from ditto.decoding.column_kinds import ARRAY, CALL, INT, JSON, SKIP, TEXT
 from ditto.decoding.messages import Column, Relation
-from ditto.errors import SubjectCollision
+from ditto.errors import RuleUnfit, SubjectCollision
 from ditto.routing.planner import Planner
 from ditto.routing.table_descriptions import stored_versions
 from ditto.routing.table_plans import TablePlan
@@ -196,3 +196,64 @@ def test_tables_that_may_never_come_collide_with_nothing_later() -> None:
     world.plan(relation())
     with pytest.raises(SubjectCollision):
         world.planner.routes_ahead([("audit", "trades"), ("public", "trades")])
+
+
+# ------------------------------------------------------------------------------------- rules of tables
+
+
+def test_columns_that_are_left_out_or_masked_have_kinds_of_their_own() -> None:
+    columns = Columns(exclude=["name"], mask={"moods": Mask(constant="-")})
+    world = World(tables={"trades": TableRules(columns=columns)})
+    plan = world.plan(relation("trades", ID, NAME, MOODS))
+    assert plan.kinds == bytes([INT, SKIP, CALL])
+    assert plan.functions[:2] == (None, None)
+    assert plan.functions[2] is not None
+    assert plan.functions[2]("{a}") == "-"
+    assert plan.rule is None
+
+
+def test_without_rules_nothing_is_called() -> None:
+    plan = World(tables={"trades": TableRules(actions=[Action.INSERT])}).plan(relation())
+    assert (plan.functions, plan.rule) == ((), None)
+
+
+def test_the_key_may_be_left_out_where_another_one_is_given() -> None:
+    columns = Columns(include=["name"])
+    with pytest.raises(RuleUnfit, match=r"leaves out id, a column of the key of table public\.trades"):
+        World(tables={"trades": TableRules(columns=columns)}).plan(relation())
+    only = [Action.INSERT]
+    world = World(tables={"trades": TableRules(columns=columns, key=["name"], actions=only)}, metadata=["primary_key"])
+    plan = world.plan(relation())
+    assert plan.primary_key == ()
+    assert plan.rule is not None
+    assert plan.rule.columns == (1,)
+
+
+def test_of_a_full_identity_the_catalogue_says_what_the_key_is() -> None:
+    world = World(["name"], tables={"trades": TableRules(columns=Columns(exclude=["id"]))})
+    assert world.plan(relation(identity="f")).kinds == bytes([SKIP, TEXT])
+    with pytest.raises(RuleUnfit):
+        World(["id"], tables={"trades": TableRules(columns=Columns(exclude=["id"]))}).plan(relation(identity="f"))
+
+
+def test_another_choice_of_columns_is_another_version_of_the_description() -> None:
+    def described(columns: Columns | None) -> tuple[str | None, list[tuple[str, bool]]]:
+        rules = TableRules(columns=columns)
+        plan = World(schemas=True, tables={"trades": rules}).plan(relation())
+        assert plan.description is not None
+        assert plan.description.version == plan.schema_version
+        return plan.schema_version, [(each.name, each.is_masked) for each in plan.description.table.columns]
+
+    plain = described(None)
+    assert plain == (World(schemas=True).plan(relation()).schema_version, [("id", False), ("name", False)])
+    masked = described(Columns(mask={"name": Mask(null=True)}))
+    without = described(Columns(exclude=["name"]))
+    assert masked[1] == [("id", False), ("name", True)]
+    assert without[1] == [("id", False)]
+    assert len({plain[0], masked[0], without[0]}) == 3
+
+
+def test_only_tables_with_rules_are_looked_at_ahead() -> None:
+    tables = {"a": [Action.INSERT], "b": TableRules(actions=[Action.INSERT]), "c": TableRules(key=["id"])}
+    planner = World(tables=tables).planner
+    assert planner.ruled([("public", name) for name in "abcd"]) == [("public", "c")]

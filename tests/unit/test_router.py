@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ditto.config import EVENT_ACTIONS, Events
-from ditto.config.events import Action
+from ditto.config.events import Action, TableRules
 from ditto.errors import SubjectCollision
 from ditto.routing.patterns import Patterns, TablePattern
 from ditto.routing.router import MANY, SCHEMA, Router
@@ -238,3 +238,84 @@ def test_many_subjects_become_one_where_the_template_allows(template: str, wildc
     assert router.folded(subjects) == ({wildcard, "mapped"} if wildcard else subjects)
     few = set(sorted(subjects)[:MANY])
     assert router.folded(few) == few
+
+
+# ------------------------------------------------------------------------------------- rules of tables
+
+
+def test_regular_expressions_are_keys_for_the_whole_name() -> None:
+    keys = ["orders", r"re:tenant_(?P<t>\w+)\.orders", "tenant_*.orders", "*"]
+    found = Patterns({key: key for key in keys})
+    assert found.find("tenant_a", "orders") == "orders"  # a name comes first
+    others = Patterns({key: key for key in keys[1:]})
+    assert others.find("tenant_a", "orders") == keys[1]
+    assert others.find("tenant_", "orders") == "tenant_*.orders"
+    assert others.find("x_tenant_a", "orders") == "*"
+    assert others.find("tenant_a", "orders_2") == "*"
+
+
+def test_a_name_that_somebody_asks_for_is_no_regular_expression() -> None:
+    assert not TablePattern("re:(a+)+b").matches("public", "aab")
+    assert TablePattern(r"re:public\.(a+)+b", may_be_regex=True).matches("public", "aab")
+
+
+def test_groups_of_a_key_are_placeholders() -> None:
+    key = r"re:(?P<of>\w+)_(?P<t>.*)\.orders(?P<more>_x)?"
+    found = router(tables={key: TableRules(subject="{prefix}.{of}.{t}.{more}.{action}")})
+    assert found.routes("tenant_a.b", "orders").names == {
+        f"ditto.tenant.a%2Eb.%empty.{action}" for action in ("insert", "update", "delete", "truncate")
+    }
+
+
+def own(subject: str, **more: TableRules) -> Router:
+    rules = TableRules(actions=[Action.INSERT], subject=subject)
+    return router(tables={"*": rules, **more}, subject=DOTTED)
+
+
+def test_the_route_of_a_template_with_values_covers_what_it_makes() -> None:
+    assert own("{prefix}.{schema}.{table}.{data.id}").routes("public", "orders").names == {"ditto.public.orders.>"}
+    assert own("{prefix}.{table}-{data.id}.x").routes("public", "orders").names == {"ditto.>"}
+    assert own("shop.{table}").routes("public", "orders").names == {"shop.orders"}
+    assert own("shop.{table}").routes("public", "orders").read == b"shop.orders"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "{prefix}.{data.id}",
+        "{prefix}._{data.id}",
+        "{prefix}.{data.a}.{data.b}",
+        "{prefix}.{data.a}.{table}.x",
+        "{prefix}._schema.{data.id}",
+        "{prefix}._snapshot.{table}",
+        "{prefix}._checkpoint",
+        "ditto.{data.id}",
+    ],
+)
+def test_no_row_takes_one_of_dittos_own_subjects(subject: str) -> None:
+    with pytest.raises(SubjectCollision, match=r"with (Ditto's|the control events)"):
+        own(subject).routes("public", "orders")
+
+
+@pytest.mark.parametrize("subject", ["{prefix}.x{data.id}", "{prefix}.x.{data.id}", "{prefix}.{table}.{data.id}"])
+def test_subjects_beside_dittos_own_are_fine(subject: str) -> None:
+    assert own(subject).routes("public", "orders").insert
+
+
+def test_tables_share_a_subject_only_on_purpose() -> None:
+    shared = own("{prefix}.all.{data.id}")
+    assert shared.routes("a", "orders").names == shared.routes("b", "lines").names == {"ditto.all.>"}
+    by_table = own("{prefix}.{table}.{data.id}")
+    assert by_table.routes("a", "orders").names
+    assert by_table.routes("a", "orders").names
+    with pytest.raises(
+        SubjectCollision, match=r"tables a\.orders and b\.orders would share .*events\.tables\.\*\.subject"
+    ):
+        by_table.routes("b", "orders")
+    by_table.forget([("a", "orders")])
+    assert by_table.routes("b", "orders").names
+
+
+def test_the_subject_of_an_entry_comes_before_a_topic() -> None:
+    found = router(tables={"orders": TableRules(subject="own.{table}")}, topics={"orders": "topic"})
+    assert found.routes("public", "orders").names == {"own.orders"}
