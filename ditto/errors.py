@@ -2,7 +2,8 @@
 
     DittoError
     ├── ConfigError                 the configuration cannot be used
-    │   └── RuleUnfit               a rule in events.tables does not fit its table
+    │   ├── RuleUnfit               a rule in events.tables does not fit its table
+    │   └── RuleError               a rule of a table cannot be worked out for a change
     ├── SourceError                 PostgreSQL, or what it sent
     │   ├── ConnectionLost          *  the connection ended, or was never made
     │   ├── ServerNotReady          *  starting up, shutting down, out of connections
@@ -87,6 +88,17 @@ class RuleUnfit(ConfigError):
     """A rule in `events.tables` does not fit its table: it names a column that is not there, or not in every change.
 
     The message names the key and the nearest column. Correct the rule, or the table; `ditto check` finds all of them.
+    """
+
+    is_retryable_later = False
+
+
+class RuleError(ConfigError):
+    """A rule of `events` cannot be worked out for a change: a condition, a template, the key.
+
+    Change the rule, or set `on_error` of the table to `keep` or `drop`. Where the message says that a value was not
+    sent, `ALTER TABLE … REPLICA IDENTITY FULL` lets PostgreSQL send it with later changes. PostgreSQL keeps the change,
+    and Ditto goes on with it.
     """
 
     is_retryable_later = False

@@ -174,7 +174,7 @@ def errors_page() -> str:
             "| Error | Exit code | Retried | What | What to do |",
             "|---|--:|---|---|---|",
         ]
-        for kind in _ours(branch) or [branch]:
+        for kind in [*([branch] if branch.__doc__ else []), *_ours(branch)]:
             about, _, advice = (kind.__doc__ or "").partition("\n\n")
             is_retried = "yes" if kind.is_retryable else "once it has streamed" if kind.is_retryable_later else "no"
             cells = [f"`{kind.__name__}`", str(kind.exit_code), is_retried, _line(about), _line(advice)]

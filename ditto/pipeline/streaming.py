@@ -10,9 +10,9 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
-from ditto.decoding.change import Change
+from ditto.decoding.change import Change, MessageEvent
 from ditto.decoding.choose import IMPL
-from ditto.decoding.messages import Block, ChangeTooLarge, Relation
+from ditto.decoding.messages import Block, ChangeRefused, ChangeTooLarge, Relation, RuleFailed
 from ditto.errors import DittoError, NotNow, SinkError
 from ditto.formats.base import Format
 from ditto.formats.ditto import DittoFormat
@@ -24,11 +24,12 @@ from ditto.pipeline.beginning import Ready
 from ditto.pipeline.checkpoint_timing import CheckpointTiming, Progress
 from ditto.pipeline.confirmer import Confirmer
 from ditto.pipeline.groups import make_groups
+from ditto.pipeline.rule_failed import rule_error
 from ditto.pipeline.saved_position import Place
 from ditto.pipeline.snapshots.snapshots import Snapshots
 from ditto.pipeline.source_history_check import SourceHistoryCheck
 from ditto.pipeline.synchronous_commit import SynchronousWatch
-from ditto.pipeline.too_large import control_too_large, event_too_large, widest_column
+from ditto.pipeline.too_large import control_too_large, event_too_large, message_too_large, widest_column
 from ditto.pipeline.window import Window
 from ditto.routing.traceparents import Traceparents
 from ditto.sinks.base import Batch, MessageTooLarge
@@ -122,10 +123,14 @@ class Streaming:
                 if block.relation is not None:
                     self._held.append(block)
                     await self._plan(block.relation)
-            except (DittoError, ChangeTooLarge) as error:
+            except (DittoError, ChangeRefused) as error:
                 await self._forward_held()
+                if isinstance(error, ChangeRefused):
+                    await self._window.settle()
+                if isinstance(error, RuleFailed):
+                    raise rule_error(error) from None
                 if isinstance(error, ChangeTooLarge):
-                    await self._refuse(error)
+                    self._refuse(error)
                 raise
             if block.relation is None:
                 if self._held or not self._history.is_certain:
@@ -210,9 +215,8 @@ class Streaming:
             if self._history.is_certain or await self._history.judge(block):
                 await self._forward(block)
 
-    async def _refuse(self, error: ChangeTooLarge) -> NoReturn:
-        """Raises EventTooLarge once everything before that event is durable."""
-        await self._window.settle()
+    def _refuse(self, error: ChangeTooLarge) -> NoReturn:
+        """Raises EventTooLarge; everything before that event is durable."""
         sink = self._sink.capabilities
         if error.size <= sink.max_bytes:
             raise NotNow(
@@ -295,6 +299,8 @@ class Streaming:
             change = block.changes[error.index]
             if isinstance(change, ControlEvent):
                 raise control_too_large(change, size=error.size, limit=error.limit, sink=sink.capabilities) from error
+            if isinstance(change, MessageEvent):
+                raise message_too_large(change, size=error.size, limit=error.limit, sink=sink.capabilities) from error
             raise event_too_large(
                 getattr(change, "action", "description"),
                 f"{change.schema}.{change.table}",
@@ -311,8 +317,8 @@ class Streaming:
             size=size,
             last_number=window.sent,
             is_measured=is_measured,
-            # The description of a table, which may come last, has no commit time.
-            commit_time=getattr(block.changes[-1], "commit_time", None),
+            # The description of a table, which may come last, has no commit time, and some messages have none.
+            commit_time=getattr(block.changes[-1], "commit_time", None) or None,
             stage_s=(encoded_at - began_at, clock() - encoded_at - waited_s, waited_s),
         )
         return block

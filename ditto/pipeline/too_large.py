@@ -6,10 +6,11 @@ from collections import Counter
 
 import msgspec
 
-from ditto.decoding.change import Change
+from ditto.decoding.change import Change, MessageEvent
 from ditto.errors import EventTooLarge
 from ditto.formats.snapshot_events import ControlEvent
 from ditto.lsn import Position
+from ditto.printable_text import printable
 from ditto.sinks.base import Capabilities
 
 
@@ -25,6 +26,16 @@ def event_too_large(
         relation=relation,
         position=str(position),
         **({} if column is None else {"column": column}),
+    )
+
+
+def message_too_large(event: MessageEvent, *, size: int, limit: int, sink: Capabilities) -> EventTooLarge:
+    """The error for a logical message that is an event."""
+    return EventTooLarge(
+        f"a logical message with the prefix {printable(event.prefix)} makes a message of {size} bytes; the server "
+        f"accepts {limit}",
+        hint=f"{sink.size_hint}; PostgreSQL keeps it" if sink.size_hint else "PostgreSQL keeps it",
+        id=event.id,
     )
 
 

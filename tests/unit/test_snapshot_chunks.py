@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from ditto.decoding.choose import Decoder
-from ditto.decoding.messages import MARKER_PREFIX, SNAPSHOT_PREFIX, Block, ChangeTooLarge, LogicalMessage
+from ditto.decoding.messages import MARKER_PREFIX, SNAPSHOT_PREFIX, Block, ChangeTooLarge, LogicalMessage, RuleFailed
 from ditto.decoding.snapshot_rows import Rows
 from ditto.decoding.transaction_snapshot import TxSnapshot
 from ditto.errors import EventTooLarge, SinkLost, SnapshotRefused, StreamUnusable
@@ -476,6 +476,25 @@ async def test_a_row_that_is_too_large_to_be_made_is_told_in_words() -> None:
     storing = asyncio.create_task(scene.deliveries.store(fails))
     await scene.reach()
     with pytest.raises(TooLargeRow, match=r"row of table public\.t makes .* at least 7,000,000 bytes, .* column doc"):
+        await storing
+
+
+@fake_time
+async def test_a_row_for_which_a_rule_fails_is_refused_in_words() -> None:
+    scene = Scene()
+
+    async def fails(at: At) -> AsyncGenerator[Block | Control, None]:
+        del at
+        error = RuleFailed("events.tables.t.when", "the note is no number")
+        error.relation, error.action = "public.t", "READ"
+        yield Control(state="paused", run="r")
+        raise error
+
+    storing = asyncio.create_task(scene.deliveries.store(fails))
+    await scene.reach()
+    with pytest.raises(
+        SnapshotRefused, match=r"when cannot .* a row of table public\.t, because the note is no number"
+    ):
         await storing
 
 

@@ -10,10 +10,10 @@ from typing import Any, cast
 import pytest
 
 from ditto.config import Config, Delivery, Nats, Postgres
-from ditto.decoding.change import Change
+from ditto.decoding.change import Change, MessageEvent
 from ditto.decoding.choose import Decoder
-from ditto.decoding.messages import Block, ChangeTooLarge, Delivered, Relation
-from ditto.errors import ConnectionLost, EventTooLarge, NotNow, SinkLost, SubjectCollision
+from ditto.decoding.messages import Block, ChangeTooLarge, Delivered, Relation, RuleFailed
+from ditto.errors import ConnectionLost, EventTooLarge, NotNow, RuleError, SinkLost, SubjectCollision
 from ditto.lsn import Checkpoint, Position, Transaction
 from ditto.monitoring.counters import Counters
 from ditto.monitoring.session_counters import SessionCounters
@@ -321,6 +321,47 @@ async def test_a_change_that_is_too_large_is_said_after_what_is_before_it_is_dur
         assert not reading.done()
         scene.sink.acknowledge(1)
         with pytest.raises(EventTooLarge, match="at least 2000"):
+            await reading
+
+
+@fake_time
+async def test_a_rule_that_fails_is_said_after_what_is_before_it_is_durable() -> None:
+    scene = Scene()
+    scene.sink.acknowledges_at_flush = False
+    failed = RuleFailed("events.tables.t.when", "the note is no number")
+    failed.action, failed.relation, failed.commit_lsn, failed.ordinal = "UPDATE", "public.t", 0x300, 2
+    async with scene.running() as reading:
+        scene.source.bring(block(0x200), failed)
+        await asyncio.sleep(5)
+        assert not reading.done()
+        scene.sink.acknowledge(1)
+        with pytest.raises(RuleError) as raised:
+            await reading
+    error = raised.value
+    assert error.message == (
+        "events.tables.t.when cannot be worked out for the UPDATE at 0/300:2 on table public.t, because the note is no "
+        "number"
+    )
+    assert error.hint is not None
+    assert "on_error" in error.hint
+    assert (error.exit_code, error.is_retryable, error.is_retryable_later) == (2, False, False)
+    assert error.context == {
+        "rule": "events.tables.t.when",
+        "relation": "public.t",
+        "action": "UPDATE",
+        "position": "0/300:2",
+    }
+
+
+@fake_time
+async def test_a_logical_message_that_is_too_large_is_named_by_its_prefix() -> None:
+    scene = Scene(max_bytes=1000)
+    scene.sink.send_fault = MessageTooLarge(0, 2000, 1000)
+    brought = block(0x200)
+    brought.changes = [MessageEvent("id-1", "orders.created", b"x", False, "")]
+    async with scene.running() as reading:
+        scene.source.bring(brought)
+        with pytest.raises(EventTooLarge, match=r"prefix orders\.created .* 2000 bytes"):
             await reading
 
 

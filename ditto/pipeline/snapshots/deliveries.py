@@ -16,10 +16,11 @@ import structlog
 
 from ditto.decoding.choose import Decoder
 from ditto.decoding.event_id import event_id
-from ditto.decoding.messages import SNAPSHOT_PREFIX, Block, ChangeTooLarge, Delivered, LogicalMessage
-from ditto.errors import EventTooLarge, StreamUnusable
+from ditto.decoding.messages import SNAPSHOT_PREFIX, Block, ChangeTooLarge, Delivered, LogicalMessage, RuleFailed
+from ditto.errors import EventTooLarge, SnapshotRefused, StreamUnusable
 from ditto.formats.snapshot_events import Control, ControlEvent
 from ditto.lsn import Position
+from ditto.pipeline.rule_failed import rule_error
 from ditto.pipeline.snapshots.moved_rows import MovedRows
 from ditto.pipeline.snapshots.progress import Progress
 from ditto.pipeline.snapshots.requests import parse_request
@@ -195,6 +196,9 @@ class Deliveries:
                         f"a row of table {error.relation} makes an event of at least {error.size:,} bytes, most of it "
                         f"in the column {error.column}, which the sink does not accept"
                     )
+                except RuleFailed as error:  # of this table; the live stream goes on
+                    refused = rule_error(error)
+                    return SnapshotRefused(refused.message, hint=refused.hint, relation=error.relation)
                 except Exception as error:  # noqa: BLE001  raised by the runner
                     return error
                 if made is None:
