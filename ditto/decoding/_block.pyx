@@ -179,6 +179,7 @@ cdef class BlockBuilder:
         `routing` is what a rule said: route, headers and key; with None it goes to `route`.
         """
         event_id = make_id(self, self.commit_lsn, self.ordinal)
+        self.is_selected = True
         if json_nulls is None and not self.has_meta:
             change = make_change(
                 event_id,
@@ -208,7 +209,13 @@ cdef class BlockBuilder:
             self.release(False)
         if plan.description is not None:
             self.describe(plan)
-        return self.hand_on(change, route, routing)
+        if self.has_more or self.marks_last or routing is not None:
+            return self.hand_on(change, route, routing)
+        PyList_Append(self.changes, change)
+        PyList_Append(self.routes, route)
+        PyList_Append(self.commit_lsns, self.commit_lsn_object)
+        PyList_Append(self.ordinals, self.ordinal)
+        return 0
 
     cdef int hand_on(self, object change, object route, object routing) except -1:
         """An event of the open transaction; what was held back has been released."""
