@@ -12,6 +12,7 @@ from benchmarks import (
     bench_idle,
     bench_latency,
     bench_pipeline,
+    bench_rules,
     bench_snapshot,
     bench_stages,
     bench_start,
@@ -27,6 +28,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     for name, module in (("decode", bench_decode), ("encode", bench_encode), ("frame", bench_frame)):
         cases.main(name, module.cases, quick=quick)
+    bench_rules.main(quick=quick)
     bench_latency.main(quick=quick)
     bench_start.main(quick=quick)
     bench_stages.main(quick=quick)

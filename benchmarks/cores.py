@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from ditto import _pgoutput
 from ditto.decoding.column_kinds import KINDS
 from ditto.decoding.event_id import event_key
-from ditto.decoding.messages import Block, Relation
+from ditto.decoding.messages import NO_EXTRAS, Block, Extras, Relation
 from ditto.decoding.pure import decoder
 from ditto.formats.ditto import DittoFormat
 from ditto.formats.payloads import Payloads
@@ -35,7 +35,8 @@ CORES: Final = (
 )
 
 
-def _plan(relation: Relation) -> TablePlan:
+def default_plan(relation: Relation) -> TablePlan:
+    """Every change passes, every column is converted."""
     kinds = bytes(KINDS.find(column.type_oid, column.type_namespace, column.type_name) for column in relation.columns)
     return TablePlan(relation=relation, routes=Routes(_SUBJECT, _SUBJECT, _SUBJECT, _SUBJECT), kinds=kinds)
 
@@ -54,15 +55,29 @@ def decode(core: Core, frames: Sequence[bytes]) -> int:
     return sum(counts)
 
 
-def decode_and_encode(core: Core, frames: Sequence[bytes]) -> int:
+def decode_and_encode(
+    core: Core,
+    frames: Sequence[bytes],
+    *,
+    plan: Callable[[Relation], TablePlan] = default_plan,
+    encode_block: Callable[[Block], Payloads] = FORMAT.encode,
+    extras: Extras = NO_EXTRAS,
+) -> int:
     """Decode the frames and encode each block. Returns the number of events."""
     counts: list[int] = []
-    _decode(core, frames, lambda block: counts.append(len(FORMAT.encode(block).ends)))
+    _decode(core, frames, lambda block: counts.append(len(encode_block(block).ends)), plan=plan, extras=extras)
     return sum(counts)
 
 
-def _decode(core: Core, frames: Sequence[bytes], use: Callable[[Block], None]) -> None:
-    decoder = core.decoder(id_key=_ID_KEY)
+def _decode(
+    core: Core,
+    frames: Sequence[bytes],
+    use: Callable[[Block], None],
+    *,
+    plan: Callable[[Relation], TablePlan] = default_plan,
+    extras: Extras = NO_EXTRAS,
+) -> None:
+    decoder = core.decoder(id_key=_ID_KEY, extras=extras)
     feed = decoder.feed
     first = 0
     while decoder.relation_count == 0:  # the one table is described before its first row
@@ -70,7 +85,7 @@ def _decode(core: Core, frames: Sequence[bytes], use: Callable[[Block], None]) -
         first += 1
         if (relation := decoder.relation) is not None:
             use(decoder.take())
-            decoder.define(relation.oid, _plan(relation))
+            decoder.define(relation.oid, plan(relation))
     for start in range(first, len(frames), MAX_EVENTS):
         for frame in frames[start : start + MAX_EVENTS]:
             feed(frame)

@@ -510,7 +510,7 @@ cdef class Decoder(SnapshotSupport):
             return 0
         event = MessageEvent(self.event_id(self.commit_lsn, self.ordinal), prefix, content, True, self.commit_time)
         self.release(False)
-        return self.hand_on(event, None, routing)
+        return self.hand_on(event, route_of(routing), routing)
 
     cdef bint add_message_beside(self, str prefix, bytes content, uint64_t end_lsn) except -1:
         """That of one that is part of no transaction: it comes at its place in the WAL, between the commits.
@@ -528,7 +528,7 @@ cdef class Decoder(SnapshotSupport):
         if lsn >= self.barrier:
             return False
         self.message_lsn = lsn
-        self.append(MessageEvent(self.event_id(lsn, 1), prefix, content, False, ""), None, routing, lsn, 1)
+        self.append(MessageEvent(self.event_id(lsn, 1), prefix, content, False, ""), route_of(routing), routing, lsn, 1)
         self.delivered_lsn = lsn
         self.delivered_end_lsn = end_lsn
         self.delivered_count = len(self.changes)
@@ -576,13 +576,13 @@ cdef class Decoder(SnapshotSupport):
             plan.count_of.passed[action] += 1
         return route
 
-    cdef object routing(self, Plan plan, int index, str action, object route):
-        """Route, headers and key of the change that the plan's shape holds; None where the rule drops it."""
+    cdef object routing(self, Plan plan, int index, str action):
+        """What the plan's rule says of the change that its shape holds: route, headers and key, or None."""
         try:
             if index == TRUNCATE_ACTION:
-                routing = plan.shape.route_rows(action, route, NULL, NULL)
+                routing = plan.shape.route_rows(action, NULL, NULL)
             else:
-                routing = plan.shape.route_change(action, route)
+                routing = plan.shape.route_change(action)
         except RuleFailed as error:
             place(error, plan, action, self.commit_lsn, self.ordinal)
             raise
@@ -610,10 +610,13 @@ cdef class Decoder(SnapshotSupport):
             if route is None:
                 continue
             routing = None
-            if plan.shape is not None:
-                routing = self.routing(plan, TRUNCATE_ACTION, A_TRUNCATE, route)
+            if plan.shape is not None and plan.shape.apply is None:
+                plan.count_of.passed[TRUNCATE_ACTION] += 1
+            elif plan.shape is not None:
+                routing = self.routing(plan, TRUNCATE_ACTION, A_TRUNCATE)
                 if routing is None:
                     continue
+                route, routing = route_of(routing), own_of(routing)
             self.emit(plan, route, A_TRUNCATE, nothing, nothing, unset, None, routing)
         return 0
 
@@ -655,13 +658,18 @@ cdef class Decoder(SnapshotSupport):
         cdef dict data = nothing
         cdef dict old = nothing
         cdef tuple json_nulls = None
+        cdef object routing = None
         cdef bint has_json_null = False
         cdef bint has_json_null_old = False
         unchanged = unset
         shape.read_change(c, tag)
-        routing = self.routing(plan, index, action, route)
-        if routing is None:
-            return 0
+        if shape.apply is None:
+            plan.count_of.passed[index] += 1
+        else:
+            routing = self.routing(plan, index, action)
+            if routing is None:
+                return 0
+            route, routing = route_of(routing), own_of(routing)
         if c.end - start > self.max_size:
             self.refuse_too_large(start, c.end - start, plan, tag)
         if shape.has_old:
@@ -810,6 +818,17 @@ cdef object find_json_nulls(Plan plan, dict row):
             if is_json_null(&text[0], text.shape[0]):
                 found.append(plan.names[i])
     return found or unset
+
+
+cdef inline object route_of(object routing):
+    if not isinstance(routing, tuple) or len(<tuple>routing) != 3:
+        raise TypeError("a rule gives route, headers and key, or None")
+    return (<tuple>routing)[0]
+
+
+cdef inline object own_of(object routing):
+    """The same where it has headers or a key; else None: the route is all."""
+    return routing if (<tuple>routing)[1] or (<tuple>routing)[2] is not None else None
 
 
 cdef inline int expect(int part, int first, int second) except -1:

@@ -176,7 +176,7 @@ cdef class BlockBuilder:
     ) except -1:
         """Add a change; `json_nulls` are the columns of the new and of the old row that are JSON's null, or None.
 
-        `routing` is what a rule said: route, headers and key; with None it goes to `route`.
+        `routing` is what a rule said, route, headers and key, where it has more than a route.
         """
         event_id = make_id(self, self.commit_lsn, self.ordinal)
         self.is_selected = True
@@ -245,11 +245,10 @@ cdef class BlockBuilder:
     cdef int add_more(self, object routing, object commit_lsn) except -1:
         """What a block seldom says of a change: the one that was just added."""
         cdef Py_ssize_t before = len(self.changes) - 1
-        cdef bytes route, headers = b""
+        cdef bytes headers = b""
         key = None
         if routing is not None:
-            route, headers, key = routing
-            self.routes[before] = route
+            headers, key = (<tuple>routing)[1], (<tuple>routing)[2]
         if headers and self.headers is None:
             self.headers = [b""] * before
             self.has_more = True

@@ -24,8 +24,8 @@ cdef class Shape:
     cdef Cell *after   # with what only the old row has
     cdef int read_change(self, Cursor *c, int tag) except -1
     cdef int complete(self) noexcept
-    cdef object route_change(self, str action, object route)
-    cdef object route_rows(self, str action, object route, const Cell *new, const Cell *old)
+    cdef object route_change(self, str action)
+    cdef object route_rows(self, str action, const Cell *new, const Cell *old)
     cdef bint is_same(self) noexcept
     cdef list texts(self, const Cell *cells)
     cdef object text(self, const Cell *cell, int column)

@@ -5,6 +5,7 @@ A rule decides about a change before any of its values is converted; some column
 values of others. A plan without any of it has no Shape, and its changes do not come here.
 """
 
+cimport cython
 from cpython.dict cimport PyDict_Copy, PyDict_DelItem, PyDict_SetItem
 from cpython.list cimport PyList_GET_ITEM
 from libc.stdint cimport uint8_t
@@ -39,6 +40,7 @@ cdef uint8_t char_kind = CHAR
 cdef uint8_t text_kind = TEXT
 
 
+@cython.final
 cdef class Shape:
     """What makes the rows of one relation, where its plan has a rule, a function or columns that are left out."""
 
@@ -118,18 +120,16 @@ cdef class Shape:
 
     # ------------------------------------------------------------------------------------ rule
 
-    cdef object route_change(self, str action, object route):
-        """Route, headers and key of the change that was read; None where the rule drops it."""
+    cdef object route_change(self, str action):
+        """Route, headers and key of the change that was read; None where the rule, which there is, drops it."""
         if self.skips_unchanged and self.has_new and self.has_old and self.is_old_whole and self.is_same():
             return None
         return self.route_rows(
-            action, route, self.after if self.has_new else NULL, self.before if self.has_old else NULL
+            action, self.after if self.has_new else NULL, self.before if self.has_old else NULL
         )
 
-    cdef object route_rows(self, str action, object route, const Cell *new, const Cell *old):
+    cdef object route_rows(self, str action, const Cell *new, const Cell *old):
         """What the rule says of these rows; NULL for one that is not there."""
-        if self.apply is None:
-            return route, b"", None
         return self.apply(
             action, None if new == NULL else self.texts(new), None if old == NULL else self.texts(old)
         )

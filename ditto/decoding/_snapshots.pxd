@@ -26,6 +26,6 @@ cdef class SnapshotSupport(BlockBuilder):
     cdef int judge_transaction(self) except -1
     cdef int record_change(self, Cursor *c, Plan plan) except -1
     cdef Plan plan_for_reading(self, object plan)
-    cdef object route_row(self, Rows rows, Plan plan, object route, uint64_t lsn, uint64_t ordinal)
+    cdef object route_row(self, Rows rows, Plan plan, uint64_t lsn, uint64_t ordinal)
     cdef int add_routings(self, object block, list routings, Plan plan, Py_ssize_t row_count) except -1
     cdef int refuse_row(self, bytes row, Plan plan, uint64_t commit_lsn, uint64_t ordinal) except -1

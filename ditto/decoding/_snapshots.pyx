@@ -171,7 +171,7 @@ cdef class SnapshotSupport(BlockBuilder):
             raise ValueError(f"rows of {rows.column_count} columns where the relation has {known.count}")
         has_cursor = bool(key)
         if known.shape is not None:
-            routings = []
+            routings = [] if known.shape.apply is not None else None
             has_cursor = has_cursor and not known.shape.hides(key)
         if start < stop:
             rows.check_index(start)
@@ -183,13 +183,13 @@ cdef class SnapshotSupport(BlockBuilder):
             has_json_null = False
             try:
                 if routings is not None:
-                    routing = self.route_row(rows, known, route, commit_lsn, ordinal)
+                    routing = self.route_row(rows, known, commit_lsn, ordinal)
                     if routing is None:
                         continue
                     routings.append(routing)
                 if rows.spans[index].size > self.max_size:
                     self.refuse_row(rows.row(index), known, commit_lsn, ordinal)
-                if routings is None:
+                if known.shape is None:
                     values = convert_row(rows.cells, known, &has_json_null)
                 else:
                     values = known.shape.read_row(rows.cells, &has_json_null)
@@ -233,10 +233,10 @@ cdef class SnapshotSupport(BlockBuilder):
             block.transactions = {commit_lsn: begun_at(xid, commit_time)}
         return block
 
-    cdef object route_row(self, Rows rows, Plan plan, object route, uint64_t lsn, uint64_t ordinal):
+    cdef object route_row(self, Rows rows, Plan plan, uint64_t lsn, uint64_t ordinal):
         """Where the row in `rows.cells` goes; None where the rule of its table drops it."""
         try:
-            return plan.shape.route_rows(A_READ, route, rows.cells, NULL)
+            return plan.shape.route_rows(A_READ, rows.cells, NULL)
         except RuleFailed as error:
             place(error, plan, A_READ, lsn, ordinal)
             raise

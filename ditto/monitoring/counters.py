@@ -86,6 +86,8 @@ class Counters:
     """Changes that became events, by schema, table and action; again, if a session ends before they are stored."""
     filtered: int = 0
     """Changes that the configuration does not select."""
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Those among them that the rule of their table has dropped, by schema and table."""
     events: int = 0
     """Sent to the sink."""
     stored: int = 0
@@ -132,10 +134,18 @@ class DecoderCounts:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._passed: dict[tuple[str, str], tuple[int, ...]] = {}
+        self._dropped: dict[tuple[str, str], int] = {}
         self._filtered = 0
         self._skipped = 0
 
-    def take(self, passed: dict[tuple[str, str], tuple[int, ...]], *, filtered_count: int, skipped_count: int) -> None:
+    def take(
+        self,
+        passed: dict[tuple[str, str], tuple[int, ...]],
+        *,
+        dropped: dict[tuple[str, str], int],
+        filtered_count: int,
+        skipped_count: int,
+    ) -> None:
         """The decoder's counts as they are now."""
         counters = self._counters
         for table, counts in passed.items():
@@ -144,6 +154,10 @@ class DecoderCounts:
                 for action, count, old in zip(EVENT_ACTIONS, counts, before, strict=True):
                     if count != old:
                         counters.passed[*table, action] += count - old
+        for table, count in dropped.items():
+            if count != (old := self._dropped.get(table, 0)):
+                counters.dropped[table] += count - old
         counters.filtered += filtered_count - self._filtered
         counters.skipped += skipped_count - self._skipped
-        self._passed, self._filtered, self._skipped = passed, filtered_count, skipped_count
+        self._passed, self._dropped = passed, dropped
+        self._filtered, self._skipped = filtered_count, skipped_count

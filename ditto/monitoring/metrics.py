@@ -75,6 +75,16 @@ def _events(monitor: PipelineMonitor) -> Iterator[Sample]:
         yield ("other", "other", action), count
 
 
+def _dropped(monitor: PipelineMonitor) -> Iterator[Sample]:
+    counts = monitor.counters.dropped
+    named = set(list(counts)[:MAX_TABLES])
+    for table, count in counts.items():
+        if table in named:
+            yield table, count
+    if len(counts) > len(named):
+        yield ("other", "other"), sum(count for table, count in counts.items() if table not in named)
+
+
 def _snapshot_rows(monitor: PipelineMonitor) -> Iterator[Sample]:
     return (((schema, table), count) for (schema, table, action), count in _events(monitor) if action == READ)
 
@@ -120,6 +130,13 @@ METRICS: Final[tuple[Metric, ...]] = (
         "ditto_filtered_events_total",
         "Changes that came from PostgreSQL and that the configuration does not select.",
         lambda m: m.counters.filtered,
+    ),
+    Metric(
+        "ditto_dropped_events_total",
+        "counter",
+        "Changes that the rules of their table have dropped; ditto_filtered_events_total has them, too.",
+        _dropped,
+        ("schema", "table"),
     ),
     _counter("ditto_read_bytes_total", "Bytes of changes read from PostgreSQL.", lambda m: m.counters.read_bytes),
     _counter(

@@ -26,6 +26,8 @@ class DecoderNumbers(Protocol):
 
     def passed_counts(self) -> dict[tuple[str, str], tuple[int, ...]]: ...
 
+    def dropped_counts(self) -> dict[tuple[str, str], int]: ...
+
 
 class Outstanding(Protocol):
     """The window."""
@@ -99,7 +101,10 @@ class SessionCounters:
         counters = self._counters
         if (decoder := self._reader.decoder) is not None:
             self._decoder_counts.take(
-                decoder.passed_counts(), filtered_count=decoder.filtered_count, skipped_count=decoder.skipped_count
+                decoder.passed_counts(),
+                dropped=decoder.dropped_counts(),
+                filtered_count=decoder.filtered_count,
+                skipped_count=decoder.skipped_count,
             )
         counters.stage_s["read"] += self._reader.take_read_s()
         counters.lag_s = self.probe.lag_s()

@@ -30,12 +30,14 @@ def test_quantiles_of_what_came_since(quantile: float, expected: float) -> None:
 def test_the_decoders_counts_are_carried_over_once() -> None:
     counters = Counters()
     first, second = DecoderCounts(counters), DecoderCounts(counters)
-    first.take({("public", "a"): (1, 0, 0, 0, 0)}, filtered_count=2, skipped_count=3)
-    first.take({("public", "a"): (4, 1, 0, 0, 0)}, filtered_count=2, skipped_count=4)
-    second.take({("public", "a"): (1, 0, 0, 1, 0)}, filtered_count=1, skipped_count=0)
+    a, b = ("public", "a"), ("public", "b")
+    first.take({a: (1, 0, 0, 0, 0)}, dropped={a: 1}, filtered_count=2, skipped_count=3)
+    first.take({a: (4, 1, 0, 0, 0)}, dropped={a: 2}, filtered_count=2, skipped_count=4)
+    second.take({a: (1, 0, 0, 1, 0)}, dropped={a: 1, b: 1}, filtered_count=1, skipped_count=0)
     assert counters.passed == {
         ("public", "a", "insert"): 5,
         ("public", "a", "update"): 1,
         ("public", "a", "truncate"): 1,
     }
+    assert counters.dropped == {a: 3, b: 1}
     assert (counters.filtered, counters.skipped) == (3, 4)

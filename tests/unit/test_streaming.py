@@ -74,6 +74,9 @@ class NoDecoder:
     def passed_counts(self) -> dict[tuple[str, str], tuple[int, ...]]:
         return {}
 
+    def dropped_counts(self) -> dict[tuple[str, str], int]:
+        return {}
+
 
 def event(number: int) -> Change:
     return Change(
