@@ -6,30 +6,28 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import structlog
 
-from ditto.decoding.change import Change, MessageEvent
 from ditto.decoding.choose import IMPL
-from ditto.decoding.messages import Block, ChangeRefused, ChangeTooLarge, Relation, RuleFailed
-from ditto.errors import DittoError, NotNow, SinkError
+from ditto.decoding.messages import Block, ChangeRefused, Relation
+from ditto.errors import DittoError, SinkError
 from ditto.formats.base import Format
 from ditto.formats.ditto import DittoFormat
-from ditto.formats.snapshot_events import ControlEvent
-from ditto.lsn import Checkpoint, Position, Transaction, format_lsn
+from ditto.lsn import Checkpoint, Transaction, format_lsn
 from ditto.monitoring.session_counters import SessionCounters
 from ditto.monitoring.state import States
 from ditto.pipeline.beginning import Ready
 from ditto.pipeline.checkpoint_timing import CheckpointTiming, Progress
 from ditto.pipeline.confirmer import Confirmer
 from ditto.pipeline.groups import make_groups
-from ditto.pipeline.rule_failed import rule_error
+from ditto.pipeline.refused import refusal
 from ditto.pipeline.saved_position import Place
 from ditto.pipeline.snapshots.snapshots import Snapshots
 from ditto.pipeline.source_history_check import SourceHistoryCheck
 from ditto.pipeline.synchronous_commit import SynchronousWatch
-from ditto.pipeline.too_large import control_too_large, event_too_large, message_too_large, widest_column
+from ditto.pipeline.too_large import not_taken
 from ditto.pipeline.window import Window
 from ditto.routing.traceparents import Traceparents
 from ditto.sinks.base import Batch, MessageTooLarge
@@ -125,12 +123,9 @@ class Streaming:
                     await self._plan(block.relation)
             except (DittoError, ChangeRefused) as error:
                 await self._forward_held()
-                if isinstance(error, ChangeRefused):
+                if isinstance(error, ChangeRefused):  # all before that change is to be durable first
                     await self._window.settle()
-                if isinstance(error, RuleFailed):
-                    raise rule_error(error) from None
-                if isinstance(error, ChangeTooLarge):
-                    self._refuse(error)
+                    raise refusal(error, self._sink.capabilities) from None
                 raise
             if block.relation is None:
                 if self._held or not self._history.is_certain:
@@ -215,23 +210,6 @@ class Streaming:
             if self._history.is_certain or await self._history.judge(block):
                 await self._forward(block)
 
-    def _refuse(self, error: ChangeTooLarge) -> NoReturn:
-        """Raises EventTooLarge; everything before that event is durable."""
-        sink = self._sink.capabilities
-        if error.size <= sink.max_bytes:
-            raise NotNow(
-                f"the server accepts larger messages than when it was connected: {sink.max_bytes} bytes"
-            ) from error
-        raise event_too_large(
-            error.action,
-            error.relation,
-            Position(error.commit_lsn, error.ordinal),
-            size=f"at least {error.size}",
-            limit=sink.max_bytes,
-            column=error.column,
-            sink=sink,
-        ) from error
-
     # ------------------------------------------------------------------------------------ one block
 
     async def _forward(self, block: Block, *, is_made: bool = False) -> None:
@@ -296,20 +274,7 @@ class Streaming:
         try:
             await sink.send(batch)
         except MessageTooLarge as error:
-            change = block.changes[error.index]
-            if isinstance(change, ControlEvent):
-                raise control_too_large(change, size=error.size, limit=error.limit, sink=sink.capabilities) from error
-            if isinstance(change, MessageEvent):
-                raise message_too_large(change, size=error.size, limit=error.limit, sink=sink.capabilities) from error
-            raise event_too_large(
-                getattr(change, "action", "description"),
-                f"{change.schema}.{change.table}",
-                Position(block.commit_lsns[error.index], block.ordinals[error.index]),
-                size=str(error.size),
-                limit=error.limit,
-                column=widest_column(change) if isinstance(change, Change) else None,
-                sink=sink.capabilities,
-            ) from error
+            raise not_taken(block, error, sink=sink.capabilities) from error
         window.add(count, size)
         waited_s = window.waited_s + sink.waited_s - waited_s
         self._counters.sent(

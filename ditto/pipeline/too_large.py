@@ -7,11 +7,30 @@ from collections import Counter
 import msgspec
 
 from ditto.decoding.change import Change, MessageEvent
+from ditto.decoding.messages import Block
 from ditto.errors import EventTooLarge
 from ditto.formats.snapshot_events import ControlEvent
 from ditto.lsn import Position
 from ditto.printable_text import printable
-from ditto.sinks.base import Capabilities
+from ditto.sinks.base import Capabilities, MessageTooLarge
+
+
+def not_taken(block: Block, error: MessageTooLarge, *, sink: Capabilities) -> EventTooLarge:
+    """The error for a message of a block that the sink does not take."""
+    change = block.changes[error.index]
+    if isinstance(change, ControlEvent):
+        return control_too_large(change, size=error.size, limit=error.limit, sink=sink)
+    if isinstance(change, MessageEvent):
+        return message_too_large(change, size=error.size, limit=error.limit, sink=sink)
+    return event_too_large(
+        getattr(change, "action", "description"),
+        f"{change.schema}.{change.table}",
+        Position(block.commit_lsns[error.index], block.ordinals[error.index]),
+        size=str(error.size),
+        limit=error.limit,
+        column=widest_column(change) if isinstance(change, Change) else None,
+        sink=sink,
+    )
 
 
 def event_too_large(

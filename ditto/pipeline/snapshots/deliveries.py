@@ -20,7 +20,7 @@ from ditto.decoding.messages import SNAPSHOT_PREFIX, Block, ChangeTooLarge, Deli
 from ditto.errors import EventTooLarge, SnapshotRefused, StreamUnusable
 from ditto.formats.snapshot_events import Control, ControlEvent
 from ditto.lsn import Position
-from ditto.pipeline.rule_failed import rule_error
+from ditto.pipeline.refused import rule_error
 from ditto.pipeline.snapshots.moved_rows import MovedRows
 from ditto.pipeline.snapshots.progress import Progress
 from ditto.pipeline.snapshots.requests import parse_request

@@ -1,19 +1,40 @@
-"""The error for a change, or a logical message, for which a rule of the configuration cannot be worked out."""
+"""The error for a change, or a logical message, that the decoder refuses."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from ditto.decoding.messages import MESSAGE_ACTION, RuleFailed
-from ditto.errors import RuleError
+from ditto.decoding.messages import MESSAGE_ACTION, ChangeRefused, ChangeTooLarge, RuleFailed
+from ditto.errors import DittoError, NotNow, RuleError
 from ditto.lsn import Position
+from ditto.pipeline.too_large import event_too_large
 from ditto.printable_text import printable
+from ditto.sinks.base import Capabilities
 
 _HINT: Final = (
     "change the rule, or let on_error of the table be keep or drop; a value that was not sent comes with REPLICA "
     "IDENTITY FULL. PostgreSQL keeps the change"
 )
 _MESSAGE_HINT: Final = "change the rule, or leave messages with this prefix out; PostgreSQL keeps the message"
+
+
+def refusal(error: ChangeRefused, sink: Capabilities) -> DittoError:
+    """What the session raises once everything before the change is durable."""
+    if isinstance(error, RuleFailed):
+        return rule_error(error)
+    if not isinstance(error, ChangeTooLarge):
+        raise error
+    if error.size <= sink.max_bytes:
+        return NotNow(f"the server accepts larger messages than when it was connected: {sink.max_bytes} bytes")
+    return event_too_large(
+        error.action,
+        error.relation,
+        Position(error.commit_lsn, error.ordinal),
+        size=f"at least {error.size}",
+        limit=sink.max_bytes,
+        column=error.column,
+        sink=sink,
+    )
 
 
 def rule_error(error: RuleFailed) -> RuleError:
