@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,7 +28,7 @@ def rule(prefix: str, content: bytes, is_transactional: bool) -> Routed | None:
     return Routed(b"to." + prefix.encode(), headers) if prefix.startswith("a") else None
 
 
-def decoder_of(impl: Implementation, **options: object) -> Decoder:
+def decoder_of(impl: Implementation, **options: Any) -> Decoder:
     return impl.decoder(message_rule=rule, **options)
 
 
