@@ -1,0 +1,116 @@
+"""The columns of a table as a condition sees them: the type of each, and how PostgreSQL's text becomes its value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from ditto.decoding.column_kinds import KINDS, Kinds
+from ditto.decoding.messages import Relation
+from ditto.routing.conditions.array_literals import read_array, read_hstore
+from ditto.routing.conditions.errors import Failure
+from ditto.routing.conditions.instants import read_interval, read_timestamp
+from ditto.routing.conditions.value_types import (
+    BOOL,
+    BYTES,
+    DOUBLE,
+    DURATION,
+    DYN,
+    INT,
+    NUMERIC,
+    STRING,
+    TIMESTAMP,
+    Type,
+    list_of,
+    map_of,
+)
+
+
+class TypedColumn(NamedTuple):
+    """A column of a table."""
+
+    name: str
+    type_name: str
+    """As `Kinds.type_name` has it: `int4`, `numeric[]`, `public.mood`; of a domain its base type."""
+    is_key: bool = False
+    """Part of the replica identity."""
+
+
+class Kind(NamedTuple):
+    """How a condition sees the columns of a type."""
+
+    type: Type
+    read: Callable[[str], Any]
+    """PostgreSQL's text, never of NULL, to the value; raises Failure."""
+
+
+def columns_of(relation: Relation, kinds: Kinds = KINDS) -> tuple[TypedColumn, ...]:
+    """The columns of a Relation message."""
+    return tuple(
+        TypedColumn(
+            column.name, kinds.type_name(column.type_oid, column.type_namespace, column.type_name), column.is_key
+        )
+        for column in relation.columns
+    )
+
+
+def _read_bool(text: str) -> bool:
+    return text == "t"
+
+
+def _read_bytes(text: str) -> bytes:
+    if text.startswith("\\x"):
+        return bytes.fromhex(text[2:])
+    raise Failure("a bytea is not in hexadecimal digits")
+
+
+def _read_json(text: str) -> Any:
+    """JSON's numbers are an int where they have neither point nor exponent and fit into 64 bits, else a double."""
+    try:
+        return _JSON.decode(text)
+    except (ValueError, RecursionError):
+        raise Failure("a JSON value cannot be read") from None
+
+
+def _json_integer(text: str) -> int | float:
+    if len(text) < 19:
+        return int(text)
+    number = int(text) if len(text) < 21 else None
+    return number if number is not None and -(1 << 63) <= number < 1 << 63 else float(text)
+
+
+def _no_json(_text: str) -> float:
+    raise ValueError
+
+
+_JSON: Final = json.JSONDecoder(parse_int=_json_integer, parse_constant=_no_json)
+_AS_TEXT: Final = Kind(STRING, str)
+_KINDS: Final = {
+    "bool": Kind(BOOL, _read_bool),
+    **dict.fromkeys(("int2", "int4", "int8", "oid"), Kind(INT, int)),
+    **dict.fromkeys(("float4", "float8"), Kind(DOUBLE, float)),
+    "numeric": Kind(NUMERIC, Decimal),
+    **dict.fromkeys(("date", "timestamp", "timestamptz"), Kind(TIMESTAMP, read_timestamp)),
+    "interval": Kind(DURATION, read_interval),
+    "bytea": Kind(BYTES, _read_bytes),
+    **dict.fromkeys(("json", "jsonb"), Kind(DYN, _read_json)),
+}
+_COLON: Final = ("geometry[]", "geography[]")
+"""Arrays that separate their elements with a colon: PostGIS."""
+
+
+def kind_of(type_name: str) -> Kind:
+    """How a condition sees a column of this type: its text, where the type is none of those above."""
+    if type_name.endswith(".hstore"):
+        return Kind(map_of(STRING, STRING.nullable()), read_hstore)
+    if not type_name.endswith("[]") or type_name.endswith(_COLON):
+        return _KINDS.get(type_name, _AS_TEXT)
+    element = kind_of(type_name[:-2])
+    delimiter = ";" if type_name == "box[]" else ","
+
+    def read(text: str) -> list[Any]:
+        return read_array(text, element.read, delimiter)
+
+    return Kind(list_of(element.type.nullable()), read)

@@ -1,0 +1,46 @@
+"""Tables for the tests of conditions, and one call from a condition to its result."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import UNSET, UnsetType
+
+from ditto.routing.conditions import Condition, TypedColumn, compile_condition
+
+COLUMNS: Final = (
+    TypedColumn("id", "int8", is_key=True),
+    TypedColumn("status", "text"),
+    TypedColumn("amount", "int4"),
+    TypedColumn("price", "numeric"),
+    TypedColumn("ratio", "float8"),
+    TypedColumn("is_open", "bool"),
+    TypedColumn("created_at", "timestamptz"),
+    TypedColumn("day", "date"),
+    TypedColumn("took", "interval"),
+    TypedColumn("body", "bytea"),
+    TypedColumn("doc", "jsonb"),
+    TypedColumn("tags", "text[]"),
+    TypedColumn("prices", "numeric[]"),
+    TypedColumn("pairs", "public.hstore"),
+    TypedColumn("mood", "public.mood"),
+    TypedColumn("a name", "text"),
+)
+INDEX: Final = {column.name: index for index, column in enumerate(COLUMNS)}
+Row = dict[str, str | None]
+
+
+def condition(text: str, *, identity: str = "f") -> Condition:
+    return compile_condition(text, COLUMNS, schema="public", table="orders", identity=identity, rule="the.rule")
+
+
+def texts(found: Condition, row: Row | None) -> list[str | UnsetType | None] | None:
+    """The columns that the condition wants; those that the row does not have were not sent."""
+    return None if row is None else [row.get(COLUMNS[index].name, UNSET) for index in found.columns]
+
+
+def passes(text: str, new: Row | None = None, old: Row | None = None, *, action: str = "", identity: str = "f") -> bool:
+    """The result for a change: an INSERT, an UPDATE or a DELETE by which rows are given."""
+    found = condition(text, identity=identity)
+    named = action or ("DELETE" if new is None else "INSERT" if old is None else "UPDATE")
+    return found.test(named, texts(found, new), texts(found, old))
