@@ -84,7 +84,8 @@ async def _jetstream(
     if source is not None:
         found += await _together(config, source, stream)
         largest = largest_message(client.max_payload, stream.config)
-        found += await each("nats.max_payload", check_widths(source.control, config.nats, source.tables, largest))
+        widths = check_widths(source.control, config.nats, source.tables, largest, oversize=config.events.oversize)
+        found += await each("nats.max_payload", widths)
     found.append(await check_sync(config.delivery, stream.replicas, monitor_url))
 
 

@@ -36,8 +36,13 @@ SELECT n.nspname AS schema, c.relname AS name, c.relreplident = 'f' AS is_full,
        SELECT * FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])))"""
 
 
-async def check_widths(control: Control, config: Nats, tables: Sequence[Table], largest: Largest) -> Finding:
-    """An estimate: the mean row of each table, and what a row several times as wide would take."""
+async def check_widths(
+    control: Control, config: Nats, tables: Sequence[Table], largest: Largest, *, oversize: str = "stop"
+) -> Finding:
+    """An estimate: the mean row of each table, and what a row several times as wide would take.
+
+    `oversize` is `events.oversize`.
+    """
     check = "nats.max_payload"
     why = "an event that is larger stops Ditto, and the slot retains WAL until the limit is raised"
     rows = await control.fetch(
@@ -58,6 +63,8 @@ async def check_widths(control: Control, config: Nats, tables: Sequence[Table], 
         return ok(check, f"{limit}{note or '; no table to compare it with'}", why)
     widest = max(means, key=lambda name: means[name])
     what = f"{limit}; rows of {widest} make events of {size(means[widest])} on average{note}"
+    if oversize != "stop":
+        return ok(check, f"{what}; events.oversize: {oversize} decides about those that are larger", why)
     if _SPREAD * means[widest] <= largest.size:
         return ok(check, what, why)
     # A limit that is raised only a little would soon be too low again.

@@ -241,6 +241,14 @@ class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     traceparent: Annotated[
         Traceparent, _doc("The header `traceparent` of messages. A logical message sets it without any key here.")
     ] = Traceparent()
+    oversize: Annotated[
+        Literal["stop", "strip", "object_store"],
+        _doc(
+            "The reaction to an event that the server does not take because of its size: stop with an error; strip: "
+            "leave out the largest columns, never the primary key, and name them in the event; object_store: put the "
+            "whole event into an object store (`nats.object_store`), and a reference into the stream."
+        ),
+    ] = "stop"
     group: Annotated[
         Group | None,
         _doc(

@@ -68,6 +68,22 @@ class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = False
 
 
+class ObjectStore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where events go that no message can hold (`events.oversize: object_store`)."""
+
+    bucket: Annotated[
+        str, _doc("Name of the bucket, which is created where it is missing (`nats.create`).", "shop_events")
+    ] = "ditto_events"
+    ttl_s: Annotated[
+        Seconds,
+        _doc(
+            "How long an object is kept; `0s` is for ever. Holds for a bucket that Ditto creates. No shorter than the "
+            "stream keeps its messages: a reference to an object that is gone is of no use.",
+            "720h",
+        ),
+    ] = field(default=0.0, name="ttl")
+
+
 class Nats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the events go. At most one of user, token, creds and nkey_seed may be given."""
 
@@ -104,6 +120,9 @@ class Nats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     domain: Annotated[
         str | None, _doc("JetStream domain of the stream, where it is not that of the server's own JetStream.", "hub")
     ] = None
+    object_store: Annotated[
+        ObjectStore, _doc("Where events go that no message can hold (`events.oversize: object_store`).")
+    ] = ObjectStore()
     inbox_prefix: Annotated[
         str, _doc("What the subjects begin with on which Ditto gets answers: where the user may not use `_INBOX`.")
     ] = "_INBOX"

@@ -99,6 +99,12 @@ def _path(value: str) -> str:
     return value
 
 
+def _bucket(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,240}", value):
+        raise Impossible("must be letters, digits, _ and -: the name of a bucket")
+    return value
+
+
 def _domain(value: str | None) -> str | None:
     if value is not None and (not is_subject(value) or "." in value):
         raise Impossible("must be the name of a JetStream domain: no white space, no dot, no * or >")
@@ -251,6 +257,8 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "nats.stream": _stream,
         "file.path": _path,
         "nats.domain": _domain,
+        "nats.object_store.bucket": _bucket,
+        "nats.object_store.ttl": _seconds,
         "nats.inbox_prefix": _inbox_prefix,
         "nats.ack_timeout": _positive_seconds,
         "delivery.confirm_delay": _seconds,
@@ -271,6 +279,12 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
 def check_together(config: Config) -> None:
     """Raise ConfigError where keys contradict each other."""
     _check_group(config)
+    if config.events.oversize == "object_store" and config.file is not None:
+        raise ConfigError(
+            "events.oversize: object_store is given for a file, which takes events of any size",
+            hint="leave events.oversize out",
+            key="events.oversize",
+        )
     nats = config.nats
     given = [name for name in ("user", "token", "creds", "nkey_seed") if getattr(nats, name) is not None]
     if len(given) > 1:
@@ -299,3 +313,12 @@ def _check_group(config: Config) -> None:
             hint="leave events.topics out; events.group.subject names the subject of all groups",
             key="events.topics",
         )
+    for table, rules in events.rules.items():
+        given = [name for name in ("subject", "headers", "key") if getattr(rules, name)]
+        if given:
+            path = f"events.tables.{table}.{given[0]}"
+            raise ConfigError(
+                f"events.group and {path} exclude each other: the events of a group share one subject and its headers",
+                hint=f"leave {path} out, or events.group",
+                key=path,
+            )

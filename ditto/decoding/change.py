@@ -99,3 +99,29 @@ class ReadRow(DetailedChange, frozen=True, gc=False, rename="camel"):
     """A row that a snapshot read; `action` is READ, and `snapshot` is always there."""
 
     snapshot: SnapshotMark | msgspec.UnsetType = msgspec.UNSET
+
+
+class StoredObject(msgspec.Struct, frozen=True, gc=False):
+    """Where a whole event is, of which the message only has a part."""
+
+    bucket: str
+    name: str
+    size: int
+    """Bytes."""
+    digest: str
+    """`SHA-256=` and the hash in base64, as object stores have it."""
+
+
+class ReducedChange(DetailedChange, frozen=True, gc=False, rename="camel"):
+    """A change that was too large for a message; one of these fields is there."""
+
+    stripped: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """The columns that `data` and `data_old` leave out because of their size."""
+    object: StoredObject | msgspec.UnsetType = msgspec.UNSET
+    """The whole event; `data` and `data_old` have the primary key."""
+
+
+class ReducedRow(ReducedChange, frozen=True, gc=False, rename="camel"):
+    """The same of a row that a snapshot read."""
+
+    snapshot: SnapshotMark | msgspec.UnsetType = msgspec.UNSET

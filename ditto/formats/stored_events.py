@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from ditto.decoding.change import StoredObject
 from ditto.formats import deep_json
 
 READ: Final = "READ"
@@ -32,6 +33,8 @@ class StoredEvent(msgspec.Struct, gc=False, rename="camel"):
     json_null: tuple[str, ...] = ()
     json_null_old: tuple[str, ...] = ()
     meta: StoredMeta | None = None
+    stripped: tuple[str, ...] = ()
+    object: StoredObject | None = None
 
     def committed_at(self) -> datetime:
         """The commit time. Raises ValueError for one that no calendar of Python's has."""

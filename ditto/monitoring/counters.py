@@ -88,6 +88,8 @@ class Counters:
     """Changes that the configuration does not select."""
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Those among them that the rule of their table has dropped, by schema and table."""
+    oversize: int = 0
+    """Events that were too large for a message: stored without some columns, or as a reference."""
     events: int = 0
     """Sent to the sink."""
     stored: int = 0

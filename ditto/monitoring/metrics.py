@@ -121,6 +121,12 @@ METRICS: Final[tuple[Metric, ...]] = (
         lambda m: m.counters.stored,
     ),
     _counter(
+        "ditto_oversize_events_total",
+        "Events that were too large for a message, and are stored without some columns or as a reference "
+        "(events.oversize).",
+        lambda m: m.counters.oversize,
+    ),
+    _counter(
         "ditto_foreign_answers_total",
         "Answers to events that did not come from JetStream, and were ignored.",
         lambda m: m.counters.foreign_answers,

@@ -65,7 +65,7 @@ async def begin(prepared: Prepared) -> Ready:
         watch_lsn=history.watch_lsn,
         extras=Extras(frozenset(config.events.metadata), config.events.transactions),
         described=stored_versions(stored),
-        max_size=sink.capabilities.max_bytes,
+        max_size=sink.capabilities.max_bytes if config.events.oversize == "stop" else 0,
     )
     ends.source.decode_with(decoder, wal_sender_timeout_s=ends.wal_sender_timeout_s)
     return Ready(

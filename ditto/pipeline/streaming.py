@@ -21,7 +21,7 @@ from ditto.monitoring.state import States
 from ditto.pipeline.beginning import Ready
 from ditto.pipeline.checkpoint_timing import CheckpointTiming, Progress
 from ditto.pipeline.confirmer import Confirmer
-from ditto.pipeline.groups import make_groups
+from ditto.pipeline.fitting import make_fitting
 from ditto.pipeline.refused import refusal
 from ditto.pipeline.saved_position import Place
 from ditto.pipeline.snapshots.snapshots import Snapshots
@@ -81,7 +81,7 @@ class Streaming:
         self._leave = leave
         self._is_leaving = False
         self._format: Format = DittoFormat()
-        self._groups = make_groups(ready)
+        self._fitting = make_fitting(ready, self._format)
         self._traceparents = Traceparents(ends.config.events.traceparent.column)
         self._place = Place(ends.sink.checkpoints, clock=ends.clock)
         self._checkpoints = CheckpointTiming(now=ends.clock())
@@ -217,7 +217,7 @@ class Streaming:
         before = self._window.sent
         self._ends.counters.read_bytes += block.size
         traceparents = self._traceparents.of(block)  # a block of nothing but a message may be the one that tells
-        if block.changes or self._groups is not None:
+        if block.changes or self._fitting is not None:
             block = await self._send(block, traceparents, is_made=is_made)
         if (delivered := block.delivered) is not None:
             # Up to the transaction, not past it: the last one comes again after a restart and is skipped. Should the
@@ -245,12 +245,12 @@ class Streaming:
             await asyncio.sleep(0)
         began_at = clock()
         payloads = self._format.encode(block)
-        event_count = len(payloads.ends)
-        if self._groups is not None:
-            packed = self._groups.pack(block, payloads, traceparents, is_made=is_made)
-            block, payloads, traceparents, event_count = packed
-            if not block.changes:
+        events = len(payloads.ends)
+        if self._fitting is not None:
+            found = await self._fitting.fit(block, payloads, traceparents, is_made=is_made)
+            if not (block := found.block).changes:
                 return block
+            payloads, traceparents, events = found[1:]
         if block.size >= _LARGE_BLOCK:
             await asyncio.sleep(0)
         encoded_at, waited_s = clock(), window.waited_s + sink.waited_s
@@ -278,7 +278,7 @@ class Streaming:
         window.add(count, size)
         waited_s = window.waited_s + sink.waited_s - waited_s
         self._counters.sent(
-            events=event_count,
+            events=events,
             size=size,
             last_number=window.sent,
             is_measured=is_measured,

@@ -41,7 +41,9 @@ def event_too_large(
     return EventTooLarge(
         f"the {action} at {position} on table {relation} makes a message of {size} bytes{where}; "
         f"the server accepts {limit}",
-        hint=f"{sink.size_hint}; PostgreSQL keeps the change" if sink.size_hint else "PostgreSQL keeps the change",
+        hint=f"{sink.size_hint}; or give events.oversize. PostgreSQL keeps the change"
+        if sink.size_hint
+        else "PostgreSQL keeps the change",
         relation=relation,
         position=str(position),
         **({} if column is None else {"column": column}),

@@ -46,7 +46,9 @@ class Planner:
         self._looked_up: set[tuple[str, str]] = set()
         self._not_arrays: set[tuple[str, str]] = set()
         self._descriptions = description_subjects(config.prefix)
-        self._is_keyed = config.schemas or "primary_key" in config.metadata
+        self._is_keyed = config.schemas or "primary_key" in config.metadata or config.oversize != "stop"
+        self.primary_keys: dict[Table, tuple[str, ...]] = {}
+        """Of the tables that were planned, where anything asks for it."""
         self._is_versioned = config.schemas or "schema_version" in config.metadata
 
     @property
@@ -102,6 +104,7 @@ class Planner:
         primary_key = await self._primary_key(relation) if self._is_keyed else None
         if primary_key is not None:
             primary_key = tuple(name for name in primary_key if name not in columns.excluded)
+            self.primary_keys[relation.namespace, relation.name] = primary_key
         version = schema_version(relation, found, columns) if self._is_versioned else None
         description = None
         if self._config.schemas and version is not None and primary_key is not None:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from ditto.config import PipelineConfig
-from ditto.decoding.change import SnapshotMark
+from ditto.decoding.change import SnapshotMark, StoredObject
 from ditto.formats.payloads import Payloads
 from ditto.lsn import Checkpoint, Position, Transaction
 
@@ -184,6 +184,13 @@ class LeaseStore(Protocol):
         """A number that grows whenever somebody stores an event: a holder that cannot renew its lease may live."""
 
 
+class ObjectStore(Protocol):
+    """Where events go that no message can hold."""
+
+    async def put(self, name: str, data: bytes) -> StoredObject:
+        """Store it; durable on return. Replaces one of this name."""
+
+
 class Sink(Protocol):
     """Stores events in order and says how far it has got.
 
@@ -203,6 +210,9 @@ class Sink(Protocol):
 
     def lease_store(self, slot: str) -> LeaseStore | None:
         """For the lease of this slot's pipeline; None where a takeover has to wait for PostgreSQL's own time-outs."""
+
+    def object_store(self) -> ObjectStore | None:
+        """For whole events where messages have a limit; None where there is none. Once it is connected."""
 
     @property
     def waited_s(self) -> float:

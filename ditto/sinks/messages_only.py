@@ -29,6 +29,9 @@ class MessagesOnly:
     def lease_store(self, slot: str) -> None:
         """There is none: a takeover waits for PostgreSQL's own time-outs."""
 
+    def object_store(self) -> None:
+        """A message can be of any size."""
+
     async def connect(self) -> None:
         """There is nothing to connect to."""
 

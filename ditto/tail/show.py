@@ -14,7 +14,7 @@ from ditto.formats.deep_json import Row
 from ditto.formats.snapshot_events import ControlEvent
 from ditto.formats.stored_events import READ, StoredEvent
 from ditto.printable_text import printable
-from ditto.units import counted
+from ditto.units import counted, size
 
 _SHORT: Final = 80
 """Characters of a value."""
@@ -33,6 +33,8 @@ class _Rows(NamedTuple):
     new: Row
     old: Row
     unchanged: tuple[str, ...]
+    notes: tuple[tuple[str, str], ...] = ()
+    """What else there is to say, with a label each."""
 
     @property
     def width(self) -> int:
@@ -51,7 +53,7 @@ class Writer:
 
     def text(self, event: StoredEvent) -> str:
         """The event's lines. Raises msgspec.MsgspecError where its rows are none."""
-        rows = _Rows(deep_json.members(event.data), deep_json.members(event.data_old), event.unchanged)
+        rows = _Rows(deep_json.members(event.data), deep_json.members(event.data_old), event.unchanged, _notes(event))
         named = None if event.meta is None else event.meta.primary_key
         key = named or self._key((event.schema, event.table), rows)
         row = rows.new or rows.old
@@ -114,6 +116,8 @@ class Writer:
             for name, value in old.items():
                 if name not in key:
                     yield self._paint(f"  - {printable(name)}: {short(value)}", "red")
+        for label, text in rows.notes:
+            yield self._paint(f"    {label}: {text}", "bright_black")
         if rows.unchanged:
             names = ", ".join(printable(name) for name in rows.unchanged)
             yield self._paint(f"    unchanged: {names}", "bright_black")
@@ -126,6 +130,16 @@ class Writer:
 
     def _paint(self, text: str, colour: str, *, is_bold: bool = False) -> str:
         return click.style(text, fg=colour, bold=is_bold or None) if self._is_coloured else text
+
+
+def _notes(event: StoredEvent) -> tuple[tuple[str, str], ...]:
+    """Where the rest is of an event that was too large."""
+    stored = event.object
+    if event.stripped:
+        return (("too large, left out", ", ".join(printable(name) for name in event.stripped)),)
+    if stored is not None:
+        return (("too large, whole in the object store", f"{stored.bucket} {stored.name} ({size(stored.size)})"),)
+    return ()
 
 
 def fitted(line: str, width: int) -> str:

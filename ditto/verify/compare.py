@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from psycopg import sql
@@ -158,6 +158,12 @@ class _Comparer:
             if table.is_partitioned:
                 self.roots.add(full_name)
             table = self._ruled.of(table)
+            if stripped := self._replay.stripped.get(name, set()) & table.columns.keys():
+                table = replace(
+                    table, columns={each: table.columns[each] for each in table.columns if each not in stripped}
+                )
+                reason = f"some events of it have no {' and no '.join(sorted(stripped))}, which made them too large"
+                self._result.unjudged.append(Unjudged(full_name, reason))
             match = Match(table, copy, self._replay.keys.get(name, ()), self._types)
             await self._scan(table, published, match)
             if name in self._ruled.unsteady:

@@ -19,6 +19,7 @@ from ditto.formats.snapshot_events import read_control
 from ditto.formats.stored_events import READ, read_event
 from ditto.formats.stored_groups import events_in
 from ditto.lsn import ORIGIN, Position
+from ditto.reader import ObjectDamaged, ObjectGone, read_object
 from ditto.routing.router import checkpoint_subject, description_subjects, snapshot_subjects
 from ditto.sinks.jetstream.api import Api
 from ditto.sinks.jetstream.connection import Connection
@@ -32,12 +33,15 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client
     from nats.aio.msg import Msg
+    from nats.js import JetStreamContext
 
 BATCH_MESSAGES = 4000
 BATCH_BYTES = 16 * 1024 * 1024
 MESSAGE_ROOM = 64 * 1024
 """Bytes of a message besides its headers and payload."""
 BATCH_TIMEOUT_S = 30
+_REFERENCE = b',"object":{"bucket":"'
+"""In the text of a value the quotation marks would be escaped; a document of type json may look so, too."""
 _KEPT_NS = 60 * 1_000_000_000
 """How long the server keeps the consumer after the last request."""
 _BATCH_ENDS = frozenset({"batch completed", "message size exceeds maxbytes"})
@@ -62,6 +66,8 @@ class Replay:
     """By schema and table."""
     keys: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     """The columns by which the rows of each table were told apart."""
+    stripped: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """By schema and table, the columns that events left out because of their size."""
     differences: list[Difference] = field(default_factory=list)
     latencies_s: array[float] = field(default_factory=lambda: array("d"))
     """From commit to stored, one for each event, by the two servers' clocks."""
@@ -96,7 +102,8 @@ async def replay(
         info = await api.stream_info(stream, doing)
         if info is None:
             raise StreamNotFound(f"there is no stream {stream}", hint="has ditto run yet?", stream=stream)
-        reader = _Reader(keys, prefix, last_sequence=info.state.last_seq)
+        jetstream = client.jetstream(domain=domain)
+        reader = _Reader(keys, prefix, jetstream=jetstream, last_sequence=info.state.last_seq)
         started = time.monotonic()
         if info.state.messages:
             await _read(client, api, stream, reader, lambda: on_progress(reader.messages, info.state.messages))
@@ -150,11 +157,21 @@ class _Reader:
     https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-13.md
     """
 
-    def __init__(self, keys: Mapping[tuple[str, str], Sequence[str]], prefix: str, *, last_sequence: int) -> None:
+    def __init__(
+        self,
+        keys: Mapping[tuple[str, str], Sequence[str]],
+        prefix: str,
+        *,
+        jetstream: JetStreamContext | None = None,
+        last_sequence: int,
+    ) -> None:
         self.replay = Replay(keys=keys)
         self.messages = 0
         self.is_done = False
         self._keys = keys
+        self._jetstream = jetstream
+        self._objects: dict[str, bytes] = {}
+        """By name, those to which the events of the message refer; empty where one is not what the event says."""
         self._checkpoint_subject = checkpoint_subject(prefix)
         self._descriptions = description_subjects(prefix)
         self._snapshots = snapshot_subjects(prefix)
@@ -177,6 +194,8 @@ class _Reader:
     async def on_message(self, message: Msg) -> None:
         try:
             if message.reply:
+                if _REFERENCE in message.data:
+                    await self._fetch(message.data)
                 self._take(message)
                 self._left -= 1
                 is_end = self.is_done or not self._left
@@ -204,6 +223,21 @@ class _Reader:
         if status == "409" and words.lower() in _BATCH_ENDS and self._left < BATCH_MESSAGES:
             return True
         raise SinkLost(f"the stream could not be read to its end: {status} {words or 'no consumer answers'}")
+
+    async def _fetch(self, data: bytes) -> None:
+        """Read the objects to which the events of a message refer."""
+        self._objects.clear()
+        with suppress(ValueError):
+            for payload in events_in(data):
+                reference = read_event(payload).object
+                if reference is None or self._jetstream is None:
+                    continue
+                with suppress(ObjectGone):
+                    try:
+                        read = await read_object(self._jetstream, msgspec.structs.asdict(reference))
+                    except ObjectDamaged:
+                        read = b""
+                    self._objects[reference.name] = read
 
     def _take(self, message: Msg) -> None:
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<ns>.<pending>, or after
@@ -263,10 +297,19 @@ class _Reader:
     def _apply(self, payload: bytes, where: str, stored_ns: int) -> None:
         try:
             event = read_event(payload)
+            if event.object is not None:
+                whole = self._objects.get(event.object.name)
+                if not whole:
+                    kind = "a reference to an object that is gone" if whole is None else "a reference to another object"
+                    self._report(kind, f"{event.schema}.{event.table}", where)
+                    return
+                event = read_event(whole)
             committed_at = event.committed_at()
         except ValueError:
             self._report("not an event", "", where)
             return
+        if event.stripped:
+            self.replay.stripped.setdefault((event.schema, event.table), set()).update(event.stripped)
         copy = self._copy(event.schema, event.table)
         copy.apply(event, self.replay.position.commit_lsn, where)
         if event.action == READ:

@@ -101,8 +101,11 @@ class KeyedCopy:
         self._unkeyed: dict[bytes, list[bytes]] = {}
         """Rows without a column of the key, which did not exist then, by their other values."""
         self._snapshot_lsn: int | None = None
+        self._stripped: set[str] = set()
+        """Columns that events left out because of their size."""
 
     def apply(self, event: StoredEvent, lsn: int, where: str) -> None:
+        self._stripped.update(event.stripped)
         match event.action:
             case "INSERT":
                 fault = self._put(event.data, _new_row(event), lsn, lsn, where)
@@ -155,7 +158,8 @@ class KeyedCopy:
             inserted_lsn = _STAMP.unpack_from(old)[0]
             if event.unchanged:
                 before, after = members(old[_STAMP.size :]), members(row)
-                if any(column in after or column not in before for column in event.unchanged):
+                never_sent = [column for column in event.unchanged if column in after or column not in before]
+                if not self._stripped.issuperset(never_sent):
                     kind = _NEVER_SENT
                 after.update((column, before[column]) for column in event.unchanged if column in before)
                 row = msgspec.json.encode(after)

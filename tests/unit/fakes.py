@@ -173,6 +173,9 @@ class FakeSink:
         del slot
         return None
 
+    def object_store(self) -> None:
+        return None
+
     async def connect(self) -> None:
         self._call("connect")
 

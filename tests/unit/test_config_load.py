@@ -20,6 +20,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "nats.ack_timeout": ("2m", 120.0),
     "delivery.confirm_delay": ("3m", 180.0),
     "delivery.lease_ttl": ("20s", 20.0),
+    "nats.object_store.ttl": ("2m", 120.0),
     "nats.replicas": ("3", 3),
     "nats.tls.cert": ("/c.pem", "/c.pem"),
     "nats.tls.key": ("/k.pem", "/k.pem"),

@@ -112,6 +112,11 @@ class Api:
         found = await self._call(f"STREAM.MSG.GET.{stream}", which, doing, to=StoredAnswer, timeout_s=timeout_s)
         return None if _is(found, NO_MESSAGE) else _checked(found, doing).message
 
+    async def purge(self, stream: str, subject: str, doing: str) -> None:
+        """Remove the messages on a subject."""
+        found = await self._call(f"STREAM.PURGE.{stream}", {"filter": subject}, doing, to=Deleted)
+        _checked(found, doing)
+
     def reached(self, subject: str) -> str:
         """Where to publish to a stream's subject: in another domain it is reached as its API is."""
         return subject if self._domain is None else f"{api_prefix(self._domain)}.{subject}"

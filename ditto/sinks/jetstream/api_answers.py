@@ -148,7 +148,7 @@ class ConsumerInfo(Struct, frozen=True):
 
 
 class Deleted(Struct, frozen=True):
-    """CONSUMER.DELETE."""
+    """CONSUMER.DELETE and STREAM.PURGE."""
 
     success: bool = False
 

@@ -15,6 +15,7 @@ from ditto.sinks.jetstream.checkpoints import Checkpoints
 from ditto.sinks.jetstream.connection import Connection, check_contract
 from ditto.sinks.jetstream.lease_bucket import LeaseBucket
 from ditto.sinks.jetstream.message_size import largest_message
+from ditto.sinks.jetstream.object_store import ObjectBucket
 from ditto.sinks.jetstream.publisher import Publisher
 from ditto.sinks.jetstream.servers import close, connect, usable
 from ditto.sinks.jetstream.stream import Stream
@@ -75,6 +76,12 @@ class JetStreamSink:
         if self._client is None:
             raise SinkLost("not connected to NATS")
         return LeaseBucket(self._client, self._config, slot=slot, ttl_s=self._lease_ttl_s)
+
+    def object_store(self) -> ObjectBucket:
+        """A bucket of JetStream's, through the same connection."""
+        if self._client is None:
+            raise SinkLost("not connected to NATS")
+        return ObjectBucket(self._client, self._config)
 
     async def inspect(self, pipeline: PipelineId) -> SinkState:
         """Look at the stream without changing anything."""

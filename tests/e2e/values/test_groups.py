@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from nats.js.api import ConsumerConfig, DeliverPolicy
-from nats.js.errors import NotFoundError
 
 from ditto.formats.stored_groups import events_in
 from e2e.kills import killed_at_random
 from e2e.ledger import Ledger, matches_ledger
 from e2e.process import eventually
+from e2e.snapshots.finished import snapshot_finished
 
 if TYPE_CHECKING:
     from e2e.world import World
@@ -43,15 +42,6 @@ async def groups_of(world: World) -> list[tuple[dict[str, str], list[dict[str, A
             if not message.metadata.num_pending:
                 break
     return found
-
-
-async def is_finished(world: World) -> bool:
-    """Whether the last snapshot has ended."""
-    async with world.jetstream() as jetstream:
-        with suppress(NotFoundError):
-            last = await jetstream.get_last_msg(world.stream, f"{world.name}._snapshot.run")
-            return b'"state":"finished"' in (last.data or b"")
-    return False
 
 
 async def test_a_transaction_is_a_message(world: World) -> None:
@@ -117,8 +107,7 @@ async def test_what_is_stored_apart_keeps_its_place(world: World) -> None:
         f"SELECT pg_logical_emit_message(true, 'ditto.snapshot', '{request}')",
         "INSERT INTO a VALUES (3)",
     )
-    while not await is_finished(world):
-        await world.fence()
+    await snapshot_finished(world)
     messages = await world.messages()
     subjects = [each.subject.removeprefix(world.name) for each in messages if "_checkpoint" not in each.subject]
     assert subjects[:7] == [
@@ -179,8 +168,7 @@ async def test_a_snapshot_under_load_killed_again_and_again(world: World) -> Non
     with Ledger(world, seed=6) as ledger:
         await killed_at_random(world, ditto, lambda _: ledger.goes_on(5), count=4, chance=chance, **settings)
 
-        while not await is_finished(world):
-            await ledger.goes_on(5)
+        await snapshot_finished(world)
     await matches_ledger(world)
     reads = [each for each in await world.messages() if each.event.get("action") == "READ"]
     assert sorted({each.change[2] for each in reads}) == list(range(1, 3001))
@@ -202,6 +190,7 @@ async def test_ditto_wait_and_a_clean_end_leave_nothing_waiting(world: World) ->
     [
         ({"file_path": "/tmp/nothing"}, "a line of its own"),
         ({"events_topics": {"t": "x"}}, "exclude each other"),
+        ({"events_tables": {"t": {"headers": {"a": "{data.id}"}}}}, "share one subject and its headers"),
         ({"events_group_subject": "{table}"}, "placeholder {table}"),
         ({"events_group_subject": "{prefix}._checkpoint"}, "checkpoints"),
     ],
