@@ -389,7 +389,8 @@ class SubjectCollision(SinkError):
 class EventTooLarge(SinkError):
     """One event is larger than nats-server's `max_payload`.
 
-    Raise `max_payload` (up to 32 MB: files take no larger message), or leave the column out of the publication.
+    Raise `max_payload` (up to 32 MB: files take no larger message), leave the column out of the publication, or let
+    `events.oversize` decide.
     """
 
     depends_on_settings = True
