@@ -7,10 +7,9 @@ from functools import partial
 from typing import Final
 
 from ditto.check.finding import Finding, bad, failed, named, ok
-from ditto.config import Config
+from ditto.config import Config, template_syntax
 from ditto.config.events import TableRules
 from ditto.config.table_rules import header_template, subject_template
-from ditto.config.template_syntax import columns_of
 from ditto.errors import RuleUnfit, SubjectCollision
 from ditto.hints import identifier
 from ditto.routing.planner import Planner
@@ -23,6 +22,7 @@ from ditto.source.table_relations import FoundTable, read_relations
 from ditto.units import counted
 
 _SHOWN: Final = 20
+_FIRST_WITH_FILTERS: Final = 150000
 _MANY_SUBJECTS: Final = 100_000
 _DISTINCT: Final = """
 SELECT s.schemaname::text AS schema, s.tablename::text AS table, s.attname::text AS name, s.n_distinct::float8 AS count
@@ -58,6 +58,7 @@ async def check_rules(control: Control, config: Config, publication: Publication
         for each in relations
         if (rules := router.rules(each.relation.namespace, each.relation.name)) is not None
     ]
+    found += _filters(ruled, publication, control.server_version)
     found += _unsent(ruled)
     found += _unchanged(ruled)
     if config.file is None:
@@ -75,9 +76,42 @@ class _Ruled:
         self.name = ".".join(self.table)
         self.is_full = found.relation.replica_identity == "f"
         self.has_updates = rules.actions is None or "update" in rules.actions
-        self.subject = [] if rules.subject is None else columns_of(subject_template(key, rules.subject))
-        headers = [column for text in rules.headers.values() for column in columns_of(header_template(key, text))]
+        self.subject = [] if rules.subject is None else template_syntax.columns_of(subject_template(key, rules.subject))
+        headers = [
+            column
+            for text in rules.headers.values()
+            for column in template_syntax.columns_of(header_template(key, text))
+        ]
         self.used = dict.fromkeys([*self.subject, *headers, *(rules.key or ())])
+
+
+def _filters(ruled: Sequence[_Ruled], publication: Publication, version: int) -> list[Finding]:
+    """Conditions that PostgreSQL can judge itself."""
+    conditions = [each for each in ruled if each.rules.when is not None]
+    if not conditions or version < _FIRST_WITH_FILTERS:
+        return []
+    from ditto.routing.conditions import ConditionError, as_row_filter, columns_of  # noqa: PLC0415  brings a parser
+
+    found = []
+    for each in conditions:
+        actions = [action.upper() for action in (each.rules.actions or ("insert", "update", "delete"))]
+        try:
+            sql = as_row_filter(
+                each.rules.when or "",
+                columns_of(each.found.relation),
+                actions=[action for action in actions if action != "TRUNCATE"],
+                drops_errors=each.rules.on_error == "drop",
+            )
+        except ConditionError:  # said by `rules.tables`
+            continue
+        if sql is not None:
+            what = f"PostgreSQL can judge the condition of {each.name} itself, by the row filter WHERE ({sql})"
+            why = (
+                f"publication {publication.name} then does not send the other rows; of an update that filter judges "
+                "both rows, and makes an INSERT or a DELETE of one that moves the row in or out"
+            )
+            found.append(ok("rules.filter", what, why))
+    return found[:_SHOWN]
 
 
 def _unsent(ruled: Sequence[_Ruled]) -> list[Finding]:

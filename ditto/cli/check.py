@@ -103,7 +103,7 @@ def _print(findings: list[Finding], *, shows_all: bool) -> None:
 def _print_finding(finding: Finding) -> None:
     show(Text.assemble((finding.level, _STYLES[finding.level]), "  ", (finding.check, "bold")))
     show(Padding(Text(printable(finding.what)), _INDENT))
-    show(Padding(Text(printable(finding.why), style="dim"), _INDENT))
+    show(Padding(Text(printable_lines(finding.why), style="dim"), _INDENT))
     if finding.fix:
         show(Padding(Text(f"{_PLACES[finding.fix_in or 'shell']}:"), _INDENT))
         # Not broken into lines: this is copied and entered.

@@ -123,11 +123,19 @@ class TableRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     """The long form of an entry of `events.tables`."""
 
     actions: Annotated[list[Action] | None, _doc("Which actions pass. Absent: all.", ["insert", "update"])] = None
+    when: Annotated[
+        str | None,
+        _doc(
+            "A condition in CEL: changes for which it is false are no events.",
+            "action != 'UPDATE' || changed('status')",
+        ),
+    ] = None
     on_error: Annotated[
         Literal["stop", "keep", "drop"],
         _doc(
-            "Where `subject`, `headers` or `key` cannot be worked out for a change, because a value was not sent or is "
-            "too long: stop with an error, keep the change with a substitute for the value, or drop the change."
+            "Where `when`, `subject`, `headers` or `key` cannot be worked out for a change, because a value was not "
+            "sent, is too long, or is none that the condition can use: stop with an error, keep the change (with a "
+            "substitute for the value), or drop it."
         ),
     ] = "stop"
     columns: Annotated[Columns | None, _doc("Which columns events have, and which of them are masked.")] = None

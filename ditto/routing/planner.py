@@ -100,7 +100,7 @@ class Planner:
         kinds = bytes(
             found.find(column.type_oid, column.type_namespace, column.type_name) for column in relation.columns
         )
-        columns, rule = await self._apply_rules(relation, kinds, routes)
+        columns, rule = await self._apply_rules(relation, found, kinds, routes)
         primary_key = await self._primary_key(relation) if self._is_keyed else None
         if primary_key is not None:
             primary_key = tuple(name for name in primary_key if name not in columns.excluded)
@@ -121,7 +121,9 @@ class Planner:
             rule=rule,
         )
 
-    async def _apply_rules(self, relation: Relation, kinds: bytes, routes: Routes) -> tuple[TableColumns, Rule | None]:
+    async def _apply_rules(
+        self, relation: Relation, types: Kinds, kinds: bytes, routes: Routes
+    ) -> tuple[TableColumns, Rule | None]:
         """What the table's entry of `events.tables` says of its columns and its changes. Raises RuleUnfit."""
         found = self._router.rules(relation.namespace, relation.name)
         if found is None:
@@ -132,7 +134,16 @@ class Planner:
         if columns.excluded and rules.key is None:
             check_key_is_there(columns, await self._primary_key(relation), place, relation)
         names = self._router.names(relation.namespace, relation.name)
-        maker = RuleMaker(rules, key=key, relation=relation, columns=columns, kinds=kinds, routes=routes, names=names)
+        maker = RuleMaker(
+            rules,
+            key=key,
+            relation=relation,
+            columns=columns,
+            kinds=kinds,
+            routes=routes,
+            names=names,
+            type_names=types,
+        )
         return columns, maker.make() if maker.is_needed else None
 
     def forget(self, tables: Collection[Table]) -> None:

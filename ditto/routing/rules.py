@@ -7,7 +7,7 @@ function, whose source is put together here: of the names in it none is the conf
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
@@ -22,6 +22,10 @@ from ditto.routing.table_columns import TableColumns, check_columns
 from ditto.routing.table_names import TableNames
 from ditto.routing.table_plans import Routed, Routes, Rule
 from ditto.routing.templates import HEADER, QUICK_LENGTH, SAME, SUBJECT, Bound, Slot, bind
+
+if TYPE_CHECKING:
+    from ditto.decoding.column_kinds import Kinds
+    from ditto.routing.conditions import Condition
 
 ROW_ACTIONS: Final = ("INSERT", "UPDATE", "DELETE", "READ")
 _TRUNCATE: Final = "TRUNCATE"
@@ -40,6 +44,7 @@ class RuleMaker:
         kinds: bytes,
         routes: Routes,
         names: TableNames,
+        type_names: Kinds,
     ) -> None:
         self._rules = rules
         self._place = f"events.tables.{key}"
@@ -47,6 +52,7 @@ class RuleMaker:
         self._masks = columns.masks
         self._routes = routes
         self._names = names
+        self._type_names = type_names
         self._subject = None if rules.subject is None else subject_template(key, rules.subject)
         self._headers = {name: header_template(key, text) for name, text in rules.headers.items()}
         self._indexes = {column.name: index for index, column in enumerate(relation.columns)}
@@ -57,11 +63,19 @@ class RuleMaker:
     def is_needed(self) -> bool:
         """Whether anything but the action decides."""
         has_subject = self._subject is not None and any(isinstance(part, Value) for part in self._subject)
-        return has_subject or bool(self._headers) or self._rules.key is not None or self._rules.skip_unchanged
+        rules = self._rules
+        return (
+            has_subject
+            or bool(self._headers)
+            or rules.when is not None
+            or rules.key is not None
+            or rules.skip_unchanged
+        )
 
     def make(self) -> Rule:
         """The rule. Raises RuleUnfit where a column is not there, or cannot be there for an action that passes."""
         self._check()
+        condition = None if self._rules.when is None else self._condition(self._rules.when)
         used = dict.fromkeys(
             [
                 *(columns_of(self._subject) if self._subject else ()),
@@ -69,10 +83,11 @@ class RuleMaker:
                 *(self._rules.key or ()),
             ]
         )
-        columns = list(used)
+        # The condition finds its columns first; it reads them as they are, also where they are masked.
+        first = () if condition is None else condition.columns
         return Rule(
-            columns=tuple(self._indexes[name] for name in columns),
-            apply=self._function(columns),
+            columns=(*first, *(self._indexes[name] for name in used)),
+            apply=self._function(condition, len(first), list(used)),
             skips_unchanged=self._rules.skip_unchanged,
         )
 
@@ -109,10 +124,39 @@ class RuleMaker:
                 relation=table,
             )
 
+    def _condition(self, text: str) -> Condition:
+        from ditto.routing.conditions import (  # noqa: PLC0415  brings a parser
+            ConditionError,
+            columns_of,
+            compile_condition,
+        )
+
+        relation, key = self._relation, f"{self._place}.when"
+        try:
+            return compile_condition(
+                text,
+                columns_of(relation, self._type_names),
+                schema=relation.namespace,
+                table=relation.name,
+                identity=relation.replica_identity,
+                rule=key,
+            )
+        except ConditionError as error:
+            table = f"{relation.namespace}.{relation.name}"
+            raise RuleUnfit(
+                f"{key} does not fit table {table}: {error.message}, at line {error.line}, column {error.column}",
+                hint=f"{error.hint or 'the place is marked'}:\n{error.picture}",
+                key=key,
+                relation=table,
+            ) from None
+
     # ------------------------------------------------------------------------------------ the function
 
-    def _function(self, columns: Sequence[str]) -> Callable[..., Routed | None]:
-        source = _Source(columns, self._masks)
+    def _function(
+        self, condition: Condition | None, skipped: int, columns: Sequence[str]
+    ) -> Callable[..., Routed | None]:
+        """Of the texts that it gets, those of `columns` come after `skipped` others."""
+        source = _Source(columns, self._masks, skipped=skipped)
         substitutes = self._rules.on_error == "keep"
         actions = {action: route for action, route in self._action_routes().items() if route is not None}
         subjects = {action: self._bound_subject(action, route, substitutes) for action, route in actions.items()}
@@ -127,7 +171,8 @@ class RuleMaker:
         rows = {action: (subjects[action], headers[action]) for action in ROW_ACTIONS if action in actions}
         route = source.text({action: subject for action, (subject, _) in rows.items()}, needs_ascii=False)
         lines = source.text({action: header for action, (_, header) in rows.items()}, needs_ascii=True)
-        return source.compile(route, lines, key, truncated=truncated, drops=self._rules.on_error == "drop")
+        test = None if condition is None else condition.test
+        return source.compile(route, lines, key, truncated=truncated, test=test, on_error=self._rules.on_error)
 
     def _action_routes(self) -> dict[str, bytes | None]:
         routes = self._routes
@@ -163,7 +208,8 @@ class RuleMaker:
 class _Source:
     """Puts the function's source together. What it uses are parameters with defaults: quick to look up."""
 
-    def __init__(self, columns: Sequence[str], masks: Mapping[str, MaskFunction]) -> None:
+    def __init__(self, columns: Sequence[str], masks: Mapping[str, MaskFunction], *, skipped: int) -> None:
+        self._skipped = skipped
         self._cells = {column: f"c{index}" for index, column in enumerate(columns)}
         self._masks = masks
         self._constants: dict[str, Any] = {"Routed": Routed, "make": tuple.__new__, "UNSET": UNSET}
@@ -214,17 +260,30 @@ class _Source:
         return f"make(Routed, ({route}, {headers}, {key}))"
 
     def compile(
-        self, route: str, headers: str, key: str, *, truncated: Routed | None, drops: bool
+        self,
+        route: str,
+        headers: str,
+        key: str,
+        *,
+        truncated: Routed | None,
+        test: Callable[..., bool] | None,
+        on_error: str,
     ) -> Callable[..., Routed | None]:
         """The function."""
-        body = ["row = old if new is None else new", "if row is None:", f"    return {self.constant(truncated)}"]
-        for index, (column, cell) in enumerate(self._cells.items()):
+        failed = self.constant(RuleFailed)
+        body = []
+        if test is not None and on_error == "keep":
+            body += ["try:", f"    passes = {self.constant(test)}(action, new, old)", f"except {failed}:"]
+            body += ["    passes = True", "if not passes:", "    return None"]
+        elif test is not None:
+            body += [f"if not {self.constant(test)}(action, new, old):", "    return None"]
+        body += ["row = old if new is None else new", "if row is None:", f"    return {self.constant(truncated)}"]
+        for index, (column, cell) in enumerate(self._cells.items(), start=self._skipped):
             body.append(f"{cell} = row[{index}]")
             if (mask := self._masks.get(column)) is not None:
                 body += [f"if {cell} is not UNSET:", f"    {cell} = {self.constant(mask)}({cell})"]
         body.append(f"return {self._made(route, headers, key)}")
-        if drops:
-            failed = self.constant(RuleFailed)
+        if on_error == "drop":
             body = ["try:", *(f"    {line}" for line in body), f"except {failed}:", "    return None"]
         parameters = ", ".join(["action", "new", "old", *(f"{name}={name}" for name in self._constants)])
         lines = [f"def apply({parameters}):", *(f"    {line}" for line in body)]

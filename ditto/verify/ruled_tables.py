@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ditto.verify.catalogue import Publication, Table, TableName
 
 _DROPS: Final = "on_error: drop may have dropped changes of it"
+_WHEN: Final = "its condition (when) decides which of its changes are events: the others cannot be told from lost ones"
 _KEY: Final = "its key is left out or masked, and its old rows do not come whole: its rows cannot be told apart"
 
 
@@ -92,7 +93,9 @@ async def ruled_tables(
         result.columns[name] = choose_columns(rules, f"events.tables.{key}", found.relation)
         if rules.skip_unchanged:
             result.unsteady.add(name)
-        if _may_drop(rules):
+        if rules.when is not None:
+            result.left_out[name] = _WHEN
+        elif _may_drop(rules):
             result.left_out[name] = _DROPS
         elif _hides(rules, result.columns[name], keys.get(name, ())):
             if found.relation.replica_identity == "f":

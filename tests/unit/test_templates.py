@@ -16,6 +16,7 @@ from ditto.config.impossible import Impossible
 from ditto.config.table_rules import check_entry
 from ditto.config.template_syntax import Name, Template, TemplateError, Value, columns_of, parse_template
 from ditto.decoding.column_kinds import BOOL, BYTEA, INT, JSON, TEXT, TIMESTAMPTZ
+from ditto.decoding.column_kinds import KINDS as KIND_NAMES
 from ditto.decoding.messages import Column, Relation, RuleFailed
 from ditto.errors import RuleUnfit
 from ditto.routing.rules import RuleMaker
@@ -51,6 +52,7 @@ def rule_of(
         kinds=bytes(KINDS.values()),
         routes=Routes(ROUTE, ROUTE, ROUTE, truncate, ROUTE),
         names=TableNames(subject=NAMES, plain=NAMES),
+        type_names=KIND_NAMES,
     )
     return maker.make()
 
