@@ -6,6 +6,7 @@ A case and the default path take turns, so that both see the same machine; decod
 from __future__ import annotations
 
 import argparse
+import asyncio
 import functools
 import statistics
 import time
@@ -19,9 +20,12 @@ from rich.table import Table
 from benchmarks import cores, record
 from benchmarks.capture import ROWS, captured
 from benchmarks.cases import terminal
+from ditto.config import Events
+from ditto.config.events import Action, Columns, Mask, TableRules
 from ditto.decoding.column_kinds import CALL, SKIP
 from ditto.decoding.messages import NO_EXTRAS, Block, Extras, Relation
 from ditto.formats.payloads import Payloads
+from ditto.routing.planner import Planner
 from ditto.routing.table_plans import Routed, Rule, TablePlan, Texts
 
 _ROUNDS: Final = 15
@@ -59,10 +63,37 @@ def cases() -> Iterator[RuleCase]:
     yield RuleCase("a column excluded", "trades", _without("client_ref"), limits=Limits(ns=0))
     yield RuleCase("a column excluded", "wide", _without("document"), limits=Limits(ns=0))
     yield RuleCase("a column made by a function", "trades", _made("client_ref"))
+    yield RuleCase("subject of a number", "trades", _ruled(subject=_BY_ID), limits=Limits(ns=400))
+    yield RuleCase("subject of a UUID", "trades", _ruled(subject=_BY_REFERENCE), limits=Limits(ns=400))
+    yield RuleCase("a header from a column", "trades", _ruled(headers={"symbol": "{data.symbol}"}))
+    yield RuleCase("a key of one column", "trades", _ruled(key=["id"]))
+    yield RuleCase("a column masked, HMAC", "trades", _masked(hash="hmac-sha256", key="k" * 32), limits=Limits(ns=2000))
+    yield RuleCase("a column masked, its last characters", "trades", _masked(keep_last=4))
     yield RuleCase("skip_unchanged", "updates", _with_rule(_passes, skips_unchanged=True))
 
 
 # ------------------------------------------------------------------------------------ plans
+
+_BY_ID: Final = "{prefix}.{schema}.{table}.{data.id}"
+_BY_REFERENCE: Final = "{prefix}.{schema}.{table}.{data.client_ref}"
+
+
+def _ruled(**rules: Any) -> Callable[[Relation], TablePlan]:
+    """As the configuration makes it."""
+
+    async def nothing(_oid: int = 0) -> frozenset[Any]:
+        return frozenset()
+
+    def plan(relation: Relation) -> TablePlan:
+        tables = {"*": TableRules(actions=[Action.INSERT], **rules)}
+        planner = Planner(Events(tables=tables), database="bench", primary_key=nothing, not_arrays=nothing)
+        return asyncio.run(planner.plan(relation))
+
+    return plan
+
+
+def _masked(**mask: Any) -> Callable[[Relation], TablePlan]:
+    return _ruled(columns=Columns(mask={"client_ref": Mask(**mask)}))
 
 
 def _passes(action: str, new: Texts | None, old: Texts | None) -> Routed:

@@ -21,12 +21,14 @@ from ditto.routing.message_keys import MAX_KEY, key_function
 from ditto.routing.table_columns import TableColumns, check_columns
 from ditto.routing.table_names import TableNames
 from ditto.routing.table_plans import Routed, Routes, Rule
-from ditto.routing.templates import HEADER, QUICK_LENGTH, SAME, SUBJECT, Bound, Slot, bind
+from ditto.routing.templates import HEADER, QUICK_LENGTH, SAME, SUBJECT, Bound, Place, Slot, bind
 
 if TYPE_CHECKING:
     from ditto.decoding.column_kinds import Kinds
     from ditto.routing.conditions import Condition
 
+_PLAIN_TYPES: Final = frozenset({20, 21, 23, 26, 2950})
+"""int8, int2, int4, oid, uuid: digits, letters and minus signs."""
 ROW_ACTIONS: Final = ("INSERT", "UPDATE", "DELETE", "READ")
 _TRUNCATE: Final = "TRUNCATE"
 
@@ -58,6 +60,12 @@ class RuleMaker:
         self._indexes = {column.name: index for index, column in enumerate(relation.columns)}
         # What a mask makes is text.
         self._kinds = {name: 0 if name in columns.masks else kinds[at] for name, at in self._indexes.items()}
+
+        self._plain = {
+            column.name
+            for column in relation.columns
+            if column.type_oid in _PLAIN_TYPES and column.name not in columns.masks
+        }
 
     @property
     def is_needed(self) -> bool:
@@ -183,7 +191,12 @@ class RuleMaker:
             return Bound((route,), ())
         names = self._names.of_subject(action)
         place = f"{self._place}.subject"
-        return bind(self._subject, names, self._kinds, place=SUBJECT, rule=place, substitutes=substitutes)
+        return self._bind(self._subject, names, SUBJECT, place, substitutes=substitutes)
+
+    def _bind(
+        self, template: Template, names: Mapping[str, str], place: Place, rule: str, *, substitutes: bool
+    ) -> Bound:
+        return bind(template, names, self._kinds, plain=self._plain, place=place, rule=rule, substitutes=substitutes)
 
     def _bound_headers(self, action: str, substitutes: bool) -> Bound:
         """All lines of headers together."""
@@ -191,7 +204,7 @@ class RuleMaker:
         names = self._names.of_header(action)
         for name, template in self._headers.items():
             place = f"{self._place}.headers.{name}"
-            bound = bind(template, names, self._kinds, place=HEADER, rule=place, substitutes=substitutes)
+            bound = self._bind(template, names, HEADER, place, substitutes=substitutes)
             literals[-1] += name.encode() + b": " + bound.literals[0]
             literals += bound.literals[1:]
             literals[-1] += b"\r\n"
@@ -212,7 +225,7 @@ class _Source:
         self._skipped = skipped
         self._cells = {column: f"c{index}" for index, column in enumerate(columns)}
         self._masks = masks
-        self._constants: dict[str, Any] = {"Routed": Routed, "make": tuple.__new__, "UNSET": UNSET}
+        self._constants: dict[str, Any] = {"UNSET": UNSET}
 
     def constant(self, value: Any) -> str:
         """The name of a value."""
@@ -245,19 +258,19 @@ class _Source:
     def _slot(self, bound: Bound, index: int, *, needs_ascii: bool) -> str:
         slot = bound.slots[index]
         cell, encode = self._cells[slot.column], self.constant(slot.encode)
+        if slot.is_plain:
+            return f"({encode}({cell}) if {cell} is None or {cell} is UNSET else {cell}.encode())"
         if not slot.is_quick:
             return f"{encode}({cell})"
-        # Most values are numbers, words, and UUIDs.
-        words = f"{cell}.isalnum()" if slot.end == "-" else f'({cell}.isalnum() or {cell}.replace("-", "").isalnum())'
         is_ascii = f" and {cell}.isascii()" if needs_ascii else ""
-        is_quick = f"{cell}.__class__ is str and {words} and len({cell}) <= {QUICK_LENGTH}{is_ascii}"
+        is_quick = f"{cell}.__class__ is str and {cell}.isalnum() and len({cell}) <= {QUICK_LENGTH}{is_ascii}"
         return f"({cell}.encode() if {is_quick} else {encode}({cell}))"
 
     def _made(self, route: str, headers: str, key: str) -> str:
         """An expression for the result; where nothing in it depends on the row it is made once."""
         if route in self._constants and headers in self._constants and key == "None":
             return self.constant(Routed(self._constants[route], self._constants[headers]))
-        return f"make(Routed, ({route}, {headers}, {key}))"
+        return f"({route}, {headers}, {key})"
 
     def compile(
         self,
@@ -277,7 +290,8 @@ class _Source:
             body += ["    passes = True", "if not passes:", "    return None"]
         elif test is not None:
             body += [f"if not {self.constant(test)}(action, new, old):", "    return None"]
-        body += ["row = old if new is None else new", "if row is None:", f"    return {self.constant(truncated)}"]
+        body += ["row = new", "if row is None:", "    row = old", "    if row is None:"]
+        body.append(f"        return {self.constant(truncated)}")
         for index, (column, cell) in enumerate(self._cells.items(), start=self._skipped):
             body.append(f"{cell} = row[{index}]")
             if (mask := self._masks.get(column)) is not None:

@@ -52,7 +52,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     """Indexes of the columns whose text `apply` gets."""
     apply: Callable[[str, Texts | None, Texts | None], Routed | None]
     """Action, new and old row (None where there is none; of an old key the other columns are UNSET) in; None out where
-    the change is dropped. Raises ChangeRefused."""
+    the change is dropped. Raises ChangeRefused.
+    A plain tuple of the three things is as good as a Routed, and made in a tenth of the time."""
     skips_unchanged: bool = False
     """An UPDATE with the whole old row is dropped where no column of the event has another text."""
 

@@ -7,7 +7,8 @@ or a header cannot hold is percent-encoded, and so is % itself. What is no text 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Raw, UnsetType
@@ -48,6 +49,8 @@ class Place(NamedTuple):
 SUBJECT: Final = Place(_SUBJECT, MAX_VALUE, trims=False)
 HEADER: Final = Place(_HEADER, 4 * MAX_VALUE, trims=True)
 
+_REMEMBERED: Final = 1024
+"""Values of a slot."""
 QUICK_LENGTH: Final = MAX_VALUE // 4
 """A text of letters and digits that has at most so many characters needs no encoding in a subject, and fits."""
 
@@ -62,6 +65,8 @@ class Slot(NamedTuple):
     """A text of few letters and digits stays as it is."""
     encode: Callable[[Cell], bytes]
     """Raises RuleFailed, or gives a substitute."""
+    is_plain: bool = False
+    """Every text stays as it is."""
 
 
 class Bound(NamedTuple):
@@ -90,11 +95,14 @@ def bind(
     names: Mapping[str, str],
     kinds: Mapping[str, int],
     *,
+    plain: Collection[str],
     place: Place,
     rule: str,
     substitutes: bool,
 ) -> Bound:
     """The template with the names filled in, which are encoded already; `kinds` are those of the columns.
+
+    `plain` are columns whose values are never encoded: numbers and UUIDs.
 
     `rule` is the key for errors. With `substitutes` what was not sent or is too long has a token of its own.
     """
@@ -108,7 +116,8 @@ def bind(
     slots = []
     for index, column in enumerate(columns):
         end = literals[index + 1][:1] if index + 1 < len(columns) else ""
-        slots.append(_slot(column, kinds[column], place, end=end, rule=rule, substitutes=substitutes))
+        slot = _slot(column, kinds[column], place, end=end, rule=rule, substitutes=substitutes)
+        slots.append(slot._replace(is_plain=column in plain and end != "-"))
     return Bound(tuple(literal.encode() for literal in literals), tuple(slots))
 
 
@@ -166,7 +175,8 @@ def _slot(column: str, kind: int, place: Place, *, end: str, rule: str, substitu
             raise RuleFailed(rule, f"the value of column {column} takes more than {limit} bytes there")
         return encoded
 
-    return Slot(column, end, kind in SAME, encode)
+    # Those that are encoded are often the same few: names of tenants, of symbols.
+    return Slot(column, end, kind in SAME, lru_cache(_REMEMBERED)(encode))
 
 
 def _encoder(place: Place, *, end: str) -> Callable[[str], bytes]:

@@ -77,7 +77,9 @@ async def test_a_condition_without_a_value_stops_keeps_or_drops(world: World) ->
     assert await process.ended() == 2
     assert "events.tables.orders.when" in process.output
     assert "secret" not in process.output
-    process = await world.streaming(events_tables=rules(when="has(data.total) && data.total > 1", actions=["insert"]))
+    process = await world.streaming(
+        events_tables=rules(when="data.total != null && data.total > 1", actions=["insert"])
+    )
     assert await changes(world) == [("INSERT", 2), ("INSERT", 3), ("INSERT", 4)]
 
 
