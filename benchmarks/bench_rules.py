@@ -85,7 +85,7 @@ def _ruled(**rules: Any) -> Callable[[Relation], TablePlan]:
         return frozenset()
 
     def plan(relation: Relation) -> TablePlan:
-        tables = {"*": TableRules(actions=[Action.INSERT], **rules)}
+        tables: dict[str, Any] = {"*": TableRules(actions=[Action.INSERT], **rules)}
         planner = Planner(Events(tables=tables), database="bench", primary_key=nothing, not_arrays=nothing)
         return asyncio.run(planner.plan(relation))
 
