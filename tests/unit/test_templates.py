@@ -329,3 +329,39 @@ def test_subjects_that_cannot_be(subject: str, said: str) -> None:
 
 def test_the_columns_of_a_template() -> None:
     assert columns_of(parse_template("a.{data.a}.{data.b}", (), has_data=True)) == ["a", "b"]
+
+
+# ------------------------------------------------------------------------------------- conditions
+
+
+def test_a_condition_decides_first_and_reads_what_is_masked() -> None:
+    columns = Columns(mask={"a": Mask(constant="***")})
+    rule = rule_of(when="data.a == 'yes'", subject="o.{data.b}.{data.a}", columns=columns)
+    assert routed(rule, a="yes", b="1") == (b"o.1.%2A%2A%2A", b"", None)
+    assert routed(rule, a="no", b="1") is None
+
+
+@pytest.mark.parametrize(("on_error", "is_there"), [("stop", None), ("keep", True), ("drop", False)])
+def test_a_condition_that_has_no_value(on_error: str, is_there: bool | None) -> None:
+    rule = rule_of(when="data.b > 'a'", on_error=on_error)
+    assert routed(rule, b="b") == (ROUTE, b"", None)
+    assert routed(rule, b="a") is None
+    if is_there is None:
+        with pytest.raises(RuleFailed) as caught:
+            routed(rule, b=None)
+        assert caught.value.rule == "events.tables.orders.when"
+    else:
+        assert (routed(rule, b=None) is not None) == is_there
+
+
+def test_a_truncate_is_judged_too() -> None:
+    rule = rule_of(when="action == 'TRUNCATE'", truncate=b"t")
+    assert routed(rule, "TRUNCATE") == (b"t", b"", None)
+    assert routed(rule, b="1") is None
+
+
+def test_a_condition_that_does_not_fit_shows_its_place() -> None:
+    with pytest.raises(RuleUnfit) as caught:
+        rule_of(when="action == 'INSERT' &&\n  data.z == 'a'")
+    assert caught.value.message.endswith(", at line 2, column 8")
+    assert (caught.value.hint or "").endswith("\n  data.z == 'a'\n       ^")
