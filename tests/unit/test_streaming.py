@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import msgspec
 import pytest
 
-from ditto.config import Config, Delivery, Nats, Postgres
+from ditto.config import Config, Delivery, Events, Group, Nats, Postgres
 from ditto.decoding.change import Change, MessageEvent
 from ditto.decoding.choose import Decoder
 from ditto.decoding.messages import Block, ChangeTooLarge, Delivered, Relation, RuleFailed
@@ -524,3 +525,27 @@ async def test_it_leaves_after_a_block_that_ends_between_two_transactions() -> N
         await asyncio.sleep(1)
         assert reading.done()
         assert [batch.commit_lsns for batch in scene.sink.batches] == [[0x200, 0x300], [0x300]]
+
+
+@fake_time
+async def test_a_transaction_in_a_group_is_confirmed_when_the_group_is_durable() -> None:
+    """Its events come in one block, and its commit in another, which has none."""
+    scene = Scene()
+    scene.planner.group_route = b"ditto.public.t"
+    scene.config = msgspec.structs.replace(scene.config, events=Events(group=Group()))
+    async with scene.running():
+        scene.source.bring(block(0x200, 0x300, is_complete=False))
+        await asyncio.sleep(1)
+        assert scene.sent == [0x200], "the other one waits for its commit"
+        scene.sink.acknowledge(1)
+        await asyncio.sleep(1)
+        assert scene.source.confirmed == [0x100, 0x200]
+        commit = Block([], [], [], [], delivered=Delivered(0x300, 0x308, 0), idle_lsn=0x308)
+        scene.source.bring(commit)
+        await asyncio.sleep(1)
+        assert scene.sent == [0x200, 0x300]
+        assert scene.source.confirmed == [0x100, 0x200], "sent, and not yet durable"
+        scene.sink.acknowledge(2)
+        await asyncio.sleep(1)
+        assert scene.source.confirmed == [0x100, 0x200, 0x300]
+    assert (scene.counters.events, scene.counters.stored) == (2, 2)

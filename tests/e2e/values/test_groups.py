@@ -145,6 +145,24 @@ async def test_a_restart_goes_on_in_the_middle_of_a_transaction(world: World) ->
     assert ["Ditto-Group-Last" in headers for headers, _ in found] == [False] * (len(found) - 1) + [True]
 
 
+async def test_groups_begin_and_end_in_the_middle_of_a_transaction(world: World) -> None:
+    """As a configuration does that is changed between two starts."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY, note text)")
+    plain, grouped = {"delivery_max_in_flight": "40"}, {"events_group_max_events": "50", "delivery_max_in_flight": "40"}
+    ditto = await world.streaming(**plain)
+    world.sql("INSERT INTO t SELECT i, repeat('x', 400) FROM generate_series(1, 20000) AS i")
+    for stored, settings in ((500, grouped), (550, plain), (1200, grouped)):
+        await world.holds(stored)
+        ditto.kill()
+        ditto = world.ditto(**settings)
+    await ditto.streaming(timeout_s=60)
+    await world.fence()
+    events = [each for each in await world.messages() if each.event.get("table") == "t"]
+    assert [each.position.ordinal for each in events] == list(range(1, 20001))
+    assert {each.subject for each in events} == {f"{world.name}_public_t", f"{world.name}.transactions"}
+    await world.matches_tables()
+
+
 @pytest.mark.parametrize("layout", ["array", "lines"])
 async def test_killed_again_and_again_under_load(world: World, layout: str) -> None:
     chance = random.Random(3)
