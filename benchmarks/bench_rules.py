@@ -69,6 +69,9 @@ def cases() -> Iterator[RuleCase]:
     yield RuleCase("a key of one column", "trades", _ruled(key=["id"]))
     yield RuleCase("a column masked, HMAC", "trades", _masked(hash="hmac-sha256", key="k" * 32), limits=Limits(ns=2000))
     yield RuleCase("a column masked, its last characters", "trades", _masked(keep_last=4))
+    for text in (_TWO_COLUMNS, _ABSORBED):
+        yield RuleCase(f"when: {text}", "updates", _ruled(when=text), limits=Limits(ns=1000))
+    yield RuleCase("when: changed('price')", "updates", _ruled(when="changed('price')"))
     yield RuleCase("skip_unchanged", "updates", _with_rule(_passes, skips_unchanged=True))
 
 
@@ -76,6 +79,8 @@ def cases() -> Iterator[RuleCase]:
 
 _BY_ID: Final = "{prefix}.{schema}.{table}.{data.id}"
 _BY_REFERENCE: Final = "{prefix}.{schema}.{table}.{data.client_ref}"
+_TWO_COLUMNS: Final = "data.symbol != 'none' && data.price > 0"
+_ABSORBED: Final = "data.symbol.startsWith('X') || data.price != 0"
 
 
 def _ruled(**rules: Any) -> Callable[[Relation], TablePlan]:
@@ -85,7 +90,7 @@ def _ruled(**rules: Any) -> Callable[[Relation], TablePlan]:
         return frozenset()
 
     def plan(relation: Relation) -> TablePlan:
-        tables: dict[str, Any] = {"*": TableRules(actions=[Action.INSERT], **rules)}
+        tables: dict[str, Any] = {"*": TableRules(actions=[Action.INSERT, Action.UPDATE], **rules)}
         planner = Planner(Events(tables=tables), database="bench", primary_key=nothing, not_arrays=nothing)
         return asyncio.run(planner.plan(relation))
 

@@ -103,7 +103,9 @@ def _equality(part: checked.Equal, columns: Sequence[TypedColumn], *, is_negated
     type_name = columns[column.index].type_name
     if isinstance(other, checked.Column):
         # Numerics apart: NaN is equal to itself in PostgreSQL, and to nothing in CEL.
-        if type_name not in _EQUAL - {"numeric"} or columns[other.index].type_name != type_name:
+        types = {type_name, columns[other.index].type_name}
+        is_one = len(types) == 1 and types <= _EQUAL - {"numeric"}
+        if not is_one and not types <= {"int2", "int4", "int8"} and not types <= {"text", "varchar"}:
             raise _NoFilter
         return f"{name} IS {'' if is_negated else 'NOT '}DISTINCT FROM {_quoted(other.name)}"
     literal = _literal(other, type_name)
