@@ -28,7 +28,20 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 _RUN = "run"
-_COMMANDS = (_RUN, "check", "config", "health", "reload", "slot", "snapshot", "status", "tail", "verify", "wait")
+_COMMANDS = (
+    _RUN,
+    "check",
+    "config",
+    "health",
+    "preview",
+    "reload",
+    "slot",
+    "snapshot",
+    "status",
+    "tail",
+    "verify",
+    "wait",
+)
 """Each has a file of its own, in which its function has the same name."""
 
 

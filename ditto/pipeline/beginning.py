@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from ditto.decoding.change import SnapshotMark
 from ditto.decoding.choose import Decoder
 from ditto.decoding.event_id import event_key
-from ditto.decoding.messages import Extras
 from ditto.formats.snapshot_events import OpenRun, newest_runs
 from ditto.lsn import Transaction
 from ditto.pipeline.dropped_tables import DroppedTables
+from ditto.pipeline.planning import make_extras
 from ditto.pipeline.preparing import Prepared
 from ditto.pipeline.source_history import History
 from ditto.pipeline.start_position import Start
@@ -63,7 +63,7 @@ async def begin(prepared: Prepared) -> Ready:
         id_key=key,
         after=start.after,
         watch_lsn=history.watch_lsn,
-        extras=Extras(frozenset(config.events.metadata), config.events.transactions),
+        extras=make_extras(config.events),
         described=stored_versions(stored),
         max_size=sink.capabilities.max_bytes if config.events.oversize == "stop" else 0,
     )

@@ -16,6 +16,7 @@ from ditto.errors import StreamUnusable, SubjectCollision, TableLocked
 from ditto.formats.snapshot_events import OpenRun, newest_runs
 from ditto.monitoring.state import States
 from ditto.pipeline.connecting import Ends, Report
+from ditto.pipeline.planning import make_planner
 from ditto.pipeline.start_position import Start, Timelines, decide_start, gap_error, is_slot_used
 from ditto.pipeline.takeover import Takeover
 from ditto.routing.patterns import plain_tables
@@ -23,12 +24,10 @@ from ditto.routing.planner import Planner
 from ditto.routing.publication_coverage import Coverage
 from ditto.routing.router import control_subjects
 from ditto.sinks.base import PipelineId, SinkState
-from ditto.source.array_types import not_arrays
 from ditto.source.logical_messages import request
 from ditto.source.publication import create_publication, plan_publication
 from ditto.source.publication_watch import PublicationWatch
 from ditto.source.published_tables import Publication, Table, look_at_publication, look_at_tables
-from ditto.source.replica_identity import primary_key
 from ditto.source.slot import Slot, check_slot, ensure_slot, find_slot, settled_slot
 from ditto.source.table_relations import read_relations
 
@@ -96,12 +95,7 @@ class _Preparation:
     def __init__(self, ends: Ends) -> None:
         self._ends = ends
         self._config = ends.config
-        self._planner = Planner(
-            ends.config.events,
-            database=ends.database,
-            primary_key=partial(primary_key, ends.control),
-            not_arrays=partial(not_arrays, ends.control),
-        )
+        self._planner = make_planner(ends.config.events, ends.control, database=ends.database)
         self._coverage = Coverage(ends.config.events)
         self._routes: set[str] = set()
         if ends.config.delivery.on_gap == "snapshot":

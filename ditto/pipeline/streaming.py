@@ -14,7 +14,6 @@ from ditto.decoding.choose import IMPL
 from ditto.decoding.messages import Block, ChangeRefused, Relation
 from ditto.errors import DittoError, SinkError
 from ditto.formats.base import Format
-from ditto.formats.ditto import DittoFormat
 from ditto.lsn import Checkpoint, Transaction, format_lsn
 from ditto.monitoring.session_counters import SessionCounters
 from ditto.monitoring.state import States
@@ -22,6 +21,8 @@ from ditto.pipeline.beginning import Ready
 from ditto.pipeline.checkpoint_timing import CheckpointTiming, Progress
 from ditto.pipeline.confirmer import Confirmer
 from ditto.pipeline.fitting import make_fitting
+from ditto.pipeline.leaving import Leaving
+from ditto.pipeline.planning import make_format
 from ditto.pipeline.refused import refusal
 from ditto.pipeline.saved_position import Place
 from ditto.pipeline.snapshots.snapshots import Snapshots
@@ -48,7 +49,6 @@ _SNAPSHOT_AHEAD: Final = 2_000
 window of 16,000 they came 0.2 s later, and no more rows were stored in a second.
 """
 _PLACE_PERIOD_S: Final = 1.0
-_WAKE_S: Final = 0.1
 _RESTORE_PERIOD_S: Final = 30.0
 
 
@@ -78,9 +78,7 @@ class Streaming:
         self._synchronous = synchronous
         self._counters = counters
         self._states = states
-        self._leave = leave
-        self._is_leaving = False
-        self._format: Format = DittoFormat()
+        self._format: Format = make_format()
         self._fitting = make_fitting(ready, self._format)
         self._traceparents = Traceparents(ends.config.events.traceparent.column)
         self._place = Place(ends.sink.checkpoints, clock=ends.clock)
@@ -94,6 +92,7 @@ class Streaming:
             acknowledged=lambda: window.acknowledged,
             checkpoint=lambda lsn: self.checkpoint(lsn, self._last_transaction()),
         )
+        self._leaving = Leaving(ready, leave, confirmer=confirmer, has_barrier=lambda: self._snapshots.has_barrier)
         confirmer.limit_by(lambda lsn: self._place.limit(self._snapshots.limit(lsn)))
         counters.attach(window, ends.sink)
 
@@ -107,7 +106,7 @@ class Streaming:
             self._ready.dropped.run(),
             synchronous,
             self._keep_place(),
-            self._wake_to_leave(),
+            self._leaving.wake(),
             self._report_progress(),
             *self._snapshots.beside(),
         ]
@@ -138,31 +137,12 @@ class Streaming:
             else:
                 continue
             await self._snapshots.after(block, self._forward_made, is_certain=self._history.is_certain)
-            if self._leave.is_set() and self._may_leave(block):
+            if (
+                self._leaving.is_asked
+                and not self._held
+                and self._leaving.may(block, is_certain=self._history.is_certain)
+            ):
                 return
-
-    def _may_leave(self, block: Block) -> bool:
-        """Whether the last transaction has been sent whole. One that began before this session is the tail's.
-
-        Where no block ends between two transactions, because there is no pause between them, the next one does.
-        """
-        if self._held or not self._history.is_certain:
-            return False
-        tail_lsn = self._ready.start.after.commit_lsn
-        if block.is_at_barrier or block.idle_lsn > tail_lsn:
-            return True
-        if not self._is_leaving and not self._snapshots.has_barrier:
-            self._is_leaving = True
-            last = self._ready.decoder.last_transaction()
-            self._ready.decoder.stop_before(max(tail_lsn, 0 if last is None else last.commit_lsn) + 1)
-        return False
-
-    async def _wake_to_leave(self) -> None:
-        """A quiet server answers at once, and with that a block comes."""
-        await self._leave.wait()
-        while True:
-            self._confirmer.confirm(wants_reply=True)
-            await asyncio.sleep(_WAKE_S)
 
     async def _start(self) -> None:
         start, slot, counters = self._ready.start, self._ready.prepared.slot, self._ends.counters

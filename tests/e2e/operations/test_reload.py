@@ -122,6 +122,12 @@ async def test_another_events_section_is_used_from_the_next_transaction_on(confi
             "name cannot change while Ditto runs: nothing of the new configuration is used",
         ),
         ({"tables": {"unpublished": ["insert"]}}, {}, 3, "events.tables names public.unpublished"),
+        (
+            {"tables": {"trades": {"columns": {"exclude": ["nothing"]}}}},
+            {},
+            2,
+            "events.tables.trades.columns.exclude names the column nothing",
+        ),
         ({"topics": {"trades": "NAME._checkpoint"}}, {}, 4, "Ditto's checkpoints"),
         ({"topics": {"trades": "NAME_taken.x"}}, {}, 4, "_taken.x"),
     ],

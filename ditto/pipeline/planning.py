@@ -1,0 +1,34 @@
+"""What the configuration makes of changes: planner, options of the decoder, format; for a pipeline and its preview."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ditto.config import Events
+from ditto.decoding.messages import Extras
+from ditto.formats.base import Format
+from ditto.formats.ditto import DittoFormat
+from ditto.routing.planner import Planner
+from ditto.source.array_types import not_arrays
+from ditto.source.replica_identity import primary_key
+from ditto.source.sql import Control
+
+
+def make_planner(events: Events, control: Control, *, database: str) -> Planner:
+    """The planner of one session, which asks the server by this connection."""
+    return Planner(
+        events,
+        database=database,
+        primary_key=partial(primary_key, control),
+        not_arrays=partial(not_arrays, control),
+    )
+
+
+def make_extras(events: Events) -> Extras:
+    """What events say beside the change itself."""
+    return Extras(frozenset(events.metadata), marks_last=events.transactions)
+
+
+def make_format() -> Format:
+    """What makes payloads of a block."""
+    return DittoFormat()

@@ -1,0 +1,255 @@
+"""Puts changes through the rules of a configuration, with the planner, the decoder and the format of a pipeline.
+
+Each change is decoded twice: as the pipeline does it, and without rules that decide. The second decoder knows what the
+first one has dropped, masked in the same way; why it was dropped is seen by watching the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from ditto.config import Events
+from ditto.config.events import TableRules
+from ditto.decoding.change import Change, MessageEvent
+from ditto.decoding.choose import Decoder
+from ditto.decoding.messages import Block, Relation, RuleFailed
+from ditto.decoding.snapshot_rows import Rows
+from ditto.formats.base import Format
+from ditto.formats.ditto import DittoFormat
+from ditto.formats.own_headers import pairs
+from ditto.lsn import Position
+from ditto.pipeline.planning import make_extras, make_format, make_planner
+from ditto.preview.verdict import Verdict
+from ditto.routing.router import Router
+from ditto.routing.table_plans import Routed, Routes, Rule, TablePlan, Texts
+from ditto.source.sql import Control
+
+_XLOG_DATA: Final = b"w" + bytes(24)
+"""The head of a CopyData message, which decoders step over."""
+_TAG: Final = len(_XLOG_DATA)
+_ANY: Final = Routes(b"x", b"x", b"x", b"x", b"x")
+_ROUTES: Final = {"INSERT": 0, "UPDATE": 1, "DELETE": 2, "TRUNCATE": 3, "READ": 4}
+
+
+class _Look(NamedTuple):
+    """What a rule has said of a change."""
+
+    routed: Routed | None
+    failure: RuleFailed | None
+    stops: bool
+
+
+class _Passed(NamedTuple):
+    change: Any
+    route: bytes
+    headers: bytes
+    key: bytes | None
+    payload: bytes
+
+
+class _Planned(NamedTuple):
+    plan: TablePlan
+    bare: TablePlan
+    entry: tuple[str, TableRules] | None
+
+
+class Judge:
+    """Of one configuration; feed it pgoutput's messages in their order."""
+
+    def __init__(self, events: Events, control: Control, *, database: str, id_key: bytes) -> None:
+        strict = {key: replace(rules, on_error="stop") for key, rules in events.rules.items()}
+        self._planner = make_planner(events, control, database=database)
+        self._strict_planner = make_planner(
+            events if events.tables is None else replace(events, tables=strict), control, database=database
+        )
+        self._router = Router(events, database=database)
+        self._is_selective = events.tables is not None
+        self._real = Decoder(id_key=id_key, extras=make_extras(events))
+        self._bare = Decoder(id_key=id_key, extras=make_extras(replace(events, transactions=False)))
+        self._format: Format = make_format()
+        self._own = DittoFormat()
+        self._planned: dict[tuple[str, str], _Planned] = {}
+        self._defined: Relation | None = None
+        self._looks: dict[tuple[str, str], _Look] = {}
+        self._changes: dict[int, tuple[Change, _Look | None]] = {}
+        """Of the transaction that is open, by ordinal."""
+        self._passed: dict[int, _Passed] = {}
+        self._commit_lsn = 0
+
+    # ------------------------------------------------------------------------------------ changes
+
+    async def take(self, message: bytes) -> list[Verdict]:
+        """One of pgoutput's messages; at the end of a transaction what becomes of each of its changes.
+
+        Raises RuleUnfit and SubjectCollision, as a pipeline would.
+        """
+        frame = _XLOG_DATA + message
+        self._looks.clear()
+        self._bare.feed(frame)
+        self._real.feed(frame)
+        await self._define()
+        for change, lsn, ordinal in _placed(self._bare.take()):
+            self._commit_lsn = lsn
+            self._changes[ordinal] = (change, self._looks.get((change.schema, change.table)))
+        self._keep_passed(self._real.take())
+        return list(self.rest()) if message[:1] == b"C" or not self._is_open(message) else []
+
+    def rest(self) -> Iterator[Verdict]:
+        """What becomes of those of a transaction whose end has not come."""
+        for ordinal in sorted({*self._changes, *self._passed}):
+            position = str(Position(self._commit_lsn, ordinal))
+            if (passed := self._passed.get(ordinal)) is not None:
+                look = self._changes[ordinal][1] if ordinal in self._changes else None
+                yield self._of_passed(passed, look, position)
+            else:
+                yield self._of_dropped(*self._changes[ordinal], position)
+        self._changes.clear()
+        self._passed.clear()
+
+    @staticmethod
+    def _is_open(message: bytes) -> bool:
+        """Whether more of the transaction may come: all but a logical message beside transactions."""
+        return message[:1] != b"M" or bool(message[1] & 1)
+
+    def _keep_passed(self, block: Block) -> None:
+        payloads = [bytes(each) for each in self._format.encode(block).each()]
+        for index, (change, payload) in enumerate(zip(block.changes, payloads, strict=True)):
+            if not isinstance(change, Change | MessageEvent):
+                continue  # a description of a table
+            self._commit_lsn = block.commit_lsns[index]
+            headers = block.headers[index] if block.headers is not None else b""
+            key = block.keys[index] if block.keys is not None else None
+            self._passed[block.ordinals[index]] = _Passed(change, block.routes[index], headers, key, payload)
+
+    async def _define(self) -> None:
+        relation, of_real = self._bare.relation, self._real.relation
+        if relation is None or of_real is None or relation is self._defined:
+            return
+        self._defined = relation
+        planned = await self._plan(relation)
+        self._bare.define(relation.oid, planned.bare)
+        self._real.define(relation.oid, replace(planned.plan, relation=of_real))
+
+    # ------------------------------------------------------------------------------------ rows
+
+    async def take_rows(self, relation: Relation, rows: Rows, *, commit_time: str) -> list[Verdict]:
+        """Rows of a table, as a snapshot would store them. Raises RuleUnfit and SubjectCollision."""
+        planned = await self._plan(relation)
+        found = []
+        for index in range(rows.count):
+            self._looks.clear()
+            (change,) = self._row(self._bare, planned.bare, rows, index, commit_time).changes
+            if planned.plan.routes.read is not None:
+                self._keep_passed(self._row(self._real, planned.plan, rows, index, commit_time))
+            look = self._looks.get((relation.namespace, relation.name))
+            passed = self._passed.pop(1, None)
+            found.append(
+                self._of_dropped(change, look, None) if passed is None else self._of_passed(passed, look, None)
+            )
+        return found
+
+    @staticmethod
+    def _row(decoder: Decoder, plan: TablePlan, rows: Rows, index: int, commit_time: str) -> Block:
+        return decoder.read_block_of(
+            plan, rows, index, index + 1, key=(), run="preview", commit_lsn=1, commit_time=commit_time, xid=0,
+            first_ordinal=1, moved_cursor=None,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------ plans
+
+    async def _plan(self, relation: Relation) -> _Planned:
+        table = (relation.namespace, relation.name)
+        plan, strict = await self._planner.plan(relation), await self._strict_planner.plan(relation)
+        bare = replace(plan, routes=_ANY, rule=None, description=None)
+        if plan.rule is not None:
+            apply = self._watched(table, plan.rule, strict.rule or plan.rule)
+            plan = replace(plan, rule=replace(plan.rule, apply=apply))
+        self._planned[table] = planned = _Planned(plan, bare, self._router.rules(*table))
+        return planned
+
+    def _watched(self, table: tuple[str, str], rule: Rule, strict: Rule) -> Callable[..., Routed | None]:
+        """The rule, noting what it says; where it would stop the pipeline, the change is left out here."""
+
+        def apply(action: str, new: Texts | None, old: Texts | None) -> Routed | None:
+            failure: RuleFailed | None = None
+            try:
+                strict.apply(action, new, old)
+            except RuleFailed as error:
+                failure = error
+            try:
+                routed = rule.apply(action, new, old)
+            except RuleFailed as error:
+                self._looks[table] = _Look(None, error, True)
+                return None
+            self._looks[table] = _Look(routed, failure, False)
+            return routed
+
+        return apply
+
+    # ------------------------------------------------------------------------------------ verdicts
+
+    def _of_passed(self, passed: _Passed, look: _Look | None, position: str | None) -> Verdict:
+        change = passed.change
+        is_message = isinstance(change, MessageEvent)
+        verdict = Verdict(
+            outcome="passed",
+            table=change.prefix if is_message else f"{change.schema}.{change.table}",
+            action="MESSAGE" if is_message else change.action,
+            position=position,
+            commit_time=change.commit_time or None,
+            subject=passed.route.decode(),
+            headers=pairs(passed.headers),
+            key=None if passed.key is None else passed.key.decode(errors="replace"),
+        )
+        if look is not None and look.failure is not None:
+            verdict.rule, verdict.reason = look.failure.rule, f"{look.failure.reason}; on_error: keep"
+        if _is_json(passed.payload):
+            verdict.payload = msgspec.Raw(passed.payload)
+        else:
+            verdict.payload_base64 = passed.payload
+        return verdict
+
+    def _of_dropped(self, change: Change, look: _Look | None, position: str | None) -> Verdict:
+        planned = self._planned[change.schema, change.table]
+        key = "events.tables" if planned.entry is None else f"events.tables.{planned.entry[0]}"
+        verdict = Verdict(
+            outcome="dropped",
+            table=f"{change.schema}.{change.table}",
+            action=change.action,
+            position=position,
+            commit_time=change.commit_time,
+        )
+        is_selected = any(planned.plan.routes)
+        if planned.plan.routes[_ROUTES[change.action]] is None:
+            verdict.rule = f"{key}.actions" if is_selected else key
+            verdict.reason = f"{change.action} is not selected" if is_selected else "the table is not selected"
+        elif look is not None and look.failure is not None:
+            verdict.outcome = "stops" if look.stops else "dropped"
+            verdict.rule = look.failure.rule
+            verdict.reason = f"{look.failure.reason}; on_error: {'stop' if look.stops else 'drop'}"
+        elif look is not None and look.routed is None:
+            verdict.rule, verdict.reason = f"{key}.when", "the condition is false"
+        else:
+            verdict.rule, verdict.reason = f"{key}.skip_unchanged", "no column of the event has changed"
+        if is_selected:  # of a table that is not selected nobody has said what is to be masked
+            encoded = next(self._own.encode(Block([change], [b""], [0], [0])).each())
+            verdict.event = msgspec.Raw(bytes(encoded))
+        return verdict
+
+
+def _placed(block: Block) -> Iterator[tuple[Change, int, int]]:
+    for change, lsn, ordinal in zip(block.changes, block.commit_lsns, block.ordinals, strict=True):
+        if isinstance(change, Change):
+            yield change, lsn, ordinal
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        msgspec.json.decode(payload, type=msgspec.Raw)
+    except msgspec.MsgspecError:
+        return False
+    return True

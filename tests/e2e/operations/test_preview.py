@@ -1,0 +1,217 @@
+"""What `ditto preview` says of changes and rows, and that nothing is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import ditto
+
+if TYPE_CHECKING:
+    from e2e.world import World
+
+SECRET = "secret-value-5523"
+RULES: dict[str, Any] = {
+    "orders": {
+        "actions": ["insert", "update", "delete"],
+        "columns": {"exclude": ["note"], "mask": {"email": {"keep_last": 3}}},
+        "skip_unchanged": True,
+        "subject": "{prefix}.orders.{data.customer}",
+        "headers": {"tenant": "{data.tenant}"},
+        "key": ["customer"],
+    },
+    "fence": ["insert"],
+}
+
+
+async def preview(world: World, *arguments: str, tables: dict[str, Any] | None = None) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DITTO_", "PG"))}
+    settings = {**world.settings, "DITTO_EVENTS_TABLES": json.dumps(RULES if tables is None else tables)}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ditto", "preview", *arguments),
+        env={**inherited, "PYTHONPATH": str(Path(ditto.__file__).parent.parent), **settings},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    text = out.decode() + err.decode()
+    assert SECRET not in text
+    assert "Traceback" not in text, text
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+def lines(out: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.fixture
+def orders(world: World) -> World:
+    world.sql(
+        "CREATE TABLE orders (id int PRIMARY KEY, customer int, tenant text, email text, note text)",
+        "ALTER TABLE orders REPLICA IDENTITY FULL",
+        "CREATE TABLE other (id int PRIMARY KEY, word text)",
+        f"CREATE PUBLICATION {world.name} FOR ALL TABLES",
+    )
+    return world
+
+
+def make_slot(world: World) -> None:
+    world.sql(f"SELECT pg_create_logical_replication_slot('{world.name}', 'pgoutput')")
+
+
+def write(world: World) -> None:
+    world.sql(
+        f"INSERT INTO orders VALUES (1, 7, 'acme', '{SECRET}', '{SECRET}')",
+        "UPDATE orders SET note = 'x'",
+        "UPDATE orders SET customer = 8",
+        f"INSERT INTO other VALUES (1, '{SECRET}')",
+        "DELETE FROM orders",
+        "TRUNCATE orders",
+    )
+
+
+async def test_changes_that_wait_in_the_slot(orders: World) -> None:
+    make_slot(orders)
+    write(orders)
+    slots = "SELECT slot_name, confirmed_flush_lsn, restart_lsn FROM pg_replication_slots WHERE slot_name = '{}'"
+    before = orders.sql(slots.format(orders.name))
+    code, out, err = await preview(orders, "--json")
+    assert code == 0, err
+    found = lines(out)
+    assert [(each["outcome"], each["table"], each["action"], each.get("rule")) for each in found] == [
+        ("passed", "public.orders", "INSERT", None),
+        ("dropped", "public.orders", "UPDATE", "events.tables.orders.skip_unchanged"),
+        ("passed", "public.orders", "UPDATE", None),
+        ("dropped", "public.other", "INSERT", "events.tables"),
+        ("passed", "public.orders", "DELETE", None),
+        ("dropped", "public.orders", "TRUNCATE", "events.tables.orders.actions"),
+    ]
+    first = found[0]
+    assert first["subject"] == f"{orders.name}.orders.7"
+    assert first["headers"]["tenant"] == "acme"
+    assert first["key"] == "7"
+    masked = "*" * (len(SECRET) - 3) + SECRET[-3:]
+    assert first["payload"]["data"] == {"id": 1, "customer": 7, "tenant": "acme", "email": masked}
+    assert found[1]["event"]["data"]["email"] == masked
+    assert "event" not in found[3], "nobody has said what is to be masked there"
+    assert "6 changes: 3 passed, 3 dropped" in err
+    code, again, _ = await preview(orders, "--json")
+    assert again == out, "they come again"
+    assert orders.sql(slots.format(orders.name)) == before
+    await orders.streaming(events_tables=RULES)
+    stored = [each for each in await orders.events() if each.subject != orders.fence_subject]
+    expected = [each["payload"] for each in found if each["outcome"] == "passed"]
+    assert [each.event for each in stored] == expected, "ids and times, too"
+    assert [str(each.position) for each in stored] == [
+        each["position"] for each in found if each["outcome"] == "passed"
+    ]
+
+
+async def test_text(orders: World) -> None:
+    make_slot(orders)
+    write(orders)
+    code, out, err = await preview(orders)
+    assert code == 0, err
+    assert "passed   INSERT public.orders  at " in out
+    assert f"→ {orders.name}.orders.7" in out
+    assert "    header tenant: acme" in out
+    assert "    key: 7" in out
+    assert "dropped  UPDATE public.orders" in out
+    assert "events.tables.orders.skip_unchanged: no column of the event has changed" in out
+
+
+async def test_rows_of_a_table_without_any_slot(orders: World) -> None:
+    orders.sql(f"INSERT INTO orders SELECT i, i, 'acme', '{SECRET}', '{SECRET}' FROM generate_series(1, 50) AS i")
+    code, out, err = await preview(orders, "--table", "orders", "--limit", "3", "--json")
+    assert code == 0, err
+    found = lines(out)
+    assert [(each["outcome"], each["action"], each["subject"]) for each in found] == [
+        ("passed", "READ", f"{orders.name}.orders.{number}") for number in (1, 2, 3)
+    ]
+    code, out, err = await preview(orders, "--table", "other", "--json")
+    assert (code, out, "No change to show" in err) == (0, "", True)
+    assert orders.sql("SELECT slot_name FROM pg_replication_slots WHERE database = current_database()") == []
+
+
+async def test_a_running_ditto_is_not_disturbed(orders: World) -> None:
+    process = await orders.streaming(events_tables=RULES)
+    running = asyncio.ensure_future(preview(orders, "--json", "--limit", "2", "--wait", "30s"))
+    slots = (
+        "SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'ditto_preview%' "
+        "AND confirmed_flush_lsn IS NOT NULL AND database = current_database()"
+    )
+    async with asyncio.timeout(20):
+        while not orders.value(slots):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    write(orders)
+    code, out, err = await running
+    assert code == 0, err
+    assert [each["outcome"] for each in lines(out)] == ["passed", "dropped"]
+    assert "Waiting for changes" in err
+    assert orders.value(slots) == 0
+    assert not process.logs("session.failed")
+    code, out, err = await preview(orders, "--since", "1ms", "--json")
+    assert (code, out, "No change to show" in err) == (0, "", True)
+    assert await process.stop() == 0
+
+
+async def test_since(orders: World) -> None:
+    make_slot(orders)
+    orders.sql("INSERT INTO orders VALUES (1, 1, 'a')")
+    await asyncio.sleep(4)
+    orders.sql("INSERT INTO orders VALUES (2, 2, 'b')")
+    code, out, err = await preview(orders, "--since", "3s", "--json")
+    assert code == 0, err
+    assert [each["payload"]["data"]["id"] for each in lines(out)] == [2]
+
+
+async def test_where_ditto_would_stop(orders: World) -> None:
+    make_slot(orders)
+    orders.sql("INSERT INTO orders VALUES (1, 1, 'a')", "INSERT INTO orders VALUES (2, 2, 'b')")
+    orders.sql("UPDATE orders SET tenant = repeat('x', 70000) WHERE id = 1")
+    rules: dict[str, Any] = {"orders": {"subject": "{prefix}.x.{data.tenant}"}}
+    code, out, err = await preview(orders, "--json", tables=rules)
+    assert code == 2, "a TRUNCATE has no row: said as at a start"
+    rules["orders"]["actions"] = ["insert", "update"]
+    code, out, err = await preview(orders, "--json", tables=rules)
+    assert code == 1, err
+    found = lines(out)
+    assert [each["outcome"] for each in found] == ["passed", "passed", "stops"]
+    assert found[-1]["rule"] == "events.tables.orders.subject"
+    assert "on_error: stop" in found[-1]["reason"]
+    rules["orders"]["on_error"] = "drop"
+    code, out, err = await preview(orders, "--json", tables=rules)
+    assert code == 0, err
+    found = lines(out)
+    assert (found[-1]["outcome"], found[-1]["rule"]) == ("dropped", "events.tables.orders.subject")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tables", "code", "says"),
+    [
+        (("--table", "nowhere"), None, 2, "there is no table nowhere"),
+        (("--table", "orders", "--since", "5m"), None, 2, "give one of them"),
+        (("--table", "orders"), {"orders": {"columns": {"exclude": ["nope"]}}}, 2, "names the column nope"),
+        (("--wait", "1s"), None, 0, "No change to show"),
+    ],
+)
+async def test_what_is_wrong(
+    orders: World, arguments: tuple[str, ...], tables: dict[str, Any] | None, code: int, says: str
+) -> None:
+    orders.sql("INSERT INTO orders VALUES (1, 1, 'a')")
+    found, _, err = await preview(orders, *arguments, tables=tables)
+    assert (found, says in err) == (code, True), err
+
+
+async def test_before_the_first_start(world: World) -> None:
+    code, _, err = await preview(world, "--table", "fence")
+    assert (code, "a preview creates nothing" in err, "CREATE PUBLICATION" in err) == (3, True, True)
+    assert world.value("SELECT count(*) FROM pg_publication") == 0
