@@ -54,7 +54,7 @@ class Oversize:
             change = block.changes[index]
             limit = self._limit(change, block.headers[index] if block.headers else b"")
             if len(payload) > limit and isinstance(change, Change):
-                changes[index], smaller = await self._reduced(block, index, bytes(payload), limit)
+                changes[index], smaller = await self._reduced(block, index, payload, limit)
                 data += smaller
                 has_changed = True
             else:
@@ -70,7 +70,9 @@ class Oversize:
         mark_size = 2 * len(msgspec.json.encode(mark)) if isinstance(change, Change) and mark else 0
         return self._max_bytes - _HEADER_ROOM - len(headers) - mark_size
 
-    async def _reduced(self, block: Block, index: int, payload: bytes, limit: int) -> tuple[Change, bytes]:
+    async def _reduced(
+        self, block: Block, index: int, payload: memoryview, limit: int
+    ) -> tuple[Change, bytes | memoryview]:
         """What takes the event's place. Itself where even that would be too large: the sink refuses it."""
         change: Change = block.changes[index]
         table = change.schema, change.table

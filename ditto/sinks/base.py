@@ -187,7 +187,7 @@ class LeaseStore(Protocol):
 class ObjectStore(Protocol):
     """Where events go that no message can hold."""
 
-    async def put(self, name: str, data: bytes) -> StoredObject:
+    async def put(self, name: str, data: memoryview) -> StoredObject:
         """Store it; durable on return. Replaces one of this name."""
 
 

@@ -29,8 +29,8 @@ class Store:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
 
-    async def put(self, name: str, data: bytes) -> StoredObject:
-        self.objects[name] = data
+    async def put(self, name: str, data: memoryview) -> StoredObject:
+        self.objects[name] = bytes(data)
         return StoredObject("b", name, len(data), "SHA-256=x")
 
 

@@ -61,7 +61,7 @@ class ObjectBucket:
         self._api = Api(connection.requests, domain=config.domain)
         self._is_seen = False
 
-    async def put(self, name: str, data: bytes) -> StoredObject:
+    async def put(self, name: str, data: memoryview) -> StoredObject:
         """Store an object, which replaces one of this name: another attempt leaves nothing behind.
 
         The chunks have the object's name in place of a random one, so that the next attempt finds those of this one.
@@ -79,7 +79,7 @@ class ObjectBucket:
         size = min(_CHUNK, self._connection.max_payload - _HEADER_ROOM)
         chunks = range(0, len(data), size)
         for start in chunks:
-            await self._publish(chunk_subject, data[start : start + size], doing)
+            await self._publish(chunk_subject, bytes(data[start : start + size]), doing)
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         info = _Info(name, self._bucket, name, len(data), len(chunks), digest, now, _Options(size))
         await self._publish(meta_subject, msgspec.json.encode(info), doing, headers=_ROLLUP)

@@ -224,3 +224,21 @@ async def test_whoever_asks_for_a_snapshot_cannot_stop_a_ditto_that_may_not_publ
         ).code == 0, "the stream goes on"
         assert len(ditto.logs("session.failed")) == 1
         assert await ditto.stop() == 0
+
+
+async def test_what_is_documented_for_the_object_store_is_enough(world: World, tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "guides" / "large-rows.md").read_text().split("**Permissions.**")[1].split("\n\n")[0]
+    more = [each for each in re.findall(r"`(\$[^`]+)`", guide) if "ditto_events" in each]
+    assert len(more) == 5
+    world.sql("CREATE TABLE large (id int PRIMARY KEY, body text)")
+    world.fence_subject = f"{world.name}.>"
+    with limited(world, tmp_path, publish=documented(world) + more):
+        running = await world.streaming(
+            **USER, events_oversize="object_store", events_subject="{prefix}.{schema}.{table}"
+        )
+        world.sql("INSERT INTO large VALUES (1, repeat('x', 2000000))")
+        await running.logged("event.oversize")
+        written = parse_lsn(world.value("SELECT pg_current_wal_lsn()::text"))
+        await eventually(lambda: world.confirmed_lsn >= written, "it is stored")
+        assert "permissions violation" not in running.output
+        assert await running.stop() == 0

@@ -15,6 +15,7 @@ from nats.js.errors import NotFoundError
 
 from ditto.reader import ObjectDamaged, ObjectGone, whole_event
 from e2e.snapshots.finished import snapshot_finished
+from e2e.values.test_large import peak_rss
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
@@ -205,3 +206,19 @@ async def test_a_bucket_that_may_not_be_created(world: World) -> None:
     await ditto.ended()
     assert "object add" in ditto.output
     assert json.dumps("y" * 50)[1:-1] not in ditto.output
+
+
+@pytest.mark.long
+async def test_a_value_of_100_mb(world: World) -> None:
+    """Memory holds a few times its size, and the order stays."""
+    world.sql(TABLE)
+    ditto = await world.streaming(**stored_in(world))
+    world.transaction(
+        "INSERT INTO t VALUES (1, 'a', 'b', 'c')",
+        "INSERT INTO t VALUES (2, 'a', 'b', repeat('0123456789', 10000000))",
+        "INSERT INTO t VALUES (3, 'a', 'b', 'c')",
+    )
+    await world.fence(timeout_s=60)
+    assert [event["data"]["id"] for event in await events_of(world)] == [1, 2, 3]
+    assert peak_rss(ditto) < 700_000_000
+    await world.matches_tables(event_count=3)
