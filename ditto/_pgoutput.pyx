@@ -5,6 +5,7 @@ Same interface and same results as `decoding/pure/decoder.py`, where the layouts
 itself: one call a wake-up.
 """
 
+cimport cython
 from cpython.dict cimport PyDict_Copy, PyDict_DelItem, PyDict_GetItem, PyDict_SetItem
 from cpython.list cimport PyList_GET_ITEM
 from cpython.ref cimport PyObject
@@ -112,6 +113,7 @@ cdef Py_ssize_t TRACEPARENT = TRACEPARENT_SIZE
 cdef uint64_t BEFORE_END = BEFORE_MESSAGE_END
 
 
+@cython.final
 cdef class Decoder(SnapshotSupport):
     """Turns the CopyData messages of one replication connection into changes.
 
