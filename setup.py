@@ -16,7 +16,11 @@ MODULES = (
     "ditto.decoding._shape",
     "ditto.decoding._snapshot_rows",
     "ditto.decoding._snapshots",
+    "ditto.formats._debezium",
     "ditto.formats._lines",
+    "ditto.formats._msgpack_arrays",
+    "ditto.formats._msgpack_events",
+    "ditto.formats._own_lines",
     "ditto.formats._packing",
     "ditto.sinks.jetstream._frames",
 )

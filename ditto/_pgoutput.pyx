@@ -512,7 +512,7 @@ cdef class Decoder(SnapshotSupport):
             return 0
         event = MessageEvent(self.event_id(self.commit_lsn, self.ordinal), prefix, content, True, self.commit_time)
         self.release(False)
-        return self.hand_on(event, route_of(routing), routing)
+        return self.hand_on(event, route_of(routing), routing, None)
 
     cdef bint add_message_beside(self, str prefix, bytes content, uint64_t end_lsn) except -1:
         """That of one that is part of no transaction: it comes at its place in the WAL, between the commits.
@@ -530,7 +530,8 @@ cdef class Decoder(SnapshotSupport):
         if lsn >= self.barrier:
             return False
         self.message_lsn = lsn
-        self.append(MessageEvent(self.event_id(lsn, 1), prefix, content, False, ""), route_of(routing), routing, lsn, 1)
+        event = MessageEvent(self.event_id(lsn, 1), prefix, content, False, "")
+        self.append(event, route_of(routing), routing, lsn, 1, None)
         self.delivered_lsn = lsn
         self.delivered_end_lsn = end_lsn
         self.delivered_count = len(self.changes)

@@ -133,8 +133,17 @@ LIBPQ = Need(
 )
 
 
-def missing() -> list[Need]:
-    """What the packages' builds need and this machine does not have, for the interpreter that runs this."""
+JAVA = Need(
+    what="a JDK and Maven (the tests read events as Kafka Connect and Debezium do)",
+    debian="default-jdk-headless maven",
+    fedora="java-latest-openjdk-devel maven",
+    alpine="openjdk17-jdk maven",
+    macos="brew install openjdk maven",
+)
+
+
+def missing(extra: str) -> list[Need]:
+    """What the packages' builds and `extra` need and this machine does not have, for the interpreter that runs this."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     headers, venv = Need(what="Python's headers"), Need(what="Python's venv module")
     # A Python outside /usr (built by hand, or an image's own in /usr/local) is not served by the system's packages.
@@ -145,6 +154,7 @@ def missing() -> list[Need]:
         COMPILER: has_compiler(),
         LIBPQ: has_libpq(),
         headers: Path(sysconfig.get_path("include"), "Python.h").exists(),
+        JAVA: extra != "test" or all(shutil.which(program) for program in ("java", "javac", "mvn")),
         venv: all(importlib.util.find_spec(module) for module in ("venv", "ensurepip")),
     }
     return [need for need, is_there in has.items() if not is_there]
@@ -175,7 +185,7 @@ def is_success(command: list[str]) -> bool:
         return False
 
 
-def provide(needs: list[Need]) -> None:
+def provide(needs: list[Need], extra: str) -> None:
     """Install what is missing with apt-get.
 
     Raises:
@@ -193,7 +203,7 @@ def provide(needs: list[Need]) -> None:
         logged([*apt, "update"])
         logged(install)
     importlib.invalidate_caches()
-    if left := missing():
+    if left := missing(extra):
         raise SetupError(instructions(left))
 
 
@@ -307,8 +317,8 @@ def prepare(extra: str) -> None:
 
     started = time.monotonic()
     LOG.unlink(missing_ok=True)
-    if needs := missing():
-        provide(needs)
+    if needs := missing(extra):
+        provide(needs, extra)
     state = replace(want, packages="", extension="", extras=extras)
     if not is_installed:
         state.save()

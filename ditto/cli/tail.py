@@ -17,7 +17,7 @@ from ditto.log import mask_secrets
 from ditto.printable_text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ditto.errors import SinkError
 
@@ -100,7 +100,7 @@ def tail(
     table, SNAPSHOT says how far a snapshot is. When NATS goes away it waits for it.
     """
     from ditto.formats.snapshot_events import read_control_event  # noqa: PLC0415
-    from ditto.formats.stored_events import read_event  # noqa: PLC0415 -- other commands need not import all this
+    from ditto.formats.stored_events import as_json, read_event  # noqa: PLC0415 -- not all commands need this
     from ditto.formats.stored_groups import events_in  # noqa: PLC0415
     from ditto.routing.router import checkpoint_subject, description_subjects  # noqa: PLC0415
     from ditto.tail.choose import choose, read_since  # noqa: PLC0415
@@ -122,29 +122,29 @@ def tail(
     checkpoint = checkpoint_subject(config.events.prefix)
     descriptions = description_subjects(config.events.prefix)
 
-    def write(payload: bytes, text: Callable[[], str]) -> None:
+    def write(payload: bytes, headers: Mapping[str, str], text: Callable[[], str]) -> None:
         if is_json:
-            echo_json(_line(payload))
+            echo_json(_line(as_json(payload, headers.get)))
         else:
             click.echo(text())
 
-    def on_message(sequence: int, subject: str, payload: bytes) -> None:
+    def on_message(sequence: int, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         if subject == checkpoint or subject.startswith(descriptions):
             return
         try:
-            for each in events_in(payload):
-                on_event(each)
+            for each in events_in(payload, headers.get):
+                on_event(each, headers)
         except msgspec.MsgspecError:
             say(f"message {sequence} is not an event of Ditto")
 
-    def on_event(payload: bytes) -> None:
+    def on_event(payload: bytes, headers: Mapping[str, str]) -> None:
         if (control := read_control_event(payload)) is not None:
             if choice.takes_control(control.snapshot.schema, control.snapshot.table):
-                write(payload, lambda: writer.control_text(control))
+                write(payload, headers, lambda: writer.control_text(control))
             return
-        event = read_event(payload)
+        event = read_event(payload, headers.get)
         if choice.takes(event.schema, event.table, event.action):
-            write(payload, lambda: writer.text(event))
+            write(payload, headers, lambda: writer.text(event))
 
     def on_lost(error: SinkError) -> None:
         say(f"{printable(mask_secrets(error.message))}; waiting for it to come back")

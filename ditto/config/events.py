@@ -119,6 +119,10 @@ class Columns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     ] = {}
 
 
+Format = Literal["ditto", "cloudevents", "cloudevents-binary", "debezium", "debezium-schema", "msgpack", "wal-listener"]
+"""The formats of events."""
+
+
 class TableRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The long form of an entry of `events.tables`."""
 
@@ -158,6 +162,10 @@ class TableRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     key: Annotated[
         list[str] | None,
         _doc("The columns that are the key of messages, in the header `Ditto-Key`.", ["customer_id"]),
+    ] = None
+
+    format: Annotated[
+        Format | None, _doc("The format of this table's events. Absent: `events.format`.", "debezium")
     ] = None
 
     @property
@@ -228,6 +236,14 @@ class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = {}
     types: Annotated[Types, _doc("How values become JSON.")] = Types()
+    format: Annotated[
+        Format,
+        _doc(
+            "The format of events: `ditto`, `cloudevents` (JSON) or `cloudevents-binary` (attributes in headers), "
+            "`debezium` or `debezium-schema` (with Kafka Connect's schema), `msgpack`, or `wal-listener` (`ditto` with "
+            "`types.profile: wal-listener`)."
+        ),
+    ] = "ditto"
     metadata: Annotated[
         list[Literal["lsn", "xid", "ordinal", "primary_key", "origin", "schema_version"]],
         _doc(

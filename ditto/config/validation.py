@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ditto.config.dsn import parameters_of, without_replication
+from ditto.config.format_rules import check_formats
 from ditto.config.impossible import Impossible
 from ditto.config.table_rules import check_entry, check_key
 from ditto.config.template_syntax import PLACEHOLDERS, is_subject
@@ -285,6 +286,7 @@ def check_together(config: Config) -> None:
             hint="leave events.oversize out",
             key="events.oversize",
         )
+    check_formats(config.events)
     nats = config.nats
     given = [name for name in ("user", "token", "creds", "nkey_seed") if getattr(nats, name) is not None]
     if len(given) > 1:

@@ -26,6 +26,7 @@ cdef class Plan:
     cdef tuple routes      # one an action
     cdef object primary_key
     cdef object schema_version
+    cdef object layout  # None for Ditto's own format
     cdef object description  # None after the first change
     cdef object description_route
     cdef TableCount count_of
@@ -64,7 +65,7 @@ cdef class BlockBuilder:
     cdef bint has_meta
     cdef bint marks_last
     cdef bint has_transactions
-    # change, route, routing, LSN and ordinal of the one that waits to be told whether it is the last
+    # change, route, routing, LSN, ordinal and layout of the one that waits to be told whether it is the last
     cdef object held
     cdef dict described  # by route, the version of the last description
     # the block that is being filled
@@ -74,8 +75,9 @@ cdef class BlockBuilder:
     cdef list ordinals
     cdef list headers  # None before the first change that has any; so are the keys
     cdef list keys
+    cdef list layouts
     cdef dict transactions
-    cdef bint has_more  # one of these three is to be filled
+    cdef bint has_more  # one of these four is to be filled
     cdef Py_ssize_t size
     cdef Py_ssize_t frame_count
     cdef uint64_t delivered_lsn  # of the last transaction that is delivered
@@ -91,8 +93,10 @@ cdef class BlockBuilder:
     cdef bytes waiting  # the Begin at the barrier
     cdef int start_block(self) except -1
     cdef int release(self, bint is_last) except -1
-    cdef int append(self, object change, object route, object routing, object commit_lsn, object ordinal) except -1
-    cdef int add_more(self, object routing, object commit_lsn) except -1
+    cdef int append(
+        self, object change, object route, object routing, object commit_lsn, object ordinal, object layout
+    ) except -1
+    cdef int add_more(self, object routing, object commit_lsn, object layout) except -1
     cdef object make_meta(self, Plan plan, uint64_t commit_lsn, uint64_t ordinal, int64_t xid, object origin)
     cdef str event_id(self, uint64_t commit_lsn, uint64_t ordinal)
     cdef bint is_at_barrier(self) noexcept
@@ -109,7 +113,7 @@ cdef class BlockBuilder:
         tuple json_nulls,
         object routing,
     ) except -1
-    cdef int hand_on(self, object change, object route, object routing) except -1
+    cdef int hand_on(self, object change, object route, object routing, object layout) except -1
 
 
 cdef str format_time(int64_t time_us)

@@ -55,6 +55,7 @@ cdef class Plan:
         self.routes = tuple(plan.routes)
         self.primary_key = unset if plan.primary_key is None else list(plan.primary_key)
         self.schema_version = unset if plan.schema_version is None else plan.schema_version
+        self.layout = plan.layout
         self.description = plan.description
         self.description_route = None if plan.description is None else plan.description.route
         self.count_of = count_of
@@ -103,6 +104,7 @@ cdef class BlockBuilder:
         self.ordinals = []
         self.headers = None
         self.keys = None
+        self.layouts = None
         self.transactions = {}
         self.has_more = self.has_transactions
         self.size = 0
@@ -140,6 +142,7 @@ cdef class BlockBuilder:
             "",
             self.headers,
             self.keys,
+            self.layouts,
             self.transactions,
         )
         self.start_block()
@@ -209,40 +212,42 @@ cdef class BlockBuilder:
             self.release(False)
         if plan.description is not None:
             self.describe(plan)
-        if self.has_more or self.marks_last or routing is not None:
-            return self.hand_on(change, route, routing)
+        if self.has_more or self.marks_last or routing is not None or plan.layout is not None:
+            return self.hand_on(change, route, routing, plan.layout)
         PyList_Append(self.changes, change)
         PyList_Append(self.routes, route)
         PyList_Append(self.commit_lsns, self.commit_lsn_object)
         PyList_Append(self.ordinals, self.ordinal)
         return 0
 
-    cdef int hand_on(self, object change, object route, object routing) except -1:
+    cdef int hand_on(self, object change, object route, object routing, object layout) except -1:
         """An event of the open transaction; what was held back has been released."""
         self.is_selected = True
         if self.marks_last:
-            self.held = change, route, routing, self.commit_lsn_object, self.ordinal
+            self.held = change, route, routing, self.commit_lsn_object, self.ordinal, layout
             return 0
-        return self.append(change, route, routing, self.commit_lsn_object, self.ordinal)
+        return self.append(change, route, routing, self.commit_lsn_object, self.ordinal, layout)
 
     cdef int describe(self, Plan plan) except -1:
         """Before a plan's first change: its description, unless its route has this version already."""
         description, plan.description = plan.description, None
         if self.described.get(description.route) != description.version:
             self.described[description.route] = description.version
-            self.append(description.table, description.route, None, self.commit_lsn_object, self.ordinal - 1)
+            self.append(description.table, description.route, None, self.commit_lsn_object, self.ordinal - 1, None)
         return 0
 
-    cdef int append(self, object change, object route, object routing, object commit_lsn, object ordinal) except -1:
+    cdef int append(
+        self, object change, object route, object routing, object commit_lsn, object ordinal, object layout
+    ) except -1:
         PyList_Append(self.changes, change)
         PyList_Append(self.routes, route)
         PyList_Append(self.commit_lsns, commit_lsn)
         PyList_Append(self.ordinals, ordinal)
-        if self.has_more or routing is not None:
-            self.add_more(routing, commit_lsn)
+        if self.has_more or routing is not None or layout is not None:
+            self.add_more(routing, commit_lsn, layout)
         return 0
 
-    cdef int add_more(self, object routing, object commit_lsn) except -1:
+    cdef int add_more(self, object routing, object commit_lsn, object layout) except -1:
         """What a block seldom says of a change: the one that was just added."""
         cdef Py_ssize_t before = len(self.changes) - 1
         cdef bytes headers = b""
@@ -259,6 +264,11 @@ cdef class BlockBuilder:
             self.has_more = True
         if self.keys is not None:
             self.keys.append(key)
+        if layout is not None and self.layouts is None:
+            self.layouts = [None] * before
+            self.has_more = True
+        if self.layouts is not None:
+            self.layouts.append(layout)
         if self.has_transactions and commit_lsn == self.commit_lsn:
             self.transactions[commit_lsn] = make_begun(self.xid, self.commit_time_us + EPOCH_US, self.origin)
         return 0
@@ -267,9 +277,9 @@ cdef class BlockBuilder:
         """Let go of the change that was held back."""
         if self.held is None:
             return 0
-        change, route, routing, commit_lsn, ordinal = self.held
+        change, route, routing, commit_lsn, ordinal, layout = self.held
         self.held = None
-        return self.append(change.as_last() if is_last else change, route, routing, commit_lsn, ordinal)
+        return self.append(change.as_last() if is_last else change, route, routing, commit_lsn, ordinal, layout)
 
     cdef object make_meta(self, Plan plan, uint64_t commit_lsn, uint64_t ordinal, int64_t xid, object origin):
         if self.wants_lsn and self.lsn_text_of != commit_lsn:

@@ -220,6 +220,8 @@ cdef class SnapshotSupport(BlockBuilder):
         block = Block(changes, [route] * len(changes), [commit_lsn] * len(changes), ordinals, size)
         if routings is not None:
             self.add_routings(block, routings, known, stop - start)
+        if known.layout is not None:
+            block.layouts = [known.layout] * len(changes)
         known.count_of.passed[READ_ACTION] += <uint64_t>len(changes)
         if not changes:
             return block

@@ -16,12 +16,14 @@ if IMPL not in {"c", "python"}:
 if TYPE_CHECKING or IMPL == "c":
     try:
         from ditto._pgoutput import Decoder
+        from ditto.decoding._column_values import convert
     except ImportError as error:
         raise ConfigError(
             f"the compiled core cannot be loaded: {error}",
             hint="build it with: pip install -e . (needs a C compiler), or set DITTO_IMPL=python for the slow one",
         ) from error
 else:
+    from ditto.decoding.pure.column_values import convert
     from ditto.decoding.pure.decoder import Decoder
 
-__all__ = ["IMPL", "Decoder"]
+__all__ = ["IMPL", "Decoder", "convert"]

@@ -194,5 +194,7 @@ class Block(msgspec.Struct):
     """By change, header lines of its own; None where no change has any."""
     keys: list[bytes | None] | None = None
     """By change, the message's key; None where no change has one."""
+    layouts: list[Any] | None = None
+    """By change, `TablePlan.layout`; None where no change has one."""
     transactions: dict[int, Begun] = {}
     """By commit LSN, those of the changes, where `Extras.has_transactions` asks for them."""

@@ -118,7 +118,8 @@ def _placed(payload: bytes, key: bytes) -> Iterator[tuple[Position, Control]]:
 
 
 def read_mark(payload: bytes) -> SnapshotMark | None:
-    """Run and cursor of a READ event: its last field; None for every other payload.
+    """Run and cursor of a READ event: its last field, also where the event is the last field of an envelope; None for
+    every other payload.
 
     In the text of a value the quotation marks of `"snapshot":` would be escaped, and an embedded document ends before.
     """
@@ -126,6 +127,6 @@ def read_mark(payload: bytes) -> SnapshotMark | None:
     if start < 0:
         return None
     try:
-        return _row_mark.decode(payload[start + len(_MARK) : -1])
+        return _row_mark.decode(payload[start + len(_MARK) :].rstrip(b"}") + b"}")
     except msgspec.MsgspecError:
         return None

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from ditto.formats import deep_json
+from ditto.formats.msgpack_arrays import split_array
+from ditto.formats.stored_events import Header, is_msgpack, no_header
 
 FIRST: Final = "Ditto-First"
 """On groups alone: the ordinal of the first event; `Ditto-Position` is that of the last one."""
@@ -17,16 +21,28 @@ LAST: Final = "Ditto-Group-Last"
 
 _ARRAY: Final = b"["
 _LINE_END: Final = b"\n"
+_MSGPACK_ARRAY: Final = b"\x90"
+"""Its tag, or a lower one of arrays: an event is a map of less than 16 fields, whose tag is lower."""
 
 
-def events_in(payload: bytes) -> list[bytes]:
-    """The payload of each event of a message, which may be a group or not: no event of the default format begins with
-    a bracket or ends with a line break.
+def events_in(payload: bytes, header: Header = no_header) -> list[bytes]:
+    """The payload of each event of a message, which may be a group or not: no event in JSON begins with a bracket or
+    ends with a line break, and none in MessagePack is an array.
 
     Raises msgspec.DecodeError for an array that is none.
     """
+    if is_msgpack(header):
+        return _elements(payload) if payload[:1] >= _MSGPACK_ARRAY else [payload]
     if payload.startswith(_ARRAY):
         return [bytes(each) for each in deep_json.elements(payload)]
     if payload.endswith(_LINE_END):
         return payload.splitlines()
     return [payload]
+
+
+def _elements(payload: bytes) -> list[bytes]:
+    try:
+        data, ends = split_array(payload)
+    except (IndexError, ValueError) as error:
+        raise msgspec.DecodeError("no array of events") from error
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -88,7 +88,11 @@ def _time(message: StoredMessage) -> str:
     """The time of the change's commit, or of a control event's; of a checkpoint: that of storing it."""
     try:
         control = read_control_event(message.data)
-        at = datetime.fromisoformat(control.commit_time) if control else read_event(message.data).committed_at()
+        at = (
+            datetime.fromisoformat(control.commit_time)
+            if control
+            else read_event(message.data, message.header).committed_at()
+        )
     except ValueError:
         at = message.time
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

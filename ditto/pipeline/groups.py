@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ditto.config import Group
+from ditto.config import Events, Group
 from ditto.decoding.messages import Block
-from ditto.formats.layouts import ARRAY, LINES, MOST_AROUND, Layout
+from ditto.formats.layouts import ARRAY, LINES, MOST_AROUND, MSGPACK, Layout
 from ditto.formats.own_headers import own_lines
 from ditto.formats.packing import join, split
 from ditto.formats.payloads import Payloads
@@ -280,8 +280,14 @@ def make_groups(ready: Ready) -> Groups | None:
         return None
     return Groups(
         config,
-        layout=ARRAY if config.layout == "array" else LINES,
+        layout=_layout(prepared.ends.config.events),
         route=route,
         max_bytes=prepared.ends.sink.capabilities.max_bytes,
         tail=(ready.start.after.commit_lsn, ready.tail_group),
     )
+
+
+def _layout(events: Events) -> Layout:
+    if events.format == "msgpack":
+        return MSGPACK
+    return LINES if events.group is not None and events.group.layout == "lines" else ARRAY

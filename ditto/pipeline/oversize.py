@@ -124,6 +124,7 @@ class Oversize:
             ordinals=[block.ordinals[index]],
             headers=None,
             keys=None,
+            layouts=None if block.layouts is None else [block.layouts[index]],
         )
         return change, b"".join(bytes(each) for each in self._format.encode(alone).each())
 

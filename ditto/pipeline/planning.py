@@ -7,28 +7,34 @@ from functools import partial
 from ditto.config import Events
 from ditto.decoding.messages import Extras
 from ditto.formats.base import Format
-from ditto.formats.ditto import DittoFormat
+from ditto.formats.choose import BlockFormat, TableFormats, needs_transactions
 from ditto.routing.planner import Planner
+from ditto.routing.table_formats import TablesFormats
 from ditto.source.array_types import not_arrays
 from ditto.source.replica_identity import primary_key
 from ditto.source.sql import Control
+from ditto.source.type_facts import type_facts
 
 
-def make_planner(events: Events, control: Control, *, database: str) -> Planner:
-    """The planner of one session, which asks the server by this connection."""
+def make_planner(events: Events, control: Control, *, database: str, system_identifier: str) -> Planner:
+    """The planner of one session, which asks the server by this connection; the identifier is the cluster's."""
+    formats = TableFormats(events, system_identifier=system_identifier, database=database)
     return Planner(
         events,
         database=database,
         primary_key=partial(primary_key, control),
         not_arrays=partial(not_arrays, control),
+        formats=TablesFormats(events, formats, find_types=partial(type_facts, control)),
     )
 
 
 def make_extras(events: Events) -> Extras:
     """What events say beside the change itself."""
-    return Extras(frozenset(events.metadata), marks_last=events.transactions)
+    return Extras(
+        frozenset(events.metadata), has_transactions=needs_transactions(events), marks_last=events.transactions
+    )
 
 
 def make_format() -> Format:
     """What makes payloads of a block."""
-    return DittoFormat()
+    return BlockFormat()

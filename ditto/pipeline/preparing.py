@@ -95,7 +95,12 @@ class _Preparation:
     def __init__(self, ends: Ends) -> None:
         self._ends = ends
         self._config = ends.config
-        self._planner = make_planner(ends.config.events, ends.control, database=ends.database)
+        self._planner = make_planner(
+            ends.config.events,
+            ends.control,
+            database=ends.database,
+            system_identifier=ends.pipeline.system_identifier,
+        )
         self._coverage = Coverage(ends.config.events)
         self._routes: set[str] = set()
         if ends.config.delivery.on_gap == "snapshot":

@@ -60,11 +60,16 @@ class _Planned(NamedTuple):
 class Judge:
     """Of one configuration; feed it pgoutput's messages in their order."""
 
-    def __init__(self, events: Events, control: Control, *, database: str, id_key: bytes) -> None:
+    def __init__(
+        self, events: Events, control: Control, *, database: str, system_identifier: str, id_key: bytes
+    ) -> None:
         strict = {key: replace(rules, on_error="stop") for key, rules in events.rules.items()}
-        self._planner = make_planner(events, control, database=database)
+        self._planner = make_planner(events, control, database=database, system_identifier=system_identifier)
         self._strict_planner = make_planner(
-            events if events.tables is None else replace(events, tables=strict), control, database=database
+            events if events.tables is None else replace(events, tables=strict),
+            control,
+            database=database,
+            system_identifier=system_identifier,
         )
         self._router = Router(events, database=database)
         self._is_selective = events.tables is not None

@@ -95,7 +95,8 @@ async def _judge(control: Control, config: Config) -> Judge:
     finally:
         await replication.close()
     key = event_key(system.identifier, config.postgres.slot)
-    return Judge(config.events, control, database=await control.database(), id_key=key)
+    database = await control.database()
+    return Judge(config.events, control, database=database, system_identifier=system.identifier, id_key=key)
 
 
 async def _check_publication(control: Control, config: Config) -> None:

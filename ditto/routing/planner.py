@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Set
 
-from ditto.config import Events
+from ditto.config import Events, Types
+from ditto.config.events import TableRules
 from ditto.decoding.column_kinds import Kinds
 from ditto.decoding.messages import Relation
 from ditto.routing.router import Router, description_subjects
 from ditto.routing.rules import RuleMaker
 from ditto.routing.table_columns import EVERYTHING, TableColumns, check_key_is_there, choose_columns
 from ditto.routing.table_descriptions import describe, schema_version
+from ditto.routing.table_formats import TablesFormats, merged
 from ditto.routing.table_plans import Routes, Rule, TablePlan
 from ditto.routing.templates import encode_token
 from ditto.routing.type_settings import kinds
@@ -26,7 +28,7 @@ class Planner:
     """Plans the relations of one session, by the configuration and by what it asks for.
 
     `primary_key` has to look up the columns of a table's key by the table's OID, and `not_arrays` the types that only
-    look like arrays (see `Kinds`).
+    look like arrays (see `Kinds`). Without `formats` every table is planned as if it had Ditto's own.
     """
 
     def __init__(
@@ -36,13 +38,15 @@ class Planner:
         database: str,
         primary_key: Callable[[int], Awaitable[Collection[str]]],
         not_arrays: Callable[[], Awaitable[Set[tuple[str, str]]]],
+        formats: TablesFormats | None = None,
     ) -> None:
         self._config = config
         self._database = database
         self._router = Router(config, database=database)
         self._find_primary_key = primary_key
         self._find_not_arrays = not_arrays
-        self._kinds = kinds(config.types)
+        self._formats = formats
+        self._kinds = {config.types: kinds(config.types)}
         self._looked_up: set[tuple[str, str]] = set()
         self._not_arrays: set[tuple[str, str]] = set()
         self._descriptions = description_subjects(config.prefix)
@@ -96,11 +100,16 @@ class Planner:
         routes = self._router.routes(relation.namespace, relation.name)
         if not any(routes):  # no value is ever converted
             return TablePlan(relation=relation, routes=routes, kinds=bytes(len(relation.columns)))
-        found = await self._find_kinds(relation)
-        kinds = bytes(
-            found.find(column.type_oid, column.type_namespace, column.type_name) for column in relation.columns
-        )
+        found = await self._find_kinds(relation, self._config.types)
+        kinds = _kinds_of(relation, found)
         columns, rule = await self._apply_rules(relation, found, kinds, routes)
+        functions, layout = columns.functions(relation), None
+        if self._formats is not None:
+            rules = self._rules(relation)
+            kinds = _kinds_of(relation, await self._find_kinds(relation, self._formats.types(rules)))
+            layout = await self._formats.layout(relation, kinds, columns, rules)
+        if layout is not None:
+            kinds, functions = layout.kinds, merged(functions, layout.functions)
         primary_key = await self._primary_key(relation) if self._is_keyed else None
         if primary_key is not None:
             primary_key = tuple(name for name in primary_key if name not in columns.excluded)
@@ -114,12 +123,17 @@ class Planner:
             relation=relation,
             routes=routes,
             kinds=columns.kinds(relation, kinds),
-            functions=columns.functions(relation),
+            functions=functions,
             primary_key=primary_key,
             schema_version=version,
             description=description,
             rule=rule,
+            layout=layout,
         )
+
+    def _rules(self, relation: Relation) -> TableRules | None:
+        found = self._router.rules(relation.namespace, relation.name)
+        return None if found is None else found[1]
 
     async def _apply_rules(
         self, relation: Relation, types: Kinds, kinds: bytes, routes: Routes
@@ -150,8 +164,8 @@ class Planner:
         """These have been dropped: another table may have their routes."""
         self._router.forget(tables)
 
-    async def _find_kinds(self, relation: Relation) -> Kinds:
-        """The kinds of types; those that only look like arrays are looked up when a type comes that looks like one.
+    async def _find_kinds(self, relation: Relation, types: Types) -> Kinds:
+        """The kinds of types by these options. Those that only look like arrays are looked up when one comes.
 
         A type that has come before is not looked up again: one that has been dropped since stays what it was.
         """
@@ -161,8 +175,10 @@ class Planner:
         if not look_alike <= self._looked_up:
             self._not_arrays |= await self._find_not_arrays()
             self._looked_up |= look_alike
-            self._kinds = kinds(self._config.types, not_arrays=self._not_arrays)
-        return self._kinds
+            self._kinds = {}
+        if types not in self._kinds:
+            self._kinds[types] = kinds(types, not_arrays=self._not_arrays)
+        return self._kinds[types]
 
     async def _primary_key(self, relation: Relation) -> tuple[str, ...]:
         """The columns of the replica identity where these are a key; the catalogue knows it otherwise.
@@ -173,3 +189,7 @@ class Planner:
             return tuple(column.name for column in relation.columns if column.is_key)
         found = await self._find_primary_key(relation.oid)
         return tuple(found) if {column.name for column in relation.columns}.issuperset(found) else ()
+
+
+def _kinds_of(relation: Relation, kinds: Kinds) -> bytes:
+    return bytes(kinds.find(column.type_oid, column.type_namespace, column.type_name) for column in relation.columns)

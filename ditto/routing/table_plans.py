@@ -75,3 +75,6 @@ class TablePlan(Struct, frozen=True, kw_only=True):
     """One a column: what makes the value of a column of kind CALL; empty where there is no such column."""
     rule: Rule | None = None
     """None: nothing but the action decides."""
+    layout: Any = None
+    """What the format of the table's events has worked out for the relation (`formats.base.Layout`); the decoder hands
+    it on with each change. None for Ditto's own format."""

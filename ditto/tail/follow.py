@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -28,7 +28,7 @@ _WATCH_PERIOD_S: Final = 0.5
 
 
 class Follower:
-    """Calls `on_message` with subject and payload of each message, from the chosen message on.
+    """Calls `on_message` with sequence, subject, payload and headers of each message, from the chosen message on.
 
     What `on_message` raises ends it. `on_lost` is called with the error when a connection ends; it is made again.
     """
@@ -37,7 +37,7 @@ class Follower:
         self,
         config: Nats,
         *,
-        on_message: Callable[[int, str, bytes], None],
+        on_message: Callable[[int, str, bytes, Mapping[str, str]], None],
         on_lost: Callable[[SinkError], None],
         since: datetime | None = None,
         last: int | None = None,
@@ -147,7 +147,7 @@ class Follower:
             sequence = metadata.sequence.stream
             is_past = not self._is_endless and sequence > self._end_sequence
             if not is_past:
-                self._on_message(sequence, message.subject, message.data)
+                self._on_message(sequence, message.subject, message.data, message.headers or {})
                 self._sequence = sequence
             if not self._is_endless and (is_past or sequence >= self._end_sequence or not metadata.num_pending):
                 self._done.set_result(None)

@@ -101,6 +101,14 @@ def _timestamp(text: str) -> str:
     return text.removesuffix("Z").removesuffix("+00").replace("T", " ")
 
 
+def _float(text: str) -> str:
+    """The shortest text of the same number: formats differ in when they write an exponent."""
+    try:
+        return repr(float(text))
+    except ValueError:
+        return text
+
+
 def _interval(text: str) -> Value:
     """Months, days, microseconds: one option changes how intervals are written."""
     if (found := _ISO_INTERVAL.fullmatch(text)) and len(text) > 1:
@@ -173,4 +181,6 @@ _BUILT_IN: Final[dict[str, Callable[[str], Value]]] = {
     "timestamp": _timestamp,
     "timestamptz": _timestamp,
     "interval": _interval,
+    "float4": _float,
+    "float8": _float,
 }

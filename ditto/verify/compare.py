@@ -65,14 +65,15 @@ async def compare(
     *,
     publication: Publication | None = None,
     leave_out: Collection[TableName] = (),
-    types: Types = _DEFAULT,
+    types: Types | Callable[[TableName], Types] = _DEFAULT,
     ruled: RuledTables | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Comparison:
     """Compare every replayed table, and those of the publication that have no events, with the real ones.
 
     Equal means equal as PostgreSQL's own text. Columns and rows that the publication leaves out are not compared, nor
-    are generated columns. `types` are the options that the events were written with, `ruled` what rules say of tables.
+    are generated columns. `types` are the options that the events were written with,
+    all or by table; `ruled` what rules say of tables.
     `on_progress` gets the rows that are done and the rows in all. Raises ConnectionLost and ServerNotReady; a table
     that cannot be read for another reason is in `unjudged`.
     """
@@ -117,7 +118,7 @@ class _Comparer:
         replay: Replay,
         xids: Xids,
         since: int,
-        types: Types,
+        types: Types | Callable[[TableName], Types],
         ruled: RuledTables,
         result: Comparison,
         on_progress: Callable[[int], None],
@@ -131,7 +132,7 @@ class _Comparer:
         self._replay = replay
         self._xids = xids
         self._since = since
-        self._types = types
+        self._types_of = (lambda _: types) if isinstance(types, Types) else types
         self._ruled = ruled
         self._result = result
         self._on_progress = on_progress
@@ -164,7 +165,7 @@ class _Comparer:
                 )
                 reason = f"some events of it have no {' and no '.join(sorted(stripped))}, which made them too large"
                 self._result.unjudged.append(Unjudged(full_name, reason))
-            match = Match(table, copy, self._replay.keys.get(name, ()), self._types)
+            match = Match(table, copy, self._replay.keys.get(name, ()), self._types_of(name))
             await self._scan(table, published, match)
             if name in self._ruled.unsteady:
                 match.lsn_of_xid.clear()

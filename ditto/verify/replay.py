@@ -16,7 +16,7 @@ import nats.errors
 from ditto.errors import AckTimeout, SinkError, SinkLost, StreamNotFound
 from ditto.formats import stored_groups
 from ditto.formats.snapshot_events import read_control
-from ditto.formats.stored_events import READ, read_event
+from ditto.formats.stored_events import READ, Header, read_event
 from ditto.formats.stored_groups import events_in
 from ditto.lsn import ORIGIN, Position
 from ditto.reader import ObjectDamaged, ObjectGone, read_object
@@ -195,7 +195,7 @@ class _Reader:
         try:
             if message.reply:
                 if _REFERENCE in message.data:
-                    await self._fetch(message.data)
+                    await self._fetch(message.data, (message.headers or {}).get)
                 self._take(message)
                 self._left -= 1
                 is_end = self.is_done or not self._left
@@ -224,12 +224,12 @@ class _Reader:
             return True
         raise SinkLost(f"the stream could not be read to its end: {status} {words or 'no consumer answers'}")
 
-    async def _fetch(self, data: bytes) -> None:
+    async def _fetch(self, data: bytes, header: Header) -> None:
         """Read the objects to which the events of a message refer."""
         self._objects.clear()
         with suppress(ValueError):
-            for payload in events_in(data):
-                reference = read_event(payload).object
+            for payload in events_in(data, header):
+                reference = read_event(payload, header).object
                 if reference is None or self._jetstream is None:
                     continue
                 with suppress(ObjectGone):
@@ -258,14 +258,15 @@ class _Reader:
         elif message.subject.startswith(self._snapshots):
             self._follow_snapshot(message, where)
         elif not is_description:
+            header = (message.headers or {}).get
             for payload in self._events(message, where):
-                self._apply(payload, where, stored_ns)
+                self._apply(payload, header, where, stored_ns)
 
     def _events(self, message: Msg, where: str) -> list[bytes]:
         """Those of a message, which may be a group."""
         headers = message.headers or {}
         try:
-            found = events_in(message.data)
+            found = events_in(message.data, headers.get)
         except msgspec.DecodeError:
             self._report("not an event", "", where)
             return []
@@ -294,16 +295,16 @@ class _Reader:
         self.replay.position = max(position, self.replay.position)
         return where
 
-    def _apply(self, payload: bytes, where: str, stored_ns: int) -> None:
+    def _apply(self, payload: bytes, header: Header, where: str, stored_ns: int) -> None:
         try:
-            event = read_event(payload)
+            event = read_event(payload, header)
             if event.object is not None:
                 whole = self._objects.get(event.object.name)
                 if not whole:
                     kind = "a reference to an object that is gone" if whole is None else "a reference to another object"
                     self._report(kind, f"{event.schema}.{event.table}", where)
                     return
-                event = read_event(whole)
+                event = read_event(whole, header)
             committed_at = event.committed_at()
         except ValueError:
             self._report("not an event", "", where)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ditto.config import Config
+from ditto.config.format_rules import DEBEZIUM
 from ditto.errors import DittoError
+from ditto.formats.choose import readable_types
 from ditto.lsn import format_lsn
 from ditto.monitoring.wait import NotReached, open_client, wait
 from ditto.routing.router import Router
@@ -24,6 +26,7 @@ from ditto.verify.ruled_tables import ruled_tables
 LOCK_TIMEOUT: Final = "10s"
 """How long another session may lock a table before it is left out."""
 
+_OTHER_VALUES: Final = "its events have Debezium's values, which do not tell PostgreSQL's text"
 _OF_TRUNCATE: Final = frozenset({"extra row", "inserted twice", "updated to the key of another row"})
 """The differences that a TRUNCATE leaves which is no event."""
 
@@ -72,6 +75,10 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
         keys = await table_keys(control, publication.tables)
         ruled = await ruled_tables(config, control, router, publication, keys)
         left_out = {**_left_out(router, publication), **ruled.left_out}
+        left_out |= dict.fromkeys(
+            (name for name in publication.tables if _format_of(router, config, name).startswith(DEBEZIUM)),
+            _OTHER_VALUES,
+        )
         async with open_client(config) as client:
             reading = replay(
                 client,
@@ -87,7 +94,7 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
             copy,
             publication=publication,
             leave_out=left_out,
-            types=config.events.types,
+            types=lambda name: readable_types(_format_of(router, config, name), config.events.types),
             ruled=ruled,
             on_progress=lambda done, total: on_progress("Comparing", done, total),
         )
@@ -115,6 +122,12 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
         differences=differences,
         notes=notes,
     )
+
+
+def _format_of(router: Router, config: Config, name: TableName) -> str:
+    """The format of a table's events."""
+    found = router.rules(*name)
+    return config.events.format if found is None or found[1].format is None else found[1].format
 
 
 def _left_out(router: Router, publication: Publication) -> dict[TableName, str]:

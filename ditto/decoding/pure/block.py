@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, UnsetType
 
@@ -30,6 +30,7 @@ class Plan:
         "description_route",
         "keys",
         "kinds",
+        "layout",
         "meta",
         "names",
         "relation",
@@ -50,6 +51,7 @@ class Plan:
         self.description = plan.description  # None after the first change
         self.description_route = None if plan.description is None else plan.description.route
         self.counts = counts  # by action, how many changes were handed on; and how many the rule has dropped
+        self.layout = plan.layout
         self.shape = Shape(plan) if has_shape(plan) else None
         if len(self.kinds) != len(self.names):
             raise ValueError(f"a plan of {len(self.kinds)} columns where the relation has {len(self.names)}")
@@ -76,7 +78,7 @@ class BlockBuilder:
         self._idle_lsn = 0
         self._message_lsn = 0  # of the last event that is no part of a transaction
         # The event that waits to be told whether it is the last.
-        self._held: tuple[Change | MessageEvent, Routing, int, int] | None = None
+        self._held: tuple[Change | MessageEvent, Routing, int, int, Any] | None = None
         self._block = Block([], [], [], [])
         self._is_stopped = False  # the block is to be handed over before anything else is decoded
         self._barrier = NO_BARRIER
@@ -114,17 +116,17 @@ class BlockBuilder:
     def _is_at_barrier(self) -> bool:
         return self._waiting is not None or (not self._is_open and self._idle_lsn >= self._barrier)
 
-    def _append(self, change: object, routing: Routing, commit_lsn: int, ordinal: int) -> None:
-        add(self._block, change, routing, commit_lsn, ordinal)
+    def _append(self, change: object, routing: Routing, commit_lsn: int, ordinal: int, layout: Any = None) -> None:
+        add(self._block, change, routing, commit_lsn, ordinal, layout)
         if self._has_transactions and commit_lsn == self._commit_lsn:
             self._block.transactions[commit_lsn] = Begun(self._xid, self._commit_time_us, self._origin)
 
     def _release(self, *, is_last: bool) -> None:
         """Let go of the change that was held back."""
         if self._held is not None:
-            change, routing, commit_lsn, ordinal = self._held
+            change, routing, commit_lsn, ordinal, layout = self._held
             self._held = None
-            self._append(change.as_last() if is_last else change, routing, commit_lsn, ordinal)
+            self._append(change.as_last() if is_last else change, routing, commit_lsn, ordinal, layout)
 
     def _emit(self, plan: Plan, routing: Routing, action: str, rows: Rows = NO_ROWS) -> None:
         common = (
@@ -147,14 +149,14 @@ class BlockBuilder:
         if plan.description is not None:
             self._describe(plan.description)
             plan.description = None
-        self._hand_on(change, routing)
+        self._hand_on(change, routing, plan.layout)
 
-    def _hand_on(self, change: Change | MessageEvent, routing: Routing) -> None:
+    def _hand_on(self, change: Change | MessageEvent, routing: Routing, layout: Any = None) -> None:
         """An event of the open transaction; what was held back has been released."""
         if self._marks_last:
-            self._held = change, routing, self._commit_lsn, self._ordinal
+            self._held = change, routing, self._commit_lsn, self._ordinal, layout
         else:
-            self._append(change, routing, self._commit_lsn, self._ordinal)
+            self._append(change, routing, self._commit_lsn, self._ordinal, layout)
         self._is_selected = True
 
     def _describe(self, description: Description) -> None:
@@ -181,8 +183,8 @@ class BlockBuilder:
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def add(block: Block, change: object, routing: Routing, commit_lsn: int, ordinal: int) -> None:
-    """Add a change to a block; its headers and keys begin with the first change that has any."""
+def add(block: Block, change: object, routing: Routing, commit_lsn: int, ordinal: int, layout: Any = None) -> None:
+    """Add a change to a block; its headers, keys and layouts begin with the first change that has any."""
     route, headers, key = routing
     if headers and block.headers is None:
         block.headers = [b""] * len(block.changes)
@@ -192,6 +194,10 @@ def add(block: Block, change: object, routing: Routing, commit_lsn: int, ordinal
         block.keys = [None] * len(block.changes)
     if block.keys is not None:
         block.keys.append(key)
+    if layout is not None and block.layouts is None:
+        block.layouts = [None] * len(block.changes)
+    if block.layouts is not None:
+        block.layouts.append(layout)
     block.changes.append(change)
     block.routes.append(route)
     block.commit_lsns.append(commit_lsn)

@@ -175,7 +175,7 @@ class SnapshotSupport(KnownRelations):
                 meta,
                 SnapshotMark(run, cursor),
             )
-            add(block, change, routing, commit_lsn, ordinal)
+            add(block, change, routing, commit_lsn, ordinal, known.layout)
         known.counts[READ_ACTION] += len(block.changes)
         dropped_count = max(stop - start, 0) - len(block.changes)
         known.counts[DROPPED] += dropped_count
@@ -238,6 +238,8 @@ def describe_first(block: Block, description: Description) -> None:
         block.headers.insert(0, b"")
     if block.keys is not None:
         block.keys.insert(0, None)
+    if block.layouts is not None:
+        block.layouts.insert(0, None)
 
 
 def begun_at(xid: int, commit_time: str) -> Begun:

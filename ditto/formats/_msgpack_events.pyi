@@ -1,0 +1,3 @@
+from typing import Any
+
+def encode_events(changes: list[Any]) -> tuple[bytearray, list[int]]: ...

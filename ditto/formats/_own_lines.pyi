@@ -1,0 +1,4 @@
+from collections.abc import Sequence
+from typing import Any
+
+def lines_of(changes: Sequence[Any], more: bytes = b"") -> list[bytes]: ...
