@@ -110,7 +110,7 @@ def _document(
         reason = str(error)
     except ValueError as error:
         raise ConfigError(f"{url!r} is not an address", hint="it looks like http://localhost:8080") from error
-    raise NoAnswer(f"no status from {url}: {reason}", hint=hint)
+    raise NoAnswer(f"no {'status' if posted is None else 'answer'} from {url}: {reason}", hint=hint)
 
 
 async def statuses(config: Config, *, url: str | None, period_s: float) -> AsyncGenerator[Status]:
