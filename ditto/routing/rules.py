@@ -219,7 +219,7 @@ class RuleMaker:
 
 
 class _Source:
-    """Puts the function's source together. What it uses are parameters with defaults: quick to look up."""
+    """Puts the function's source together. What it uses are the globals of a namespace of its own."""
 
     def __init__(self, columns: Sequence[str], masks: Mapping[str, MaskFunction], *, skipped: int) -> None:
         self._skipped = skipped
@@ -299,8 +299,7 @@ class _Source:
         body.append(f"return {self._made(route, headers, key)}")
         if on_error == "drop":
             body = ["try:", *(f"    {line}" for line in body), f"except {failed}:", "    return None"]
-        parameters = ", ".join(["action", "new", "old", *(f"{name}={name}" for name in self._constants)])
-        lines = [f"def apply({parameters}):", *(f"    {line}" for line in body)]
+        lines = ["def apply(action, new, old):", *(f"    {line}" for line in body)]
         found = dict(self._constants)
         exec("\n".join(lines), found)  # noqa: S102  see the module's docstring
         function: Callable[..., Routed | None] = found["apply"]

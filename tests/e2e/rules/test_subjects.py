@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from e2e.rules.commands import ditto
 from e2e.rules.sent import sent
 
@@ -20,14 +22,15 @@ def rules(**given: Any) -> dict[str, Any]:
     return {"orders": {"actions": ROWS, **given}} | FENCE
 
 
-async def test_subject_header_and_key_come_from_the_row(world: World) -> None:
+@pytest.mark.parametrize("impl", ["c", "python"])
+async def test_subject_header_and_key_come_from_the_row(world: World, impl: str) -> None:
     world.sql(TABLE, "ALTER TABLE orders REPLICA IDENTITY FULL")
     given = rules(
         subject="{prefix}.{schema}.{table}.{data.customer_id}",
         headers={"tenant": "{data.tenant}", "what": "{action} of {table}"},
         key=["id", "paid"],
     )
-    await world.streaming(events_tables=given)
+    await world.streaming(impl=impl, events_tables=given)
     world.sql(
         "INSERT INTO orders VALUES (1, 7, 'acme', 1.50, true), (2, NULL, 'a b\r\nNats-Rollup: all', NULL, NULL)",
         "UPDATE orders SET customer_id = 8, tenant = 'Zürich' WHERE id = 1",
@@ -103,12 +106,13 @@ async def test_hostile_values_stay_in_their_place(world: World) -> None:
     assert all(list(each.headers) == ["t"] for each in found)
 
 
-async def test_rows_of_a_snapshot_pass_through_rules(world: World) -> None:
+@pytest.mark.parametrize("impl", ["c", "python"])
+async def test_rows_of_a_snapshot_pass_through_rules(world: World, impl: str) -> None:
     world.sql(TABLE, "INSERT INTO orders VALUES (1, 7, 'acme', 1.50, true)")
     columns = {"exclude": ["total"], "mask": {"tenant": {"keep_first": 1}}}
     given = rules(subject="{prefix}.orders.{data.customer_id}", headers={"t": "{data.tenant}"}, key=["id"],
                   columns=columns, actions=["insert"])  # fmt: skip
-    await world.streaming(events_tables=given, snapshot_mode="initial", snapshot_tables=["orders"])
+    await world.streaming(impl=impl, events_tables=given, snapshot_mode="initial", snapshot_tables=["orders"])
 
     async def is_read() -> list[Any]:
         return [each for each in await sent(world) if b'"READ"' in each.payload]
