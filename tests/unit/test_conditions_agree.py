@@ -308,3 +308,33 @@ def test_googles_checker_accepts_what_ditto_accepts(text: str) -> None:
     # Its lists and maps are never null; columns of such types may be.
     assume("null" not in text or not re.search("tags|nums|pairs", text))
     CHECKING_LIBRARY.compile(library_text(text))
+
+
+COLUMN_OF: Final = {
+    "bool": ["data.b"],
+    "int": ["data.i", "data.j", "data.nums[0]"],
+    "double": ["data.f"],
+    "string": ["data.s", "data.tags[0]"],
+    "bytes": ["data.x"],
+    "timestamp": ["data.t"],
+    "duration": ["data.d"],
+    "list": ["data.tags", "data.nums"],
+    "map": ["data.pairs"],
+}
+
+
+@given(data=st.data(), row=MAYBE)
+def test_an_integer_or_a_text_is_the_one_that_googles_runtime_works_out(
+    data: st.DataObject, row: dict[str, Any]
+) -> None:
+    template, *names = data.draw(st.sampled_from(SHAPES["int"] + SHAPES["string"]))
+    text = template.format(*[data.draw(st.sampled_from(COLUMN_OF[name])) for name in names])
+    instants = frozenset(name for name in ("data.t", "data.d") if row[name[5:]] not in {UNSET, None})
+    values = {f"data.{name}": value for name, value in row.items() if value is not UNSET}
+    result = library(instants).compile(text).eval(data=values)
+    value = result.value()
+    if result.type() != cel.Type.ERROR:
+        literal = str(value) if isinstance(value, int) else json.dumps(value, ensure_ascii=False)
+        assert ditto_result(f"{text} == {literal}", "INSERT", row, row) is True
+    else:
+        assert ditto_result(f"dyn({text}) == 1", "INSERT", row, row) == ERROR

@@ -59,6 +59,7 @@ _ISO_INTERVAL: Final = re.compile(
 )
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 -- UTC
+_MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH_DAY: Final = 719_163
 """The proleptic Gregorian ordinal of 1970-01-01."""
 _DAYS_OF_400_YEARS: Final = 146_097
@@ -106,7 +107,7 @@ def read_timestamp(text: str) -> Timestamp:
         except (ValueError, TypeError):
             pass  # before the year 1, or no timestamp at all
         else:
-            return Timestamp((since.days * 86_400 + since.seconds) * SECOND + since.microseconds * 1000)
+            return Timestamp(since // _MICROSECOND * 1000)
     if (infinite := _infinity(text)) is not None:
         return Timestamp(infinite)
     match = _SQL_TIMESTAMP.fullmatch(text)

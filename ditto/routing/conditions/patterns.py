@@ -20,7 +20,8 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
 
     def matches(text: str) -> bool:
         try:
-            return search(text) is not None
+            # With a str the wrapper works out the offsets of what it found, which takes three times as long.
+            return search(text.encode()) is not None
         except UnicodeEncodeError:
             raise Failure("a text has half of a surrogate pair") from None
 
