@@ -21,7 +21,8 @@ from ditto.check.stream import (
     check_writers,
 )
 from ditto.config import Config
-from ditto.errors import DittoError, SubjectCollision
+from ditto.errors import ConfigError, DittoError, SubjectCollision
+from ditto.routing.message_rule import message_subjects
 from ditto.routing.router import Router, control_subjects
 from ditto.sinks.jetstream import servers
 from ditto.sinks.jetstream.connection import Connection
@@ -95,6 +96,10 @@ def _subjects(config: Config, source: Source | None, found: list[Finding]) -> tu
     needed = {router.checkpoint_subject}
     if is_wanted(config):
         needed.add(control_subjects(config.events.prefix))
+    try:
+        needed |= message_subjects(config.events, database=source.database if source else "")
+    except ConfigError as error:
+        found.append(failed("stream.subjects", error))
     for table in source.tables if source else ():
         try:
             needed |= router.routes(*table).names

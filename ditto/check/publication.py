@@ -8,10 +8,12 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
-from ditto.check.finding import Finding, bad, named, ok
+from ditto.check.finding import Finding, bad, failed, named, ok
 from ditto.check.role import check_may_create
 from ditto.config import Config
+from ditto.errors import TableNotPublished
 from ditto.hints import RELOAD, identifier
+from ditto.routing.outbox_coverage import check_outbox_published
 from ditto.routing.patterns import TablePattern
 from ditto.routing.publication_coverage import Coverage
 from ditto.source.publication import create_statement, planned_publication
@@ -34,7 +36,8 @@ def selected(config: Config, tables: Tables) -> list[Table] | None:
     patterns = [TablePattern(key, may_be_regex=True) for key in config.events.tables or ()]
     if not patterns or not all(pattern.is_plain for pattern in patterns):
         return None
-    return [table for table in tables.all if any(pattern.matches(*table) for pattern in patterns)]
+    outbox = None if config.events.outbox is None else config.events.outbox.name
+    return [table for table in tables.all if table == outbox or any(each.matches(*table) for each in patterns)]
 
 
 async def check_publication(
@@ -47,6 +50,7 @@ async def check_publication(
         coverage = Coverage(config.events)
         found += _coverage(config, coverage, publication, tables)
         found += _actions(config, coverage, publication)
+        found += _outbox(config, publication, tables)
         found += _limits(publication)
     found += await _identities(control, config, publication)
     return found
@@ -162,6 +166,17 @@ def _actions(config: Config, coverage: Coverage, publication: Publication) -> li
         )
         for each in missing
     ]
+
+
+def _outbox(config: Config, publication: Publication, tables: Tables) -> list[Finding]:
+    if config.events.outbox is None:
+        return []
+    check = "publication.outbox"
+    try:
+        check_outbox_published(config.events, publication, tables)
+    except TableNotPublished as error:
+        return [failed(check, error)]
+    return [ok(check, f"it sends the inserts of {config.events.outbox.table}", "its rows become messages")]
 
 
 def _limits(publication: Publication) -> list[Finding]:

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     metavar="ACTION",
     envvar="DITTO_TAIL_ACTION",
     show_envvar=True,
-    help="Only insert, update, delete, truncate or read (rows of snapshots, and their steps). May be repeated.  "
+    help="Only insert, update, delete, truncate, read (rows of snapshots, and their steps) or message (logical "
+    "messages, and rows of an outbox). May be repeated.  "
     "[default: all]",
 )
 @click.option(
@@ -97,7 +98,8 @@ def tail(
     in the event (events.metadata: primary_key), or learnt from earlier ones; until then it is id, or the first column.
     What an update changed is only known where the table has REPLICA IDENTITY FULL; elsewhere all its columns are
     printed. The events of a group (events.group) are printed one by one. READ is a row that a snapshot found in the
-    table, SNAPSHOT says how far a snapshot is. When NATS goes away it waits for it.
+    table, SNAPSHOT says how far a snapshot is, MESSAGE is a logical message or a row of an outbox. When NATS goes away
+    it waits for it.
     """
     from ditto.formats.snapshot_events import read_control_event  # noqa: PLC0415
     from ditto.formats.stored_events import as_json, read_event  # noqa: PLC0415 -- not all commands need this
@@ -105,6 +107,7 @@ def tail(
     from ditto.routing.router import checkpoint_subject, description_subjects  # noqa: PLC0415
     from ditto.tail.choose import choose, read_since  # noqa: PLC0415
     from ditto.tail.follow import Follower  # noqa: PLC0415
+    from ditto.tail.messages import read_message  # noqa: PLC0415
     from ditto.tail.show import Writer  # noqa: PLC0415
 
     choice = choose(tables, actions)
@@ -130,6 +133,13 @@ def tail(
 
     def on_message(sequence: int, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         if subject == checkpoint or subject.startswith(descriptions):
+            return
+        if (message := read_message(subject, payload, headers)) is not None:
+            if choice.takes_message(message.table):
+                if is_json:
+                    echo_json(message.as_json())
+                else:
+                    click.echo(writer.message_text(message))
             return
         try:
             for each in events_in(payload, headers.get):

@@ -101,6 +101,7 @@ def _print(report: Report) -> None:
     for name, value in (
         ("events", f"{report.events:,}"),
         ("snapshots", f"{counted(report.reads, 'row')} read" if report.reads else ""),
+        ("messages", f"{report.messages:,}, of which no table is made" if report.messages else ""),
         ("stream's tail", report.tail),
         ("compared", f"{counted(report.rows, 'row')} of {counted(report.tables, 'table')}"),
         ("not judged", counted(unjudged, "table") if unjudged else ""),

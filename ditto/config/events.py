@@ -204,6 +204,65 @@ class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "array"
 
 
+class MessageRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The long form of an entry of `events.messages`."""
+
+    subject: Annotated[
+        str,
+        _doc(
+            "Template of the subject, with the placeholders {prefix} (`events.prefix`), {database} and "
+            "{message.prefix}, whose dots stay dots.",
+            "{message.prefix}",
+        ),
+    ]
+    on_error: Annotated[
+        Literal["stop", "drop"],
+        _doc("A message that cannot be sent, because its envelope is wrong or its subject too long: stop, or drop it."),
+    ] = "stop"
+
+
+class Outbox(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table whose inserted rows become messages: the body is a column of the row."""
+
+    table: Annotated[str, _doc("The table: schema.table.", "public.outbox")]
+    subject: Annotated[
+        str,
+        _doc(
+            "Template of the subject, with the placeholders {prefix}, {database} and {data.COLUMN}. Where the template "
+            "ends with a column, the dots of its value stay dots.",
+            "{data.topic}",
+            "{prefix}.{data.aggregate_type}.{data.event_type}",
+        ),
+    ]
+    payload: Annotated[
+        str, _doc("The column that is the body: json, jsonb, text, varchar or bytea. NULL is an empty body.", "payload")
+    ] = "payload"
+    id: Annotated[
+        str | None,
+        _doc(
+            "The column whose value is the header `Ditto-Id`. Absent: the id that Ditto computes from the position.",
+            "id",
+        ),
+    ] = None
+    key: Annotated[
+        str | None, _doc("The column whose value is the message's key, in the header `Ditto-Key`.", "aggregate_id")
+    ] = None
+    headers: Annotated[
+        str | None,
+        _doc("The column of the message's headers: a JSON object of texts, numbers and booleans.", "headers"),
+    ] = None
+    on_error: Annotated[
+        Literal["stop", "drop"],
+        _doc("A row that cannot be sent, because its headers or its subject are impossible: stop, or drop it."),
+    ] = "stop"
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Schema and name of the table."""
+        schema, _, name = self.table.partition(".")
+        return schema, name
+
+
 class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which changes become events, and on which subjects."""
 
@@ -280,6 +339,26 @@ class Events(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "Absent: one message an event."
         ),
     ] = None
+
+    messages: Annotated[
+        dict[str, str | MessageRules],
+        _doc(
+            "Logical messages (`pg_logical_emit_message`) that become messages: by prefix, or a glob of it, the "
+            "template of the subject, or an entry with `subject` and `on_error`. The most specific key wins.",
+            {"orders.*": "{message.prefix}"},
+        ),
+    ] = {}
+    outbox: Annotated[
+        Outbox | None, _doc("A table whose inserted rows become messages: the body is a column of the row.")
+    ] = None
+
+    @property
+    def message_rules(self) -> dict[str, MessageRules]:
+        """The entries of `messages` in the long form."""
+        return {
+            key: entry if isinstance(entry, MessageRules) else MessageRules(subject=entry)
+            for key, entry in self.messages.items()
+        }
 
     def actions_of(self, key: str) -> list[Action]:
         """The actions that an entry of `tables` selects."""

@@ -105,7 +105,8 @@ def read(file: Path, environ: Mapping[str, str]) -> dict[str, Setting]:
 def _collect(node: Any, path: str, origin: str, environ: Mapping[str, str], settings: dict[str, Setting]) -> None:
     """Put the keys below `path` into `settings`. A section without content (None) has none.
 
-    A section that is there without a key still says something where it is `{}`, or where it has a required key.
+    A section that is there without a key still says something where it is `{}`; one of the top level also where it has
+    a required key.
     """
     if node is None:
         return
@@ -117,7 +118,7 @@ def _collect(node: Any, path: str, origin: str, environ: Mapping[str, str], sett
         if child in KEYS or child in FORMER:
             settings[child] = _fill(child, value, origin, environ)
         elif child in SECTIONS:
-            if value is not None or child in REQUIRED:
+            if value is not None or (child in REQUIRED and not path):
                 settings[child] = Setting(value, origin)
             _collect(value, child, origin, environ, settings)
         else:

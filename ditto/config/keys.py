@@ -156,7 +156,11 @@ def _walk_sections(struct: type[Struct], prefix: str = "") -> Iterator[str]:
 SECTIONS: tuple[str, ...] = tuple(_walk_sections(Config))
 """Every section by its path: `nats`, `nats.tls`."""
 
-REQUIRED: Mapping[str, str] = MappingProxyType(
-    {path.rpartition(".")[0]: path for path, key in KEYS.items() if key.is_required}
+REQUIRED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        name: paths
+        for name in SECTIONS
+        if (paths := tuple(path for path, key in KEYS.items() if key.is_required and path.rpartition(".")[0] == name))
+    }
 )
-"""By section: the key that it cannot be without."""
+"""By section: the keys that it cannot be without."""

@@ -102,10 +102,12 @@ def _check_sinks(settings: Mapping[str, Setting]) -> None:
 
 
 def _check_required(settings: Mapping[str, Setting]) -> None:
-    for name, path in REQUIRED.items():
-        if name in settings and path not in settings:
+    for name, paths in REQUIRED.items():
+        given = [path for path in settings if path == name or path.startswith(f"{name}.")]
+        path = next((path for path in paths if path not in settings), None)
+        if given and path is not None:
             raise ConfigError(
-                f"{name} {settings[name].origin} has no {path.rpartition('.')[2]}",
+                f"{name} {settings[given[0]].origin} has no {path.rpartition('.')[2]}",
                 hint=f"give {path}, such as {' or '.join(map(json.dumps, KEYS[path].examples))}",
                 key=path,
             )

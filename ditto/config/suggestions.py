@@ -18,6 +18,8 @@ def _nearest_known(path: str) -> str | None:
     known = [*KEYS, *FORMER, *SECTIONS]
     names = {key.rpartition(".")[2]: key for key in reversed(known)}
     last = path.rpartition(".")[2]
+    if same := get_close_matches(path, known, n=1, cutoff=0.95):
+        return same[0]
     if last in names:  # the right name in the wrong section
         return names[last]
     if whole := get_close_matches(path, known, n=1, cutoff=0.75):

@@ -12,6 +12,13 @@ from urllib.parse import urlsplit
 from ditto.config.dsn import parameters_of, without_replication
 from ditto.config.format_rules import check_formats
 from ditto.config.impossible import Impossible
+from ditto.config.message_rules import (
+    check_column,
+    check_messages,
+    check_messages_together,
+    check_outbox_subject,
+    check_table,
+)
 from ditto.config.table_rules import check_entry, check_key
 from ditto.config.template_syntax import PLACEHOLDERS, is_subject
 from ditto.errors import ConfigError
@@ -269,6 +276,13 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "events.group.subject": _group_subject,
         "events.tables": _tables,
         "events.topics": _topics,
+        "events.messages": check_messages,
+        "events.outbox.table": check_table,
+        "events.outbox.subject": check_outbox_subject,
+        "events.outbox.payload": check_column,
+        "events.outbox.id": check_column,
+        "events.outbox.key": check_column,
+        "events.outbox.headers": check_column,
         "snapshot.tables": _snapshot_tables,
         "http.listen": _listen,
         "http.token": _http_token,
@@ -296,6 +310,7 @@ def check_together(config: Config) -> None:
         raise ConfigError("nats.password is given without nats.user", key="nats.password")
     if nats.tls is not None and (nats.tls.cert is None) != (nats.tls.key is None):
         raise ConfigError("nats.tls.cert and nats.tls.key are given one without the other", key="nats.tls.cert")
+    check_messages_together(config.events)
 
 
 def _check_group(config: Config) -> None:

@@ -102,11 +102,14 @@ class BlockFormat:
                 stop += 1
             if only is None:
                 part = _part(block, start, stop)
-                payloads, headers = self._own.encode(part), part.headers
+                payloads = self._own.encode(part)
+                if part.headers is not None:
+                    block.headers = block.headers or [b""] * len(layouts)
+                    block.headers[start:stop] = part.headers
             else:
                 payloads, headers = only.encode(_rows(block, start, stop))
-            if headers is not None:
-                _add_headers(block, start, headers)
+                if headers is not None:
+                    _add_headers(block, start, headers)
             for payload in payloads.each():
                 data += payload
                 ends.append(len(data))
@@ -128,12 +131,13 @@ def _rows(block: Block, start: int, stop: int) -> Rows:
 
 
 def _part(block: Block, start: int, stop: int) -> Block:
-    """The same changes, for a format that takes blocks; what it puts into `headers` comes back."""
+    """The same changes, for a format that takes blocks; its `headers` are all that they have."""
     return Block(
         block.changes[start:stop],
         block.routes[start:stop],
         block.commit_lsns[start:stop],
         block.ordinals[start:stop],
+        headers=None if block.headers is None else block.headers[start:stop],
         transactions=block.transactions,
     )
 

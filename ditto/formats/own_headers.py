@@ -22,6 +22,10 @@ COMMIT_TIME: Final = "Ditto-Commit-Time"
 """As in an event; absent where no transaction is known."""
 MARK: Final = "Ditto-Snapshot-Mark"
 """Of a row that a snapshot read, `SnapshotMark` as JSON."""
+MESSAGE: Final = "Ditto-Message"
+"""Of a logical message, its prefix; percent-encoded where it is not printable ASCII."""
+OUTBOX: Final = "Ditto-Outbox"
+"""Of a row of an outbox, schema and table, in the same way."""
 CONTENT_TYPE: Final = "Content-Type"
 
 

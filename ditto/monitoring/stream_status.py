@@ -7,6 +7,7 @@ from functools import partial
 
 from ditto.config import PipelineConfig
 from ditto.errors import SinkError
+from ditto.formats.own_headers import read_own
 from ditto.formats.snapshot_events import read_control_event
 from ditto.formats.stored_events import read_event
 from ditto.log import mask_secrets
@@ -87,12 +88,16 @@ def _used_ratio(api: StreamApi) -> float | None:
 def _time(message: StoredMessage) -> str:
     """The time of the change's commit, or of a control event's; of a checkpoint: that of storing it."""
     try:
-        control = read_control_event(message.data)
-        at = (
-            datetime.fromisoformat(control.commit_time)
-            if control
-            else read_event(message.data, message.header).committed_at()
-        )
+        own = read_own(message.header)
+        if own is not None:
+            at = datetime.fromisoformat(own.commit_time or "")
+        else:
+            control = read_control_event(message.data)
+            at = (
+                datetime.fromisoformat(control.commit_time)
+                if control
+                else read_event(message.data, message.header).committed_at()
+            )
     except ValueError:
         at = message.time
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

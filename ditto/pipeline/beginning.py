@@ -17,6 +17,7 @@ from ditto.pipeline.planning import make_extras
 from ditto.pipeline.preparing import Prepared
 from ditto.pipeline.source_history import History
 from ditto.pipeline.start_position import Start
+from ditto.routing.message_rule import make_message_rule
 from ditto.routing.router import control_subjects
 from ditto.routing.table_descriptions import stored_versions
 from ditto.sinks.base import SinkState
@@ -66,6 +67,7 @@ async def begin(prepared: Prepared) -> Ready:
         extras=make_extras(config.events),
         described=stored_versions(stored),
         max_size=sink.capabilities.max_bytes if config.events.oversize == "stop" else 0,
+        message_rule=make_message_rule(config.events, database=ends.database),
     )
     ends.source.decode_with(decoder, wal_sender_timeout_s=ends.wal_sender_timeout_s)
     return Ready(

@@ -26,7 +26,8 @@ _HEADER_ROOM: Final = 1024
 
 class Oversize:
     """Of one session. `max_bytes` is what the sink takes, headers included; `keys` are the tables' primary keys, which
-    always stay; `store` is where whole events go, or None where columns are left out.
+    always stay; `store` is where whole events go, or None where columns are left out. The body of a message of the
+    application's stays as it is: the sink refuses one that is too large.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class Oversize:
         keys: Mapping[tuple[str, str], Collection[str]],
         store: ObjectStore | None,
         counters: Counters,
+        outbox: tuple[str, str] | None = None,
     ) -> None:
         self._format = encoder
         self._max_bytes = max_bytes
         self._keys = keys
         self._store = store
         self._counters = counters
+        self._outbox = outbox
         self._told: set[tuple[str, str]] = set()
 
     async def fit(self, block: Block, payloads: Payloads) -> tuple[Block, Payloads]:
@@ -53,7 +56,7 @@ class Oversize:
         for index, payload in enumerate(payloads.each()):
             change = block.changes[index]
             limit = self._limit(change, block.headers[index] if block.headers else b"")
-            if len(payload) > limit and isinstance(change, Change):
+            if len(payload) > limit and isinstance(change, Change) and (change.schema, change.table) != self._outbox:
                 changes[index], smaller = await self._reduced(block, index, payload, limit)
                 data += smaller
                 has_changed = True
@@ -163,4 +166,5 @@ def make_oversize(ready: Ready, encoder: Format) -> Oversize | None:
         keys=prepared.planner.primary_keys,
         store=ends.sink.object_store() if mode == "object_store" else None,
         counters=ends.counters,
+        outbox=None if ends.config.events.outbox is None else ends.config.events.outbox.name,
     )

@@ -7,7 +7,9 @@ from functools import partial
 from ditto.config import Events
 from ditto.decoding.messages import Extras
 from ditto.formats.base import Format
+from ditto.formats.bodies import with_bodies
 from ditto.formats.choose import BlockFormat, TableFormats, needs_transactions
+from ditto.formats.ditto import DittoFormat
 from ditto.routing.planner import Planner
 from ditto.routing.table_formats import TablesFormats
 from ditto.source.array_types import not_arrays
@@ -35,6 +37,6 @@ def make_extras(events: Events) -> Extras:
     )
 
 
-def make_format() -> Format:
+def make_format(events: Events) -> Format:
     """What makes payloads of a block."""
-    return BlockFormat()
+    return BlockFormat(with_bodies(DittoFormat(), events))

@@ -15,7 +15,12 @@ _HINT: Final = (
     "change the rule, or let on_error of the table be keep or drop; a value that was not sent comes with REPLICA "
     "IDENTITY FULL. PostgreSQL keeps the change"
 )
-_MESSAGE_HINT: Final = "change the rule, or leave messages with this prefix out; PostgreSQL keeps the message"
+_MESSAGE_HINT: Final = (
+    "correct what writes such messages; on_error: drop in the entry leaves them out. PostgreSQL keeps the message"
+)
+_OUTBOX_HINT: Final = (
+    "correct what writes such rows; events.outbox.on_error: drop leaves them out. PostgreSQL keeps the row"
+)
 
 
 def refusal(error: ChangeRefused, sink: Capabilities) -> DittoError:
@@ -49,7 +54,11 @@ def rule_error(error: RuleFailed) -> RuleError:
         what = f"the {error.action} at {position} on table {name}"
     return RuleError(
         f"{error.rule} cannot be worked out for {what}, because {error.reason}",
-        hint=_MESSAGE_HINT if error.action == MESSAGE_ACTION else _HINT,
+        hint=_MESSAGE_HINT
+        if error.action == MESSAGE_ACTION
+        else _OUTBOX_HINT
+        if error.rule.startswith("events.outbox")
+        else _HINT,
         rule=error.rule,
         relation=name,
         action=error.action,

@@ -22,6 +22,7 @@ from ditto.pipeline.checkpoint_timing import CheckpointTiming, Progress
 from ditto.pipeline.confirmer import Confirmer
 from ditto.pipeline.fitting import make_fitting
 from ditto.pipeline.leaving import Leaving
+from ditto.pipeline.open_routes import open_routes
 from ditto.pipeline.planning import make_format
 from ditto.pipeline.refused import refusal
 from ditto.pipeline.saved_position import Place
@@ -78,8 +79,9 @@ class Streaming:
         self._synchronous = synchronous
         self._counters = counters
         self._states = states
-        self._format: Format = make_format()
+        self._format: Format = make_format(ends.config.events)
         self._fitting = make_fitting(ready, self._format)
+        self._open_routes = open_routes(ends.config.events, ends.sink, database=ends.database)
         self._traceparents = Traceparents(ends.config.events.traceparent.column)
         self._place = Place(ends.sink.checkpoints, clock=ends.clock)
         self._checkpoints = CheckpointTiming(now=ends.clock())
@@ -197,6 +199,8 @@ class Streaming:
         before = self._window.sent
         self._ends.counters.read_bytes += block.size
         traceparents = self._traceparents.of(block)  # a block of nothing but a message may be the one that tells
+        if self._open_routes is not None:
+            await self._open_routes.ensure(block.routes)
         if block.changes or self._fitting is not None:
             block = await self._send(block, traceparents, is_made=is_made)
         if (delivered := block.delivered) is not None:

@@ -24,8 +24,9 @@ from ditto.formats.own_headers import pairs
 from ditto.lsn import Position
 from ditto.pipeline.planning import make_extras, make_format, make_planner
 from ditto.preview.verdict import Verdict
+from ditto.routing.message_rule import make_message_rule
 from ditto.routing.router import Router
-from ditto.routing.table_plans import Routed, Routes, Rule, TablePlan, Texts
+from ditto.routing.table_plans import MessageRule, Routed, Routes, Rule, TablePlan, Texts
 from ditto.source.sql import Control
 
 _XLOG_DATA: Final = b"w" + bytes(24)
@@ -72,10 +73,13 @@ class Judge:
             system_identifier=system_identifier,
         )
         self._router = Router(events, database=database)
+        self._outbox = None if events.outbox is None else events.outbox.name
         self._is_selective = events.tables is not None
-        self._real = Decoder(id_key=id_key, extras=make_extras(events))
+        self._real = Decoder(
+            id_key=id_key, extras=make_extras(events), message_rule=_without_failures(events, database=database)
+        )
         self._bare = Decoder(id_key=id_key, extras=make_extras(replace(events, transactions=False)))
-        self._format: Format = make_format()
+        self._format: Format = make_format(events)
         self._own = DittoFormat()
         self._planned: dict[tuple[str, str], _Planned] = {}
         self._defined: Relation | None = None
@@ -221,6 +225,8 @@ class Judge:
     def _of_dropped(self, change: Change, look: _Look | None, position: str | None) -> Verdict:
         planned = self._planned[change.schema, change.table]
         key = "events.tables" if planned.entry is None else f"events.tables.{planned.entry[0]}"
+        if (change.schema, change.table) == self._outbox:
+            key = "events.outbox"
         verdict = Verdict(
             outcome="dropped",
             table=f"{change.schema}.{change.table}",
@@ -228,7 +234,7 @@ class Judge:
             position=position,
             commit_time=change.commit_time,
         )
-        is_selected = any(planned.plan.routes)
+        is_selected = any(route is not None for route in planned.plan.routes)
         if planned.plan.routes[_ROUTES[change.action]] is None:
             verdict.rule = f"{key}.actions" if is_selected else key
             verdict.reason = f"{change.action} is not selected" if is_selected else "the table is not selected"
@@ -244,6 +250,21 @@ class Judge:
             encoded = next(self._own.encode(Block([change], [b""], [0], [0])).each())
             verdict.event = msgspec.Raw(bytes(encoded))
         return verdict
+
+
+def _without_failures(events: Events, *, database: str) -> MessageRule | None:
+    """The rule of logical messages; those that would stop a pipeline are not shown."""
+    rule = make_message_rule(events, database=database)
+    if rule is None:
+        return None
+
+    def apply(prefix: str, content: bytes, is_transactional: bool) -> Routed | None:
+        try:
+            return rule(prefix, content, is_transactional)
+        except RuleFailed:
+            return None
+
+    return apply
 
 
 def _placed(block: Block) -> Iterator[tuple[Change, int, int]]:

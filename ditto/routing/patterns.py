@@ -64,7 +64,8 @@ def plain_tables(config: Events) -> list[tuple[str | None, str]] | None:
     patterns = [TablePattern(key, may_be_regex=True) for key in config.tables]
     if not all(pattern.is_plain for pattern in patterns):
         return None
-    return [(pattern.schema, pattern.table) for pattern in patterns]
+    outbox = [] if config.outbox is None else [config.outbox.name]
+    return [(pattern.schema, pattern.table) for pattern in patterns] + outbox
 
 
 class Patterns(Generic[T]):

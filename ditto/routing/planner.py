@@ -11,6 +11,8 @@ from ditto.config import Events, Types
 from ditto.config.events import TableRules
 from ditto.decoding.column_kinds import Kinds
 from ditto.decoding.messages import Relation
+from ditto.routing.message_rule import message_subjects
+from ditto.routing.outbox import plan_outbox
 from ditto.routing.router import Router, description_subjects
 from ditto.routing.rules import RuleMaker
 from ditto.routing.table_columns import EVERYTHING, TableColumns, check_key_is_there, choose_columns
@@ -53,6 +55,7 @@ class Planner:
         self._is_keyed = config.schemas or "primary_key" in config.metadata or config.oversize != "stop"
         self.primary_keys: dict[Table, tuple[str, ...]] = {}
         """Of the tables that were planned, where anything asks for it."""
+        self._messages = message_subjects(config, database=database)
         self._is_versioned = config.schemas or "schema_version" in config.metadata
 
     @property
@@ -70,7 +73,7 @@ class Planner:
 
         Where there are many, one may stand for all that the template makes. Raises SubjectCollision.
         """
-        found = set(known).union(*(self._router.routes(*table).names for table in tables))
+        found = set(known).union(self._messages, *(self._router.routes(*table).names for table in tables))
         if self.description_wildcard is not None:
             found.add(self.description_wildcard)
         return self._router.folded(found)
@@ -89,8 +92,13 @@ class Planner:
         return [table for table in tables if router.routes(*table).read is not None]
 
     def ruled(self, tables: Iterable[Table]) -> list[Table]:
-        """Those whose entry of `events.tables` says more than which actions pass."""
-        return [table for table in tables if (found := self._router.rules(*table)) is not None and found[1].shapes]
+        """Those of which the configuration says more than which actions pass."""
+        outbox = None if self._config.outbox is None else self._config.outbox.name
+        return [table for table in tables if table == outbox or self._has_rules(table)]
+
+    def _has_rules(self, table: Table) -> bool:
+        found = self._router.rules(*table)
+        return found is not None and found[1].shapes
 
     async def plan(self, relation: Relation) -> TablePlan:
         """The plan of a relation; the sink may not take its routes yet. Raises SubjectCollision and RuleUnfit.
@@ -98,10 +106,13 @@ class Planner:
         A Relation message that comes again is planned anew: the table's primary key may have changed.
         """
         routes = self._router.routes(relation.namespace, relation.name)
-        if not any(routes):  # no value is ever converted
+        if all(route is None for route in routes):  # no value is ever converted
             return TablePlan(relation=relation, routes=routes, kinds=bytes(len(relation.columns)))
         found = await self._find_kinds(relation, self._config.types)
         kinds = _kinds_of(relation, found)
+        outbox = self._config.outbox
+        if outbox is not None and outbox.name == (relation.namespace, relation.name):
+            return plan_outbox(self._config, outbox, relation, database=self._database, kinds=kinds, routes=routes)
         columns, rule = await self._apply_rules(relation, found, kinds, routes)
         functions, layout = columns.functions(relation), None
         if self._formats is not None:

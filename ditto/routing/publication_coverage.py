@@ -14,6 +14,7 @@ from msgspec import Struct
 from ditto.config import ACTIONS, Events
 from ditto.errors import TableNotPublished
 from ditto.hints import identifier
+from ditto.routing.outbox_coverage import check_outbox_published
 from ditto.routing.patterns import TablePattern
 from ditto.source.published_tables import Publication, Table, Tables
 
@@ -33,9 +34,10 @@ class Shortfall(Struct, frozen=True, kw_only=True):
 
 
 class Coverage:
-    """The selection of `events.tables`."""
+    """The selection of `events.tables`, and the outbox."""
 
     def __init__(self, events: Events) -> None:
+        self._events = events
         self._patterns = {
             TablePattern(key, may_be_regex=True): list(actions) for key, actions in (events.selection or {}).items()
         }
@@ -45,7 +47,8 @@ class Coverage:
     @property
     def names(self) -> list[str]:
         """The names of the tables that it names one by one."""
-        return [pattern.table for pattern, actions in self._patterns.items() if pattern.is_plain and actions]
+        outbox = [] if self._events.outbox is None else [self._events.outbox.name[1]]
+        return [pattern.table for pattern, actions in self._patterns.items() if pattern.is_plain and actions] + outbox
 
     def check_named(self, publication: Publication, tables: Tables) -> None:
         """Raise TableNotPublished where something does not come that is selected by a table's own name.
@@ -53,6 +56,7 @@ class Coverage:
         A name without a schema stands for that table in any schema: one of them is enough. What does not exist yet may
         come later.
         """
+        check_outbox_published(self._events, publication, tables)
         wanted: list[Table] = []
         for pattern, actions in self._patterns.items():
             if not pattern.is_plain or not actions:

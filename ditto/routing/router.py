@@ -9,6 +9,7 @@ from typing import Final
 
 from ditto.config import ACTIONS, READ, Events
 from ditto.config.events import TableRules
+from ditto.config.message_rules import outbox_template
 from ditto.config.table_rules import subject_template
 from ditto.config.template_syntax import Name, Value
 from ditto.errors import SubjectCollision
@@ -52,6 +53,12 @@ def control_subjects(prefix: str) -> str:
     return f"{snapshot_subjects(prefix)}>"
 
 
+def is_reserved(subject: str, prefix: str) -> bool:
+    """Whether it is Ditto's own: no message of an application's may be there."""
+    beginnings = (description_subjects(prefix), snapshot_subjects(prefix))
+    return subject == checkpoint_subject(prefix) or subject.startswith(beginnings)
+
+
 class Router:
     """Gives each table its routes, which are subjects, and sees that no two tables share one by accident."""
 
@@ -61,6 +68,8 @@ class Router:
         self._plain_database = database
         self._database = encode_token(database)
         self._tables: Patterns[TableRules] | None = None if config.tables is None else Patterns(config.rules)
+        self._outbox = None if config.outbox is None else config.outbox.name
+        self._outbox_template = () if config.outbox is None else outbox_template(config.outbox.subject)
         self._topics: Patterns[str] = Patterns(config.topics)
         # Only the newest checkpoint is kept: an event on its subject would be deleted by the next one.
         self._owners: dict[str, tuple[str, str]] = {self.checkpoint_subject: _CHECKPOINT_OWNER}
@@ -107,6 +116,8 @@ class Router:
     def routes(self, namespace: str, name: str) -> Routes:
         """The routes of a table. Raises SubjectCollision."""
         group = self.group_route
+        if (namespace, name) == self._outbox:
+            return self._outbox_routes()
         actions: Sequence[str] = ACTIONS
         if self._tables is not None:
             rules = self._tables.find(namespace, name)
@@ -119,13 +130,21 @@ class Router:
         read = (group or self._subject(namespace, name, READ).encode()) if is_read else None
         return Routes(insert, update, delete, truncate, read)
 
+    def _outbox_routes(self) -> Routes:
+        """Those of rows alone that are there; the route covers the messages' own, and is empty where nothing does."""
+        covering = wildcard(self._outbox_template, {"prefix": self._prefix, "database": self._database})
+        route = b"" if covering == ">" else covering.encode()
+        return Routes(route, None, None, None, route)
+
     def forget(self, tables: Collection[tuple[str, str]]) -> None:
         """These have been dropped: another table may have their subjects."""
         self._owners = {subject: owner for subject, owner in self._owners.items() if owner not in tables}
 
     def rules(self, namespace: str, name: str) -> tuple[str, TableRules] | None:
         """The entry of `events.tables` that holds for a table, with its key; None where there is none."""
-        found = None if self._tables is None else self._tables.match(namespace, name)
+        found = (
+            None if self._tables is None or (namespace, name) == self._outbox else self._tables.match(namespace, name)
+        )
         return None if found is None else (found[0].key, found[1])
 
     def names(self, namespace: str, name: str) -> TableNames:

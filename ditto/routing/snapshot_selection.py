@@ -23,6 +23,7 @@ class Selection:
         self._selected: Patterns[Sequence[str]] | None = (
             None if events.selection is None else Patterns(events.selection)
         )
+        self._outbox = None if events.outbox is None else events.outbox.name
         self._publication = publication
         self._tables = tables
         published = publication.tables
@@ -56,7 +57,11 @@ class Selection:
         return [each for each in self.tables if not names or any(pattern.matches(*each) for pattern in patterns)]
 
     def _is_selected(self, table: Table) -> bool:
-        return self._selected is None or not _WITH_ROWS.isdisjoint(self._selected.find(*table) or ())
+        return (
+            self._selected is None
+            or table == self._outbox
+            or not _WITH_ROWS.isdisjoint(self._selected.find(*table) or ())
+        )
 
     def _roots(self, table: Table) -> list[Table]:
         """The partitioned tables under whose names the rows of a partition come."""

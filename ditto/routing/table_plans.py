@@ -30,7 +30,10 @@ Raises RuleFailed. Ditto's own messages do not come here."""
 
 
 class Routes(NamedTuple):
-    """For each action the route of its changes, or None where they are filtered."""
+    """For each action the route of its changes, or None where they are filtered.
+
+    A table's rule may give each change a route of its own; what covers all of these is here, or nothing (empty).
+    """
 
     insert: bytes | None
     update: bytes | None
@@ -42,7 +45,7 @@ class Routes(NamedTuple):
     @property
     def names(self) -> set[str]:
         """Those of changes that there are, as text: the sink has to take them. Only a snapshot needs `read`."""
-        return {route.decode() for route in self[:4] if route is not None}
+        return {route.decode() for route in self[:4] if route}
 
 
 class Rule(Struct, frozen=True, kw_only=True):

@@ -45,6 +45,10 @@ class Traceparents:
             for index, change in enumerate(block.changes):
                 if (value := _in_row(change, self._column)) is not None:
                     found[index] = value
+        if block.headers is not None:
+            for index, lines in enumerate(block.headers):
+                if b"traceparent: " in lines:  # the application's own
+                    found.pop(index, None)
         return found or None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from msgspec import Struct
 
@@ -14,6 +15,9 @@ from ditto.config.impossible import Impossible
 from ditto.errors import ConfigError
 from ditto.formats.stored_events import READ
 from ditto.routing.patterns import TablePattern
+from ditto.tail.messages import MESSAGE
+
+_ACTIONS: Final = (*EVENT_ACTIONS, MESSAGE.lower())
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -29,6 +33,12 @@ class Choice(Struct, frozen=True, kw_only=True):
             return False
         return not self.tables or any(pattern.matches(schema, table) for pattern in self.tables)
 
+    def takes_message(self, table: tuple[str, str] | None) -> bool:
+        """Whether a message is to be shown whose body is the application's, of this outbox."""
+        if self.actions and MESSAGE not in self.actions:
+            return False
+        return not self.tables or (table is not None and any(pattern.matches(*table) for pattern in self.tables))
+
     def takes_control(self, schema: str | None, table: str | None) -> bool:
         """Whether a control event of a snapshot is to be shown, of this table, or of all of a run's."""
         if self.actions and READ not in self.actions:
@@ -39,8 +49,8 @@ class Choice(Struct, frozen=True, kw_only=True):
 def choose(tables: Sequence[str], actions: Sequence[str]) -> Choice:
     """From the command line. Raises ConfigError for an action that there is not."""
     for action in actions:
-        if action.lower() not in EVENT_ACTIONS:
-            raise ConfigError(f"there is no action {action}", hint=f"the actions are {', '.join(EVENT_ACTIONS)}")
+        if action.lower() not in _ACTIONS:
+            raise ConfigError(f"there is no action {action}", hint=f"the actions are {', '.join(_ACTIONS)}")
     return Choice(tables=[TablePattern(key) for key in tables], actions=frozenset(action.upper() for action in actions))
 
 

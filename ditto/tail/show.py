@@ -11,9 +11,11 @@ from rich.cells import cell_len, set_cell_size
 
 from ditto.formats import deep_json
 from ditto.formats.deep_json import Row
+from ditto.formats.message_content import BYTES, type_of
 from ditto.formats.snapshot_events import ControlEvent
 from ditto.formats.stored_events import READ, StoredEvent
 from ditto.printable_text import printable
+from ditto.tail.messages import MESSAGE, ShownMessage
 from ditto.units import counted, size
 
 _SHORT: Final = 80
@@ -22,7 +24,14 @@ _SHORTEST: Final = 12
 _AROUND_PAIR: Final = 40
 """Columns for the text around two values: the indent, the arrow, and the sizes of those that are cut off."""
 _COLOUR: Final = re.compile(r"(\x1b\[[0-9;]*m)")
-_COLOURS: Final = {"INSERT": "green", "UPDATE": "yellow", "DELETE": "red", "TRUNCATE": "magenta", READ: "cyan"}
+_COLOURS: Final = {
+    "INSERT": "green",
+    "UPDATE": "yellow",
+    "DELETE": "red",
+    "TRUNCATE": "magenta",
+    READ: "cyan",
+    MESSAGE: "blue",
+}
 _NEW: Final = frozenset({"INSERT", READ})
 _CONTROL: Final = "SNAPSHOT"
 
@@ -73,6 +82,21 @@ class Writer:
         reason = "" if control.reason is None else f": {control.reason}"
         head = self._head(event.commit_time, _CONTROL, about)
         return self._fitted([f"{head}  {printable(', '.join(filter(None, parts)) + reason)}"])
+
+    def message_text(self, message: ShownMessage) -> str:
+        """The lines of a message whose body is the application's: where it is from and to, its headers, its body."""
+        head = self._head(message.commit_time, MESSAGE, message.source)
+        about = " ".join(f"{name}={printable(value)}" for name, value in message.about.items())
+        headers = [f"    {printable(name)}: {printable(value)}" for name, value in message.own_headers.items()]
+        is_text = type_of(message.body) != BYTES
+        body = short(message.body) if is_text else counted(len(message.body), "byte")
+        return self._fitted(
+            [
+                f"{head} → {printable(message.subject)}  {about}".rstrip(),
+                *(self._paint(line, "bright_black") for line in headers),
+                self._paint(f"  + {body}", _COLOURS[MESSAGE]),
+            ]
+        )
 
     def _head(self, commit_time: str, action: str, about: str) -> str:
         time = printable(commit_time.replace("T", " "))

@@ -15,6 +15,7 @@ import nats.errors
 
 from ditto.errors import AckTimeout, SinkError, SinkLost, StreamNotFound
 from ditto.formats import stored_groups
+from ditto.formats.own_headers import MESSAGE, OUTBOX
 from ditto.formats.snapshot_events import read_control
 from ditto.formats.stored_events import READ, Header, read_event
 from ditto.formats.stored_groups import events_in
@@ -44,6 +45,7 @@ _REFERENCE = b',"object":{"bucket":"'
 """In the text of a value the quotation marks would be escaped; a document of type json may look so, too."""
 _KEPT_NS = 60 * 1_000_000_000
 """How long the server keeps the consumer after the last request."""
+_OF_APPLICATIONS = frozenset({MESSAGE, OUTBOX})
 _BATCH_ENDS = frozenset({"batch completed", "message size exceeds maxbytes"})
 
 
@@ -59,6 +61,8 @@ class Replay:
     """Rows that were dropped at the end of a snapshot, which had not found them."""
     open_runs: tuple[str, ...] = ()
     """The snapshots that have not ended."""
+    messages: int = 0
+    """Logical messages, and rows of an outbox: no table is made of them."""
     checkpoints: int = 0
     position: Position = ORIGIN
     """Of the last message."""
@@ -257,6 +261,8 @@ class _Reader:
             self.replay.checkpoints += 1
         elif message.subject.startswith(self._snapshots):
             self._follow_snapshot(message, where)
+        elif not _OF_APPLICATIONS.isdisjoint(message.headers or ()):
+            self.replay.messages += 1
         elif not is_description:
             header = (message.headers or {}).get
             for payload in self._events(message, where):

@@ -28,6 +28,9 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "events.tables": ('{"trades": ["INSERT", "update"]}', {"trades": ["insert", "update"]}),
     "events.group.max_bytes": ("8kB", 8192),
     "events.group.subject": ("{prefix}.all", "{prefix}.all"),
+    "events.messages": ('{"orders.*": "{message.prefix}"}', {"orders.*": "{message.prefix}"}),
+    "events.outbox.table": ("public.outbox", "public.outbox"),
+    "events.outbox.subject": ("{prefix}.{data.topic}", "{prefix}.{data.topic}"),
     "events.metadata": ("lsn, xid", ["lsn", "xid"]),
     "snapshot.tables": ("trades, audit.*", ["trades", "audit.*"]),
     "events.topics": ('{"trades": "transactions"}', {"trades": "transactions"}),
@@ -35,7 +38,11 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "http.hosts": ("a.example.com, b.example.com", ["a.example.com", "b.example.com"]),
 }
 # What a key cannot stand without.
-COMPANIONS = {"nats.password": "nats.user", "nats.tls.cert": "nats.tls.key", "nats.tls.key": "nats.tls.cert"}
+COMPANIONS = {
+    "nats.password": ("nats.user",),
+    "nats.tls.cert": ("nats.tls.key",),
+    "nats.tls.key": ("nats.tls.cert",),
+} | {path: ("events.outbox.table", "events.outbox.subject") for path in KEYS if path.startswith("events.outbox.")}
 
 
 def sample(key: Key) -> tuple[str, Any]:
@@ -84,25 +91,27 @@ def test_every_key_has_a_variable(key: Key) -> None:
     assert expected != key.default or key.choices == (expected,)
     environ = {key.variable: text}
     if key.path in COMPANIONS:
-        environ[KEYS[COMPANIONS[key.path]].variable] = "x"
+        environ = {KEYS[each].variable: sample(KEYS[each])[0] for each in COMPANIONS[key.path]} | environ
     config = load(None, {}, environ)
     assert value_of(config, key.path) == expected
+
+
+def document_of(path: str, value: Any) -> dict[str, Any]:
+    """A file with this key, and what it cannot stand without."""
+    document: dict[str, Any] = {}
+    for each, given in {**{each: sample(KEYS[each])[1] for each in COMPANIONS.get(path, ())}, path: value}.items():
+        *sections, name = each.split(".")
+        node = document
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[name] = given
+    return document
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 def test_every_key_can_stand_in_a_file(key: Key, tmp_path: Path) -> None:
     _, expected = sample(key)
-    document: dict[str, Any] = {}
-    values = {key.path: expected}
-    if key.path in COMPANIONS:
-        values[COMPANIONS[key.path]] = "x"
-    for path, value in values.items():
-        *sections, name = path.split(".")
-        node = document
-        for each in sections:
-            node = node.setdefault(each, {})
-        node[name] = value
-    config = load(write(tmp_path, json.dumps(document), "ditto.json"), {}, {})
+    config = load(write(tmp_path, json.dumps(document_of(key.path, expected)), "ditto.json"), {}, {})
     assert value_of(config, key.path) == expected
 
 
@@ -306,14 +315,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_words_of_a_fixed_list_are_read_in_any_case(path: str, tmp_path: Path) -> None:
     key = KEYS[path]
     for choice in key.choices:
-        section, _, name = path.rpartition(".")
         for word in (choice.upper(), choice.title()):
-            node: Any = {name: word}
-            for each in reversed(section.split(".")):
-                node = {each: node}
-            file = write(tmp_path, json.dumps(node), "c.json")
+            file = write(tmp_path, json.dumps(document_of(path, word)), "c.json")
             assert value_of(load(file, {}, {}), path) == choice
-            assert value_of(load(None, {}, {key.variable: f"{word}\r\n"}), path) == choice
+            environ = {KEYS[each].variable: sample(KEYS[each])[0] for each in COMPANIONS.get(path, ())}
+            assert value_of(load(None, {}, {**environ, key.variable: f"{word}\r\n"}), path) == choice
             if path in FLAGS:
                 assert value_of(load(None, {path: word}, {}), path) == choice
 

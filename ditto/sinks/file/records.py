@@ -38,6 +38,7 @@ _HEAD: Final = re.compile(
     rb'(?P<mark>,"snapshot":)?'
 )
 _JSON: Final = JSONDecoder()
+_anything: Final = msgspec.json.Decoder(msgspec.Raw)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -105,7 +106,7 @@ def _record(
     if batch.traceparents is not None and (traceparent := batch.traceparents.get(index)) is not None:
         named["traceparent"] = traceparent.decode()
     own = own_headers.read_own(named.get)
-    is_json = _is_json(named.get(own_headers.CONTENT_TYPE), body)
+    is_json = _is_json(named.get(own_headers.CONTENT_TYPE), body, is_event=own is None)
     return _encode(
         _Record(
             position=str(position),
@@ -121,12 +122,19 @@ def _record(
     )
 
 
-def _is_json(content_type: str | None, body: bytes) -> bool:
-    """Whether the body can be part of the record's JSON. What says nothing is an event, in a format of JSON or not."""
-    if content_type is None:
-        return body[:1] in {b"{", b"["}
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == "application/json" or media_type.endswith("+json")
+def _is_json(content_type: str | None, body: bytes, *, is_event: bool) -> bool:
+    """Whether the body can be part of the record's JSON: an application's may not be what its headers say."""
+    media_type = "" if content_type is None else content_type.partition(";")[0].strip().lower()
+    if content_type is not None and media_type != "application/json" and not media_type.endswith("+json"):
+        return False
+    if is_event:
+        return body.startswith(b"{")
+    try:
+        body.decode()
+        _anything.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _commit_time(event: bytes) -> str | None:

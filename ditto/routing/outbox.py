@@ -1,0 +1,196 @@
+"""The outbox: a table whose inserted rows become messages (`events.outbox`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import structlog
+
+from ditto.config import Events
+from ditto.config.events import Outbox
+from ditto.config.message_rules import outbox_template
+from ditto.config.template_syntax import Template, Value, columns_of
+from ditto.decoding.column_kinds import CALL, SKIP, TEXT, Kinds
+from ditto.decoding.messages import Relation, RuleFailed
+from ditto.errors import RuleUnfit
+from ditto.formats.message_content import BYTES, JSON, Content, Unsendable, read_headers, type_of
+from ditto.routing.message_rule import MAX_SUBJECT, first_escaped, routed_content, subject_tokens
+from ditto.routing.router import is_reserved
+from ditto.routing.table_columns import check_columns
+from ditto.routing.table_plans import Routed, Routes, Rule, TablePlan, Texts
+from ditto.routing.templates import NULL, SUBJECT, bind, encode_token, event_text
+from ditto.routing.traceparents import is_traceparent
+
+log = structlog.get_logger()
+
+_PLACE: Final = "events.outbox"
+_PAYLOADS: Final[Mapping[str, str | None]] = MappingProxyType(
+    {"json": JSON, "jsonb": JSON, "bytea": BYTES, "text": None, "varchar": None, "bpchar": None}
+)
+"""By type of the payload's column: the content type, None where the text itself tells."""
+_HEADERS: Final = frozenset({"json", "jsonb", "text", "varchar"})
+_TRACEPARENT: Final = "traceparent"
+
+
+def plan_outbox(
+    events: Events, outbox: Outbox, relation: Relation, *, database: str, kinds: bytes, routes: Routes
+) -> TablePlan:
+    """The plan of the outbox's relation. Raises RuleUnfit."""
+    maker = _Maker(events, outbox, relation, database=database, kinds=kinds)
+    maker.check()
+    return TablePlan(relation=relation, routes=routes, kinds=maker.kinds, functions=maker.functions, rule=maker.rule())
+
+
+class _Maker:
+    def __init__(self, events: Events, outbox: Outbox, relation: Relation, *, database: str, kinds: bytes) -> None:
+        self._events = events
+        self._outbox = outbox
+        self._relation = relation
+        self._database = database
+        self._template: Template = outbox_template(outbox.subject)
+        self._indexes = {column.name: index for index, column in enumerate(relation.columns)}
+        self._usual = kinds
+
+    def check(self) -> None:
+        outbox = self._outbox
+        for name in ("payload", "id", "key", "headers"):
+            if (column := getattr(outbox, name)) is not None:
+                check_columns([column], f"{_PLACE}.{name}", self._relation)
+        check_columns(columns_of(self._template), f"{_PLACE}.subject", self._relation)
+        self._check_type("payload", outbox.payload, frozenset(_PAYLOADS))
+        if outbox.headers is not None:
+            self._check_type("headers", outbox.headers, _HEADERS)
+
+    def _check_type(self, name: str, column: str, wanted: frozenset[str]) -> None:
+        found = self._type(column)
+        if found in wanted:
+            return
+        table = f"{self._relation.namespace}.{self._relation.name}"
+        raise RuleUnfit(
+            f"{_PLACE}.{name} names the column {column} of table {table}, whose type is {found}",
+            hint=f"it has to be one of {', '.join(sorted(wanted))}",
+            key=f"{_PLACE}.{name}",
+            relation=table,
+        )
+
+    def _type(self, column: str) -> str:
+        found = self._relation.columns[self._indexes[column]]
+        return Kinds().type_name(found.type_oid, found.type_namespace, found.type_name)
+
+    @property
+    def kinds(self) -> bytes:
+        """The payload alone is part of the change."""
+        kind = CALL if self._type(self._outbox.payload) == "bytea" else TEXT
+        return bytes(kind if column.name == self._outbox.payload else SKIP for column in self._relation.columns)
+
+    @property
+    def functions(self) -> tuple[Callable[[str | None], Any] | None, ...]:
+        if CALL not in self.kinds:
+            return ()
+        return tuple(_bytes_of if kind == CALL else None for kind in self.kinds)
+
+    def rule(self) -> Rule:
+        outbox = self._outbox
+        trace = self._events.traceparent.column
+        named = [outbox.payload, outbox.id, outbox.key, outbox.headers, *columns_of(self._template)]
+        if trace in self._indexes:
+            named.append(trace)
+        columns = list(dict.fromkeys(name for name in named if name is not None))
+        return Rule(columns=tuple(self._indexes[name] for name in columns), apply=self._apply(columns))
+
+    def _apply(self, columns: list[str]) -> Callable[[str, Texts | None, Texts | None], Routed | None]:
+        outbox, place = self._outbox, {name: index for index, name in enumerate(columns)}
+        content_type = _PAYLOADS[self._type(outbox.payload)]
+        subject, is_dropping = self._subject(place), outbox.on_error == "drop"
+        text = {
+            name: self._text(column, place) for name in ("id", "key") if (column := getattr(outbox, name)) is not None
+        }
+        payload, headers = place[outbox.payload], place.get(outbox.headers or "")
+        trace = place.get(self._events.traceparent.column or "")
+        has_warned = False
+
+        def make(row: Texts) -> Routed:
+            body = row[payload]
+            given = {} if headers is None or not isinstance(row[headers], str) else read_headers(_encoded(row[headers]))
+            if trace is not None and not any(name.lower() == _TRACEPARENT for name in given):
+                value = row[trace]
+                if isinstance(value, str) and value.isascii() and is_traceparent(value.encode()):
+                    given[_TRACEPARENT] = value
+            content = Content(
+                b"",
+                "" if not isinstance(body, str) else content_type or type_of(body.encode()),
+                given,
+                text["key"](row) if "key" in text else None,
+                text["id"](row) if "id" in text else None,
+            )
+            return routed_content(subject(row), content)
+
+        def apply(action: str, new: Texts | None, old: Texts | None) -> Routed | None:
+            nonlocal has_warned
+            del action, old
+            if new is None:
+                return None
+            try:
+                return make(new)
+            except Unsendable as error:
+                if not is_dropping:
+                    raise RuleFailed(_PLACE, str(error)) from None
+                reason = str(error)
+            except RuleFailed as error:
+                if not is_dropping:
+                    raise
+                reason = error.reason
+            if not has_warned:
+                has_warned = True
+                log.warning("message.dropped", rule=_PLACE, reason=f"{reason}; more of them are not told")
+            return None
+
+        return apply
+
+    def _text(self, column: str, place: Mapping[str, int]) -> Callable[[Texts], str | None]:
+        """The value of a column as events have it."""
+        index, kind = place[column], self._usual[self._indexes[column]]
+
+        def text(row: Texts) -> str | None:
+            cell = row[index]
+            return event_text(cell, kind) if isinstance(cell, str) else None
+
+        return text
+
+    def _subject(self, place: Mapping[str, int]) -> Callable[[Texts], bytes]:
+        """Of a column that ends the template the dots stay dots: no other value comes after it."""
+        names = {"prefix": self._events.prefix, "database": encode_token(self._database)}
+        last, prefix = self._template[-1], self._events.prefix
+        template = self._template[:-1] if isinstance(last, Value) else self._template
+        kinds = {name: self._usual[index] for name, index in self._indexes.items()}
+        bound = bind(template, names, kinds, plain=(), place=SUBJECT, rule=f"{_PLACE}.subject", substitutes=False)
+        slots = [
+            (slot.encode, place[slot.column], after)
+            for slot, after in zip(bound.slots, bound.literals[1:], strict=True)
+        ]
+        last_text = self._text(last.column, place) if isinstance(last, Value) else None
+
+        def subject(row: Texts) -> bytes:
+            made = bound.literals[0]
+            for encode, index, after in slots:
+                made += encode(row[index]) + after
+            if last_text is not None:
+                text = last_text(row)
+                made += NULL if text is None else subject_tokens(text).encode()
+            found = first_escaped(made.decode())
+            if len(found.encode()) > MAX_SUBJECT or is_reserved(found, prefix):
+                raise Unsendable(f"its subject takes more than {MAX_SUBJECT} bytes, or is one that Ditto uses itself")
+            return found.encode()
+
+        return subject
+
+
+def _encoded(cell: object) -> bytes:
+    return str(cell).encode()
+
+
+def _bytes_of(text: str | None) -> bytes | None:
+    """Of bytea, whose text is hexadecimal digits: `bytea_output` is pinned."""
+    return None if text is None else bytes.fromhex(text.removeprefix("\\x"))
