@@ -19,7 +19,7 @@ from ditto.decoding.choose import Decoder
 from ditto.decoding.messages import Block, Relation, RuleFailed
 from ditto.decoding.snapshot_rows import Rows
 from ditto.formats.base import Format
-from ditto.formats.ditto import DittoFormat
+from ditto.formats.choose import BlockFormat
 from ditto.formats.own_headers import pairs
 from ditto.lsn import Position
 from ditto.pipeline.planning import make_extras, make_format, make_planner
@@ -80,11 +80,11 @@ class Judge:
         )
         self._bare = Decoder(id_key=id_key, extras=make_extras(replace(events, transactions=False)))
         self._format: Format = make_format(events)
-        self._own = DittoFormat()
+        self._plain_format: Format = BlockFormat()
         self._planned: dict[tuple[str, str], _Planned] = {}
         self._defined: Relation | None = None
         self._looks: dict[tuple[str, str], _Look] = {}
-        self._changes: dict[int, tuple[Change, _Look | None]] = {}
+        self._changes: dict[int, tuple[Change, bytes, _Look | None]] = {}
         """Of the transaction that is open, by ordinal."""
         self._passed: dict[int, _Passed] = {}
         self._commit_lsn = 0
@@ -101,9 +101,10 @@ class Judge:
         self._bare.feed(frame)
         self._real.feed(frame)
         await self._define()
-        for change, lsn, ordinal in _placed(self._bare.take()):
+        block = self._bare.take()
+        for change, payload, lsn, ordinal in self._placed(block):
             self._commit_lsn = lsn
-            self._changes[ordinal] = (change, self._looks.get((change.schema, change.table)))
+            self._changes[ordinal] = (change, payload, self._looks.get((change.schema, change.table)))
         self._keep_passed(self._real.take())
         return list(self.rest()) if message[:1] == b"C" or not self._is_open(message) else []
 
@@ -112,7 +113,7 @@ class Judge:
         for ordinal in sorted({*self._changes, *self._passed}):
             position = str(Position(self._commit_lsn, ordinal))
             if (passed := self._passed.get(ordinal)) is not None:
-                look = self._changes[ordinal][1] if ordinal in self._changes else None
+                look = self._changes[ordinal][2] if ordinal in self._changes else None
                 yield self._of_passed(passed, look, position)
             else:
                 yield self._of_dropped(*self._changes[ordinal], position)
@@ -124,8 +125,17 @@ class Judge:
         """Whether more of the transaction may come: all but a logical message beside transactions."""
         return message[:1] != b"M" or bool(message[1] & 1)
 
+    def _placed(self, block: Block) -> Iterator[tuple[Change, bytes, int, int]]:
+        """The changes of a block with their events, commit LSNs and ordinals."""
+        payloads = _encoded(block, self._plain_format)
+        for change, payload, lsn, ordinal in zip(
+            block.changes, payloads, block.commit_lsns, block.ordinals, strict=True
+        ):
+            if isinstance(change, Change):
+                yield change, payload, lsn, ordinal
+
     def _keep_passed(self, block: Block) -> None:
-        payloads = [bytes(each) for each in self._format.encode(block).each()]
+        payloads = _encoded(block, self._format)
         for index, (change, payload) in enumerate(zip(block.changes, payloads, strict=True)):
             if not isinstance(change, Change | MessageEvent):
                 continue  # a description of a table
@@ -151,13 +161,13 @@ class Judge:
         found = []
         for index in range(rows.count):
             self._looks.clear()
-            (change,) = self._row(self._bare, planned.bare, rows, index, commit_time).changes
+            ((change, payload, _, _),) = self._placed(self._row(self._bare, planned.bare, rows, index, commit_time))
             if planned.plan.routes.read is not None:
                 self._keep_passed(self._row(self._real, planned.plan, rows, index, commit_time))
             look = self._looks.get((relation.namespace, relation.name))
             passed = self._passed.pop(1, None)
             found.append(
-                self._of_dropped(change, look, None) if passed is None else self._of_passed(passed, look, None)
+                self._of_dropped(change, payload, look, None) if passed is None else self._of_passed(passed, look, None)
             )
         return found
 
@@ -222,7 +232,7 @@ class Judge:
             verdict.payload_base64 = passed.payload
         return verdict
 
-    def _of_dropped(self, change: Change, look: _Look | None, position: str | None) -> Verdict:
+    def _of_dropped(self, change: Change, payload: bytes, look: _Look | None, position: str | None) -> Verdict:
         planned = self._planned[change.schema, change.table]
         key = "events.tables" if planned.entry is None else f"events.tables.{planned.entry[0]}"
         if (change.schema, change.table) == self._outbox:
@@ -246,9 +256,8 @@ class Judge:
             verdict.rule, verdict.reason = f"{key}.when", "the condition is false"
         else:
             verdict.rule, verdict.reason = f"{key}.skip_unchanged", "no column of the event has changed"
-        if is_selected:  # of a table that is not selected nobody has said what is to be masked
-            encoded = next(self._own.encode(Block([change], [b""], [0], [0])).each())
-            verdict.event = msgspec.Raw(bytes(encoded))
+        if is_selected and _is_json(payload):  # of a table that is not selected nobody has said what is to be masked
+            verdict.event = msgspec.Raw(payload)
         return verdict
 
 
@@ -267,10 +276,9 @@ def _without_failures(events: Events, *, database: str) -> MessageRule | None:
     return apply
 
 
-def _placed(block: Block) -> Iterator[tuple[Change, int, int]]:
-    for change, lsn, ordinal in zip(block.changes, block.commit_lsns, block.ordinals, strict=True):
-        if isinstance(change, Change):
-            yield change, lsn, ordinal
+def _encoded(block: Block, form: Format) -> list[bytes]:
+    """No format is asked about a block without changes."""
+    return [bytes(each) for each in form.encode(block).each()] if block.changes else []
 
 
 def _is_json(payload: bytes) -> bool:

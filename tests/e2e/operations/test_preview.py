@@ -215,3 +215,17 @@ async def test_before_the_first_start(world: World) -> None:
     code, _, err = await preview(world, "--table", "fence")
     assert (code, "a preview creates nothing" in err, "CREATE PUBLICATION" in err) == (3, True, True)
     assert world.value("SELECT count(*) FROM pg_publication") == 0
+
+
+async def test_conditions_and_other_formats(orders: World) -> None:
+    make_slot(orders)
+    orders.sql("INSERT INTO orders VALUES (1, 1, 'a')", "INSERT INTO orders VALUES (2, 2, 'b')")
+    tables = {"orders": {"when": "row.customer == 2", "format": "debezium"}}
+    code, out, err = await preview(orders, "--json", tables=tables)
+    assert code == 0, err
+    dropped, passed = lines(out)
+    assert (dropped["outcome"], dropped["rule"]) == ("dropped", "events.tables.orders.when")
+    assert dropped["event"]["after"]["id"] == 1
+    assert (passed["outcome"], passed["payload"]["op"], passed["payload"]["after"]["id"]) == ("passed", "c", 2)
+    code, out, err = await preview(orders, "--table", "orders", tables=tables)
+    assert (code, "1 passed, 1 dropped" in err) == (0, True), err
