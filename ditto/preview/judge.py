@@ -76,12 +76,15 @@ class Judge:
         self._outbox = None if events.outbox is None else events.outbox.name
         self._is_selective = events.tables is not None
         self._real = Decoder(
-            id_key=id_key, extras=make_extras(events), message_rule=_without_failures(events, database=database)
+            id_key=id_key, extras=make_extras(events), message_rule=self._watched_messages(events, database)
         )
         self._bare = Decoder(id_key=id_key, extras=make_extras(replace(events, transactions=False)))
         self._format: Format = make_format(events)
         self._plain_format: Format = BlockFormat()
         self._planned: dict[tuple[str, str], _Planned] = {}
+        self._failed: dict[bytes, RuleFailed] = {}
+        """Logical messages that cannot be sent, by the route that their place in the block has."""
+        self._message_rules = events.message_rules
         self._defined: Relation | None = None
         self._looks: dict[tuple[str, str], _Look] = {}
         self._changes: dict[int, tuple[Change, bytes, _Look | None]] = {}
@@ -119,6 +122,7 @@ class Judge:
                 yield self._of_dropped(*self._changes[ordinal], position)
         self._changes.clear()
         self._passed.clear()
+        self._failed.clear()
 
     @staticmethod
     def _is_open(message: bytes) -> bool:
@@ -135,6 +139,11 @@ class Judge:
                 yield change, payload, lsn, ordinal
 
     def _keep_passed(self, block: Block) -> None:
+        if self._failed:  # such content has no body
+            block.changes = [
+                replace(change, content=b"") if route in self._failed else change
+                for change, route in zip(block.changes, block.routes, strict=True)
+            ]
         payloads = _encoded(block, self._format)
         for index, (change, payload) in enumerate(zip(block.changes, payloads, strict=True)):
             if not isinstance(change, Change | MessageEvent):
@@ -209,10 +218,29 @@ class Judge:
 
         return apply
 
+    def _watched_messages(self, events: Events, database: str) -> MessageRule | None:
+        """The rule of logical messages; one that cannot be sent goes to a route by which its failure is found."""
+        strict = {key: replace(entry, on_error="stop") for key, entry in events.message_rules.items()}
+        rule = make_message_rule(replace(events, messages=strict), database=database)
+        if rule is None:
+            return None
+
+        def apply(prefix: str, content: bytes, is_transactional: bool) -> Routed | None:
+            try:
+                return rule(prefix, content, is_transactional)
+            except RuleFailed as error:
+                route = b"failed %d" % len(self._failed)  # no subject has white space
+                self._failed[route] = error
+                return Routed(route)
+
+        return apply
+
     # ------------------------------------------------------------------------------------ verdicts
 
     def _of_passed(self, passed: _Passed, look: _Look | None, position: str | None) -> Verdict:
         change = passed.change
+        if (failure := self._failed.get(passed.route)) is not None:
+            return self._of_failed_message(change, failure, position)
         is_message = isinstance(change, MessageEvent)
         verdict = Verdict(
             outcome="passed",
@@ -231,6 +259,18 @@ class Judge:
         else:
             verdict.payload_base64 = passed.payload
         return verdict
+
+    def _of_failed_message(self, change: MessageEvent, failure: RuleFailed, position: str | None) -> Verdict:
+        stops = self._message_rules[failure.rule.removeprefix("events.messages.")].on_error == "stop"
+        return Verdict(
+            outcome="stops" if stops else "dropped",
+            table=change.prefix,
+            action="MESSAGE",
+            position=position,
+            commit_time=change.commit_time or None,
+            rule=failure.rule,
+            reason=f"{failure.reason}; on_error: {'stop' if stops else 'drop'}",
+        )
 
     def _of_dropped(self, change: Change, payload: bytes, look: _Look | None, position: str | None) -> Verdict:
         planned = self._planned[change.schema, change.table]
@@ -259,21 +299,6 @@ class Judge:
         if is_selected and _is_json(payload):  # of a table that is not selected nobody has said what is to be masked
             verdict.event = msgspec.Raw(payload)
         return verdict
-
-
-def _without_failures(events: Events, *, database: str) -> MessageRule | None:
-    """The rule of logical messages; those that would stop a pipeline are not shown."""
-    rule = make_message_rule(events, database=database)
-    if rule is None:
-        return None
-
-    def apply(prefix: str, content: bytes, is_transactional: bool) -> Routed | None:
-        try:
-            return rule(prefix, content, is_transactional)
-        except RuleFailed:
-            return None
-
-    return apply
 
 
 def _encoded(block: Block, form: Format) -> list[bytes]:

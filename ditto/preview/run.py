@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -120,8 +121,26 @@ async def _resolve(control: Control, config: Config, name: str) -> tuple[str, st
     if found:
         raise ConfigError(f"--table {name} stands for {len(found):,} tables", hint="give schema.table")
     known = [table for table in (await look_at_tables(control)).all if pattern.matches(*table)]
-    what = f"{name} is not in publication {publication.name}" if known else f"there is no table {name}"
-    raise ConfigError(what, hint="ditto check compares the publication with events.tables")
+    if known:
+        raise ConfigError(
+            f"{name} is not in publication {publication.name}",
+            hint="ditto check compares the publication with events.tables",
+        )
+    raise ConfigError(f"there is no table {name}", hint=_nearest(name, publication.tables))
+
+
+def _nearest(name: str, tables: Iterable[tuple[str, str]]) -> str:
+    """What is meant, as far as it can be guessed."""
+    names: dict[str, str] = {}
+    for schema, table in tables:
+        escaped = f"{schema}.{table.replace('.', '?')}"
+        names |= {table: escaped, f"{schema}.{table}": escaped}
+    close = difflib.get_close_matches(name, names, 1)
+    if not close:
+        return "ditto check compares the publication with events.tables"
+    return f"is {names[close[0]]} meant?" + (
+        " A dot in the name of a table is written ?" if "?" in names[close[0]] else ""
+    )
 
 
 def _is_since(verdict: Verdict, since: datetime | None) -> bool:

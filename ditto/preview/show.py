@@ -53,4 +53,11 @@ class Lines:
             except msgspec.MsgspecError:  # of another shape
                 yield f"    {short(body, 400)}"
         elif verdict.payload_base64 is not None:
+            try:
+                event = read_event(verdict.payload_base64, verdict.headers.get)
+            except msgspec.MsgspecError:
+                pass
+            else:
+                yield "\n".join(f"    {line}" for line in self._writer.text(event).splitlines())
+                return
             yield f"    body: {counted(len(verdict.payload_base64), 'byte')} that are no JSON"

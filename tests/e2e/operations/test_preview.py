@@ -198,6 +198,8 @@ async def test_where_ditto_would_stop(orders: World) -> None:
     ("arguments", "tables", "code", "says"),
     [
         (("--table", "nowhere"), None, 2, "there is no table nowhere"),
+        (("--table", "ordres"), None, 2, "is public.orders meant?"),
+        (("--table", "dotted.name"), None, 2, "is public.dotted?name meant? A dot in the name of a table is written ?"),
         (("--table", "orders", "--since", "5m"), None, 2, "give one of them"),
         (("--table", "orders"), {"orders": {"columns": {"exclude": ["nope"]}}}, 2, "names the column nope"),
         (("--wait", "1s"), None, 0, "No change to show"),
@@ -206,7 +208,7 @@ async def test_where_ditto_would_stop(orders: World) -> None:
 async def test_what_is_wrong(
     orders: World, arguments: tuple[str, ...], tables: dict[str, Any] | None, code: int, says: str
 ) -> None:
-    orders.sql("INSERT INTO orders VALUES (1, 1, 'a')")
+    orders.sql("INSERT INTO orders VALUES (1, 1, 'a')", 'CREATE TABLE "dotted.name" (id int PRIMARY KEY)')
     found, _, err = await preview(orders, *arguments, tables=tables)
     assert (found, says in err) == (code, True), err
 
@@ -229,3 +231,30 @@ async def test_conditions_and_other_formats(orders: World) -> None:
     assert (passed["outcome"], passed["payload"]["op"], passed["payload"]["after"]["id"]) == ("passed", "c", 2)
     code, out, err = await preview(orders, "--table", "orders", tables=tables)
     assert (code, "1 passed, 1 dropped" in err) == (0, True), err
+
+
+async def test_messagepack_is_shown_as_an_event(orders: World) -> None:
+    orders.sql("INSERT INTO orders VALUES (1, 1, 'north')")
+    code, out, err = await preview(orders, "--table", "orders", tables={"orders": {"format": "msgpack"}})
+    assert code == 0, err
+    assert '+ tenant: "north"' in out
+
+
+async def test_logical_messages_that_cannot_be_sent(orders: World) -> None:
+    make_slot(orders)
+    orders.sql(
+        "SELECT pg_logical_emit_message(true, 'in.a', '{}')",
+        f'SELECT pg_logical_emit_message(false, \'in.b\', \'{{"ditto": {{"headers": 5}}, "payload": "{SECRET}"}}\')',
+        "SELECT pg_logical_emit_message(true, 'other', '{}')",
+        'SELECT pg_logical_emit_message(true, \'in.c\', \'{"ditto": {"headers": 5}, "payload": 1}\')',
+    )
+    for entry, outcome, code in (("drop", "dropped", 0), ("stop", "stops", 1)):
+        orders.settings["DITTO_EVENTS_MESSAGES"] = json.dumps({"in.*": {"subject": "box", "on_error": entry}})
+        found, out, err = await preview(orders, "--json")
+        assert found == code, err
+        seen = lines(out)
+        shown = [(each["table"], each["outcome"]) for each in seen]
+        wanted = [("in.a", "passed"), ("in.b", outcome), ("in.c", outcome)]
+        assert shown == wanted
+        assert seen[1]["rule"] == "events.messages.in.*"
+        assert seen[1]["reason"] == f"the headers are not a JSON object; on_error: {entry}"
