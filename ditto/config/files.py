@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # In this order: an escaped brace, a whole reference, and what looks like one and is none.
 _REFERENCE = re.compile(r"\$(?P<escape>\$\{)|\$\{(?P<name>[A-Za-z_]\w*)(?P<has_default>:-(?P<default>[^}]*))?\}|\$\{")
 
+_EXPECTED = re.compile(r"(could not find )?expected (':'|',' or '[\]}]')")
+"""How sentences of PyYAML's begin that name a sign of YAML's own."""
+
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses to let one key silently win over another of the same name."""
@@ -46,8 +49,11 @@ def parse_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        # What PyYAML quotes may be a password that began with * or !; only <tokens> are its own words.
-        problem = re.sub(r"'(?!<).*'", "'…'", error.problem or "unreadable", flags=re.DOTALL)
+        # What PyYAML quotes may be a password that began with * or !; <tokens> and _EXPECTED are its own words.
+        problem = error.problem or "unreadable"
+        own = _EXPECTED.match(problem)
+        kept = 0 if own is None else own.end()
+        problem = problem[:kept] + re.sub(r"'(?!<).*'", "'…'", problem[kept:], flags=re.DOTALL)
         raise ValueError(where + problem) from None
     except yaml.YAMLError:
         raise ValueError("it has a character that YAML does not allow") from None

@@ -227,6 +227,8 @@ class Router:
 def _collision(namespace: str, name: str, subject: str, others: str) -> SubjectCollision:
     return SubjectCollision(
         f"table {namespace}.{name} would share the subject {subject} with {others}",
-        hint="give it another subject: in events.topics, or in its entry of events.tables",
+        hint="put text of its own before the value of a column, such as {prefix}.{schema}.{table}."
+        if "{data." in subject
+        else "give it another subject: in events.topics, or in its entry of events.tables",
         relation=f"{namespace}.{name}",
     )

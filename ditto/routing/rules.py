@@ -25,7 +25,7 @@ from ditto.routing.templates import HEADER, QUICK_LENGTH, SAME, SUBJECT, Bound, 
 
 if TYPE_CHECKING:
     from ditto.decoding.column_kinds import Kinds
-    from ditto.routing.conditions import Condition
+    from ditto.routing.conditions import Condition, ConditionError
 
 _PLAIN_TYPES: Final = frozenset({20, 21, 23, 26, 2950})
 """int8, int2, int4, oid, uuid: digits, letters and minus signs."""
@@ -153,7 +153,7 @@ class RuleMaker:
             table = f"{relation.namespace}.{relation.name}"
             raise RuleUnfit(
                 f"{key} does not fit table {table}: {error.message}, at line {error.line}, column {error.column}",
-                hint=f"{error.hint or 'the place is marked'}:\n{error.picture}",
+                hint=_with_picture(error, text),
                 key=key,
                 relation=table,
             ) from None
@@ -304,3 +304,10 @@ class _Source:
         exec("\n".join(lines), found)  # noqa: S102  see the module's docstring
         function: Callable[..., Routed | None] = found["apply"]
         return function
+
+
+def _with_picture(error: ConditionError, text: str) -> str:
+    hint = error.hint or "the place is marked"
+    if not text.strip():
+        return hint
+    return f"{hint}{'' if hint.endswith('?') else ':'}\n{error.picture}"

@@ -88,7 +88,8 @@ def test_an_error_points_at_its_place() -> None:
         ("data.`a name` == 'x'", 6, "` does not fit here", "data['its name']"),
         ("data.in == 1", 6, "in is a word of CEL", "as a name it is written ['in']"),
         ("(data.id == 1", 14, "the text ends here, and something is missing", None),
-        ("", 1, "the condition is empty", None),
+        ("data.Größe == 'x'", 8, "ö does not fit here", "data['its name']"),
+        ("", 1, "the condition is empty", "leave the key out"),
         ("  ", 1, "the condition is empty", None),
     ],
 )
@@ -99,6 +100,18 @@ def test_what_is_wrong_is_said_with_what_to_write(text: str, column: int, messag
     if hint is not None:
         assert error.hint is not None
         assert hint in error.hint
+
+
+@pytest.mark.parametrize("before", [0, 10, 60, 200])
+@pytest.mark.parametrize("after", [0, 10, 60, 200])
+def test_of_a_long_line_the_part_around_the_place_is_shown(before: int, after: int) -> None:
+    left, right = "data.id == 1 || " * (before // 10), " || data.id == 1" * (after // 10)
+    error = refused(f"{left}data.sttus == 'a'{right}")
+    assert error.column == len(left) + 6
+    shown, caret = error.picture.split("\n")
+    assert len(shown) <= 70
+    assert shown[caret.index("^") :].startswith("sttus")
+    assert shown.startswith(("…", left[:5] or "data."))
 
 
 @pytest.mark.parametrize("identity", ["d", "i", "n"])

@@ -283,6 +283,9 @@ def test_variables_that_are_not_meant_for_the_configuration(variable: str) -> No
     ("name", "text", "said"),
     [
         ("c.yaml", "a: [1", "is not valid YAML: line"),
+        ("c.yaml", "a: [1", "expected ',' or ']', but got '"),
+        ("c.yaml", "a: 1\nb\nc: 2", "could not find expected ':'"),
+        ("c.yaml", "password: *hidden", "found undefined alias '…'"),
         ("c.yaml", "nats:\n  url: a\n  url: b\n", "duplicate key url"),
         ("c.yaml", "- a\n", "must be a mapping"),
         ("c.yaml", "just text", "must be a mapping"),

@@ -97,6 +97,13 @@ def test_two_tables_of_one_route_collide_until_one_is_dropped() -> None:
     assert world.plan(other).routes.insert == b"ditto_trades"
 
 
+def test_a_subject_that_may_be_one_of_dittos_own_is_refused_with_what_to_write() -> None:
+    world = World(tables={"trades": TableRules(actions=[Action.INSERT], subject="{prefix}.{data.id}")})
+    with pytest.raises(SubjectCollision, match="with Ditto's checkpoints") as caught:
+        world.plan(relation())
+    assert caught.value.hint == "put text of its own before the value of a column, such as {prefix}.{schema}.{table}."
+
+
 @pytest.mark.parametrize(("identity", "asks"), [("d", False), ("i", False), ("f", True), ("n", True)])
 @pytest.mark.parametrize("events", [{"schemas": True}, {"metadata": ["primary_key"]}], ids=["schemas", "metadata"])
 def test_the_primary_key_is_asked_for_where_the_relation_does_not_tell(

@@ -125,7 +125,9 @@ def _lark() -> Lark:
 def _unexpected(error: UnexpectedInput, text: str) -> ConditionError:
     if isinstance(error, UnexpectedToken) and error.token.type == "$END":
         if not text.strip():
-            return ConditionError("the condition is empty", text=text, offset=0)
+            return ConditionError(
+                "the condition is empty", text=text, offset=0, hint="leave the key out: then all pass"
+            )
         end = len(text.rstrip())
         return ConditionError("the text ends here, and something is missing", text=text, offset=end)
     offset = error.pos_in_stream or 0
@@ -137,6 +139,8 @@ def _unexpected(error: UnexpectedInput, text: str) -> ConditionError:
         found = text[offset : offset + 1]
     two = text[offset - 1 : offset + 1] if offset else ""
     hint = _INSTEAD["<>"] if two == "<>" else _INSTEAD.get(found)
+    if hint is None and found.isalpha() and not found.isascii():
+        hint = _INSTEAD["`"]
     before = text[:offset].split()[-1:] or [""]
     return ConditionError(f"{found} does not fit here", text=text, offset=offset, hint=hint or _INSTEAD.get(before[0]))
 
