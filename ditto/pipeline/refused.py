@@ -9,6 +9,7 @@ from ditto.errors import DittoError, NotNow, RuleError
 from ditto.lsn import Position
 from ditto.pipeline.too_large import event_too_large
 from ditto.printable_text import printable
+from ditto.routing.unfit_plans import Unfit
 from ditto.sinks.base import Capabilities
 
 _HINT: Final = (
@@ -25,6 +26,8 @@ _OUTBOX_HINT: Final = (
 
 def refusal(error: ChangeRefused, sink: Capabilities) -> DittoError:
     """What the session raises once everything before the change is durable."""
+    if isinstance(error, Unfit):
+        return error.error
     if isinstance(error, RuleFailed):
         return rule_error(error)
     if not isinstance(error, ChangeTooLarge):

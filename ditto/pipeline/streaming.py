@@ -12,7 +12,7 @@ import structlog
 
 from ditto.decoding.choose import IMPL
 from ditto.decoding.messages import Block, ChangeRefused, Relation
-from ditto.errors import DittoError, SinkError
+from ditto.errors import DittoError, RuleUnfit, SinkError
 from ditto.formats.base import Format
 from ditto.lsn import Checkpoint, Transaction, format_lsn
 from ditto.monitoring.session_counters import SessionCounters
@@ -172,7 +172,12 @@ class Streaming:
 
     async def _plan(self, relation: Relation) -> None:
         """The relation's changes can be decoded from now on, and are sent once the sink takes its routes."""
-        plan = await self._ready.prepared.planner.plan(relation)
+        planner = self._ready.prepared.planner
+        try:
+            plan = await planner.plan(relation)
+        except RuleUnfit as error:
+            self._ready.decoder.define(relation.oid, planner.unfit(relation, error))
+            return
         self._ready.decoder.define(relation.oid, plan)
         self._routes |= plan.routes.names
 

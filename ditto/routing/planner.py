@@ -11,6 +11,7 @@ from ditto.config import Events, Types
 from ditto.config.events import TableRules
 from ditto.decoding.column_kinds import Kinds
 from ditto.decoding.messages import Relation
+from ditto.errors import RuleUnfit
 from ditto.routing.message_rule import message_subjects
 from ditto.routing.outbox import plan_outbox
 from ditto.routing.router import Router, description_subjects
@@ -21,6 +22,7 @@ from ditto.routing.table_formats import TablesFormats, merged
 from ditto.routing.table_plans import Routes, Rule, TablePlan
 from ditto.routing.templates import encode_token
 from ditto.routing.type_settings import kinds
+from ditto.routing.unfit_plans import unfit_plan
 
 Table = tuple[str, str]
 """Schema and name."""
@@ -141,6 +143,10 @@ class Planner:
             rule=rule,
             layout=layout,
         )
+
+    def unfit(self, relation: Relation, error: RuleUnfit) -> TablePlan:
+        """The plan of a relation for which `plan` has raised this: its changes that are stored can be skipped."""
+        return unfit_plan(relation, self._router.routes(relation.namespace, relation.name), error)
 
     def _rules(self, relation: Relation) -> TableRules | None:
         found = self._router.rules(relation.namespace, relation.name)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _PLAIN_TYPES: Final = frozenset({20, 21, 23, 26, 2950})
 """int8, int2, int4, oid, uuid: digits, letters and minus signs."""
+_MAX_SUBJECT: Final = 3900
+"""Bytes. nats-server ends a connection that sends a line of more than 4,096, which has more in it than the subject."""
 ROW_ACTIONS: Final = ("INSERT", "UPDATE", "DELETE", "READ")
 _TRUNCATE: Final = "TRUNCATE"
 
@@ -191,7 +193,17 @@ class RuleMaker:
             return Bound((route,), ())
         names = self._names.of_subject(action)
         place = f"{self._place}.subject"
-        return self._bind(self._subject, names, SUBJECT, place, substitutes=substitutes)
+        bound = self._bind(self._subject, names, SUBJECT, place, substitutes=substitutes)
+        size = sum(map(len, bound.literals)) + SUBJECT.limit * len(bound.slots)
+        if size > _MAX_SUBJECT:
+            table = f"{self._relation.namespace}.{self._relation.name}"
+            raise RuleUnfit(
+                f"{place} may give table {table} subjects of {size:,} bytes, and nats-server takes {_MAX_SUBJECT:,}",
+                hint=f"shorten the template: each value in it may take {SUBJECT.limit} bytes",
+                key=place,
+                relation=table,
+            )
+        return bound
 
     def _bind(
         self, template: Template, names: Mapping[str, str], place: Place, rule: str, *, substitutes: bool

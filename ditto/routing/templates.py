@@ -176,7 +176,13 @@ def _slot(column: str, kind: int, place: Place, *, end: str, rule: str, substitu
         return encoded
 
     # Those that are encoded are often the same few: names of tenants, of symbols.
-    return Slot(column, end, kind in SAME, lru_cache(_REMEMBERED)(encode))
+    remembered = lru_cache(_REMEMBERED)(encode)
+
+    def encode_or_recall(cell: Cell) -> bytes:
+        # A large one has nothing but a substitute that is worth remembering.
+        return encode(cell) if isinstance(cell, str) and len(cell) > limit else remembered(cell)
+
+    return Slot(column, end, kind in SAME, encode_or_recall)
 
 
 def _encoder(place: Place, *, end: str) -> Callable[[str], bytes]:

@@ -15,6 +15,7 @@ from ditto.decoding.change import Change
 from ditto.decoding.messages import Block
 
 _SYNTAX: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_NAME: Final = b"traceparent: "
 _MAX_WAITING: Final = 1000
 
 
@@ -47,7 +48,7 @@ class Traceparents:
                     found[index] = value
         if block.headers is not None:
             for index, lines in enumerate(block.headers):
-                if b"traceparent: " in lines:  # the application's own
+                if lines.startswith(_NAME) or b"\r\n" + _NAME in lines:  # the application's own
                     found.pop(index, None)
         return found or None
 

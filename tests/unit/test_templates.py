@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from typing import Any
 from urllib.parse import unquote
 
@@ -365,3 +366,23 @@ def test_a_condition_that_does_not_fit_shows_its_place() -> None:
         rule_of(when="action == 'INSERT' &&\n  data.z == 'a'")
     assert caught.value.message.endswith(", at line 2, column 8")
     assert (caught.value.hint or "").endswith("\n  data.z == 'a'\n       ^")
+
+
+def test_large_values_are_not_kept_in_memory() -> None:
+    rule = rule_of(subject="{prefix}.t.{data.a}", headers={"b": "{data.b}"}, on_error="keep")
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            found = rule.apply("INSERT", [f"{number}{'x' * 100_000}", f"{number}{'y' * 100_000}"], None)
+            assert found is not None
+            assert tuple(found[:2]) == (b"ditto.t.%long", b"b: %long\r\n")
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_template_whose_subjects_nats_server_may_not_take_is_refused() -> None:
+    values = ".".join(["{data.a}"] * 6)
+    rule_of(subject=f"{{prefix}}.{'x' * 700}.{values}")
+    with pytest.raises(RuleUnfit, match=r"subjects of 4,\d{3} bytes, and nats-server takes 3,900"):
+        rule_of(subject=f"{{prefix}}.{'x' * 1000}.{values}")

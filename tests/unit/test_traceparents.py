@@ -99,6 +99,14 @@ def test_a_column_counts_for_its_row_and_before_the_message() -> None:
     assert Traceparents(None).of(Block(events, [b"s"] * 7, [100] * 7, list(range(1, 8)))) is None
 
 
+def test_only_a_header_of_that_name_is_the_applications_own() -> None:
+    events = [event({"trace": A.decode()}) for _ in range(4)]
+    lines = [b"traceparent: x\r\n", b"a: b\r\ntraceparent: x\r\n", b"note: traceparent: x\r\n", b""]
+    block = Block(events, [b"s"] * 4, [100] * 4, [1, 2, 3, 4])
+    block.headers = lines
+    assert Traceparents("trace").of(block) == {2: A, 3: A}
+
+
 def test_many_messages_without_events_take_no_memory() -> None:
     traceparents = Traceparents(None)
     for lsn in range(1, 5000):
