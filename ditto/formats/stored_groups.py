@@ -7,7 +7,6 @@ from typing import Final
 import msgspec
 
 from ditto.formats import deep_json
-from ditto.formats.msgpack_arrays import split_array
 from ditto.formats.stored_events import Header, is_msgpack, no_header
 
 FIRST: Final = "Ditto-First"
@@ -41,6 +40,9 @@ def events_in(payload: bytes, header: Header = no_header) -> list[bytes]:
 
 
 def _elements(payload: bytes) -> list[bytes]:
+    # Chooses between compiled and plain code, which programs that only read JSON should not fail for.
+    from ditto.formats.msgpack_arrays import split_array  # noqa: PLC0415
+
     try:
         data, ends = split_array(payload)
     except (IndexError, ValueError) as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from e2e.kills import killed_at_random
+from e2e.process import eventually
 from e2e.snapshots.scene import Scene
 from e2e.snapshots.writers import Writers
 
@@ -131,7 +132,9 @@ async def test_the_connection_that_reads_is_terminated(world: World, count: int)
         for number in range(1, count + 1):
             while len(scene.ditto.logs("snapshot.retrying")) < number:
                 await scene.goes_on(scene.ditto)
-                world.sql(f"SELECT pg_terminate_backend(pid) {reader}")
+                await eventually(
+                    lambda: bool(world.sql(f"SELECT pg_terminate_backend(pid) {reader}")), "it is terminated"
+                )
                 # Where the next table has no key, another connection reads it, and nothing is tried again.
                 with suppress(AssertionError):
                     await scene.ditto.logged("snapshot.retrying", count=number, timeout_s=3)
