@@ -1,6 +1,7 @@
-"""Rules of tables, in ns an event over the default path: `python -m benchmarks.bench_rules [NAME …]`.
+"""Rules and formats of tables, in ns an event over the default path: `python -m benchmarks.bench_rules [NAME …]`.
 
-A case and the default path take turns, so that both see the same machine; decoding and encoding, on captured frames.
+A case and the default path take turns, so that both see the same machine; decoding and encoding, on captured
+frames. Of formats there is also encoding alone, over Ditto's own.
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ import msgspec
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import cores, record
+from benchmarks import bench_formats, cores, record
 from benchmarks.capture import ROWS, captured
 from benchmarks.cases import terminal
 from ditto.config import Events
 from ditto.config.events import Action, Columns, Mask, TableRules
 from ditto.decoding.column_kinds import CALL, SKIP
 from ditto.decoding.messages import NO_EXTRAS, Block, Extras, Relation
+from ditto.formats.choose import BlockFormat
 from ditto.formats.payloads import Payloads
 from ditto.routing.planner import Planner
 from ditto.routing.table_plans import Routed, Rule, TablePlan, Texts
 
 _ROUNDS: Final = 15
 _QUICK_ROUNDS: Final = 5
+_FORMAT_SHAPES: Final = ("trades", "updates")
 _ROUTED: Final = Routed(b"ditto_public_bench")
 
 
@@ -73,6 +76,10 @@ def cases() -> Iterator[RuleCase]:
         yield RuleCase(f"when: {text}", "updates", _ruled(when=text), limits=Limits(ns=1000))
     yield RuleCase("when: changed('price')", "updates", _ruled(when="changed('price')"))
     yield RuleCase("skip_unchanged", "updates", _with_rule(_passes, skips_unchanged=True))
+    for shape in _FORMAT_SHAPES:
+        for name in bench_formats.LIMITS:
+            plan, encode_block = bench_formats.plan_of(name), BlockFormat().encode
+            yield RuleCase(f"{name}, decoding too", shape, plan, encode_block, Extras(has_transactions=True))
 
 
 # ------------------------------------------------------------------------------------ plans
@@ -196,7 +203,7 @@ def _s(run: Callable[[], int]) -> float:
 
 def table(results: Sequence[dict[str, Any]]) -> Table:
     """The table for the terminal."""
-    made = Table(title="rules, decode and encode (compiled)", title_justify="left")
+    made = Table(title="rules and formats, decode and encode (compiled)", title_justify="left")
     for heading in ("case", "shape", "ns/event", "over the default path, ns", "ratio", "limit"):
         made.add_column(heading, justify="left" if heading in {"case", "shape"} else "right")
     for each in results:
@@ -223,6 +230,9 @@ def main(*, quick: bool = False, names: Sequence[str] = ()) -> dict[str, Any]:
     results = [
         measure(case, rounds=rounds) for case in track(chosen, description="rules", console=console, transient=True)
     ]
+    for shape in _FORMAT_SHAPES:
+        formats = bench_formats.measure(shape, rounds=rounds, names=("ditto", *bench_formats.LIMITS))
+        results += [each for each in formats if not names or any(name in each["case"] for name in names)]
     console.print(table(results))
     return record.write("rules", results, quick=quick, is_partial=bool(names))
 

@@ -1,156 +1,173 @@
 # cython: language_level=3
-"""Rows with the envelope of Debezium's events around them, compiled: the same as `debezium.envelopes.pure_wrap`."""
+"""Debezium's events, compiled: the same bytes as `debezium.envelopes.pure_encode_events`."""
 
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_Size
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Next, PyDict_Size
 from cpython.list cimport PyList_Append, PyList_GET_ITEM
-from libc.stdint cimport uint64_t
-from libc.string cimport memchr, memcpy
+from cpython.ref cimport PyObject
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.stdint cimport int64_t, uint64_t
 
-from msgspec import UNSET
+from ditto.formats._change_fields cimport Fields, check_change, field, find_fields
+from ditto.formats._output cimport (
+    FIRST_ROOM, MOST_DIGITS, Output, add_buffer, add_bytes, close_output, expect, open_output, put, put_bytes,
+    put_decimal, reserve
+)
+from ditto.formats._texts cimport add_json_text
 
-cdef enum:
-    MOST_DIGITS = 20
+from msgspec import UNSET, Raw
+from msgspec.json import Encoder
+
+from ditto.decoding.change import Change
+
+cdef extern from "Python.h":
+    long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
 
 cdef object unset = UNSET
+cdef object raw = Raw
+cdef object encode_any = Encoder().encode
+cdef object change_type = Change
+cdef Fields at
+find_fields(&at, Change)
 
 
-cdef class Lines:
-    """Lines of a buffer, one after the other."""
-    cdef const char *pos
-    cdef const char *end
-    cdef const char *line
-    cdef Py_ssize_t size
-
-    cdef int open(self, bytes data) except -1:
-        self.pos = PyBytes_AS_STRING(data)
-        self.end = self.pos + PyBytes_GET_SIZE(data)
-        return 0
-
-    cdef int next(self) except -1:
-        cdef const char *found = NULL
-        if self.pos != self.end:
-            found = <const char *>memchr(self.pos, 0x0A, <size_t>(self.end - self.pos))
-        if found == NULL:
-            raise ValueError("fewer rows than changes")
-        self.line = self.pos
-        self.size = found - self.pos
-        self.pos = found + 1
-        return 0
+cdef int add_int(Output *out, object number) except -1:
+    cdef int overflow = 0
+    cdef int64_t value = PyLong_AsLongLongAndOverflow(number, &overflow)
+    if overflow:
+        return add_bytes(out, encode_any(number))
+    reserve(out, MOST_DIGITS + 1)
+    if value < 0:
+        put(out, b"-", 1)
+        put_decimal(out, 0 - <uint64_t>value)
+    else:
+        put_decimal(out, <uint64_t>value)
+    return 0
 
 
-cdef class Buffer:
-    """Bytes that grow, with more room than is used."""
-    cdef bytearray data
-    cdef char *start
-    cdef Py_ssize_t used
-    cdef Py_ssize_t room
-
-    cdef int reserve(self, Py_ssize_t n) except -1:
-        if self.room - self.used < n:
-            self.room = (self.used + n) // 2 * 3
-            PyByteArray_Resize(self.data, self.room)
-            self.start = PyByteArray_AS_STRING(self.data)
-        return 0
-
-    cdef inline void put(self, const char *data, Py_ssize_t n) noexcept:
-        memcpy(self.start + self.used, data, <size_t>n)
-        self.used += n
-
-    cdef inline void put_bytes(self, bytes data) noexcept:
-        self.put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-
-    cdef void put_number(self, uint64_t value) noexcept:
-        cdef char[MOST_DIGITS] digits
-        cdef int at = MOST_DIGITS
-        while True:
-            at -= 1
-            digits[at] = <char>(0x30 + value % 10)
-            value //= 10
-            if value == 0:
-                break
-        self.put(digits + at, MOST_DIGITS - at)
+cdef int add_value(Output *out, object value) except -1:
+    """As JSON."""
+    if type(value) is str:
+        return add_json_text(out, value)
+    if type(value) is int:
+        return add_int(out, value)
+    if type(value) is dict:
+        return add_row(out, value, (), ())
+    if type(value) is list:
+        return add_list(out, value)
+    if type(value) is raw:
+        return add_buffer(out, value)
+    reserve(out, 5)
+    if value is None:
+        put(out, b"null", 4)
+    elif value is True:
+        put(out, b"true", 4)
+    elif value is False:
+        put(out, b"false", 5)
+    else:
+        add_bytes(out, encode_any(value))
+    return 0
 
 
-def wrap(
+cdef int add_list(Output *out, list values) except -1:
+    cdef Py_ssize_t begin = out.used
+    for value in values:
+        reserve(out, 1)
+        put(out, b",", 1)
+        add_value(out, value)
+    return surround(out, begin, b"[]")
+
+
+cdef int add_row(Output *out, dict row, tuple names, tuple keys) except -1:
+    """`names` are columns, `row` has them or some of them in this order, and `keys` are `,"name":` of each."""
+    cdef Py_ssize_t count = PyTuple_GET_SIZE(names)
+    cdef Py_ssize_t column = 0
+    cdef Py_ssize_t begin = out.used
+    cdef Py_ssize_t place = 0
+    cdef PyObject *name
+    cdef PyObject *value
+    while PyDict_Next(row, &place, &name, &value):
+        while column < count and <PyObject *>PyTuple_GET_ITEM(names, column) != name:
+            column += 1
+        if column < count:
+            add_bytes(out, <bytes>PyTuple_GET_ITEM(keys, column))
+            column += 1
+        else:
+            reserve(out, 1)
+            put(out, b",", 1)
+            add_json_text(out, <object>name)
+            reserve(out, 1)
+            put(out, b":", 1)
+        if type(<object>value) is str:  # most are
+            add_json_text(out, <object>value)
+        else:
+            add_value(out, <object>value)
+    return surround(out, begin, b"{}")
+
+
+cdef inline int surround(Output *out, Py_ssize_t begin, const char *brackets) except -1:
+    """What was written from `begin` on, a comma before each value; the first one becomes the bracket."""
+    reserve(out, 2)
+    if out.used == begin:
+        out.used += 1
+    out.start[begin] = brackets[0]
+    put(out, brackets + 1, 1)
+    return 0
+
+
+def encode_events(
     list changes not None,
     list layouts not None,
     list commit_lsns not None,
     list ordinals not None,
-    bytes new not None,
-    bytes old,
     make_frame,
 ):
-    """The events, a newline behind each, and where each ends.
-
-    `new` and `old` are the rows, a line each; an old row that is empty, and every one where `old` is None, is null.
-    """
-    cdef Buffer out = Buffer.__new__(Buffer)
-    cdef Lines afters = Lines.__new__(Lines)
-    cdef Lines befores = Lines.__new__(Lines)
+    """The events, a newline behind each, and where each ends."""
+    cdef Output out
+    cdef bytearray data
     cdef list ends = []
     cdef bytes start = b"", between = b"", source = b"", rest = b""
-    cdef bint has_after = False
-    cdef Py_ssize_t i, most
-    cdef Py_ssize_t around = 0
-    cdef object layout = None, lsn = None, action = None
-    out.data = bytearray(len(new) + (0 if old is None else len(old)) + 256 + 512 * len(changes))
-    out.start = PyByteArray_AS_STRING(out.data)
-    out.room = len(out.data)
-    afters.open(new)
-    if old is not None:
-        befores.open(old)
-    for i in range(len(changes)):
-        change = <object>PyList_GET_ITEM(changes, i)
-        made_of = change.action
-        if layouts[i] is not layout or commit_lsns[i] is not lsn or made_of is not action:
-            layout, lsn, action = layouts[i], commit_lsns[i], made_of
-            start, between, source, rest, has_after = make_frame(layout, lsn, change)
-            around = len(start) + len(between) + len(source) + len(rest) + MOST_DIGITS + 16
-        afters.next()
-        most = around + afters.size
-        if old is not None:
-            befores.next()
-            most += befores.size
-        out.reserve(most)
-        out.put_bytes(start)
-        if old is None or befores.size == 2:
-            out.put(b"null", 4)
-        else:
-            out.put(befores.line, befores.size)
-        out.put_bytes(between)
-        if has_after:
-            out.put(afters.line, afters.size)
-        else:
-            out.put(b"null", 4)
-        out.put_bytes(source)
-        out.put_number(<uint64_t>ordinals[i])
-        out.put_bytes(rest)
-        PyList_Append(ends, out.used)
-        out.put(b"\n", 1)
-    PyByteArray_Resize(out.data, out.used)
-    return out.data, ends
-
-
-def rows_of(list changes not None, list layouts not None):
-    """New and old rows of changes, whole; None where no change has an old one."""
-    cdef list new = []
-    cdef list old = []
-    cdef bint has_old = False
+    cdef tuple names = (), keys = ()
     cdef dict row
+    cdef bint has_after = False
     cdef Py_ssize_t i, size
-    for i in range(len(changes)):
+    cdef Py_ssize_t count = len(changes)
+    cdef Py_ssize_t width = 0
+    cdef PyObject *action = NULL
+    cdef object layout = None, lsn = None
+    data = open_output(&out, FIRST_ROOM)
+    for i in range(count):
+        if i == 1:
+            expect(&out, count)
         change = <object>PyList_GET_ITEM(changes, i)
-        if change.unchanged is unset:
-            PyList_Append(new, change.data)
-        else:
-            PyList_Append(new, layouts[i].filled(change))
-        row = change.data_old
+        check_change(change, change_type)
+        if layouts[i] is not layout or commit_lsns[i] is not lsn or field(change, at.action) != action:
+            if layouts[i] is not layout:
+                layout = layouts[i]
+                names, keys, width = layout.names, layout.keys, len(layout.blank)
+            lsn, action = commit_lsns[i], field(change, at.action)
+            start, between, source, rest, has_after = make_frame(layout, lsn, change)
+        add_bytes(&out, start)
+        row = <dict?><object>field(change, at.data_old)
         size = PyDict_Size(row)
-        if size:
-            has_old = True
-            if size < len(layouts[i].blank):
-                row = layouts[i].whole(row)
-        PyList_Append(old, row)
-    return new, old if has_old else None
+        if size == 0:
+            reserve(&out, 4)
+            put(&out, b"null", 4)
+        else:
+            add_row(&out, row if size >= width else layout.whole(row), names, keys)
+        add_bytes(&out, between)
+        if not has_after:
+            reserve(&out, 4)
+            put(&out, b"null", 4)
+        elif field(change, at.unchanged) == <PyObject *>unset:
+            add_row(&out, <dict?><object>field(change, at.data), names, keys)
+        else:
+            add_row(&out, layout.filled(change), names, keys)
+        reserve(&out, PyBytes_GET_SIZE(source) + MOST_DIGITS + PyBytes_GET_SIZE(rest) + 1)
+        put_bytes(&out, source)
+        put_decimal(&out, <uint64_t>ordinals[i])
+        put_bytes(&out, rest)
+        PyList_Append(ends, out.used)
+        put(&out, b"\n", 1)
+    close_output(&out)
+    return data, ends

@@ -52,6 +52,15 @@ class Layout(Struct, frozen=True, eq=False):
     """As in a plan."""
 
 
+class KeyedLayout(Layout, frozen=True, eq=False):
+    """For a format that writes rows itself: the names of columns as its events have them, made once."""
+
+    names: tuple[str, ...]
+    """The columns of events, in their order; interned, as the decoder has them, and so found without comparing."""
+    keys: tuple[bytes, ...]
+    """What is written for each."""
+
+
 class TableFormat(Protocol):
     """The format of the events of some tables."""
 

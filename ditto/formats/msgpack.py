@@ -7,6 +7,7 @@ a number of theirs may have more digits than MessagePack's have, and so does `nu
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final, TypeAlias
 
@@ -16,7 +17,7 @@ from ditto.decoding.choose import convert
 from ditto.decoding.column_kinds import ARRAY, ARRAY_SEMICOLON, BYTEA, CALL, ELEMENT, FLOAT, HSTORE, JSON, TEXT
 from ditto.decoding.messages import Relation
 from ditto.formats.array_texts import read_each, read_list
-from ditto.formats.base import NONE, Layout, Rows
+from ditto.formats.base import NONE, KeyedLayout, Layout, Rows
 from ditto.formats.msgpack_events import encode_events
 from ditto.formats.own_lines import own_lines_of
 from ditto.formats.payloads import Payloads
@@ -52,11 +53,13 @@ class MessagePack:
             if index not in skipped and index not in masked:
                 kinds[index], function = _conversion(usual[index], is_numeric=column.type_oid in _NUMERIC)
             functions.append(function)
-        return Layout(self, bytes(kinds), tuple(functions))
+        names = [column.name for column in relation.columns]
+        keys = tuple(map(msgspec.msgpack.encode, names))
+        return KeyedLayout(self, bytes(kinds), tuple(functions), tuple(map(sys.intern, names)), keys)
 
     def encode(self, rows: Rows) -> tuple[Payloads, list[bytes] | None]:
         """See `base.TableFormat`."""
-        data, ends = encode_events(rows.changes)
+        data, ends = encode_events(rows.changes, rows.layouts)
         return Payloads(data, ends, 0), own_lines_of(rows.changes, _CONTENT_TYPE_LINE)
 
 

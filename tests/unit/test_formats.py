@@ -22,7 +22,8 @@ from ditto.errors import ConfigError
 from ditto.formats import _debezium, _msgpack_arrays, _msgpack_events, _own_lines
 from ditto.formats.choose import BlockFormat, TableFormats, needs_transactions, readable_types, types_of
 from ditto.formats.cloudevents import _header_value
-from ditto.formats.debezium.envelopes import Frame, pure_rows_of, pure_wrap
+from ditto.formats.debezium.envelopes import Frame
+from ditto.formats.debezium.envelopes import pure_encode_events as pure_debezium
 from ditto.formats.msgpack_arrays import pure_split_array
 from ditto.formats.msgpack_events import pure_encode_events
 from ditto.formats.own_headers import pairs
@@ -226,8 +227,9 @@ values = documents | st.text(max_size=300) | st.integers(-(2**63), 2**63 - 1)
 def test_events_are_encoded_as_msgspec_does(rows: list[dict[str, Any]]) -> None:
     given_rows = [change(data=row, old=dict(list(row.items())[:1])) for row in rows]
     given_rows += [change(unchanged=["t"]), change("DELETE"), change("TRUNCATE"), change()]
-    data, ends = _msgpack_events.encode_events(given_rows)
-    assert (data, ends) == pure_encode_events(given_rows)
+    layouts = [LAYOUTS["msgpack"]] * len(given_rows)
+    data, ends = _msgpack_events.encode_events(given_rows, layouts)
+    assert (data, ends) == pure_encode_events(given_rows, layouts)
     assert bytes(data[: ends[0]]) == msgspec.msgpack.encode(given_rows[0])
 
 
@@ -235,7 +237,9 @@ def test_events_are_encoded_as_msgspec_does(rows: list[dict[str, Any]]) -> None:
 def test_integers_of_every_width(bits: int) -> None:
     numbers = {f"{sign}{more}": sign * ((1 << bits) + more) for sign in (1, -1) for more in (-1, 0, 1)}
     row = [change(data=numbers)]
-    assert _msgpack_events.encode_events(row) == pure_encode_events(row)
+    layouts = [LAYOUTS["msgpack"]]
+    assert _msgpack_events.encode_events(row, layouts) == pure_encode_events(row, layouts)
+    assert json_row(numbers) == msgspec.json.encode(numbers)
 
 
 def test_values_of_messagepack() -> None:
@@ -276,28 +280,53 @@ def test_values_of_messagepack() -> None:
 # ------------------------------------------------------------------------------------- the compiled functions
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=20), st.booleans(), st.binary(max_size=3))
-def test_compiled_functions_agree_with_their_twins(olds: list[bool], has_old: bool, more: bytes) -> None:
-    events = [change("UPDATE" if old else "TRUNCATE") for old in olds]
-    new = b"".join(b'{"n":%d}\n' % number for number in range(len(events)))
-    old_lines = b"".join(b'{"o":1}\n' if old else b"{}\n" for old in olds) if has_old else None
-    layouts = ["a" if number < 3 else "b" for number in range(len(events))]
+def json_row(row: dict[str, Any]) -> bytes:
+    """As the compiled function writes it."""
+    frame = Frame(b"", b"", b"", b"", True)
+    data, _ = _debezium.encode_events([change(data=row)], [LAYOUTS["debezium"]], [1], [1], lambda *_: frame)
+    return bytes(data).removeprefix(b"null").removesuffix(b"1\n")
+
+
+@given(st.dictionaries(st.text(), values | st.builds(msgspec.Raw, st.just(b"[1]")), max_size=20))
+def test_rows_are_the_json_of_msgspec(row: dict[str, Any]) -> None:
+    assert json_row(row) == msgspec.json.encode(row)
+
+
+@pytest.mark.parametrize("size", [*range(20), 4095, 4096, 4097, 4104, 10_000])
+def test_a_sign_anywhere_in_a_text(size: int) -> None:
+    for sign in [*map(chr, range(0x80)), "\x80", "ä", "ÿ", "€", "😀"]:
+        text = "x" * size + sign
+        row = {"one": text, "then": text + "behind it", "many": sign * size}
+        assert json_row(row) == msgspec.json.encode(row)
+
+
+@given(st.lists(st.sampled_from(["INSERT", "UPDATE", "DELETE", "TRUNCATE"]), min_size=1, max_size=20), st.binary())
+def test_compiled_functions_agree_with_their_twins(actions: list[str], more: bytes) -> None:
+    events = [
+        change(action, unchanged=["t"]) if action == "UPDATE" and index % 3 == 0 else change(action)
+        for index, action in enumerate(actions)
+    ]
+    one, other = LAYOUTS["debezium"], LAYOUTS["debezium-schema"]
+    layouts = [one if number < 3 else other for number in range(len(events))]
     lsns = [number // 2 for number in range(len(events))]
     ordinals = [10**number % (1 << 40) for number in range(len(events))]
 
-    def frame(layout: str, lsn: int, event: Change) -> Frame:
-        return Frame(b"<", b"|" + more, f"{layout}{lsn}".encode(), b">", event.action == "UPDATE")
+    def frame(layout: object, lsn: int, event: Change) -> Frame:
+        return Frame(b"<", b"|" + more, f"{layout is one}{lsn}".encode(), b">", event.action in {"INSERT", "UPDATE"})
 
-    arguments: Any = (events, layouts, lsns, ordinals, new, old_lines, frame)
-    assert _debezium.wrap(*arguments) == pure_wrap(*arguments)
-    shapes = [LAYOUTS["debezium"]] * len(events)
-    assert _debezium.rows_of(events, shapes) == pure_rows_of(events, shapes)
+    arguments: Any = (events, layouts, lsns, ordinals, frame)
+    assert _debezium.encode_events(*arguments) == pure_debezium(*arguments)
     assert _own_lines.lines_of(events, more) == pure_lines_of(events, more)
+    mixed = [LAYOUTS["msgpack"]] * len(events)
+    assert _msgpack_events.encode_events(events, mixed) == pure_encode_events(events, mixed)
 
 
-def test_fewer_rows_than_changes_are_an_error() -> None:
-    with pytest.raises(ValueError, match="fewer rows"):
-        _debezium.wrap([change()], ["a"], [1], [1], b"", None, lambda *_: Frame(b"", b"", b"", b"", True))
+def test_another_object_than_a_change_is_refused() -> None:
+    stranger: Any = [msgspec.Raw(b"1")]
+    with pytest.raises(TypeError, match="no change"):
+        _debezium.encode_events(stranger, [LAYOUTS["debezium"]], [1], [1], lambda *_: Frame(b"", b"", b"", b"", True))
+    with pytest.raises(TypeError, match="no change"):
+        _own_lines.lines_of(stranger)
 
 
 # ------------------------------------------------------------------------------------- the configuration

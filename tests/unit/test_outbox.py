@@ -14,7 +14,7 @@ from ditto.config import Events
 from ditto.config.events import Outbox
 from ditto.decoding.messages import Column, Relation, RuleFailed
 from ditto.errors import RuleUnfit
-from ditto.formats.base import Layout
+from ditto.formats.base import KeyedLayout
 from ditto.formats.bodies import with_bodies
 from ditto.formats.ditto import DittoFormat
 from ditto.formats.msgpack import MessagePack
@@ -223,7 +223,7 @@ def test_messages_beside_tables_of_another_format(impl: Implementation) -> None:
     events = events_of(id="id")
     block = decoded(impl, events, [["u-1", "a", None, '{"x": 1}', '{"tenant": "acme"}', None]])
     other = MessagePack()
-    layout = Layout(format=other, kinds=b"", functions=())
+    layout = KeyedLayout(other, b"", (), names=(), keys=())
     block.layouts = [layout, None, None, layout]
     payloads = [bytes(each) for each in make_format(events).encode(block).each()]
     assert payloads[1:3] == [b'{"x": 1}', b"[1]"]

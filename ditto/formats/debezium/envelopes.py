@@ -9,6 +9,8 @@ import msgspec
 
 from ditto.decoding.choose import IMPL
 
+_ENCODER: Final = msgspec.json.Encoder()
+
 
 class Frame(NamedTuple):
     """What is around the rows of changes of one table, one transaction and one action."""
@@ -27,57 +29,44 @@ class Frame(NamedTuple):
 MakeFrame = Callable[[Any, int, Any], Frame]
 """Layout, commit LSN and change in."""
 
-_NOTHING: Final = b"{}"
 
-
-def pure_wrap(
+def pure_encode_events(
     changes: Sequence[Any],
     layouts: Sequence[Any],
     commit_lsns: Sequence[int],
     ordinals: Sequence[int],
-    new: bytes,
-    old: bytes | None,
     make_frame: MakeFrame,
 ) -> tuple[bytearray, list[int]]:
-    """The events, a newline behind each, and where each ends, in plain Python.
-
-    `new` and `old` are the rows, a line each; an old row that is empty, and every one where `old` is None, is null.
-    """
+    """The events, a newline behind each, and where each ends, in plain Python."""
     data, ends = bytearray(), []
-    new_lines = new.split(b"\n")
-    old_lines = [_NOTHING] * len(changes) if old is None else old.split(b"\n")
     frame, made_for = None, (None, -1, "")
-    for change, layout, commit_lsn, ordinal, after, before in zip(
-        changes, layouts, commit_lsns, ordinals, new_lines, old_lines, strict=False
-    ):
+    for change, layout, commit_lsn, ordinal in zip(changes, layouts, commit_lsns, ordinals, strict=True):
         if frame is None or made_for != (layout, commit_lsn, change.action):
             frame, made_for = make_frame(layout, commit_lsn, change), (layout, commit_lsn, change.action)
         data += frame.start
-        data += b"null" if before == _NOTHING else before
+        data += _old_row(change, layout)
         data += frame.between
-        data += after if frame.has_after else b"null"
+        data += _new_row(change, layout) if frame.has_after else b"null"
         data += b"%b%d%b" % (frame.source, ordinal, frame.rest)
         ends.append(len(data))
         data += b"\n"
     return data, ends
 
 
-def pure_rows_of(changes: Sequence[Any], layouts: Sequence[Any]) -> tuple[list[Any], list[Any] | None]:
-    """New and old rows of changes, whole; None where no change has an old one. In plain Python."""
-    new = [
-        change.data if change.unchanged is msgspec.UNSET else layout.filled(change)
-        for change, layout in zip(changes, layouts, strict=True)
-    ]
-    old = [
-        layout.whole(change.data_old) if 0 < len(change.data_old) < len(layout.blank) else change.data_old
-        for change, layout in zip(changes, layouts, strict=True)
-    ]
-    return new, old if any(old) else None
+def _old_row(change: Any, layout: Any) -> bytes:
+    row = change.data_old
+    if not row:
+        return b"null"
+    return _ENCODER.encode(row if len(row) >= len(layout.blank) else layout.whole(row))
+
+
+def _new_row(change: Any, layout: Any) -> bytes:
+    return _ENCODER.encode(change.data if change.unchanged is msgspec.UNSET else layout.filled(change))
 
 
 if TYPE_CHECKING or IMPL == "c":
-    from ditto.formats._debezium import rows_of, wrap
+    from ditto.formats._debezium import encode_events
 else:
-    rows_of, wrap = pure_rows_of, pure_wrap
+    encode_events = pure_encode_events
 
-__all__ = ["Frame", "MakeFrame", "pure_rows_of", "pure_wrap", "rows_of", "wrap"]
+__all__ = ["Frame", "MakeFrame", "encode_events", "pure_encode_events"]

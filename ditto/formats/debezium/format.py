@@ -5,6 +5,7 @@ https://debezium.io/documentation/reference/3.4/connectors/postgresql.html#postg
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
@@ -16,20 +17,19 @@ from ditto import __version__
 from ditto.decoding.change import Change
 from ditto.decoding.column_kinds import SKIP
 from ditto.decoding.messages import Relation
-from ditto.formats.base import NONE, Layout, Rows
+from ditto.formats.base import NONE, KeyedLayout, Layout, Rows
 from ditto.formats.debezium.columns import column_form
-from ditto.formats.debezium.envelopes import Frame, rows_of, wrap
+from ditto.formats.debezium.envelopes import Frame, encode_events
 from ditto.formats.debezium.schemas import envelope_schema
 from ditto.formats.own_lines import own_lines_of
 from ditto.formats.payloads import Payloads
 
-_ENCODER: Final = msgspec.json.Encoder()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPERATIONS: Final = {"INSERT": "c", "UPDATE": "u", "DELETE": "d", "TRUNCATE": "t", "READ": "r"}
 _WITHOUT_AFTER: Final = frozenset({"DELETE", "TRUNCATE"})
 
 
-class DebeziumLayout(Layout, frozen=True, eq=False):
+class DebeziumLayout(KeyedLayout, frozen=True, eq=False):
     """What is worked out for a relation."""
 
     blank: dict[str, Any]
@@ -100,6 +100,8 @@ class Debezium:
             self,
             bytes(kinds),
             tuple(functions),
+            tuple(map(sys.intern, schemas)),
+            tuple(b",%b:" % msgspec.json.encode(name) for name in schemas),
             dict.fromkeys(schemas),
             unavailable,
             start,
@@ -109,19 +111,14 @@ class Debezium:
 
     def encode(self, rows: Rows) -> tuple[Payloads, list[bytes] | None]:
         """See `base.TableFormat`."""
-        changes = rows.changes
-        new, old = rows_of(changes, rows.layouts)
-        old_lines = None if old is None else _ENCODER.encode_lines(old)
         now_ns = time.time_ns()
         processed = b'"ts_ms":%d,"ts_us":%d,"ts_ns":%d' % (now_ns // 1_000_000, now_ns // 1000, now_ns)
 
         def make_frame(layout: DebeziumLayout, commit_lsn: int, change: Change) -> Frame:
             return self._frame(rows, layout, commit_lsn, change, processed)
 
-        data, ends = wrap(
-            changes, rows.layouts, rows.commit_lsns, rows.ordinals, _ENCODER.encode_lines(new), old_lines, make_frame
-        )
-        return Payloads(data, ends, 1), own_lines_of(changes)
+        data, ends = encode_events(rows.changes, rows.layouts, rows.commit_lsns, rows.ordinals, make_frame)
+        return Payloads(data, ends, 1), own_lines_of(rows.changes)
 
     def _frame(self, rows: Rows, layout: DebeziumLayout, commit_lsn: int, change: Change, processed: bytes) -> Frame:
         transaction = rows.transactions.get(commit_lsn)
