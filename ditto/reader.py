@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
+import msgspec
 from nats.js import JetStreamContext
 from nats.js.errors import BucketNotFoundError, DigestMismatchError, NotFoundError
 
@@ -30,10 +31,12 @@ class ObjectDamaged(ValueError):
 
 
 async def whole_event(jetstream: JetStreamContext, event: dict[str, Any]) -> dict[str, Any]:
-    """The event itself, or the one to which it refers. Raises ObjectGone and ObjectDamaged."""
-    if "object" not in event:
+    """The event itself, or the one to which it refers, in the same format. Raises ObjectGone and ObjectDamaged."""
+    inner = event["data"] if "specversion" in event else event  # a CloudEvent has Ditto's event as its data
+    if "object" not in inner:
         return event
-    found: dict[str, Any] = json.loads(await read_object(jetstream, event["object"]))
+    data = await read_object(jetstream, inner["object"])
+    found: dict[str, Any] = json.loads(data) if data.startswith(b"{") else msgspec.msgpack.decode(data)
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ditto.config.events import Action, Columns, Mask, TableRules
+from ditto.config.header_names import is_possible, is_taken
 from ditto.config.impossible import Impossible
 from ditto.config.template_syntax import (
     PLACEHOLDERS,
@@ -26,9 +27,6 @@ MAX_VALUE: Final = 512
 _MAX_SUBJECT_VALUES: Final = 6
 _MAX_HEADER_VALUES: Final = 20
 """nats-server takes 4 KB of subject and 64 KB of headers."""
-
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OWN_HEADERS: Final = ("nats-", "ditto-")
 
 
 def check_key(of: str, key: str) -> None:
@@ -142,10 +140,12 @@ def _check_headers(key: str, entry: TableRules, place: str) -> None:
     count = 0
     for name, text in entry.headers.items():
         where = f"{place}.{name}"
-        if not _HEADER_NAME.fullmatch(name):
+        if not is_possible(name):
             raise Impossible("has a name that no header may have: letters, digits and - are fine", place=where)
-        if name.lower().startswith(_OWN_HEADERS):
-            raise Impossible("has the name of a header that Ditto or nats-server writes", place=where)
+        if is_taken(name):
+            raise Impossible(
+                "has the name of a header that Ditto, nats-server or a NATS client uses itself", place=where
+            )
         if name.lower() == "traceparent":
             raise Impossible("is written by events.traceparent.column", place=where)
         if name.lower() in seen:

@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from ditto.config.header_names import is_possible, is_taken
 from ditto.formats import deep_json
 from ditto.formats.own_headers import CONTENT_TYPE
 
@@ -30,11 +31,11 @@ MAX_HEADERS: Final = 32 << 10
 MAX_ID: Final = 512
 MAX_KEY: Final = 4096
 
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OWN_NAMES: Final = ("nats-", "ditto-")
 _ESCAPED: Final = re.compile(r"^ | $|[\x00-\x1f%\x7f-\U0010ffff]")
 _OPENING: Final = re.compile(rb"[ \t\r\n]*[{\[]")
 _CONTENT_TYPE: Final = CONTENT_TYPE.lower()
+_SPELLED: Final[Mapping[str, str]] = MappingProxyType({_CONTENT_TYPE: CONTENT_TYPE, "traceparent": "traceparent"})
+"""Those that take the place of Ditto's own."""
 _WHITE_SPACE: Final = " \t\r\n"
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -138,15 +139,14 @@ def header_lines(content: Content) -> bytes:
     names: set[str] = set()
     lines = []
     for name, value in content.headers.items():
-        if not _NAME.fullmatch(name):
+        if not is_possible(name):
             raise Unsendable("a header has a name that no header may have")
-        if name.lower().startswith(_OWN_NAMES):
-            raise Unsendable("a header has the name of one that Ditto or nats-server writes")
+        if is_taken(name):
+            raise Unsendable("a header has the name of one that Ditto, nats-server or a NATS client uses itself")
         if name.lower() in names:
             raise Unsendable("a header is there twice, in upper and in lower case")
         names.add(name.lower())
-        written = CONTENT_TYPE if name.lower() == _CONTENT_TYPE else name
-        lines.append(f"{written}: {encode_value(value)}\r\n")
+        lines.append(f"{_SPELLED.get(name.lower(), name)}: {encode_value(value)}\r\n")
     if _CONTENT_TYPE not in names and content.content_type:
         lines.insert(0, f"{CONTENT_TYPE}: {content.content_type}\r\n")
     found = "".join(lines).encode()

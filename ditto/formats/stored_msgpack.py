@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ditto.decoding.change import StoredObject
 from ditto.formats.stored_events import StoredEvent, StoredMeta
 
 
@@ -20,6 +21,8 @@ class _Event(msgspec.Struct, gc=False, rename="camel"):
     commit_time: str
     unchanged: tuple[str, ...] = ()
     meta: StoredMeta | None = None
+    stripped: tuple[str, ...] = ()
+    object: StoredObject | None = None
 
 
 _event: Final = msgspec.msgpack.Decoder(_Event)
@@ -37,6 +40,8 @@ def read_msgpack(payload: bytes) -> StoredEvent:
         found.commit_time,
         found.unchanged,
         meta=found.meta,
+        stripped=found.stripped,
+        object=found.object,
     )
 
 

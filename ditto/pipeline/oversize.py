@@ -21,7 +21,9 @@ from ditto.sinks.base import ObjectStore
 log = structlog.get_logger()
 
 _HEADER_ROOM: Final = 1024
-"""Bytes of a message's headers, besides the event's own and the mark of a snapshot's row."""
+"""Bytes of a message's headers, besides the event's own, its key and the mark of a snapshot's row."""
+_MOST_ROOM: Final = 128 << 10
+"""Bytes of all of them: nats-server takes 64 KB of headers."""
 
 
 class Oversize:
@@ -50,12 +52,12 @@ class Oversize:
 
     async def fit(self, block: Block, payloads: Payloads) -> tuple[Block, Payloads]:
         """The same block, with other events in place of those that are too large; their order stays."""
-        if not self._max_bytes or len(payloads.data) + _HEADER_ROOM <= self._max_bytes:
+        if not self._max_bytes or len(payloads.data) + _MOST_ROOM <= self._max_bytes:
             return block, payloads
         changes, data, ends, has_changed = list(block.changes), bytearray(), [], False
         for index, payload in enumerate(payloads.each()):
             change = block.changes[index]
-            limit = self._limit(change, block.headers[index] if block.headers else b"")
+            limit = self._limit(block, index)
             if len(payload) > limit and isinstance(change, Change) and (change.schema, change.table) != self._outbox:
                 changes[index], smaller = await self._reduced(block, index, payload, limit)
                 data += smaller
@@ -67,11 +69,14 @@ class Oversize:
             return block, payloads
         return msgspec.structs.replace(block, changes=changes), Payloads(data, ends, 0)
 
-    def _limit(self, change: Any, headers: bytes) -> int:
+    def _limit(self, block: Block, index: int) -> int:
         """How large the event's payload may be."""
+        change: Any = block.changes[index]
+        headers = block.headers[index] if block.headers else b""
+        key = (block.keys[index] if block.keys else None) or b""
         mark = getattr(change, "snapshot", None)
         mark_size = 2 * len(msgspec.json.encode(mark)) if isinstance(change, Change) and mark else 0
-        return self._max_bytes - _HEADER_ROOM - len(headers) - mark_size
+        return self._max_bytes - _HEADER_ROOM - len(headers) - 3 * len(key) - mark_size  # a byte of a key may be %XX
 
     async def _reduced(
         self, block: Block, index: int, payload: memoryview, limit: int

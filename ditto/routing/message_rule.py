@@ -17,7 +17,7 @@ from ditto.decoding.messages import RuleFailed
 from ditto.errors import ConfigError
 from ditto.formats.message_content import Content, Unsendable, encode_id, encode_key, header_lines, read_content
 from ditto.formats.own_headers import ID
-from ditto.routing.router import is_reserved
+from ditto.routing.router import find_reserved
 from ditto.routing.table_plans import MessageRule, Routed
 from ditto.routing.templates import EMPTY, encode_token
 
@@ -25,6 +25,9 @@ log = structlog.get_logger()
 
 MAX_SUBJECT: Final = 1024
 """Bytes; nats-server takes lines of 4 KB, with the subject for the answer in them."""
+
+MAX_PREFIX: Final = 1024
+"""Characters; the prefix is a header, of which nats-server takes 64 KB together."""
 
 _MAX_KNOWN: Final = 1000
 _WILD: Final = re.compile(r"[*?\[]")
@@ -56,7 +59,7 @@ class _Routes:
     def __init__(self, events: Events, *, database: str) -> None:
         self._names = {"prefix": events.prefix, "database": encode_token(database)}
         self._entries = _entries(events.message_rules)
-        self._reserved = events.prefix
+        self._is_reserved = find_reserved(events, database=database)
         self._known: dict[str, tuple[_Entry, bytes] | None] = {}
 
     def find(self, prefix: str) -> tuple[_Entry, bytes] | None:
@@ -69,7 +72,8 @@ class _Routes:
         found = None if entry is None else (entry, self._route(entry, prefix))
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        self._known[prefix] = found
+        if len(prefix) <= MAX_PREFIX:
+            self._known[prefix] = found
         return found
 
     def _route(self, entry: _Entry, prefix: str) -> bytes:
@@ -77,7 +81,7 @@ class _Routes:
         subject = first_escaped(
             "".join(names[part.name] if isinstance(part, Name) else str(part) for part in entry.template)
         )
-        is_possible = len(subject.encode()) <= MAX_SUBJECT and not is_reserved(subject, self._reserved)
+        is_possible = len(subject.encode()) <= MAX_SUBJECT and not self._is_reserved(subject)
         return subject.encode() if is_possible else b""
 
 
@@ -95,6 +99,8 @@ def make_message_rule(events: Events, *, database: str) -> MessageRule | None:
             return None
         entry, route = found
         try:
+            if len(prefix) > MAX_PREFIX:
+                raise Unsendable(f"its prefix has more than {MAX_PREFIX} characters")
             return _routed(route, read_content(content))
         except Unsendable as error:
             if entry.rules.on_error == "stop":
@@ -146,7 +152,8 @@ def message_subjects(events: Events, *, database: str) -> set[str]:
             if not route:
                 raise ConfigError(
                     f"{entry.place} gives a subject that Ditto uses itself, or one of more than {MAX_SUBJECT} bytes",
-                    hint=f"nothing else may be on {events.prefix}._checkpoint, ._schema and ._snapshot",
+                    hint=f"nothing else may be on {events.prefix}._checkpoint, ._schema and ._snapshot, and on "
+                    "events.group.subject",
                     key=entry.place,
                 )
             found.add(route.decode())

@@ -17,7 +17,7 @@ from ditto.decoding.messages import Relation, RuleFailed
 from ditto.errors import RuleUnfit
 from ditto.formats.message_content import BYTES, JSON, Content, Unsendable, read_headers, type_of
 from ditto.routing.message_rule import MAX_SUBJECT, first_escaped, routed_content, subject_tokens
-from ditto.routing.router import is_reserved
+from ditto.routing.router import find_reserved
 from ditto.routing.table_columns import check_columns
 from ditto.routing.table_plans import Routed, Routes, Rule, TablePlan, Texts
 from ditto.routing.templates import NULL, SUBJECT, bind, encode_token, event_text
@@ -162,7 +162,7 @@ class _Maker:
     def _subject(self, place: Mapping[str, int]) -> Callable[[Texts], bytes]:
         """Of a column that ends the template the dots stay dots: no other value comes after it."""
         names = {"prefix": self._events.prefix, "database": encode_token(self._database)}
-        last, prefix = self._template[-1], self._events.prefix
+        last, is_reserved = self._template[-1], find_reserved(self._events, database=self._database)
         template = self._template[:-1] if isinstance(last, Value) else self._template
         kinds = {name: self._usual[index] for name, index in self._indexes.items()}
         bound = bind(template, names, kinds, plain=(), place=SUBJECT, rule=f"{_PLACE}.subject", substitutes=False)
@@ -180,7 +180,7 @@ class _Maker:
                 text = last_text(row)
                 made += NULL if text is None else subject_tokens(text).encode()
             found = first_escaped(made.decode())
-            if len(found.encode()) > MAX_SUBJECT or is_reserved(found, prefix):
+            if len(found.encode()) > MAX_SUBJECT or is_reserved(found):
                 raise Unsendable(f"its subject takes more than {MAX_SUBJECT} bytes, or is one that Ditto uses itself")
             return found.encode()
 

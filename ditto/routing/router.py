@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import takewhile
 from typing import Final
 
@@ -53,10 +53,18 @@ def control_subjects(prefix: str) -> str:
     return f"{snapshot_subjects(prefix)}>"
 
 
-def is_reserved(subject: str, prefix: str) -> bool:
-    """Whether it is Ditto's own: no message of an application's may be there."""
-    beginnings = (description_subjects(prefix), snapshot_subjects(prefix))
-    return subject == checkpoint_subject(prefix) or subject.startswith(beginnings)
+def group_subject(config: Events, *, database: str) -> str | None:
+    """Where all events go in groups; None where each is a message."""
+    if config.group is None:
+        return None
+    return config.group.subject.format(prefix=config.prefix, database=encode_token(database))
+
+
+def find_reserved(config: Events, *, database: str) -> Callable[[str], bool]:
+    """What tells whether a subject is Ditto's own: no message of an application's may be there."""
+    subjects = {checkpoint_subject(config.prefix), group_subject(config, database=database)}
+    beginnings = (description_subjects(config.prefix), snapshot_subjects(config.prefix))
+    return lambda subject: subject in subjects or subject.startswith(beginnings)
 
 
 class Router:
@@ -77,11 +85,11 @@ class Router:
             description_subjects(config.prefix): "Ditto's descriptions of tables",
             snapshot_subjects(config.prefix): "the control events of snapshots",
         }
-        self.group_route = None if config.group is None else self._group_route(config.group.subject)
+        group = group_subject(config, database=database)
+        self.group_route = None if group is None else self._group_route(group)
         """Where all events go in groups; None where each is a message."""
 
-    def _group_route(self, template: str) -> bytes:
-        subject = template.format(prefix=self._prefix, database=self._database)
+    def _group_route(self, subject: str) -> bytes:
         reserved = {self.checkpoint_subject: _CHECKPOINTS, **self._reserved}
         for beginning, others in reserved.items():
             if subject == self.checkpoint_subject or (beginning.endswith(".") and subject.startswith(beginning)):

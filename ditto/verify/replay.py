@@ -41,8 +41,9 @@ BATCH_BYTES = 16 * 1024 * 1024
 MESSAGE_ROOM = 64 * 1024
 """Bytes of a message besides its headers and payload."""
 BATCH_TIMEOUT_S = 30
-_REFERENCE = b',"object":{"bucket":"'
-"""In the text of a value the quotation marks would be escaped; a document of type json may look so, too."""
+_REFERENCES = (b',"object":{"bucket":"', b"\xa6object\x84\xa6bucket")
+"""In JSON and in MessagePack. In the text of a value the quotation marks would be escaped; a document of type json may
+look so, too."""
 _KEPT_NS = 60 * 1_000_000_000
 """How long the server keeps the consumer after the last request."""
 _OF_APPLICATIONS = frozenset({MESSAGE, OUTBOX})
@@ -198,7 +199,7 @@ class _Reader:
     async def on_message(self, message: Msg) -> None:
         try:
             if message.reply:
-                if _REFERENCE in message.data:
+                if any(each in message.data for each in _REFERENCES):
                     await self._fetch(message.data, (message.headers or {}).get)
                 self._take(message)
                 self._left -= 1

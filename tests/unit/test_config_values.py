@@ -136,6 +136,7 @@ def test_refused(path: str, value: Any, said: str, tmp_path: Path) -> None:
         ("events.tables", {"t": {"subject": "{data.a}"}}, "events.tables.t.subject"),
         ("events.tables", {"t": {"subject": "a.{t}"}}, "events.tables.t.subject"),
         ("events.tables", {"t": {"headers": {"Nats-Rollup": "all"}}}, "events.tables.t.headers.Nats-Rollup"),
+        ("events.tables", {"t": {"headers": {"status": "{data.status}"}}}, "events.tables.t.headers.status"),
         ("events.tables", {"t": {"headers": {"ditto-key": "x"}}}, "events.tables.t.headers.ditto-key"),
         ("events.tables", {"t": {"headers": {"a b": "x"}}}, "events.tables.t.headers.a b"),
         ("events.tables", {"t": {"headers": {"a": "x", "A": "y"}}}, "events.tables.t.headers.A"),

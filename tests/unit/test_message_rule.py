@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ditto.config import Events
-from ditto.config.events import MessageRules
+from ditto.config.events import Group, MessageRules
 from ditto.decoding.messages import RuleFailed
 from ditto.errors import ConfigError
 from ditto.routing.message_rule import (
@@ -66,7 +66,7 @@ def test_what_a_rule_says_besides() -> None:
     assert rule("a", enveloped, False) == Routed(b"a", lines, b"k")
 
 
-@pytest.mark.parametrize("prefix", ["shop._checkpoint", "shop._schema.a.b", "shop._snapshot.x", "x" * 2000, "é" * 600])
+@pytest.mark.parametrize("prefix", ["shop._checkpoint", "shop._schema.a.b", "shop._snapshot.x", "%" * 500, "é" * 600])
 def test_impossible_subjects(prefix: str) -> None:
     with pytest.raises(RuleFailed, match="subject"):
         route_of({"*": "{message.prefix}"}, prefix)
@@ -116,3 +116,21 @@ def test_what_covers_a_pattern_covers_each_of_its_messages(rest: str) -> None:
     routed = rule(f"a.b{rest}", b"", True)
     assert routed is not None
     assert subject_matches(covering, routed.route.decode())
+
+
+def test_the_subject_of_groups_is_taken() -> None:
+    """A body there would be taken for an event of the group."""
+    events = Events(prefix="shop", messages={"*": "{prefix}.{message.prefix}"}, group=Group())
+    rule = make_message_rule(events, database="db")
+    assert rule is not None
+    with pytest.raises(RuleFailed, match="one that Ditto uses itself"):
+        rule("transactions", b"x", True)
+    with pytest.raises(ConfigError, match="Ditto uses itself"):
+        message_subjects(Events(messages={"transactions": "{prefix}.{message.prefix}"}, group=Group()), database="db")
+
+
+def test_a_prefix_that_no_header_can_hold() -> None:
+    with pytest.raises(RuleFailed, match="prefix has more than 1024 characters"):
+        route_of({"*": "{prefix}.audit"}, "p" * 1025)
+    assert route_of({"*": MessageRules(subject="{prefix}.audit", on_error="drop")}, "p" * 100_000) is None
+    assert route_of({"*": "{prefix}.audit"}, "é" * 1024) == "shop.audit"

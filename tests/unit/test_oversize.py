@@ -144,3 +144,17 @@ def test_each_fits_and_says_what_is_missing(sizes: list[dict[str, int]], *, with
         assert set(event.get("stripped", missing if with_store else ())) == missing
         if store is not None and "object" in event:
             assert json.loads(store.objects[event["id"]])["data"] == given_change.data
+
+
+@pytest.mark.parametrize(("headers", "key"), [(2000, 0), (0, 700), (900, 300)])
+@pytest.mark.parametrize("spare", [0, 1])
+async def test_headers_and_keys_need_room_too(headers: int, key: int, spare: int) -> None:
+    row = change(1, {"id": 1, "large": "x" * 3000})
+    payloads = DittoFormat().encode(Block([row], [b"r"], [1], [1]))
+    block = Block([row], [b"r"], [1], [1], headers=[b"x" * headers], keys=[b"%" * key or None])
+    needed = payloads.ends[-1] + _HEADER_ROOM + headers + 3 * key
+    oversize = Oversize(
+        DittoFormat(), max_bytes=needed - 1 + spare, keys={("s", "t"): ("id",)}, store=None, counters=Counters()
+    )
+    _, found = await oversize.fit(block, payloads)
+    assert ("stripped" in read(found)[0]) is (not spare)

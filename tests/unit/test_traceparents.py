@@ -141,6 +141,22 @@ def test_both_implementations_frame_the_header_alike(wanted: list[bytes | None])
     assert [header.partition(b"\r\ntraceparent: ")[2] or None for header in headers] == wanted
 
 
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (b"", {0: A}),
+        (b"traceparent: x\r\n", None),
+        (b"a: b\r\ntraceparent: x\r\n", None),
+        (b"a: traceparent: x\r\n", {0: A}),
+        (b"a-traceparent: x\r\n", {0: A}),
+    ],
+)
+def test_a_header_of_the_application_takes_its_place(lines: bytes, found: dict[int, bytes] | None) -> None:
+    change = Change("", "s", "t", "INSERT", {}, {}, "T")
+    block = Block([change], [b"r"], [1], [1], headers=[lines], traceparents=[(1, 0, A)])
+    assert Traceparents(None).of(block) == found
+
+
 def test_another_size_is_refused(impl: Implementation) -> None:
     with pytest.raises(ValueError, match="size"):
         impl.frame_block(

@@ -92,7 +92,7 @@ async def test_a_message_that_cannot_be_sent_stops_or_is_dropped(world: World) -
     ditto = await world.streaming(events_messages=MESSAGES)
     world.sql(emit("orders.a", "before"), emit("orders.a", wrong), emit("orders.a", "after"))
     assert await ditto.ended() == 2
-    assert "a header has the name of one that Ditto or nats-server writes" in ditto.sentence()
+    assert "a header has the name of one that Ditto, nats-server or a NATS client uses itself" in ditto.sentence()
     assert "events.messages.orders.*" in ditto.sentence()
     assert "all" not in ditto.sentence().split()
     ditto = await world.streaming(
@@ -124,6 +124,32 @@ async def test_nothing_else_is_on_dittos_own_subjects(world: World) -> None:
     world.sql(emit(f"{world.name}._checkpoint", "x"))
     assert await ditto.ended() == 2
     assert "is one that Ditto uses itself" in ditto.sentence()
+
+
+@pytest.mark.parametrize("on_error", ["stop", "drop"])
+async def test_no_message_gets_into_a_group(world: World, on_error: str) -> None:
+    """Nor one whose prefix no header holds into the stream."""
+    world.fence_subject = f"{world.name}.transactions"
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    settings: dict[str, Any] = {
+        "events_messages": {"*": {"subject": "{prefix}.{message.prefix}", "on_error": on_error}},
+        "events_group_by": "transaction",
+        "events_metadata": "ordinal",
+    }
+    ditto = await world.streaming(**settings)
+    if on_error == "stop":
+        world.transaction("INSERT INTO t VALUES (1)", emit("transactions", "x"))
+        assert await ditto.ended() == 2
+        assert "is one that Ditto uses itself" in ditto.sentence()
+        return
+    world.transaction("INSERT INTO t VALUES (1)", emit("transactions", "x"), "INSERT INTO t VALUES (2)")
+    world.sql("SELECT pg_logical_emit_message(true, repeat('p', 100000), 'x')")
+    await world.fence()
+    assert [each.change for each in await world.messages() if each.event.get("table") == "t"] == [
+        ("t", "INSERT", 1),
+        ("t", "INSERT", 2),
+    ]
+    assert len(ditto.logs("message.dropped")) == 1
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(25, marks=[pytest.mark.long, pytest.mark.timeout(900)])])

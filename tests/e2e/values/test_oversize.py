@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import nats
 import pytest
 from nats.js.errors import NotFoundError
@@ -163,11 +164,20 @@ async def test_rows_of_a_snapshot_and_groups(world: World, mode: str) -> None:
         await world.matches_tables()
 
 
-async def test_verify_and_tail(world: World) -> None:
+@pytest.mark.parametrize("name", ["ditto", "cloudevents", "msgpack"])
+async def test_verify_and_tail(world: World, name: str) -> None:
     world.sql(TABLE, "ALTER TABLE t ALTER larger SET STORAGE EXTERNAL")
-    await world.streaming(**stored_in(world))
+    await world.streaming(**stored_in(world), events_tables={"t": {"format": name}, "*": {}})
     world.sql(f"INSERT INTO t VALUES (1, 'a', 'l', repeat('y', {LARGE}))", "UPDATE t SET small = 'b'")
     await world.fence()
+    async with world.jetstream() as jetstream:
+        stored = await jetstream.get_last_msg(world.stream, f"{world.name}_public_t")
+        assert stored.seq is not None
+        stored = await jetstream.get_msg(world.stream, stored.seq - 1)
+        read = msgspec.msgpack.decode if name == "msgpack" else json.loads
+        whole = await whole_event(jetstream, read(stored.data or b""))
+        event = whole["data"] if name == "cloudevents" else whole
+        assert event["data"]["larger"] == "y" * LARGE
     code, output = await run_ditto(world, "verify", **stored_in(world))
     assert code == 0, output
     code, output = await run_ditto(world, "tail", "--no-follow", **stored_in(world))
@@ -179,14 +189,27 @@ async def test_verify_and_tail(world: World) -> None:
     assert "object that is gone" in output
 
 
-async def test_verify_says_what_stripped_events_cannot_tell(world: World) -> None:
+@pytest.mark.parametrize("name", ["ditto", "cloudevents", "msgpack"])
+async def test_verify_says_what_stripped_events_cannot_tell(world: World, name: str) -> None:
     world.sql(TABLE, "ALTER TABLE t ALTER larger SET STORAGE EXTERNAL")
-    await world.streaming(events_oversize="strip")
+    await world.streaming(events_oversize="strip", events_tables={"t": {"format": name}, "*": {}})
     world.sql(f"INSERT INTO t VALUES (1, 'a', 'l', repeat('y', {LARGE}))", "UPDATE t SET small = 'b'")
     await world.fence()
     code, output = await run_ditto(world, "verify", events_oversize="strip")
     assert code == 0, output
     assert "no larger" in output
+
+
+@pytest.mark.parametrize("mode", ["strip", "object_store"])
+async def test_headers_and_keys_need_room_too(world: World, mode: str) -> None:
+    """The payload alone would fit."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY, k text, large text)")
+    rules = {"t": {"actions": ["insert"], "key": ["k"], "headers": {"h": "{data.k}"}}, "*": {}}
+    ditto = await world.streaming(**{**stored_in(world), "events_oversize": mode}, events_tables=rules)
+    world.sql("INSERT INTO t VALUES (1, repeat('%', 400), repeat('v', 1046500))")
+    (event,) = await events_of(world)
+    assert "large" not in event["data"]
+    assert await ditto.stop() == 0
 
 
 async def test_without_it_the_error_says_so(world: World) -> None:
