@@ -109,10 +109,11 @@ async def test_a_client_certificate(world: World, authority: Authority, stranger
     with tls_server(tmp_path / "nats", authority, more=f'verify: true, ca_file: "{authority.file}"') as server:
         await stores(world, server, nats_tls_cert=str(right.cert), nats_tls_key=str(right.key), **tls)
         assert "nats.tls.cert" in await refusal(world, server, 4, **tls)
-        # This server may have closed the connection before what it says is read: then it is tried again.
+        # This server may have closed the connection before what it says is read: then it is tried again. On a busy
+        # machine that is so time after time, and the hint is all that can be expected.
         ditto = world.ditto(nats_url=server.url, nats_tls_cert=str(foreign.cert), nats_tls_key=str(foreign.key), **tls)
-        assert await ditto.ended() == 4
-        assert "nats.tls.cert" in ditto.output
+        await eventually(lambda: "nats.tls.cert" in ditto.output, "it says which certificate")
+        assert ditto.is_running or await ditto.ended() == 4
         assert not ditto.logs("pipeline.streaming")
 
 
