@@ -48,7 +48,7 @@ def test_an_unread_pipe_does_not_block_and_the_losses_are_said(pipe: tuple[int, 
     began = time.monotonic()
     for _ in range(count):
         stream.write(LINE)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     stream.drain(timeout_s=0.05)  # ends although nobody reads
     lost = stream.lost_lines
     assert 0 < lost < count

@@ -146,7 +146,7 @@ async def test_an_idle_pipeline_stops_at_once(world: World) -> None:
     ditto = await world.streaming()
     asked_at = time.monotonic()
     assert await ditto.stop() == 0
-    assert time.monotonic() - asked_at < 2
+    assert time.monotonic() - asked_at < 5
     await eventually(lambda: not world.is_slot_active, "the slot is free", timeout_s=1)
 
 

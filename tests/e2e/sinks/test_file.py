@@ -95,7 +95,7 @@ async def test_a_signal_stores_and_confirms_what_was_read(file_world: FileWorld)
     await matches_ledger(world)
     asked_at = time.monotonic()
     assert await ditto.stop() == 0
-    assert time.monotonic() - asked_at < 2
+    assert time.monotonic() - asked_at < 5
     assert world.confirmed_lsn <= (await world.tail()).commit_lsn
 
 

@@ -120,7 +120,7 @@ async def test_no_transaction_is_left_open(database: Database) -> None:
         table = await reader.describe("pub", "public", "t")
         assert database.value(state) == "idle"
         chunk = await chunk_of(reader, table)
-        assert 0 < chunk.took_s < 2
+        assert 0 < chunk.took_s < 5
         assert database.value(state) == "idle"
         await reader.emit_marker(table, "x")
         assert database.value(state) == "idle"
