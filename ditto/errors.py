@@ -92,6 +92,13 @@ class RuleUnfit(ConfigError):
 
     is_retryable_later = False
 
+    def __init__(
+        self, message: str, *, hint: str | None = None, statement: str | None = None, **context: str | int
+    ) -> None:
+        super().__init__(message, hint=hint, **context)
+        self.statement = statement
+        """For psql: what would correct the table."""
+
 
 class RuleError(ConfigError):
     """A rule of `events` cannot be worked out for a change: a condition, a template, the key.

@@ -62,6 +62,11 @@ def identifier(*names: str) -> str:
     return ".".join(_escaped(name) for name in names)
 
 
+def full_identity(schema: str, table: str) -> str:
+    """The statement by which PostgreSQL sends a table's old rows whole."""
+    return f"ALTER TABLE {identifier(schema, table)} REPLICA IDENTITY FULL"
+
+
 def literal(text: str) -> str:
     """A text as a literal of a statement."""
     return SqlLiteral(text).as_string().strip()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ditto.errors import DittoError
+from ditto.errors import DittoError, RuleUnfit
 
 Level = Literal["ok", "warning", "error"]
 Place = Literal["psql", "shell", "configuration", "nats-server"]
@@ -59,7 +59,8 @@ def bad(
 
 def failed(check: str, error: DittoError) -> Finding:
     """The finding for an error with which `ditto run` would stop."""
-    return bad("error", check, error.message, error.hint or "ditto run stops with this error")
+    statement = error.statement if isinstance(error, RuleUnfit) else None
+    return bad("error", check, error.message, error.hint or "ditto run stops with this error", psql=statement)
 
 
 def unseen(check: str, error: DittoError) -> Finding:

@@ -10,10 +10,12 @@ from ditto.check.finding import Finding, bad, failed, named, ok
 from ditto.config import Config, template_syntax
 from ditto.config.events import TableRules
 from ditto.config.table_rules import header_template, subject_template
-from ditto.errors import RuleUnfit, SubjectCollision
-from ditto.hints import identifier
+from ditto.errors import DittoError, SubjectCollision
+from ditto.hints import full_identity
+from ditto.routing.former_names import with_new_names
 from ditto.routing.planner import Planner
 from ditto.routing.router import Router
+from ditto.routing.table_columns import former_names
 from ditto.source.array_types import not_arrays
 from ditto.source.published_tables import Publication, Table
 from ditto.source.replica_identity import primary_key
@@ -46,9 +48,10 @@ async def check_rules(control: Control, config: Config, publication: Publication
     relations = await read_relations(control, publication.name, tables)
     for each in relations:
         try:
-            await planner.plan(each.relation)
-        except (RuleUnfit, SubjectCollision) as error:
-            found.append(failed("rules.tables", error))
+            mistakes: list[DittoError] = [*await planner.find_mistakes(each.relation)]
+        except SubjectCollision as error:
+            mistakes = [error]
+        found += [failed("rules.tables", mistake) for mistake in mistakes]
     if not found:
         why = "a rule that names a column which is not there would stop ditto run"
         found.append(ok("rules.tables", f"the rules of {counted(len(relations), 'table')} fit them", why))
@@ -72,6 +75,12 @@ class _Ruled:
     def __init__(self, found: FoundTable, key: str, rules: TableRules) -> None:
         self.found = found
         self.rules = rules
+        named = with_new_names(found.relation, former_names(rules))
+        self.toasted = {
+            as_named.name
+            for column, as_named in zip(found.relation.columns, named.columns, strict=True)
+            if column.name in found.toasted
+        }
         self.table: Table = (found.relation.namespace, found.relation.name)
         self.name = ".".join(self.table)
         self.is_full = found.relation.replica_identity == "f"
@@ -122,11 +131,10 @@ def _unsent(ruled: Sequence[_Ruled]) -> list[Finding]:
     )
     found = []
     for each in ruled:
-        columns = [column for column in each.used if column in each.found.toasted]
+        columns = [column for column in each.used if column in each.toasted]
         if columns and each.has_updates and not each.is_full and each.rules.on_error == "stop":
             what = f"{each.name} may not send {named(columns)}, which a subject, a header or a key needs"
-            statement = f"ALTER TABLE {identifier(*each.table)} REPLICA IDENTITY FULL;"
-            found.append(bad("warning", check, what, why, psql=statement))
+            found.append(bad("warning", check, what, why, psql=f"{full_identity(*each.table)};"))
     return found[:_SHOWN]
 
 
@@ -137,7 +145,7 @@ def _unchanged(ruled: Sequence[_Ruled]) -> list[Finding]:
     if not tables:
         return []
     what = f"skip_unchanged has no effect without the whole old row: {named(['.'.join(each) for each in tables])}"
-    statements = [f"ALTER TABLE {identifier(*table)} REPLICA IDENTITY FULL;" for table in tables[:_SHOWN]]
+    statements = [f"{full_identity(*table)};" for table in tables[:_SHOWN]]
     return [bad("warning", check, what, why, psql="\n".join(statements))]
 
 

@@ -117,6 +117,10 @@ class Columns(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
         dict[str, Mask],
         _doc("By column, another value in place of the column's.", {"iban": {"keep_last": 4}, "notes": {"null": True}}),
     ] = {}
+    former: Annotated[
+        dict[str, list[str]],
+        _doc("By column, the names that it had before: rules have its new one.", {"note": ["memo"]}),
+    ] = {}
 
 
 Format = Literal["ditto", "cloudevents", "cloudevents-binary", "debezium", "debezium-schema", "msgpack", "wal-listener"]
@@ -255,6 +259,10 @@ class Outbox(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["stop", "drop"],
         _doc("A row that cannot be sent, because its headers or its subject are impossible: stop, or drop it."),
     ] = "stop"
+    former: Annotated[
+        dict[str, list[str]],
+        _doc("By column, the names that it had before: the keys above have its new one.", {"payload": ["body"]}),
+    ] = {}
 
     @property
     def name(self) -> tuple[str, str]:

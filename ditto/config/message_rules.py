@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ditto.config.events import MessageRules
 from ditto.config.impossible import Impossible
+from ditto.config.table_rules import check_former
 from ditto.config.template_syntax import Template, TemplateError, Value, is_subject, parse_template
 from ditto.errors import ConfigError
 
@@ -76,6 +77,12 @@ def check_outbox_subject(value: str) -> str:
         between = template[before + 1] if after == before + 2 else ""
         if not isinstance(between, str) or "." not in between:
             raise Impossible("must have a dot between two columns: 1 and 23 would look like 12 and 3")
+    return value
+
+
+def check_outbox_former(value: dict[str, list[str]]) -> dict[str, list[str]]:
+    """`events.outbox.former`. Raises Impossible."""
+    check_former(value, "events.outbox.former")
     return value
 
 

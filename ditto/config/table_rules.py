@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ditto.config.events import Action, Columns, Mask, TableRules
@@ -92,6 +92,20 @@ def _check_columns(columns: Columns, place: str) -> None:
         if is_left_out:
             raise Impossible("masks a column that is left out", place=f"{place}.mask.{column}")
         _check_mask(mask, f"{place}.mask.{column}")
+    check_former(columns.former, f"{place}.former")
+
+
+def check_former(former: Mapping[str, Sequence[str]], place: str) -> None:
+    """Former names of columns. Raises Impossible."""
+    for name, before in former.items():
+        _check_names(before, f"{place}.{name}")
+    given = [each for before in former.values() for each in before]
+    if taken := next((name for name in given if name in former or given.count(name) > 1), None):
+        raise Impossible(
+            f"has {taken} twice: a column has one name, and a former name is that of one column",
+            place=place,
+            hint="of a column that was renamed twice both former names are in one list: {c: [a, b]}",
+        )
 
 
 def _check_names(names: Sequence[str], place: str) -> None:

@@ -16,6 +16,7 @@ from ditto.config.message_rules import (
     check_column,
     check_messages,
     check_messages_together,
+    check_outbox_former,
     check_outbox_subject,
     check_table,
 )
@@ -283,6 +284,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "events.outbox.id": check_column,
         "events.outbox.key": check_column,
         "events.outbox.headers": check_column,
+        "events.outbox.former": check_outbox_former,
         "snapshot.tables": _snapshot_tables,
         "http.listen": _listen,
         "http.token": _http_token,

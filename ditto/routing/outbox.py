@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -16,9 +16,10 @@ from ditto.decoding.column_kinds import CALL, SKIP, TEXT, Kinds
 from ditto.decoding.messages import Relation, RuleFailed
 from ditto.errors import RuleUnfit
 from ditto.formats.message_content import BYTES, JSON, Content, Unsendable, read_headers, type_of
+from ditto.routing.former_names import with_new_names
 from ditto.routing.message_rule import MAX_SUBJECT, first_escaped, routed_content, subject_tokens
 from ditto.routing.router import find_reserved
-from ditto.routing.table_columns import check_columns
+from ditto.routing.table_columns import find_unknown
 from ditto.routing.table_plans import Routed, Routes, Rule, TablePlan, Texts
 from ditto.routing.templates import NULL, SUBJECT, bind, encode_token, event_text
 from ditto.routing.traceparents import is_traceparent
@@ -38,12 +39,41 @@ def plan_outbox(
     events: Events, outbox: Outbox, relation: Relation, *, database: str, kinds: bytes, routes: Routes
 ) -> TablePlan:
     """The plan of the outbox's relation. Raises RuleUnfit."""
-    maker = _Maker(events, outbox, relation, database=database, kinds=kinds)
-    maker.check()
+    for mistake in find_outbox_mistakes(outbox, relation):
+        raise mistake
+    maker = _Maker(events, outbox, with_new_names(relation, outbox.former), database=database, kinds=kinds)
     return TablePlan(relation=relation, routes=routes, kinds=maker.kinds, functions=maker.functions, rule=maker.rule())
 
 
+def find_outbox_mistakes(outbox: Outbox, relation: Relation) -> Iterator[RuleUnfit]:
+    """Everything of `events.outbox` that does not fit its table."""
+    named, former = with_new_names(relation, outbox.former), f"{_PLACE}.former"
+    for key in ("payload", "id", "key", "headers"):
+        if (column := getattr(outbox, key)) is not None:
+            yield from find_unknown([column], f"{_PLACE}.{key}", named, former=former)
+    yield from find_unknown(columns_of(outbox_template(outbox.subject)), f"{_PLACE}.subject", named, former=former)
+    names = {column.name for column in named.columns}
+    wanted = (("payload", outbox.payload, frozenset(_PAYLOADS)), ("headers", outbox.headers, _HEADERS))
+    for key, column, types in wanted:
+        if column is None or column not in names or (found := _type_name(named, column)) in types:
+            continue
+        table = f"{relation.namespace}.{relation.name}"
+        yield RuleUnfit(
+            f"{_PLACE}.{key} names the column {column} of table {table}, whose type is {found}",
+            hint=f"it has to be one of {', '.join(sorted(types))}",
+            key=f"{_PLACE}.{key}",
+            relation=table,
+        )
+
+
+def _type_name(relation: Relation, name: str) -> str:
+    found = next(column for column in relation.columns if column.name == name)
+    return Kinds().type_name(found.type_oid, found.type_namespace, found.type_name)
+
+
 class _Maker:
+    """`relation` has the names that `events.outbox` has."""
+
     def __init__(self, events: Events, outbox: Outbox, relation: Relation, *, database: str, kinds: bytes) -> None:
         self._events = events
         self._outbox = outbox
@@ -53,31 +83,8 @@ class _Maker:
         self._indexes = {column.name: index for index, column in enumerate(relation.columns)}
         self._usual = kinds
 
-    def check(self) -> None:
-        outbox = self._outbox
-        for name in ("payload", "id", "key", "headers"):
-            if (column := getattr(outbox, name)) is not None:
-                check_columns([column], f"{_PLACE}.{name}", self._relation)
-        check_columns(columns_of(self._template), f"{_PLACE}.subject", self._relation)
-        self._check_type("payload", outbox.payload, frozenset(_PAYLOADS))
-        if outbox.headers is not None:
-            self._check_type("headers", outbox.headers, _HEADERS)
-
-    def _check_type(self, name: str, column: str, wanted: frozenset[str]) -> None:
-        found = self._type(column)
-        if found in wanted:
-            return
-        table = f"{self._relation.namespace}.{self._relation.name}"
-        raise RuleUnfit(
-            f"{_PLACE}.{name} names the column {column} of table {table}, whose type is {found}",
-            hint=f"it has to be one of {', '.join(sorted(wanted))}",
-            key=f"{_PLACE}.{name}",
-            relation=table,
-        )
-
     def _type(self, column: str) -> str:
-        found = self._relation.columns[self._indexes[column]]
-        return Kinds().type_name(found.type_oid, found.type_namespace, found.type_name)
+        return _type_name(self._relation, column)
 
     @property
     def kinds(self) -> bytes:

@@ -13,10 +13,10 @@ from ditto.decoding.column_kinds import Kinds
 from ditto.decoding.messages import Relation
 from ditto.errors import RuleUnfit
 from ditto.routing.message_rule import message_subjects
-from ditto.routing.outbox import plan_outbox
+from ditto.routing.outbox import find_outbox_mistakes, plan_outbox
 from ditto.routing.router import Router, description_subjects
 from ditto.routing.rules import RuleMaker
-from ditto.routing.table_columns import EVERYTHING, TableColumns, check_key_is_there, choose_columns
+from ditto.routing.table_columns import EVERYTHING, TableColumns, choose_columns, find_lost_key, find_mistakes
 from ditto.routing.table_descriptions import describe, schema_version
 from ditto.routing.table_formats import TablesFormats, merged
 from ditto.routing.table_plans import Routes, Rule, TablePlan
@@ -160,22 +160,60 @@ class Planner:
         if found is None:
             return EVERYTHING, None
         key, rules = found
-        place = f"events.tables.{key}"
-        columns = choose_columns(rules, place, relation)
-        if columns.excluded and rules.key is None:
-            check_key_is_there(columns, await self._primary_key(relation), place, relation)
-        names = self._router.names(relation.namespace, relation.name)
-        maker = RuleMaker(
+        columns = choose_columns(rules, f"events.tables.{key}", relation)
+        for mistake in await self._find_lost_key(key, rules, columns, relation):
+            raise mistake
+        maker = self._maker(key, rules, columns, relation, types, kinds, routes)
+        return columns, maker.make() if maker.is_needed else None
+
+    async def _find_lost_key(
+        self, key: str, rules: TableRules, columns: TableColumns, relation: Relation
+    ) -> list[RuleUnfit]:
+        if not columns.excluded or rules.key is not None:
+            return []
+        return list(find_lost_key(columns, await self._primary_key(relation), f"events.tables.{key}", relation))
+
+    def _maker(
+        self,
+        key: str,
+        rules: TableRules,
+        columns: TableColumns,
+        relation: Relation,
+        types: Kinds,
+        kinds: bytes,
+        routes: Routes,
+    ) -> RuleMaker:
+        return RuleMaker(
             rules,
             key=key,
             relation=relation,
             columns=columns,
             kinds=kinds,
             routes=routes,
-            names=names,
+            names=self._router.names(relation.namespace, relation.name),
             type_names=types,
         )
-        return columns, maker.make() if maker.is_needed else None
+
+    async def find_mistakes(self, relation: Relation) -> list[RuleUnfit]:
+        """All that `plan` could raise of this relation; it raises the first. Raises SubjectCollision."""
+        routes = self._router.routes(relation.namespace, relation.name)
+        if all(route is None for route in routes):
+            return []
+        outbox = self._config.outbox
+        if outbox is not None and outbox.name == (relation.namespace, relation.name):
+            return list(find_outbox_mistakes(outbox, relation))
+        found = self._router.rules(relation.namespace, relation.name)
+        if found is None:
+            return []
+        key, rules = found
+        mistakes = list(find_mistakes(rules, f"events.tables.{key}", relation))
+        columns = EVERYTHING
+        if not mistakes:
+            columns = choose_columns(rules, f"events.tables.{key}", relation)
+            mistakes += await self._find_lost_key(key, rules, columns, relation)
+        types = await self._find_kinds(relation, self._config.types)
+        maker = self._maker(key, rules, columns, relation, types, _kinds_of(relation, types), routes)
+        return [*mistakes, *maker.find_mistakes()]
 
     def forget(self, tables: Collection[Table]) -> None:
         """These have been dropped: another table may have their routes."""

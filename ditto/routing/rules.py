@@ -6,19 +6,22 @@ function, whose source is put together here: of the names in it none is the conf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
 from ditto.config.events import TableRules
 from ditto.config.table_rules import header_template, subject_template
-from ditto.config.template_syntax import Template, Value, columns_of
+from ditto.config.template_syntax import Name, Template, Value, columns_of
 from ditto.decoding.messages import Relation, RuleFailed
 from ditto.errors import RuleUnfit
+from ditto.hints import full_identity
+from ditto.routing.former_names import with_new_names
 from ditto.routing.masks import MaskFunction
 from ditto.routing.message_keys import MAX_KEY, key_function
-from ditto.routing.table_columns import TableColumns, check_columns
+from ditto.routing.table_columns import TableColumns, find_unknown, former_key, former_names
 from ditto.routing.table_names import TableNames
 from ditto.routing.table_plans import Routed, Routes, Rule
 from ditto.routing.templates import HEADER, QUICK_LENGTH, SAME, SUBJECT, Bound, Place, Slot, bind
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
 _PLAIN_TYPES: Final = frozenset({20, 21, 23, 26, 2950})
 """int8, int2, int4, oid, uuid: digits, letters and minus signs."""
-_MAX_SUBJECT: Final = 3900
+MAX_SUBJECT: Final = 3900
 """Bytes. nats-server ends a connection that sends a line of more than 4,096, which has more in it than the subject."""
 ROW_ACTIONS: Final = ("INSERT", "UPDATE", "DELETE", "READ")
 _TRUNCATE: Final = "TRUNCATE"
@@ -52,21 +55,24 @@ class RuleMaker:
     ) -> None:
         self._rules = rules
         self._place = f"events.tables.{key}"
-        self._relation = relation
-        self._masks = columns.masks
+        self._relation = named = with_new_names(relation, former_names(rules))
+        self._masks = {
+            as_named.name: columns.masks[column.name]
+            for column, as_named in zip(relation.columns, named.columns, strict=True)
+            if column.name in columns.masks
+        }
         self._routes = routes
         self._names = names
         self._type_names = type_names
         self._subject = None if rules.subject is None else subject_template(key, rules.subject)
         self._headers = {name: header_template(key, text) for name, text in rules.headers.items()}
-        self._indexes = {column.name: index for index, column in enumerate(relation.columns)}
+        self._indexes = {column.name: index for index, column in enumerate(named.columns)}
         # What a mask makes is text.
-        self._kinds = {name: 0 if name in columns.masks else kinds[at] for name, at in self._indexes.items()}
-
+        self._kinds = {name: 0 if name in self._masks else kinds[at] for name, at in self._indexes.items()}
         self._plain = {
             column.name
-            for column in relation.columns
-            if column.type_oid in _PLAIN_TYPES and column.name not in columns.masks
+            for column in named.columns
+            if column.type_oid in _PLAIN_TYPES and column.name not in self._masks
         }
 
     @property
@@ -84,8 +90,9 @@ class RuleMaker:
 
     def make(self) -> Rule:
         """The rule. Raises RuleUnfit where a column is not there, or cannot be there for an action that passes."""
-        self._check()
-        condition = None if self._rules.when is None else self._condition(self._rules.when)
+        for mistake in self.find_mistakes():
+            raise mistake
+        condition = self._condition if self._rules.when is not None else None
         used = dict.fromkeys(
             [
                 *(columns_of(self._subject) if self._subject else ()),
@@ -103,45 +110,78 @@ class RuleMaker:
 
     # ------------------------------------------------------------------------------------ checks
 
-    def _check(self) -> None:
+    def find_mistakes(self) -> Iterator[RuleUnfit]:
+        """Everything that does not fit."""
         templates: list[tuple[str, Template]] = [
             *([("subject", self._subject)] if self._subject is not None else []),
             *((f"headers.{name}", template) for name, template in self._headers.items()),
         ]
         for key, template in templates:
-            self._check_columns(f"{self._place}.{key}", columns_of(template))
+            yield from self._find_unsent(f"{self._place}.{key}", columns_of(template))
             if columns_of(template) and self._routes.truncate is not None:
-                raise RuleUnfit(
+                yield RuleUnfit(
                     f"{self._place}.{key} has the value of a column, and a TRUNCATE has no row",
                     hint=f"leave truncate out of {self._place}.actions: [insert, update, delete]",
                     key=f"{self._place}.{key}",
                 )
-        self._check_columns(f"{self._place}.key", self._rules.key or ())
+        yield from self._find_long_subject()
+        yield from self._find_unsent(f"{self._place}.key", self._rules.key or ())
+        if self._rules.when is not None:
+            try:
+                _ = self._condition
+            except RuleUnfit as error:
+                yield error
 
-    def _check_columns(self, key: str, columns: Sequence[str]) -> None:
+    def _find_unsent(self, key: str, columns: Sequence[str]) -> Iterator[RuleUnfit]:
+        """Columns that are not there, or not for every action that passes."""
         relation = self._relation
-        check_columns(columns, key, relation)
+        yield from find_unknown(columns, key, relation, former=former_key(self._place))
         if self._routes.delete is None or relation.replica_identity == "n":  # PostgreSQL refuses its DELETEs
             return
-        unsent = [name for name in columns if not relation.columns[self._indexes[name]].is_key]
+        unsent = [
+            name for name in columns if name in self._indexes and not relation.columns[self._indexes[name]].is_key
+        ]
         if unsent:
-            table = f"{relation.namespace}.{relation.name}"
-            raise RuleUnfit(
+            table, statement = f"{relation.namespace}.{relation.name}", full_identity(relation.namespace, relation.name)
+            yield RuleUnfit(
                 f"{key} has the column {unsent[0]}, which PostgreSQL does not send for a DELETE in table {table}: it "
                 "is no column of the replica identity",
-                hint=f"ALTER TABLE … REPLICA IDENTITY FULL; or leave delete out of {self._place}.actions",
+                hint=f"{statement}; or leave delete out of {self._place}.actions",
+                statement=f"{statement};",
                 key=key,
                 relation=table,
             )
 
-    def _condition(self, text: str) -> Condition:
+    def _find_long_subject(self) -> Iterator[RuleUnfit]:
+        """A subject that nats-server may not take, whatever the action."""
+        if self._subject is None:
+            return
+        names = self._names.of_subject("truncate")  # the longest one
+        literal = "".join(
+            names[part.name] if isinstance(part, Name) else part
+            for part in self._subject
+            if not isinstance(part, Value)
+        )
+        size = len(literal.encode()) + SUBJECT.limit * len(columns_of(self._subject))
+        if size > MAX_SUBJECT:
+            place, table = f"{self._place}.subject", f"{self._relation.namespace}.{self._relation.name}"
+            yield RuleUnfit(
+                f"{place} may give table {table} subjects of {size:,} bytes, and nats-server takes {MAX_SUBJECT:,}",
+                hint=f"shorten the template: each value in it may take {SUBJECT.limit} bytes",
+                key=place,
+                relation=table,
+            )
+
+    @cached_property
+    def _condition(self) -> Condition:
+        """That of `when`. Raises RuleUnfit."""
         from ditto.routing.conditions import (  # noqa: PLC0415  brings a parser
             ConditionError,
             columns_of,
             compile_condition,
         )
 
-        relation, key = self._relation, f"{self._place}.when"
+        relation, key, text = self._relation, f"{self._place}.when", self._rules.when or ""
         try:
             return compile_condition(
                 text,
@@ -193,17 +233,7 @@ class RuleMaker:
             return Bound((route,), ())
         names = self._names.of_subject(action)
         place = f"{self._place}.subject"
-        bound = self._bind(self._subject, names, SUBJECT, place, substitutes=substitutes)
-        size = sum(map(len, bound.literals)) + SUBJECT.limit * len(bound.slots)
-        if size > _MAX_SUBJECT:
-            table = f"{self._relation.namespace}.{self._relation.name}"
-            raise RuleUnfit(
-                f"{place} may give table {table} subjects of {size:,} bytes, and nats-server takes {_MAX_SUBJECT:,}",
-                hint=f"shorten the template: each value in it may take {SUBJECT.limit} bytes",
-                key=place,
-                relation=table,
-            )
-        return bound
+        return self._bind(self._subject, names, SUBJECT, place, substitutes=substitutes)
 
     def _bind(
         self, template: Template, names: Mapping[str, str], place: Place, rule: str, *, substitutes: bool

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
+from typing import Final
 
 from msgspec import Struct
 
@@ -11,7 +12,10 @@ from ditto.config.events import Columns, TableRules
 from ditto.decoding.column_kinds import CALL, SKIP
 from ditto.decoding.messages import Relation
 from ditto.errors import RuleUnfit
+from ditto.routing.former_names import Former, all_names, with_new_names
 from ditto.routing.masks import MaskFunction, mask_function
+
+_SHOWN: Final = 20
 
 
 class TableColumns(Struct, frozen=True, kw_only=True):
@@ -43,44 +47,72 @@ EVERYTHING = TableColumns()
 
 def choose_columns(rules: TableRules, place: str, relation: Relation) -> TableColumns:
     """What the entry at `place` says of this relation. Raises RuleUnfit for a column that it does not have."""
+    for mistake in find_mistakes(rules, place, relation):
+        raise mistake
     given = rules.columns
     if given is None:
         return EVERYTHING
-    names = [column.name for column in relation.columns]
-    for part in ("include", "exclude", "mask"):
-        check_columns(getattr(given, part) or (), f"{place}.columns.{part}", relation)
+    masks = {name: mask_function(mask) for name, mask in given.mask.items()}
+    masked = all_names(masks, given.former, relation)
     return TableColumns(
-        excluded=_excluded(given, names),
-        masks={name: mask_function(mask) for name, mask in given.mask.items()},
+        excluded=_excluded(given, relation),
+        masks={column: masks[name] for column, name in masked.items()},
     )
 
 
-def _excluded(given: Columns, names: Collection[str]) -> frozenset[str]:
-    if given.include is not None:
-        return frozenset(names) - frozenset(given.include)
-    return frozenset(given.exclude or ())
-
-
-def check_columns(wanted: Collection[str], key: str, relation: Relation) -> None:
-    """Raise RuleUnfit where one of them is no column of the relation."""
-    names = [column.name for column in relation.columns]
-    missing = next((name for name in wanted if name not in names), None)
-    if missing is None:
+def find_mistakes(rules: TableRules, place: str, relation: Relation) -> Iterator[RuleUnfit]:
+    """Every column that `columns` of the entry names, and that is not there."""
+    if (given := rules.columns) is None:
         return
-    near = get_close_matches(missing, names, n=1)
-    raise RuleUnfit(
-        f"{key} names the column {missing}, which table {relation.namespace}.{relation.name} does not have"
-        + (f": did you mean {near[0]}?" if near else ""),
-        hint=None if near else f"its published columns are {', '.join(names[:20])}{', …' if len(names) > 20 else ''}",
-        key=key,
-        relation=f"{relation.namespace}.{relation.name}",
-    )
+    named = with_new_names(relation, given.former)
+    for part in ("include", "exclude", "mask"):
+        yield from find_unknown(getattr(given, part) or (), f"{place}.columns.{part}", named, former=former_key(place))
 
 
-def check_key_is_there(columns: TableColumns, primary_key: Collection[str], place: str, relation: Relation) -> None:
-    """Raise RuleUnfit where a column by which rows are told apart is left out."""
+def former_names(rules: TableRules) -> Former:
+    """The former names that an entry has of columns."""
+    return {} if rules.columns is None else rules.columns.former
+
+
+def former_key(place: str) -> str:
+    """The key of former names in the entry at `place`."""
+    return f"{place}.columns.former"
+
+
+def _excluded(given: Columns, relation: Relation) -> frozenset[str]:
+    if given.include is None:
+        return frozenset(all_names(given.exclude or (), given.former, relation))
+    names = zip(relation.columns, with_new_names(relation, given.former).columns, strict=True)
+    return frozenset(column.name for column, as_named in names if as_named.name not in given.include)
+
+
+def find_unknown(wanted: Collection[str], key: str, relation: Relation, *, former: str) -> Iterator[RuleUnfit]:
+    """An error for each of them that is no column of the relation, which has the names of rules.
+
+    `former` is the key of former names.
+    """
+    names = [column.name for column in relation.columns]
+    listed = f"its published columns are {', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}; "
+    for missing in wanted:
+        if missing in names:
+            continue
+        near = get_close_matches(missing, names, n=1)
+        yield RuleUnfit(
+            f"{key} names the column {missing}, which table {relation.namespace}.{relation.name} does not have"
+            + (f": did you mean {near[0]}?" if near else ""),
+            hint=f"{'' if near else listed}where it was renamed, put the new name there, and the former one into "
+            f"{former}: {{NEW: [FORMER]}}",
+            key=key,
+            relation=f"{relation.namespace}.{relation.name}",
+        )
+
+
+def find_lost_key(
+    columns: TableColumns, primary_key: Collection[str], place: str, relation: Relation
+) -> Iterator[RuleUnfit]:
+    """An error where a column by which rows are told apart is left out."""
     if lost := [name for name in primary_key if name in columns.excluded]:
-        raise RuleUnfit(
+        yield RuleUnfit(
             f"{place}.columns leaves out {lost[0]}, a column of the key of table {relation.namespace}.{relation.name}: "
             "nobody could tell its rows apart",
             hint=f"say by {place}.key which columns tell them apart; or leave it in, and mask it",

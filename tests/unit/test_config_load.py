@@ -31,6 +31,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "events.messages": ('{"orders.*": "{message.prefix}"}', {"orders.*": "{message.prefix}"}),
     "events.outbox.table": ("public.outbox", "public.outbox"),
     "events.outbox.subject": ("{prefix}.{data.topic}", "{prefix}.{data.topic}"),
+    "events.outbox.former": ('{"payload": ["body"]}', {"payload": ["body"]}),
     "events.metadata": ("lsn, xid", ["lsn", "xid"]),
     "snapshot.tables": ("trades, audit.*", ["trades", "audit.*"]),
     "events.topics": ('{"trades": "transactions"}', {"trades": "transactions"}),

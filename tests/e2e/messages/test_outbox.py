@@ -128,6 +128,27 @@ async def test_what_the_table_does_not_have_is_an_error_at_start(
     assert await world.message_count() == 0
 
 
+async def test_a_column_of_the_outbox_is_renamed_while_ditto_is_down(world: World) -> None:
+    world.sql(TABLE.format(payload="text"))
+    ditto = await world.streaming(**OUTBOX)
+    world.sql("INSERT INTO outbox (topic, payload) VALUES ('a', 'one')")
+    await world.fence()
+    assert await ditto.stop() == 0
+    world.sql("INSERT INTO outbox (topic, payload) VALUES ('a', 'two')")
+    world.sql("ALTER TABLE outbox RENAME COLUMN payload TO body", "ALTER TABLE outbox RENAME COLUMN topic TO queue")
+    world.sql("INSERT INTO outbox (queue, body) VALUES ('a', 'three')")
+    renamed = {
+        **OUTBOX,
+        "events_outbox_payload": "body",
+        "events_outbox_subject": OUTBOX["events_outbox_subject"].replace("data.topic", "data.queue"),
+    }
+    refused = world.ditto(**renamed)
+    assert await refused.ended() == 2
+    assert "events.outbox.former" in refused.output
+    await world.streaming(**renamed, events_outbox_former={"body": ["payload"], "queue": ["topic"]})
+    assert [each.body for each in await everything(world)] == [b"one", b"two", b"three"]
+
+
 async def test_rows_that_cannot_be_sent_stop_or_are_dropped(world: World) -> None:
     world.sql(TABLE.format(payload="text"))
     ditto = await world.streaming(**OUTBOX)

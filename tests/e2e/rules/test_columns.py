@@ -198,6 +198,106 @@ async def test_rules_with_the_new_name_of_a_column_need_not_fit_what_is_stored(w
     assert await data(world) == [("INSERT", {"id": number}, {}) for number in (1, 2, 3)]
 
 
+RENAMED = {"columns": {"exclude": ["notes"], "former": {"notes": ["note"]}}}
+
+
+@pytest.mark.parametrize("impl", ["c", "python"])
+async def test_a_column_is_renamed_while_ditto_is_down(world: World, impl: str) -> None:
+    """PostgreSQL still sends a change with the former name, and the catalogue has the new one."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY, note text)")
+    process = await world.streaming(impl=impl, events_tables={"t": {"columns": {"exclude": ["note"]}}} | FENCE)
+    world.sql("INSERT INTO t VALUES (1, 'internal')")
+    await world.fence()
+    assert await process.stop() == 0
+    world.sql("INSERT INTO t VALUES (2, 'internal')", "ALTER TABLE t RENAME COLUMN note TO notes")
+    world.sql("INSERT INTO t VALUES (3, 'internal')")
+    # With the new name alone, and with the former one alone, nothing gets out.
+    for name in ("note", "notes"):
+        refused = world.ditto(impl=impl, events_tables={"t": {"columns": {"exclude": [name]}}} | FENCE)
+        assert await refused.ended() == 2
+        assert "events.tables.t.columns.former" in refused.output
+    process = await world.streaming(impl=impl, events_tables={"t": RENAMED} | FENCE)
+    world.sql("INSERT INTO t VALUES (4, 'internal')")
+    assert await data(world) == [("INSERT", {"id": number}, {}) for number in (1, 2, 3, 4)]
+    assert await process.stop() == 0
+    await world.streaming(impl=impl, events_tables={"t": {"columns": {"exclude": ["notes"]}}} | FENCE)
+
+
+async def test_a_column_that_every_rule_names_is_renamed_while_ditto_runs(world: World) -> None:
+    world.sql("CREATE TABLE t (id int PRIMARY KEY, note text, secret text)", "ALTER TABLE t REPLICA IDENTITY FULL")
+    rules = {
+        "actions": ["insert", "update", "delete"],
+        "columns": {
+            "mask": {"hidden": {"constant": "***"}},
+            "former": {"notes": ["memo", "note"], "hidden": ["secret"]},
+        },
+        "when": "row.notes != 'no'",
+        "subject": "{prefix}.t.{data.notes}.{data.hidden}",
+        "headers": {"notes": "{data.notes}", "hidden": "{data.hidden}"},
+        "key": ["notes", "hidden"],
+    }
+    process = await world.streaming(events_tables={"t": rules} | FENCE)
+    world.sql("INSERT INTO t VALUES (1, 'a', 'internal'), (2, 'no', 'internal')")
+    world.sql("ALTER TABLE t RENAME COLUMN note TO notes", "ALTER TABLE t RENAME COLUMN secret TO hidden")
+    world.sql("INSERT INTO t VALUES (3, 'a', 'internal'), (4, 'no', 'internal')")
+    await world.fence()
+    found = [each for each in await world.messages() if each.subject == f"{world.name}.t.a.%2A%2A%2A"]
+    assert [each.event["data"] for each in found] == [
+        {"id": 1, "note": "a", "secret": "***"},
+        {"id": 3, "notes": "a", "hidden": "***"},
+    ]
+    for each in found:
+        assert (each.headers["notes"], each.headers["hidden"]) == ("a", "***")
+        assert json.loads(each.headers["Ditto-Key"]) == {"notes": "a", "hidden": "***"}
+    assert process.is_running
+    assert not any(b"internal" in each.payload for each in await world.messages())
+
+
+async def test_a_column_that_takes_the_name_of_a_hidden_one_hides_nothing_less(world: World) -> None:
+    """Before the renaming another column has the new name: both are hidden."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY, note text, notes text)")
+    await world.streaming(events_tables={"t": RENAMED} | FENCE)
+    world.sql("INSERT INTO t VALUES (1, 'internal', 'other')")
+    world.sql("ALTER TABLE t DROP COLUMN notes", "ALTER TABLE t RENAME COLUMN note TO notes")
+    world.sql("INSERT INTO t VALUES (2, 'internal')")
+    assert await data(world) == [("INSERT", {"id": number}, {}) for number in (1, 2)]
+
+
+async def test_check_says_every_mistake_of_every_table(world: World) -> None:
+    world.sql(TABLE, "CREATE TABLE t (id int PRIMARY KEY, note text)")
+    tables = {
+        "people": {
+            "columns": {"exclude": ["nots", "tgs"], "mask": {"emial": {"null": True}}},
+            "subject": "{prefix}.{table}.{data.tennant}",
+            "headers": {"a": "{data.tenant}"},
+            "key": ["idd"],
+            "when": "data.nme == 'a'",
+        },
+        "t": {"columns": {"include": ["id", "x"]}, "when": "data.y == 1"},
+    } | FENCE
+    result = await ditto(world, "check", "--json", DITTO_EVENTS_TABLES=json.dumps(tables))
+    found = [each for each in json.loads(result.stdout) if each["check"] == "rules.tables"]
+    said = [each["what"] for each in found]
+    wanted = [
+        "events.tables.people.columns.exclude names the column nots",
+        "events.tables.people.columns.exclude names the column tgs",
+        "events.tables.people.columns.mask names the column emial",
+        "events.tables.people.subject names the column tennant",
+        "events.tables.people.subject has the value of a column, and a TRUNCATE",
+        "events.tables.people.headers.a has the column tenant, which PostgreSQL does not send for a DELETE",
+        "events.tables.people.headers.a has the value of a column, and a TRUNCATE",
+        "events.tables.people.key names the column idd",
+        "events.tables.people.when does not fit",
+        "events.tables.t.columns.include names the column x",
+        "events.tables.t.when does not fit",
+    ]
+    assert len(said) == len(wanted), said
+    for beginning, sentence in zip(wanted, said, strict=True):
+        assert sentence.startswith(beginning)
+    (statement,) = [each for each in found if each.get("fix")]
+    assert (statement["fix"], statement["fix_in"]) == ('ALTER TABLE "public"."people" REPLICA IDENTITY FULL;', "psql")
+
+
 async def test_a_mask_takes_its_key_from_the_environment_and_nothing_shows_it(world: World, tmp_path: Path) -> None:
     file = tmp_path / "ditto.yaml"
     file.write_text(
