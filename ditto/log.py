@@ -9,12 +9,12 @@ import logging
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 
 from ditto import log_stream
-from ditto.printable_text import printable, printable_lines
+from ditto.printable_text import indented, printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,6 +72,9 @@ def _mask_event(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> 
     return {name: _mask(value) for name, value in event_dict.items()}
 
 
+_IN_LINES: Final = frozenset({"exception", "hint"})
+
+
 def _show(value: Any) -> Any:
     if isinstance(value, str):
         return printable(value)
@@ -82,7 +85,24 @@ def _show(value: Any) -> Any:
 
 def _show_event(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
     """For people: a name or a server's words with a line end in them must not look like an event of their own."""
-    return {name: printable_lines(value) if name == "exception" else _show(value) for name, value in event_dict.items()}
+    return {name: _show_lines(value) if name in _IN_LINES else _show(value) for name, value in event_dict.items()}
+
+
+def _show_lines(value: Any) -> Any:
+    return printable_lines(value) if isinstance(value, str) else _show(value)
+
+
+def _with_hint_below(renderer: Processor) -> Processor:
+    """For people: a hint of several lines, which show a place in a text, comes below its event, indented."""
+
+    def render(logger: WrappedLogger, method: str, event_dict: EventDict) -> Any:
+        hint = event_dict.get("hint")
+        if not isinstance(hint, str) or "\n" not in hint:
+            return renderer(logger, method, event_dict)
+        del event_dict["hint"]
+        return f"{renderer(logger, method, event_dict)!s}\n    hint: {indented(hint)}"
+
+    return render
 
 
 def configure(level: Literal["debug", "info", "warning", "error"], format: Literal["auto", "pretty", "json"]) -> None:  # noqa: A002 -- it is the key's name
@@ -98,7 +118,8 @@ def configure(level: Literal["debug", "info", "warning", "error"], format: Liter
     if _is_json:
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=is_terminal and not os.environ.get("NO_COLOR"))
+        has_colors = is_terminal and not os.environ.get("NO_COLOR")
+        renderer = _with_hint_below(structlog.dev.ConsoleRenderer(colors=has_colors))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -10,11 +10,11 @@ from typing import Literal
 
 from ditto.check.finding import Finding, bad, failed, named, ok
 from ditto.check.role import check_may_create
-from ditto.config import Config
+from ditto.config import Config, Events
 from ditto.errors import TableNotPublished
 from ditto.hints import RELOAD, identifier
 from ditto.routing.outbox_coverage import check_outbox_published
-from ditto.routing.patterns import TablePattern
+from ditto.routing.patterns import TablePattern, unmatched_keys
 from ditto.routing.publication_coverage import Coverage
 from ditto.source.publication import create_statement, planned_publication
 from ditto.source.published_tables import Publication, Table, Tables, look_at_publication
@@ -90,12 +90,12 @@ async def _existence(
 
 
 def _missing_tables(config: Config, tables: Tables) -> list[Finding]:
-    if not config.events.selection:
+    if not config.events.selection and not config.events.topics:
         return []
     check, why = "tables.exist", "what the configuration names and nobody writes to is mostly a misspelt name"
     names = [f"{schema}.{name}" for schema, name in tables.all]
     found = []
-    for key, actions in config.events.selection.items():
+    for key, actions in (config.events.selection or {}).items():
         pattern = TablePattern(key, may_be_regex=True)
         if any(pattern.matches(*table) for table in tables.all):
             continue
@@ -111,6 +111,8 @@ def _missing_tables(config: Config, tables: Tables) -> list[Finding]:
             found.append(bad("error", check, what, why, configuration=fix))
         else:
             found.append(bad("warning", check, f"events.tables has {key}, which no table matches", why))
+    topics = unmatched_keys(Events(topics=config.events.topics), tables.all)
+    found += [bad("warning", check, f"{place}: no table matches the key", why) for place in topics]
     return found or [ok(check, "every table that events.tables names exists", why)]
 
 

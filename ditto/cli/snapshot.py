@@ -108,9 +108,10 @@ def start(tables: tuple[str, ...], where: str | None, max_rows_per_s: int | None
         say(f"  warning: {printable(each.what)}; with that role the running Ditto leaves out what it may not read")
         for line in (each.fix or "").splitlines():
             say(f"    {printable(line)}")
-    say(f"  to watch it: ditto snapshot status {run} --watch{_again(options)}")
     if config.http.listen is None:
-        say("  that asks a running Ditto, which needs http.listen; ditto tail shows what comes in any case")
+        say("  ditto tail shows what comes; how far it is, a Ditto with http.listen tells")
+    else:
+        say(f"  to watch it: ditto snapshot status {run} --watch{_again(options)}")
 
 
 @snapshot.command(

@@ -136,8 +136,9 @@ def _convert_section(path: str, value: dict[Any, Any], struct: type[msgspec.Stru
         field = fields.get(name)
         if field is None:
             near = get_close_matches(name, fields, n=1)
-            hint = f"the nearest known key is {near[0]}" if near else f"the keys are {', '.join(fields)}"
-            raise Impossible("is no key that Ditto knows", place=f"{path}.{name}", hint=hint)
+            said = f"is not a known key: did you mean {path}.{near[0]}?" if near else "is not a known key"
+            known = None if near else f"known are {', '.join(f'{path}.{each}' for each in fields)}"
+            raise Impossible(said, place=f"{path}.{name}", hint=known)
         given[field.name] = _convert(f"{path}.{name}", each, field.type)
     missing = [field.encode_name for field in fields.values() if field.required and field.name not in given]
     if missing:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 from ditto.config.events import Events, Types
@@ -11,11 +9,6 @@ from ditto.errors import ConfigError
 
 DEBEZIUM: Final = "debezium"
 """How the names of both of Debezium's formats begin."""
-
-_OWN_HEADERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"cloudevents": ("content-type",), "cloudevents-binary": ("ce-",), "msgpack": ("content-type",)}
-)
-"""By format, how the headers begin that it writes."""
 
 
 def format_names(events: Events) -> set[str]:
@@ -32,7 +25,6 @@ def check_formats(events: Events) -> None:
         _check_msgpack(events.types)
     if events.group is not None:
         _check_group(events, names)
-    _check_headers(events)
     if events.oversize != "stop" and (found := sorted(name for name in names if name.startswith(DEBEZIUM))):
         raise ConfigError(
             f"events.oversize: {events.oversize} is given, and tables have the format {found[0]}: its envelope cannot "
@@ -40,20 +32,6 @@ def check_formats(events: Events) -> None:
             hint="leave events.oversize out, or take another format",
             key="events.oversize",
         )
-
-
-def _check_headers(events: Events) -> None:
-    """A message has no header twice: that of the format, and that of a rule."""
-    for table, rules in events.rules.items():
-        name = rules.format or events.format
-        for header in rules.headers:
-            if header.lower().startswith(_OWN_HEADERS.get(name, ())):
-                path = f"events.tables.{table}.headers.{header}"
-                raise ConfigError(
-                    f"{path} is given, and the table has the format {name}, which writes that header itself",
-                    hint="give the header another name, or take another format",
-                    key=path,
-                )
 
 
 def _check_debezium(events: Events) -> None:

@@ -20,3 +20,8 @@ def is_possible(name: str) -> bool:
 def is_taken(name: str) -> bool:
     """Whether it is one that Ditto, nats-server or a client gives a meaning of its own."""
     return name.lower().startswith(_OWN) or name.lower() in _PROTOCOL
+
+
+def is_of_formats(name: str) -> bool:
+    """Whether formats of events write it, so that readers tell by it what an event is."""
+    return name.lower() == "content-type" or name.lower().startswith("ce-")

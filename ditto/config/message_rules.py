@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ditto.config.events import MessageRules
 from ditto.config.impossible import Impossible
-from ditto.config.table_rules import check_former
+from ditto.config.table_rules import REGEX, check_former
 from ditto.config.template_syntax import Template, TemplateError, Value, is_subject, parse_template
 from ditto.errors import ConfigError
 
@@ -50,6 +50,12 @@ def check_messages(value: dict[str, str | MessageRules]) -> dict[str, str | Mess
         place = f"events.messages.{prefix}"
         if not prefix:
             raise Impossible("has an empty prefix")
+        if prefix.startswith(REGEX):
+            raise Impossible(
+                "looks like a regular expression: a key is the prefix of messages, or a glob of it",
+                place=place,
+                hint=f"as in orders.*; a prefix that begins so is written [r]{prefix[1:]}",
+            )
         if prefix.startswith(OWN):
             raise Impossible(
                 "is one of the prefixes by which messages tell Ditto something", place=place, hint="use another prefix"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ditto.config.events import Action, Columns, Mask, TableRules
-from ditto.config.header_names import is_possible, is_taken
+from ditto.config.header_names import is_of_formats, is_possible, is_taken
 from ditto.config.impossible import Impossible
 from ditto.config.template_syntax import (
     PLACEHOLDERS,
@@ -24,6 +24,8 @@ REGEX: Final = "re:"
 
 MAX_VALUE: Final = 512
 """Bytes that a value may take in a subject, and four times as many in a header."""
+_SHARED: Final = frozenset({"prefix", "database", "action"})
+"""Placeholders that are no part of a table's name."""
 _MAX_SUBJECT_VALUES: Final = 6
 _MAX_HEADER_VALUES: Final = 20
 """nats-server takes 4 KB of subject and 64 KB of headers."""
@@ -144,6 +146,7 @@ def _check_subject(key: str, text: str, place: str) -> None:
         )
     for token in tokens:
         _check_told_apart(token, place)
+        _check_no_table(token, place)
     count = sum(isinstance(part, Value) for part in template)
     if count > _MAX_SUBJECT_VALUES:
         raise Impossible(f"has more than {_MAX_SUBJECT_VALUES} columns: a subject would get too long", place=place)
@@ -160,6 +163,8 @@ def _check_headers(key: str, entry: TableRules, place: str) -> None:
             raise Impossible(
                 "has the name of a header that Ditto, nats-server or a NATS client uses itself", place=where
             )
+        if is_of_formats(name):
+            raise Impossible("has the name of a header by which readers tell the formats of events", place=where)
         if name.lower() == "traceparent":
             raise Impossible("is written by events.traceparent.column", place=where)
         if name.lower() in seen:
@@ -189,6 +194,17 @@ def _tokens(template: Template) -> list[list[str | Name | Value]]:
         tokens[-1].append(first)
         tokens += [[each] for each in others]
     return tokens
+
+
+def _check_no_table(parts: Sequence[str | Name | Value], place: str) -> None:
+    """Names of tables are not encoded by what is beside them: value x and table yz would look like xy and z."""
+    names = [part.name for part in parts if isinstance(part, Name) and part.name not in _SHARED]
+    if names and any(isinstance(part, Value) for part in parts):
+        raise Impossible(
+            f"must have a dot between {{{names[0]}}} and the value of a column: rows of two tables could get the same "
+            "subject",
+            place=place,
+        )
 
 
 def _check_told_apart(parts: Sequence[str | Name | Value], place: str) -> None:

@@ -20,7 +20,7 @@ from ditto.config.message_rules import (
     check_outbox_subject,
     check_table,
 )
-from ditto.config.table_rules import check_entry, check_key
+from ditto.config.table_rules import REGEX, check_entry, check_key
 from ditto.config.template_syntax import PLACEHOLDERS, is_subject
 from ditto.errors import ConfigError
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 TEXTS: Mapping[str, str] = MappingProxyType({"name": r"[A-Za-z0-9._-]{1,63}", "postgres.slot": r"[a-z0-9_]{1,63}"})
 """By key: the pattern that the whole text has to match."""
 
+_MAX_PREFIX = 1024
+_MAX_SUBJECT = 3900
 _NAME_BYTES = 63  # NAMEDATALEN - 1: PostgreSQL cuts longer names off, or refuses them
 
 
@@ -183,6 +185,8 @@ def _http_token(value: str | None) -> str | None:
 
 
 def _prefix(value: str) -> str:
+    if len(value.encode()) > _MAX_PREFIX:
+        raise Impossible(f"must be at most {_MAX_PREFIX:,} bytes long: nats-server takes no long subjects")
     if not is_subject(value):
         raise Impossible(
             "must be the beginning of a NATS subject: no white space, no * or >, no empty part between dots"
@@ -222,6 +226,8 @@ def _group_subject(value: str) -> str:
         )
     if any(spec or conversion for _, _, spec, conversion in parts):
         raise Impossible("has a placeholder with a format, which is not supported")
+    if len(value.encode()) > _MAX_PREFIX:
+        raise Impossible(f"must be at most {_MAX_PREFIX:,} bytes long: nats-server takes no long subjects")
     if not is_subject(value.format_map({"prefix": "x", "database": "x"})):
         raise Impossible("must give a NATS subject: no white space, no * or >, no empty part between dots")
     return value
@@ -240,6 +246,11 @@ def _tables(value: dict[str, Any] | None) -> dict[str, Any] | None:
 def _topics(value: dict[str, str]) -> dict[str, str]:
     for table, subject in value.items():
         check_key("events.topics", table)
+        if len(subject.encode()) > _MAX_SUBJECT:
+            raise Impossible(
+                f"must be at most {_MAX_SUBJECT:,} bytes long: nats-server takes no longer subject",
+                place=f"events.topics.{table}",
+            )
         if not is_subject(subject):
             raise Impossible(
                 "must be a whole NATS subject: no white space, no * or >, no empty part between dots",
@@ -253,6 +264,8 @@ def _snapshot_tables(value: list[str] | None) -> list[str] | None:
         raise Impossible("must name a table: as it is, nothing would be read", hint="leave the key out to read all")
     if value is not None and not all(each.strip() for each in value):
         raise Impossible("has an empty table name")
+    if value is not None and any(each.startswith(REGEX) for each in value):
+        raise Impossible("has a regular expression: it takes names of tables, and globs of them")
     return value
 
 

@@ -76,6 +76,8 @@ class Counters:
     """Walsenders that were ended because the one that they served was dead or cut off."""
     is_without_lease: bool = False
     """The lease cannot be written or read at the moment, and that was said."""
+    unmatched_keys: set[str] = field(default_factory=set)
+    """Keys of the configuration that no table matched; that was said."""
     has_told_transport: bool = False
     """That the connection to PostgreSQL is not verified, or not encrypted, was said."""
     has_told_standing: bool = False

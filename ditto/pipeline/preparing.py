@@ -12,14 +12,15 @@ import structlog
 
 from ditto.config import Delivery
 from ditto.decoding.event_id import event_key
-from ditto.errors import StreamUnusable, SubjectCollision, TableLocked
+from ditto.errors import RuleUnfit, StreamUnusable, SubjectCollision, TableLocked
 from ditto.formats.snapshot_events import OpenRun, newest_runs
 from ditto.monitoring.state import States
 from ditto.pipeline.connecting import Ends, Report
 from ditto.pipeline.planning import make_planner
 from ditto.pipeline.start_position import Start, Timelines, decide_start, gap_error, is_slot_used
 from ditto.pipeline.takeover import Takeover
-from ditto.routing.patterns import plain_tables
+from ditto.pipeline.unmatched_keys import warn_of_unmatched
+from ditto.routing.patterns import first_pattern, plain_tables
 from ditto.routing.planner import Planner
 from ditto.routing.publication_coverage import Coverage
 from ditto.routing.router import control_subjects
@@ -120,6 +121,7 @@ class _Preparation:
         published = await self._look_at_publication()
         self._add_routes(published.tables if published is not None else [])
         await self._check_rules(published.tables if published is not None else [])
+        await warn_of_unmatched(ends, published.tables if published is not None else [])
         watch = PublicationWatch(
             ends.control,
             name,
@@ -199,6 +201,7 @@ class _Preparation:
             ends.control,
             config.publication,
             tables=plain_tables(self._config.events),
+            pattern=first_pattern(self._config.events),
             may_create=config.create,
             allow_missing_identity=config.allow_missing_identity,
         )
@@ -273,7 +276,7 @@ class _Preparation:
 
     async def _route_ahead(self, tables: Collection[Table]) -> None:
         """Let the sink take new tables' routes before their first events come: with many it takes seconds."""
-        with suppress(SubjectCollision, StreamUnusable):  # said when an event comes
+        with suppress(RuleUnfit, SubjectCollision, StreamUnusable):  # said when an event comes
             await self._ends.sink.ensure_routes(self._planner.routes_ahead(tables), is_ahead=True)
 
     # ------------------------------------------------------------------------------------ the slot

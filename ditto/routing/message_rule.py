@@ -150,16 +150,30 @@ def message_subjects(events: Events, *, database: str) -> set[str]:
         if not is_glob(entry.key):
             _, route = routes.find(entry.key) or (entry, b"")
             if not route:
-                raise ConfigError(
-                    f"{entry.place} gives a subject that Ditto uses itself, or one of more than {MAX_SUBJECT} bytes",
-                    hint=f"nothing else may be on {events.prefix}._checkpoint, ._schema and ._snapshot, and on "
-                    "events.group.subject",
-                    key=entry.place,
-                )
+                raise _impossible(entry.place, events)
             found.add(route.decode())
         elif (covering := _covering(entry, events.prefix, database)) is not None:
+            check_covering(covering, entry.place, events, database=database)
             found.add(covering)
     return found
+
+
+def check_covering(covering: str, place: str, events: Events, *, database: str) -> None:
+    """Raise ConfigError where none of the subjects that this one covers could ever be sent."""
+    is_reserved = find_reserved(events, database=database)
+    # Of a wildcard everything that begins so is covered: no subject is known that begins with a zero byte.
+    subject = f"{covering.removesuffix('>')}\0" if covering.endswith(">") else covering
+    if is_reserved(subject) or len(covering.encode()) > MAX_SUBJECT:
+        raise _impossible(place, events)
+
+
+def _impossible(place: str, events: Events) -> ConfigError:
+    return ConfigError(
+        f"{place} gives a subject that Ditto uses itself, or one of more than {MAX_SUBJECT} bytes",
+        hint=f"nothing else may be on {events.prefix}._checkpoint, ._schema and ._snapshot, and on "
+        "events.group.subject",
+        key=place,
+    )
 
 
 def has_open_subjects(events: Events, *, database: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Final, Generic, TypeVar
 
@@ -66,6 +67,28 @@ def plain_tables(config: Events) -> list[tuple[str | None, str]] | None:
         return None
     outbox = [] if config.outbox is None else [config.outbox.name]
     return [(pattern.schema, pattern.table) for pattern in patterns] + outbox
+
+
+def first_pattern(config: Events) -> str | None:
+    """A key of `events.tables` that may select tables which come later; None where it has none."""
+    return next((key for key in config.tables or () if not TablePattern(key, may_be_regex=True).is_plain), None)
+
+
+def unmatched_keys(config: Events, tables: Collection[tuple[str, str]]) -> list[str]:
+    """The keys of `events.tables` and `events.topics`, with their section, that none of these tables matches."""
+    keys = [("tables", key) for key in config.tables or ()] + [("topics", key) for key in config.topics]
+    patterns = [(f"events.{section}.{key}", TablePattern(key, may_be_regex=True)) for section, key in keys]
+    return [place for place, pattern in patterns if not any(pattern.matches(*table) for table in tables)]
+
+
+def nearest_table(place: str, tables: Collection[tuple[str, str]]) -> str | None:
+    """The table that a key was probably meant for; `place` is the key with its section."""
+    key = place.removeprefix("events.tables.").removeprefix("events.topics.")
+    pattern = TablePattern(key, may_be_regex=True)
+    if not pattern.is_plain:
+        return None
+    names = [f"{schema}.{name}" if pattern.schema is not None else name for schema, name in tables]
+    return next(iter(get_close_matches(key, names, n=1)), None)
 
 
 class Patterns(Generic[T]):

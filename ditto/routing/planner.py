@@ -12,7 +12,7 @@ from ditto.config.events import TableRules
 from ditto.decoding.column_kinds import Kinds
 from ditto.decoding.messages import Relation
 from ditto.errors import RuleUnfit
-from ditto.routing.message_rule import message_subjects
+from ditto.routing.message_rule import check_covering, message_subjects
 from ditto.routing.outbox import find_outbox_mistakes, plan_outbox
 from ditto.routing.router import Router, description_subjects
 from ditto.routing.rules import RuleMaker
@@ -58,6 +58,8 @@ class Planner:
         self.primary_keys: dict[Table, tuple[str, ...]] = {}
         """Of the tables that were planned, where anything asks for it."""
         self._messages = message_subjects(config, database=database)
+        if (covering := self._router.outbox_covering) is not None:
+            check_covering(covering, "events.outbox.subject", config, database=database)
         self._is_versioned = config.schemas or "schema_version" in config.metadata
 
     @property
@@ -73,7 +75,7 @@ class Planner:
     def routes_of(self, tables: Iterable[Table], *, known: Set[str] = frozenset()) -> set[str]:
         """The routes that the sink has to take if these tables are published, with those that are `known` already.
 
-        Where there are many, one may stand for all that the template makes. Raises SubjectCollision.
+        Where there are many, one may stand for all that the template makes. Raises SubjectCollision and RuleUnfit.
         """
         found = set(known).union(self._messages, *(self._router.routes(*table).names for table in tables))
         if self.description_wildcard is not None:
@@ -196,7 +198,10 @@ class Planner:
 
     async def find_mistakes(self, relation: Relation) -> list[RuleUnfit]:
         """All that `plan` could raise of this relation; it raises the first. Raises SubjectCollision."""
-        routes = self._router.routes(relation.namespace, relation.name)
+        try:
+            routes = self._router.routes(relation.namespace, relation.name)
+        except RuleUnfit as error:
+            return [error]
         if all(route is None for route in routes):
             return []
         outbox = self._config.outbox

@@ -10,9 +10,9 @@ from typing import Final
 from ditto.config import ACTIONS, READ, Events
 from ditto.config.events import TableRules
 from ditto.config.message_rules import outbox_template
-from ditto.config.table_rules import subject_template
+from ditto.config.table_rules import MAX_VALUE, subject_template
 from ditto.config.template_syntax import Name, Value
-from ditto.errors import SubjectCollision
+from ditto.errors import RuleUnfit, SubjectCollision
 from ditto.routing.patterns import Patterns
 from ditto.routing.table_names import TableNames
 from ditto.routing.table_plans import Routes
@@ -21,6 +21,9 @@ from ditto.routing.templates import EMPTY, encode_token, may_make, wildcard
 CHECKPOINT: Final = "_checkpoint"
 SCHEMA: Final = "_schema"
 SNAPSHOT: Final = "_snapshot"
+
+MAX_SUBJECT: Final = 3900
+"""Bytes. nats-server ends a connection that sends a line of more than 4,096, which has more in it than the subject."""
 
 MANY: Final = 300
 """Subjects of a stream. nats-server compares each with each whenever one is added: 40 ms for 1,000, 4 s for 10,000."""
@@ -140,9 +143,16 @@ class Router:
 
     def _outbox_routes(self) -> Routes:
         """Those of rows alone that are there; the route covers the messages' own, and is empty where nothing does."""
-        covering = wildcard(self._outbox_template, {"prefix": self._prefix, "database": self._database})
+        covering = self.outbox_covering or ">"
         route = b"" if covering == ">" else covering.encode()
         return Routes(route, None, None, None, route)
+
+    @property
+    def outbox_covering(self) -> str | None:
+        """The one subject that covers all that rows of the outbox give; None without an outbox."""
+        if self._outbox is None:
+            return None
+        return wildcard(self._outbox_template, {"prefix": self._prefix, "database": self._database})
 
     def forget(self, tables: Collection[tuple[str, str]]) -> None:
         """These have been dropped: another table may have their subjects."""
@@ -187,6 +197,7 @@ class Router:
             action=action,
             database=self._database,
         )
+        _check_length(len(subject.encode()), "events.subject", namespace, name)
         self._check_reserved(namespace, name, subject)
         owner = self._owners.setdefault(subject, (namespace, name))
         if owner == _CHECKPOINT_OWNER:
@@ -211,6 +222,11 @@ class Router:
             if may_make(template, names, beginning):
                 raise _collision(namespace, name, rules.subject or "", others)
         is_own = any(isinstance(part, Name) and part.name not in _SHARED for part in template)
+        known = [
+            names[part.name] if isinstance(part, Name) else part for part in template if not isinstance(part, Value)
+        ]
+        size = len("".join(known).encode()) + MAX_VALUE * (len(template) - len(known))
+        _check_length(size, f"events.tables.{key}.subject", namespace, name)
         shape = "".join(
             "*" if isinstance(part, Value) else names[part.name] if isinstance(part, Name) else part
             for part in template
@@ -230,6 +246,17 @@ class Router:
         for beginning, others in self._reserved.items():
             if subject.startswith(beginning):
                 raise _collision(namespace, name, subject, others)
+
+
+def _check_length(size: int, place: str, namespace: str, name: str) -> None:
+    if size > MAX_SUBJECT:
+        table = f"{namespace}.{name}"
+        raise RuleUnfit(
+            f"{place} may give table {table} subjects of {size:,} bytes, and nats-server takes {MAX_SUBJECT:,}",
+            hint=f"shorten the template: each value in it may take {MAX_VALUE} bytes",
+            key=place,
+            relation=table,
+        )
 
 
 def _collision(namespace: str, name: str, subject: str, others: str) -> SubjectCollision:

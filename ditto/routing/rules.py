@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from ditto.config.events import TableRules
 from ditto.config.table_rules import header_template, subject_template
-from ditto.config.template_syntax import Name, Template, Value, columns_of
+from ditto.config.template_syntax import Template, Value, columns_of
 from ditto.decoding.messages import Relation, RuleFailed
 from ditto.errors import RuleUnfit
 from ditto.hints import full_identity
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 _PLAIN_TYPES: Final = frozenset({20, 21, 23, 26, 2950})
 """int8, int2, int4, oid, uuid: digits, letters and minus signs."""
-MAX_SUBJECT: Final = 3900
-"""Bytes. nats-server ends a connection that sends a line of more than 4,096, which has more in it than the subject."""
 ROW_ACTIONS: Final = ("INSERT", "UPDATE", "DELETE", "READ")
 _TRUNCATE: Final = "TRUNCATE"
 
@@ -124,7 +122,6 @@ class RuleMaker:
                     hint=f"leave truncate out of {self._place}.actions: [insert, update, delete]",
                     key=f"{self._place}.{key}",
                 )
-        yield from self._find_long_subject()
         yield from self._find_unsent(f"{self._place}.key", self._rules.key or ())
         if self._rules.when is not None:
             try:
@@ -152,26 +149,6 @@ class RuleMaker:
                 relation=table,
             )
 
-    def _find_long_subject(self) -> Iterator[RuleUnfit]:
-        """A subject that nats-server may not take, whatever the action."""
-        if self._subject is None:
-            return
-        names = self._names.of_subject("truncate")  # the longest one
-        literal = "".join(
-            names[part.name] if isinstance(part, Name) else part
-            for part in self._subject
-            if not isinstance(part, Value)
-        )
-        size = len(literal.encode()) + SUBJECT.limit * len(columns_of(self._subject))
-        if size > MAX_SUBJECT:
-            place, table = f"{self._place}.subject", f"{self._relation.namespace}.{self._relation.name}"
-            yield RuleUnfit(
-                f"{place} may give table {table} subjects of {size:,} bytes, and nats-server takes {MAX_SUBJECT:,}",
-                hint=f"shorten the template: each value in it may take {SUBJECT.limit} bytes",
-                key=place,
-                relation=table,
-            )
-
     @cached_property
     def _condition(self) -> Condition:
         """That of `when`. Raises RuleUnfit."""
@@ -196,6 +173,7 @@ class RuleMaker:
             raise RuleUnfit(
                 f"{key} does not fit table {table}: {error.message}, at line {error.line}, column {error.column}",
                 hint=_with_picture(error, text),
+                statement=f"{full_identity(relation.namespace, relation.name)};" if error.needs_old_rows else None,
                 key=key,
                 relation=table,
             ) from None

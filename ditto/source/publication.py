@@ -9,7 +9,7 @@ import structlog
 from msgspec import Struct
 
 from ditto.errors import AccessDenied, ConfigError, IdentityMissing, PublicationMissing, SourceError
-from ditto.hints import identifier
+from ditto.hints import full_identity, identifier
 from ditto.source.published_tables import Publication, Table, Tables, find_publication, look_at_tables
 from ditto.source.replica_identity import tables_without_identity
 from ditto.source.sql import Control
@@ -17,6 +17,7 @@ from ditto.source.sql import Control
 log = structlog.get_logger()
 
 _SHOWN: Final = 10
+_STATEMENTS: Final = 3
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -35,9 +36,10 @@ async def plan_publication(
     tables: Sequence[tuple[str | None, str]] | None,
     may_create: bool,
     allow_missing_identity: bool,
+    pattern: str | None = None,
 ) -> Plan:
     """Look for the publication; where it is missing, say how it is created: for the given tables (schema or None,
-    name), or for all.
+    name), or for all, because of `pattern` in `events.tables` where there is one.
 
     One that exists is used untouched. Raises PublicationMissing, IdentityMissing and ConfigError.
     """
@@ -54,20 +56,33 @@ async def plan_publication(
     wanted = None if tables is None else _resolve(tables, there)
     broken = await tables_without_identity(control, wanted)
     if broken and not allow_missing_identity:
-        names = ", ".join(f"{schema}.{name}" for schema, name in broken[:_SHOWN])
-        more = f" and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
-        raise IdentityMissing(
-            f"publication {publication} is not created: PostgreSQL would then refuse the application's own UPDATE and "
-            f"DELETE on tables without a usable replica identity: {names}{more}",
-            hint="give each a primary key that is not deferrable, or ALTER TABLE … REPLICA IDENTITY FULL: ditto "
-            "check prints the statements (from "
-            "PostgreSQL 18 on neither may contain generated columns, unless you create the publication yourself and it "
-            "has publish_generated_columns); or name only other tables in "
-            "events.tables; or, where these tables are never updated, set postgres.allow_missing_identity: true",
-        )
+        raise _identity_missing(publication, broken, is_for_all=tables is None, pattern=pattern)
     return Plan(
         publication=planned_publication(publication, wanted, there),
         statement=create_statement(publication, wanted, there),
+    )
+
+
+def _identity_missing(
+    publication: str, broken: Sequence[Table], *, is_for_all: bool, pattern: str | None
+) -> IdentityMissing:
+    names = ", ".join(f"{schema}.{name}" for schema, name in broken[:_SHOWN])
+    more = f" and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+    scope, other = "", "name only other tables in events.tables"
+    if is_for_all and pattern is not None:
+        scope = f" for all tables, which the key {pattern} of events.tables needs"
+        other = "name the tables one by one in place of it"
+    elif is_for_all:
+        scope, other = " for all tables", "name the tables that are wanted in events.tables"
+    statements = "; ".join(full_identity(*table) for table in broken[:_STATEMENTS])
+    others = ", and so on: ditto check prints all statements" if len(broken) > _STATEMENTS else ""
+    return IdentityMissing(
+        f"publication {publication} is not created{scope}: PostgreSQL would then refuse the application's own UPDATE "
+        f"and DELETE on tables without a usable replica identity: {names}{more}",
+        hint=f"give each a primary key that is not deferrable, or {statements}{others} (from PostgreSQL 18 on neither "
+        "may contain generated columns, unless you create the publication yourself and it has "
+        f"publish_generated_columns); or {other}; or create the publication yourself; or, where these tables are never "
+        "updated, set postgres.allow_missing_identity: true",
     )
 
 

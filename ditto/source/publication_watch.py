@@ -10,7 +10,7 @@ import structlog
 
 from ditto.config import ACTIONS
 from ditto.errors import PublicationMissing, TableLocked, TableNotPublished
-from ditto.hints import RELOAD, identifier
+from ditto.hints import RELOAD, full_identity, identifier
 from ditto.source.published_tables import Publication, Table, Tables, look_at_publication, look_at_tables
 from ditto.source.replica_identity import tables_limited_beyond_identity, tables_without_identity
 from ditto.source.sql import Control
@@ -19,6 +19,7 @@ log = structlog.get_logger()
 
 _LOOK_PERIOD_S: Final = 5.0
 _IDENTITY_LOOKS: Final = 12
+_STATEMENTS: Final = 3
 """Identities are looked at again after so many looks, and whenever the publication has changed."""
 
 
@@ -151,7 +152,8 @@ class PublicationWatch:
                 tables=_names(new),
                 reason="PostgreSQL refuses the application's own UPDATE and DELETE on them, because they are published "
                 "and have no usable replica identity",
-                hint="ALTER TABLE … REPLICA IDENTITY FULL for each, or give it a primary key that is not deferrable; "
+                hint=f"{'; '.join(full_identity(*table) for table in sorted(new)[:_STATEMENTS])}"
+                f"{'; …' if len(new) > _STATEMENTS else ''}; or give each a primary key that is not deferrable; "
                 "ditto check prints the statements. Or take them out of the publication",
             )
         self._refusing = refusing

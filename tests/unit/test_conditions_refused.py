@@ -119,7 +119,8 @@ def test_of_a_long_line_the_part_around_the_place_is_shown(before: int, after: i
 def test_an_old_value_that_the_server_never_sends_is_refused(text: str, identity: str) -> None:
     error = refused(text, identity=identity)
     assert error.message == "the server does not send the old value of status"
-    assert error.hint == "it is sent with ALTER TABLE … REPLICA IDENTITY FULL"
+    assert error.hint == 'it is sent with ALTER TABLE "public"."orders" REPLICA IDENTITY FULL'
+    assert error.needs_old_rows
 
 
 def test_without_an_identity_keys_have_no_old_value_either() -> None:

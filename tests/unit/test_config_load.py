@@ -242,6 +242,13 @@ def test_references_that_lead_nowhere(tmp_path: Path) -> None:
         ("nats: {dsn: x}", "nats.dsn", "postgres.dsn"),
         ("nats: {tls: {certt: x}}", "nats.tls.certt", "nats.tls.cert"),
         ("events: {table: {}}", "events.table", "events.tables"),
+        ("events: {tables: {t: {wen: x}}}", "events.tables.t.wen", "events.tables.t.when"),
+        (
+            "events: {tables: {t: {columns: {maks: {}}}}}",
+            "events.tables.t.columns.maks",
+            "events.tables.t.columns.mask",
+        ),
+        ("events: {messages: {a: {subjet: x}}}", "events.messages.a.subjet", "events.messages.a.subject"),
         ("nats: {ack_timeout_s: 3}", "nats.ack_timeout_s", "nats.ack_timeout"),
     ],
 )

@@ -23,6 +23,8 @@ def loaded(tmp_path: Path, events: str) -> object:
     ("events", "sentence"),
     [
         ('messages: {"ditto.wait": a}', "events.messages.ditto.wait"),
+        ('messages: {"re:a.*": a}', "looks like a regular expression"),
+        ("outbox: {table: a.b, subject: x, former: {a: [b, b]}}", "names b twice"),
         ("messages: {traceparent: a}", "tell Ditto something"),
         ('messages: {"": a}', "has an empty prefix"),
         ('messages: {a: "{data.x}"}', "has the unknown placeholder {data.x}"),

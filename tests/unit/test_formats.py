@@ -348,14 +348,6 @@ def events(**options: Any) -> Events:
         ({"group": {}, "tables": {"t": {"format": "msgpack"}}}, "events.group"),
         ({"format": "msgpack", "group": {"layout": "lines"}}, "events.group.layout"),
         ({"oversize": "strip", "tables": {"t": {"format": "debezium"}}}, "events.oversize"),
-        (
-            {"format": "msgpack", "tables": {"t": {"headers": {"content-type": "x"}}}},
-            "events.tables.t.headers.content-type",
-        ),
-        (
-            {"tables": {"t": {"format": "cloudevents-binary", "headers": {"ce-id": "x"}}}},
-            "events.tables.t.headers.ce-id",
-        ),
     ],
 )
 def test_what_a_format_has_no_place_for(options: dict[str, Any], key: str) -> None:

@@ -186,3 +186,16 @@ def test_json_lines_stay_one_line_each(stderr: io.StringIO) -> None:
     structlog.get_logger().warning("tables.added", table=name)
     assert lines(stderr)[0]["table"] == name
     assert stderr.getvalue().isascii()
+
+
+@pytest.mark.parametrize("form", ["pretty", "json"])
+def test_a_hint_of_several_lines_can_be_read(form: Any, stderr: io.StringIO) -> None:
+    configure("info", form, stderr)
+    hint = "did you mean name?\ndata.nme == 'a'\n     ^"
+    structlog.get_logger().error("reload.refused", reason="no column", hint=hint, key="events.tables.t.when")
+    if form == "json":
+        assert lines(stderr)[0]["hint"] == hint
+        return
+    first, *shown = stderr.getvalue().splitlines()
+    assert "events.tables.t.when" in first
+    assert shown == ["    hint: did you mean name?", "    data.nme == 'a'", "         ^"]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ditto.config import Events
-from ditto.config.events import Outbox
+from ditto.config.events import Group, Outbox
 from ditto.decoding.messages import Column, Relation, RuleFailed
-from ditto.errors import RuleUnfit
+from ditto.errors import ConfigError, RuleUnfit
 from ditto.formats.base import KeyedLayout
 from ditto.formats.bodies import with_bodies
 from ditto.formats.ditto import DittoFormat
@@ -55,6 +57,44 @@ def events_of(**outbox: str) -> Events:
         **outbox,
     }
     return Events(prefix="shop", outbox=Outbox(**given), messages={"m": "{prefix}.m"})
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "{prefix}._checkpoint",
+        "{prefix}._schema.a",
+        "{prefix}._snapshot.{data.topic}",
+        "shop._schema.{data.kind}.{data.topic}",
+        "{prefix}.groups.{database}",
+        "x." * 600 + "y",
+    ],
+)
+def test_a_subject_that_no_row_may_ever_have_is_refused_before_the_first(subject: str) -> None:
+    events = replace(events_of(subject=subject), group=Group(subject="{prefix}.groups.{database}"))
+    with pytest.raises(ConfigError, match=r"events\.outbox\.subject gives a subject that Ditto uses itself"):
+        planner_of(events)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "subject"),
+    [("m.*", "{prefix}._checkpoint"), ("_schema.*", "{prefix}.{message.prefix}"), ("m.*", "{prefix}._snapshot.x")],
+)
+def test_a_pattern_whose_messages_are_all_on_dittos_own_subjects_is_refused(prefix: str, subject: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"events.messages.{prefix} gives a subject that Ditto uses")):
+        planner_of(Events(prefix="shop", messages={prefix: subject}))
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["{data.topic}", "{prefix}.{data.topic}", "{prefix}._check{data.topic}", "{prefix}._schemas.{data.topic}"],
+)
+def test_a_subject_that_most_rows_may_have_is_fine(subject: str) -> None:
+    planner_of(events_of(subject=subject))
+
+
+def planner_of(events: Events) -> Planner:
+    return Planner(events, database="shop", primary_key=no_key, not_arrays=no_arrays)
 
 
 async def no_key(_: int) -> Collection[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ditto.config import EVENT_ACTIONS, Events
 from ditto.config.events import Action, TableRules
-from ditto.errors import SubjectCollision
+from ditto.errors import RuleUnfit, SubjectCollision
 from ditto.routing.patterns import Patterns, TablePattern
 from ditto.routing.router import MANY, SCHEMA, Router
 from ditto.routing.templates import encode_token
@@ -319,3 +319,20 @@ def test_tables_share_a_subject_only_on_purpose() -> None:
 def test_the_subject_of_an_entry_comes_before_a_topic() -> None:
     found = router(tables={"orders": TableRules(subject="own.{table}")}, topics={"orders": "topic"})
     assert found.routes("public", "orders").names == {"own.orders"}
+
+
+@pytest.mark.parametrize(
+    ("events", "place"),
+    [
+        ({"prefix": "p" * 3900}, "events.subject"),
+        ({"tables": {"orders": TableRules(subject="{prefix}." + "x" * 3900)}}, "events.tables.orders.subject"),
+        (
+            {"tables": {"orders": TableRules(subject="{prefix}." + "x" * 3000 + ".{data.a}.{data.b}")}},
+            "events.tables.orders.subject",
+        ),
+    ],
+)
+def test_a_subject_that_nats_server_does_not_take_is_refused(events: dict[str, Any], place: str) -> None:
+    with pytest.raises(RuleUnfit, match=r"subjects of [0-9,]+ bytes, and nats-server takes 3,900") as caught:
+        router(**events).routes("public", "orders")
+    assert caught.value.context["key"] == place

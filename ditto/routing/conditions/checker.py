@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Final, get_args
 
+from ditto.hints import full_identity
 from ditto.routing.conditions import checked, syntax
 from ditto.routing.conditions.calls import MACROS, apply, as_numeric, mismatch_hint
 from ditto.routing.conditions.checked import Part
@@ -81,6 +82,15 @@ class Checker:
     def _error(self, node: syntax.Node, message: str, hint: str | None = None) -> ConditionError:
         return ConditionError(message, text=self._text, offset=node.offset, hint=hint)
 
+    def _unsent(self, node: syntax.Node, name: str) -> ConditionError:
+        return ConditionError(
+            f"the server does not send the old value of {name}",
+            text=self._text,
+            offset=node.offset,
+            hint=f"it is sent with {full_identity(self._names['schema'], self._names['table'])}",
+            needs_old_rows=True,
+        )
+
     def _literal(self, node: syntax.Literal) -> Part:
         value = node.value
         if isinstance(value, bool):
@@ -145,7 +155,7 @@ class Checker:
         index = self._column_index(node, name)
         found: checked.Row = "data" if row == "data" else "dataOld" if row == "dataOld" else "row"
         if found == "dataOld" and not self._old_is_known(index):
-            raise self._error(node, f"the server does not send the old value of {name}", _FULL)
+            raise self._unsent(node, name)
         return checked.Column(kind_of(self._columns[index].type_name).type.nullable(), found, index, name)
 
     def _call(self, node: syntax.Call) -> Part:
@@ -195,7 +205,7 @@ class Checker:
             case (syntax.Literal(value=str() as name) as literal,):
                 index = self._column_index(literal, name)
                 if not self._old_is_known(index):
-                    raise self._error(literal, f"the server does not send the old value of {name}", _FULL)
+                    raise self._unsent(literal, name)
                 return checked.Changed(index, name, self._identity != "f")
         raise self._error(node, "changed() takes the name of a column in quotes", "as in changed('status')")
 
@@ -318,9 +328,6 @@ class Checker:
             self._need_bool(rest[0], condition)
         type_ = list_of(result.type) if macro in {"map", "filter"} else BOOL
         return checked.Loop(type_, macro, items, variable, condition, result)
-
-
-_FULL: Final = "it is sent with ALTER TABLE … REPLICA IDENTITY FULL"
 
 
 def _joined(parts: Sequence[Part]) -> Type:

@@ -14,10 +14,14 @@ class ConditionError(Exception):
     `str()` gives all of it in lines: the sentence, the line of the text with a caret below, and the hint.
     """
 
-    def __init__(self, message: str, *, text: str, offset: int, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, text: str, offset: int, hint: str | None = None, needs_old_rows: bool = False
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.needs_old_rows = needs_old_rows
+        """The table's REPLICA IDENTITY FULL would do."""
         before = text[:offset]
         self.line = before.count("\n") + 1
         """From 1."""

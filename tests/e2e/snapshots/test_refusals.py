@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from e2e.rules.commands import ditto
 from e2e.snapshots.recording import StreamRecording
 
 if TYPE_CHECKING:
@@ -261,3 +262,15 @@ async def test_a_stream_that_takes_no_control_events_is_refused_at_the_start(
     assert await ditto.ended() == 4
     assert f"{world.name}._snapshot.>" in ditto.sentence()
     assert world.value(f"SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{world.name}'") == 0
+
+
+@pytest.mark.parametrize("listen", [None, ":0"])
+async def test_a_command_that_could_not_work_is_not_shown(world: World, listen: str | None) -> None:
+    """`ditto snapshot status` asks over HTTP: where there is none nobody is told to enter it."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    await world.streaming()
+    more = {} if listen is None else {"DITTO_HTTP_LISTEN": listen}
+    result = await ditto(world, "snapshot", "start", "--table", "t", **more)
+    assert result.exit_code == 0, result.output
+    assert ("ditto snapshot status" in result.stderr) is (listen is not None)
+    assert ("ditto tail" in result.stderr) is (listen is None)
