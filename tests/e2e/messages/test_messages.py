@@ -197,6 +197,8 @@ async def test_between_groups(world: World) -> None:
         "INSERT INTO t VALUES (1), (2)", emit("orders.a", "[3]"), "INSERT INTO t VALUES (4)", emit("orders.a", "[5]")
     )
     world.sql("INSERT INTO t VALUES (6)")
+    world.fence_subject = f"{world.name}.transactions"
+    await world.fence()
     assert await ditto.stop() == 0
     async with world.jetstream() as jetstream:
         subscription = await jetstream.subscribe(">", stream=world.stream, ordered_consumer=True)
@@ -206,6 +208,7 @@ async def test_between_groups(world: World) -> None:
             message = await subscription.next_msg(timeout=20)
             if not message.subject.endswith("._checkpoint"):
                 found.append(json.loads(message.data))
+    assert found.pop()[0]["table"] == "fence"
     ids = [each if isinstance(each, int) else each["data"]["id"] for group in found for each in group]
     assert ids == [1, 2, 3, 4, 5, 6]
     assert [len(group) for group in found] == [2, 1, 1, 1, 1]

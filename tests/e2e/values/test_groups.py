@@ -13,6 +13,7 @@ from ditto.formats.stored_groups import events_in
 from e2e.kills import killed_at_random
 from e2e.ledger import Ledger, matches_ledger
 from e2e.process import eventually
+from e2e.proxy import Proxy
 from e2e.snapshots.finished import snapshot_finished
 
 if TYPE_CHECKING:
@@ -149,16 +150,20 @@ async def test_groups_begin_and_end_in_the_middle_of_a_transaction(world: World)
     """As a configuration does that is changed between two starts."""
     world.sql("CREATE TABLE t (id int PRIMARY KEY, note text)")
     plain, grouped = {"delivery_max_in_flight": "40"}, {"events_group_max_events": "50", "delivery_max_in_flight": "40"}
-    ditto = await world.streaming(**plain)
-    world.sql("INSERT INTO t SELECT i, repeat('x', 400) FROM generate_series(1, 20000) AS i")
-    for stored, settings in ((500, grouped), (550, plain), (1200, grouped)):
-        await world.holds(stored)
-        ditto.kill()
-        ditto = world.ditto(**settings)
-    await ditto.streaming(timeout_s=60)
-    await world.fence()
+    async with Proxy(world.nats_server.port) as proxy:
+        url = {"nats_url": f"nats://127.0.0.1:{proxy.port}"}
+        ditto = await world.streaming(**plain, **url)
+        proxy.delay_s = 0.003  # 40 events a round trip: the whole takes seconds, on any machine
+        world.sql("INSERT INTO t SELECT i, repeat('x', 400) FROM generate_series(1, 8000) AS i")
+        for stored, settings in ((500, grouped), (550, plain), (1200, grouped)):
+            await world.holds(stored)
+            ditto.kill()
+            ditto = world.ditto(**settings, **url)
+        await ditto.streaming(timeout_s=60)
+        proxy.delay_s = 0.0
+        await world.fence()
     events = [each for each in await world.messages() if each.event.get("table") == "t"]
-    assert [each.position.ordinal for each in events] == list(range(1, 20001))
+    assert [each.position.ordinal for each in events] == list(range(1, 8001))
     assert {each.subject for each in events} == {f"{world.name}_public_t", f"{world.name}.transactions"}
     await world.matches_tables()
 
