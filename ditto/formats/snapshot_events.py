@@ -46,6 +46,8 @@ class OpenRun(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     """Its key, PostgreSQL's text of each column, up to which its rows are stored; None before the first row."""
     rows: int = 0
     """How many rows of it are stored."""
+    left_out: int = 0
+    """How many were read and are no events, by a rule."""
     moved: tuple[tuple[str, ...], ...] = ()
     """Keys of rows that moved to where everything was read already: they are read again."""
     where: str = ""
@@ -65,6 +67,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     table: str | None = None
     rows: int | None = None
     """Of the table, stored so far; absent where the event is not about a table."""
+    left_out: int | None = None
+    """Rows that were read and are no events, by a rule; absent where there are none."""
     cursor: tuple[str, ...] | None = None
     where: str | None = None
     """Of a table of which only some rows are read, the condition: what is not read is not gone."""

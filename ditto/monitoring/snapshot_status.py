@@ -28,6 +28,8 @@ class TableStatus(Struct, kw_only=True):
     """`waiting`: for something that `waits_for` names, before its rows are read."""
     rows: int = 0
     """Stored so far; after a restart those from before it are counted, too."""
+    left_out: int = 0
+    """Rows that were read and are no events, by a rule of `events.tables`."""
     estimated_rows: int | None = None
     """By PostgreSQL's statistics; null where there are none, before the run's turn, and under a condition."""
     bytes: int = 0
@@ -51,7 +53,7 @@ class TableStatus(Struct, kw_only=True):
     @property
     def remaining_rows(self) -> int:
         """As far as the estimate tells; 0 without one."""
-        return 0 if self.is_ended else max(0, (self.estimated_rows or 0) - self.rows)
+        return 0 if self.is_ended else max(0, (self.estimated_rows or 0) - self.rows - self.left_out)
 
 
 class RunStatus(Struct, kw_only=True):

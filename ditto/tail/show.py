@@ -77,6 +77,7 @@ class Writer:
         parts = [
             control.state,
             "" if control.rows is None else counted(control.rows, "row"),
+            "" if control.left_out is None else f"{control.left_out:,} left out",
             f"run {control.run}",
         ]
         reason = "" if control.reason is None else f": {control.reason}"

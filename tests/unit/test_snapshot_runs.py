@@ -98,14 +98,16 @@ def test_a_run_from_its_request_to_its_end() -> None:
     told = runs.advanced(current, rows=5, cursor=("9",), moved=[("4",)])
     assert (told.state, told.rows, told.cursor) == ("reading", 5, ("9",))
     assert (told.open[0].rows, told.open[0].cursor, told.open[0].moved) == (5, ("9",), (("4",),))
-    assert runs.advanced(current, rows=2, cursor=None, moved=()).open[0].cursor == ("9",)
+    assert (told.left_out, told.open[0].left_out) == (None, 0)
+    assert runs.advanced(current, rows=2, cursor=None, moved=(), left_out=3).open[0].cursor == ("9",)
     (done,) = runs.ended(current, "done")
-    assert (done.state, done.rows) == ("done", 7)
+    assert (done.state, done.rows, done.left_out) == ("done", 7, 3)
     following = runs.current()
     assert following is not None
     assert (following.name, following.run.has_begun, following.run.cursor, following.run.rows) == (
         "public.accounts", False, None, 0,
     )  # fmt: skip
+    assert following.run.left_out == 0
     failed, finished = runs.ended(following, "failed", reason="gone")
     assert (failed.state, failed.reason, finished.state, finished.open) == ("failed", "gone", "finished", ())
     assert runs.current() is None

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from ditto.decoding.change import Change
 from ditto.decoding.messages import Block
 from ditto.errors import SnapshotRefused
 from ditto.formats.snapshot_events import Control
@@ -182,7 +183,7 @@ class ChunkedTable:
         decoder.record_invisible(following.snapshot)
         # Rows that moved are the last ones: whoever goes on after them has the others.
         cursor = self._stored_cursor if chunk.cursor is None else tuple(chunk.cursor)
-        start = 0
+        start = stored = 0
         while start < rows.count:
             stop = rows.piece(start, max_rows=_PIECE_ROWS, max_bytes=_PIECE_BYTES)
             block = decoder.read_block_of(
@@ -199,12 +200,19 @@ class ChunkedTable:
                 moved_cursor=None if cursor is None else list(cursor),
             )
             block.snapshot_run = run
+            stored += row_count(block)
             yield block
             start = stop
         self._moved.resolve(chunk.moved)
         self._stored_cursor = cursor
         runs, current = self._deliveries.runs, self._current
-        advanced = runs.advanced(current, rows=rows.count, cursor=self._stored_cursor, moved=self._moved.keys)
+        advanced = runs.advanced(
+            current,
+            rows=stored,
+            left_out=rows.count - stored,
+            cursor=self._stored_cursor,
+            moved=self._moved.keys,
+        )
         self._progress.stored(rows.count, rows.size)
         self._is_done = chunk.is_last and not self._moved.waiting
         if self._is_done:
@@ -237,6 +245,11 @@ class ChunkedTable:
         """It is this table's turn."""
         active = self._deliveries.runs.current()
         return active is not None and (active.run.run, active.table) == (self._current.run.run, self._current.table)
+
+
+def row_count(block: Block) -> int:
+    """How many rows are stored with a block: the description of their table may come before them."""
+    return len(block.changes) - (bool(block.changes) and not isinstance(block.changes[0], Change))
 
 
 def too_many_moved(current: Current) -> SnapshotRefused:

@@ -20,7 +20,7 @@ import structlog
 
 from ditto.decoding.messages import Block
 from ditto.formats.snapshot_events import Control
-from ditto.pipeline.snapshots.chunks import Restart
+from ditto.pipeline.snapshots.chunks import Restart, row_count
 from ditto.pipeline.snapshots.deliveries import At, Deliveries
 from ditto.pipeline.snapshots.progress import Progress
 from ditto.pipeline.snapshots.runs import Current
@@ -150,7 +150,7 @@ class WholeTable:
         yield runs.begun(current, key=())
         ordinal = 2
         async for rows in cut.rows():
-            start = 0
+            start = stored = 0
             while start < rows.count:
                 stop = rows.piece(start, max_rows=_PIECE_ROWS, max_bytes=_PIECE_BYTES)
                 block = self._deliveries.decoder.read_block_of(
@@ -167,10 +167,11 @@ class WholeTable:
                     moved_cursor=None,
                 )
                 block.snapshot_run = current.run.run
+                stored += row_count(block)
                 yield block
                 ordinal += stop - start
                 start = stop
-            runs.advanced(current, rows=rows.count, cursor=None, moved=())
+            runs.advanced(current, rows=stored, left_out=rows.count - stored, cursor=None, moved=())
             self._progress.stored(rows.count, rows.size)
         for control in runs.ended(current, "done"):
             yield control

@@ -75,7 +75,7 @@ class Progress:
         table = self._find(control)
         if table is None:
             return
-        table.rows = control.rows or 0
+        table.rows, table.left_out = control.rows or 0, control.left_out or 0
         fields = {"run": control.run, "table": f"{control.schema}.{control.table}"}
         if control.state == "begun":
             table.state, table.began_at, table.bytes = "waiting", _now(), 0
@@ -85,7 +85,8 @@ class Progress:
             table.waits_for, table.rows_per_s = None, None
             table.reason, table.hint = control.reason, control.hint
             if control.state == "done":
-                log.info("snapshot.done", rows=control.rows, **fields)
+                left_out = {} if control.left_out is None else {"left_out": control.left_out}
+                log.info("snapshot.done", rows=control.rows, **left_out, **fields)
 
     def estimated(self, run: str, rows: Mapping[Table, int]) -> None:
         """About so many rows have the tables of this run; each is looked at again when it is its turn."""
@@ -170,9 +171,9 @@ class Progress:
             for schema, table in opened.tables or ()
             if (schema, table) not in known
         ]
-        if opened.tables and opened.rows:
+        if opened.tables and (opened.rows or opened.left_out):
             first = next(each for each in run.tables if (each.schema, each.table) == opened.tables[0])
-            first.rows = opened.rows
+            first.rows, first.left_out = opened.rows, opened.left_out
 
 
 def _now() -> str:

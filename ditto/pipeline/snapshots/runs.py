@@ -143,15 +143,22 @@ class Runs:
     def begun(self, current: Current, *, key: Sequence[str], oid: int = 0) -> Control:
         """The table begins, or begins anew; `key` is the order in which it is read."""
         run = replace(self._run(current), has_begun=True, key=tuple(key), oid=oid)
-        self._put(replace(run, cursor=None, rows=0, moved=()))
+        self._put(replace(run, cursor=None, rows=0, left_out=0, moved=()))
         return self._control(current, "begun")
 
     def advanced(
-        self, current: Current, *, rows: int, cursor: tuple[str, ...] | None, moved: Sequence[tuple[str, ...]]
+        self,
+        current: Current,
+        *,
+        rows: int,
+        cursor: tuple[str, ...] | None,
+        moved: Sequence[tuple[str, ...]],
+        left_out: int = 0,
     ) -> Control:
         """A chunk is stored: so many more rows, up to this cursor; these keys are still to be read again."""
         run = self._run(current)
-        self._put(replace(run, rows=run.rows + rows, cursor=cursor or run.cursor, moved=tuple(moved)))
+        rows, left_out = run.rows + rows, run.left_out + left_out
+        self._put(replace(run, rows=rows, left_out=left_out, cursor=cursor or run.cursor, moved=tuple(moved)))
         return self._control(current, "reading")
 
     def ended(
@@ -159,17 +166,18 @@ class Runs:
     ) -> Iterator[Control]:
         """The table is done, or failed; and the run is finished where it was the last one."""
         run = self._run(current)
-        rows, cursor = run.rows, run.cursor
+        rows, left_out, cursor = run.rows, run.left_out or None, run.cursor
         left = (run.tables or ())[1:]
         if left or run.has_more:
             after = None if left else current.table
-            self._put(replace(run, tables=left or None, after=after, has_begun=False, cursor=None, rows=0, moved=()))
+            run = replace(run, tables=left or None, after=after, has_begun=False)
+            self._put(replace(run, cursor=None, rows=0, left_out=0, moved=()))
         else:
             self._remove(run.run)
         schema, table = current.table
         yield Control(
-            run=run.run, state=state, schema=schema, table=table, rows=rows, cursor=cursor, where=run.where or None,
-            reason=reason, hint=hint, open=self._told,
+            run=run.run, state=state, schema=schema, table=table, rows=rows, left_out=left_out, cursor=cursor,
+            where=run.where or None, reason=reason, hint=hint, open=self._told,
         )  # fmt: skip
         if not left and not run.has_more:
             yield self.finished(run.run)
@@ -190,8 +198,8 @@ class Runs:
     def _control(self, current: Current, state: TableState) -> Control:
         run, (schema, table) = self._run(current), current.table
         return Control(
-            run=run.run, state=state, schema=schema, table=table, rows=run.rows, cursor=run.cursor,
-            where=run.where or None, open=self._told,
+            run=run.run, state=state, schema=schema, table=table, rows=run.rows, left_out=run.left_out or None,
+            cursor=run.cursor, where=run.where or None, open=self._told,
         )  # fmt: skip
 
     def _remove(self, run: str) -> None:

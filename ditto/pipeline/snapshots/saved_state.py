@@ -71,5 +71,7 @@ class SavedState:
 
 def _anew(event: ControlEvent) -> ControlEvent:
     """The same where no table has begun yet."""
-    runs = [replace(run, has_begun=False, key=(), cursor=None, rows=0, moved=()) for run in event.snapshot.open]
+    runs = [
+        replace(run, has_begun=False, key=(), cursor=None, rows=0, left_out=0, moved=()) for run in event.snapshot.open
+    ]
     return replace(event, snapshot=replace(event.snapshot, open=tuple(runs)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from ditto.testing.process import free_port
 from e2e.operations.test_http import samples
 from e2e.process import eventually
@@ -59,3 +61,30 @@ async def test_a_row_that_fails_ends_the_snapshot_of_its_table_and_a_change_the_
     process = await world.streaming(events_tables=rules(when="10 / data.n > 1", on_error="drop"))
     inserted = [each.payload for each in await sent(world) if b'"INSERT"' in each.payload]
     assert [json.loads(each)["data"]["id"] for each in inserted] == [3, 4, 6]
+
+
+@pytest.mark.parametrize("impl", ["c", "python"])
+@pytest.mark.parametrize("key", ["PRIMARY KEY", ""])
+async def test_a_snapshot_counts_what_it_has_stored_and_what_a_rule_has_left_out(
+    world: World, key: str, impl: str
+) -> None:
+    """Also with the description of the table before the first row; the cursor says how far the table was read."""
+    world.sql(
+        f"CREATE TABLE t (id int {key}, n int)",
+        "ALTER TABLE t REPLICA IDENTITY FULL",
+        "INSERT INTO t SELECT i, i % 5 FROM generate_series(1, 99) AS i",
+    )
+    process = await world.streaming(
+        impl=impl,
+        events_tables={"t": {"when": "row.n == 0"}},
+        events_schemas=True,
+        snapshot_mode="initial",
+        snapshot_tables=["t"],
+        snapshot_chunk_rows=10,
+    )
+    done = await process.logged("snapshot.done")
+    assert (done["rows"], done["left_out"]) == (19, 80)
+    stored = [json.loads(each.payload) for each in await world.messages()]
+    assert sum(each.get("action") == "READ" for each in stored) == 19
+    (told,) = [each["snapshot"] for each in stored if each.get("snapshot", {}).get("state") == "done"]
+    assert (told["rows"], told["leftOut"], told.get("cursor")) == (19, 80, ["99"] if key else None)
