@@ -1,4 +1,4 @@
-"""What a pipeline asks of a sink: five protocols, and what passes between them.
+"""What a pipeline asks of a sink, and what commands ask that read it back: six protocols, and what passes between them.
 
 A sink stores messages in the order in which they are given to it, and says up to which delivery number everything is
 durable. It knows nothing of PostgreSQL, of the decoder's block or of the window: the pipeline numbers the deliveries
@@ -7,13 +7,16 @@ of a session from 1, and never gives more than the window has room for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from enum import Enum, auto
 from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from ditto.config import PipelineConfig
 from ditto.decoding.change import SnapshotMark, StoredObject
+from ditto.errors import SinkError
 from ditto.formats.payloads import Payloads
 from ditto.lsn import Checkpoint, Position, Transaction
 
@@ -267,6 +270,107 @@ class MakeSink(Protocol):
     """Makes the sink of one session, without any I/O."""
 
     def __call__(self, config: PipelineConfig, *, clock: Clock) -> Sink: ...
+
+
+class MessageKind(Enum):
+    """What a stored message is, as the place where it is stored says."""
+
+    EVENT = auto()
+    """An event, a group of events, or an application's message; or what another program has put there."""
+    CONTROL = auto()
+    """A control event of snapshots."""
+    DESCRIPTION = auto()
+    """Of a table. Its position, where it has one, is that of the message before it."""
+    CHECKPOINT = auto()
+
+
+class ReadMessage(msgspec.Struct, frozen=True, gc=False):
+    """A message as the sink has it."""
+
+    number: int
+    """Which one, by the sink's own count, which grows: a sequence, the offset of a line (`Reader.noun`)."""
+    kind: MessageKind
+    payload: bytes
+    route: str = ""
+    """Empty where the sink does not keep it."""
+    headers: Mapping[str, str] = {}
+    key: str | None = None
+    position: Position | None = None
+    """Of a group, that of its last event. None where the message has none, or none that can be known."""
+    stored_at: float | None = None
+    """Unix seconds, by the sink's clock; None where it keeps no such time."""
+
+
+class Part(NamedTuple):
+    """Messages that come next to each other, and how far they are in all that is to be read."""
+
+    messages: Sequence[ReadMessage]
+    done: int
+    total: int
+    """In the same unit as `done`: messages, bytes."""
+
+
+class Start(NamedTuple):
+    """Where to begin. Nothing given: at the first message, or at the end where it is waited for more."""
+
+    since: datetime | None = None
+    """With the first message stored then or later; where no such times are kept, by commit times."""
+    last: int | None = None
+    """So many messages before the end."""
+
+
+class Held(NamedTuple):
+    """What a sink holds now."""
+
+    exists: bool
+    """The place is there: the stream, the file."""
+    tail: Position | None = None
+    """Of the last event or checkpoint of Ditto's; None where there is none."""
+    tail_time: str | None = None
+    """Of its commit; of a checkpoint: of storing it. RFC 3339 in UTC; None where that would have to be looked up."""
+    messages: int | None = None
+    """None where that would have to be counted."""
+    bytes: int | None = None
+
+
+class Reader(Protocol):
+    """Reads back what a sink holds, beside the pipeline, and changes nothing: for `tail`, `verify`, `wait`, `status`.
+
+    Knows neither pipeline nor slot: whose the messages are is not looked at. `connect` comes first, except for
+    `follow`, and `close` last, in any case. Every call may raise a SinkError. Both generators have to be closed.
+    """
+
+    @property
+    def kind(self) -> str:
+        """The noun for the sink, as in `Capabilities`."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages: `stream DITTO`."""
+
+    @property
+    def noun(self) -> str:
+        """What `ReadMessage.number` counts: `message`, `line at byte`."""
+
+    async def connect(self) -> None: ...
+
+    async def look(self) -> Held: ...
+
+    def read(self) -> AsyncGenerator[Part]:
+        """All that there is now, from the first message to the last. Raises where some of it could not be read."""
+
+    def follow(
+        self, start: Start, *, is_endless: bool, on_lost: Callable[[SinkError], None]
+    ) -> AsyncGenerator[Sequence[ReadMessage]]:
+        """From there on; for ever where it is endless, else up to the message that is the last one now.
+
+        Raises what keeps it from beginning. A loss after that is tried again, and `on_lost` called with the error.
+        """
+
+    async def read_object(self, stored: StoredObject) -> bytes | None:
+        """What an event refers to (`Sink.object_store`); None where it is gone, nothing where it is not the same."""
+
+    async def close(self) -> None: ...
 
 
 class MessageTooLarge(Exception):

@@ -1,14 +1,19 @@
-"""The sink that a configuration names. Only the library of that one is imported."""
+"""The sink that a configuration names, and what reads it back. Only the library of that one is imported."""
 
 # ruff: noqa: PLC0415 -- only the chosen sink's library is imported
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from ditto.errors import ConfigError
+
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from ditto.config import PipelineConfig
-    from ditto.sinks.base import MakeSink
+    from ditto.sinks.base import MakeSink, Reader
 
 
 def choose_sink(config: PipelineConfig) -> MakeSink:
@@ -24,3 +29,31 @@ def choose_sink(config: PipelineConfig) -> MakeSink:
     from ditto.sinks.file.sink import FileSink
 
     return FileSink
+
+
+def choose_reader(config: PipelineConfig) -> Reader:
+    """What reads that sink back. Raises ConfigError where nothing can be read again."""
+    if config.file is None:
+        from ditto.sinks.jetstream.reader import StreamReader
+
+        return StreamReader(config)
+    if config.file.path == "-":
+        raise ConfigError(
+            "the events of this configuration go to standard output, where nothing can be read again",
+            hint="give file.path the path of a file, or read what the program that gets them has stored",
+            key="file.path",
+        )
+    from ditto.sinks.file.reader import FileReader
+
+    return FileReader(config.file.path, config.events.prefix)
+
+
+@asynccontextmanager
+async def open_reader(config: PipelineConfig) -> AsyncGenerator[Reader]:
+    """The same, connected. Raises what keeps it from that."""
+    reader = choose_reader(config)
+    try:
+        await reader.connect()
+        yield reader
+    finally:
+        await reader.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -15,10 +15,12 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from ditto.config import Nats
 from ditto.errors import NotNow, SinkError, SinkLost, StreamNotFound, StreamUnusable
+from ditto.sinks.base import ReadMessage
 from ditto.sinks.jetstream import servers
 from ditto.sinks.jetstream.api import API_TIMEOUT_S
 from ditto.sinks.jetstream.api_answers import StreamState, unreadable
 from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.message_kinds import message_maker
 from ditto.sinks.jetstream.stream import Stream
 from ditto.tasks import end
 
@@ -28,7 +30,7 @@ _WATCH_PERIOD_S: Final = 0.5
 
 
 class Follower:
-    """Calls `on_message` with sequence, subject, payload and headers of each message, from the chosen message on.
+    """Gives each message to `on_message`, from the chosen one on; those of the server's own are left out.
 
     What `on_message` raises ends it. `on_lost` is called with the error when a connection ends; it is made again.
     """
@@ -37,13 +39,15 @@ class Follower:
         self,
         config: Nats,
         *,
-        on_message: Callable[[int, str, bytes, Mapping[str, str]], None],
+        prefix: str,
+        on_message: Callable[[ReadMessage], Awaitable[None]],
         on_lost: Callable[[SinkError], None],
         since: datetime | None = None,
         last: int | None = None,
         is_endless: bool = True,
     ) -> None:
         self._config = config
+        self._make = message_maker(prefix)
         self._on_message = on_message
         self._on_lost = on_lost
         self._since = since
@@ -147,7 +151,10 @@ class Follower:
             sequence = metadata.sequence.stream
             is_past = not self._is_endless and sequence > self._end_sequence
             if not is_past:
-                self._on_message(sequence, message.subject, message.data, message.headers or {})
+                stored_at = metadata.timestamp.timestamp()
+                made = self._make(sequence, message.subject, message.data, message.headers, stored_at)
+                if made is not None:
+                    await self._on_message(made)
                 self._sequence = sequence
             if not self._is_endless and (is_past or sequence >= self._end_sequence or not metadata.num_pending):
                 self._done.set_result(None)
