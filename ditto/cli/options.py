@@ -54,17 +54,6 @@ def effective(config_file: Path | None, **flags: object) -> Config:
     return config
 
 
-def require_stream(config: Config, command: str) -> None:
-    """Raise ConfigError where the events go to a file: `command` reads a stream."""
-    if config.file is not None:
-        raise ConfigError(
-            f"{command} reads a stream, and the events of this configuration go to file {config.file.path}",
-            hint='tail -F follows the file: a line that begins with {"id": is an event, and the last event or '
-            "checkpoint is how far the pipeline is",
-            key="file.path",
-        )
-
-
 def _trim_password(environ: MutableMapping[str, str]) -> None:
     """Libpq reads this one itself, and takes the line end behind a secret for a part of the password."""
     if (password := environ.get("PGPASSWORD")) and password.endswith(("\n", "\r")):

@@ -6,13 +6,14 @@ import asyncio
 import os
 import shutil
 import sys
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from ditto import log
-from ditto.cli.options import configuration, echo_json, effective, examples, require_stream, say
+from ditto.cli.options import configuration, echo_json, effective, examples, say
 from ditto.log import mask_secrets
 from ditto.printable_text import printable
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ditto.errors import SinkError
+    from ditto.sinks.base import Reader, ReadMessage, Start
 
 
 @click.command(
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     envvar="DITTO_TAIL_SINCE",
     show_envvar=True,
     help="Begin with what was stored then: a duration before now such as 5m, or 2026-01-02T15:04:05Z (UTC where it "
-    "has no offset).  [default: now; with --no-follow the stream's first message]",
+    "has no offset); in a file, what was committed then.  [default: now; with --no-follow the first message]",
 )
 @click.option(
     "--last",
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
     metavar="N",
     envvar="DITTO_TAIL_LAST",
     show_envvar=True,
-    help="Begin N messages before the end of the stream, checkpoints counted, a group as one.  [default: at the end]",
+    help="Begin N messages before the end, checkpoints counted, a group as one.  [default: at the end]",
 )
 @click.option(
     "--no-follow",
@@ -81,7 +83,7 @@ if TYPE_CHECKING:
     is_flag=True,
     envvar="DITTO_TAIL_JSON",
     show_envvar=True,
-    help="Print each event as it is in the stream, one a line.  [default: as text, long values cut off]",
+    help="Print each event as it is stored, one a line.  [default: as text, long values cut off]",
 )
 def tail(
     tables: tuple[str, ...],
@@ -92,21 +94,21 @@ def tail(
     is_json: bool,
     **options: Any,
 ) -> None:
-    """Print the events of the stream as they are stored, until interrupted.
+    """Print the events of the stream, or of the file, as they are stored, until interrupted.
 
-    Reads through a consumer of its own: neither Ditto nor the stream notices. Which columns are a table's key is
-    in the event (events.metadata: primary_key), or learnt from earlier ones; until then it is id, or the first column.
-    What an update changed is only known where the table has REPLICA IDENTITY FULL; elsewhere all its columns are
-    printed. The events of a group (events.group) are printed one by one. READ is a row that a snapshot found in the
-    table, SNAPSHOT says how far a snapshot is, MESSAGE is a logical message or a row of an outbox. When NATS goes away
-    it waits for it.
+    Changes nothing, and Ditto does not notice. Which columns are a table's key is in the event (events.metadata:
+    primary_key), or learnt from earlier ones; until then it is id, or the first column. What an update changed is
+    only known where the table has REPLICA IDENTITY FULL; elsewhere all its columns are printed. The events of a group
+    (events.group) are printed one by one. READ is a row that a snapshot found in the table, SNAPSHOT says how far a
+    snapshot is, MESSAGE is a logical message or a row of an outbox. When the server or the file goes away it waits
+    for it.
     """
     from ditto.formats.snapshot_events import read_control_event  # noqa: PLC0415
     from ditto.formats.stored_events import as_json, read_event  # noqa: PLC0415 -- not all commands need this
     from ditto.formats.stored_groups import events_in  # noqa: PLC0415
-    from ditto.routing.router import checkpoint_subject, description_subjects  # noqa: PLC0415
+    from ditto.sinks.base import MessageKind, Start  # noqa: PLC0415
+    from ditto.sinks.choose import choose_reader  # noqa: PLC0415
     from ditto.tail.choose import choose, read_since  # noqa: PLC0415
-    from ditto.tail.follow import Follower  # noqa: PLC0415
     from ditto.tail.messages import read_message  # noqa: PLC0415
     from ditto.tail.show import Writer  # noqa: PLC0415
 
@@ -115,15 +117,13 @@ def tail(
     if begin is not None and last is not None:
         raise click.UsageError("--since and --last exclude each other")
     config = effective(**options)
-    require_stream(config, "ditto tail")
+    reader = choose_reader(config)
     log.configure(config.log.level, config.log.format)
     is_terminal = sys.stdout.isatty()
     writer = Writer(
         is_coloured=is_terminal and not os.environ.get("NO_COLOR"),
         width=(lambda: shutil.get_terminal_size().columns) if is_terminal else None,
     )
-    checkpoint = checkpoint_subject(config.events.prefix)
-    descriptions = description_subjects(config.events.prefix)
 
     def write(payload: bytes, headers: Mapping[str, str], text: Callable[[], str]) -> None:
         if is_json:
@@ -131,10 +131,10 @@ def tail(
         else:
             click.echo(text())
 
-    def on_message(sequence: int, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
-        if subject == checkpoint or subject.startswith(descriptions):
+    def on_message(found: ReadMessage) -> None:
+        if found.kind in {MessageKind.CHECKPOINT, MessageKind.DESCRIPTION}:
             return
-        if (message := read_message(subject, payload, headers)) is not None:
+        if (message := read_message(found)) is not None:
             if choice.takes_message(message.table):
                 if is_json:
                     echo_json(message.as_json())
@@ -142,10 +142,10 @@ def tail(
                     click.echo(writer.message_text(message))
             return
         try:
-            for each in events_in(payload, headers.get):
-                on_event(each, headers)
+            for each in events_in(found.payload, found.headers.get):
+                on_event(each, found.headers)
         except msgspec.MsgspecError:
-            say(f"message {sequence} is not an event of Ditto")
+            say(f"{reader.noun} {found.number} is not an event of Ditto")
 
     def on_event(payload: bytes, headers: Mapping[str, str]) -> None:
         if (control := read_control_event(payload)) is not None:
@@ -159,10 +159,24 @@ def tail(
     def on_lost(error: SinkError) -> None:
         say(f"{printable(mask_secrets(error.message))}; waiting for it to come back")
 
-    follower = Follower(
-        config.nats, on_message=on_message, on_lost=on_lost, since=begin, last=last, is_endless=not no_follow
-    )
-    asyncio.run(follower.run())
+    asyncio.run(_follow(reader, Start(begin, last), on_message, on_lost, is_endless=not no_follow))
+
+
+async def _follow(
+    reader: Reader,
+    start: Start,
+    on_message: Callable[[ReadMessage], None],
+    on_lost: Callable[[SinkError], None],
+    *,
+    is_endless: bool,
+) -> None:
+    try:
+        async with aclosing(reader.follow(start, is_endless=is_endless, on_lost=on_lost)) as found:
+            async for messages in found:
+                for message in messages:
+                    on_message(message)
+    finally:
+        await reader.close()
 
 
 def _line(payload: bytes) -> bytes:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ditto import log
-from ditto.cli.options import configuration, effective, examples, require_stream, seconds
+from ditto.cli.options import configuration, effective, examples, seconds
 from ditto.cli.show import show
 from ditto.printable_text import printable
 from ditto.units import counted
@@ -36,7 +36,7 @@ _TABLES_SHOWN = 5
     default="10s",
     envvar="DITTO_VERIFY_TIMEOUT",
     show_envvar=True,
-    help="How long the stream may take to catch up with the tables first.  [default: 10s]",
+    help="How long the events may take to catch up with the tables first.  [default: 10s]",
 )
 @click.option(
     "--json",
@@ -48,15 +48,14 @@ _TABLES_SHOWN = 5
 )
 @click.pass_context
 def verify(ctx: click.Context, /, timeout: str, is_json: bool, **options: Any) -> None:
-    """Replay the whole stream and compare it with the tables, row by row.
+    """Replay everything that is stored and compare it with the tables, row by row.
 
-    Exits with 1 when they differ, or a table cannot be read. What the stream cannot tell is named and not judged: rows
+    Exits with 1 when they differ, or a table cannot be read. What the events cannot tell is named and not judged: rows
     that ALTER TABLE changed, tables that were dropped. Nobody should write to the tables meanwhile. Of a row only the
     key is shown. The copy of the tables is held in memory.
     """
     timeout_s = seconds(timeout, "--timeout")
     config = effective(**options)
-    require_stream(config, "ditto verify")
     log.configure(config.log.level, config.log.format)
     from ditto.verify.run import verify as run  # noqa: PLC0415 -- other commands need not import both clients
 
@@ -102,11 +101,11 @@ def _print(report: Report) -> None:
         ("events", f"{report.events:,}"),
         ("snapshots", f"{counted(report.reads, 'row')} read" if report.reads else ""),
         ("messages", f"{report.messages:,}, of which no table is made" if report.messages else ""),
-        ("stream's tail", report.tail),
+        (f"{report.sink}'s tail", report.tail),
         ("compared", f"{counted(report.rows, 'row')} of {counted(report.tables, 'table')}"),
         ("not judged", counted(unjudged, "table") if unjudged else ""),
         *(("note", note) for note in report.notes),
-        ("result", _result(count, is_whole=not report.unjudged)),
+        ("result", _result(count, report.sink, is_whole=not report.unjudged)),
     ):
         if value:
             table.add_row(name, Text(printable(value)))
@@ -120,7 +119,7 @@ def _by_reason(unjudged: list[Unjudged]) -> dict[str, list[str]]:
     return found
 
 
-def _result(count: int, *, is_whole: bool) -> str:
+def _result(count: int, sink: str, *, is_whole: bool) -> str:
     if count:
         return counted(count, "difference")
-    return "stream equals tables" if is_whole else "stream equals tables, as far as it can tell"
+    return f"{sink} equals tables" if is_whole else f"{sink} equals tables, as far as it can tell"

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ditto import log
-from ditto.cli.options import configuration, effective, examples, require_stream, seconds
+from ditto.cli.options import configuration, effective, examples, seconds
 from ditto.errors import ConfigError
 from ditto.lsn import format_lsn, parse_lsn
 
@@ -30,10 +30,10 @@ from ditto.lsn import format_lsn, parse_lsn
     help="How long to wait, such as 500ms, 5s or 2m.  [default: 30s]",
 )
 def wait(lsn: str, timeout: str, **options: Any) -> None:
-    """Wait until the stream holds everything that was committed before LSN.
+    """Wait until the stream, or the file, holds everything that was committed before LSN.
 
     Ask PostgreSQL for pg_current_wal_lsn() after a COMMIT, and when this returns the events of that transaction are
-    in the stream. Exits with 1 when the time is over.
+    stored. Exits with 1 when the time is over.
     """
     try:
         wanted_lsn = parse_lsn(lsn)
@@ -41,7 +41,6 @@ def wait(lsn: str, timeout: str, **options: Any) -> None:
         raise ConfigError(f"{lsn!r} is not an LSN", hint="an LSN looks like 16/B374D848") from None
     timeout_s = seconds(timeout, "--timeout")
     config = effective(**options)
-    require_stream(config, "ditto wait")
     log.configure(config.log.level, config.log.format)
     from ditto.monitoring.wait import wait as wait_for  # noqa: PLC0415 -- other commands need not import both clients
 

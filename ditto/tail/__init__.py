@@ -1,1 +1,1 @@
-"""The stream as people read it: `follow` gets the events through an ordered consumer, `show` writes them."""
+"""What is stored, as people read it: `choose` says which events, `show` writes them."""

@@ -11,13 +11,15 @@ import msgspec
 
 from ditto.formats import own_headers
 from ditto.formats.message_content import JSON, type_of
+from ditto.sinks.base import ReadMessage
 
 MESSAGE: Final = "MESSAGE"
 """What stands for the action of both."""
 
 _POSITION: Final = "Ditto-Position"
-_KEY: Final = "Ditto-Key"
 _OWN: Final = ("ditto-", "nats-")
+"""Headers with these names are not the application's: rows may not set them, in any sink."""
+_SERVERS: Final = "Nats-"
 
 
 class ShownMessage(msgspec.Struct, frozen=True):
@@ -31,6 +33,8 @@ class ShownMessage(msgspec.Struct, frozen=True):
     body: bytes
     headers: Mapping[str, str]
     """All of them."""
+    position: str = ""
+    key: str | None = None
 
     @property
     def commit_time(self) -> str:
@@ -48,26 +52,30 @@ class ShownMessage(msgspec.Struct, frozen=True):
         found = {}
         if own_headers.EVENT_ID in self.headers:
             found["id"] = self.headers.get(own_headers.ID, "")
-        if _KEY in self.headers:
-            found["key"] = self.headers[_KEY]
+        if self.key is not None:
+            found["key"] = self.key
         return found
 
     def as_json(self) -> bytes:
         """As one object, in the shape that a file has it."""
         is_json = type_of(self.body) == JSON
         headers = {
-            name: value for name, value in self.headers.items() if name != _POSITION and not name.startswith("Nats-")
+            name: value for name, value in self.headers.items() if name != _POSITION and not name.startswith(_SERVERS)
         }
         body = {"payload": msgspec.Raw(self.body)} if is_json else {"payloadBase64": b64encode(self.body).decode()}
-        position = self.headers.get(_POSITION, "")
-        return msgspec.json.encode({"position": position, "subject": self.subject, "headers": headers, **body})
+        return msgspec.json.encode({"position": self.position, "subject": self.subject, "headers": headers, **body})
 
 
-def read_message(subject: str, body: bytes, headers: Mapping[str, str]) -> ShownMessage | None:
-    """None for every other message of the stream."""
-    if (prefix := headers.get(own_headers.MESSAGE)) is not None:
-        return ShownMessage(unquote(prefix), None, subject, body, headers)
-    if (name := headers.get(own_headers.OUTBOX)) is not None:
-        schema, _, table = unquote(name).partition(".")
-        return ShownMessage(unquote(name), (schema, table), subject, body, headers)
-    return None
+def read_message(message: ReadMessage) -> ShownMessage | None:
+    """None for every other message."""
+    headers, table = message.headers, None
+    if (given := headers.get(own_headers.MESSAGE)) is not None:
+        source = unquote(given)
+    elif (given := headers.get(own_headers.OUTBOX)) is not None:
+        source = unquote(given)
+        schema, _, name = source.partition(".")
+        table = (schema, name)
+    else:
+        return None
+    position = "" if message.position is None else str(message.position)
+    return ShownMessage(source, table, message.route, message.payload, headers, position, message.key)

@@ -1,7 +1,8 @@
-"""Replays a stream into a copy of the tables, and compares the two: the check of what Ditto promises.
+"""Replays what a sink holds into a copy of the tables, and compares the two: the check of what Ditto promises.
 
     publication = await read_publication(control, "ditto")
-    copy = await replay(client, "DITTO", keys=await table_keys(control, publication.tables))
+    async with open_reader(config) as reader:
+        copy = await replay(reader, keys=await table_keys(control, publication.tables))
     result = await compare(control, copy, publication=publication)
 
 `replay` and `compare` share no code with the way from PostgreSQL to the stream except the notation of positions: values

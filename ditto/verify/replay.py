@@ -1,53 +1,37 @@
-"""Reads a stream from its first message to its last, and keeps what the tables should hold."""
+"""Reads a sink from its first message to its last, and keeps what the tables should hold."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
 from array import array
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
-import nats.errors
 
-from ditto.errors import AckTimeout, SinkError, SinkLost, StreamNotFound
 from ditto.formats import stored_groups
 from ditto.formats.own_headers import MESSAGE, OUTBOX
 from ditto.formats.snapshot_events import read_control
 from ditto.formats.stored_events import READ, Header, read_event
 from ditto.formats.stored_groups import events_in
 from ditto.lsn import ORIGIN, Position
-from ditto.reader import ObjectDamaged, ObjectGone, read_object
-from ditto.routing.router import checkpoint_subject, description_subjects, snapshot_subjects
-from ditto.sinks.jetstream.api import Api
-from ditto.sinks.jetstream.connection import Connection
-from ditto.sinks.jetstream.last_message import MARKER_HEADER, POSITION_HEADER
-from ditto.sinks.jetstream.requests import Requests
+from ditto.sinks.base import MessageKind
 from ditto.verify.difference import Difference
 from ditto.verify.tables import TableCopy, copy_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from nats.aio.client import Client
-    from nats.aio.msg import Msg
-    from nats.js import JetStreamContext
+    from ditto.decoding.change import StoredObject
+    from ditto.sinks.base import Reader, ReadMessage
 
-BATCH_MESSAGES = 4000
-BATCH_BYTES = 16 * 1024 * 1024
-MESSAGE_ROOM = 64 * 1024
-"""Bytes of a message besides its headers and payload."""
-BATCH_TIMEOUT_S = 30
+TableName: TypeAlias = tuple[str, str]
+"""Schema and name."""
 _REFERENCES = (b',"object":{"bucket":"', b"\xa6object\x84\xa6bucket")
 """In JSON and in MessagePack. In the text of a value the quotation marks would be escaped; a document of type json may
 look so, too."""
-_KEPT_NS = 60 * 1_000_000_000
-"""How long the server keeps the consumer after the last request."""
 _OF_APPLICATIONS = frozenset({MESSAGE, OUTBOX})
-_BATCH_ENDS = frozenset({"batch completed", "message size exceeds maxbytes"})
 
 
 @dataclass(kw_only=True)
@@ -67,15 +51,15 @@ class Replay:
     checkpoints: int = 0
     position: Position = ORIGIN
     """Of the last message."""
-    tables: dict[tuple[str, str], TableCopy] = field(default_factory=dict)
+    tables: dict[TableName, TableCopy] = field(default_factory=dict)
     """By schema and table."""
-    keys: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
+    keys: Mapping[TableName, Sequence[str]] = field(default_factory=dict)
     """The columns by which the rows of each table were told apart."""
-    stripped: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    stripped: dict[TableName, set[str]] = field(default_factory=dict)
     """By schema and table, the columns that events left out because of their size."""
     differences: list[Difference] = field(default_factory=list)
     latencies_s: array[float] = field(default_factory=lambda: array("d"))
-    """From commit to stored, one for each event, by the two servers' clocks."""
+    """From commit to stored, one for each event, by the two servers' clocks; none where the sink keeps no times."""
     duration_s: float = 0.0
     """How long the reading took."""
 
@@ -86,194 +70,86 @@ class Replay:
 
 
 async def replay(
-    client: Client,
-    stream: str,
+    reader: Reader,
     *,
-    keys: Mapping[tuple[str, str], Sequence[str]],
-    prefix: str = "ditto",
-    domain: str | None = None,
+    keys: Mapping[TableName, Sequence[str]],
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Replay:
-    """Read what the stream holds now. `keys` are each table's key columns, by schema and table.
+    """Read what the sink holds now. `keys` are each table's key columns, by schema and table.
 
-    `on_progress` gets the messages read and the messages in all. Raises StreamNotFound, and SinkLost when the server
-    stops answering, AckTimeout when it does not answer in time. A fault of the stream does not raise: it is in
-    `differences` of the result, and events that do not fit the earlier ones are the `faults` of their tables.
+    `on_progress` gets how much was read and how much there is. Raises what the reader does. A fault of what is stored
+    does not raise: it is in `differences` of the result, and events that do not fit the earlier ones are the `faults`
+    of their tables.
     """
-    requests = client.requests if isinstance(client, Connection) else Requests(client)
-    api = Api(requests, domain=domain)
-    doing = f"read stream {stream}"
-    try:
-        info = await api.stream_info(stream, doing)
-        if info is None:
-            raise StreamNotFound(f"there is no stream {stream}", hint="has ditto run yet?", stream=stream)
-        jetstream = client.jetstream(domain=domain)
-        reader = _Reader(keys, prefix, jetstream=jetstream, last_sequence=info.state.last_seq)
-        started = time.monotonic()
-        if info.state.messages:
-            await _read(client, api, stream, reader, lambda: on_progress(reader.messages, info.state.messages))
-    except TimeoutError as error:
-        raise AckTimeout(f"cannot {doing}: nats-server did not answer", hint="is it overloaded?") from error
-    except nats.errors.Error as error:
-        raise SinkLost(f"cannot {doing}: {str(error) or type(error).__name__}", stream=stream) from error
-    reader.replay.duration_s = time.monotonic() - started
-    return reader.replay
+    replaying = Replaying(keys, noun=reader.noun, find_object=reader.read_object)
+    started = time.monotonic()
+    async with aclosing(reader.read()) as parts:
+        async for part in parts:
+            for message in part.messages:
+                await replaying.take(message)
+            on_progress(part.done, part.total)
+    replaying.replay.duration_s = time.monotonic() - started
+    return replaying.replay
 
 
-async def _read(client: Client, api: Api, stream: str, reader: _Reader, on_batch: Callable[[], None]) -> None:
-    # Pull requests of our own: nats-py's fetch costs several times as much for each message.
-    wanted = {
-        "deliver_policy": "all",
-        "ack_policy": "none",
-        "mem_storage": True,
-        "inactive_threshold": _KEPT_NS,
-    }
-    consumer = await api.create_consumer(stream, wanted, f"read stream {stream}")
-    inbox = client.new_inbox()
-    subscription = await client.subscribe(f"{inbox}.*", cb=reader.on_message)
-    request = {
-        "batch": BATCH_MESSAGES,
-        # A batch has room for any one message, but no more than the server has for a client that is slow (64 MB).
-        "max_bytes": max(BATCH_BYTES, client.max_payload + MESSAGE_ROOM),
-        "no_wait": True,
-    }
-    try:
-        while not reader.is_done:
-            async with asyncio.timeout(BATCH_TIMEOUT_S):
-                await client.publish(
-                    api.next_subject(stream, consumer.name),
-                    json.dumps(request).encode(),
-                    reader.expect_batch(inbox),
-                )
-                await reader.batch
-            on_batch()
-    finally:
-        if client.is_connected:
-            with suppress(nats.errors.Error, SinkError):  # the server removes it by itself
-                await subscription.unsubscribe()
-                await api.delete_consumer(stream, consumer.name, "remove the consumer")
-
-
-class _Reader:
-    """Takes the messages of one batch after the other and applies them.
-
-    A batch ends with its last message, or with a status of the server: what it says about a batch may come later than
-    the batch's last message, when the next one has begun. So each batch has a subject of its own for its statuses.
-    https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-13.md
-    """
+class Replaying:
+    """Applies one message after the other. `find_object` is a reader's `read_object`."""
 
     def __init__(
         self,
-        keys: Mapping[tuple[str, str], Sequence[str]],
-        prefix: str,
+        keys: Mapping[TableName, Sequence[str]],
         *,
-        jetstream: JetStreamContext | None = None,
-        last_sequence: int,
+        noun: str = "message",
+        find_object: Callable[[StoredObject], Awaitable[bytes | None]] | None = None,
     ) -> None:
         self.replay = Replay(keys=keys)
-        self.messages = 0
-        self.is_done = False
         self._keys = keys
-        self._jetstream = jetstream
+        self._noun = noun
+        self._find_object = find_object
         self._objects: dict[str, bytes] = {}
         """By name, those to which the events of the message refer; empty where one is not what the event says."""
-        self._checkpoint_subject = checkpoint_subject(prefix)
-        self._descriptions = description_subjects(prefix)
-        self._snapshots = snapshot_subjects(prefix)
-        self._gaps: set[tuple[str, str]] = set()
+        self._gaps: set[TableName] = set()
         """Tables that a snapshot reads because events were lost."""
-        self._last_sequence = last_sequence
-        self._batches = 0
-        self._inbox = ""
-        self._left = 0
-        self.batch: asyncio.Future[None]
 
-    def expect_batch(self, inbox: str) -> str:
-        """Begin a batch; returns the subject for its statuses."""
-        self.batch = asyncio.get_running_loop().create_future()
-        self._batches += 1
-        self._inbox = f"{inbox}.{self._batches}"
-        self._left = BATCH_MESSAGES
-        return self._inbox
+    async def take(self, message: ReadMessage) -> None:
+        """Apply it, after what it refers to has been read."""
+        if any(each in message.payload for each in _REFERENCES):
+            await self._fetch(message)
+        self.apply(message)
 
-    async def on_message(self, message: Msg) -> None:
-        try:
-            if message.reply:
-                if any(each in message.data for each in _REFERENCES):
-                    await self._fetch(message.data, (message.headers or {}).get)
-                self._take(message)
-                self._left -= 1
-                is_end = self.is_done or not self._left
-            else:
-                is_end = self._is_end(message)
-        except Exception as error:  # noqa: BLE001  # raised where the batch is awaited
-            if not self.batch.done():
-                self.batch.set_exception(error)
-        else:
-            if is_end and not self.batch.done():
-                self.batch.set_result(None)
-
-    def _is_end(self, message: Msg) -> bool:
-        """Whether a status ends the batch that is expected."""
-        if message.subject != self._inbox:
-            return False
-        headers = message.headers or {}
-        status, words = headers.get("Status", ""), headers.get("Description", "")
-        if status == "100":
-            return False
-        if status in {"404", "408"}:
-            # Nothing is left: the last messages have been removed meanwhile.
-            self.is_done = self.is_done or self._left == BATCH_MESSAGES
-            return True
-        if status == "409" and words.lower() in _BATCH_ENDS and self._left < BATCH_MESSAGES:
-            return True
-        raise SinkLost(f"the stream could not be read to its end: {status} {words or 'no consumer answers'}")
-
-    async def _fetch(self, data: bytes, header: Header) -> None:
-        """Read the objects to which the events of a message refer."""
+    async def _fetch(self, message: ReadMessage) -> None:
         self._objects.clear()
+        header = message.headers.get
         with suppress(ValueError):
-            for payload in events_in(data, header):
+            for payload in events_in(message.payload, header):
                 reference = read_event(payload, header).object
-                if reference is None or self._jetstream is None:
+                if reference is None or self._find_object is None:
                     continue
-                with suppress(ObjectGone):
-                    try:
-                        read = await read_object(self._jetstream, msgspec.structs.asdict(reference))
-                    except ObjectDamaged:
-                        read = b""
-                    self._objects[reference.name] = read
+                found = await self._find_object(reference)
+                if found is not None:
+                    self._objects[reference.name] = found
 
-    def _take(self, message: Msg) -> None:
-        # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<ns>.<pending>, or after
-        # $JS.ACK also the domain and the account.
-        parts = message.reply.split(".")
-        sequence, consumer_sequence, stored_ns, pending = map(int, parts[5:9] if len(parts) == 9 else parts[7:11])
-        self.messages += 1
-        if consumer_sequence != self.messages:
-            raise SinkLost("messages were lost between the server and the check", sequence=sequence)
-        # Pending tells the end where the last messages have been removed meanwhile.
-        self.is_done = sequence >= self._last_sequence or not pending
-        if MARKER_HEADER in (message.headers or {}):
-            return
-        is_description = message.subject.startswith(self._descriptions)
-        where = self._check_position(message, sequence, may_repeat=is_description)
-        if message.subject == self._checkpoint_subject:
+    def apply(self, message: ReadMessage) -> None:
+        """Apply it; what it refers to has to be known."""
+        where = self._check_position(message)
+        if message.kind is MessageKind.CHECKPOINT:
             self.replay.checkpoints += 1
-        elif message.subject.startswith(self._snapshots):
+        elif message.kind is MessageKind.CONTROL:
             self._follow_snapshot(message, where)
-        elif not _OF_APPLICATIONS.isdisjoint(message.headers or ()):
+        elif message.kind is MessageKind.DESCRIPTION:
+            pass
+        elif not _OF_APPLICATIONS.isdisjoint(message.headers):
             self.replay.messages += 1
-        elif not is_description:
-            header = (message.headers or {}).get
+        else:
+            header = message.headers.get
             for payload in self._events(message, where):
-                self._apply(payload, header, where, stored_ns)
+                self._apply(payload, header, where, message.stored_at)
 
-    def _events(self, message: Msg, where: str) -> list[bytes]:
+    def _events(self, message: ReadMessage, where: str) -> list[bytes]:
         """Those of a message, which may be a group."""
-        headers = message.headers or {}
+        headers = message.headers
         try:
-            found = events_in(message.data, headers.get)
+            found = events_in(message.payload, headers.get)
         except msgspec.DecodeError:
             self._report("not an event", "", where)
             return []
@@ -281,19 +157,20 @@ class _Reader:
             self._report("a group of another size than it says", "", where)
         return found
 
-    def _check_position(self, message: Msg, sequence: int, *, may_repeat: bool) -> str:
-        """`may_repeat`: a table's description has the position of the message before it.
+    def _check_position(self, message: ReadMessage) -> str:
+        """Returns where it is. A table's description may have the position of the message before it, or none.
 
-        The position of a group is that of its last event, and another header has the ordinal of its first.
+        The position of a group is that of its last event, and a header has the ordinal of its first.
         """
-        headers = message.headers or {}
-        header = headers.get(POSITION_HEADER, "")
-        where = f"message {sequence} at {header or 'no position'}"
+        position, may_repeat = message.position, message.kind is MessageKind.DESCRIPTION
+        where = f"{self._noun} {message.number} at {position or 'no position'}"
         try:
-            position = Position.parse(header)
-            first = position._replace(ordinal=int(headers.get(stored_groups.FIRST, position.ordinal)))
+            if position is None:
+                raise ValueError("no position")
+            first = position._replace(ordinal=int(message.headers.get(stored_groups.FIRST, position.ordinal)))
         except ValueError:
-            self._report("no position", "", where)
+            if not may_repeat:
+                self._report("no position", "", where)
             return where
         if first <= self.replay.position <= position and not may_repeat:
             self._report("stored twice", "", where)
@@ -302,7 +179,7 @@ class _Reader:
         self.replay.position = max(position, self.replay.position)
         return where
 
-    def _apply(self, payload: bytes, header: Header, where: str, stored_ns: int) -> None:
+    def _apply(self, payload: bytes, header: Header, where: str, stored_at: float | None) -> None:
         try:
             event = read_event(payload, header)
             if event.object is not None:
@@ -324,7 +201,8 @@ class _Reader:
             self.replay.reads += 1
             return
         self.replay.events += 1
-        self.replay.latencies_s.append(stored_ns / 1e9 - committed_at.timestamp())
+        if stored_at is not None:
+            self.replay.latencies_s.append(stored_at - committed_at.timestamp())
 
     def _copy(self, schema: str, table: str) -> TableCopy:
         name = (schema, table)
@@ -333,9 +211,9 @@ class _Reader:
             copy = self.replay.tables[name] = copy_for(self._keys.get(name, ()))
         return copy
 
-    def _follow_snapshot(self, message: Msg, where: str) -> None:
+    def _follow_snapshot(self, message: ReadMessage, where: str) -> None:
         """A control event. Only a snapshot of a whole table tells which rows it does not have."""
-        control = read_control(message.data)
+        control = read_control(message.payload)
         if control is None:
             self._report("not an event", "", where)
             return

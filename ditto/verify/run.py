@@ -1,4 +1,4 @@
-"""The whole check, from a configuration: wait until the stream has caught up, replay it, compare."""
+"""The whole check, from a configuration: wait until the sink has caught up, replay it, compare."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ditto.config.format_rules import DEBEZIUM
 from ditto.errors import DittoError
 from ditto.formats.choose import readable_types
 from ditto.lsn import format_lsn
-from ditto.monitoring.wait import NotReached, open_client, wait
+from ditto.monitoring.wait import NotReached, wait
 from ditto.routing.router import Router
 from ditto.routing.type_settings import interval_style
+from ditto.sinks.choose import choose_reader, open_reader
 from ditto.source.sql import open_control
 from ditto.units import counted
 from ditto.verify.catalogue import Publication, TableName, read_publication, table_keys
@@ -38,6 +39,8 @@ Progress = Callable[[str, int, int], None]
 class Report:
     """What was compared, and the differences."""
 
+    sink: str
+    """The kind of what was read: stream, file."""
     events: int
     """Changes."""
     reads: int
@@ -46,27 +49,29 @@ class Report:
     """Logical messages, and rows of an outbox: they are not compared."""
     checkpoints: int
     tail: str
-    """The position of the stream's last message."""
+    """The position of the last message."""
     tables: int
     rows: int
     """Of the real tables, each compared."""
     unjudged: list[Unjudged]
-    """Tables of which the stream cannot tell whether they are right, and why."""
+    """Tables of which what is stored cannot tell whether they are right, and why."""
     differences: list[Difference]
     notes: list[str] = field(default_factory=list)
     """Possible explanations of differences."""
 
 
 async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> Report:
-    """Replay the stream and compare it with the tables. Raises what keeps this from reading them."""
+    """Replay what the sink holds and compare it with the tables. Raises what keeps this from reading them."""
+    kind = choose_reader(config).kind
+    waiting = f"Waiting for the {kind}"
     async with open_control(config.postgres.dsn) as control:
         notes = []
-        on_progress("Waiting for the stream", 0, 1)
+        on_progress(waiting, 0, 1)
         try:
             await wait(config, await control.wal_lsn(), timeout_s=timeout_s)
         except NotReached as error:
             notes.append(f"{error.message}. What was committed after that counts as different")
-        on_progress("Waiting for the stream", 1, 1)
+        on_progress(waiting, 1, 1)
         setting = "SELECT pg_catalog.set_config('lock_timeout', %s, false)"
         await control.fetch(setting, [LOCK_TIMEOUT], doing="set lock_timeout")
         # Masks are made of the text that the walsender writes.
@@ -83,16 +88,12 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
         )
         if (outbox := config.events.outbox) is not None and outbox.name in left_out:
             left_out[outbox.name] = "its rows are messages (events.outbox)"
-        async with open_client(config) as client:
-            reading = replay(
-                client,
-                config.nats.stream,
+        async with open_reader(config) as reader:
+            copy = await replay(
+                reader,
                 keys={name: key for name, key in keys.items() if name not in ruled.keyless},
-                prefix=config.events.prefix,
-                domain=config.nats.domain,
-                on_progress=lambda done, total: on_progress("Reading the stream", done, total),
+                on_progress=lambda done, total: on_progress(f"Reading the {kind}", done, total),
             )
-            copy = await client.guard(reading)
         result = await compare(
             control,
             copy,
@@ -114,8 +115,9 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
         notes += result.notes
         if ruled.columns:
             notes.append("events that were stored before a rule of events.tables was changed are as it was then")
-        notes += await _explanations(config, copy)
+        notes += await _explanations(config, copy, kind)
     return Report(
+        sink=kind,
         events=copy.events,
         reads=copy.reads,
         messages=copy.messages,
@@ -155,13 +157,13 @@ def _without_truncated(
     return told, [Unjudged(table, "its TRUNCATEs are filtered out, and there may have been one") for table in tables]
 
 
-async def _explanations(config: Config, copy: Replay) -> list[str]:
+async def _explanations(config: Config, copy: Replay, kind: str) -> list[str]:
     notes = ["rows that were there before the slot was created have no events before a snapshot has read them"]
     notes += [f"snapshot {run} has not ended" for run in copy.open_runs]
     with suppress(DittoError):
         tail = await wait(config, copy.position.commit_lsn + 1, timeout_s=0)
         notes.append(
-            f"the stream has gone on to {format_lsn(tail.commit_lsn)} meanwhile: tables that somebody writes to while "
+            f"the {kind} has gone on to {format_lsn(tail.commit_lsn)} meanwhile: tables that somebody writes to while "
             "they are compared differ"
         )
     return notes

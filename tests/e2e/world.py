@@ -20,7 +20,8 @@ from ditto.config import Types
 from ditto.formats.stored_groups import events_in
 from ditto.lsn import Position, parse_lsn
 from ditto.source.sql import open_control
-from ditto.verify import Unjudged, compare, read_publication, replay, table_keys
+from ditto.testing.stream_replay import replay
+from ditto.verify import Unjudged, compare, read_publication, table_keys
 from e2e.process import DittoProcess, eventually
 
 if TYPE_CHECKING:

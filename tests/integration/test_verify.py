@@ -16,7 +16,8 @@ from ditto.errors import StreamNotFound
 from ditto.lsn import Position
 from ditto.source.sql import Control, open_control
 from ditto.testing.servers import NatsServer, PostgresServer
-from ditto.verify import Comparison, Replay, compare, read_publication, replay, table_keys
+from ditto.testing.stream_replay import replay
+from ditto.verify import Comparison, Replay, compare, read_publication, table_keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

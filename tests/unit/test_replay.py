@@ -6,7 +6,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from ditto.errors import SinkLost
-from ditto.verify.replay import BATCH_MESSAGES, _Reader
+from ditto.sinks.jetstream.stream_batches import BATCH_MESSAGES, BatchReader
 
 CHECKPOINT = "ditto._checkpoint"
 
@@ -20,8 +20,8 @@ def status(subject: str, code: str, words: str = "") -> Msg:
     return Msg(None, subject, "", b"", {"Status": code, "Description": words})  # type: ignore[arg-type]
 
 
-def reader(*, last: int) -> _Reader:
-    return _Reader({}, "ditto", last_sequence=last)
+def reader(*, last: int) -> BatchReader:
+    return BatchReader("ditto", last_sequence=last)
 
 
 async def test_what_is_said_of_an_earlier_batch_does_not_end_a_later_one() -> None:

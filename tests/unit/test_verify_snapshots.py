@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from nats.aio.msg import Msg
 
 from ditto.formats.stored_events import read_event
-from ditto.verify.replay import Replay, _Reader
+from ditto.lsn import Position
+from ditto.sinks.base import MessageKind, ReadMessage
+from ditto.verify.replay import Replay, Replaying
 from ditto.verify.tables import KeyedCopy, KeylessCopy, TableCopy, copy_for
 
 EVENT_ID = "b0180ac7-4d9d-850d-b249-66b69f1201e6"
@@ -38,12 +39,11 @@ def control(state: str, *, where: str = "", kind: str = "request", **about: Any)
 
 
 def replayed(*payloads: bytes, key: tuple[str, ...] = ("id",)) -> Replay:
-    reader = _Reader({("public", "t"): key}, "ditto", last_sequence=1000)
+    reader = Replaying({("public", "t"): key})
     for number, payload in enumerate(payloads, start=1):
         is_control = b'"snapshot":{"state"' in payload
-        subject = "ditto._snapshot.public.t" if is_control else "ditto_public_t"
-        reply = f"$JS.ACK.DITTO.c.1.{number}.{number}.1.1"
-        reader._take(Msg(None, subject, reply, payload, {"Ditto-Position": f"0/{8 * number:X}:1"}))  # type: ignore[arg-type]
+        kind = MessageKind.CONTROL if is_control else MessageKind.EVENT
+        reader.apply(ReadMessage(number, kind, payload, position=Position(8 * number, 1), stored_at=0.0))
     assert reader.replay.differences == []
     return reader.replay
 
@@ -148,10 +148,8 @@ def test_without_a_key_the_first_row_that_is_read_begins_anew() -> None:
 
 
 def test_what_is_no_control_event_is_a_difference() -> None:
-    reader = _Reader({}, "ditto", last_sequence=9)
-    reader._take(
-        Msg(None, "ditto._snapshot.run", "$JS.ACK.DITTO.c.1.1.1.1.1", b"{}", {"Ditto-Position": "0/8:1"})  # type: ignore[arg-type]
-    )
+    reader = Replaying({})
+    reader.apply(ReadMessage(1, MessageKind.CONTROL, b"{}", position=Position(8, 1)))
     assert [each.kind for each in reader.replay.differences] == ["not an event"]
 
 

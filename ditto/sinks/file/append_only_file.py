@@ -84,7 +84,7 @@ class AppendedFile:
         except OSError as error:
             raise refused(error, path, "open") from error
         try:
-            _check_regular(descriptor, path)
+            check_regular(descriptor, path)
             file = cls(path, descriptor, is_locked=_lock(descriptor, path))
             file._check_unchanged()
         except BaseException:
@@ -161,7 +161,7 @@ class AppendedFile:
 
 
 def _tail(descriptor: int, path: str, pipeline: PipelineId, unsynced_bytes: int) -> Tail:
-    _check_regular(descriptor, path)
+    check_regular(descriptor, path)
     size = os.fstat(descriptor).st_size
     try:
         return find_tail(
@@ -171,7 +171,8 @@ def _tail(descriptor: int, path: str, pipeline: PipelineId, unsynced_bytes: int)
         raise refused(error, path, "read") from error
 
 
-def _check_regular(descriptor: int, path: str) -> None:
+def check_regular(descriptor: int, path: str) -> None:
+    """Raise FileUnusable where it is a device, a pipe or a directory."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise FileUnusable(
             f"{path} is not a regular file: where it ends, and so where to go on, cannot be found again",

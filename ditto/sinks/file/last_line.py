@@ -63,9 +63,9 @@ def find_tail(read: Read, size: int, *, pipeline: PipelineId, path: str, unsynce
     """
     key = event_key(pipeline.system_identifier, pipeline.slot)
     # The last line may be larger than all that may wait to be synchronised with it.
-    last_start = _rfind(read, b"\n", 0, size - 1) + 1
+    last_start = rfind(read, b"\n", 0, size - 1) + 1
     hole = _first_hole(read, max(0, last_start - unsynced_bytes), size)
-    end = _rfind(read, b"\n", 0, hole) + 1
+    end = rfind(read, b"\n", 0, hole) + 1
     rest = read(JUDGED_BYTES, end)
     if not (is_line_begun(rest, key) if end else is_claim_begun(rest, size, key)):
         remedy = "remove what follows the last line break, and find out who wrote it" if end else "remove the file"
@@ -76,7 +76,7 @@ def find_tail(read: Read, size: int, *, pipeline: PipelineId, path: str, unsynce
         )
     line_end = end
     while line_end:
-        start = _rfind(read, b"\n", 0, line_end - 1) + 1
+        start = rfind(read, b"\n", 0, line_end - 1) + 1
         head = read(HEAD_BYTES, start)
         if not head.startswith(DESCRIPTION):
             position, last = _judge(read, head, start, line_end, key=key, pipeline=pipeline, path=path)
@@ -95,8 +95,8 @@ def find_tail(read: Read, size: int, *, pipeline: PipelineId, path: str, unsynce
 
 def _last_control(read: Read, end: int) -> bytes:
     """The last control event of snapshots, however far back; 1 GB takes a second."""
-    while (found := _rfind(read, CONTROL, 0, end)) > 0:
-        start = _rfind(read, b"\n", 0, found) + 1
+    while (found := rfind(read, CONTROL, 0, end)) > 0:
+        start = rfind(read, b"\n", 0, found) + 1
         if found - start == CONTROL_OFFSET:
             line_end = found
             while (newline := read(_CHUNK, line_end).find(b"\n")) < 0:
@@ -122,7 +122,7 @@ def _judge(
         position = position_of(head[len(EVENT) : len(EVENT) + ID_LENGTH], key)
         if position is None or not position.ordinal:
             raise _owned(pipeline, path)
-        commit_time = _commit_time(read, start, line_end)
+        commit_time = commit_time_of(read, start, line_end)
         if commit_time is not None:
             return position, transaction_at(position, commit_time)
     elif head.startswith(RECORD) and (record := read_head(head)) is not None:
@@ -149,8 +149,9 @@ def _check_first(read: Read, end: int, *, key: bytes, pipeline: PipelineId, path
         _judge(read, head, 0, line_end or end, key=key, pipeline=pipeline, path=path)
 
 
-def _commit_time(read: Read, start: int, line_end: int) -> str | None:
-    found = _rfind(read, COMMIT_TIME, start, line_end)
+def commit_time_of(read: Read, start: int, line_end: int) -> str | None:
+    """Of the event between the two offsets; None where there is none."""
+    found = rfind(read, COMMIT_TIME, start, line_end)
     if found < 0:
         return None
     text = read(_COMMIT_TIME_BYTES, found + len(COMMIT_TIME))
@@ -170,7 +171,7 @@ def _first_hole(read: Read, start: int, size: int) -> int:
     return size
 
 
-def _rfind(read: Read, wanted: bytes, start: int, end: int) -> int:
+def rfind(read: Read, wanted: bytes, start: int, end: int) -> int:
     """The offset of the last occurrence between the two offsets, or -1."""
     behind = b""
     while end > start:

@@ -8,7 +8,7 @@ The event in its default shape is a line by itself, and says its id and commit t
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from json import JSONDecoder
 from typing import Final, NamedTuple
@@ -17,7 +17,7 @@ import msgspec
 
 from ditto.decoding.change import SnapshotMark
 from ditto.decoding.event_id import event_id
-from ditto.formats import own_headers
+from ditto.formats import deep_json, own_headers
 from ditto.formats.payload_prefixes import COMMIT_TIME, EVENT, RECORD
 from ditto.formats.payloads import Payloads
 from ditto.formats.snapshot_events import read_mark
@@ -62,6 +62,21 @@ class _Record(msgspec.Struct, omit_defaults=True, rename="camel"):
     key: str | None = None
     payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     payload_base64: str | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="payloadBase64")
+
+
+_record_decoder: Final = msgspec.json.Decoder(_Record)
+
+
+class StoredRecord(NamedTuple):
+    """A record read back, its payload as it was sent."""
+
+    position: Position
+    id: str
+    subject: str
+    headers: Mapping[str, str]
+    """Those that are members of the record too, except the mark of a snapshot's row."""
+    key: str | None
+    payload: bytes
 
 
 def as_lines(batch: Batch, key: bytes) -> bytes | bytearray:
@@ -157,6 +172,22 @@ def read_head(line: bytes) -> Head | None:
         None if time is None else time.decode("ascii", "replace"),
         found.end() if found["mark"] is not None else 0,
     )
+
+
+def read_record(line: bytes) -> StoredRecord:
+    """The record that a line is, however deep its payload is nested. Raises ValueError for what is none."""
+    record = deep_json.decode(line, _record_decoder)
+    if isinstance(record.payload_base64, str):
+        payload = b64decode(record.payload_base64, validate=True)
+    else:
+        payload = b"" if record.payload is msgspec.UNSET else bytes(record.payload)
+    headers = record.headers
+    if (own_id := headers.get(own_headers.ID)) is not None:
+        time = record.commit_time
+        members = {} if own_id == record.id else {own_headers.EVENT_ID: record.id}
+        headers = {**headers, **members} if time is None else {**headers, **members, own_headers.COMMIT_TIME: time}
+    position = Position.parse(record.position)
+    return StoredRecord(position, record.id, record.subject or "", headers, record.key, payload)
 
 
 def read_record_mark(rest: bytes) -> SnapshotMark | None:

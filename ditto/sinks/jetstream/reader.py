@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import nats.errors
@@ -76,7 +76,9 @@ class StreamReader:
         if self._client is None:
             raise RuntimeError("connect() comes first")
         config = self._config
-        async with aclosing(read_stream(self._client, config.stream, prefix=self._prefix, domain=config.domain)) as parts:
+        async with aclosing(
+            read_stream(self._client, config.stream, prefix=self._prefix, domain=config.domain)
+        ) as parts:
             while (part := await self._client.guard(_next(parts))) is not None:
                 yield part
 
@@ -96,18 +98,9 @@ class StreamReader:
         )
         running = asyncio.ensure_future(follower.run())
         try:
-            while True:
-                coming = asyncio.ensure_future(waiting.get())
-                await asyncio.wait({running, coming}, return_when=asyncio.FIRST_COMPLETED)
-                found = [coming.result()] if coming.done() else []
-                coming.cancel()
-                while not waiting.empty():
-                    found.append(waiting.get_nowait())
-                if found:
-                    yield found
-                elif running.done():
-                    await running
-                    return
+            while found := await _some(waiting, running):
+                yield found
+            await running
         finally:
             await end(running)
 
@@ -128,9 +121,7 @@ async def object_of(client: Client, stored: StoredObject, *, domain: str | None)
         return b""
 
 
-async def read_stream(
-    client: Client, stream: str, *, prefix: str, domain: str | None = None
-) -> AsyncGenerator[Part]:
+async def read_stream(client: Client, stream: str, *, prefix: str, domain: str | None = None) -> AsyncGenerator[Part]:
     """See `base.Reader.read`: the stream of this name, over any connection."""
     requests = client.requests if isinstance(client, Connection) else Requests(client)
     api = Api(requests, domain=domain)
@@ -148,6 +139,20 @@ async def read_stream(
         raise AckTimeout(f"cannot {doing}: nats-server did not answer", hint="is it overloaded?") from error
     except nats.errors.Error as error:
         raise SinkLost(f"cannot {doing}: {str(error) or type(error).__name__}", stream=stream) from error
+
+
+async def _some(waiting: asyncio.Queue[ReadMessage], running: asyncio.Future[None]) -> list[ReadMessage]:
+    """What waits, once something does; nothing where the end has come before."""
+    coming = asyncio.ensure_future(waiting.get())
+    try:
+        ends: set[asyncio.Future[Any]] = {running, coming}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        found = [coming.result()] if coming.done() else []
+    finally:
+        coming.cancel()
+    while not waiting.empty():
+        found.append(waiting.get_nowait())
+    return found
 
 
 async def _next(parts: AsyncGenerator[Part]) -> Part | None:

@@ -8,7 +8,8 @@ import nats
 import pytest
 
 from ditto.source.sql import open_control
-from ditto.verify import Comparison, compare, read_publication, replay, table_keys
+from ditto.testing.stream_replay import replay
+from ditto.verify import Comparison, compare, read_publication, table_keys
 
 if TYPE_CHECKING:
     from e2e.world import World

@@ -13,7 +13,8 @@ import pytest
 from ditto.errors import AckTimeout, ConnectionLost
 from ditto.lsn import parse_lsn
 from ditto.source.sql import open_control
-from ditto.verify import compare, read_publication, replay, table_keys
+from ditto.testing.stream_replay import replay
+from ditto.verify import compare, read_publication, table_keys
 from e2e.process import eventually
 from e2e.proxy import Proxy
 from e2e.standby import make_standby
@@ -44,7 +45,7 @@ async def connected(url: str) -> AsyncIterator[Client]:
 
 
 async def test_a_nats_server_that_goes_silent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("ditto.verify.replay"), "BATCH_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(import_module("ditto.sinks.jetstream.stream_batches"), "BATCH_TIMEOUT_S", 0.5)
     await filled(world)
     async with Proxy(world.nats_server.port) as proxy, connected(f"nats://127.0.0.1:{proxy.port}") as client:
 
