@@ -18,8 +18,13 @@ from ditto.source.sql import Control
 from ditto.source.type_facts import type_facts
 
 
-def make_planner(events: Events, control: Control, *, database: str, system_identifier: str) -> Planner:
-    """The planner of one session, which asks the server by this connection; the identifier is the cluster's."""
+def make_planner(
+    events: Events, control: Control, *, database: str, system_identifier: str, has_keys: bool = False
+) -> Planner:
+    """The planner of one session, which asks the server by this connection; the identifier is the cluster's.
+
+    `has_keys` as in the sink's `Capabilities`.
+    """
     formats = TableFormats(events, system_identifier=system_identifier, database=database)
     return Planner(
         events,
@@ -27,6 +32,7 @@ def make_planner(events: Events, control: Control, *, database: str, system_iden
         primary_key=partial(primary_key, control),
         not_arrays=partial(not_arrays, control),
         formats=TablesFormats(events, formats, find_types=partial(type_facts, control)),
+        has_keys=has_keys,
     )
 
 

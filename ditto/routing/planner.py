@@ -32,7 +32,8 @@ class Planner:
     """Plans the relations of one session, by the configuration and by what it asks for.
 
     `primary_key` has to look up the columns of a table's key by the table's OID, and `not_arrays` the types that only
-    look like arrays (see `Kinds`). Without `formats` every table is planned as if it had Ditto's own.
+    look like arrays (see `Kinds`). Without `formats` every table is planned as if it had Ditto's own. `has_keys`: where
+    the rules of a table name no key for its messages, its primary key is it (`Capabilities.has_keys`).
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class Planner:
         primary_key: Callable[[int], Awaitable[Collection[str]]],
         not_arrays: Callable[[], Awaitable[Set[tuple[str, str]]]],
         formats: TablesFormats | None = None,
+        has_keys: bool = False,
     ) -> None:
         self._config = config
+        self._has_keys = has_keys and config.group is None  # the events of a group have different keys
         self._database = database
         self._router = Router(config, database=database)
         self._find_primary_key = primary_key
@@ -159,13 +162,14 @@ class Planner:
     ) -> tuple[TableColumns, Rule | None]:
         """What the table's entry of `events.tables` says of its columns and its changes. Raises RuleUnfit."""
         found = self._router.rules(relation.namespace, relation.name)
-        if found is None:
+        if found is None and not self._has_keys:
             return EVERYTHING, None
-        key, rules = found
-        columns = choose_columns(rules, f"events.tables.{key}", relation)
+        key, rules = found or (relation.name, TableRules())
+        columns = EVERYTHING if found is None else choose_columns(rules, f"events.tables.{key}", relation)
         for mistake in await self._find_lost_key(key, rules, columns, relation):
             raise mistake
-        maker = self._maker(key, rules, columns, relation, types, kinds, routes)
+        default_key = await self._primary_key(relation) if self._has_keys and rules.key is None else ()
+        maker = self._maker(key, rules, columns, relation, types, kinds, routes, default_key)
         return columns, maker.make() if maker.is_needed else None
 
     async def _find_lost_key(
@@ -184,6 +188,7 @@ class Planner:
         types: Kinds,
         kinds: bytes,
         routes: Routes,
+        default_key: tuple[str, ...] = (),
     ) -> RuleMaker:
         return RuleMaker(
             rules,
@@ -194,6 +199,7 @@ class Planner:
             routes=routes,
             names=self._router.names(relation.namespace, relation.name),
             type_names=types,
+            default_key=default_key,
         )
 
     async def find_mistakes(self, relation: Relation) -> list[RuleUnfit]:

@@ -37,7 +37,10 @@ _TRUNCATE: Final = "TRUNCATE"
 
 
 class RuleMaker:
-    """Makes the rule of one relation. `place` is the key of the entry: `events.tables.orders`."""
+    """Makes the rule of one relation. `place` is the key of the entry: `events.tables.orders`.
+
+    `default_key` are the columns of the key of messages where the entry names none; none for no key.
+    """
 
     def __init__(
         self,
@@ -50,15 +53,14 @@ class RuleMaker:
         routes: Routes,
         names: TableNames,
         type_names: Kinds,
+        default_key: tuple[str, ...] = (),
     ) -> None:
         self._rules = rules
         self._place = f"events.tables.{key}"
         self._relation = named = with_new_names(relation, former_names(rules))
-        self._masks = {
-            as_named.name: columns.masks[column.name]
-            for column, as_named in zip(relation.columns, named.columns, strict=True)
-            if column.name in columns.masks
-        }
+        new = {column.name: as_named.name for column, as_named in zip(relation.columns, named.columns, strict=True)}
+        self._masks = {new[name]: mask for name, mask in columns.masks.items() if name in new}
+        self._key = tuple(new[name] for name in default_key) if rules.key is None else tuple(rules.key)
         self._routes = routes
         self._names = names
         self._type_names = type_names
@@ -78,13 +80,7 @@ class RuleMaker:
         """Whether anything but the action decides."""
         has_subject = self._subject is not None and any(isinstance(part, Value) for part in self._subject)
         rules = self._rules
-        return (
-            has_subject
-            or bool(self._headers)
-            or rules.when is not None
-            or rules.key is not None
-            or rules.skip_unchanged
-        )
+        return has_subject or bool(self._headers) or rules.when is not None or bool(self._key) or rules.skip_unchanged
 
     def make(self) -> Rule:
         """The rule. Raises RuleUnfit where a column is not there, or cannot be there for an action that passes."""
@@ -95,7 +91,7 @@ class RuleMaker:
             [
                 *(columns_of(self._subject) if self._subject else ()),
                 *(column for template in self._headers.values() for column in columns_of(template)),
-                *(self._rules.key or ()),
+                *self._key,
             ]
         )
         # The condition finds its columns first; it reads them as they are, also where they are masked.
@@ -190,11 +186,12 @@ class RuleMaker:
         subjects = {action: self._bound_subject(action, route, substitutes) for action, route in actions.items()}
         headers = {action: self._bound_headers(action, substitutes) for action in actions}
         key = "None"
-        if self._rules.key is not None:
-            place = f"{self._place}.key"
-            key_of = key_function(self._rules.key, self._kinds, rule=place, substitutes=substitutes)
-            is_text = len(self._rules.key) == 1 and self._kinds[self._rules.key[0]] in SAME
-            key = source.key(self._rules.key, key_of, is_text=is_text)
+        if self._key:
+            # A default must not stop what runs without it: a row whose key is too long has none.
+            may_miss = substitutes or self._rules.key is None
+            key_of = key_function(self._key, self._kinds, rule=f"{self._place}.key", substitutes=may_miss)
+            is_text = len(self._key) == 1 and self._kinds[self._key[0]] in SAME
+            key = source.key(self._key, key_of, is_text=is_text)
         truncated = self._truncated(headers)
         rows = {action: (subjects[action], headers[action]) for action in ROW_ACTIONS if action in actions}
         route = source.text({action: subject for action, (subject, _) in rows.items()}, needs_ascii=False)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ditto.config import Events, Types
-from ditto.config.events import Action, Columns, Mask, TableRules
+from ditto.config.events import Action, Columns, Group, Mask, TableRules
 from ditto.decoding.column_kinds import ARRAY, CALL, INT, JSON, SKIP, TEXT
 from ditto.decoding.messages import Column, Relation
 from ditto.errors import RuleUnfit, SubjectCollision
@@ -28,7 +28,7 @@ def relation(name: str = "trades", *columns: Column, identity: str = "d", oid: i
 class World:
     """What a planner asks, and what is answered."""
 
-    def __init__(self, key: list[str] | None = None, **events: Any) -> None:
+    def __init__(self, key: list[str] | None = None, *, has_keys: bool = False, **events: Any) -> None:
         self.asked: list[object] = []
         self.key = key or []
         self.not_arrays = frozenset({("public", "_odd")})
@@ -37,6 +37,7 @@ class World:
             database="shop",
             primary_key=self._primary_key,
             not_arrays=self._not_arrays,
+            has_keys=has_keys,
         )
 
     def plan(self, given: Relation) -> TablePlan:
@@ -264,3 +265,60 @@ def test_only_tables_with_rules_are_looked_at_ahead() -> None:
     tables = {"a": [Action.INSERT], "b": TableRules(actions=[Action.INSERT]), "c": TableRules(key=["id"])}
     planner = World(tables=tables).planner
     assert planner.ruled([("public", name) for name in "abcd"]) == [("public", "c")]
+
+
+def keys(plan: TablePlan, *rows: tuple[str, list[str] | None, list[str] | None]) -> list[bytes | None]:
+    """Those of changes: action, new and old values of the rule's columns."""
+    assert plan.rule is not None
+    found = [plan.rule.apply(*row) for row in rows]
+    assert all(each is not None and each[0] for each in found)
+    return [each[2] for each in found if each is not None]
+
+
+def test_where_the_sink_has_keys_the_primary_key_is_the_messages_key() -> None:
+    plan = World(has_keys=True).plan(relation())
+    assert plan.rule is not None
+    assert plan.rule.columns == (0,)
+    changes = [("INSERT", ["7"], None), ("UPDATE", ["8"], ["7"]), ("DELETE", None, ["8"]), ("READ", ["9"], None)]
+    assert keys(plan, *changes) == [b"7", b"8", b"8", b"9"]
+    truncated = plan.rule.apply("TRUNCATE", None, None)
+    assert truncated is not None
+    assert truncated[:3] == (b"ditto_public_trades", b"", None)
+    assert (plan.kinds, plan.functions, plan.primary_key) == (bytes([INT, TEXT]), (), None)
+
+
+def test_a_key_of_several_columns_is_an_object() -> None:
+    plan = World(has_keys=True).plan(relation("t", ID, Column("name", 25, -1, True)))
+    assert keys(plan, ("INSERT", ["7", "a"], None)) == [b'{"id":7,"name":"a"}']
+
+
+def test_of_a_full_identity_the_key_is_the_primary_key_and_without_one_there_is_none() -> None:
+    world = World(["name"], has_keys=True)
+    assert keys(world.plan(relation(identity="f")), ("DELETE", None, ["a"])) == [b"a"]
+    world.key = []
+    assert world.plan(relation(identity="f")).rule is None
+
+
+def test_a_key_that_is_configured_comes_before_the_primary_key() -> None:
+    only = [Action.INSERT]
+    plan = World(has_keys=True, tables={"trades": TableRules(key=["name"], actions=only)}).plan(relation())
+    assert keys(plan, ("INSERT", ["a"], None)) == [b"a"]
+    masked = Columns(mask={"id": Mask(constant="-")})
+    plan = World(has_keys=True, tables={"trades": TableRules(columns=masked)}).plan(relation())
+    assert keys(plan, ("INSERT", ["7"], None)) == [b"-"]
+
+
+def test_a_primary_key_whose_column_was_renamed_has_the_new_name() -> None:
+    rules = TableRules(columns=Columns(former={"number": ["id"]}))
+    plan = World(has_keys=True, tables={"trades": rules}).plan(relation("trades", ID, Column("name", 25, -1, True)))
+    assert keys(plan, ("INSERT", ["7", "a"], None)) == [b'{"number":7,"name":"a"}']
+
+
+def test_a_primary_key_that_is_too_long_for_a_key_stops_nothing() -> None:
+    plan = World(has_keys=True).plan(relation("t", Column("name", 25, -1, True)))
+    assert keys(plan, ("INSERT", ["x" * 5000], None), ("INSERT", ["x" * 1500], None)) == [None, b"x" * 1500]
+
+
+def test_groups_have_no_keys() -> None:
+    group = Group(subject="{prefix}.groups")
+    assert World(has_keys=True, group=group).plan(relation()).rule is None

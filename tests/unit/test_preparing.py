@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from ditto.config import Config, Delivery, Nats, Postgres
+from ditto.decoding.messages import Column, Relation
 from ditto.errors import SlotMissing, SourceRewound, StreamGap
 from ditto.lsn import Position
 from ditto.monitoring.state import States
@@ -184,3 +185,13 @@ async def test_a_standby_has_progressed_until_it_works() -> None:
     scene.slot.holder = None
     assert (await preparing).slot.active_pid == 5
     assert not scene.report.has_progressed
+
+
+@fake_time
+async def test_only_for_a_sink_with_keys_messages_get_the_primary_key() -> None:
+    id_column = Column("id", 23, -1, True)
+    for has_keys in (False, True):
+        scene = Scene()
+        scene.sink.capabilities = scene.sink.capabilities._replace(has_keys=has_keys)
+        plan = await (await scene.prepare()).planner.plan(Relation(1, "public", "t", "d", (id_column,)))
+        assert (plan.rule is not None) is has_keys
