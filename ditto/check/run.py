@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ditto.check.choose import choose_checks
 from ditto.check.clock import postgres_clock
 from ditto.check.finding import Finding, each, failed, ok, unseen
 from ditto.check.http import check_http
@@ -26,9 +27,11 @@ from ditto.source.sql import Control, open_control
 async def run_checks(config: Config, *, monitor_url: str | None = None, is_running: bool = False) -> list[Finding]:
     """Look at both ends, and change nothing. An end that cannot be reached is a finding of level error.
 
-    `monitor_url` is nats-server's monitoring endpoint. With `is_running` a Ditto streams already: what its start has
-    proved is not tried again, and what every session says, the stream's risks, not said again.
+    `monitor_url` is where the sink's server is monitored (see `choose.usual_monitor`). With `is_running` a Ditto
+    streams already: what its start has proved is not tried again, and what every session says, the stream's risks,
+    not said again.
     """
+    check_sink = choose_checks(config)
     found: list[Finding] = [] if is_running else check_http(config.http)  # a running one has said it already
     try:
         async with open_control(config.postgres.dsn) as control:
@@ -36,10 +39,10 @@ async def run_checks(config: Config, *, monitor_url: str | None = None, is_runni
                 ok("role.connect", f"connected to {describe(config.postgres.dsn)}", "everything comes from there")
             )
             source = await _postgres(config, control, found, is_running=is_running)
-            await _sink(config, source, found, monitor_url, is_running=is_running)
+            await check_sink(config, source, found, monitor_url, is_running=is_running)
     except DittoError as error:
         found.append(failed("role.connect", error))
-        await _sink(config, None, found, monitor_url, is_running=is_running)
+        await check_sink(config, None, found, monitor_url, is_running=is_running)
     return found
 
 
@@ -83,15 +86,3 @@ async def _postgres(config: Config, control: Control, found: list[Finding], *, i
         found.append(unseen("snapshot.tables", error))
     found += await each("clock.postgres", postgres_clock(control))
     return Source(control=control, database=database, tables=publication.tables, slot=slot, identity=identity)
-
-
-async def _sink(
-    config: Config, source: Source | None, found: list[Finding], monitor_url: str | None, *, is_running: bool
-) -> None:
-    if config.file is not None:
-        what = f"not checked: the events go to file {config.file.path}"
-        found.append(ok("file.path", what, "ditto run says when it starts whether the file can take them"))
-        return
-    from ditto.check.jetstream import check_jetstream  # noqa: PLC0415 -- a file pipeline has nothing of NATS
-
-    await check_jetstream(config, source, found, monitor_url, is_running=is_running)

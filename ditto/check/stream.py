@@ -7,15 +7,13 @@ from typing import Any, Final
 import msgspec
 
 from ditto.check.finding import Finding, bad, failed, named, ok
+from ditto.check.place import compare_place
 from ditto.check.role import Identity
 from ditto.config import Config
-from ditto.errors import DittoError, StreamGap, StreamUnusable
+from ditto.errors import StreamUnusable
 from ditto.hints import RELOAD, nats_command, subject_options
-from ditto.lsn import format_lsn
 from ditto.pipeline.lease import has_been_held
-from ditto.pipeline.start_position import decide_start, gap_error, is_slot_used
 from ditto.routing.router import MANY, Router
-from ditto.sinks.base import PipelineId
 from ditto.sinks.jetstream.api import change_subject
 from ditto.sinks.jetstream.api_answers import StreamConfig
 from ditto.sinks.jetstream.capabilities import capabilities
@@ -23,7 +21,7 @@ from ditto.sinks.jetstream.lease_bucket import LeaseBucket
 from ditto.sinks.jetstream.stream import Stream
 from ditto.sinks.jetstream.stream_risks import Risk, check_usable, risks
 from ditto.sinks.jetstream.subjects import is_pattern, subject_matches
-from ditto.source.slot import Slot, settled_slot
+from ditto.source.slot import Slot
 from ditto.source.sql import Control
 from ditto.units import counted, size
 
@@ -204,51 +202,16 @@ async def check_writers(config: Config, stream: Stream) -> list[Finding]:
 async def check_place(
     control: Control, config: Config, stream: Stream, identity: Identity, slot: Slot | None
 ) -> list[Finding]:
-    """Whether stream and slot fit together: what `ditto run` decides at its start."""
-    check, why = "stream.tail", "the slot may not be after the stream's last event: what is between would be lost"
-    if slot is not None and slot.is_being_created:
-        return [ok(check, f"slot {slot.name} is still being created: there is no place to compare yet", why)]
-    system, name, accepts_gap = identity.system, config.postgres.slot, config.delivery.accepts_gap
-    sink = capabilities(config.nats)
-    owner = PipelineId(system.identifier, name, config.events.prefix, 0, system.timeline, config.postgres.publication)
-    try:
-        holding = await stream.inspect(owner)
-        is_used = False
-        if holding.is_empty and slot is not None:
-            slot = await settled_slot(control, slot)
-            trace = await has_been_held(_lease(config, stream))
-            is_used = is_slot_used(slot, is_created_here=False, has_lease_trace=trace)
-        wal_lsn = await control.wal_lsn()
-        if slot is None and not holding.is_empty and not accepts_gap:
-            raise gap_error(sink, name, holding.tail, f"there on (slot {name} does not exist)")
-        decision = decide_start(
-            holding,
-            sink=sink,
-            accepts_gap=accepts_gap,
-            slot=name,
-            system_identifier=system.identifier,
-            # A slot that is still to be created begins at the end of the WAL.
-            confirmed_lsn=wal_lsn if slot is None else slot.confirmed_lsn,
-            is_slot_used=is_used,
-            wal_lsn=wal_lsn,
-            is_standby=await control.is_standby(),
-            timelines=identity.timelines,
-        )
-    except StreamGap as error:
-        fix = "delivery: {on_gap: snapshot}   # for one start; or continue, and when it streams, reload consumers"
-        return [bad("error", check, error.message, error.hint or why, configuration=fix)]
-    except DittoError as error:
-        return [failed(check, error)]
-    if decision.doubt is not None:
-        then = "a start of ditto run finds out whether it was stored from this timeline, and stops where it was not"
-        return [bad("warning", check, decision.doubt.message, then)]
-    if decision.gap is not None:
-        missing = " to ".join(format_lsn(lsn) for lsn in decision.gap)
-        return [ok(check, f"changes from {missing} are missing, and delivery.on_gap accepts that", why)]
-    if slot is None:
-        what = "slot and stream are both new" if holding.is_empty else f"slot {name} is new, and nothing is missing"
-        return [ok(check, what, why)]
-    return [ok(check, f"the slot is not after the stream's tail ({holding.tail or 'none yet'})", why)]
+    """Whether stream and slot fit together."""
+    return await compare_place(
+        control,
+        config,
+        identity,
+        slot,
+        sink=capabilities(config.nats),
+        inspect=stream.inspect,
+        has_trace=lambda: has_been_held(_lease(config, stream)),
+    )
 
 
 def _lease(config: Config, stream: Stream) -> LeaseBucket | None:

@@ -66,10 +66,10 @@ def check(ctx: click.Context, /, nats_monitor: str | None, is_json: bool, shows_
     """
     config = effective(**options)
     log.configure(config.log.level, config.log.format)
-    from ditto.check.nats import monitor_of  # noqa: PLC0415 -- other commands need not import both clients
+    from ditto.check.choose import usual_monitor  # noqa: PLC0415 -- other commands need not import both clients
     from ditto.check.run import run_checks  # noqa: PLC0415
 
-    found = asyncio.run(run_checks(config, monitor_url=nats_monitor or monitor_of(config.nats)))
+    found = asyncio.run(run_checks(config, monitor_url=nats_monitor or usual_monitor(config)))
     findings = [_masked(finding) for finding in found]
     if is_json:
         echo_json(msgspec.json.format(msgspec.json.encode(findings), indent=2))

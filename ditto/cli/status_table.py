@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ditto.monitoring.configuration_status import ConfigurationStatus
-    from ditto.monitoring.status_document import Leader, Process, Servers, SnapshotSummary, Status, Stream
+    from ditto.monitoring.status_document import Leader, Process, Servers, SinkStatus, SnapshotSummary, Status, Stream
     from ditto.source.standbys import Standby
 
 _STYLES = {"streaming": "green", "standby": "cyan", "waiting": "red"}
@@ -62,7 +62,10 @@ def _lines(status: Status) -> Iterator[tuple[str, str, str]]:
             yield "configuration", *_configuration(process.configuration)
     for snapshot in status.snapshots:
         yield "snapshot", _snapshot(snapshot), ""
-    yield "stream", "-" if servers.stream is None else _stream(servers.stream), ""
+    if servers.sink is not None:
+        yield servers.sink.kind, _sink(servers.sink), ""
+    else:
+        yield "stream", "-" if servers.stream is None else _stream(servers.stream), ""
     nobody = "-" if servers.slot is None else "none"  # without a slot, or an answer, nobody can know
     yield "leader", nobody if servers.leader is None else _leader(servers.leader), "" if servers.leader else "red"
     yield "standbys", "\n".join(map(_standby, servers.standbys)) or nobody, ""
@@ -136,6 +139,15 @@ def _stream(stream: Stream) -> str:
     tail = f", tail {stream.tail} ({stream.tail_time})" if stream.tail else ""
     holds = f"{counted(stream.messages, 'message')}, {size(stream.bytes)}{used}"
     return f"{printable(stream.name)}, {holds}, {where}{led}{tail}"
+
+
+def _sink(sink: SinkStatus) -> str:
+    tail = f"tail {sink.tail} ({sink.tail_time})" if sink.tail else ""
+    messages = "" if sink.messages is None else counted(sink.messages, "message")
+    holds = "" if sink.bytes is None else size(sink.bytes)
+    return ", ".join(
+        part for part in (printable(sink.name.removeprefix(f"{sink.kind} ")), messages, holds, tail) if part
+    )
 
 
 def _leader(leader: Leader) -> str:

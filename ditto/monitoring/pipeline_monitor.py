@@ -160,14 +160,15 @@ class PipelineMonitor:
 
 
 def lag_by_servers(servers: Servers, *, now: float | None = None) -> float | None:
-    """The time since the stream's tail, where there is WAL after the slot's confirmed LSN; the most it can be."""
-    if servers.slot is None or servers.stream is None:
+    """The time since the sink's tail, where there is WAL after the slot's confirmed LSN; the most it can be."""
+    stored = servers.stream or servers.sink
+    if servers.slot is None or stored is None:
         return None
     if servers.slot.lag_bytes == 0:
         return 0.0
-    if servers.slot.lag_bytes is None or servers.stream.tail_time is None:
+    if servers.slot.lag_bytes is None or stored.tail_time is None:
         return None
     # nats-server writes nanoseconds, Python reads microseconds.
-    whole, _, fraction = servers.stream.tail_time.rstrip("Z").partition(".")
+    whole, _, fraction = stored.tail_time.rstrip("Z").partition(".")
     at = datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}+00:00").timestamp()
     return round(max(0.0, (time.time() if now is None else now) - at), 3)

@@ -16,9 +16,10 @@ from ditto.config import PipelineConfig
 from ditto.errors import DittoError
 from ditto.log import mask_secrets
 from ditto.lsn import format_lsn
-from ditto.monitoring.status_document import Leader, Servers, Slot, Stream
+from ditto.monitoring.status_document import Leader, Servers, SinkStatus, Slot, Stream
 from ditto.monitoring.timestamps import rfc3339
 from ditto.pipeline.lease import Terms
+from ditto.sinks.choose import choose_reader
 from ditto.source import slot as source
 from ditto.source.slot import find_slot
 from ditto.source.sql import Control, open_control
@@ -27,6 +28,7 @@ from ditto.source.walsender import find_walsender
 
 if TYPE_CHECKING:
     from ditto.monitoring.stream_status import StreamStatusReader
+    from ditto.sinks.base import Reader
 
 log = structlog.get_logger()
 
@@ -42,28 +44,29 @@ class ServerStatusReader:
         self._config = config
         self._control: Control | None = None
         self._stream: StreamStatusReader | None = None
+        self._reader: Reader | None = None
         self._control_stack = AsyncExitStack()
 
     async def read(self) -> Servers:
         """Ask both. A server that does not answer is one of `problems`; nothing is raised."""
         problems: list[str] = []
         notes: list[str] = []
-        postgres, nats = await asyncio.gather(
+        postgres, stored = await asyncio.gather(
             _or_problem(self._ask_postgres, problems, self._close_control),
-            _or_problem(partial(self._ask_nats, notes), problems, self._close_client),
+            _or_problem(partial(self._ask_sink, notes), problems, self._close_sink),
         )
         slot, leader, standbys = postgres or (None, None, [])
         if postgres is not None and slot is None:
             notes.append(f"slot {self._config.postgres.slot}: it does not exist")
-        stream, terms = nats or (None, None)
+        stream, terms, sink = stored or (None, None, None)
         if leader is not None and terms is not None and terms.walsender_pid == leader.walsender_pid:
             leader = msgspec.structs.replace(leader, host=terms.host, host_pid=terms.pid)
-        return Servers(rfc3339(time.time()), slot, stream, leader, standbys, problems, notes)
+        return Servers(rfc3339(time.time()), slot, stream, leader, standbys, problems, notes, sink)
 
     async def close(self) -> None:
         """Close both connections."""
         await self._close_control()
-        await self._close_client()
+        await self._close_sink()
 
     async def _ask_postgres(self) -> tuple[Slot | None, Leader | None, list[Standby]]:
         config = self._config.postgres
@@ -85,17 +88,31 @@ class ServerStatusReader:
         with suppress(Exception):  # it was broken before
             await self._control_stack.aclose()
 
-    async def _ask_nats(self, notes: list[str]) -> tuple[Stream | None, Terms | None]:
-        """The stream, and what the lease says; nothing where the events go elsewhere."""
-        if self._config.file is not None:
-            notes.append(f"the events go to file {self._config.file.path}, which is not looked at")
-            return None, None
-        from ditto.monitoring.stream_status import StreamStatusReader  # noqa: PLC0415 -- what needs no NATS goes without
+    async def _ask_sink(self, notes: list[str]) -> tuple[Stream | None, Terms | None, SinkStatus | None]:
+        """The stream, and what the lease says; or another sink, of which there is no lease."""
+        if self._config.file is None:
+            from ditto.monitoring.stream_status import StreamStatusReader  # noqa: PLC0415 -- of NATS alone
 
-        self._stream = self._stream or StreamStatusReader(self._config)
-        return await self._stream.read(notes)
+            self._stream = self._stream or StreamStatusReader(self._config)
+            return *await self._stream.read(notes), None
+        if self._config.file.path == "-":
+            notes.append("the events go to standard output, which is not looked at")
+            return None, None, None
+        if self._reader is None:
+            self._reader = choose_reader(self._config)
+            await self._reader.connect()
+        held = await self._reader.look()
+        if not held.exists:
+            notes.append(f"{self._reader.name}: it does not exist")
+            return None, None, None
+        tail = None if held.tail is None else str(held.tail)
+        kind, name = self._reader.kind, self._reader.name
+        return None, None, SinkStatus(kind, name, tail, held.tail_time, held.messages, held.bytes)
 
-    async def _close_client(self) -> None:
+    async def _close_sink(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.close()
         if self._stream is not None:
             await self._stream.close()
 

@@ -52,6 +52,21 @@ class Stream(msgspec.Struct, frozen=True):
     """How full the stream is, from 0 to 1, by the nearest limit; null where it has none, or makes room by itself."""
 
 
+class SinkStatus(msgspec.Struct, frozen=True):
+    """A sink that is no stream of JetStream's, as far as it can be seen without reading it all."""
+
+    kind: str
+    """file."""
+    name: str
+    """The kind, and which one: the path."""
+    tail: str | None
+    """The position of the last message; null where there is none of Ditto's."""
+    tail_time: str | None
+    """The time of its commit; of a checkpoint: that of storing it."""
+    messages: int | None = None
+    bytes: int | None = None
+
+
 class Leader(msgspec.Struct, frozen=True):
     """The Ditto, or another reader, that holds the slot."""
 
@@ -80,6 +95,8 @@ class Servers(msgspec.Struct, frozen=True):
     """Reasons why something is missing here: a server that does not answer."""
     notes: list[str] = []
     """Other things that are not known, although both servers have answered."""
+    sink: SinkStatus | None = None
+    """Null where the events go to a stream, where there is nothing yet, and where it cannot be looked at."""
 
 
 class Window(msgspec.Struct, frozen=True):

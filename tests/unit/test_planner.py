@@ -14,7 +14,7 @@ from ditto.decoding.messages import Column, Relation
 from ditto.errors import RuleUnfit, SubjectCollision
 from ditto.routing.planner import Planner
 from ditto.routing.table_descriptions import stored_versions
-from ditto.routing.table_plans import TablePlan
+from ditto.routing.table_plans import TablePlan, Texts
 
 ID = Column("id", 23, -1, True)
 NAME = Column("name", 25, -1, False)
@@ -267,7 +267,7 @@ def test_only_tables_with_rules_are_looked_at_ahead() -> None:
     assert planner.ruled([("public", name) for name in "abcd"]) == [("public", "c")]
 
 
-def keys(plan: TablePlan, *rows: tuple[str, list[str] | None, list[str] | None]) -> list[bytes | None]:
+def keys(plan: TablePlan, *rows: tuple[str, Texts | None, Texts | None]) -> list[bytes | None]:
     """Those of changes: action, new and old values of the rule's columns."""
     assert plan.rule is not None
     found = [plan.rule.apply(*row) for row in rows]
@@ -279,7 +279,12 @@ def test_where_the_sink_has_keys_the_primary_key_is_the_messages_key() -> None:
     plan = World(has_keys=True).plan(relation())
     assert plan.rule is not None
     assert plan.rule.columns == (0,)
-    changes = [("INSERT", ["7"], None), ("UPDATE", ["8"], ["7"]), ("DELETE", None, ["8"]), ("READ", ["9"], None)]
+    changes: list[tuple[str, Texts | None, Texts | None]] = [
+        ("INSERT", ["7"], None),
+        ("UPDATE", ["8"], ["7"]),
+        ("DELETE", None, ["8"]),
+        ("READ", ["9"], None),
+    ]
     assert keys(plan, *changes) == [b"7", b"8", b"8", b"9"]
     truncated = plan.rule.apply("TRUNCATE", None, None)
     assert truncated is not None

@@ -1,7 +1,9 @@
-"""The other commands, where the events go to a file: each says what it cannot do."""
+"""The other commands, where the events go to a file; test_file_reading.py has tail and verify."""
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import json
 import os
 import subprocess
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import ditto
+from ditto.lsn import Position, parse_lsn
 
 if TYPE_CHECKING:
     from e2e.sinks.file_world import FileWorld
@@ -30,34 +33,91 @@ def run(world: FileWorld, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("command", [["tail"], ["verify"], ["wait", "0/1"]], ids=lambda command: command[0])
-def test_what_reads_a_stream_says_so(file_world: FileWorld, command: list[str]) -> None:
+def test_standard_output_cannot_be_read_again(file_world: FileWorld, command: list[str]) -> None:
+    file_world.settings["DITTO_FILE_PATH"] = "-"
     done = run(file_world, *command)
     assert done.returncode == 2
     sentence, hint = done.stderr.splitlines()
-    assert f"ditto {command[0]} reads a stream, and the events of this configuration go to file" in sentence
-    assert str(file_world.path) in sentence
-    assert "tail -F" in hint
+    assert "go to standard output, where nothing can be read again" in sentence
+    assert "file.path" in hint
 
 
-async def test_check_looks_at_postgresql(file_world: FileWorld) -> None:
-    file_world.sql("CREATE TABLE t (id int PRIMARY KEY)")
-    done = run(file_world, "check", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = {finding["check"]: finding for finding in json.loads(done.stdout)}
+@pytest.mark.parametrize("command", [["tail", "--no-follow"], ["wait", "0/1", "--timeout", "0s"]], ids=["tail", "wait"])
+def test_a_file_that_is_not_there(file_world: FileWorld, command: list[str]) -> None:
+    done = run(file_world, *command)
+    assert done.returncode in {1, 4}
+    assert str(file_world.path) in done.stderr
+    assert not file_world.path.exists()
+
+
+async def test_check_looks_at_both_ends(file_world: FileWorld) -> None:
+    world = file_world
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    found = checked(world)
     assert found["role.connect"]["level"] == "ok"
-    assert found["file.path"]["what"] == f"not checked: the events go to file {file_world.path}"
+    assert found["file.path"]["what"] == f"file {world.path} can be created"
+    assert {each: found[each]["level"] for each in ("file.lock", "file.tail")} == {"file.lock": "ok", "file.tail": "ok"}
+    assert "free on the file system" in found["file.space"]["what"]
     assert not [check for check in found if check.startswith(("nats", "stream"))]
+    assert not world.path.exists(), "nothing is changed"
+    process = await world.streaming()
+    await world.fence()
+    assert "file.lock" not in checked(world), "the Ditto that works has it"
+    assert await process.stop() == 0
+    found = checked(world)
+    assert found["file.path"]["what"] == f"file {world.path} can be appended to"
+    assert found["file.tail"]["what"].startswith("the slot is not after the file's tail (")
+    with world.path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "another process has locked" in checked(world)["file.lock"]["what"]
+    with world.path.open("r+b") as file:
+        file.truncate(file.readline() and file.tell())
+    assert checked(world, code=1)["file.tail"]["level"] == "error", "the slot is after what is left"
 
 
-async def test_status_tells_of_the_slot(file_world: FileWorld) -> None:
-    process = await file_world.streaming()
-    await file_world.fence()
-    done = run(file_world, "status", "--json")
+@pytest.mark.parametrize(("path", "what"), [("missing/f", "there is no folder"), (".", "is not a regular file")])
+def test_check_of_a_path_that_cannot_be_used(file_world: FileWorld, path: str, what: str) -> None:
+    file_world.settings["DITTO_FILE_PATH"] = str(file_world.folder / path)
+    assert what in checked(file_world, code=1)["file.path"]["what"]
+
+
+def checked(world: FileWorld, *, code: int = 0) -> dict[str, dict[str, str]]:
+    done = run(world, "check", "--json")
+    assert done.returncode == code, done.stdout + done.stderr
+    return {finding["check"]: finding for finding in json.loads(done.stdout)}
+
+
+async def test_status_tells_of_slot_and_file(file_world: FileWorld) -> None:
+    world = file_world
+    process = await world.streaming()
+    await world.fence()
+    done = run(world, "status", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
-    assert told["survey"]["slot"]["name"] == file_world.name
+    assert told["survey"]["slot"]["name"] == world.name
     assert told["survey"]["stream"] is None
-    assert told["survey"]["problems"] == []
-    assert told["survey"]["notes"] == [f"the events go to file {file_world.path}, which is not looked at"]
-    assert str(file_world.path) in run(file_world, "status").stdout.replace("\n", "")
+    assert (told["survey"]["problems"], told["survey"]["notes"]) == ([], [])
+    assert told["survey"]["sink"]["name"] == f"file {world.path}"
+    assert told["survey"]["sink"]["kind"] == "file"
+    assert Position.parse(told["survey"]["sink"]["tail"]) > Position(0, 0)
+    assert told["lag_s"] is not None
+    assert str(world.path) in run(world, "status").stdout.replace("\n", "").replace(" ", "")
     assert await process.stop() == 0
+
+
+async def test_wait_returns_once_the_transaction_is_there(file_world: FileWorld) -> None:
+    world = file_world
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    process = await world.streaming()
+    world.sql("INSERT INTO t VALUES (1)")
+    lsn = world.value("SELECT pg_current_wal_lsn()::text")
+    done = await asyncio.to_thread(run, world, "wait", lsn)
+    assert done.returncode == 0, done.stderr
+    assert parse_lsn(done.stdout.strip()) >= parse_lsn(lsn)
+    assert b'"data":{"id":1}' in world.path.read_bytes()
+    assert await process.stop() == 0
+    world.sql("INSERT INTO t VALUES (2)")
+    lsn = world.value("SELECT pg_current_wal_lsn()::text")
+    late = run(world, "wait", lsn, "--timeout", "50ms")
+    assert late.returncode == 1
+    assert f"file {world.path} has not reached {lsn}" in late.stderr

@@ -1,0 +1,41 @@
+"""The checks that belong to the sink of a configuration. Only the library of that one is imported."""
+
+# ruff: noqa: PLC0415 -- only the chosen sink's library is imported
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ditto.check.finding import Finding
+    from ditto.check.source import Source
+    from ditto.config import Config
+
+
+class SinkChecks(Protocol):
+    """The checks of one kind of sink, and of both ends together. They add to `found`, and change nothing."""
+
+    async def __call__(
+        self, config: Config, source: Source | None, found: list[Finding], monitor_url: str | None, *, is_running: bool
+    ) -> None:
+        """`source` is None where PostgreSQL cannot be asked; `monitor_url` and `is_running` as for `run_checks`."""
+
+
+def choose_checks(config: Config) -> SinkChecks:
+    """Those of the sink that `config` names."""
+    if config.file is not None:
+        from ditto.check.file import check_file
+
+        return check_file
+    from ditto.check.jetstream import check_jetstream
+
+    return check_jetstream
+
+
+def usual_monitor(config: Config) -> str | None:
+    """Where the sink's server is usually monitored (`run_checks`); None where there is no such thing."""
+    if config.file is not None:
+        return None
+    from ditto.check.nats import monitor_of
+
+    return monitor_of(config.nats)
