@@ -44,7 +44,7 @@ async def test_messages_and_rows_of_a_snapshot(file_world: FileWorld) -> None:
     assert (report["differences"], report["reads"] >= 50, report["messages"]) == ([], True, 1)
     reads = run(world, "tail", "--no-follow", "--json", "--table", "t", "--action", "read").stdout.splitlines()
     rows = [json.loads(line)["data"]["id"] for line in reads if '"action":"READ"' in line]
-    assert rows == list(range(1, 51))
+    assert rows[:50] == list(range(1, 51)), "the row that came meanwhile may have been read too"
     (message,) = run(world, "tail", "--no-follow", "--json", "--action", "message").stdout.splitlines()
     assert json.loads(message)["payload"] == {"n": 3}
 
