@@ -62,15 +62,19 @@ class Judge:
     """Of one configuration; feed it pgoutput's messages in their order."""
 
     def __init__(
-        self, events: Events, control: Control, *, database: str, system_identifier: str, id_key: bytes
+        self,
+        events: Events,
+        control: Control,
+        *,
+        database: str,
+        system_identifier: str,
+        id_key: bytes,
+        has_keys: bool = False,
     ) -> None:
         strict = {key: replace(rules, on_error="stop") for key, rules in events.rules.items()}
-        self._planner = make_planner(events, control, database=database, system_identifier=system_identifier)
-        self._strict_planner = make_planner(
-            events if events.tables is None else replace(events, tables=strict),
-            control,
-            database=database,
-            system_identifier=system_identifier,
+        self._planner, self._strict_planner = (
+            make_planner(each, control, database=database, system_identifier=system_identifier, has_keys=has_keys)
+            for each in (events, events if events.tables is None else replace(events, tables=strict))
         )
         self._router = Router(events, database=database)
         self._outbox = None if events.outbox is None else events.outbox.name

@@ -17,6 +17,7 @@ from ditto.preview.sample import sample
 from ditto.preview.verdict import Verdict
 from ditto.routing.patterns import TablePattern
 from ditto.routing.type_settings import interval_style
+from ditto.sinks.choose import capabilities
 from ditto.source.publication import plan_publication
 from ditto.source.published_tables import look_at_publication, look_at_tables
 from ditto.source.replication import Replication
@@ -97,7 +98,14 @@ async def _judge(control: Control, config: Config) -> Judge:
         await replication.close()
     key = event_key(system.identifier, config.postgres.slot)
     database = await control.database()
-    return Judge(config.events, control, database=database, system_identifier=system.identifier, id_key=key)
+    return Judge(
+        config.events,
+        control,
+        database=database,
+        system_identifier=system.identifier,
+        id_key=key,
+        has_keys=capabilities(config).has_keys,
+    )
 
 
 async def _check_publication(control: Control, config: Config) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from ditto.config import PipelineConfig
-    from ditto.sinks.base import MakeSink, Reader
+    from ditto.sinks.base import Capabilities, MakeSink, Reader
 
 
 def choose_sink(config: PipelineConfig) -> MakeSink:
@@ -29,6 +30,11 @@ def choose_sink(config: PipelineConfig) -> MakeSink:
     from ditto.sinks.file.sink import FileSink
 
     return FileSink
+
+
+def capabilities(config: PipelineConfig) -> Capabilities:
+    """What that sink can do, as far as it is known before a session has one."""
+    return choose_sink(config)(config, clock=time.monotonic).capabilities
 
 
 def choose_reader(config: PipelineConfig) -> Reader:

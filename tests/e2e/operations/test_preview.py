@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ditto
+from ditto.config import Config, Events, Nats, Postgres, TableRules
+from ditto.preview.run import Previewed, preview_rows
+from ditto.sinks.choose import capabilities
 
 if TYPE_CHECKING:
     from e2e.world import World
@@ -258,3 +261,22 @@ async def test_logical_messages_that_cannot_be_sent(orders: World) -> None:
         assert shown == wanted
         assert seen[1]["rule"] == "events.messages.in.*"
         assert seen[1]["reason"] == f"the headers are not a JSON object; on_error: {entry}"
+
+
+async def test_where_the_sink_has_keys_the_primary_key_is_shown(orders: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    orders.sql(f"INSERT INTO orders VALUES (5, 7, 'acme', '{SECRET}', '{SECRET}')")
+    config = Config(
+        postgres=Postgres(dsn=orders.dsn, publication=orders.name, slot=orders.name),
+        nats=Nats(stream=orders.name),
+        events=Events(tables={"orders": TableRules(key=["tenant", "id"]), "other": ["insert"]}),
+    )
+    orders.sql("INSERT INTO other VALUES (3, 'a')")
+    keys: dict[str, list[str | None]] = {}
+    for has_keys in (False, True):
+        given = capabilities(config)._replace(has_keys=has_keys)
+        monkeypatch.setattr("ditto.preview.run.capabilities", lambda _config, given=given: given)
+        for table in ("orders", "other"):
+            (verdict,) = await preview_rows(config, Previewed(), table=table, count=1)
+            keys.setdefault(table, []).append(verdict.key)
+    assert keys["other"] == [None, "3"]
+    assert keys["orders"][0] == keys["orders"][1] is not None, "the rules name one"
