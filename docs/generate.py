@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -191,13 +193,36 @@ def _line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-_INCLUDED = re.compile(r"(<!-- included: (?P<file>\S+) -->\n```\w+\n).*?^(```)$", re.MULTILINE | re.DOTALL)
+_INCLUDED = re.compile(
+    r"(?P<head><!-- included: (?P<file>\S+?)(?: (?P<names>[\w., ]+))? -->\n```\w+\n).*?^```$", re.MULTILINE | re.DOTALL
+)
 
 
 def _with_programs(name: str) -> str:
-    """A guide that is written by hand, but for the programs in it."""
+    """A guide that is written by hand, but for the programs in it: whole files, or what has these names in them."""
     page = (DOCS / "guides" / name).read_text()
-    return _INCLUDED.sub(lambda match: match[1] + (DOCS.parent / match["file"]).read_text() + match[3], page)
+
+    def included(match: re.Match[str]) -> str:
+        text = (DOCS.parent / match["file"]).read_text()
+        if match["names"] is not None:
+            text = "\n\n\n".join(_excerpt(text, each) for each in match["names"].split(", ")) + "\n"
+        return f"{match['head']}{text}```"
+
+    return _INCLUDED.sub(included, page)
+
+
+def _excerpt(text: str, name: str) -> str:
+    """The class, the method (`Class.method`) or the function of that name, as the file has it."""
+    body: list[ast.stmt] = ast.parse(text).body
+    for part in name.split("."):
+        found = next(
+            each
+            for each in body
+            if isinstance(each, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and each.name == part
+        )
+        body = found.body
+    first = min([found.lineno, *(each.lineno for each in found.decorator_list)])
+    return textwrap.dedent("\n".join(text.split("\n")[first - 1 : found.end_lineno]))
 
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -207,6 +232,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "guides/consumers.md": lambda: _with_programs("consumers.md"),
     "guides/bootstrapping.md": lambda: _with_programs("bootstrapping.md"),
+    "guides/writing-a-sink.md": lambda: _with_programs("writing-a-sink.md"),
 }
 
 

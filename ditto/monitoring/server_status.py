@@ -90,12 +90,12 @@ class ServerStatusReader:
 
     async def _ask_sink(self, notes: list[str]) -> tuple[Stream | None, Terms | None, SinkStatus | None]:
         """The stream, and what the lease says; or another sink, of which there is no lease."""
-        if self._config.file is None:
+        if self._config.sink == "nats":
             from ditto.monitoring.stream_status import StreamStatusReader  # noqa: PLC0415 -- of NATS alone
 
             self._stream = self._stream or StreamStatusReader(self._config)
             return *await self._stream.read(notes), None
-        if self._config.file.path == "-":
+        if self._config.file is not None and self._config.file.path == "-":
             notes.append("the events go to standard output, which is not looked at")
             return None, None, None
         if self._reader is None:

@@ -23,7 +23,7 @@ class Example(NamedTuple):
     """A block, and the comments before it.
 
     `<!-- not run: why -->`;
-    `<!-- included: FILE -->`, a file of the repository, which a test of its own runs;
+    `<!-- included: FILE -->`, a file of the repository, which a test of its own runs, or `FILE NAME, NAME.NAME` of it;
     `<!-- given: a running Ditto -->`, or `a table with notes`: what the test makes first;
     `<!-- anew -->`, another way to make role and publication; `<!-- file: NAME -->`, a file that is not Ditto's;
     `<!-- standby -->`, the Ditto that it starts will not stream.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ditto
-from ditto.config import Config, Events, Nats, Postgres, TableRules
+from ditto.config import Action, Config, Events, Nats, Postgres, TableRules
 from ditto.preview.run import Previewed, preview_rows
 from ditto.sinks.choose import capabilities
 
@@ -268,7 +268,7 @@ async def test_where_the_sink_has_keys_the_primary_key_is_shown(orders: World, m
     config = Config(
         postgres=Postgres(dsn=orders.dsn, publication=orders.name, slot=orders.name),
         nats=Nats(stream=orders.name),
-        events=Events(tables={"orders": TableRules(key=["tenant", "id"]), "other": ["insert"]}),
+        events=Events(tables={"orders": TableRules(key=["tenant", "id"]), "other": [Action.INSERT]}),
     )
     orders.sql("INSERT INTO other VALUES (3, 'a')")
     keys: dict[str, list[str | None]] = {}
