@@ -7,6 +7,7 @@ An LSN is a 64-bit int inside Ditto and `16/B374D848` at the edges. A position i
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 _LSN: Final = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
@@ -22,6 +23,10 @@ def parse_lsn(text: str) -> int:
     if match is None:
         raise ValueError(f"not an LSN: {text!r}")
     return int(match[1], 16) << 32 | int(match[2], 16)
+
+
+_parse_commit_lsn: Final = lru_cache(maxsize=16)(parse_lsn)
+"""The events of a transaction have the same."""
 
 
 class Position(NamedTuple):
@@ -43,7 +48,7 @@ class Position(NamedTuple):
         lsn, colon, ordinal = text.rpartition(":")
         if not colon or not ordinal.isascii() or not ordinal.isdigit():
             raise ValueError(f"not a position: {text!r}")
-        return cls(parse_lsn(lsn), int(ordinal))
+        return cls(_parse_commit_lsn(lsn), int(ordinal))
 
 
 ORIGIN = Position(0, 0)

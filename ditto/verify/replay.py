@@ -15,7 +15,7 @@ from ditto.formats.own_headers import MESSAGE, OUTBOX
 from ditto.formats.snapshot_events import read_control
 from ditto.formats.stored_events import READ, Header, read_event
 from ditto.formats.stored_groups import events_in
-from ditto.lsn import ORIGIN, Position
+from ditto.lsn import ORIGIN, Position, format_lsn
 from ditto.sinks.base import MessageKind
 from ditto.verify.difference import Difference
 from ditto.verify.tables import TableCopy, copy_for
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 
 TableName: TypeAlias = tuple[str, str]
 """Schema and name."""
-_REFERENCES = (b',"object":{"bucket":"', b"\xa6object\x84\xa6bucket")
-"""In JSON and in MessagePack. In the text of a value the quotation marks would be escaped; a document of type json may
-look so, too."""
+_IN_JSON = b',"object":{"bucket":"'
+_IN_MESSAGEPACK = b"\xa6object\x84\xa6bucket"
+"""A reference to an object. In the text of a value the quotation marks would be escaped; a document of type json may look
+so, too."""
+# The attributes of an enumeration are looked up by a function.
+_CONTROL, _DESCRIPTION, _CHECKPOINT = MessageKind.CONTROL, MessageKind.DESCRIPTION, MessageKind.CHECKPOINT
 _OF_APPLICATIONS = frozenset({MESSAGE, OUTBOX})
 
 
@@ -86,7 +89,9 @@ async def replay(
     async with aclosing(reader.read()) as parts:
         async for part in parts:
             for message in part.messages:
-                await replaying.take(message)
+                if _IN_JSON in message.payload or _IN_MESSAGEPACK in message.payload:
+                    await replaying.fetch(message)
+                replaying.apply(message)
             on_progress(part.done, part.total)
     replaying.replay.duration_s = time.monotonic() - started
     return replaying.replay
@@ -108,16 +113,13 @@ class Replaying:
         self._find_object = find_object
         self._objects: dict[str, bytes] = {}
         """By name, those to which the events of the message refer; empty where one is not what the event says."""
+        self._commit_lsn, self._commit = 0, format_lsn(0)
+        """Of the last position, also as text: the events of a transaction have the same."""
         self._gaps: set[TableName] = set()
         """Tables that a snapshot reads because events were lost."""
 
-    async def take(self, message: ReadMessage) -> None:
-        """Apply it, after what it refers to has been read."""
-        if any(each in message.payload for each in _REFERENCES):
-            await self._fetch(message)
-        self.apply(message)
-
-    async def _fetch(self, message: ReadMessage) -> None:
+    async def fetch(self, message: ReadMessage) -> None:
+        """Read what it refers to, before it is applied."""
         self._objects.clear()
         header = message.headers.get
         with suppress(ValueError):
@@ -132,16 +134,17 @@ class Replaying:
     def apply(self, message: ReadMessage) -> None:
         """Apply it; what it refers to has to be known."""
         where = self._check_position(message)
-        if message.kind is MessageKind.CHECKPOINT:
+        kind, headers = message.kind, message.headers
+        if kind is _CHECKPOINT:
             self.replay.checkpoints += 1
-        elif message.kind is MessageKind.CONTROL:
+        elif kind is _CONTROL:
             self._follow_snapshot(message, where)
-        elif message.kind is MessageKind.DESCRIPTION:
+        elif kind is _DESCRIPTION:
             pass
-        elif not _OF_APPLICATIONS.isdisjoint(message.headers):
+        elif headers and not _OF_APPLICATIONS.isdisjoint(headers):
             self.replay.messages += 1
         else:
-            header = message.headers.get
+            header = headers.get
             for payload in self._events(message, where):
                 self._apply(payload, header, where, message.stored_at)
 
@@ -162,16 +165,22 @@ class Replaying:
 
         The position of a group is that of its last event, and a header has the ordinal of its first.
         """
-        position, may_repeat = message.position, message.kind is MessageKind.DESCRIPTION
-        where = f"{self._noun} {message.number} at {position or 'no position'}"
-        try:
-            if position is None:
-                raise ValueError("no position")
-            first = position._replace(ordinal=int(message.headers.get(stored_groups.FIRST, position.ordinal)))
-        except ValueError:
+        position, may_repeat = message.position, message.kind is _DESCRIPTION
+        if position is None:
+            where = f"{self._noun} {message.number} at no position"
             if not may_repeat:
                 self._report("no position", "", where)
             return where
+        if position.commit_lsn != self._commit_lsn:
+            self._commit_lsn, self._commit = position.commit_lsn, format_lsn(position.commit_lsn)
+        where = f"{self._noun} {message.number} at {self._commit}:{position.ordinal}"
+        first = position
+        if (ordinal := message.headers.get(stored_groups.FIRST)) is not None:
+            try:
+                first = position._replace(ordinal=int(ordinal))
+            except ValueError:
+                self._report("no position", "", where)
+                return where
         if first <= self.replay.position <= position and not may_repeat:
             self._report("stored twice", "", where)
         elif position < self.replay.position:

@@ -15,6 +15,8 @@ MakeMessage: TypeAlias = Callable[[int, str, bytes, Mapping[str, str] | None, fl
 """Sequence, subject, payload, headers and Unix time in; None out for a message of the server's own."""
 
 _NO_HEADERS: Final[Mapping[str, str]] = {}
+# The attributes of an enumeration are looked up by a function.
+_EVENT, _CONTROL, _DESCRIPTION, _CHECKPOINT = MessageKind  # in its order
 
 
 def message_maker(prefix: str) -> MakeMessage:
@@ -29,23 +31,19 @@ def message_maker(prefix: str) -> MakeMessage:
         if MARKER_HEADER in headers:
             return None
         if subject == checkpoint:
-            kind = MessageKind.CHECKPOINT
+            kind = _CHECKPOINT
         elif subject.startswith(descriptions):
-            kind = MessageKind.DESCRIPTION
+            kind = _DESCRIPTION
         elif subject.startswith(snapshots):
-            kind = MessageKind.CONTROL
+            kind = _CONTROL
         else:
-            kind = MessageKind.EVENT
-        position = _position(headers.get(POSITION_HEADER, ""))
+            kind = _EVENT
+        try:
+            position = Position.parse(headers.get(POSITION_HEADER, ""))
+        except ValueError:
+            position = None
         return ReadMessage(
             sequence, kind, payload, subject, headers, headers.get(KEY_HEADER), position, stored_at=stored_at
         )
 
     return make
-
-
-def _position(text: str) -> Position | None:
-    try:
-        return Position.parse(text)
-    except ValueError:
-        return None
