@@ -30,8 +30,8 @@ TableName: TypeAlias = tuple[str, str]
 """Schema and name."""
 _IN_JSON = b',"object":{"bucket":"'
 _IN_MESSAGEPACK = b"\xa6object\x84\xa6bucket"
-"""A reference to an object. In the text of a value the quotation marks would be escaped; a document of type json may look
-so, too."""
+"""A reference to an object. In the text of a value the quotation marks would be escaped; a document of type json may
+look so, too."""
 # The attributes of an enumeration are looked up by a function.
 _CONTROL, _DESCRIPTION, _CHECKPOINT = MessageKind.CONTROL, MessageKind.DESCRIPTION, MessageKind.CHECKPOINT
 _OF_APPLICATIONS = frozenset({MESSAGE, OUTBOX})
