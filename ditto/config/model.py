@@ -160,9 +160,9 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _doc(
             "Where several Dittos share a slot, one works and the others stand by. The longest time that the one that "
             "works may be silent before a standby ends its connection to PostgreSQL and takes its place. The lease is "
-            "in the key-value bucket `ditto_leases` and is renewed every third of this time. At least `1s`; with `0s` "
-            "there is no lease, and a standby waits until PostgreSQL itself drops the connection "
-            "(`wal_sender_timeout`).",
+            "in the key-value bucket `ditto_leases` and is renewed every third of this time. At least `1s`; with `0s`, "
+            "and where the sink keeps none (a file), there is no lease, and a standby waits until PostgreSQL itself "
+            "drops the connection (`wal_sender_timeout`).",
             "10s",
             0,
         ),

@@ -182,6 +182,40 @@ async def test_a_frozen_one_is_replaced_and_fenced(world: World) -> None:
     await world.matches_tables()
 
 
+@pytest.mark.parametrize("how", ["frozen", pytest.param("cut off", marks=pytest.mark.long)])
+async def test_without_a_lease_a_takeover_follows_postgresql(world: World, how: str) -> None:
+    """As with every sink that keeps no lease."""
+    timeout_s = 3
+    async with Proxy(world.postgres.port) as postgres, Proxy(world.nats_server.port) as nats:
+        settings = {"delivery_lease_ttl": "0s"}
+        world.sql(f"ALTER ROLE CURRENT_USER IN DATABASE {world.name} SET wal_sender_timeout = '{timeout_s}s'")
+        first = await world.streaming(
+            postgres_dsn=world.dsn_by(postgres.port), nats_url=f"nats://127.0.0.1:{nats.port}", **settings
+        )
+        with Traffic(world, seed=13):
+            second = await standby(world, **settings)
+            await world.fence()
+            began_at = time.monotonic()
+            if how == "frozen":
+                first.send(signal.SIGSTOP)
+            postgres.is_silent = nats.is_silent = how == "cut off"
+            _, streaming_s, _ = await taken_over(world, second, began_at=began_at)
+            assert streaming_s < timeout_s + 2 * SLOW_MACHINE
+            assert not second.logs("slot.holder_ended"), "PostgreSQL has done it"
+            if how == "frozen":
+                first.send(signal.SIGCONT)
+            postgres.is_silent = nats.is_silent = False
+            postgres.cut()
+            nats.cut()
+            await first.logged("session.failed")
+            await first.logged("slot.standby", timeout_s=60)
+            await world.fence()
+        await world.fence()
+        assert len(first.logs("pipeline.streaming")) == 1, "what it still had was refused"
+        assert not second.logs("session.failed")
+        await world.matches_tables()
+
+
 @pytest.mark.parametrize(
     "which", [pytest.param("postgres", marks=pytest.mark.long), pytest.param("nats", marks=pytest.mark.long), "both"]
 )

@@ -175,6 +175,34 @@ async def test_a_file_that_is_locked(file_world: FileWorld) -> None:
     await world.fence()
 
 
+async def test_one_that_was_frozen_lets_the_file_go_when_it_thaws(file_world: FileWorld) -> None:
+    """PostgreSQL gives the slot to the standby, which has to wait for the lock."""
+    world = file_world
+    world.sql(
+        "CREATE TABLE t (id int PRIMARY KEY)",
+        f"ALTER ROLE CURRENT_USER IN DATABASE {world.name} SET wal_sender_timeout = '2s'",
+    )
+    first = await world.streaming()
+    second = world.ditto()
+    await second.logged("slot.standby")
+    world.sql("INSERT INTO t SELECT generate_series(1, 100)")
+    await world.fence()
+    first.send(signal.SIGSTOP)
+    world.sql("INSERT INTO t SELECT generate_series(101, 200)")
+    failure = await second.logged("session.failed", kind="NotNow")
+    assert "is locked: another process writes to it" in failure["error"]
+    first.send(signal.SIGCONT)
+    await first.logged("session.failed")
+    # The standby tries again and again; between two of its trials the former leader may get slot and file back.
+    await eventually(
+        lambda: bool(second.logs("pipeline.streaming")) or len(first.logs("pipeline.streaming")) == 2,
+        "one of the two streams",
+    )
+    world.sql("INSERT INTO t SELECT generate_series(201, 300)")
+    await world.fence()
+    await world.matches_tables(event_count=300)
+
+
 async def test_a_file_that_was_replaced(file_world: FileWorld) -> None:
     world = file_world
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
