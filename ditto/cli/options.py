@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ditto.config import FLAGS, KEYS, ORIGINAL_VARIABLES, Config, load, secrets
-from ditto.config.conversion import read_seconds
+from ditto.config.conversion import read_bytes, read_seconds
 from ditto.config.impossible import Impossible
 from ditto.errors import ConfigError
 from ditto.log import keep_secret
@@ -69,6 +69,14 @@ def seconds(text: str, option: str) -> float:
     """What a duration on the command line means. Raises ConfigError."""
     try:
         return read_seconds(text)
+    except Impossible as error:
+        raise ConfigError(f"{option} {error}") from None
+
+
+def size(text: str, option: str) -> int:
+    """What a number of bytes on the command line means. Raises ConfigError."""
+    try:
+        return read_bytes(text)
     except Impossible as error:
         raise ConfigError(f"{option} {error}") from None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ditto import log
-from ditto.cli.options import configuration, echo_json, effective, examples, say, seconds
+from ditto.cli.options import configuration, echo_json, effective, examples, say, seconds, size
 from ditto.errors import ConfigError
 from ditto.units import counted
 
@@ -63,6 +63,15 @@ if TYPE_CHECKING:
     help="How long to wait for changes where none are there, or a Ditto reads the slot.  [default: 30s]",
 )
 @click.option(
+    "--max-message",
+    "max_message",
+    metavar="SIZE",
+    default="1MB",
+    envvar="DITTO_PREVIEW_MAX_MESSAGE",
+    show_envvar=True,
+    help="nats-server's max_payload, which is not asked. Of no meaning for a file.  [default: 1MB, as nats-server's]",
+)
+@click.option(
     "--json",
     "is_json",
     is_flag=True,
@@ -70,7 +79,9 @@ if TYPE_CHECKING:
     show_envvar=True,
     help="Print one JSON object a line.  [default: as text, long values cut off]",
 )
-def preview(table: str | None, limit: int, since: str | None, wait: str, is_json: bool, **options: Any) -> None:
+def preview(
+    table: str | None, limit: int, since: str | None, wait: str, max_message: str, is_json: bool, **options: Any
+) -> None:
     """Show what a configuration makes of changes: passed or dropped and by which rule, subject, headers, key, event.
 
     Nothing is stored anywhere, nothing is confirmed, and nothing is created but a slot that is gone with the command's
@@ -80,24 +91,26 @@ def preview(table: str | None, limit: int, since: str | None, wait: str, is_json
     """
     from ditto.tail.choose import read_since  # noqa: PLC0415
 
-    wait_s = seconds(wait, "--wait")
+    wait_s, max_bytes = seconds(wait, "--wait"), size(max_message, "--max-message")
     begin = None if since is None else read_since(since)
     if table is not None and begin is not None:
         raise ConfigError("--since is about changes, and --table shows rows as they are now", hint="give one of them")
     config = effective(**options)
     log.configure("error", config.log.format)
-    outcomes = asyncio.run(_Preview(is_json=is_json, limit=limit).run(config, table, begin, wait_s))
+    work = _Preview(is_json=is_json, limit=limit, max_bytes=max_bytes)
+    outcomes = asyncio.run(work.run(config, table, begin, wait_s))
     if outcomes["stops"]:
         raise click.exceptions.Exit(1)
 
 
 class _Preview:
-    def __init__(self, *, is_json: bool, limit: int) -> None:
+    def __init__(self, *, is_json: bool, limit: int, max_bytes: int) -> None:
         from ditto.preview.show import Lines  # noqa: PLC0415 -- other commands need not import all this
 
         is_terminal = sys.stdout.isatty()
         self._is_json = is_json
         self._limit = limit
+        self._max_bytes = max_bytes
         self._lines = Lines(
             is_coloured=is_terminal and not os.environ.get("NO_COLOR"),
             width=(lambda: shutil.get_terminal_size().columns) if is_terminal else None,
@@ -109,10 +122,12 @@ class _Preview:
 
         about = Previewed()
         if table is not None:
-            for each in await preview_rows(config, about, table=table, count=self._limit):
+            for each in await preview_rows(config, about, table=table, count=self._limit, max_bytes=self._max_bytes):
                 self._print(each)
         else:
-            changes = preview_changes(config, about, count=self._limit, since=since, wait_s=wait_s)
+            changes = preview_changes(
+                config, about, count=self._limit, since=since, wait_s=wait_s, max_bytes=self._max_bytes
+            )
             try:
                 async for found in changes:
                     if found is None:

@@ -280,14 +280,15 @@ def make_groups(ready: Ready) -> Groups | None:
         return None
     return Groups(
         config,
-        layout=_layout(prepared.ends.config.events),
+        layout=layout_of(prepared.ends.config.events),
         route=route,
         max_bytes=prepared.ends.sink.capabilities.max_bytes,
         tail=(ready.start.after.commit_lsn, ready.tail_group),
     )
 
 
-def _layout(events: Events) -> Layout:
+def layout_of(events: Events) -> Layout:
+    """How a message holds the events of a group."""
     if events.format == "msgpack":
         return MSGPACK
     return LINES if events.group is not None and events.group.layout == "lines" else ARRAY

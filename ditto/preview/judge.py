@@ -21,8 +21,10 @@ from ditto.decoding.snapshot_rows import Rows
 from ditto.formats.base import Format
 from ditto.formats.choose import BlockFormat
 from ditto.formats.own_headers import pairs
+from ditto.formats.payloads import Payloads
 from ditto.lsn import Position
 from ditto.pipeline.planning import make_extras, make_format, make_planner
+from ditto.preview.fitting import PreviewFitting
 from ditto.preview.verdict import Verdict
 from ditto.routing.message_rule import make_message_rule
 from ditto.routing.router import Router
@@ -70,7 +72,10 @@ class Judge:
         system_identifier: str,
         id_key: bytes,
         has_keys: bool = False,
+        max_bytes: int = 0,
+        bucket: str = "",
     ) -> None:
+        """`max_bytes` is what a message may have, 0 for no limit; `bucket` is the object store's."""
         strict = {key: replace(rules, on_error="stop") for key, rules in events.rules.items()}
         self._planner, self._strict_planner = (
             make_planner(each, control, database=database, system_identifier=system_identifier, has_keys=has_keys)
@@ -85,6 +90,7 @@ class Judge:
         self._bare = Decoder(id_key=id_key, extras=make_extras(replace(events, transactions=False)))
         self._format: Format = make_format(events)
         self._plain_format: Format = BlockFormat()
+        self._fitting = PreviewFitting(events, self._planner, self._format, max_bytes=max_bytes, bucket=bucket)
         self._planned: dict[tuple[str, str], _Planned] = {}
         self._failed: dict[bytes, RuleFailed] = {}
         """Logical messages that cannot be sent, by the route that their place in the block has."""
@@ -112,7 +118,7 @@ class Judge:
         for change, payload, lsn, ordinal in self._placed(block):
             self._commit_lsn = lsn
             self._changes[ordinal] = (change, payload, self._looks.get((change.schema, change.table)))
-        self._keep_passed(self._real.take())
+        await self._keep_passed(self._real.take())
         return list(self.rest()) if message[:1] == b"C" or not self._is_open(message) else []
 
     def rest(self) -> Iterator[Verdict]:
@@ -121,12 +127,13 @@ class Judge:
             position = str(Position(self._commit_lsn, ordinal))
             if (passed := self._passed.get(ordinal)) is not None:
                 look = self._changes[ordinal][2] if ordinal in self._changes else None
-                yield self._of_passed(passed, look, position)
+                yield self._of_passed(passed, look, position, ordinal)
             else:
                 yield self._of_dropped(*self._changes[ordinal], position)
         self._changes.clear()
         self._passed.clear()
         self._failed.clear()
+        self._fitting.end()
 
     @staticmethod
     def _is_open(message: bytes) -> bool:
@@ -142,14 +149,16 @@ class Judge:
             if isinstance(change, Change):
                 yield change, payload, lsn, ordinal
 
-    def _keep_passed(self, block: Block) -> None:
+    async def _keep_passed(self, block: Block) -> None:
         if self._failed:  # such content has no body
             block.changes = [
                 replace(change, content=b"") if route in self._failed else change
                 for change, route in zip(block.changes, block.routes, strict=True)
             ]
-        payloads = _encoded(block, self._format)
-        for index, (change, payload) in enumerate(zip(block.changes, payloads, strict=True)):
+        payloads = self._format.encode(block) if block.changes else Payloads(b"", [], 0)
+        block, payloads = await self._fitting.fit(block, payloads)
+        bodies = [bytes(each) for each in payloads.each()]
+        for index, (change, payload) in enumerate(zip(block.changes, bodies, strict=True)):
             if not isinstance(change, Change | MessageEvent):
                 continue  # a description of a table
             self._commit_lsn = block.commit_lsns[index]
@@ -176,7 +185,7 @@ class Judge:
             self._looks.clear()
             ((change, payload, _, _),) = self._placed(self._row(self._bare, planned.bare, rows, index, commit_time))
             if planned.plan.routes.read is not None:
-                self._keep_passed(self._row(self._real, planned.plan, rows, index, commit_time))
+                await self._keep_passed(self._row(self._real, planned.plan, rows, index, commit_time))
             look = self._looks.get((relation.namespace, relation.name))
             passed = self._passed.pop(1, None)
             found.append(
@@ -241,7 +250,7 @@ class Judge:
 
     # ------------------------------------------------------------------------------------ verdicts
 
-    def _of_passed(self, passed: _Passed, look: _Look | None, position: str | None) -> Verdict:
+    def _of_passed(self, passed: _Passed, look: _Look | None, position: str | None, ordinal: int = 0) -> Verdict:
         change = passed.change
         if (failure := self._failed.get(passed.route)) is not None:
             return self._of_failed_message(change, failure, position)
@@ -255,9 +264,14 @@ class Judge:
             subject=passed.route.decode(),
             headers=pairs(passed.headers),
             key=None if passed.key is None else passed.key.decode(errors="replace"),
+            group=self._fitting.group_of(ordinal, passed.route),
+            size=len(passed.payload) + len(passed.headers),
         )
         if look is not None and look.failure is not None:
             verdict.rule, verdict.reason = look.failure.rule, f"{look.failure.reason}; on_error: keep"
+        if (sized := self._fitting.verdict(change, verdict.size or 0)) is not None:
+            verdict.rule, verdict.reason, stops = sized
+            verdict.outcome = "stops" if stops else "passed"
         if _is_json(passed.payload):
             verdict.payload = msgspec.Raw(passed.payload)
         else:

@@ -12,6 +12,7 @@ from ditto.config import Config
 from ditto.decoding.event_id import event_key
 from ditto.errors import ConfigError, PublicationMissing
 from ditto.preview.changes import coming, make_slot, there
+from ditto.preview.fitting import DEFAULT_MAX_BYTES
 from ditto.preview.judge import Judge
 from ditto.preview.sample import sample
 from ditto.preview.verdict import Verdict
@@ -34,15 +35,21 @@ class Previewed:
 
 
 async def preview_changes(
-    config: Config, about: Previewed, *, count: int, since: datetime | None, wait_s: float
+    config: Config,
+    about: Previewed,
+    *,
+    count: int,
+    since: datetime | None,
+    wait_s: float,
+    max_bytes: int = DEFAULT_MAX_BYTES,
 ) -> AsyncIterator[Verdict | None]:
     """Changes that wait in the pipeline's slot; and where there are none, or a Ditto reads it, those that come from now
-    on. None where changes are waited for. Raises DittoError.
+    on. None where changes are waited for. `max_bytes` is what nats-server takes. Raises DittoError.
     """
     publication, slot = config.postgres.publication, config.postgres.slot
     async with open_control(config.postgres.dsn) as control:
         await _check_publication(control, config)
-        judge = await _judge(control, config)
+        judge = await _judge(control, config, max_bytes)
         copied = await make_slot(control, slot, wait_s=wait_s)
         shown = False
         if copied.is_copy:
@@ -70,13 +77,15 @@ async def _judged(judge: Judge, messages: list[bytes], *, since: datetime | None
             yield each
 
 
-async def preview_rows(config: Config, about: Previewed, *, table: str, count: int) -> list[Verdict]:
+async def preview_rows(
+    config: Config, about: Previewed, *, table: str, count: int, max_bytes: int = DEFAULT_MAX_BYTES
+) -> list[Verdict]:
     """Rows that are in a table, as READ. Raises DittoError."""
     async with open_control(config.postgres.dsn) as control:
         await _check_publication(control, config)
         schema, name = await _resolve(control, config, table)
         about.source = f"rows of {schema}.{name}, as a snapshot would store them"
-        judge = await _judge(control, config)
+        judge = await _judge(control, config, max_bytes)
         described, rows = await sample(
             config.postgres.dsn,
             config.postgres.publication,
@@ -89,7 +98,7 @@ async def preview_rows(config: Config, about: Previewed, *, table: str, count: i
         return await judge.take_rows(described.relation, rows, commit_time=now)
 
 
-async def _judge(control: Control, config: Config) -> Judge:
+async def _judge(control: Control, config: Config, max_bytes: int) -> Judge:
     replication = Replication(config.postgres.dsn, clock=time.monotonic, max_events=1, max_bytes=1)
     try:
         await replication.connect()
@@ -105,6 +114,8 @@ async def _judge(control: Control, config: Config) -> Judge:
         system_identifier=system.identifier,
         id_key=key,
         has_keys=capabilities(config).has_keys,
+        max_bytes=max_bytes if config.file is None else 0,
+        bucket=config.nats.object_store.bucket,
     )
 
 

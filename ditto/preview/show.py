@@ -42,6 +42,9 @@ class Lines:
             yield f"    {printable(verdict.rule)}: {printable(verdict.reason or '')}"
         if verdict.key is not None:
             yield f"    key: {printable(verdict.key)}"
+        if (group := verdict.group) is not None:
+            last = ", the last of its transaction" if group.is_last else ""
+            yield f"    group {group.number}: {counted(group.events, 'event')} in {group.bytes:,} bytes{last}"
         for name, value in verdict.headers.items():
             yield f"    header {printable(name)}: {printable(value)}"
 

@@ -7,6 +7,17 @@ from typing import Literal
 import msgspec
 
 
+class GroupOf(msgspec.Struct, kw_only=True, rename="camel"):
+    """The message that an event shares with others of its transaction (`events.group`)."""
+
+    number: int
+    """In its transaction, from 1."""
+    events: int
+    bytes: int
+    is_last: bool
+    """Of its transaction."""
+
+
 class Verdict(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
     """A line of `ditto preview --json`."""
 
@@ -25,6 +36,10 @@ class Verdict(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
     subject: str | None = None
     headers: dict[str, str] = {}
     key: str | None = None
+    group: GroupOf | None = None
+    """Absent where the event is a message of its own, and where the preview ended before its group."""
+    size: int | None = None
+    """Bytes of the event, with its own headers."""
     payload: msgspec.Raw | None = None
     """The message's body, where it is JSON."""
     payload_base64: bytes | None = None

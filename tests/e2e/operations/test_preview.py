@@ -33,10 +33,12 @@ RULES: dict[str, Any] = {
 }
 
 
-async def preview(world: World, *arguments: str, tables: dict[str, Any] | None = None) -> tuple[int, str, str]:
+async def preview(
+    world: World, *arguments: str, tables: dict[str, Any] | None = None, **more: str
+) -> tuple[int, str, str]:
     """Exit code, standard output and standard error."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DITTO_", "PG"))}
-    settings = {**world.settings, "DITTO_EVENTS_TABLES": json.dumps(RULES if tables is None else tables)}
+    settings = {**world.settings, "DITTO_EVENTS_TABLES": json.dumps(RULES if tables is None else tables), **more}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ditto", "preview", *arguments),
         env={**inherited, "PYTHONPATH": str(Path(ditto.__file__).parent.parent), **settings},
@@ -280,3 +282,66 @@ async def test_where_the_sink_has_keys_the_primary_key_is_shown(orders: World, m
             keys.setdefault(table, []).append(verdict.key)
     assert keys["other"] == [None, "3"]
     assert keys["orders"][0] == keys["orders"][1] is not None, "the rules name one"
+
+
+WIDE = {"wide": ["insert"]}
+
+
+@pytest.mark.parametrize(
+    ("oversize", "outcome", "reason"),
+    [
+        ("stop", "stops", "and 4,096 are taken (--max-message)"),
+        ("strip", "passed", "the event is larger than 4,096 bytes: these columns are left out: doc"),
+        ("object_store", "passed", "the event is larger than 4,096 bytes: it goes into the object store"),
+    ],
+)
+async def test_what_becomes_of_events_that_are_too_large(
+    orders: World, oversize: str, outcome: str, reason: str
+) -> None:
+    orders.sql("CREATE TABLE wide (id int PRIMARY KEY, doc text, note text)")
+    make_slot(orders)
+    orders.sql("INSERT INTO wide VALUES (1, repeat('x', 5000), 'n'), (2, 'short', 'n')")
+    before = await streams(orders)
+    given = ("--max-message", "4kB", "--json")
+    code, out, err = await preview(orders, *given, tables=WIDE, DITTO_EVENTS_OVERSIZE=oversize)
+    large, small = lines(out)
+    assert (large["outcome"], large["rule"]) == (outcome, "events.oversize")
+    assert reason in large["reason"]
+    assert code == (1 if outcome == "stops" else 0), err
+    assert small["outcome"] == "passed"
+    assert "rule" not in small
+    assert small["size"] < 4096
+    if outcome == "passed":
+        assert "doc" not in large["payload"]["data"]
+        assert large["size"] < 4096
+    code, out, _ = await preview(orders, "--table", "wide", *given, tables=WIDE, DITTO_EVENTS_OVERSIZE=oversize)
+    assert [each["outcome"] for each in lines(out)] == [outcome, "passed"]
+    assert await streams(orders) == before, "nothing is stored, and no bucket is created"
+
+
+async def streams(world: World) -> list[tuple[str, int]]:
+    """Names and last sequences, of all that the server has."""
+    async with world.jetstream() as jetstream:
+        return [(each.config.name or "", each.state.last_seq) for each in await jetstream.streams_info()]
+
+
+async def test_groups_are_shown_with_their_numbers(orders: World) -> None:
+    make_slot(orders)
+    orders.sql("INSERT INTO other SELECT i, 'w' FROM generate_series(1, 5) AS i", "INSERT INTO other VALUES (6, 'w')")
+    group = json.dumps(2)
+    code, out, err = await preview(orders, "--json", tables={"other": ["insert"]}, DITTO_EVENTS_GROUP_MAX_EVENTS=group)
+    assert code == 0, err
+    found = lines(out)
+    assert {each["subject"] for each in found} == {f"{orders.name}.transactions"}
+    assert [(each["group"]["number"], each["group"]["events"], each["group"]["isLast"]) for each in found] == [
+        (1, 2, False),
+        (1, 2, False),
+        (2, 2, False),
+        (2, 2, False),
+        (3, 1, True),
+        (1, 1, True),
+    ]
+    assert all(each["group"]["bytes"] > each["group"]["events"] * 100 for each in found)
+    _, out, _ = await preview(orders, tables={"other": ["insert"]}, DITTO_EVENTS_GROUP_MAX_EVENTS=group)
+    assert "group 3: 1 event in " in out
+    assert "the last of its transaction" in out
