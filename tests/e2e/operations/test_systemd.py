@@ -1,11 +1,18 @@
-"""`ditto run` as a unit of systemd: what it says on the notification socket, from start to stop."""
+"""`ditto run` as a unit of systemd: what it says on the notification socket, and the unit's command to reload."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import shlex
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
+from ditto.testing.process import free_port
 from e2e.process import eventually
 from e2e.world import World
 
@@ -46,3 +53,52 @@ async def test_one_that_stands_by_is_ready(world: World) -> None:
         while "READY=1" not in heard:
             heard = channel.recv(4096).decode()
         assert heard == "READY=1\nSTATUS=standby"
+
+
+UNIT = Path(__file__).parents[3] / "deploy/systemd/ditto.service"
+
+
+def reload_command(file: Path, pid: int) -> list[str]:
+    """As the unit has it, with this checkout's program and that file in place of the installed ones."""
+    (line,) = [line for line in UNIT.read_text().splitlines() if line.startswith("ExecReload=")]
+    names = {
+        "/opt/ditto/bin/ditto": str(Path(sys.executable).parent / "ditto"),
+        "/etc/ditto/ditto.yaml": str(file),
+        "$MAINPID": str(pid),
+    }
+    words = shlex.split(line.removeprefix("ExecReload="))
+    assert set(names) <= set(words)
+    return [names.get(word, word) for word in words]
+
+
+@pytest.mark.parametrize("has_http", [True, False])
+async def test_the_units_command_reloads(world: World, *, has_http: bool) -> None:
+    """With the variables of the unit alone. Without HTTP the journal says what became of it."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    file = world.folder / "ditto.yaml"
+    http = f"http: {{listen: '127.0.0.1:{free_port()}', token: '${{TOKEN}}'}}\n" if has_http else ""
+    world.settings["TOKEN"] = "sesame"
+
+    def write(subject: str) -> None:
+        file.write_text(f"{http}events: {{topics: {{t: '{subject}'}}}}\n")
+
+    async def reload() -> int:
+        process = await asyncio.create_subprocess_exec(
+            *reload_command(file, ditto.pid), env={"PATH": os.environ["PATH"], **world.settings}
+        )
+        async with asyncio.timeout(60):
+            return await process.wait()
+
+    write(f"{world.name}.before")
+    ditto = await world.streaming(config=str(file))
+    world.sql("INSERT INTO t VALUES (1)")
+    await world.fence()
+    write(f"{world.name}.after")
+    assert await reload() == 0
+    await ditto.logged("reload.applied")
+    world.sql("INSERT INTO t VALUES (2)")
+    write(f"{world.name}._checkpoint")
+    assert (await reload() != 0) == has_http
+    await ditto.logged("reload.refused")
+    assert [each.subject for each in await world.events()] == [f"{world.name}.before", f"{world.name}.after"]
+    assert await ditto.stop() == 0

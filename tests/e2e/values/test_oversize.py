@@ -231,6 +231,38 @@ async def test_a_bucket_that_may_not_be_created(world: World) -> None:
     assert json.dumps("y" * 50)[1:-1] not in ditto.output
 
 
+async def test_objects_expire(world: World) -> None:
+    """With all their parts; the reference stays, and says what is gone. Later events are stored as ever."""
+    world.sql(TABLE)
+    await world.streaming(**stored_in(world), nats_object_store_ttl="2s")
+    references = []
+    async with world.jetstream() as jetstream:
+        for number in (1, 2):
+            world.sql(f"INSERT INTO t VALUES ({number}, 'a', 'l', repeat('y', {LARGE}))")
+            references.append((await events_of(world))[-1])
+            bucket = await jetstream.stream_info(f"OBJ_{world.name}")
+            assert bucket.config.max_age == 2
+            assert bucket.state.last_seq == number * (LARGE // (128 << 10) + 2), "it was there"
+            while (await jetstream.stream_info(f"OBJ_{world.name}")).state.messages:  # noqa: ASYNC110  nobody tells
+                await asyncio.sleep(0.05)
+            for each in references:
+                with pytest.raises(ObjectGone):
+                    await whole_event(jetstream, each)
+    assert [each["data"] for each in references] == [{"id": 1}, {"id": 2}]
+    code, output = await run_ditto(world, "verify", **stored_in(world))
+    assert code != 0
+    assert "object that is gone" in output
+
+
+async def test_objects_stay_without_a_time_to_live(world: World) -> None:
+    world.sql(TABLE)
+    await world.streaming(**stored_in(world))
+    world.sql(f"INSERT INTO t VALUES (1, 'a', 'l', repeat('y', {LARGE}))")
+    await world.fence()
+    async with world.jetstream() as jetstream:
+        assert not (await jetstream.stream_info(f"OBJ_{world.name}")).config.max_age
+
+
 @pytest.mark.long
 async def test_a_value_of_100_mb(world: World) -> None:
     """Memory holds a few times its size, and the order stays."""
