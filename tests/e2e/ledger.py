@@ -167,5 +167,6 @@ async def matches_ledger(world: World) -> None:
     """All that is committed has arrived, transaction by transaction, and the replayed stream gives the tables."""
     await world.fence(timeout_s=180)
     rows = world.sql("SELECT id, row_count FROM ledger")
-    assert check(await world.messages(), rows) == []
+    found = check(await world.messages(), rows)
+    assert not found, found[:5]
     await world.matches_tables()

@@ -235,7 +235,7 @@ class World:
                 except NotFoundError:
                     last = None
                 events = [json.loads(each) for each in events_in(last.data)] if last is not None and last.data else []
-                if any(each["data"].get("n") == number for each in events):
+                if any(each["data"].get("n") == number and each.get("table", "fence") == "fence" for each in events):
                     return
                 assert time.monotonic() < deadline, "\n".join(
                     ["the fence has not arrived", *(process.output for process in self._processes)]

@@ -82,7 +82,10 @@ async def test_a_masked_key_is_masked_in_the_old_key(world: World) -> None:
 
 
 async def test_an_unchanged_large_value_is_named_but_not_one_that_is_left_out(world: World) -> None:
-    world.sql("CREATE TABLE t (id int PRIMARY KEY, a text STORAGE EXTERNAL, b text STORAGE EXTERNAL, n int)")
+    world.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, a text, b text, n int)",
+        "ALTER TABLE t ALTER a SET STORAGE EXTERNAL, ALTER b SET STORAGE EXTERNAL",
+    )
     columns = {"exclude": ["a"], "mask": {"b": {"keep_last": 1}}}
     await world.streaming(events_tables={"t": {"columns": columns}} | FENCE)
     world.sql("INSERT INTO t VALUES (1, repeat('a', 10000), repeat('b', 10000), 1)", "UPDATE t SET n = 2")

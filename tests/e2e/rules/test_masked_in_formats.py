@@ -79,7 +79,7 @@ COLUMNS = [
     *(f"s{number} {type_name}" for number, type_name in enumerate(SECRET)),
     *(f"x{number} {type_name}" for number, type_name in enumerate(SECRET)),
     *(f"o{number} {type_name}" for number, type_name in enumerate(OPEN)),
-    *("s_big text STORAGE EXTERNAL", "x_big text STORAGE EXTERNAL", "o_big text STORAGE EXTERNAL", "n int"),
+    *("s_big text", "x_big text", "o_big text", "n int"),
 ]
 
 
@@ -146,7 +146,9 @@ async def _shows_nothing(world: World, formats: list[str], oversize: str, *, is_
             table = f"{kind}{number}"
             tables[table] = rules(event_format, number, is_grouped=is_grouped)
             world.sql(
-                f"CREATE TABLE {table} ({', '.join(COLUMNS)})", f"INSERT INTO {table} VALUES ({row(0, size=size)})"
+                f"CREATE TABLE {table} ({', '.join(COLUMNS)})",
+                *(f"ALTER TABLE {table} ALTER {name} SET STORAGE EXTERNAL" for name in ("s_big", "x_big", "o_big")),
+                f"INSERT INTO {table} VALUES ({row(0, size=size)})",
             )
         world.sql(f"ALTER TABLE whole{number} REPLICA IDENTITY FULL")
     settings: dict[str, Any] = {

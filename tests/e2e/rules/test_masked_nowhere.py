@@ -19,8 +19,8 @@ CLEAR = "Xq7SecretValue"
 """The beginning of every value that has to stay in the database."""
 TABLES = {
     # Keys are masked, in the old rows of updates and deletes too.
-    "keyed": "CREATE TABLE keyed (email text PRIMARY KEY, note text, big text STORAGE EXTERNAL, n int)",
-    "whole": "CREATE TABLE whole (email text PRIMARY KEY, note text, big text STORAGE EXTERNAL, n int)",
+    "keyed": "CREATE TABLE keyed (email text PRIMARY KEY, note text, big text, n int)",
+    "whole": "CREATE TABLE whole (email text PRIMARY KEY, note text, big text, n int)",
 }
 HMAC = {"hash": "hmac-sha256", "key": "sesame-key"}
 RULES: dict[str, Any] = {
@@ -42,7 +42,11 @@ CONSTANT: dict[str, Any] = {
 async def test_clear_values_are_nowhere(nats_world: World) -> None:
     world = nats_world
     port = free_port()
-    world.sql(*TABLES.values(), "ALTER TABLE whole REPLICA IDENTITY FULL")
+    world.sql(
+        *TABLES.values(),
+        *(f"ALTER TABLE {table} ALTER big SET STORAGE EXTERNAL" for table in TABLES),
+        "ALTER TABLE whole REPLICA IDENTITY FULL",
+    )
     row = f"('{CLEAR}-0', '{CLEAR}-note', '{CLEAR}-big' || repeat('x', 5000), 1)"
     world.sql(*(f"INSERT INTO {table} VALUES {row}" for table in TABLES))
     tables = {"keyed": RULES, "whole": CONSTANT, "fence": ["insert"]}

@@ -67,7 +67,8 @@ async def test_groups_of_a_regular_expression_are_placeholders(world: World) -> 
 
 
 async def test_a_value_that_was_not_sent_stops_keeps_or_drops(world: World) -> None:
-    world.sql("CREATE TABLE orders (id int PRIMARY KEY, big text STORAGE EXTERNAL, n int)")
+    world.sql("CREATE TABLE orders (id int PRIMARY KEY, big text, n int)")
+    world.sql("ALTER TABLE orders ALTER big SET STORAGE EXTERNAL")
     given = rules(subject="{prefix}.orders.{data.big}", actions=["insert", "update"], on_error="keep")
     process = await world.streaming(events_tables=given)
     world.sql("INSERT INTO orders VALUES (1, repeat('x', 5000), 1), (2, 'small', 1)", "UPDATE orders SET n = 2")
