@@ -79,7 +79,8 @@ def cases() -> Iterator[RuleCase]:
     for shape in _FORMAT_SHAPES:
         for name in bench_formats.LIMITS:
             plan, encode_block = bench_formats.plan_of(name), BlockFormat().encode
-            yield RuleCase(f"{name}, decoding too", shape, plan, encode_block, Extras(has_transactions=True))
+            limits = Limits(ratio=2.0)
+            yield RuleCase(f"{name}, decoding too", shape, plan, encode_block, Extras(has_transactions=True), limits)
 
 
 # ------------------------------------------------------------------------------------ plans

@@ -77,6 +77,7 @@ cdef class BlockBuilder:
     cdef list keys
     cdef list layouts
     cdef dict transactions
+    cdef object begun_lsn  # of the last one that is in `transactions`
     cdef bint has_more  # one of these four is to be filled
     cdef Py_ssize_t size
     cdef Py_ssize_t frame_count

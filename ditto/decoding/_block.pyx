@@ -106,6 +106,7 @@ cdef class BlockBuilder:
         self.keys = None
         self.layouts = None
         self.transactions = {}
+        self.begun_lsn = None
         self.has_more = self.has_transactions
         self.size = 0
         self.frame_count = 0
@@ -269,7 +270,8 @@ cdef class BlockBuilder:
             self.has_more = True
         if self.layouts is not None:
             self.layouts.append(layout)
-        if self.has_transactions and commit_lsn == self.commit_lsn:
+        if self.has_transactions and commit_lsn is not self.begun_lsn and commit_lsn == self.commit_lsn:
+            self.begun_lsn = commit_lsn
             self.transactions[commit_lsn] = make_begun(self.xid, self.commit_time_us + EPOCH_US, self.origin)
         return 0
 

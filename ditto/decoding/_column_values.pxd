@@ -1,5 +1,6 @@
 from libc.stdint cimport uint8_t
 
+from ditto.decoding._conversion cimport Conversion
 from ditto.decoding._scalar_values cimport convert_scalar
 
 # The kinds of ditto/decoding/column_kinds.py that _scalars does not know.
@@ -9,6 +10,8 @@ cdef enum:
 
 
 cdef object convert_container(const uint8_t *p, Py_ssize_t n, int kind)
+cdef object convert_array(const uint8_t *p, Py_ssize_t n, int kind, Conversion element)
+cdef object pack_array(const uint8_t *p, Py_ssize_t n, int kind, object read)
 
 
 cdef inline object convert_value(const uint8_t *p, Py_ssize_t n, int kind):

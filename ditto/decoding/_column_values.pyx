@@ -8,14 +8,16 @@ An array or an hstore becomes JSON at once: an object for each element would tak
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport Py_XDECREF, PyObject
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memmove
 
+from ditto.decoding._conversion cimport MOST_JSON, Conversion
 from ditto.decoding._scalar_values cimport check_utf8, convert_scalar, is_json_null, is_number
 
 from msgspec import Raw
 from msgspec.json import Encoder
+from msgspec.msgpack import Encoder as Packer
 
 
 cdef extern from "Python.h":
@@ -37,6 +39,7 @@ cdef enum:
 
 cdef object make_raw = Raw
 cdef object encode = Encoder().encode
+cdef object pack = Packer().encode
 cdef const char *HEX_DIGITS = "0123456789abcdef"
 
 # What follows the backslash in JSON; 0 for a byte that is itself there, u for one that is written as a number.
@@ -54,20 +57,37 @@ def convert(bytes data not None, int kind):
 
 cdef object convert_container(const uint8_t *p, Py_ssize_t n, int kind):
     """An array or an hstore as JSON."""
+    cdef Literal literal = open_literal(p, n)
+    if kind != KIND_HSTORE:
+        return literal.read_array(p, n, kind)
+    try:
+        literal.convert_hstore()
+    except NotPlain:
+        return convert_scalar(p, n, KIND_TEXT)
+    return literal.as_raw()
+
+
+cdef object convert_array(const uint8_t *p, Py_ssize_t n, int kind, Conversion element):
+    """An array as JSON, each element made by `element` where that is not None."""
+    cdef Literal literal = open_literal(p, n)
+    literal.element = element
+    return literal.read_array(p, n, kind)
+
+
+cdef object pack_array(const uint8_t *p, Py_ssize_t n, int kind, object read):
+    """An array as MessagePack; `read` makes of each text what is encoded, where it is not None."""
+    cdef Literal literal = open_literal(p, n)
+    literal.is_packed = True
+    literal.read = read
+    return literal.read_array(p, n, kind)
+
+
+cdef inline Literal open_literal(const uint8_t *p, Py_ssize_t n):
     cdef Literal literal = Literal.__new__(Literal)
     literal.pos = p
     literal.end = p + n
     literal.json = new_bytes(NULL, n + n // 4 + 32)
-    try:
-        if kind == KIND_HSTORE:
-            literal.convert_hstore()
-        else:
-            literal.convert_array(kind & KIND_ELEMENT, 0x3B if kind & KIND_ARRAY_SEMICOLON else 0x2C, 1)
-            if literal.pos != literal.end:
-                raise NotPlain
-    except NotPlain:
-        return convert_scalar(p, n, KIND_TEXT)
-    return literal.as_raw()
+    return literal
 
 
 cdef class NotPlain(Exception):
@@ -81,12 +101,15 @@ cdef class NotPlain(Exception):
 @cython.final
 @cython.freelist(4)
 cdef class Literal:
-    """An array or hstore literal that is being read, and the JSON that it becomes."""
+    """An array or hstore literal that is being read, and the JSON or the MessagePack that it becomes."""
     cdef const uint8_t *pos
     cdef const uint8_t *end
     cdef uint8_t *scratch  # room for a quoted text without its backslashes; made when the first one has some
     cdef PyObject *json    # bytes that have more room than is used
     cdef Py_ssize_t used
+    cdef Conversion element  # what makes each element's JSON, or None
+    cdef object read         # a function that makes each element of its text, or None
+    cdef bint is_packed      # as MessagePack
 
     def __dealloc__(self):
         free(self.scratch)
@@ -105,16 +128,29 @@ cdef class Literal:
         self.pos += n
         return 0
 
+    cdef object read_array(self, const uint8_t *p, Py_ssize_t n, int kind):
+        """What has become of the whole text, or the text."""
+        try:
+            self.convert_array(kind & KIND_ELEMENT, 0x3B if kind & KIND_ARRAY_SEMICOLON else 0x2C, 1)
+            if self.pos != self.end:
+                raise NotPlain
+        except NotPlain:
+            return convert_scalar(p, n, KIND_TEXT)
+        return self.as_raw()
+
     cdef int convert_array(self, int kind, uint8_t delimiter, int depth) except -1:
         cdef int byte
+        cdef Py_ssize_t begin = self.used
+        cdef Py_ssize_t count = 0
         if depth > MAX_DIMENSIONS or self.peek() != 0x7B:
             raise NotPlain
         self.pos += 1
         self.put(b"[", 1)
         if self.peek() == 0x7D:
             self.pos += 1
-            return self.put(b"]", 1)
+            return self.close_array(begin, count)
         while True:
+            count += 1
             byte = self.peek()
             if byte == 0x7B:
                 if kind == KIND_JSON:
@@ -128,10 +164,11 @@ cdef class Literal:
             byte = self.peek()
             self.pos += 1
             if byte == 0x7D:
-                return self.put(b"]", 1)
+                return self.close_array(begin, count)
             if byte != delimiter:
                 raise NotPlain
-            self.put(b",", 1)
+            if not self.is_packed:
+                self.put(b",", 1)
 
     cdef int convert_hstore(self) except -1:
         """`"a"=>"1", "b"=>NULL` as hstore writes it."""
@@ -192,7 +229,7 @@ cdef class Literal:
         if n == 0:
             raise NotPlain
         if n == 4 and memcmp(start, b"NULL", 4) == 0:
-            return self.put(b"null", 4)
+            return self.put(b"\xc0", 1) if self.is_packed else self.put(b"null", 4)
         return self.put_value(start, n, kind)
 
     # ------------------------------------------------------------------------------------ out
@@ -213,8 +250,26 @@ cdef class Literal:
         self.used += n
         return 0
 
+    cdef int close_array(self, Py_ssize_t begin, Py_ssize_t count) except -1:
+        """Its elements are behind the bracket at `begin`; MessagePack has their number there, of 1, 3 or 5 bytes."""
+        if not self.is_packed:
+            return self.put(b"]", 1)
+        cdef int width = 0 if count < 16 else 2 if count < 1 << 16 else 4
+        self.room(width)
+        cdef char *out = PyBytes_AS_STRING(<object>self.json) + begin
+        if width:
+            memmove(out + 1 + width, out + 1, <size_t>(self.used - begin - 1))
+        out[0] = <char>(0xDD if width == 4 else 0xDC if width else 0x90 | count)
+        put_size(out + 1, count, width)
+        self.used += width
+        return 0
+
     cdef int put_value(self, const uint8_t *p, Py_ssize_t n, int kind) except -1:
         """The JSON of an element; the usual kinds without making an object of it."""
+        if self.is_packed:
+            return self.pack_value(p, n, kind)
+        if self.element is not None:
+            return self.put_made(p, n)
         if kind == KIND_TEXT:
             return self.put_text(p, n)
         if (kind == KIND_INT and is_plain_int(p, n)) or (kind == KIND_FLOAT and is_number(p, n)):
@@ -224,8 +279,56 @@ cdef class Literal:
                 raise NotPlain
             check_utf8(p, n)
             return self.put(<const char *>p, n)
-        cdef bytes encoded = encode(convert_value(p, n, kind))
-        return self.put(encoded, PyBytes_GET_SIZE(encoded))
+        return self.put_bytes(encode(convert_value(p, n, kind)))
+
+    cdef int put_made(self, const uint8_t *p, Py_ssize_t n) except -1:
+        """What the conversion of elements makes of it."""
+        cdef int size = self.element.write(p, n, self.room(MOST_JSON))
+        if size < 0:
+            return self.put_bytes(encode(self.element.make(p, n)))
+        self.used += size
+        return 0
+
+    cdef inline int put_bytes(self, bytes data) except -1:
+        return self.put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    cdef int pack_value(self, const uint8_t *p, Py_ssize_t n, int kind) except -1:
+        if self.read is not None:
+            return self.put_bytes(pack(self.read(convert_scalar(p, n, KIND_TEXT))))
+        if kind == KIND_TEXT:
+            check_utf8(p, n)
+            return self.pack_text(p, n)
+        cdef int64_t number = 0
+        if kind == KIND_INT and small_int(p, n, &number):
+            return self.pack_small(number)
+        return self.put_bytes(pack(convert_value(p, n, kind)))
+
+    cdef int pack_small(self, int64_t number) except -1:
+        """An integer of 31 bits and a sign."""
+        cdef char *out = self.room(5)
+        if number >= 0 and number < 1 << 7 or number < 0 and number >= -(1 << 5):
+            out[0] = <char>(number & 0xFF)
+            self.used += 1
+            return 0
+        cdef int width
+        if number >= 0:
+            width = 1 if number < 1 << 8 else 2 if number < 1 << 16 else 4
+            out[0] = <char>(0xCC if width == 1 else 0xCD if width == 2 else 0xCE)
+        else:
+            width = 1 if number >= -(1 << 7) else 2 if number >= -(1 << 15) else 4
+            out[0] = <char>(0xD0 if width == 1 else 0xD1 if width == 2 else 0xD2)
+        put_size(out + 1, number, width)
+        self.used += 1 + width
+        return 0
+
+    cdef int pack_text(self, const uint8_t *p, Py_ssize_t n) except -1:
+        cdef int width = 0 if n < 32 else 1 if n < 1 << 8 else 2 if n < 1 << 16 else 4
+        cdef char *out = self.room(1 + width + n)
+        out[0] = <char>(0xA0 | n if n < 32 else 0xD9 if width == 1 else 0xDA if width == 2 else 0xDB)
+        put_size(out + 1, n, width)
+        memcpy(out + 1 + width, p, <size_t>n)
+        self.used += 1 + width + n
+        return 0
 
     cdef int put_text(self, const uint8_t *p, Py_ssize_t n) except -1:
         cdef const uint8_t *end = p + n
@@ -252,6 +355,31 @@ cdef class Literal:
         escape[4] = HEX_DIGITS[byte >> 4]
         escape[5] = HEX_DIGITS[byte & 15]
         return self.put(escape, 6)
+
+
+cdef inline void put_size(char *out, int64_t value, int width) noexcept:
+    """Of so many bytes, the highest first."""
+    cdef int i
+    for i in range(width):
+        out[width - 1 - i] = <char>(value >> 8 * i & 0xFF)
+
+
+cdef inline bint small_int(const uint8_t *p, Py_ssize_t n, int64_t *number) noexcept:
+    """Whether the text is an integer of at most nine digits."""
+    cdef const uint8_t *end = p + n
+    cdef int64_t value = 0
+    cdef bint is_negative = n > 0 and p[0] == 0x2D
+    if is_negative:
+        p += 1
+    if p == end or end - p > 9:
+        return False
+    while p < end:
+        if not 0x30 <= p[0] <= 0x39:
+            return False
+        value = value * 10 + (p[0] - 0x30)
+        p += 1
+    number[0] = -value if is_negative else value
+    return True
 
 
 cdef bint is_plain_int(const uint8_t *p, Py_ssize_t n) noexcept:

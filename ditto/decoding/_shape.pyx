@@ -16,6 +16,7 @@ import sys
 
 from ditto.decoding._cells cimport CELL_NULL, CELL_TEXT, CELL_UNCHANGED, Cell, read_cells
 from ditto.decoding._column_values cimport convert_value
+from ditto.decoding._conversion cimport Conversion
 from ditto.decoding._cursor cimport Cursor, finish, take_u8
 from ditto.decoding._scalar_values cimport is_json_null
 
@@ -160,7 +161,10 @@ cdef class Shape:
     cdef object value(self, const Cell *cell, int column):
         """Of a column that was sent, as it is in the event."""
         if self.kinds[column] == call_kind:
-            return self.functions[column](self.text(cell, column))
+            function = self.functions[column]
+            if cell.mark == CELL_TEXT and isinstance(function, Conversion) and self.text_kinds[column] == text_kind:
+                return (<Conversion>function).make(cell.data, cell.size)
+            return function(self.text(cell, column))
         if cell.mark == CELL_NULL:
             return None
         return convert_value(cell.data, cell.size, self.kinds[column])

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from ditto.decoding.choose import convert
+from ditto.decoding.choose import IMPL, convert
 from ditto.decoding.column_kinds import ARRAY, ARRAY_SEMICOLON, BYTEA, CALL, ELEMENT, FLOAT, HSTORE, JSON, TEXT
 from ditto.decoding.messages import Relation
 from ditto.formats.array_texts import read_each, read_list
@@ -25,6 +25,7 @@ from ditto.formats.payloads import Payloads
 CONTENT_TYPE: Final = "application/msgpack"
 
 Function: TypeAlias = Callable[[str | None], Any]
+Read: TypeAlias = Callable[[str], Any]
 
 _CONTENT_TYPE_LINE: Final = f"Content-Type: {CONTENT_TYPE}\r\n".encode()
 _NUMERIC: Final = frozenset({1700, 1231})
@@ -51,7 +52,7 @@ class MessagePack:
         for index, column in enumerate(relation.columns):
             function = None
             if index not in skipped and index not in masked:
-                kinds[index], function = _conversion(usual[index], is_numeric=column.type_oid in _NUMERIC)
+                kinds[index], function = conversion(usual[index], is_numeric=column.type_oid in _NUMERIC)
             functions.append(function)
         names = [column.name for column in relation.columns]
         keys = tuple(map(msgspec.msgpack.encode, names))
@@ -63,23 +64,28 @@ class MessagePack:
         return Payloads(data, ends, 0), own_lines_of(rows.changes, _CONTENT_TYPE_LINE)
 
 
-def _conversion(usual: int, *, is_numeric: bool) -> tuple[int, Function | None]:
+def conversion(usual: int, *, is_numeric: bool) -> tuple[int, Function | None]:
     """Kind and function of a column, out of the kind that it has in JSON; numeric is exact as text alone."""
     if is_numeric:
-        return (CALL, _array_of(ARRAY | TEXT, None)) if usual & ARRAY else (TEXT, None)
+        return (CALL, _array(ARRAY | TEXT, None)) if usual & ARRAY else (TEXT, None)
     scalar = _SCALARS.get(usual & ELEMENT)
     if usual & (ARRAY | ARRAY_SEMICOLON):
-        return CALL, _array_of(usual & ~ELEMENT | (usual & ELEMENT if scalar is None else TEXT), scalar)
+        return CALL, _array(usual & ~ELEMENT | (usual & ELEMENT if scalar is None else TEXT), scalar)
     if usual == JSON:
         return TEXT, None
-    return (usual, None) if scalar is None else (CALL, _or_null(scalar))
+    if scalar is None:
+        return usual, None
+    return CALL, _float_function() if usual == FLOAT else pure_value(scalar)
 
 
-def _or_null(read: Callable[[str], Any]) -> Function:
+def pure_value(read: Read) -> Function:
+    """A scalar's function, in plain Python."""
     return lambda text: None if text is None else read(text)
 
 
-def _array_of(kind: int, read: Callable[[str], Any] | None) -> Function:
+def pure_array(kind: int, read: Read | None) -> Function:
+    """An array's, in plain Python; `read` makes the value of each element's text, where it is not None."""
+
     def convert_array(text: str | None) -> Any:
         found = None if text is None else read_list(text, kind)
         if found is None:
@@ -96,7 +102,7 @@ def _bytes(text: str) -> bytes | str:
         return text
 
 
-def _float(text: str) -> float | str:
+def pure_float(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
@@ -108,4 +114,19 @@ def _hstore(text: str) -> dict[str, str | None] | str:
     return _pairs.decode(found) if isinstance(found, msgspec.Raw) else text
 
 
-_SCALARS: Final[Mapping[int, Callable[[str], Any]]] = {FLOAT: _float, BYTEA: _bytes, HSTORE: _hstore, JSON: str}
+_SCALARS: Final[Mapping[int, Callable[[str], Any]]] = {FLOAT: pure_float, BYTEA: _bytes, HSTORE: _hstore, JSON: str}
+
+if TYPE_CHECKING or IMPL == "c":
+    from ditto.formats._msgpack_values import Array, Float
+
+    def _float_function() -> Function:
+        return Float(pure_float)
+
+    def _array(kind: int, read: Read | None) -> Function:
+        return Array(kind, None if read is str else read)
+
+else:
+    _array = pure_array
+
+    def _float_function() -> Function:
+        return pure_value(pure_float)

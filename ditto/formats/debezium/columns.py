@@ -23,13 +23,11 @@ from ditto.decoding.column_kinds import (
     TEXT,
 )
 from ditto.decoding.messages import Column
-from ditto.formats.array_texts import list_of, read_each
 from ditto.formats.debezium import numbers, times
+from ditto.formats.debezium.conversions import Function, Read, array, document, value
 from ditto.formats.debezium.points import point
 
 Schema = dict[str, Any]
-Read = Callable[[str], Any]
-Function = Callable[[str | None], Any]
 
 UNAVAILABLE: Final = "__debezium_unavailable_value"
 """What stands for a large value that did not change and was not sent."""
@@ -68,9 +66,11 @@ def column_form(column: Column, usual: int, *, is_masked: bool, labels: Mapping[
     found = _type_of(element, column.typmod, labels.get(column.type_oid))
     if is_array:
         return _array(element, found)
+    if found.schema is _JSON and found.read is None:
+        return ColumnForm(CALL, document(), found.schema, found.unavailable)
     if found.read is None:
         return ColumnForm(found.kind, None, found.schema, found.unavailable)
-    return ColumnForm(CALL, _or_null(found.read), found.schema, found.unavailable)
+    return ColumnForm(CALL, value(found.read), found.schema, found.unavailable)
 
 
 def _type_name(column: Column) -> str:
@@ -102,62 +102,50 @@ def _named(kind: str, name: str, parameters: Mapping[str, str] | None = None) ->
     return schema if parameters is None else {**schema, "parameters": dict(parameters)}
 
 
-def _or_null(read: Read) -> Function:
-    return lambda text: None if text is None else read(text)
-
-
 # ------------------------------------------------------------------------------------- types with a modifier
 
 
 def _numeric(typmod: int) -> _Type:
     if typmod < 4:
-        return _Type(TEXT, numbers.variable_decimal, _VARIABLE)
+        return _Type(TEXT, Read(numbers.variable_decimal, "variable_decimal"), _VARIABLE)
     precision, scale = (typmod - 4) >> 16 & 0xFFFF, ((typmod - 4 & 0x7FF) ^ 0x400) - 0x400
     parameters = {"scale": str(scale), "connect.decimal.precision": str(precision)}
-    return _Type(TEXT, numbers.decimal_of(scale), _named("bytes", _DECIMAL, parameters))
+    read = Read(numbers.decimal_of(scale), "decimal", scale)
+    return _Type(TEXT, read, _named("bytes", _DECIMAL, parameters))
 
 
 def _timestamp(typmod: int) -> _Type:
     if 0 <= typmod <= 3:
-        return _Type(TEXT, times.timestamp_ms, _named("int64", "io.debezium.time.Timestamp"))
-    return _Type(TEXT, times.timestamp_us, _named("int64", "io.debezium.time.MicroTimestamp"))
+        return _Type(TEXT, _TIMESTAMP_MS, _named("int64", "io.debezium.time.Timestamp"))
+    return _Type(TEXT, _TIMESTAMP_US, _named("int64", "io.debezium.time.MicroTimestamp"))
 
 
 def _timestamptz(typmod: int) -> _Type:
     schema = _named("string", "io.debezium.time.ZonedTimestamp")
-    return _Type(TEXT, times.zoned_timestamp(typmod if 0 <= typmod <= 6 else 6), schema)
+    digits = typmod if 0 <= typmod <= 6 else 6
+    return _Type(TEXT, Read(times.zoned_timestamp(digits), "zoned_timestamp", digits), schema)
 
 
 def _time(typmod: int) -> _Type:
     if 0 <= typmod <= 3:
-        return _Type(TEXT, times.time_ms, _named("int32", "io.debezium.time.Time"))
-    return _Type(TEXT, times.clock_us, _named("int64", "io.debezium.time.MicroTime"))
+        return _Type(TEXT, Read(times.time_ms, "time_ms"), _named("int32", "io.debezium.time.Time"))
+    return _Type(TEXT, Read(times.clock_us, "time_us"), _named("int64", "io.debezium.time.MicroTime"))
 
 
 def _bits(typmod: int) -> _Type:
     if typmod == 1:
-        return _Type(TEXT, numbers.is_set, {"type": "boolean"})
+        return _Type(TEXT, Read(numbers.is_set), {"type": "boolean"})
     length = typmod if typmod > 0 else 2**31 - 1
-    return _Type(TEXT, numbers.bits, _named("bytes", "io.debezium.data.Bits", {"length": str(length)}))
+    return _Type(TEXT, Read(numbers.bits, "bits"), _named("bytes", "io.debezium.data.Bits", {"length": str(length)}))
 
 
 # ------------------------------------------------------------------------------------- arrays
 
 
 def _array(element: str, found: _Type) -> ColumnForm:
-    read, kind = found.read, ARRAY | found.kind
-
-    def read_array(text: str | None) -> Any:
-        if text is None:
-            return None
-        found = convert((text.partition("=")[2] if text.startswith("[") else text).encode(), kind)
-        if not isinstance(found, msgspec.Raw) or bytes(found).startswith(b"[["):
-            return None
-        return found if read is None else read_each(list_of(found), read)
-
     items = {"type": found.schema["type"], "optional": True, **found.schema}
     unavailable = _UNAVAILABLE_ELEMENTS.get(element, [UNAVAILABLE] if found.unavailable == UNAVAILABLE else None)
-    return ColumnForm(CALL, read_array, {"type": "array", "items": items}, unavailable)
+    return ColumnForm(CALL, array(found.kind, found.read), {"type": "array", "items": items}, unavailable)
 
 
 def _hstore(text: str) -> str:
@@ -166,6 +154,9 @@ def _hstore(text: str) -> str:
     return bytes(found).decode() if isinstance(found, msgspec.Raw) else text
 
 
+_TIMESTAMP_MS: Final = Read(times.timestamp_ms, "timestamp_ms")
+_INTERVAL: Final = Read(times.interval_us, "interval_us")
+_TIMESTAMP_US: Final = Read(times.timestamp_us, "timestamp_us")
 _DECIMAL: Final = "org.apache.kafka.connect.data.Decimal"
 _JSON: Final = _named("string", "io.debezium.data.Json")
 _VARIABLE: Final[Schema] = {
@@ -209,19 +200,19 @@ _PLAIN: Final[Mapping[str, _Type]] = MappingProxyType(
         "float4": _Type(FLOAT, None, {"type": "float"}),
         "float8": _Type(FLOAT, None, {"type": "double"}),
         "char": _Type(CHAR, None, {"type": "string"}, UNAVAILABLE),
-        "money": _Type(TEXT, numbers.money, _named("bytes", _DECIMAL, {"scale": "2"})),
+        "money": _Type(TEXT, Read(numbers.money, "money"), _named("bytes", _DECIMAL, {"scale": "2"})),
         "bytea": _Type(BYTEA, None, {"type": "bytes"}, numbers.base64(UNAVAILABLE.encode())),
-        "date": _Type(TEXT, times.days, _named("int32", "io.debezium.time.Date")),
-        "timetz": _Type(TEXT, times.zoned_time, _named("string", "io.debezium.time.ZonedTime")),
-        "interval": _Type(TEXT, times.interval_us, _named("int64", "io.debezium.time.MicroDuration")),
+        "date": _Type(TEXT, Read(times.days, "days"), _named("int32", "io.debezium.time.Date")),
+        "timetz": _Type(TEXT, Read(times.zoned_time, "zoned_time"), _named("string", "io.debezium.time.ZonedTime")),
+        "interval": _Type(TEXT, _INTERVAL, _named("int64", "io.debezium.time.MicroDuration")),
         "json": _text(_JSON),
         "jsonb": _text(_JSON),
-        "hstore": _Type(TEXT, _hstore, _JSON, f'{{"{UNAVAILABLE}":"{UNAVAILABLE}"}}'),
+        "hstore": _Type(TEXT, Read(_hstore), _JSON, f'{{"{UNAVAILABLE}":"{UNAVAILABLE}"}}'),
         "uuid": _text(_named("string", "io.debezium.data.Uuid")),
         "xml": _text(_named("string", "io.debezium.data.Xml")),
         "ltree": _text(_named("string", "io.debezium.data.Ltree")),
         "tsvector": _text(_named("string", "io.debezium.data.Tsvector")),
-        "point": _Type(TEXT, point, _POINT),
+        "point": _Type(TEXT, Read(point), _POINT),
     }
 )
 _BY_MODIFIER: Final[Mapping[str, Callable[[int], _Type]]] = MappingProxyType(
