@@ -27,6 +27,7 @@ MODULES = (
     "ditto.formats._msgpack_values",
     "ditto.formats._own_lines",
     "ditto.formats._packing",
+    "ditto.routing.conditions._readers",
     "ditto.sinks.jetstream._frames",
 )
 

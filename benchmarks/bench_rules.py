@@ -74,6 +74,10 @@ def cases() -> Iterator[RuleCase]:
     yield RuleCase("a column masked, its last characters", "trades", _masked(keep_last=4))
     for text in (_TWO_COLUMNS, _ABSORBED):
         yield RuleCase(f"when: {text}", "updates", _ruled(when=text), limits=Limits(ns=1000))
+    for text in (_MOMENTS, _PATTERN):
+        yield RuleCase(f"when: {text}", "trades", _ruled(when=text), limits=Limits(ns=1000))
+    yield RuleCase(f"when: {_ARRAY}", "arrays", _ruled(when=_ARRAY), limits=Limits(ns=1000))
+    yield RuleCase(f"when: {_DOCUMENT}", "wide", _ruled(when=_DOCUMENT))
     yield RuleCase("when: changed('price')", "updates", _ruled(when="changed('price')"))
     yield RuleCase("skip_unchanged", "updates", _with_rule(_passes, skips_unchanged=True))
     for shape in _FORMAT_SHAPES:
@@ -88,6 +92,10 @@ def cases() -> Iterator[RuleCase]:
 _BY_ID: Final = "{prefix}.{schema}.{table}.{data.id}"
 _BY_REFERENCE: Final = "{prefix}.{schema}.{table}.{data.client_ref}"
 _TWO_COLUMNS: Final = "data.symbol != 'none' && data.price > 0"
+_MOMENTS: Final = "data.executed_at > timestamp('2020-01-01T00:00:00Z') && data.price > 0"
+_PATTERN: Final = "data.symbol.matches('^[A-Z]+-[A-Z]+') && data.price > 0"
+_ARRAY: Final = "7 in data.counts || 'plain' in data.tags"
+_DOCUMENT: Final = "data.document.field_1 != 'none'"
 _ABSORBED: Final = "data.symbol.startsWith('X') || data.price != 0"
 
 

@@ -1,7 +1,8 @@
-"""Values of Debezium and MessagePack: what is compiled makes the bytes that its twin in Python makes."""
+"""Values that compiled code makes, of Debezium, MessagePack and conditions: the same that its twins in Python make."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +17,8 @@ from ditto.formats.debezium.conversions import Read, pure_array, pure_value
 from ditto.formats.debezium.points import point
 from ditto.formats.msgpack import pure_array as pure_packed_array
 from ditto.formats.msgpack import pure_float
+from ditto.routing.conditions import array_literals, instants, readers
+from ditto.routing.conditions.errors import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,3 +196,56 @@ def test_floats(text: str) -> None:
     compiled = _msgpack_values.Float(pure_float)
     assert encoded(compiled, text, msgspec.msgpack.encode) == encoded(pure_float, text, msgspec.msgpack.encode)
     assert compiled(None) is None
+
+
+# ------------------------------------------------------------------------------------- the columns of conditions
+
+
+def read(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The value with its class, or what is wrong."""
+    try:
+        found = function(*arguments)
+    except (Failure, ValueError) as error:
+        return type(error), str(error)
+    return type(found), repr(found)
+
+
+@given(st.from_regex(f"{DATE}( {CLOCK})?" + r"(\+00)?( BC)?|-?infinity|", fullmatch=True))
+@example("2026-01-02 24:00:00+00")
+@example("é")
+def test_timestamps_of_conditions(text: str) -> None:
+    assert read(readers.read_timestamp, text) == read(instants.read_timestamp, text)
+
+
+@given(st.from_regex(INTERVAL, fullmatch=True))
+@example("-3 days +04:05:06")
+def test_intervals_of_conditions(text: str) -> None:
+    assert read(readers.read_interval, text) == read(instants.read_interval, text)
+
+
+@given(
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(-(1 << 65), 1 << 65), st.floats(), st.text()),
+        lambda each: st.one_of(st.lists(each), st.dictionaries(st.text(), each)),
+    ).map(json.dumps)
+)
+@example("9223372036854775807")
+@example("9223372036854775808")
+@example("-0")
+@example("1e999")
+@example('"\\ud800"')
+@example('{"a": 1, "a": 2}')
+@example("[" * 500 + "]" * 500)
+@example("[")
+def test_documents_of_conditions(text: str) -> None:
+    assert read(readers.read_json, text) == read(readers.pure_read_json, text)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+@pytest.mark.parametrize("kind", [int, str, instants.read_timestamp])
+@given(value=ARRAYS, prefix=st.sampled_from(["", "", "[0:1]=", "["]))
+@example(value=["1", "-9223372036854775809", None], prefix="")
+@example(value="{,}", prefix="")
+def test_arrays_of_conditions(kind: Callable[[str], Any], delimiter: str, value: Any, prefix: str) -> None:
+    text = prefix + (value if isinstance(value, str) else literal(value, delimiter))
+    assert read(readers.read_array, text, kind, delimiter) == read(array_literals.read_array, text, kind, delimiter)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from ditto.decoding.column_kinds import KINDS, Kinds
 from ditto.decoding.messages import Relation
-from ditto.routing.conditions.array_literals import read_array, read_hstore
+from ditto.routing.conditions.array_literals import read_hstore
 from ditto.routing.conditions.errors import Failure
-from ditto.routing.conditions.instants import read_interval, read_timestamp
+from ditto.routing.conditions.readers import read_array, read_interval, read_json, read_timestamp
 from ditto.routing.conditions.value_types import (
     BOOL,
     BYTES,
@@ -66,26 +65,6 @@ def _read_bytes(text: str) -> bytes:
     raise Failure("a bytea is not in hexadecimal digits")
 
 
-def _read_json(text: str) -> Any:
-    """JSON's numbers are an int where they have neither point nor exponent and fit into 64 bits, else a double."""
-    try:
-        return _JSON.decode(text)
-    except (ValueError, RecursionError):
-        raise Failure("a JSON value cannot be read") from None
-
-
-def _json_integer(text: str) -> int | float:
-    if len(text) < 19:
-        return int(text)
-    number = int(text) if len(text) < 21 else None
-    return number if number is not None and -(1 << 63) <= number < 1 << 63 else float(text)
-
-
-def _no_json(_text: str) -> float:
-    raise ValueError
-
-
-_JSON: Final = json.JSONDecoder(parse_int=_json_integer, parse_constant=_no_json)
 _AS_TEXT: Final = Kind(STRING, str)
 _KINDS: Final = {
     "bool": Kind(BOOL, _read_bool),
@@ -95,7 +74,7 @@ _KINDS: Final = {
     **dict.fromkeys(("date", "timestamp", "timestamptz"), Kind(TIMESTAMP, read_timestamp)),
     "interval": Kind(DURATION, read_interval),
     "bytea": Kind(BYTES, _read_bytes),
-    **dict.fromkeys(("json", "jsonb"), Kind(DYN, _read_json)),
+    **dict.fromkeys(("json", "jsonb"), Kind(DYN, read_json)),
 }
 _COLON: Final = ("geometry[]", "geography[]")
 """Arrays that separate their elements with a colon: PostGIS."""

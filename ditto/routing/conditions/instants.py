@@ -59,6 +59,7 @@ _ISO_INTERVAL: Final = re.compile(
 )
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 -- UTC
+_EPOCH_UTC: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH_DAY: Final = 719_163
 """The proleptic Gregorian ordinal of 1970-01-01."""
@@ -213,7 +214,10 @@ def zone(name: str) -> tzinfo:
 def local(value: Timestamp, where: tzinfo = UTC) -> datetime:
     """For the getters; without what is smaller than a microsecond."""
     in_range(value)
+    found = _EPOCH_UTC + timedelta(microseconds=value // 1000)
+    if where is UTC:
+        return found
     try:
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value // 1000)).astimezone(where)
+        return found.astimezone(where)
     except OverflowError:
         raise Failure("a timestamp is not between the years 1 and 9999") from None

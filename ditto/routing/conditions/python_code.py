@@ -28,6 +28,7 @@ _BY_TEXT: Final = frozenset({"int", "string", "bool"})
 """Types of which two values are equal exactly if PostgreSQL's texts are."""
 _SETS: Final = _BY_TEXT | {"numeric", "timestamp", "duration", "bytes"}
 """Types whose values may be in a set of Python's: equal there exactly if they are in CEL."""
+_ORDERS: Final = frozenset({"_<_", "_<=_", "_>_", "_>=_"})
 _SCALARS: Final = _SETS | {"double", "null"}
 
 
@@ -162,7 +163,8 @@ class _Writer:
             case checked.In():
                 return self._in(part)
             case checked.At(items=items, index=index):
-                return self._kept_as(f"at({self._value(items)}, {self._value(index)})")
+                at = "at_key" if isinstance(index, checked.Constant) and type(index.value) is str else "at"
+                return self._kept_as(f"{at}({self._value(items)}, {self._value(index)})")
             case checked.Logic():
                 return self._logic(part)
             case checked.Choice():
@@ -236,6 +238,8 @@ class _Writer:
             if isinstance(left, checked.Column) and left.type.name == right.type.name and left.type.name in _BY_TEXT:
                 return self._kept_as(f"{self._text(left)} {equals} {_text_of(right)!r}")
         one, other = self._value(left), self._value(right)
+        if isinstance(right, checked.Constant) and right.type.name == "string":
+            return self._kept_as(f"{one} {equals} {other}")  # whatever the other one is: a text equals texts alone
         if left.type.name in _SCALARS and right.type.name in _SCALARS:
             return self._kept_as(f"{one} {equals} {other}")
         return self._kept_as(f"{'not ' if part.is_negated else ''}equal({one}, {other})")
@@ -252,8 +256,10 @@ class _Writer:
                 return self._kept_as(
                     f"{self._value(value)} in {self._constant(frozenset(item.value for item in constants))}"
                 )
-        one = self._value(value)
-        return self._kept_as(f"contains({self._value(items)}, {one})")
+        one, those = self._value(value), self._value(items)
+        if items.type.name == "list" and items.type.parameter(0).name == value.type.name in _BY_TEXT:
+            return self._kept_as(f"{one} in {those} if {those} is not None else contains({those}, {one})")
+        return self._kept_as(f"contains({those}, {one})")
 
     def _logic(self, part: checked.Logic) -> str:
         *before, last = sorted(part.operands, key=weight)
@@ -316,6 +322,10 @@ class _Writer:
         if part.code is None:
             arguments = [self._value(argument) for argument in part.arguments]
             call = f"call({part.function!r}, {', '.join(arguments)})"
+            if part.function in _ORDERS and (known := _class_of(part.arguments[1])):
+                one, other = arguments
+                call = f"{one} {part.function.strip('_')} {other} if type({one}) is {known} else {call}"
+                return self._kept_as(call)
             return self._kept_as(f"need_class({call}, int)" if part.type.name == "int" else call)
         arguments = [self._needed(argument) for argument in part.arguments]
         if len(arguments) == 1:
@@ -362,6 +372,13 @@ class _Writer:
             self._line("break")
         self._line(f"if {error} is not None and {result} is {part.macro == 'all'}: raise Failure({error})")
         return result
+
+
+def _class_of(part: Part) -> str:
+    """The class of a constant whose order with others of its class is Python's; empty for all else."""
+    if isinstance(part, checked.Constant) and type(part.value) in {int, str, float}:
+        return type(part.value).__name__
+    return ""
 
 
 def _text_of(constant: checked.Constant) -> str | None:

@@ -149,6 +149,15 @@ def at(items: Any, index: Any) -> Any:
     return items[int(index)]
 
 
+def at_key(items: Any, key: str) -> Any:
+    """The same for a text."""
+    if type(items) is not dict:
+        raise no_overload("[]", items, key)
+    if (value := items.get(key, _NOTHING)) is _NOTHING:
+        raise Failure("a map has no such key")
+    return value
+
+
 def has_key(entries: Any, key: str) -> bool:
     """`has(entries.key)`."""
     if type(entries) is not dict:
