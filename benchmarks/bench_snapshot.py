@@ -1,17 +1,18 @@
 """Snapshots beside what PostgreSQL and Ditto do without them: `python -m benchmarks.bench_snapshot`.
 
-Up to four parts, all over TCP to JetStream, rows of trades:
+Up to five parts, all over TCP to JetStream, rows of trades:
 
 - throughput: in each round the same rows are stored as live events (100-row transactions, from the start of streaming
   to the last event), then as a snapshot (from the request to the last READ), and then only read, by `COPY t TO STDOUT`
   of psql into /dev/null. The figures are ratios within a round, and their medians.
+- groups: the same three with `events.group`, and the live events without it, which is what the rows are compared with.
 - latency: a client commits 1,000 single rows a second while snapshots run one after the other; from the return of each
   COMMIT to the time at which nats-server stored its event.
 - memory: one snapshot of many rows, and Ditto's resident memory meanwhile.
 
 - unused: live events with no snapshot running, beside the Ditto of another checkout (`--before FOLDER`), in turn.
 
-In the first three the longest that a transaction of Ditto's was open is measured too, twenty times a second.
+In all but the last the longest that a transaction of Ditto's was open is measured too, twenty times a second.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from benchmarks import record, servers
 from benchmarks.bench_latency import Pace, stored_at, summary, write
 from benchmarks.bench_pipeline import copied, written
 from benchmarks.cases import terminal
-from benchmarks.contenders import DittoJetStream, Ending, Stream, Task, WrongCount, stop, streaming
+from benchmarks.contenders import DittoGroups, DittoJetStream, Ending, Stream, Task, WrongCount, stop, streaming
 from benchmarks.metering import Meter, peak_rss_bytes
 from benchmarks.servers import ReplicationLog, Transport
 from benchmarks.snapshot_watch import Watch
@@ -77,6 +78,7 @@ class Bench:
         self._control = control
         self._transport = Transport("tcp", server, server.dsn)
         self._live = DittoJetStream(nats_server, name="ditto")
+        self._groups = DittoGroups(nats_server)
         self._number = 0
 
     # ------------------------------------------------------------------------------------ throughput
@@ -119,15 +121,47 @@ class Bench:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - started
 
-    async def _snapshot(self, workload: Workload) -> Snapshot:
-        async with self._ditto(workload.table) as (process, stream, _):
+    async def groups(self, rows: int, repetitions: int) -> dict[str, Any]:
+        """Live events one by one and in groups, a snapshot in groups, and COPY, in turn."""
+        workload = Workload(SHAPES["trades"], rows, _LIVE_ROWS)
+        live: dict[str, list[float]] = {self._live.name: [], self._groups.name: []}
+        snapshots, copies = [], []
+        with written(self._control, workload) as end_lsn:
+            self._control.execute(f"ANALYZE {workload.table}".encode())
+            for _ in range(repetitions):
+                for contender in (self._live, self._groups):
+                    with copied(self._control, workload.table) as slot:
+                        task = Task(self._transport, slot, workload.table, workload.rows, end_lsn)
+                        drain = await contender.drain(task)
+                    live[contender.name].append(rows / (drain.duration_s - drain.set_up_s))
+                snapshots.append(await self._snapshot(workload, in_groups=True))
+                copies.append(rows / self._copy(workload.table))
+        rates = [each.rows / each.duration_s for each in snapshots]
+        return {
+            "part": "groups",
+            "rows": rows,
+            "repetitions": repetitions,
+            "live_events_per_s": round(statistics.median(live[self._live.name])),
+            "live_events_in_groups_per_s": round(statistics.median(live[self._groups.name])),
+            "snapshot_rows_per_s": round(statistics.median(rates)),
+            "copy_rows_per_s": round(statistics.median(copies)),
+            "to_live": _median_ratio(rates, live[self._live.name]),
+            "to_copy": _median_ratio(rates, copies),
+            "client_cpu_us": round(statistics.median(each.cpu_s for each in snapshots) / rows * 1e6, 3),
+            "peak_rss_mb": round(max(each.peak_rss_bytes for each in snapshots) / 1e6, 1),
+            "longest_transaction_s": round(max(each.longest_transaction_s for each in snapshots), 3),
+        }
+
+    async def _snapshot(self, workload: Workload, *, in_groups: bool = False) -> Snapshot:
+        contender = self._groups if in_groups else self._live
+        async with self._ditto(workload.table, contender) as (process, stream, _):
             with Watch(self._server.dsn, process.pid) as watch:
                 meter, begun = Meter(process.pid), time.time()
                 self._request("run", workload.table)
                 await _finished(stream, "run", process)
                 cpu_s, peak = meter.read(), peak_rss_bytes(process.pid)
             ended = await stream.last_event_at()
-            count = await stream.event_count()
+            count = await (stream.grouped_count() if in_groups else stream.event_count())
         if count != workload.rows:
             raise WrongCount(f"the stream holds {count} rows where the table has {workload.rows}")
         return Snapshot(count, ended - begun, cpu_s, peak, watch.rss_bytes, watch.longest_s)
@@ -139,7 +173,9 @@ class Bench:
             connection.execute("SELECT pg_logical_emit_message(true, 'ditto.snapshot', %s)", [body])
 
     @asynccontextmanager
-    async def _ditto(self, publication: str) -> AsyncIterator[tuple[Process, Stream, Client]]:
+    async def _ditto(
+        self, publication: str, contender: DittoJetStream | None = None
+    ) -> AsyncIterator[tuple[Process, Stream, Client]]:
         """`ditto run` on a slot that begins now, until it is left."""
         self._number += 1
         slot = f"snapshot_{self._number}"
@@ -148,7 +184,7 @@ class Bench:
         client = await nats.connect(self._nats_server.url)
         stream = Stream(client, slot)
         try:
-            process = await self._live.start(self._transport, slot=slot, publication=publication)
+            process = await (contender or self._live).start(self._transport, slot=slot, publication=publication)
             async with Ending(process):
                 await log.started(slot)
                 async with asyncio.timeout(_DEADLINE_S):
@@ -291,6 +327,8 @@ async def run(plan: Plan, console: Console) -> list[dict[str, Any]]:
             match part:
                 case "throughput":
                     results.append(await bench.throughput(plan.rows, plan.repetitions))
+                case "groups":
+                    results.append(await bench.groups(plan.rows, plan.repetitions))
                 case "latency":
                     results.append(await bench.latency(plan.rows, plan.latency_s))
                 case "memory":
@@ -355,7 +393,7 @@ def main(*, quick: bool | None = None) -> dict[str, Any]:
     """Run, print the table, write the record; `quick` None: as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_snapshot")
     parser.add_argument("--quick", action="store_true", help="small tables, and no other checkout")
-    parser.add_argument("--part", action="append", choices=["throughput", "latency", "memory", "unused"])
+    parser.add_argument("--part", action="append", choices=["throughput", "groups", "latency", "memory", "unused"])
     parser.add_argument("--rows", type=int, help="of the table, in each part but memory")
     parser.add_argument("--memory-rows", type=int, help="of the table whose snapshot's memory is measured")
     parser.add_argument("--seconds", type=float, help="of the commits whose latency is measured")
@@ -363,7 +401,13 @@ def main(*, quick: bool | None = None) -> dict[str, Any]:
     parser.add_argument("--before", type=Path, help="a checkout with its .venv, to compare the live events with")
     arguments = parser.parse_args(None if quick is None else ["--quick"] * quick)
     is_quick = arguments.quick
-    parts = arguments.part or ["throughput", "latency", "memory", *["unused"] * (arguments.before is not None)]
+    parts = arguments.part or [
+        "throughput",
+        "groups",
+        "latency",
+        "memory",
+        *["unused"] * (arguments.before is not None),
+    ]
     if "unused" in parts and arguments.before is None:
         parser.error("--part unused needs --before")
     plan = Plan(
