@@ -18,10 +18,11 @@ from ditto.formats.stored_groups import events_in
 from ditto.lsn import ORIGIN, Position, format_lsn
 from ditto.sinks.base import MessageKind
 from ditto.verify.difference import Difference
+from ditto.verify.latest_rows import LatestRows
 from ditto.verify.tables import TableCopy, copy_for
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 
     from ditto.decoding.change import StoredObject
     from ditto.sinks.base import Reader, ReadMessage
@@ -76,15 +77,16 @@ async def replay(
     reader: Reader,
     *,
     keys: Mapping[TableName, Sequence[str]],
+    conditional: Container[TableName] = (),
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Replay:
     """Read what the sink holds now. `keys` are each table's key columns, by schema and table.
 
-    `on_progress` gets how much was read and how much there is. Raises what the reader does. A fault of what is stored
-    does not raise: it is in `differences` of the result, and events that do not fit the earlier ones are the `faults`
-    of their tables.
+    `conditional` are the tables of which not all changes have events. `on_progress` gets how much was read and how much
+    there is. Raises what the reader does. A fault of what is stored does not raise: it is in `differences` of the
+    result, and events that do not fit the earlier ones are the `faults` of their tables.
     """
-    replaying = Replaying(keys, noun=reader.noun, find_object=reader.read_object)
+    replaying = Replaying(keys, conditional, noun=reader.noun, find_object=reader.read_object)
     started = time.monotonic()
     async with aclosing(reader.read()) as parts:
         async for part in parts:
@@ -103,12 +105,14 @@ class Replaying:
     def __init__(
         self,
         keys: Mapping[TableName, Sequence[str]],
+        conditional: Container[TableName] = (),
         *,
         noun: str = "message",
         find_object: Callable[[StoredObject], Awaitable[bytes | None]] | None = None,
     ) -> None:
         self.replay = Replay(keys=keys)
         self._keys = keys
+        self._conditional = conditional
         self._noun = noun
         self._find_object = find_object
         self._objects: dict[str, bytes] = {}
@@ -217,7 +221,9 @@ class Replaying:
         name = (schema, table)
         copy = self.replay.tables.get(name)
         if copy is None:
-            copy = self.replay.tables[name] = copy_for(self._keys.get(name, ()))
+            key = self._keys.get(name, ())
+            copy = LatestRows(key) if key and name in self._conditional else copy_for(key)
+            self.replay.tables[name] = copy
         return copy
 
     def _follow_snapshot(self, message: ReadMessage, where: str) -> None:

@@ -57,7 +57,17 @@ class Mismatch(NamedTuple):
 class Match:
     """Takes the real rows one by one."""
 
-    def __init__(self, table: Table, copy: TableCopy | None, key: Sequence[str], types: Types) -> None:
+    def __init__(
+        self,
+        table: Table,
+        copy: TableCopy | None,
+        key: Sequence[str],
+        types: Types,
+        *,
+        may_lack_columns: bool = False,
+    ) -> None:
+        """`may_lack_columns`: of a column that a copied row does not have nothing is known."""
+        self._may_lack_columns = may_lack_columns
         self.columns = list(table.columns)
         self.rows = 0
         self.mismatches: list[Mismatch] = []
@@ -148,7 +158,10 @@ class Match:
         for at in reversed(range(len(candidates))):
             if not self._key:
                 return at, ()
-            differing = differing_columns(values, self.values_of(candidates[at]))
+            copied = self.values_of(candidates[at])
+            differing = differing_columns(values, copied)
+            if self._may_lack_columns:
+                differing = tuple(column for column in differing if copied[column] is not MISSING)
             if not differing:
                 return at, ()
             columns = columns or differing

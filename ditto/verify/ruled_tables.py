@@ -8,8 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from ditto.config.events import TableRules
+from ditto.decoding.messages import Relation, RuleFailed
+from ditto.routing.former_names import with_new_names
 from ditto.routing.masks import is_one_to_one
-from ditto.routing.table_columns import TableColumns, choose_columns
+from ditto.routing.table_columns import TableColumns, choose_columns, former_names
 from ditto.source.table_relations import read_relations
 from ditto.verify.canonical_values import Column, Value
 from ditto.verify.inverse import input_text
@@ -20,11 +22,16 @@ if TYPE_CHECKING:
     from ditto.config import Config, Types
     from ditto.routing.masks import MaskFunction
     from ditto.routing.router import Router
+    from ditto.routing.table_plans import Texts
     from ditto.source.sql import Control
     from ditto.verify.catalogue import Publication, Table, TableName
 
 _DROPS: Final = "on_error: drop may have dropped changes of it"
 _WHEN: Final = "its condition (when) decides which of its changes are events: the others cannot be told from lost ones"
+PARTLY: Final = (
+    "its condition (when) decides which of its changes are events: only rows that fulfil it are compared, and whether "
+    "others should be in the stream cannot be told"
+)
 _KEY: Final = "its key is left out or masked, and its old rows do not come whole: its rows cannot be told apart"
 
 
@@ -50,6 +57,26 @@ class MaskedColumn(Column):
         return self.mask(None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RowCondition:
+    """A condition (`when`) that a row as it is fulfils or not, whichever change has made it so.
+
+    A row that fulfils it was stored as it is: its last change is an event.
+    """
+
+    columns: tuple[str, ...]
+    """Those that it reads."""
+    test: Callable[[str, Texts | None, Texts | None], bool]
+    """See `Condition.test`."""
+
+    def is_fulfilled(self, texts: Texts) -> bool:
+        """`texts` are those of `columns`, in their order."""
+        try:
+            return all(self.test(action, texts, None) for action in ("INSERT", "UPDATE", "READ"))
+        except RuleFailed:
+            return False
+
+
 @dataclass(kw_only=True)
 class RuledTables:
     """The published tables whose entry of `events.tables` has rules."""
@@ -59,6 +86,8 @@ class RuledTables:
     """Those that cannot be compared, and why."""
     keyless: set[TableName] = field(default_factory=set)
     """Those whose rows are told apart by all their columns, although they have a key."""
+    conditions: dict[TableName, RowCondition] = field(default_factory=dict)
+    """Those of which only rows that fulfil the condition are compared."""
     unsteady: set[TableName] = field(default_factory=set)
     """Those of which a row may have been written after its last event."""
 
@@ -93,7 +122,8 @@ async def ruled_tables(
         result.columns[name] = choose_columns(rules, f"events.tables.{key}", found.relation)
         if rules.skip_unchanged:
             result.unsteady.add(name)
-        if rules.when is not None:
+        condition = None if rules.when is None else _row_condition(rules, found.relation)
+        if rules.when is not None and condition is None:
             result.left_out[name] = _WHEN
         elif _may_drop(rules):
             result.left_out[name] = _DROPS
@@ -102,7 +132,31 @@ async def ruled_tables(
                 result.keyless.add(name)
             else:
                 result.left_out[name] = _KEY
+        if condition is not None and name not in result.left_out:
+            result.conditions[name] = condition
     return result
+
+
+def _row_condition(rules: TableRules, relation: Relation) -> RowCondition | None:
+    """None where more decides than the row, so that one that fulfils it need not be stored as it is."""
+    from ditto.routing.conditions import ConditionError, columns_of, compile_condition  # noqa: PLC0415  brings a parser
+
+    if rules.skip_unchanged or rules.on_error == "drop":
+        return None
+    named = with_new_names(relation, former_names(rules))
+    try:
+        condition = compile_condition(
+            rules.when or "",
+            columns_of(named),
+            schema=relation.namespace,
+            table=relation.name,
+            identity=relation.replica_identity,
+        )
+    except ConditionError:
+        return None
+    if not condition.is_of_rows:
+        return None
+    return RowCondition(columns=tuple(relation.columns[at].name for at in condition.columns), test=condition.test)
 
 
 def _may_drop(rules: TableRules) -> bool:

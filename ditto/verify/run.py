@@ -22,7 +22,7 @@ from ditto.verify.catalogue import Publication, TableName, read_publication, tab
 from ditto.verify.compare import compare
 from ditto.verify.difference import Difference, Unjudged
 from ditto.verify.replay import Replay, replay
-from ditto.verify.ruled_tables import ruled_tables
+from ditto.verify.ruled_tables import PARTLY, ruled_tables
 
 LOCK_TIMEOUT: Final = "10s"
 """How long another session may lock a table before it is left out."""
@@ -92,6 +92,7 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
             copy = await replay(
                 reader,
                 keys={name: key for name, key in keys.items() if name not in ruled.keyless},
+                conditional=ruled.conditions,
                 on_progress=lambda done, total: on_progress(f"Reading the {kind}", done, total),
             )
         result = await compare(
@@ -104,6 +105,7 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
             on_progress=lambda done, total: on_progress("Comparing", done, total),
         )
     partial = [Unjudged(".".join(name), reason) for name, reason in left_out.items() if reason]
+    partial += [Unjudged(".".join(name), PARTLY) for name in ruled.conditions if name not in left_out]
     differences, may_be_truncated = _without_truncated(copy.differences + result.differences, router, publication)
     partial += may_be_truncated
     if copy.dropped:

@@ -108,7 +108,7 @@ class KeyedCopy:
         self._stripped.update(event.stripped)
         match event.action:
             case "INSERT":
-                fault = self._put(event.data, _new_row(event), lsn, lsn, where)
+                fault = self._put(event.data, new_row(event), lsn, lsn, where)
                 if fault is not None:
                     self.faults.append(Fault("inserted twice", where, lsn, fault))
             case "READ":
@@ -144,13 +144,13 @@ class KeyedCopy:
         key = self._read_key(event.data)
         self._rows.pop(key, None)
         self._covered.pop(key, None)
-        self._put(event.data, _new_row(event), lsn, lsn, "", is_read=True)
+        self._put(event.data, new_row(event), lsn, lsn, "", is_read=True)
 
     def _update(self, event: StoredEvent, lsn: int, where: str) -> None:
         # An identity of key columns is sent only when the key changes.
         is_same = bytes(event.data_old) == NOTHING
         old = self._take(event.data if is_same else event.data_old, event.json_null_old)
-        row, inserted_lsn = _new_row(event), lsn
+        row, inserted_lsn = new_row(event), lsn
         kind = None
         if old is None:
             kind = "updated but never inserted"
@@ -174,7 +174,7 @@ class KeyedCopy:
     ) -> int | None:
         """Keep a row; returns where the one that had its key already had its last event."""
         key = self._read_key(data)
-        stamped = _STAMP.pack(inserted_lsn, lsn, is_read) + row
+        stamped = pack(inserted_lsn, lsn, row, is_read=is_read)
         if b"" in key:
             self._unkeyed.setdefault(_canonical(data, (), self._key), []).append(stamped)
             return None
@@ -302,7 +302,12 @@ class KeylessCopy:
         return sum(map(len, self._rows.values()))
 
 
-def _new_row(event: StoredEvent) -> bytes:
+def pack(inserted_lsn: int, last_lsn: int, row: bytes, *, is_read: bool = False) -> bytes:
+    """A row as it is kept."""
+    return _STAMP.pack(inserted_lsn, last_lsn, is_read) + row
+
+
+def new_row(event: StoredEvent) -> bytes:
     """The new row, with the columns whose null is JSON's."""
     data = bytes(event.data)
     if not event.json_null:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from ditto.routing.conditions.checked import Changed, Column, Sent, parts_of
 from ditto.routing.conditions.checker import Checker
 from ditto.routing.conditions.columns import TypedColumn
 from ditto.routing.conditions.errors import ConditionError
@@ -25,6 +26,8 @@ class Condition(Struct, frozen=True):
     out. Raises RuleFailed where CEL has an error."""
     source: str
     """The Python function, for reading."""
+    is_of_rows: bool = False
+    """Action and row alone decide: neither the old row, nor which columns an UPDATE changed or the server sent."""
 
 
 def compile_condition(
@@ -45,4 +48,8 @@ def compile_condition(
         read, test, source = compiled(part, tuple(columns), rule)
     except TooDeep:
         raise ConditionError("nested too deeply", text=text, offset=0) from None
-    return Condition(text, read, test, source)
+    is_of_rows = not any(
+        isinstance(below, Sent | Changed) or (isinstance(below, Column) and below.row == "dataOld")
+        for below in parts_of(part)
+    )
+    return Condition(text, read, test, source, is_of_rows)

@@ -84,6 +84,76 @@ async def test_what_is_left_of_tables_is_compared(world: World) -> None:
     assert "= (b)" not in text
 
 
+PARTLY = (
+    "its condition (when) decides which of its changes are events: only rows that fulfil it are compared, and whether "
+    "others should be in the stream cannot be told"
+)
+WHOLE = "its condition (when) decides which of its changes are events: the others cannot be told from lost ones"
+
+
+async def test_of_a_table_with_a_condition_the_rows_that_fulfil_it_are_compared(world: World) -> None:
+    columns = "id int PRIMARY KEY, state text, n int, big text STORAGE EXTERNAL"
+    tables: dict[str, Any] = {
+        "fence": ["insert", "update", "delete", "truncate"],
+        "row": {"when": "row.state != 'draft'", "columns": {"exclude": ["state"]}},
+        "whole": {"when": "row.state != 'draft'"},
+        "keyless": {"when": "row.state != 'draft'"},
+        "acts": {
+            "when": "action in ['DELETE', 'TRUNCATE'] || (action != 'READ' || data.n > 0) && data.state != 'draft'"
+        },
+        "turned": {"when": "action != 'UPDATE' || changed('state')"},
+        "dropped": {"when": "row.state != 'draft'", "on_error": "drop"},
+        "still": {"when": "row.state != 'draft'", "skip_unchanged": True},
+    }
+    judged = ("row", "whole", "keyless", "acts")
+    for name in tables:
+        if name != "fence":
+            world.sql(f"CREATE TABLE {name} ({columns})", f"ALTER TABLE {name} REPLICA IDENTITY FULL")
+    world.sql("ALTER TABLE keyless DROP CONSTRAINT keyless_pkey", "ALTER TABLE acts REPLICA IDENTITY DEFAULT")
+    world.sql(*(f"INSERT INTO {name} VALUES (0, 'paid', 1, '')" for name in judged))
+    process = await world.streaming(events_tables=tables, snapshot_mode="initial")
+    await process.logged("snapshot.finished")
+    for name in (*judged, "turned", "dropped", "still"):
+        world.sql(
+            f"INSERT INTO {name} SELECT i, CASE i % 2 WHEN 1 THEN 'paid' ELSE 'draft' END, i, repeat(i::text, 3000) "
+            "FROM generate_series(1, 12) AS i",
+            f"UPDATE {name} SET state = 'draft' WHERE id IN (1, 3)",
+            f"UPDATE {name} SET n = 33, big = 'other' WHERE id = 3",
+            f"UPDATE {name} SET state = 'paid' WHERE id IN (2, 3, 4)",
+            f"UPDATE {name} SET state = 'draft' WHERE id = 5",
+            f"DELETE FROM {name} WHERE id = 5",
+            f"INSERT INTO {name} VALUES (5, 'paid', 55, 'again')",
+            f"UPDATE {name} SET id = 104, n = 5 WHERE id = 4",
+            f"DELETE FROM {name} WHERE id IN (7, 8)",
+        )
+    report = await verify(world, tables)
+    assert report["differences"] == []
+    reasons = {each["table"]: each["reason"] for each in report["unjudged"]}
+    assert reasons == {
+        **{f"public.{name}": PARTLY for name in judged},
+        **{f"public.{name}": WHOLE for name in ("turned", "dropped", "still")},
+    }
+    paid = world.value("SELECT count(*) FROM whole WHERE state <> 'draft'")
+    assert report["tables"] == 1 + len(judged)
+    assert report["rows"] == len(judged) * int(str(paid))
+    # What no event tells of is found where the row fulfils the condition, and nowhere else.
+    assert await process.stop() == 0
+    for name in judged:
+        world.sql(
+            f"UPDATE {name} SET n = 99 WHERE id = 9",
+            f"INSERT INTO {name} VALUES (50, 'paid', 1, ''), (51, 'draft', 1, '')",
+            f"UPDATE {name} SET n = 99 WHERE id = 10",
+            f"DELETE FROM {name} WHERE id = 11",
+        )
+    report = await verify(world, tables, "--timeout", "100ms")
+    found = sorted((each["table"], each["kind"], each["where"]) for each in report["differences"])
+    keyed = [("different values", "(id) = (9)"), ("missing row", "(id) = (50)")]
+    assert [each for each in found if each[0] != "public.keyless"] == [
+        (f"public.{name}", *each) for name in sorted(judged) if name != "keyless" for each in keyed
+    ]
+    assert [each[1] for each in found if each[0] == "public.keyless"] == ["missing row", "missing row"]
+
+
 async def test_without_truncates_only_rows_that_may_be_gone_are_left_out(world: World) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY, n int)")
     tables = {"fence": ["insert"], "t": {"actions": ROWS, "subject": "{prefix}.t.{data.id}"}}
