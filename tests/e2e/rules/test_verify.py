@@ -118,7 +118,7 @@ async def test_of_a_table_with_a_condition_the_rows_that_fulfil_it_are_compared(
             f"INSERT INTO {name} SELECT i, CASE i % 2 WHEN 1 THEN 'paid' ELSE 'draft' END, i, repeat(i::text, 3000) "
             "FROM generate_series(1, 12) AS i",
             f"UPDATE {name} SET state = 'draft' WHERE id IN (1, 3)",
-            f"UPDATE {name} SET n = 33, big = 'other' WHERE id = 3",
+            f"UPDATE {name} SET n = 33, big = repeat('other', 900) WHERE id = 3",
             f"UPDATE {name} SET state = 'paid' WHERE id IN (2, 3, 4)",
             f"UPDATE {name} SET state = 'draft' WHERE id = 5",
             f"DELETE FROM {name} WHERE id = 5",
