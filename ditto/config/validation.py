@@ -140,6 +140,12 @@ def _seconds(value: float) -> float:
     return value
 
 
+def _object_ttl(value: float) -> float:
+    if value != 0 and value < 0.1:  # nats-server's own bound, of which it tells when the bucket is created
+        raise Impossible("must be 0 (for ever) or at least 100ms")
+    return value
+
+
 def _lease_ttl(value: float) -> float:
     if value != 0 and value < 1:
         raise Impossible("must be 0 (no lease) or at least one second")
@@ -280,7 +286,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "file.path": _path,
         "nats.domain": _domain,
         "nats.object_store.bucket": _bucket,
-        "nats.object_store.ttl": _seconds,
+        "nats.object_store.ttl": _object_ttl,
         "nats.inbox_prefix": _inbox_prefix,
         "nats.ack_timeout": _positive_seconds,
         "delivery.confirm_delay": _seconds,

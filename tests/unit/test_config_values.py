@@ -44,6 +44,8 @@ def load_json(tmp_path: Path, path: str, value: Any) -> Any:
         ("nats.ack_timeout", True, "must be a number of seconds"),
         ("nats.ack_timeout", 0, "longer than 0"),
         ("nats.ack_timeout", -1, "longer than 0"),
+        ("nats.object_store.ttl", -1, "must be 0 (for ever) or at least 100ms"),
+        ("nats.object_store.ttl", "99ms", "must be 0 (for ever) or at least 100ms"),
         ("delivery.lease_ttl", -1, "must be 0 (no lease) or at least one second"),
         ("delivery.lease_ttl", "500ms", "must be 0 (no lease) or at least one second"),
         ("delivery.on_gap", "ignore", "must be one of stop, continue"),

@@ -234,15 +234,15 @@ async def test_a_bucket_that_may_not_be_created(world: World) -> None:
 async def test_objects_expire(world: World) -> None:
     """With all their parts; the reference stays, and says what is gone. Later events are stored as ever."""
     world.sql(TABLE)
-    await world.streaming(**stored_in(world), nats_object_store_ttl="2s")
+    await world.streaming(**stored_in(world), nats_object_store_ttl="1s")
     references = []
     async with world.jetstream() as jetstream:
         for number in (1, 2):
             world.sql(f"INSERT INTO t VALUES ({number}, 'a', 'l', repeat('y', {LARGE}))")
             references.append((await events_of(world))[-1])
             bucket = await jetstream.stream_info(f"OBJ_{world.name}")
-            assert bucket.config.max_age == 2
-            assert bucket.state.last_seq == number * (LARGE // (128 << 10) + 2), "it was there"
+            assert bucket.config.max_age == 1
+            assert bucket.state.last_seq >= number * (LARGE // (128 << 10) + 2), "it was there"
             while (await jetstream.stream_info(f"OBJ_{world.name}")).state.messages:  # noqa: ASYNC110  nobody tells
                 await asyncio.sleep(0.05)
             for each in references:
