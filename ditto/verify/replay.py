@@ -160,7 +160,8 @@ class Replaying:
         except msgspec.DecodeError:
             self._report("not an event", "", where)
             return []
-        if headers.get(stored_groups.EVENTS, "1") != str(len(found)):
+        said = headers.get(stored_groups.EVENTS)
+        if (len(found) != 1) if said is None else (said != str(len(found))):
             self._report("a group of another size than it says", "", where)
         return found
 
@@ -185,11 +186,13 @@ class Replaying:
             except ValueError:
                 self._report("no position", "", where)
                 return where
-        if first <= self.replay.position <= position and not may_repeat:
+        before = self.replay.position
+        if position > before:
+            self.replay.position = position
+        if first <= before <= position and not may_repeat:
             self._report("stored twice", "", where)
-        elif position < self.replay.position:
-            self._report(f"out of order, after {self.replay.position}", "", where)
-        self.replay.position = max(position, self.replay.position)
+        elif position < before:
+            self._report(f"out of order, after {before}", "", where)
         return where
 
     def _apply(self, payload: bytes, header: Header, where: str, stored_at: float | None) -> None:

@@ -42,8 +42,6 @@ def message_maker(prefix: str) -> MakeMessage:
             position = Position.parse(headers.get(POSITION_HEADER, ""))
         except ValueError:
             position = None
-        return ReadMessage(
-            sequence, kind, payload, subject, headers, headers.get(KEY_HEADER), position, stored_at=stored_at
-        )
+        return ReadMessage(sequence, kind, payload, subject, headers, headers.get(KEY_HEADER), position, stored_at)
 
     return make
