@@ -22,7 +22,7 @@
     │   ├── DecodeError             bytes that are not the pgoutput that was asked for
     │   ├── SnapshotRefused         a table, or a request for a snapshot, that cannot be read as asked
     │   └── ServerFault             an error of PostgreSQL's that Ditto knows nothing of
-    └── SinkError                   NATS, or what it answered; a file
+    └── SinkError                   NATS, or what it answered; a file, a webhook
         ├── SinkLost                *  the connection ended, or was never made; the file was replaced
         ├── AckTimeout              *  no acknowledgement within the deadline
         ├── NotNow                  *  no leader, out of resources, stream or disk full, file locked
@@ -35,6 +35,7 @@
         ├── StreamNotFound          absent, and not to be created
         ├── StreamUnusable          its configuration cannot hold the events
         ├── StreamOwned             it belongs to another pipeline
+        ├── WebhookRefused          the receiver of a webhook takes no such request, now or later
         ├── FileUnusable            the file, or standard output, cannot take the events
         ├── TailForged              its last message is not Ditto's own
         ├── StreamGap               the slot is after the sink's tail: events are missing
@@ -47,7 +48,7 @@ A class's docstring says what happened, and after an empty line what a user does
 is made of them. Classes marked * are retried by the pipeline, with back-off; all others stop it (`is_retryable`),
 some of them only where it has not streamed yet (`is_retryable_later`) or where the next session says the same
 (`depends_on_settings`).
-The process then exits with the class's `exit_code`: 1 internal, 2 configuration, 3 PostgreSQL, 4 NATS or the file.
+The process then exits with the class's `exit_code`: 1 internal, 2 configuration, 3 PostgreSQL, 4 the sink.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class DittoError(Exception):
     """Judged by settings of nats-server or the stream as the session read them when it began: final only where the next
     session, which reads them anew, says the same."""
     exit_code: ClassVar[int] = 1
+    retry_after_s: float = 0.0
+    """The other end asks not to be tried again before."""
 
     def __init__(self, message: str, *, hint: str | None = None, **context: str | int) -> None:
         super().__init__(message)
@@ -262,27 +265,29 @@ class SinkError(DittoError):
 
 
 class SinkLost(SinkError):
-    """The connection to NATS ended, or was never made; or the file was removed or replaced while Ditto wrote to it.
+    """The connection to NATS or to a webhook's receiver ended, or was never made; or the file was removed or replaced
+    while Ditto wrote to it.
 
-    NATS: nothing, if it comes back; otherwise look at address, network, TLS and the server's log. The file: put it
-    back, or let the new one begin with the last line of the old one; the next session stops with StreamGap where that
-    line is missing.
+    NATS and webhooks: nothing, if it comes back; otherwise look at address, network, TLS and the server's log. The
+    file: put it back, or let the new one begin with the last line of the old one; the next session stops with StreamGap
+    where that line is missing.
     """
 
     is_retryable = True
 
 
 class AckTimeout(SinkError):
-    """JetStream did not acknowledge within `nats.ack_timeout`.
+    """JetStream did not acknowledge within `nats.ack_timeout`, or a webhook's receiver not within `webhook.timeout`.
 
-    Look at nats-server's disk and load. See the [runbook](operations/runbooks.md#acknowledgement-latency).
+    Look at the server's disk and load. See the [runbook](operations/runbooks.md#acknowledgement-latency).
     """
 
     is_retryable = True
 
 
 class NotNow(SinkError):
-    """JetStream cannot store now: no leader, out of resources, or the stream is full; or a file's disk is full.
+    """JetStream cannot store now: no leader, out of resources, or the stream is full; or a file's disk is full; or a
+    webhook's receiver answers 429 or 5xx.
 
     Restore the cluster's majority, or make room: see the [runbook](operations/runbooks.md#the-stream-is-full). Never
     purge the last message, or the last line. Also where another process has locked the file: end it.
@@ -371,6 +376,15 @@ class FileUnusable(SinkError):
     """
 
 
+class WebhookRefused(SinkError):
+    """The receiver of the webhook answered with a status that says: not this request, now or later (4xx, but for 408
+    and 429, or a redirect).
+
+    The message has the status, and the receiver's log the reason: a signature, a token, the size or the form of the
+    body. 410 says that it wants no more. PostgreSQL keeps the events. See [webhooks](guides/webhook.md#the-answers).
+    """
+
+
 class TailForged(SinkError):
     """The stream ends with a message that claims a position, and Ditto did not write it: forged, or corrupt.
 
@@ -394,9 +408,9 @@ class SubjectCollision(SinkError):
 
 
 class EventTooLarge(SinkError):
-    """One event is larger than nats-server's `max_payload`.
+    """One event is larger than nats-server's `max_payload`, or than `webhook.max_bytes`.
 
-    Raise `max_payload` (up to 32 MB: files take no larger message), leave the column out of the publication, or let
+    Raise it (`max_payload` up to 32 MB: files take no larger message), leave the column out of the publication, or let
     `events.oversize` decide.
     """
 

@@ -231,6 +231,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics.md": metrics,
     "errors.md": errors_page,
     "guides/consumers.md": lambda: _with_programs("consumers.md"),
+    "guides/webhook.md": lambda: _with_programs("webhook.md"),
     "guides/bootstrapping.md": lambda: _with_programs("bootstrapping.md"),
     "guides/writing-a-sink.md": lambda: _with_programs("writing-a-sink.md"),
 }

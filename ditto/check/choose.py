@@ -27,6 +27,10 @@ def choose_checks(config: Config) -> SinkChecks:
         from ditto.check.file import check_file
 
         return check_file
+    if config.webhook is not None:
+        from ditto.check.webhook import check_webhook
+
+        return check_webhook
     from ditto.check.jetstream import check_jetstream
 
     return check_jetstream
@@ -34,7 +38,7 @@ def choose_checks(config: Config) -> SinkChecks:
 
 def usual_monitor(config: Config) -> str | None:
     """Where the sink's server is usually monitored (`run_checks`); None where there is no such thing."""
-    if config.file is not None:
+    if config.sink != "nats":
         return None
     from ditto.check.nats import monitor_of
 

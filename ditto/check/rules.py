@@ -64,7 +64,7 @@ async def check_rules(control: Control, config: Config, publication: Publication
     found += _filters(ruled, publication, control.server_version)
     found += _unsent(ruled)
     found += _unchanged(ruled)
-    if config.file is None:
+    if config.sink == "nats":
         found += _subjects(ruled, await _distinct(control, tables))
     return found
 

@@ -11,6 +11,7 @@ import yaml
 
 from ditto.cli.options import configuration, effective, examples, say
 from ditto.config import masked, schema
+from ditto.config.importers.debezium_server import read_debezium_server
 from ditto.config.importers.wal_listener import read_wal_listener
 from ditto.printable_text import indented
 
@@ -53,16 +54,19 @@ def show_schema() -> None:
 
 @config.command(
     "import",
-    epilog=examples("ditto config import config.yml > ditto.yaml"),
+    epilog=examples(
+        "ditto config import config.yml > ditto.yaml", "ditto config import application.properties > ditto.yaml"
+    ),
 )
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 def import_file(file: Path) -> None:
-    """Turn a config.yml of wal-listener into a configuration of Ditto.
+    """Turn a config.yml of wal-listener, or an application.properties of Debezium Server, into a configuration of
+    Ditto.
 
-    Prints YAML; and on standard error which keys have no counterpart, and what to do about each. Subjects stay the
-    same. References such as ${NAME} are passed on as they are, and so is a password.
+    Prints YAML; and on standard error which keys have no counterpart, and what to do about each. The names of subjects,
+    topics and streams stay the same. References such as ${NAME} are passed on as they are, and so is a password.
     """
-    imported = read_wal_listener(file)
+    imported = read_debezium_server(file) if file.suffix == ".properties" else read_wal_listener(file)
     click.echo(yaml.safe_dump(imported.settings, sort_keys=False, allow_unicode=True, width=1000), nl=False)
     for note in imported.notes:
         say(f"note: {indented(note)}")

@@ -27,6 +27,7 @@ from ditto.config.model import (
 )
 from ditto.config.schema import schema
 from ditto.config.snapshot import Snapshot
+from ditto.config.webhook import Webhook, WebhookTls
 
 __all__ = [
     "ACTIONS",
@@ -53,6 +54,8 @@ __all__ = [
     "TableRules",
     "Tls",
     "Types",
+    "Webhook",
+    "WebhookTls",
     "load",
     "mask_dsn",
     "mask_url",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
+Mask: TypeAlias = Literal["whole", "dsn", "url", "address", "values"]
+"""Where *** is printed: in place of the whole value, of the password in a connection string or URL, of what follows the
+host in an address, of every value of a mapping."""
 
-def documented(description: str, *examples: Any, mask: Literal["whole", "dsn", "url"] | None = None) -> Meta:
-    """The documentation of a key. `mask`: print *** in place of the whole value, or of the password inside it."""
+
+def documented(description: str, *examples: Any, mask: Mask | None = None) -> Meta:
+    """The documentation of a key."""
     return Meta(description=description, examples=list(examples) or None, extra={"mask": mask} if mask else None)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import msgspec
 from msgspec import Meta, Struct
 
+from ditto.config.documented import Mask
 from ditto.config.model import Config
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Key(Struct, frozen=True, kw_only=True):
     default: Any
     description: str
     examples: tuple[Any, ...] = ()
-    mask: Literal["whole", "dsn", "url"] | None = None
+    mask: Mask | None = None
     is_duration: bool = False
     is_size: bool = False
     is_required: bool = False

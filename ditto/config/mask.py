@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
+from ditto.config import webhook
 from ditto.config.dsn import SECRETS, mask_dsn, parameters_of
 from ditto.config.keys import KEYS
 from ditto.config.model import SINKS
@@ -27,7 +28,7 @@ def masked(config: Config) -> dict[str, Any]:
             del shown[sink]
     for path, key in KEYS.items():
         *sections, name = path.split(".")
-        if key.mask is None or sections[0] not in shown:
+        if key.mask is None or shown.get(sections[0]) is None:
             continue
         node = shown
         for each in sections:
@@ -36,6 +37,10 @@ def masked(config: Config) -> dict[str, Any]:
             node[name] = None if node[name] is None else MASK
         elif key.mask == "dsn":
             node[name] = mask_dsn(node[name])
+        elif key.mask == "address":
+            node[name] = webhook.shown(node[name])
+        elif key.mask == "values":
+            node[name] = dict.fromkeys(node[name], MASK)
         elif isinstance(node[name], str):
             node[name] = mask_url(node[name])
         else:
@@ -58,6 +63,14 @@ def secrets(config: Config) -> set[str]:
         identity = server.rpartition("@")[0].rpartition("://")[2]
         user, has_password, password = identity.partition(":")
         found.add(password if has_password else user)
+    if (hook := config.webhook) is not None:
+        found |= {
+            *hook.secrets,
+            hook.token or "",
+            hook.password or "",
+            *hook.headers.values(),
+            urlsplit(hook.url).query,
+        }
     for rules in config.events.rules.values():
         masks = {} if rules.columns is None else rules.columns.mask
         found |= {mask.key or "" for mask in masks.values()}

@@ -13,6 +13,7 @@ from ditto.config.documented import Seconds
 from ditto.config.documented import documented as _doc
 from ditto.config.events import Events
 from ditto.config.snapshot import Snapshot
+from ditto.config.webhook import Webhook
 
 
 class Postgres(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -242,7 +243,7 @@ class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "auto"
 
 
-SINKS: Final = ("nats", "file")
+SINKS: Final = ("nats", "webhook", "file")
 """The sections that say where the events go. At most one of them may be given; without any, events go to `nats`."""
 
 
@@ -263,7 +264,8 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     snapshot: Annotated[
         Snapshot, _doc("The rows that are in the tables already, as READ events among the changes.")
     ] = Snapshot()
-    nats: Annotated[Nats, _doc("Where the events go, unless `file` is given.")] = Nats()
+    nats: Annotated[Nats, _doc("Where the events go, unless another sink is given.")] = Nats()
+    webhook: Annotated[Webhook | None, _doc("A receiver that gets the events by HTTP POST, in place of NATS.")] = None
     file: Annotated[File | None, _doc("A file that the events go to, one a line, in place of NATS.")] = None
 
     @property
@@ -274,7 +276,7 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def sink(self) -> str:
         """The section of the sink that is used, one of SINKS."""
-        return "nats" if self.file is None else "file"
+        return next((name for name in SINKS[1:] if getattr(self, name) is not None), SINKS[0])
 
 
 class Config(PipelineConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):

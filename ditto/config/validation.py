@@ -22,6 +22,15 @@ from ditto.config.message_rules import (
 )
 from ditto.config.table_rules import REGEX, check_entry, check_key
 from ditto.config.template_syntax import PLACEHOLDERS, is_subject
+from ditto.config.webhook import (
+    check_address,
+    check_credential,
+    check_headers,
+    check_max_bytes,
+    check_secret,
+    check_user,
+    contradiction,
+)
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -283,6 +292,15 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "postgres.publication": _publication,
         "nats.url": _url,
         "nats.stream": _stream,
+        "webhook.url": check_address,
+        "webhook.secret": check_secret,
+        "webhook.token": check_credential,
+        "webhook.user": check_user,
+        "webhook.headers": check_headers,
+        "webhook.max_bytes": check_max_bytes,
+        "webhook.linger": _seconds,
+        "webhook.timeout": _positive_seconds,
+        "webhook.retry_for": _positive_seconds,
         "file.path": _path,
         "nats.domain": _domain,
         "nats.object_store.bucket": _bucket,
@@ -315,9 +333,11 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
 def check_together(config: Config) -> None:
     """Raise ConfigError where keys contradict each other."""
     _check_group(config)
-    if config.events.oversize == "object_store" and config.file is not None:
+    if config.events.oversize == "object_store" and config.sink != "nats":
         raise ConfigError(
-            "events.oversize: object_store is given for a file, which takes events of any size",
+            "events.oversize: object_store is given for a file, which takes events of any size"
+            if config.sink == "file"
+            else f"events.oversize: object_store is given for {config.sink}, which has no object store",
             hint="leave events.oversize out",
             key="events.oversize",
         )
@@ -331,6 +351,9 @@ def check_together(config: Config) -> None:
         raise ConfigError("nats.password is given without nats.user", key="nats.password")
     if nats.tls is not None and (nats.tls.cert is None) != (nats.tls.key is None):
         raise ConfigError("nats.tls.cert and nats.tls.key are given one without the other", key="nats.tls.cert")
+    if config.webhook is not None and (found := contradiction(config.webhook)) is not None:
+        key, sentence, hint = found
+        raise ConfigError(sentence, hint=hint, key=key)
     check_messages_together(config.events)
 
 
@@ -339,9 +362,11 @@ def _check_group(config: Config) -> None:
     events = config.events
     if events.group is None:
         return
-    if config.file is not None:
+    if config.sink in {"file", "webhook"}:
         raise ConfigError(
-            "events.group is given for a file, which has each event in a line of its own",
+            "events.group is given for a file, which has each event in a line of its own"
+            if config.sink == "file"
+            else "events.group is given for a webhook, whose requests have many events each",
             hint="leave events.group out",
             key="events.group",
         )

@@ -90,6 +90,9 @@ class ServerStatusReader:
 
     async def _ask_sink(self, notes: list[str]) -> tuple[Stream | None, Terms | None, SinkStatus | None]:
         """The stream, and what the lease says; or another sink, of which there is no lease."""
+        if self._config.webhook is not None:
+            notes.append(f"the events are posted to {self._config.webhook.origin}, which is not looked at")
+            return None, None, None
         if self._config.sink == "nats":
             from ditto.monitoring.stream_status import StreamStatusReader  # noqa: PLC0415 -- of NATS alone
 

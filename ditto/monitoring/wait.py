@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
 
 from ditto.config import Config
 from ditto.decoding.messages import WAIT_PREFIX
@@ -12,6 +14,7 @@ from ditto.errors import DittoError
 from ditto.lsn import Position, format_lsn
 from ditto.sinks.base import Held
 from ditto.sinks.choose import open_reader
+from ditto.source.slot import find_slot
 from ditto.source.sql import Control, open_control
 
 _FIRST_PERIOD_S: Final = 0.002
@@ -28,11 +31,11 @@ async def wait(config: Config, lsn: int, *, timeout_s: float) -> Position:
     A logical message asks the running Ditto for a checkpoint: there is no need to wait for the next one that comes
     by itself. Raises NotReached, and whatever keeps this from reaching PostgreSQL or the sink.
     """
-    async with open_control(config.postgres.dsn) as control, open_reader(config) as reader:
+    async with open_control(config.postgres.dsn) as control, _open_place(config, control) as place:
         deadline = time.monotonic() + timeout_s
         period_s, is_asked = _FIRST_PERIOD_S, False
         while True:
-            held = await reader.look()
+            held = await place.look()
             if held.tail is not None and held.tail.commit_lsn >= lsn:
                 return held.tail
             if not is_asked:
@@ -40,11 +43,43 @@ async def wait(config: Config, lsn: int, *, timeout_s: float) -> Position:
                 is_asked = True
             if time.monotonic() >= deadline:
                 raise NotReached(
-                    f"{reader.name} has not reached {format_lsn(lsn)} within {timeout_s:g} s: {_place(held)}",
+                    f"{place.name} has not reached {format_lsn(lsn)} within {timeout_s:g} s: {_place(held)}",
                     hint="is ditto run streaming? ditto slot status shows how far behind it is",
                 )
             await asyncio.sleep(min(period_s, max(0.0, deadline - time.monotonic())))
             period_s = min(2 * period_s, _LONGEST_PERIOD_S)
+
+
+class _Place(Protocol):
+    """What is waited for: the sink, or the slot of one that cannot be asked."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def look(self) -> Held: ...
+
+
+class _Slot:
+    """Confirmed is what the sink has taken."""
+
+    def __init__(self, control: Control, name: str) -> None:
+        self._control = control
+        self._slot = name
+        self.name = f"slot {name}"
+
+    async def look(self) -> Held:
+        slot = await find_slot(self._control, self._slot)
+        tail = None if slot is None or not slot.confirmed_lsn else Position(slot.confirmed_lsn, 0)
+        return Held(exists=slot is not None, tail=tail)
+
+
+@asynccontextmanager
+async def _open_place(config: Config, control: Control) -> AsyncGenerator[_Place]:
+    if config.webhook is not None:
+        yield _Slot(control, config.postgres.slot)
+        return
+    async with open_reader(config) as reader:
+        yield reader
 
 
 def _place(held: Held) -> str:

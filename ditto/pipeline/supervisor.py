@@ -65,7 +65,7 @@ async def follow(
                 raise
             last_reason = reason
             failures = 0 if report.has_progressed else failures + 1
-            delay_s = backoff_s(failures)
+            delay_s = max(backoff_s(failures), error.retry_after_s)
             log.warning(
                 "session.failed",
                 kind=type(error).__name__,

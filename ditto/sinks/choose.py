@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 def choose_sink(config: PipelineConfig) -> MakeSink:
     """The sink whose section `config` has; JetStream where it has none."""
+    if config.webhook is not None:
+        from ditto.sinks.webhook.library import require_library
+
+        require_library()
+        from ditto.sinks.webhook.sink import WebhookSink
+
+        return WebhookSink
     if config.file is None:
         from ditto.sinks.jetstream.sink import JetStreamSink
 
@@ -39,6 +46,12 @@ def capabilities(config: PipelineConfig) -> Capabilities:
 
 def choose_reader(config: PipelineConfig) -> Reader:
     """What reads that sink back. Raises ConfigError where nothing can be read again."""
+    if config.webhook is not None:
+        raise ConfigError(
+            f"the events of this configuration are posted to {config.webhook.origin}, where nothing can be read again",
+            hint="read what the receiver has stored; ditto slot status shows how far it is, ditto wait waits for it",
+            key="webhook",
+        )
     if config.file is None:
         from ditto.sinks.jetstream.reader import StreamReader
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from ditto.cli import main
 from ditto.config import KEYS, load
+from ditto.config.importers import wal_listener
 from ditto.routing.router import Router
 
 SECRET = "pa ss'w\\ord"
@@ -140,6 +141,24 @@ def test_of_another_broker_the_rest_is_taken_over(tmp_path: Path, kind: str) -> 
     for words in (kind, "set nats.url", "set nats.stream", "exchangekind", "messagekeyfrom", "enabletls", "cacert"):
         assert words in result.stderr, words
     assert result.stderr.count("does not know") == 1, "that of surplus.key"
+
+
+def test_kafka_where_there_is_a_sink_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal_listener, "SECTIONS", ("kafka",))
+    publisher = {
+        "type": "kafka", "address": "k1:9092, k2:9092", "topic": "wal", "topicPrefix": "p_", "messageKeyFrom": "id",
+        "enable_tls": True, "ca_cert": "ca.pem", "client_cert": "c.pem", "client_key": "k.pem",
+    }  # fmt: skip
+    result = imported(tmp_path, {**FULL, "publisher": publisher})
+    settings = yaml.safe_load(result.stdout)
+    assert settings["kafka"] == {
+        "brokers": ["k1:9092", "k2:9092"],
+        "tls": {"ca": "ca.pem", "cert": "c.pem", "key": "k.pem"},
+    }
+    assert "nats" not in settings
+    assert settings["events"]["tables"]["users"] == {"actions": ["insert", "update"], "key": ["id"]}
+    assert settings["events"]["prefix"] == "wal"
+    assert "kafka" not in result.stderr.lower()
 
 
 def test_the_first_versions_for_jetstream_had_a_section_of_their_own(tmp_path: Path) -> None:

@@ -18,6 +18,13 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "postgres.dsn": ("postgres://db.example.com/shop", "postgres://db.example.com/shop"),
     "nats.url": ("nats://n1:4222,nats://n2:4222", ["nats://n1:4222", "nats://n2:4222"]),
     "nats.ack_timeout": ("2m", 120.0),
+    "webhook.url": ("https://hooks.example.com/x?y=z", "https://hooks.example.com/x?y=z"),
+    "webhook.secret": ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    "webhook.headers": ('{"X-Key": "a"}', {"X-Key": "a"}),
+    "webhook.max_bytes": ("6MB", 6 << 20),
+    "webhook.linger": ("200ms", 0.2),
+    "webhook.timeout": ("20s", 20.0),
+    "webhook.retry_for": ("20s", 20.0),
     "delivery.confirm_delay": ("3m", 180.0),
     "delivery.lease_ttl": ("20s", 20.0),
     "nats.object_store.ttl": ("2m", 120.0),
@@ -44,6 +51,12 @@ COMPANIONS = {
     "nats.tls.cert": ("nats.tls.key",),
     "nats.tls.key": ("nats.tls.cert",),
 } | {path: ("events.outbox.table", "events.outbox.subject") for path in KEYS if path.startswith("events.outbox.")}
+COMPANIONS |= {path: ("webhook.url",) for path in KEYS if path.startswith("webhook.") and path != "webhook.url"}
+COMPANIONS |= {
+    "webhook.password": ("webhook.url", "webhook.user"),
+    "webhook.tls.cert": ("webhook.url", "webhook.tls.key"),
+    "webhook.tls.key": ("webhook.url", "webhook.tls.cert"),
+}
 
 
 def sample(key: Key) -> tuple[str, Any]:

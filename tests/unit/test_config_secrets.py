@@ -168,3 +168,22 @@ def test_no_error_about_a_mask_quotes_its_key(mask: Any, tmp_path: Path) -> None
         load(file, {}, {})
     assert caught.value.message.startswith("events.tables.t.columns.mask.a")
     assert SECRET not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_webhook(tmp_path: Path) -> None:
+    secret, old = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2Vjb25kLXNlY3JldC1vZi0zMi1ieXRlcyEhIQ=="
+    webhook = {
+        "url": "https://hooks.example.com/services/T0/hunter2?key=hunter3",
+        "secret": [secret, old],
+        "user": "u",
+        "password": "hunter4",
+        "headers": {"X-Api-Key": "hunter5"},
+    }
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps({"webhook": webhook}))
+    config = load(file, {}, {})
+    shown = masked(config)["webhook"]
+    assert shown["url"] == "https://hooks.example.com/***"
+    assert (shown["secret"], shown["password"], shown["headers"]) == ("***", "***", {"X-Api-Key": "***"})
+    assert not any(each in json.dumps(shown) for each in ("hunter", secret, old))
+    assert {secret, old, "key=hunter3", "hunter4", "hunter5"} <= secrets(config)

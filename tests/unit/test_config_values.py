@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,6 +88,13 @@ def load_json(tmp_path: Path, path: str, value: Any) -> Any:
         ("events.tables", {}, "nothing would pass"),
         ("events.tables", {"": ["insert"]}, "empty table name"),
         ("events.tables", ["trades"], "must be a mapping, not a list"),
+        ("webhook.url", "ftp://h/x", "must be an address such as https://"),
+        ("webhook.url", "https://", "must be an address such as https://"),
+        ("webhook.url", "https://h:0/", "must be an address such as https://"),
+        ("webhook.url", "https://h/a b", "must be an address such as https://"),
+        ("webhook.url", "https://münchen.example/", "must be an address such as https://"),
+        ("webhook.url", "https://u:p@h/", "has a user in it"),
+        ("webhook.url", "https://h/#x", "has a fragment"),
         ("events.topics", {"": "x"}, "empty table name"),
     ],
 )
@@ -95,6 +103,58 @@ def test_refused(path: str, value: Any, said: str, tmp_path: Path) -> None:
         load_json(tmp_path, path, value)
     assert caught.value.message.startswith(f"{path} in {tmp_path / 'c.json'} ")
     assert said in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({}, "has no url"),
+        ({"secret": "abc"}, "must be whsec_ followed by the base64 of 24 to 64 bytes"),
+        ({"secret": "whsec_c2hvcnQ="}, "must be whsec_"),
+        ({"secret": []}, "must be whsec_"),
+        ({"secret": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_%"]}, "must be whsec_"),
+        ({"token": "a\nb"}, "printable ASCII"),
+        ({"user": "a:b", "password": "c"}, "without a colon"),
+        ({"password": "c"}, "without webhook.user"),
+        ({"user": "u", "password": "p", "token": "t"}, "exclude each other"),
+        ({"headers": {"a b": "c"}}, "is not the name of a header"),
+        ({"headers": {"Content-Type": "c"}}, "is a header that Ditto writes itself"),
+        ({"headers": {"webhook-id": "c"}}, "is a header that Ditto writes itself"),
+        ({"headers": {"x": "a\r\nb: c"}}, "must be printable ASCII"),
+        ({"max_bytes": 10}, "at least 1"),
+        ({"max_events": 0}, "at least 1"),
+        ({"timeout": 0}, "longer than 0"),
+        ({"tls": {"cert": "a"}}, "one without the other"),
+        ({"url": "http://h/", "tls": {"ca": "a"}}, "without TLS"),
+    ],
+)
+def test_a_webhook_that_is_refused(section: dict[str, Any], said: str, tmp_path: Path) -> None:
+    whole = {"url": "https://hooks.example.com/", **section} if section else section
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load_json(tmp_path, "webhook", whole)
+
+
+@pytest.mark.parametrize("events", [{"group": {}}, {"oversize": "object_store"}], ids=str)
+def test_what_a_webhook_has_no_place_for(events: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps({"webhook": {"url": "https://h/"}, "events": events}))
+    with pytest.raises(ConfigError, match="webhook"):
+        load(file, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("url", "is_exposed"),
+    [
+        ("http://localhost:1/", False),
+        ("http://127.0.0.1/", False),
+        ("http://[::1]:8080/", False),
+        ("https://h/", False),
+        ("http://h/", True),
+        ("http://10.0.0.1/", True),
+    ],
+)
+def test_plain_text_is_for_this_machine_alone(url: str, is_exposed: bool, tmp_path: Path) -> None:
+    assert load_json(tmp_path, "webhook.url", url).webhook.is_exposed is is_exposed
 
 
 @pytest.mark.parametrize(

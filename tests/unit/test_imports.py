@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 EXPORTERS = {"uvicorn", "litestar", "prometheus_client", "opentelemetry"}
-SINKS = {"nats", "nkeys"}
+SINKS = {"nats", "nkeys", "aiohttp", "tenacity"}
 LIBRARIES = EXPORTERS | SINKS | {"psycopg", "psycopg_c", "psycopg_binary"}
 MOST_S = 0.3
 DITTO = Path(__file__).parents[2] / "ditto"
@@ -70,6 +70,12 @@ def test_a_command_imports_what_it_uses(code: str, unwanted: set[str], tmp_path:
 def test_the_chosen_sink_is_imported_with_its_library(tmp_path: Path) -> None:
     choose = "import ditto.config, ditto.sinks.choose as c; c.choose_sink(ditto.config.Config())"
     assert "nats" in imported(choose, tmp_path)
+    choose = (
+        "import ditto.config as c, ditto.sinks.choose as s; s.choose_sink(c.Config(webhook=c.Webhook(url='http://h')))"
+    )
+    found = imported(choose, tmp_path)
+    assert {"aiohttp", "tenacity"} <= found
+    assert not {"nats", "nkeys"} & found
     assert not imported("import ditto.sinks.choose, ditto.sinks.base, ditto.sinks.null", tmp_path) & SINKS
 
 

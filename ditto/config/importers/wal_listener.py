@@ -12,13 +12,11 @@ import glob
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct
-
-from ditto.config.conversion import Setting, convert
 from ditto.config.dsn import make_dsn
 from ditto.config.events import Action
 from ditto.config.files import parse_yaml
-from ditto.config.keys import KEYS
+from ditto.config.importers.draft import REFERENCE, Draft, Imported
+from ditto.config.keys import SECTIONS
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ _PUBLICATION: Final = "wal-listener"
 """Fixed there."""
 _LEVELS: Final = {"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error"}
 _FORMATS: Final = {"json": "json", "text": "pretty"}
-_REFERENCE: Final = "${"
 
 _NO_COUNTERPART: Final = {
     "listener.acktimeout": "leave it out: nats.ack_timeout is another thing, how long JetStream may take",
@@ -70,15 +67,6 @@ _OPEN: Final = {
 """Mappings whose keys are names of the user's own."""
 
 
-class Imported(Struct, frozen=True, kw_only=True):
-    """Ditto's configuration, and what is to be said about it."""
-
-    settings: dict[str, Any]
-    """By section and key, as the file holds it."""
-    notes: list[str]
-    """Keys that have no counterpart or work differently, and what to do about them."""
-
-
 def read_wal_listener(file: Path) -> Imported:
     """Translate a file. Raises ConfigError for one that cannot be read."""
     try:
@@ -102,111 +90,107 @@ def _flatten(node: Any, path: str = "") -> dict[str, Any]:
     return leaves
 
 
-class _Translation:
+class _Translation(Draft):
     def __init__(self, file: Path, leaves: dict[str, Any]) -> None:
-        self._file = file
-        self._leaves = leaves
-        self._notes: list[str] = []
-        self._settings: dict[str, Any] = {}
-        self._is_nats = True
+        super().__init__(file, leaves)
+        self._key: Any = None
+        self._sink = "nats"
+        """The section of Ditto's that takes the events."""
 
     def run(self) -> Imported:
-        if not any(path.partition(".")[0] in _SECTIONS for path in self._leaves):
+        if not any(path.partition(".")[0] in _SECTIONS for path in self.leaves):
             raise ConfigError(
-                f"{self._file} is not a configuration of wal-listener",
+                f"{self.file} is not a configuration of wal-listener",
                 hint="it has the sections listener, database, publisher, logger and monitoring",
             )
         self._postgres()
-        topic = self._broker(str(self._take("publisher.topic") or ""))
+        topic = self._broker(str(self.take("publisher.topic") or ""))
         self._nats(topic)
         tables = self._tables()
         self._subjects(topic, tables)
         self._log()
         self._http()
         self._rest()
-        self._check()
+        self.check()
         self._closing_notes()
-        return Imported(settings=self._settings, notes=self._notes)
-
-    def _take(self, path: str) -> Any:
-        return self._leaves.pop(path, None)
-
-    def _put(self, path: str, value: Any) -> None:
-        *sections, name = path.split(".")
-        node = self._settings
-        for each in sections:
-            node = node.setdefault(each, {})
-        node[name] = value
-
-    def _note(self, path: str, words: str) -> None:
-        self._notes.append(f"{path}: {words}")
+        return self.done()
 
     def _postgres(self) -> None:
         names = {"host": "host", "port": "port", "name": "dbname", "user": "user", "password": "password"}
-        parts = {ours: str(value) for theirs, ours in names.items() if (value := self._take(f"database.{theirs}"))}
-        is_tls, mode = self._take("database.enabletls"), self._take("database.sslmode")
+        parts = {ours: str(value) for theirs, ours in names.items() if (value := self.take(f"database.{theirs}"))}
+        is_tls, mode = self.take("database.enabletls"), self.take("database.sslmode")
         if is_tls:
             parts["sslmode"] = str(mode or "require")
             if parts["sslmode"].startswith("verify"):
-                self._note(
+                self.note(
                     "database.sslMode", "libpq reads the authorities from sslrootcert, not from the system: add it"
                 )
         elif mode:
-            self._note(
+            self.note(
                 "database.sslMode", "not used without enableTLS, nor here: add sslmode to postgres.dsn if you want it"
             )
-        self._put("postgres.dsn", " ".join(f"{name}={_quoted(value)}" for name, value in parts.items()))
-        if "password" in parts and _REFERENCE not in parts["password"]:
-            self._note(
+        self.put("postgres.dsn", " ".join(f"{name}={_quoted(value)}" for name, value in parts.items()))
+        if "password" in parts and REFERENCE not in parts["password"]:
+            self.note(
                 "database.password", "stands in postgres.dsn as it is: better write ${NAME} there, or set PGPASSWORD"
             )
-        slot = self._take("listener.slotname")
+        slot = self.take("listener.slotname")
         if slot is not None:
-            self._put("postgres.slot", slot)
-        self._put("postgres.publication", _PUBLICATION)
+            self.put("postgres.slot", slot)
+        self.put("postgres.publication", _PUBLICATION)
 
     def _broker(self, topic: str) -> str:
         """The topic, where it can begin subjects; of another broker, nothing else stays."""
-        kind = self._take("publisher.type")
+        kind = self.take("publisher.type")
         if kind is None or str(kind).lower() == "nats":
             return topic
-        self._is_nats = False
-        self._note(
+        if str(kind).lower() == "kafka" and "kafka" in SECTIONS:
+            self._sink = "kafka"
+            self._kafka()
+            return topic
+        self._sink = ""
+        self.note(
             "publisher.type",
-            f"is {kind}, and Ditto stores events in NATS JetStream only: consumers have to read from there, or a "
-            "bridge to the other broker does. The rest is taken over",
+            f"is {kind}, which Ditto has no sink for: consumers have to read from NATS JetStream, or a bridge to the "
+            "other broker does. The rest is taken over",
         )
-        if self._take("publisher.address"):
-            self._note("publisher.address", f"is that of {kind}: set nats.url")
-        if not self._is_possible("events.prefix", topic):
-            self._note(
-                "publisher.topic", f"{topic!r} cannot be the name of a stream: set nats.stream and events.prefix"
-            )
+        if self.take("publisher.address"):
+            self.note("publisher.address", f"is that of {kind}: set nats.url")
+        if not self.is_possible("events.prefix", topic):
+            self.note("publisher.topic", f"{topic!r} cannot be the name of a stream: set nats.stream and events.prefix")
             return ""
         return topic
 
-    def _is_possible(self, path: str, value: str) -> bool:
-        try:
-            convert(KEYS[path], Setting(value, f"from {self._file}"))
-        except ConfigError:
-            return False
-        return True
+    def _kafka(self) -> None:
+        """What is a subject in NATS is a topic there."""
+        brokers = [each.strip() for each in str(self.take("publisher.address") or "").split(",") if each.strip()]
+        if brokers:
+            self.put("kafka.brokers", brokers if len(brokers) > 1 else brokers[0])
+        files = {"cacert": "ca", "clientcert": "cert", "clientkey": "key"}
+        given = {ours: value for theirs, ours in files.items() if (value := self.take(f"publisher.{theirs}"))}
+        if self.take("publisher.enabletls"):
+            self.put("kafka.tls", given)
+        elif given:
+            self.note("publisher.enableTLS", "is not given, so that the certificates are not used: give kafka.tls")
+        self._key = self.take("publisher.messagekeyfrom")
 
     def _nats(self, topic: str) -> None:
-        address = str(self._take("publisher.address") or "")
+        if self._sink == "kafka":
+            return
+        address = str(self.take("publisher.address") or "")
         if address:
             servers = [each.strip() for each in address.split(",")]
             with_scheme = [each if "://" in each or each.startswith("$") else f"nats://{each}" for each in servers]
-            self._put("nats.url", with_scheme if len(with_scheme) > 1 else with_scheme[0])
-        if topic and not self._is_nats and not self._is_possible("nats.stream", topic):
-            self._note(
+            self.put("nats.url", with_scheme if len(with_scheme) > 1 else with_scheme[0])
+        if topic and self._sink != "nats" and not self.is_possible("nats.stream", topic):
+            self.note(
                 "publisher.topic", f"{topic!r} is the prefix, but cannot be the name of a stream: set nats.stream"
             )
         elif topic:
-            self._put("nats.stream", topic)
+            self.put("nats.stream", topic)
 
     def _tables(self) -> list[str]:
-        given = self._take("listener.filter.tables")
+        given = self.take("listener.filter.tables")
         if isinstance(given, list):  # names alone
             given = {str(name): list(Action) for name in given}
         if not isinstance(given, dict) or not given:
@@ -216,105 +200,99 @@ class _Translation:
         for name, actions in given.items():
             lower = str(name).lower()
             if lower != str(name):
-                self._note(
+                self.note(
                     f"listener.filter.tables.{name}",
                     f"wal-listener reads it as {lower}; if the table has capitals, write {name} in events.tables",
                 )
             known = [str(each).lower() for each in actions or () if str(each).lower() in list(Action)]
             unknown = [str(each) for each in actions or () if str(each).lower() not in list(Action)]
             if unknown:
-                self._note(f"listener.filter.tables.{name}", f"there is no action {', '.join(unknown)}: left out")
+                self.note(f"listener.filter.tables.{name}", f"there is no action {', '.join(unknown)}: left out")
             if known:
                 tables[glob.escape(lower)] = known
             else:
-                self._note(f"listener.filter.tables.{name}", "selects no action, and so nothing: left out")
-        if tables:
-            self._put("events.tables", tables)
+                self.note(f"listener.filter.tables.{name}", "selects no action, and so nothing: left out")
+        if tables and self._key:
+            # wal-listener takes the column's value, and Ditto too, where the table has it.
+            self.put("events.tables", {name: {"actions": found, "key": [self._key]} for name, found in tables.items()})
+        elif tables:
+            self.put("events.tables", tables)
         else:
             self._note_everything()
         return [str(name).lower() for name in given]
 
     def _note_everything(self) -> None:
-        self._note(
+        self.note(
             "listener.filter.tables", "wal-listener publishes nothing without it; Ditto then publishes everything"
         )
 
     def _subjects(self, topic: str, tables: list[str]) -> None:
-        prefix = str(self._take("publisher.topicprefix") or "")
+        prefix = str(self.take("publisher.topicprefix") or "")
         if topic:
-            self._put("events.prefix", topic)
-        self._put("events.subject", f"{{prefix}}.{_escaped(prefix)}{{schema}}_{{table}}")
+            self.put("events.prefix", topic)
+        self.put("events.subject", f"{{prefix}}.{_escaped(prefix)}{{schema}}_{{table}}")
         topics = {}
-        for key, mapped in (self._take("listener.topicsmap") or {}).items():
+        for key, mapped in (self.take("listener.topicsmap") or {}).items():
             names = _split(str(key).lower(), tables)
             if not names:
-                self._note(f"listener.topicsMap.{key}", "belongs to no table of the filter: left out")
+                self.note(f"listener.topicsMap.{key}", "belongs to no table of the filter: left out")
             for name in names:
                 topics[name] = f"{topic}.{prefix}{mapped}".removeprefix(".")
         if topics:
-            self._put("events.topics", topics)
+            self.put("events.topics", topics)
         strange = [name for name in tables if re.search(r"[\s.*>%]", name)]
         if strange:
-            self._note(
+            self.note(
                 "listener.filter.tables", f"the subjects of {', '.join(strange)} change: Ditto writes such signs as %XX"
             )
-        self._put("events.types.profile", "wal-listener")
+        self.put("events.types.profile", "wal-listener")
 
     def _log(self) -> None:
         for theirs, ours, words in (("logger.level", "log.level", _LEVELS), ("logger.fmt", "log.format", _FORMATS)):
-            value = self._take(theirs)
+            value = self.take(theirs)
             if value is None:
                 continue
-            if _REFERENCE in str(value):
-                self._put(ours, value)
+            if REFERENCE in str(value):
+                self.put(ours, value)
             elif str(value).lower() in words:
-                self._put(ours, words[str(value).lower()])
+                self.put(ours, words[str(value).lower()])
             else:
-                self._note(theirs, f"there is no {value} in Ditto: {ours} keeps its default")
+                self.note(theirs, f"there is no {value} in Ditto: {ours} keeps its default")
 
     def _http(self) -> None:
-        port, address = self._take("listener.serverport"), self._take("monitoring.promaddr")
+        port, address = self.take("listener.serverport"), self.take("monitoring.promaddr")
         wanted = f"0.0.0.0:{port}" if port else re.sub(r"^:", "0.0.0.0:", str(address)) if address else None
         if wanted is None:
             return
-        self._put("http.listen", wanted)
+        self.put("http.listen", wanted)
         paths = "/healthz, /readyz (there: /ready) and /metrics share one port"
-        self._note("listener.serverPort, monitoring.promAddr", f"{paths}: http.listen is {wanted}")
+        self.note("listener.serverPort, monitoring.promAddr", f"{paths}: http.listen is {wanted}")
 
     def _rest(self) -> None:
-        for path, value in self._leaves.items():
+        for path, value in self.leaves.items():
             if path in _NO_COUNTERPART:
                 if value not in (None, "", False):
-                    self._note(path, _NO_COUNTERPART[path])
+                    self.note(path, _NO_COUNTERPART[path])
             elif path.startswith("logger."):
-                self._note(path, "no counterpart: leave it out")
+                self.note(path, "no counterpart: leave it out")
             else:
-                self._note(path, "wal-listener does not know it either: leave it out")
-
-    def _check(self) -> None:
-        """Values that wal-listener took may still be impossible. Those with references are only known at the start."""
-        for path, key in KEYS.items():
-            node: Any = self._settings
-            for name in path.split("."):
-                node = node.get(name) if isinstance(node, dict) else None
-            if node is not None and _REFERENCE not in str(node):
-                convert(key, Setting(node, f"from {self._file}"))
+                self.note(path, "wal-listener does not know it either: leave it out")
 
     def _closing_notes(self) -> None:
-        self._notes.append(
+        self.notes.append(
             "WAL_… environment variables are not read: Ditto's begin with DITTO_, see ditto config show --help"
         )
-        prefix = self._settings.get("events", {}).get("prefix", "ditto")
-        self._notes.append(
+        prefix = self.settings.get("events", {}).get("prefix", "ditto")
+        self.notes.append(
             f"Ditto stores messages of its own on {prefix}._checkpoint: consumers of {prefix}.* get them, too, and "
             "have to pass over messages that have no action"
         )
         published = (
             "and the stream has none of Ditto's messages yet: stop wal-listener, keep its stream,"
-            if self._is_nats
+            if self._sink == "nats"
             else "and what it has published is not in the stream: stop wal-listener"
         )
-        self._notes.append(
+        self.notes.append(
             f"the slot has been read by wal-listener {published} and start Ditto once with "
             "DITTO_DELIVERY_ON_GAP=continue"
         )
@@ -322,7 +300,7 @@ class _Translation:
 
 def _quoted(value: str) -> str:
     """A value of a connection string. What a reference brings is put between the quotes."""
-    if _REFERENCE in value:
+    if REFERENCE in value:
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"'{escaped}'"
     return make_dsn(password=value).removeprefix("password=")
@@ -331,9 +309,7 @@ def _quoted(value: str) -> str:
 def _escaped(text: str) -> str:
     """As part of a template: braces doubled, but for those of references."""
     parts = re.split(r"(\$\{[^}]*\})", text)
-    return "".join(
-        part if part.startswith(_REFERENCE) else part.replace("{", "{{").replace("}", "}}") for part in parts
-    )
+    return "".join(part if part.startswith(REFERENCE) else part.replace("{", "{{").replace("}", "}}") for part in parts)
 
 
 def _split(key: str, tables: list[str]) -> list[str]:

@@ -88,7 +88,7 @@ def as_lines(batch: Batch, key: bytes) -> bytes | bytearray:
         headers = b"" if batch.headers is None else batch.headers[index]
         message_key = None if batch.keys is None else batch.keys[index]
         if headers or message_key is not None:
-            lines += _record(batch, index, payload, headers, message_key, key)
+            lines += record(batch, index, payload, headers, message_key, key)
         else:
             lines += bytes(payload).translate(_ONE_LINE)
         lines += b"\n"
@@ -113,9 +113,10 @@ def plain_lines(payloads: Payloads) -> bytes | bytearray:
     return lines
 
 
-def _record(
+def record(
     batch: Batch, index: int, payload: memoryview, headers: bytes, message_key: bytes | None, key: bytes
 ) -> bytes:
+    """One message of a batch with everything that is said about it; `key` is `event_key(…)`."""
     position = Position(batch.commit_lsns[index], batch.ordinals[index])
     body, named = bytes(payload), own_headers.pairs(headers)
     if batch.traceparents is not None and (traceparent := batch.traceparents.get(index)) is not None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ditto.testing.webhook_receiver import Receiver
 from e2e.conftest import _drop_slots
 from e2e.sinks.file_world import FileWorld
+from e2e.sinks.webhook_world import ReceiverProcess, WebhookWorld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +27,44 @@ _numbers = itertools.count(1)
 def file_world(shared_postgres: PostgresServer, tmp_path: Path) -> Iterator[FileWorld]:
     """On the shared PostgreSQL, with a file of its own."""
     world = FileWorld(shared_postgres, name=f"f{next(_numbers)}", folder=tmp_path)
+    with ExitStack() as stack:
+        stack.callback(_drop_slots, world)
+        stack.callback(world.close)
+        yield world
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    """Of webhooks, in a thread."""
+    with Receiver(tmp_path / "taken") as found:
+        yield found
+
+
+@pytest.fixture
+def webhook_world(shared_postgres: PostgresServer, tmp_path: Path, receiver: Receiver) -> Iterator[WebhookWorld]:
+    """On the shared PostgreSQL, with `receiver`."""
+    yield from _webhook_world(shared_postgres, tmp_path, receiver.url)
+
+
+@pytest.fixture
+def receiver_process(tmp_path: Path) -> Iterator[ReceiverProcess]:
+    """Of webhooks, in a process."""
+    found = ReceiverProcess(tmp_path / "taken")
+    found.start(last_signal=signal.SIGKILL)
+    yield found
+    found.process.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def process_world(
+    shared_postgres: PostgresServer, tmp_path: Path, receiver_process: ReceiverProcess
+) -> Iterator[WebhookWorld]:
+    """The same with `receiver_process`."""
+    yield from _webhook_world(shared_postgres, tmp_path, receiver_process.url)
+
+
+def _webhook_world(postgres: PostgresServer, folder: Path, url: str) -> Iterator[WebhookWorld]:
+    world = WebhookWorld(postgres, name=f"w{next(_numbers)}", folder=folder, url=url, taken=folder / "taken")
     with ExitStack() as stack:
         stack.callback(_drop_slots, world)
         stack.callback(world.close)

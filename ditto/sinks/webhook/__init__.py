@@ -1,0 +1,1 @@
+"""A receiver that gets the events by HTTP POST."""

@@ -1,0 +1,207 @@
+"""One connection to the receiver, and one request at a time on it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import ssl
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+import ditto
+from ditto.config.webhook import key_of
+from ditto.errors import AckTimeout, AnswerUnreadable, ConfigError, LoginDenied, SinkError, SinkLost
+from ditto.sinks.webhook.answers import judge
+from ditto.sinks.webhook.signature import signed
+
+if TYPE_CHECKING:
+    from ditto.config.webhook import Webhook, WebhookTls
+    from ditto.sinks.webhook.queue import Request
+
+CONNECT_TIMEOUT_S: Final = 5.0
+_HEARING_S: Final = 0.2
+_MOST_ANSWER: Final = 64 << 10
+"""Bytes of an answer that are read, so that the connection can be used again."""
+_LARGE: Final = 1 << 20
+"""Beyond, aiohttp wants bytes in pieces."""
+_CERTIFICATE_ALERTS: Final = ("certificate", "unknown ca", "access denied")
+"""What the receiver says, in TLS, of the client's certificate."""
+
+
+class Client:
+    """Posts requests. Owned by one task."""
+
+    def __init__(self, config: Webhook) -> None:
+        self._config = config
+        self._receiver = f"webhook {config.origin}"
+        self._keys = [key_of(secret) for secret in config.secrets]
+        self._headers = {"User-Agent": f"ditto/{ditto.__version__}", "Accept": "*/*", **config.headers}
+        if config.token is not None:
+            self._headers["Authorization"] = f"Bearer {config.token}"
+        self._tls: ssl.SSLContext | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    async def connect(self) -> None:
+        """See that somebody listens there, TLS included, and say nothing: a request is one that has events.
+
+        Raises SinkLost, LoginDenied and ConfigError.
+        """
+        config, parts = self._config, urlsplit(self._config.url)
+        if parts.scheme == "https":
+            self._tls = tls_context(config.tls)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=self._tls)
+                is_refused = self._tls is not None and await _has_hung_up(reader)
+        except (OSError, ssl.SSLError) as error:
+            raise self._failure(error) from error
+        writer.transport.abort()
+        if is_refused:
+            raise LoginDenied(
+                f"{self._receiver} hung up right after the handshake of TLS",
+                hint="check webhook.tls.cert and webhook.tls.key: the receiver wants a certificate from the client",
+            )
+
+    async def post(self, request: Request) -> None:
+        """Let the receiver take it. Raises the SinkError that keeps it from that: `is_retryable` says what kind."""
+        headers = {
+            **self._headers,
+            "Content-Type": request.kind.value,
+            "Ditto-Position": str(request.last),
+            **signed(request.identifier, int(time.time()), request.body, keys=self._keys),
+        }
+        data = request.body if len(request.body) <= _LARGE else io.BytesIO(request.body)
+        try:
+            async with self._open().post(self._config.url, data=data, headers=headers, allow_redirects=False) as answer:
+                status, retry_after = answer.status, answer.headers.get("Retry-After")
+                if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+                    await _drop(answer)
+        except (aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
+            raise self._failure(error) from error
+        if (refusal := judge(status, retry_after, receiver=self._receiver, now=time.time())) is not None:
+            raise refusal
+
+    async def close(self) -> None:
+        """Hang up."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            config = self._config
+            auth = None if config.user is None else aiohttp.BasicAuth(config.user, config.password or "", "utf-8")
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=1, ssl=self._tls or True),
+                timeout=aiohttp.ClientTimeout(total=config.timeout_s, sock_connect=CONNECT_TIMEOUT_S),
+                auth=auth,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return self._session
+
+    def _failure(self, error: Exception) -> SinkError:
+        """Why nothing came back."""
+        where = self._receiver
+        if isinstance(error, TimeoutError):
+            return AckTimeout(
+                f"{where} did not answer in time", hint="see the receiver's log; webhook.timeout is the limit"
+            )
+        if (tls := _tls_error(error)) is not None:
+            return self._tls_failure(tls)
+        if isinstance(error, aiohttp.ClientResponseError):
+            return AnswerUnreadable(f"the answer of {where} is not one of HTTP", hint="see what answers at webhook.url")
+        if isinstance(error, aiohttp.ServerDisconnectedError):
+            hint = "see the receiver's log"
+            if self._tls is not None and (self._config.tls is None or self._config.tls.cert is None):
+                hint += "; maybe it wants a certificate from the client (webhook.tls.cert)"
+            return SinkLost(f"{where} hung up before it answered", hint=hint)
+        cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+        words = getattr(cause, "strerror", None) or type(cause).__name__
+        return SinkLost(f"cannot reach {where}: {words}", hint="check webhook.url, and that the receiver is running")
+
+    def _tls_failure(self, error: ssl.SSLError) -> SinkError:
+        where = self._receiver
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return LoginDenied(
+                f"TLS with {where} failed: the server's certificate is refused: {error.verify_message}",
+                hint="webhook.tls.ca names the file of the authority that signs the receiver's certificate (the "
+                "system's, if it is absent), and webhook.url has to hold a name that it contains",
+            )
+        words = (error.reason or "an error of TLS").replace("_", " ").lower()
+        if any(each in words for each in _CERTIFICATE_ALERTS):
+            return LoginDenied(
+                f"TLS with {where} failed: {words}",
+                hint="check webhook.tls.cert and webhook.tls.key: the receiver wants a certificate from the client",
+            )
+        return SinkLost(f"TLS with {where} failed: {words}", hint="check webhook.url: does the receiver do TLS there?")
+
+
+async def _has_hung_up(reader: asyncio.StreamReader) -> bool:
+    """With TLS 1.3 the receiver refuses the client's certificate, or that there is none, only after the handshake."""
+    try:
+        async with asyncio.timeout(_HEARING_S):
+            return not await reader.read(1)
+    except TimeoutError:
+        return False
+
+
+async def _drop(answer: aiohttp.ClientResponse) -> None:
+    """Read a short answer to its end; the events are taken, whatever becomes of it."""
+    try:
+        left = _MOST_ANSWER
+        async for part in answer.content.iter_any():
+            left -= len(part)
+            if left < 0:
+                answer.close()
+                return
+    except (aiohttp.ClientError, OSError):
+        answer.close()
+
+
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    """That of TLS, where it is the cause: also of a connection that ended because of it."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        inner = error.certificate_error
+        return inner if isinstance(inner, ssl.SSLError) else None
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, ssl.SSLError):
+            return found
+        found = found.__cause__ or found.__context__
+    return None
+
+
+def tls_context(tls: WebhookTls | None) -> ssl.SSLContext:
+    """Verifies the receiver, and shows it the client's certificate. Raises ConfigError."""
+    if tls is None:
+        return ssl.create_default_context()
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+    except OSError as error:
+        if isinstance(error, ssl.SSLError):
+            raise ConfigError(f"webhook.tls.ca: {tls.ca} holds no certificate in PEM format") from None
+        raise ConfigError(f"webhook.tls.ca: {tls.ca} cannot be read: {error.strerror}") from None
+    if tls.cert is not None:
+        try:
+            context.load_cert_chain(tls.cert, tls.key, password=_no_password)
+        except OSError as error:
+            if isinstance(error, ssl.SSLError):
+                raise ConfigError(
+                    f"webhook.tls.cert and webhook.tls.key: {tls.cert} and {tls.key} do not go together",
+                    hint="both are PEM files, the key without a password, and made for that certificate",
+                ) from None
+            raise ConfigError(
+                f"webhook.tls.cert and webhook.tls.key: {tls.cert} or {tls.key} cannot be read: {error.strerror}"
+            ) from None
+    return context
+
+
+def _no_password() -> str:
+    """A key with a password would be asked for on the terminal."""
+    return ""
