@@ -103,6 +103,22 @@ async def test_without_a_secret_there_is_no_signature(running: Receiver) -> None
     assert taken.headers["ditto-position"] == str(Position(LSN, 3))
 
 
+@pytest.mark.parametrize(
+    ("options", "value"),
+    [
+        ({"token": "t0ken"}, "Bearer t0ken"),
+        ({"user": "ditto", "password": "gehe\u00efm:"}, "Basic ZGl0dG86Z2VoZcOvbTo="),
+        ({"headers": {"X-Api-Key": "k"}}, None),
+    ],
+)
+async def test_who_sends_it(running: Receiver, options: dict[str, Any], value: str | None) -> None:
+    await posted(ReceiverStore(running, **options), 1)
+    (taken,) = running.taken()
+    assert taken.headers.get("authorization") == value
+    assert taken.headers.get("x-api-key") == ("k" if value is None else None)
+    assert taken.headers["user-agent"].startswith("ditto/")
+
+
 async def test_one_request_at_a_time_on_one_connection(running: Receiver) -> None:
     running.usual = Answer(wait_s=0.01)
     await posted(ReceiverStore(running, max_events=7), 200)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import ssl
 import time
+from base64 import b64encode
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -42,6 +43,9 @@ class Client:
         self._headers = {"User-Agent": f"ditto/{ditto.__version__}", "Accept": "*/*", **config.headers}
         if config.token is not None:
             self._headers["Authorization"] = f"Bearer {config.token}"
+        elif config.user is not None:
+            pair = f"{config.user}:{config.password or ''}".encode()
+            self._headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
         self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -94,12 +98,9 @@ class Client:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            config = self._config
-            auth = None if config.user is None else aiohttp.BasicAuth(config.user, config.password or "", "utf-8")
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=1, ssl=self._tls or True),
-                timeout=aiohttp.ClientTimeout(total=config.timeout_s, sock_connect=CONNECT_TIMEOUT_S),
-                auth=auth,
+                timeout=aiohttp.ClientTimeout(total=self._config.timeout_s, sock_connect=CONNECT_TIMEOUT_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _TICK_S: Final = 1.0
-_FROZEN_S: Final = 10.0
+_FROZEN_S: Final = 5.0
 """A process that stood still for so long has maybe been replaced: another Ditto may have posted all that waits here."""
 
 

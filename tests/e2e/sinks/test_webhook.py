@@ -206,6 +206,19 @@ async def test_a_refusal_stops_it(webhook_world: WebhookWorld, receiver: Receive
     await world.matches_tables()
 
 
+async def test_an_event_that_no_request_can_hold(webhook_world: WebhookWorld) -> None:
+    world = webhook_world
+    world.sql("CREATE TABLE t (id int PRIMARY KEY, name text)")
+    ditto = await world.streaming(webhook_max_bytes="8kB")
+    world.sql("INSERT INTO t VALUES (1, 'x')", "INSERT INTO t VALUES (2, repeat('x', 9000))")
+    assert await ditto.ended() == 4
+    assert "hint: raise webhook.max_bytes, and with it the receiver's limit" in ditto.sentence()
+    await world.streaming(webhook_max_bytes="8kB", events_oversize="strip")
+    (first, second) = await world.events()
+    assert (first.event["data"], second.event["data"]) == ({"id": 1, "name": "x"}, {"id": 2})
+    assert second.event["stripped"] == ["name"]
+
+
 async def test_the_second_takes_over(process_world: WebhookWorld) -> None:
     world = process_world
     first = await world.streaming()
