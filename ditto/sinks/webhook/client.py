@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import ssl
 import time
 from base64 import b64encode
@@ -123,8 +124,9 @@ class Client:
                 hint += "; maybe it wants a certificate from the client (webhook.tls.cert)"
             return SinkLost(f"{where} hung up before it answered", hint=hint)
         cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-        words = getattr(cause, "strerror", None) or type(cause).__name__
-        return SinkLost(f"cannot reach {where}: {words}", hint="check webhook.url, and that the receiver is running")
+        return SinkLost(
+            f"cannot reach {where}: {_words(cause)}", hint="check webhook.url, and that the receiver is running"
+        )
 
     def _tls_failure(self, error: ssl.SSLError) -> SinkError:
         where = self._receiver
@@ -141,6 +143,13 @@ class Client:
                 hint="check webhook.tls.cert and webhook.tls.key: the receiver wants a certificate from the client",
             )
         return SinkLost(f"TLS with {where} failed: {words}", hint="check webhook.url: does the receiver do TLS there?")
+
+
+def _words(error: BaseException) -> str:
+    """The system's own: a library's has the address once more."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 async def _has_hung_up(reader: asyncio.StreamReader) -> bool:
