@@ -282,7 +282,7 @@ async def test_nobody_listens(running: Receiver) -> None:
     store = ReceiverStore(running)
     store.config = Config(webhook=Webhook(url="http://127.0.0.1:1/"))
     sink = store.make()
-    with pytest.raises(SinkLost, match="cannot reach webhook http.*: Connection refused"):
+    with pytest.raises(SinkLost, match=r"cannot reach webhook http.*: Connection refused"):
         await sink.connect()
     await sink.close()
 
