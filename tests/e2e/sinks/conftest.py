@@ -64,7 +64,7 @@ def process_world(
 
 
 def _webhook_world(postgres: PostgresServer, folder: Path, url: str) -> Iterator[WebhookWorld]:
-    world = WebhookWorld(postgres, name=f"w{next(_numbers)}", folder=folder, url=url, taken=folder / "taken")
+    world = WebhookWorld(postgres, name=f"hook{next(_numbers)}", folder=folder, url=url, taken=folder / "taken")
     with ExitStack() as stack:
         stack.callback(_drop_slots, world)
         stack.callback(world.close)
