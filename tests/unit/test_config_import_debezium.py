@@ -137,6 +137,7 @@ def test_http(tmp_path: Path) -> None:
     for words in ("retries", "headers.prefix", "JSON array", "retry.interval.ms"):
         assert words in notes, words
     assert "whsec_" not in notes
+    assert "ON_GAP" not in notes, "nothing is found again there, so that nothing can be missing"
 
 
 @pytest.mark.parametrize("name", [file.stem for file in sorted(SAMPLES.iterdir())])

@@ -126,8 +126,10 @@ def _translated(draft: Draft) -> Imported:
         "ditto config show --help"
     )
     draft.notes.append(
-        "the slot has been read by Debezium, and what it has published is not where Ditto will store: stop Debezium, "
-        "and start Ditto once with DITTO_DELIVERY_ON_GAP=continue"
+        "the slot has been read by Debezium, and Ditto goes on from there: stop Debezium, and start Ditto"
+        if "webhook" in draft.settings
+        else "the slot has been read by Debezium, and what it has published is not where Ditto will store: stop "
+        "Debezium, and start Ditto once with DITTO_DELIVERY_ON_GAP=continue"
     )
     return draft.done()
 
