@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from ditto.config import Config, Webhook
 from ditto.errors import AckTimeout, AnswerUnreadable, NotNow, SinkError, SinkLost, WebhookRefused
 from ditto.lsn import Checkpoint, Position
 from ditto.sinks.choose import choose_sink
+from ditto.sinks.webhook.queue import Request
 from ditto.testing.webhook_receiver import Answer, Receiver
 from sinks.contract import LSN, TIMEOUT_S, SinkContract, Store, acknowledges, opened
 from sinks.messages import PIPELINE, batch, event, transaction
@@ -176,6 +178,20 @@ async def test_checkpoints_are_not_posted(running: Receiver) -> None:
         await sink.checkpoints.save(Checkpoint(LSN + 8), number=4)
         await acknowledges(sink, 4)
     assert len(running.taken()) == 1
+
+
+async def test_a_body_is_given_up_once_it_is_taken(running: Receiver) -> None:
+    """At once: the collector of garbage runs rarely."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with opened(ReceiverStore(running)) as sink:
+            await sink.send(batch(transaction(LSN, 500), first=1))
+            await acknowledges(sink, 500)
+            bodies = [each for each in gc.get_objects() if isinstance(each, Request)]
+            assert bodies == []
+    finally:
+        gc.enable()
 
 
 async def test_lines(running: Receiver) -> None:

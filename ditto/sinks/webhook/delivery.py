@@ -40,7 +40,27 @@ class Delivery:
         self._backoff = wait_random_exponential(multiplier=_FIRST_S, max=_CAP_S, min=_LEAST_S)
 
     async def deliver(self, request: Request) -> None:
-        """Returns when it is taken. Raises the SinkError of the last attempt."""
+        """Returns when it is taken. Raises the SinkError of the last attempt.
+
+        tenacity comes in with the first failure only: the state of its calls is garbage that refers to itself, and
+        would keep each body until the collector runs.
+        """
+        try:
+            await self._post(request)
+        except SinkError as error:
+            if not error.is_retryable:
+                raise
+            first: SinkError | None = error
+        else:
+            return
+
+        async def attempt() -> None:
+            nonlocal first
+            failed, first = first, None
+            if failed is not None:  # that one counts as the first of tenacity's
+                raise failed
+            await self._post(request)
+
         attempts = AsyncRetrying(
             sleep=asyncio.sleep,
             retry=retry_if_exception(_is_retried),
@@ -49,7 +69,7 @@ class Delivery:
             before_sleep=lambda state: self._tell(state, request),
             reraise=True,
         )
-        await attempts(self._post, request)
+        await attempts(attempt)
 
     def _wait_s(self, state: RetryCallState) -> float:
         return max(self._backoff(state), _asked_s(state))
