@@ -141,6 +141,14 @@ JAVA = Need(
     macos="brew install openjdk maven",
 )
 
+REDIS = Need(
+    what="redis-server (tests and benchmarks start one)",
+    debian="redis-server",
+    fedora="valkey",
+    alpine="valkey",
+    macos="brew install redis",
+)
+
 
 def missing(extra: str) -> list[Need]:
     """What the packages' builds and `extra` need and this machine does not have, for the interpreter that runs this."""
@@ -155,6 +163,7 @@ def missing(extra: str) -> list[Need]:
         LIBPQ: has_libpq(),
         headers: Path(sysconfig.get_path("include"), "Python.h").exists(),
         JAVA: extra != "test" or all(shutil.which(program) for program in ("java", "javac", "mvn")),
+        REDIS: extra not in {"test", "bench"} or any(map(shutil.which, ("redis-server", "valkey-server"))),
         venv: all(importlib.util.find_spec(module) for module in ("venv", "ensurepip")),
     }
     return [need for need, is_there in has.items() if not is_there]
