@@ -31,6 +31,7 @@
         ├── LoginDenied             user, password, token, certificate
         ├── SinkDenied              a permission
         ├── NatsUnsuitable          nats-server is too old
+        ├── RedisUnsuitable         the Redis server is too old, or its cluster cannot take the keys
         ├── NoJetStream             the server or the account has no JetStream
         ├── StreamNotFound          absent, and not to be created
         ├── StreamUnusable          its configuration cannot hold the events
@@ -336,6 +337,13 @@ class NatsUnsuitable(SinkError):
     """nats-server is older than 2.14.
 
     Upgrade it.
+    """
+
+
+class RedisUnsuitable(SinkError):
+    """The Redis server is too old, or may evict entries, or the keys are not in one slot of its cluster.
+
+    Do as the message says. See [Redis](guides/redis.md).
     """
 
 

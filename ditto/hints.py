@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from psycopg.sql import SQL, Identifier
 from psycopg.sql import Literal as SqlLiteral
 
-from ditto.config import Nats
+from ditto.config import Nats, Redis
 
 RELOAD: Final = (
     "start once with delivery.on_gap: continue, and then, not before, reload consumers from the tables; or with "
@@ -38,6 +38,18 @@ def nats_command(config: Nats, *words: str) -> str:
     servers = ",".join(_without_credentials(server) for server in config.servers)
     domain = [] if config.domain is None else [f"--js-domain={config.domain}"]
     return shlex.join(["nats", f"--server={servers}", *domain, *words])
+
+
+def redis_command(config: Redis, *words: str) -> str:
+    """A command line of redis-cli for the server of the configuration; credentials are left to REDISCLI_AUTH."""
+    url = urlsplit(config.url)
+    if url.scheme == "unix":
+        return shlex.join(["redis-cli", "-s", unquote(url.path), *words])
+    options = ["-u", _without_credentials(config.url)]
+    if config.tls is not None:
+        given = (("--cacert", config.tls.ca), ("--cert", config.tls.cert), ("--key", config.tls.key))
+        options += ["--tls", *(part for name, path in given if path for part in (name, path))]
+    return shlex.join(["redis-cli", *options, *words])
 
 
 def delete_message(config: Nats, sequence: int | None) -> str:

@@ -23,6 +23,13 @@ class SinkChecks(Protocol):
 
 def choose_checks(config: Config) -> SinkChecks:
     """Those of the sink that `config` names."""
+    if config.redis is not None:
+        from ditto.sinks.redis.library import require_library
+
+        require_library()
+        from ditto.check.redis import check_redis
+
+        return check_redis
     if config.file is not None:
         from ditto.check.file import check_file
 

@@ -25,6 +25,7 @@ from ditto.config.model import (
     Postgres,
     Tls,
 )
+from ditto.config.redis import Redis, RedisTls
 from ditto.config.schema import schema
 from ditto.config.snapshot import Snapshot
 from ditto.config.webhook import Webhook, WebhookTls
@@ -50,6 +51,8 @@ __all__ = [
     "Nats",
     "PipelineConfig",
     "Postgres",
+    "Redis",
+    "RedisTls",
     "Snapshot",
     "TableRules",
     "Tls",

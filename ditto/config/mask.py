@@ -59,7 +59,10 @@ def secrets(config: Config) -> set[str]:
     found = {str(parameters.get(name) or "") for name in SECRETS} | {
         each or "" for each in (nats.password, nats.token, nats.nkey_seed)
     }
-    for server in nats.servers:
+    redis = config.redis
+    if redis is not None:
+        found.add(redis.password or "")
+    for server in nats.servers if redis is None else [*nats.servers, redis.url]:
         identity = server.rpartition("@")[0].rpartition("://")[2]
         user, has_password, password = identity.partition(":")
         found.add(password if has_password else user)

@@ -20,6 +20,8 @@ from ditto.config.message_rules import (
     check_outbox_subject,
     check_table,
 )
+from ditto.config.redis import check_key_prefix, check_url
+from ditto.config.redis import contradiction as redis_contradiction
 from ditto.config.table_rules import REGEX, check_entry, check_key
 from ditto.config.template_syntax import PLACEHOLDERS, is_subject
 from ditto.config.webhook import (
@@ -292,6 +294,9 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "postgres.publication": _publication,
         "nats.url": _url,
         "nats.stream": _stream,
+        "redis.url": check_url,
+        "redis.key_prefix": check_key_prefix,
+        "redis.ack_timeout": _positive_seconds,
         "webhook.url": check_address,
         "webhook.secret": check_secret,
         "webhook.token": check_credential,
@@ -351,9 +356,13 @@ def check_together(config: Config) -> None:
         raise ConfigError("nats.password is given without nats.user", key="nats.password")
     if nats.tls is not None and (nats.tls.cert is None) != (nats.tls.key is None):
         raise ConfigError("nats.tls.cert and nats.tls.key are given one without the other", key="nats.tls.cert")
-    if config.webhook is not None and (found := contradiction(config.webhook)) is not None:
-        key, sentence, hint = found
-        raise ConfigError(sentence, hint=hint, key=key)
+    for found in (
+        None if config.redis is None else redis_contradiction(config.redis),
+        None if config.webhook is None else contradiction(config.webhook),
+    ):
+        if found is not None:
+            key, sentence, hint = found
+            raise ConfigError(sentence, hint=hint, key=key)
     check_messages_together(config.events)
 
 

@@ -56,9 +56,9 @@ class SinkStatus(msgspec.Struct, frozen=True):
     """A sink that is no stream of JetStream's, as far as it can be seen without reading it all."""
 
     kind: str
-    """file."""
+    """file, keyspace (of Redis)."""
     name: str
-    """The kind, and which one: the path."""
+    """The kind, and which one: the path, how the pipeline's own keys begin."""
     tail: str | None
     """The position of the last message; null where there is none of Ditto's."""
     tail_time: str | None

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 def choose_sink(config: PipelineConfig) -> MakeSink:
     """The sink whose section `config` has; JetStream where it has none."""
+    if config.redis is not None:
+        from ditto.sinks.redis.library import require_library
+
+        require_library()
+        from ditto.sinks.redis.sink import RedisSink
+
+        return RedisSink
     if config.webhook is not None:
         from ditto.sinks.webhook.library import require_library
 
@@ -46,6 +53,13 @@ def capabilities(config: PipelineConfig) -> Capabilities:
 
 def choose_reader(config: PipelineConfig) -> Reader:
     """What reads that sink back. Raises ConfigError where nothing can be read again."""
+    if config.redis is not None:
+        from ditto.sinks.redis.library import require_library
+
+        require_library()
+        from ditto.sinks.redis.reader import RedisReader
+
+        return RedisReader(config)
     if config.webhook is not None:
         raise ConfigError(
             f"the events of this configuration are posted to {config.webhook.origin}, where nothing can be read again",

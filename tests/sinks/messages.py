@@ -8,6 +8,7 @@ import msgspec
 
 from ditto.decoding.change import Change
 from ditto.decoding.event_id import event_id, event_key
+from ditto.formats.payload_prefixes import DESCRIPTION
 from ditto.formats.payloads import Payloads
 from ditto.lsn import Position
 from ditto.sinks.base import Batch, PipelineId
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 PIPELINE: Final = PipelineId("7312345678901234567", "shop", "shop", start_lsn=0x1000, timeline=1, publication="shop")
 ROUTE: Final = b"shop_public_t"
+DESCRIPTION_ROUTE: Final = b"shop._schema.public.t"
 ROUTES: Final = ["shop_public_t", "shop._schema.>"]
 TIME: Final = "2026-11-25T12:00:00.000001Z"
 
@@ -43,7 +45,7 @@ def batch(
     headers: list[bytes] | None = None,
     keys: list[bytes | None] | None = None,
 ) -> Batch:
-    """As a format hands them over: `gap` bytes, line breaks, after each payload."""
+    """As a format hands them over: `gap` bytes, line breaks, after each payload. Descriptions have their own route."""
     data, ends = bytearray(), []
     for _, payload in messages:
         data += payload
@@ -52,7 +54,7 @@ def batch(
     positions = [position for position, _ in messages]
     return Batch(
         first,
-        [ROUTE] * len(messages),
+        [DESCRIPTION_ROUTE if payload.startswith(DESCRIPTION) else ROUTE for _, payload in messages],
         [position.commit_lsn for position in positions],
         [position.ordinal for position in positions],
         Payloads(data, ends, gap),

@@ -18,6 +18,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "postgres.dsn": ("postgres://db.example.com/shop", "postgres://db.example.com/shop"),
     "nats.url": ("nats://n1:4222,nats://n2:4222", ["nats://n1:4222", "nats://n2:4222"]),
     "nats.ack_timeout": ("2m", 120.0),
+    "redis.url": ("rediss://redis.example.com:6380/2", "rediss://redis.example.com:6380/2"),
+    "redis.ack_timeout": ("2m", 120.0),
     "webhook.url": ("https://hooks.example.com/x?y=z", "https://hooks.example.com/x?y=z"),
     "webhook.secret": ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
     "webhook.headers": ('{"X-Key": "a"}', {"X-Key": "a"}),
@@ -49,6 +51,9 @@ SAMPLES: dict[str, tuple[str, Any]] = {
 COMPANIONS = {
     "nats.password": ("nats.user",),
     "nats.tls.cert": ("nats.tls.key",),
+    "redis.user": ("redis.password",),
+    "redis.tls.cert": ("redis.tls.key",),
+    "redis.tls.key": ("redis.tls.cert",),
     "nats.tls.key": ("nats.tls.cert",),
 } | {path: ("events.outbox.table", "events.outbox.subject") for path in KEYS if path.startswith("events.outbox.")}
 COMPANIONS |= {path: ("webhook.url",) for path in KEYS if path.startswith("webhook.") and path != "webhook.url"}

@@ -1,0 +1,170 @@
+"""Makes the connection: address, user, TLS, and on a cluster the node that has the keys."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from redis import exceptions
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from ditto import __version__
+from ditto.config import Redis, RedisTls
+from ditto.errors import ConfigError, LoginDenied
+from ditto.sinks.redis.server_errors import code_of, unreachable
+
+_PORT: Final = 6379
+_CONNECT_TIMEOUT_S: Final = 5.0
+_KEEPALIVE: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 20_000))
+
+
+class Address(NamedTuple):
+    """Where a server is; a path for a socket."""
+
+    host: str
+    port: int
+    path: str
+    database: int
+    has_tls: bool
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"Redis at {self.path or f'{host}:{self.port}'}"
+
+
+def address_of(config: Redis) -> Address:
+    """The one that the configuration gives."""
+    parts = urlsplit(config.url)
+    if parts.scheme == "unix":
+        return Address("", 0, unquote(parts.path), 0, has_tls=False)
+    database = parts.path.strip("/")
+    has_tls = parts.scheme == "rediss" or config.tls is not None
+    return Address(parts.hostname or "", parts.port or _PORT, "", int(database or 0), has_tls)
+
+
+async def connect(config: Redis, address: Address) -> AbstractConnection:
+    """Raises SinkError and ConfigError."""
+    parts = urlsplit(config.url)
+    user, password = config.user, config.password
+    if password is None and parts.scheme != "unix" and parts.password is not None:
+        user, password = unquote(parts.username or "") or None, unquote(parts.password)
+    is_open = not (address.has_tls or address.path or _is_local(address.host))
+    if password and is_open and not config.allow_plaintext_credentials:
+        raise LoginDenied(
+            f"{address} is on another machine and has no TLS: Ditto does not show it the password",
+            hint="use rediss:// or redis.tls; or allow it with redis.allow_plaintext_credentials: true, on a network "
+            "that nobody else can read",
+        )
+    given: dict[str, Any] = {
+        "db": address.database,
+        "username": user,
+        "password": password,
+        "socket_timeout": None,
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "client_name": f"ditto-{__version__}",
+        "socket_read_size": 65536,
+    }
+    connection: AbstractConnection
+    if address.path:
+        del given["socket_connect_timeout"]
+        connection = UnixDomainSocketConnection(path=address.path, **given)
+    else:
+        options = {getattr(socket, name): value for name, value in _KEEPALIVE if hasattr(socket, name)}
+        given |= {"socket_keepalive": True, "socket_keepalive_options": options}
+        if address.has_tls:
+            secure = SSLConnection(host=address.host, port=address.port, **given)
+            secure.ssl_context = _Context(tls_context(config.tls or RedisTls()))  # type: ignore[assignment]
+            connection = secure
+        else:
+            connection = Connection(host=address.host, port=address.port, **given)
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call]
+    except (exceptions.RedisError, OSError) as error:
+        await connection.disconnect(nowait=True)
+        raise unreachable(error, str(address)) from error
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    return connection
+
+
+class _Context:
+    """Ditto's own in place of redis-py's, which trusts the system's authorities beside the given ones."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+
+    def get(self) -> ssl.SSLContext:
+        """What redis-py asks for."""
+        return self._context
+
+
+def tls_context(tls: RedisTls) -> ssl.SSLContext:
+    """Verifies the server's certificate and name. Raises ConfigError."""
+    for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
+        if path is not None:
+            try:
+                Path(path).read_bytes()
+            except OSError as error:
+                raise ConfigError(f"redis.tls.{name}: cannot read {path}: {error.strerror}") from None
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+    except ssl.SSLError:
+        raise ConfigError(f"redis.tls.ca: {tls.ca} holds no certificate in PEM format") from None
+    if tls.cert is not None:
+        try:
+            context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
+        except (ssl.SSLError, ValueError):
+            raise ConfigError(
+                "redis.tls.cert and redis.tls.key cannot be used together",
+                hint="both are PEM files, the key without a password, and made for that certificate",
+            ) from None
+    return context
+
+
+def _login(config: Redis) -> tuple[str | None, str | None]:
+    """User and password."""
+    parts = urlsplit(config.url)
+    if config.password is None and parts.scheme != "unix" and parts.password is not None:
+        return unquote(parts.username or "") or None, unquote(parts.password)
+    return config.user, config.password
+
+
+def sends_password_in_plain_text(config: Redis) -> bool:
+    """Over a network that others may read."""
+    return bool(_login(config)[1]) and _is_readable(address_of(config))
+
+
+def _is_readable(address: Address) -> bool:
+    return not address.has_tls and not address.path and not _is_local(address.host)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        given = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host == "localhost"
+    return (getattr(given, "ipv4_mapped", None) or given).is_loopback
+
+
+async def find_node(connection: AbstractConnection, address: Address, key: str) -> Address:
+    """The node that has the key, as the cluster says; the same one where it is none."""
+    await connection.send_command("EXISTS", key)
+    try:
+        await connection.read_response()
+    except exceptions.ResponseError as error:
+        if code_of(error) != "MOVED":
+            raise unreachable(error, str(address)) from error
+        host, _, port = str(error).split(" ")[-1].rpartition(":")
+        return address._replace(host=host or address.host, port=int(port))
+    except (exceptions.RedisError, OSError) as error:
+        raise unreachable(error, str(address)) from error
+    return address
