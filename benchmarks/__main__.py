@@ -13,6 +13,7 @@ from benchmarks import (
     bench_latency,
     bench_pipeline,
     bench_rules,
+    bench_sinks,
     bench_snapshot,
     bench_stages,
     bench_start,
@@ -37,6 +38,7 @@ def main() -> None:
     bench_snapshot.main(quick=quick)
     bench_growth.main(quick=quick)
     bench_pipeline.main(quick=quick)
+    bench_sinks.main(quick=quick)
 
 
 if __name__ == "__main__":

@@ -70,18 +70,10 @@ class Plan(NamedTuple):
 
 
 class Bench:
-    """Runs a plan; `results` has a row for each transport, workload and contender."""
+    """Runs a plan; `results` has a row for each transport, workload and contender that the plan names."""
 
-    def __init__(self, plan: Plan, nats_server: NatsServer, progress: Progress) -> None:
+    def __init__(self, plan: Plan, known: Sequence[Contender], progress: Progress) -> None:
         self._plan = plan
-        python = {"DITTO_IMPL": "python"}
-        known: tuple[Contender, ...] = (
-            RecvLogical(),
-            DittoNull(),
-            DittoJetStream(nats_server, name="ditto"),
-            DittoGroups(nats_server),
-            DittoJetStream(nats_server, name=_PYTHON, environment=python),
-        )
         self._contenders = [each for each in known if each.name in plan.contenders]
         self._progress = progress
         drains = len(plan.workloads) * plan.repetitions * len(plan.transports) * len(self._contenders)
@@ -134,6 +126,16 @@ class Bench:
         task = self._progress.tasks[self._bar]
         self._progress.update(self._bar, total=(task.total or 0) + len(self._contenders))
         return True
+
+
+def _contenders(nats_server: NatsServer) -> list[Contender]:
+    return [
+        RecvLogical(),
+        DittoNull(),
+        DittoJetStream(nats_server, name="ditto"),
+        DittoGroups(nats_server),
+        DittoJetStream(nats_server, name=_PYTHON, environment={"DITTO_IMPL": "python"}),
+    ]
 
 
 @contextmanager
@@ -224,7 +226,7 @@ async def run(plan: Plan, console: Console) -> tuple[list[dict[str, Any]], list[
         NatsServer(Path(folder)) as nats_server,
         Progress(*columns, console=console, transient=True) as progress,
     ):
-        bench = Bench(plan, nats_server, progress)
+        bench = Bench(plan, _contenders(nats_server), progress)
         plain = {"tcp", "unix"} & set(plan.transports)
         if plain:
             with servers.embedded() as server:
