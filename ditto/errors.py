@@ -266,19 +266,20 @@ class SinkError(DittoError):
 
 
 class SinkLost(SinkError):
-    """The connection to NATS or to a webhook's receiver ended, or was never made; or the file was removed or replaced
-    while Ditto wrote to it.
+    """The connection to NATS, to Kafka or to a webhook's receiver ended, or was never made; or the file was removed or
+    replaced while Ditto wrote to it.
 
-    NATS and webhooks: nothing, if it comes back; otherwise look at address, network, TLS and the server's log. The
-    file: put it back, or let the new one begin with the last line of the old one; the next session stops with StreamGap
-    where that line is missing.
+    NATS, Kafka and webhooks: nothing, if it comes back; otherwise look at address, network, TLS and the server's log.
+    The file: put it back, or let the new one begin with the last line of the old one; the next session stops with
+    StreamGap where that line is missing.
     """
 
     is_retryable = True
 
 
 class AckTimeout(SinkError):
-    """JetStream did not acknowledge within `nats.ack_timeout`, or a webhook's receiver not within `webhook.timeout`.
+    """JetStream did not acknowledge within `nats.ack_timeout`, a webhook's receiver not within `webhook.timeout`, or
+    Kafka did not end a transaction within `kafka.ack_timeout`.
 
     Look at the server's disk and load. See the [runbook](operations/runbooks.md#acknowledgement-latency).
     """
@@ -287,8 +288,8 @@ class AckTimeout(SinkError):
 
 
 class NotNow(SinkError):
-    """JetStream cannot store now: no leader, out of resources, or the stream is full; or a file's disk is full; or a
-    webhook's receiver answers 429 or 5xx.
+    """JetStream cannot store now: no leader, out of resources, or the stream is full; Kafka has too few replicas, or a
+    topic is gone; or a file's disk is full; or a webhook's receiver answers 429 or 5xx.
 
     Restore the cluster's majority, or make room: see the [runbook](operations/runbooks.md#the-stream-is-full). Never
     purge the last message, or the last line. Also where another process has locked the file: end it.
@@ -308,7 +309,8 @@ class AnswerUnreadable(SinkError):
 
 
 class ChainBroken(SinkError):
-    """Something else was stored in the stream or in the file in between. The next session goes on after it.
+    """Something else was stored in the stream or in the file in between, or another Ditto has Kafka's transactional id.
+    The next session goes on after it.
 
     Find the other writer; a stream of Ditto's has no other one. During a takeover it is how the former holder is
     fenced.
@@ -318,7 +320,7 @@ class ChainBroken(SinkError):
 
 
 class LoginDenied(SinkError):
-    """NATS refuses the user, the password, the token or a certificate, or Ditto refuses to show them without TLS.
+    """The server refuses the user, the password, the token or a certificate, or Ditto refuses to show them without TLS.
 
     Check the credentials. A process that has streamed goes on trying, and reads the files that it names each time.
     """
@@ -327,9 +329,10 @@ class LoginDenied(SinkError):
 
 
 class SinkDenied(SinkError):
-    """NATS refuses a permission.
+    """The server refuses a permission.
 
-    [NATS permissions](operations.md#nats-permissions) lists the subjects that each command needs.
+    [NATS permissions](operations.md#nats-permissions) lists the subjects that each command needs,
+    [Kafka](guides/kafka.md#permissions) the ACLs.
     """
 
 
@@ -355,14 +358,15 @@ class NoJetStream(SinkError):
 
 
 class StreamNotFound(SinkError):
-    """The stream does not exist, and `nats.create` is false.
+    """The stream does not exist, and `nats.create` is false; or a topic, and `kafka.topics.create` is.
 
     Create it, or let Ditto create it.
     """
 
 
 class StreamUnusable(SinkError):
-    """The stream's configuration cannot hold the events: subjects, mirrors, or no batches.
+    """The stream's configuration cannot hold the events: subjects, mirrors, or no batches. Or a topic cannot be created
+    as asked for, or would have a name that is too long.
 
     Change what the message names, or give Ditto a stream and subjects of its own in `nats.stream` and `events.prefix`.
     """
@@ -371,8 +375,9 @@ class StreamUnusable(SinkError):
 class StreamOwned(SinkError):
     """The stream, or the file, belongs to another slot or another database.
 
-    Give each Ditto a stream and subjects of its own in `nats.stream` and `events.prefix`, or a file of its own in
-    `file.path`. After pg_upgrade, [go on in the same stream](guides/upgrading-postgresql.md).
+    Give each Ditto a stream and subjects of its own in `nats.stream` and `events.prefix`, a file of its own in
+    `file.path`, or topics of its own in `events.prefix`. After pg_upgrade,
+    [go on in the same stream](guides/upgrading-postgresql.md).
     """
 
 
@@ -409,14 +414,15 @@ class StreamGap(SinkError):
 
 
 class SubjectCollision(SinkError):
-    """Two tables would share a subject.
+    """Two tables would share a subject, or a topic of Kafka.
 
     Use a dotted `events.subject`, or give one of them a subject in `events.topics`.
     """
 
 
 class EventTooLarge(SinkError):
-    """One event is larger than nats-server's `max_payload`, or than `webhook.max_bytes`.
+    """One event is larger than nats-server's `max_payload`, than `webhook.max_bytes`, or than `max.message.bytes` of
+    the topics of Kafka.
 
     Raise it (`max_payload` up to 32 MB: files take no larger message), leave the column out of the publication, or let
     `events.oversize` decide.
@@ -436,7 +442,7 @@ class RequestTooLarge(SinkError):
 
 
 class PublishRejected(SinkError):
-    """nats-server refused a message for good.
+    """nats-server, or Kafka, refused a message for good.
 
     The message has the server's reason; a setting of the stream usually is in the way.
     """

@@ -134,7 +134,7 @@ LIBPQ = Need(
 
 
 JAVA = Need(
-    what="a JDK and Maven (the tests read events as Kafka Connect and Debezium do)",
+    what="a JDK and Maven (the tests start a Kafka, and read events as Kafka Connect and Debezium do)",
     debian="default-jdk-headless maven",
     fedora="java-latest-openjdk-devel maven",
     alpine="openjdk17-jdk maven",

@@ -34,6 +34,13 @@ def choose_checks(config: Config) -> SinkChecks:
         from ditto.check.file import check_file
 
         return check_file
+    if config.kafka is not None:
+        from ditto.sinks.kafka.library import require_library
+
+        require_library()
+        from ditto.check.kafka import check_kafka
+
+        return check_kafka
     if config.webhook is not None:
         from ditto.check.webhook import check_webhook
 

@@ -11,6 +11,7 @@ from ditto.config.events import (
     TableRules,
     Types,
 )
+from ditto.config.kafka import Kafka, KafkaTls, KafkaTopics
 from ditto.config.keys import FLAGS, FORMER, KEYS, ORIGINAL_VARIABLES, SECTIONS, Key
 from ditto.config.load import load
 from ditto.config.mask import mask_url, masked, secrets
@@ -46,6 +47,9 @@ __all__ = [
     "Events",
     "File",
     "Group",
+    "Kafka",
+    "KafkaTls",
+    "KafkaTopics",
     "Key",
     "Log",
     "Nats",

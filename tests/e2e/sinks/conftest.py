@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ditto.testing.kafka_server import KafkaServer
 from ditto.testing.redis_server import RedisServer, redis_program, valkey_program
 from ditto.testing.webhook_receiver import Receiver
 from e2e.conftest import _drop_slots
 from e2e.sinks.file_world import FileWorld
+from e2e.sinks.kafka_world import KafkaWorld, kafka_world_on
 from e2e.sinks.redis_world import RedisWorld
 from e2e.sinks.webhook_world import ReceiverProcess, WebhookWorld
 
@@ -123,4 +125,24 @@ def either_world(shared_postgres: PostgresServer, either_server: RedisServer, tm
 def redis_world(shared_postgres: PostgresServer, shared_redis: RedisServer, tmp_path: Path) -> Iterator[RedisWorld]:
     """On the shared PostgreSQL and the shared Redis."""
     with world_on(shared_postgres, shared_redis, tmp_path) as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def shared_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    with KafkaServer(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest.fixture
+def kafka_world(shared_postgres: PostgresServer, shared_kafka: KafkaServer, tmp_path: Path) -> Iterator[KafkaWorld]:
+    """On the shared servers: nobody may stop those."""
+    with kafka_world_on(shared_postgres, shared_kafka, tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+def own_kafka_world(shared_postgres: PostgresServer, tmp_path: Path) -> Iterator[KafkaWorld]:
+    """With a broker of its own, to be stopped and killed."""
+    with KafkaServer(tmp_path / "kafka") as server, kafka_world_on(shared_postgres, server, tmp_path) as world:
         yield world

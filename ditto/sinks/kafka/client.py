@@ -1,0 +1,176 @@
+"""librdkafka's settings, and the first connection. Everything here may block."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from ditto import __version__
+from ditto.errors import ConfigError, LoginDenied, SinkError
+from ditto.sinks.kafka.client_errors import error_of, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from confluent_kafka.admin import ClusterMetadata
+
+    from ditto.config import Kafka, KafkaTls
+
+T = TypeVar("T")
+
+_LEAST_TIMEOUT_S: Final = 5.0
+"""Of what happens while a session begins, or a topic is created."""
+_REASONS: Final = (
+    KafkaError._AUTHENTICATION,
+    KafkaError._SSL,
+    KafkaError._RESOLVE,
+    KafkaError._TRANSPORT,
+)
+"""Of several errors the one that says most comes first."""
+
+
+def settings(config: Kafka) -> dict[str, Any]:
+    """For every client: brokers, TLS, SASL and the options. Raises ConfigError and LoginDenied."""
+    given: dict[str, Any] = {
+        "client.id": f"ditto-{__version__}",
+        "socket.keepalive.enable": True,
+        "reconnect.backoff.max.ms": 1000,
+        "allow.auto.create.topics": False,
+        "log_level": 0,
+        **config.options,
+        "bootstrap.servers": ",".join(config.servers),
+        "security.protocol": ("sasl_" if config.user is not None else "")
+        + ("ssl" if config.tls is not None else "plaintext"),
+    }
+    if config.user is not None:
+        _check_plaintext(config)
+        given |= {
+            "sasl.mechanism": config.mechanism.upper(),
+            "sasl.username": config.user,
+            "sasl.password": config.password,
+        }
+    if config.tls is not None:
+        given |= _tls(config.tls)
+    return given
+
+
+def _tls(tls: KafkaTls) -> dict[str, Any]:
+    names = {"ca": "ssl.ca.location", "cert": "ssl.certificate.location", "key": "ssl.key.location"}
+    given = {}
+    for key, name in names.items():
+        path: str | None = getattr(tls, key)
+        if path is not None:
+            try:
+                Path(path).read_bytes()
+            except OSError as error:
+                raise ConfigError(
+                    f"kafka.tls.{key}: cannot read {path}: {error.strerror}", key=f"kafka.tls.{key}"
+                ) from None
+            given[name] = path
+    return given
+
+
+def _check_plaintext(config: Kafka) -> None:
+    if config.mechanism != "plain" or config.tls is not None or config.allow_plaintext_credentials:
+        return
+    for server in config.servers:
+        if not _is_local(server.rpartition(":")[0] or server):
+            raise LoginDenied(
+                f"{server} is on another machine and has no TLS: Ditto does not show it the password",
+                hint="use kafka.tls, or kafka.mechanism: scram-sha-512, which does not send the password; or allow it "
+                "with kafka.allow_plaintext_credentials: true, on a network that nobody else can read",
+            )
+
+
+def _is_local(host: str) -> bool:
+    try:
+        given = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return host == "localhost"
+    return (getattr(given, "ipv4_mapped", None) or given).is_loopback
+
+
+class Seen:
+    """What a client has said about its connections, of each kind of error the last one."""
+
+    def __init__(self) -> None:
+        self._errors: dict[int, KafkaError] = {}
+
+    def take(self, error: KafkaError) -> None:
+        """Librdkafka's `error_cb`."""
+        self._errors[error.code()] = error
+
+    @property
+    def reason(self) -> KafkaError | None:
+        """The one that says why no broker answers; None while one may still."""
+        if KafkaError._ALL_BROKERS_DOWN not in self._errors and KafkaError._AUTHENTICATION not in self._errors:
+            return None
+        return next((self._errors[code] for code in _REASONS if code in self._errors), None)
+
+    @property
+    def any_reason(self) -> KafkaError | None:
+        """The one that says most."""
+        return next((self._errors[code] for code in _REASONS if code in self._errors), None)
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._errors.clear()
+
+
+def make(kind: Callable[[dict[str, Any]], T], given: dict[str, Any]) -> T:
+    """A client. Raises ConfigError where librdkafka does not know an option, or cannot read a file of TLS."""
+    try:
+        return kind(given)
+    except KafkaException as exception:
+        error = error_of(exception)
+        is_tls = "ssl." in error.str() or "certificate" in error.str()
+        raise ConfigError(
+            f"librdkafka does not take the configuration: {error.str()}",
+            hint="check kafka.tls: files in PEM format, the key without a password"
+            if is_tls
+            else "check kafka.options",
+            key="kafka.tls" if is_tls else "kafka.options",
+        ) from None
+
+
+def request_timeout_s(config: Kafka) -> float:
+    """How long a request may take that stores no events."""
+    return max(config.ack_timeout_s, _LEAST_TIMEOUT_S)
+
+
+class Admin:
+    """The connection by which topics are looked at and created."""
+
+    def __init__(self, config: Kafka) -> None:
+        self._where = ", ".join(config.servers)
+        self._seen = Seen()
+        self.timeout_s = request_timeout_s(config)
+        self.client: AdminClient = make(AdminClient, {**settings(config), "error_cb": self._seen.take})
+
+    def metadata(self, doing: str = "connect") -> ClusterMetadata:
+        """All topics and brokers. Raises SinkError as soon as no broker can be reached."""
+        deadline = time.monotonic() + self.timeout_s
+        pause_s = 0.1
+        self._seen.clear()
+        while True:
+            try:
+                return self.client.list_topics(timeout=min(pause_s, max(0.05, deadline - time.monotonic())))
+            except KafkaException as exception:
+                self.client.poll(0)
+                reason = self._seen.reason
+                if reason is None and time.monotonic() < deadline:
+                    pause_s = min(2 * pause_s, 5.0)
+                    continue
+                raise self.failed(reason or self._seen.any_reason or error_of(exception), doing) from None
+
+    def failed(self, error: KafkaError, doing: str) -> SinkError:
+        """Ditto's error for one of librdkafka's."""
+        self.client.poll(0)
+        if error.code() in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT} and self._seen.any_reason is not None:
+            error = self._seen.any_reason
+        return translate(error, f"{doing} to Kafka at {self._where}" if doing == "connect" else doing)

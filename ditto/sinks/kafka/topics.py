@@ -1,0 +1,202 @@
+"""Topics: their names, which of them there are, and what they take."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
+
+from ditto.config.kafka import LONGEST_TOPIC, is_topic
+from ditto.errors import NotNow, StreamNotFound, StreamUnusable, SubjectCollision
+from ditto.routing.router import description_subjects, snapshot_subjects
+from ditto.sinks.kafka.client_errors import error_of
+
+if TYPE_CHECKING:
+    from ditto.config import Kafka
+    from ditto.sinks.kafka.client import Admin
+
+DEFAULT_MAX_BYTES: Final = 1_048_588
+"""`max.message.bytes` where nobody has changed it."""
+BATCH_BYTES: Final = 128
+"""Of a record and of the batch around it, besides key, value and headers."""
+
+_ENCODED: Final = re.compile(r"%([0-9A-F]{2})")
+_ILLEGAL: Final = re.compile(r"[^A-Za-z0-9._-]")
+_COMPACTED: Final = {
+    "cleanup.policy": "compact",
+    "retention.ms": "-1",
+    # The newest record of a key is searched for from the end on: what has been replaced is to go soon.
+    "segment.bytes": str(16 << 20),
+    "segment.ms": str(60 * 60 * 1000),
+    "min.cleanable.dirty.ratio": "0.1",
+}
+_OF_REPLICAS: Final = ("min.insync.replicas", "unclean.leader.election.enable")
+_LEADER_TIMEOUT_S: Final = 20.0
+
+
+def topic_of(route: str) -> str:
+    """The topic of a route: what Kafka does not take, and %, becomes `-x` and two digits for each byte.
+
+    Raises StreamUnusable where the name is too long.
+    """
+    name = _ILLEGAL.sub(
+        lambda found: "".join(f"-x{byte:02X}" for byte in found[0].encode()), _ENCODED.sub(r"-x\1", route)
+    )
+    if not is_topic(name):
+        raise StreamUnusable(
+            f"topic {name} would be longer than {LONGEST_TOPIC} characters" if len(name) > 2 else f"{name} is no topic",
+            hint="give the table another topic in events.topics, or another events.subject",
+            topic=name,
+        )
+    return name
+
+
+class Topics:
+    """The topics of one pipeline's routes. `names` is filled as routes become known."""
+
+    def __init__(self, config: Kafka, prefix: str) -> None:
+        self.checkpoints = config.checkpoint_topic
+        self.own = config.own_topic.replace("{prefix}", topic_of(prefix))
+        self._own_routes = (description_subjects(prefix), snapshot_subjects(prefix))
+        self.names: dict[bytes, str] = {}
+        """By route."""
+        self._route_of: dict[str, str] = {}
+
+    def is_own(self, route: str) -> bool:
+        """Whether its messages go to Ditto's own topic."""
+        return route.startswith(self._own_routes)
+
+    def is_description(self, route: str) -> bool:
+        """Whether it is that of a table's description."""
+        return route.startswith(self._own_routes[0])
+
+    def name(self, route: str) -> str:
+        """Raises StreamUnusable, and SubjectCollision where another route has the same topic."""
+        if self.is_own(route):
+            return self.own
+        name = topic_of(route)
+        if self._route_of.setdefault(name, route) != route or name in {self.own, self.checkpoints}:
+            other = "Ditto's own records" if name in {self.own, self.checkpoints} else self._route_of[name]
+            raise SubjectCollision(
+                f"{route} and {other} would share topic {name}",
+                hint="give the table another topic in events.topics",
+                topic=name,
+            )
+        return name
+
+    def topics_of(self, routes: Collection[str]) -> set[str]:
+        """The topics of these routes; patterns are passed over."""
+        return {self.name(route) for route in routes if not route.endswith(">")}
+
+    def add(self, routes: Collection[str]) -> set[str]:
+        """The same; from now on messages may have these routes."""
+        self.names |= {route.encode(): self.name(route) for route in routes if not route.endswith(">")}
+        return self.topics_of(routes)
+
+
+class TopicAdmin:
+    """Creates topics and looks at them. Everything here may block."""
+
+    def __init__(self, admin: Admin, config: Kafka, topics: Topics) -> None:
+        self._admin = admin
+        self._config = config.topics
+        self._topics = topics
+        self._limits: dict[str, int] = {}
+
+    @property
+    def max_bytes(self) -> int:
+        """Of the largest message that each known topic takes."""
+        return min(self._limits.values(), default=self._default())
+
+    def existing(self) -> set[str]:
+        """All topics that this user may see."""
+        return {name for name, topic in self._admin.metadata("list the topics").topics.items() if topic.error is None}
+
+    def ensure(self, wanted: Collection[str]) -> None:
+        """Create what is missing. Raises StreamNotFound where that is not wanted, SinkDenied where it is forbidden."""
+        missing = sorted(set(wanted) - self.existing())
+        if missing and not self._config.create:
+            raise StreamNotFound(
+                f"there is no topic {missing[0]}" + (f", nor {len(missing) - 1} others" if len(missing) > 1 else ""),
+                hint=f"create it (kafka-topics.sh --create --topic {missing[0]}"
+                + (" --config cleanup.policy=compact --partitions 1" if self._is_compacted(missing[0]) else "")
+                + "), or let Ditto create it: kafka.topics.create",
+                topic=missing[0],
+            )
+        if missing:
+            self._create(missing)
+            self._wait_for(missing)
+        self._read_limits(set(wanted) - self._limits.keys())
+
+    def _create(self, names: Collection[str]) -> None:
+        futures = self._admin.client.create_topics(
+            [self._new(name) for name in names],
+            operation_timeout=self._admin.timeout_s,
+            request_timeout=self._admin.timeout_s,
+        )
+        for name, future in futures.items():
+            try:
+                future.result()
+            except KafkaException as exception:
+                error = error_of(exception)
+                if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise self._admin.failed(error, f"create topic {name}") from None
+
+    def _new(self, name: str) -> NewTopic:
+        replicas = self._config.replication_factor or -1
+        given = {key: str(value) for key, value in self._config.config.items()}
+        if self._is_compacted(name):
+            kept = {key: given[key] for key in _OF_REPLICAS if key in given}
+            return NewTopic(name, 1, replicas, config=_COMPACTED | kept)
+        return NewTopic(name, self._config.partitions or -1, replicas, config=given)
+
+    def _is_compacted(self, name: str) -> bool:
+        return name in {self._topics.own, self._topics.checkpoints}
+
+    def _wait_for(self, names: Collection[str]) -> None:
+        """Until each has a leader, as the broker that is asked knows."""
+        deadline = time.monotonic() + _LEADER_TIMEOUT_S
+        left = set(names)
+        while True:
+            found = self._admin.metadata("list the topics").topics
+            left = {
+                name
+                for name in left
+                if name not in found
+                or found[name].error is not None
+                or not found[name].partitions
+                or any(each.leader < 0 for each in found[name].partitions.values())
+            }
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                raise NotNow(f"topic {min(left)} has no leader yet", hint="are enough brokers there?", topic=min(left))
+            time.sleep(0.05)
+
+    def _read_limits(self, names: Collection[str]) -> None:
+        """What each topic takes; where this user may not ask, what Kafka's default is."""
+        for name, found in self.settings(names).items():
+            text = found.get("max.message.bytes", "")
+            self._limits[name] = int(text) if text.isdigit() else DEFAULT_MAX_BYTES
+
+    def settings(self, names: Collection[str]) -> dict[str, Mapping[str, str]]:
+        """The settings of these topics; none of one that this user may not look at."""
+        if not names:
+            return {}
+        asked = {name: ConfigResource(ResourceType.TOPIC, name) for name in names}
+        futures = self._admin.client.describe_configs(list(asked.values()), request_timeout=self._admin.timeout_s)
+        found: dict[str, Mapping[str, str]] = {}
+        for resource, future in futures.items():
+            try:
+                found[resource.name] = {entry.name: str(entry.value) for entry in future.result().values()}
+            except KafkaException:
+                found[resource.name] = {}
+        return found
+
+    def _default(self) -> int:
+        text = str(self._config.config.get("max.message.bytes", ""))
+        return int(text) if text.isdigit() else DEFAULT_MAX_BYTES

@@ -1,0 +1,145 @@
+"""`ditto tail`, `verify`, `wait`, `check` and `status` where the events go to Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from sinks.kafka_reading import consume, delete_topics
+
+from e2e.formats.test_commands import FORMATS, run
+from e2e.process import POLL_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from e2e.sinks.kafka_world import KafkaWorld
+
+
+async def test_verify_and_tail_of_all_formats(kafka_world: KafkaWorld) -> None:
+    world = kafka_world
+    world.sql(*(f"CREATE TABLE t{number} (id int PRIMARY KEY, n numeric)" for number in range(len(FORMATS))))
+    tables = {"fence": {}, **{f"t{number}": {"format": name} for number, name in enumerate(FORMATS)}}
+    await world.streaming(events_tables=tables, events_schemas="true")
+    for number in range(len(FORMATS)):
+        world.sql(f"INSERT INTO t{number} VALUES (1, 1.50), (2, 'NaN')", f"DELETE FROM t{number} WHERE id = 2")
+    await world.fence()
+    verified = await asyncio.to_thread(run, world, "verify", events_tables=tables)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "topic equals tables" in verified.stdout
+    for number, name in enumerate(FORMATS):
+        assert (f"public.t{number}" in verified.stdout) == name.startswith("debezium"), verified.stdout
+    shown = run(world, "tail", "--no-follow")
+    assert shown.stderr == ""
+    for number in range(len(FORMATS)):
+        assert f"INSERT    public.t{number}  id=1" in shown.stdout
+    waited = run(world, "wait", world.value("SELECT pg_current_wal_lsn()::text"))
+    assert waited.returncode == 0, waited.stderr
+
+
+async def test_snapshot_messages_and_rules(kafka_world: KafkaWorld) -> None:
+    world = kafka_world
+    world.sql("CREATE TABLE t (id int PRIMARY KEY, tenant text)", "ALTER TABLE t REPLICA IDENTITY FULL")
+    world.sql("INSERT INTO t SELECT n, 'a b' FROM generate_series(1, 50) n")
+    settings = {
+        "events_messages": {"orders.*": "{prefix}.{message.prefix}"},
+        "events_tables": {
+            "fence": {},
+            "t": {
+                "actions": ["insert", "update", "delete"],
+                "key": ["tenant"],
+                "headers": {"tenant": "{data.tenant}"},
+            },
+        },
+    }
+    await world.streaming(snapshot_mode="initial", **settings)
+    world.transaction("INSERT INTO t VALUES (51, 'c')", "SELECT pg_logical_emit_message(true, 'orders.a', '{\"n\":3}')")
+    await world.fence()
+    verified = await asyncio.to_thread(run, world, "verify", "--json", **settings)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    report = json.loads(verified.stdout)
+    assert (report["differences"], report["reads"] >= 50, report["messages"]) == ([], True, 1)
+    rows = [each for each in await world.consumed() if each.topic.endswith("_t")]
+    assert {(each.key, each.headers["tenant"]) for each in rows} == {(b"a b", "a b"), (b"c", "c")}
+    assert {each.headers["Ditto-Snapshot"] for each in rows if b'"READ"' in each.value} != set()
+    (message,) = run(world, "tail", "--no-follow", "--json", "--action", "message").stdout.splitlines()
+    assert json.loads(message)["payload"] == {"n": 3}
+    last = run(world, "tail", "--no-follow", "--json", "--last", "3").stdout.splitlines()
+    assert 1 <= len(last) <= 3
+    assert run(world, "tail", "--no-follow", "--json", "--since", "2100-01-01T00:00:00Z").stdout == ""
+    own = consume(world.kafka.brokers, [world.own])
+    assert any(b'"snapshot":{"state":"finished"' in each.value for each in own)
+
+
+async def test_tail_follows_topics_that_are_new(kafka_world: KafkaWorld, tmp_path: Path) -> None:
+    world = kafka_world
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE late (id int PRIMARY KEY)")
+    await world.streaming()
+    world.sql("INSERT INTO t SELECT generate_series(1, 3)")
+    await world.fence()
+    output = tmp_path / "tail.out"
+    with output.open("wb") as file:
+        process = subprocess.Popen(  # noqa: ASYNC220  it goes on meanwhile
+            [sys.executable, "-m", "ditto", "tail", "--json"], env={**os.environ, **world.settings}, stdout=file
+        )
+    try:
+        for number in range(100, 10_000):
+            world.sql(f"INSERT INTO late VALUES ({number})")
+            await asyncio.sleep(POLL_S)
+            if b'"table":"late"' in output.read_bytes():
+                break
+        assert b'"table":"t"' not in output.read_bytes(), "of before"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+async def test_check_and_status(kafka_world: KafkaWorld) -> None:
+    world = kafka_world
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    before = checked(world)
+    assert "ditto run will create" in before["kafka.topics"]["what"]
+    assert before["topic.tail"]["level"] == "ok"
+    ditto = await world.streaming()
+    world.sql("INSERT INTO t VALUES (1)")
+    await world.fence()
+    status = json.loads(run(world, "status", "--json").stdout)["survey"]["sink"]
+    assert (status["kind"], status["tail"]) == ("topic", str(await world.tail()))
+    assert await ditto.stop() == 0
+    found = checked(world)
+    assert {name: each["level"] for name, each in found.items() if name.startswith(("kafka.", "topic."))} == {
+        "kafka.connection": "ok",
+        "kafka.topics": "ok",
+        "kafka.compaction": "ok",
+        "kafka.replicas": "ok",
+        "topic.tail": "ok",
+    }
+    world.settings |= {"DITTO_KAFKA_TOPICS_CREATE": "false", "DITTO_EVENTS_PREFIX": "another"}
+    missing = checked(world)
+    assert missing["kafka.topics"]["level"] == "error"
+    assert "kafka-topics.sh" in str(missing["kafka.topics"])
+
+
+async def test_topics_of_events_may_be_deleted(kafka_world: KafkaWorld) -> None:
+    """Where Ditto goes on, the record alone says."""
+    world = kafka_world
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    ditto = await world.streaming()
+    world.sql("INSERT INTO t SELECT generate_series(1, 10)")
+    await world.fence()
+    assert await ditto.stop() == 0
+    await asyncio.to_thread(delete_topics, world.kafka.brokers, f"{world.name}_public_t".__eq__)
+    ditto = await world.streaming()
+    world.sql("INSERT INTO t SELECT generate_series(11, 20)")
+    assert [event.change[2] for event in await world.events()] == list(range(11, 21))
+    assert await ditto.stop() == 0
+
+
+def checked(world: KafkaWorld) -> dict[str, dict[str, str]]:
+    done = run(world, "check", "--json")
+    assert done.stdout, done.stderr
+    return {each["check"]: each for each in json.loads(done.stdout)}

@@ -1,0 +1,103 @@
+"""The section kafka, and the names of topics: what is refused, and what becomes of names that Kafka does not take."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ditto.config import Config, Kafka, KafkaTls, load
+from ditto.errors import ConfigError, LoginDenied, StreamUnusable, SubjectCollision
+from ditto.sinks.choose import choose_reader, choose_sink
+from ditto.sinks.kafka.client import settings
+from ditto.sinks.kafka.topics import Topics, topic_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("brokers: nats://localhost:4222", "must be host and port of a broker"),
+        ("brokers: []", "must be host and port of a broker"),
+        ("checkpoint_topic: a b", "must be the name of a topic"),
+        ("own_topic: '{table}'", "must be the name of a topic"),
+        ("options: {acks: 1}", "acks cannot be given: Ditto sets it"),
+        ("options: {enable.idempotence: false}", "enable.idempotence cannot be given"),
+        ("options: {transactional.id: mine}", "transactional.id cannot be given"),
+        ("options: {bootstrap.servers: a}", "has a key of its own, kafka.brokers"),
+        ("options: {error_cb: a}", "callbacks are functions"),
+        ("user: ditto", "kafka.user is given without kafka.password"),
+        ("password: secret", "kafka.password is given without kafka.user"),
+        ("tls: {cert: /c.pem}", "kafka.tls.cert and kafka.tls.key are given one without the other"),
+        ("checkpoint_topic: x\n  own_topic: x", "are the same topic"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, section: str, said: str) -> None:
+    file = tmp_path / "ditto.yaml"
+    file.write_text(f"kafka:\n  {section}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file, {}, {})
+    assert said in caught.value.message
+
+
+def test_an_option_that_librdkafka_does_not_know() -> None:
+    from ditto.sinks.kafka.client import Admin  # noqa: PLC0415  a client is made
+
+    with pytest.raises(ConfigError, match="No such configuration property"):
+        Admin(Kafka(options={"no.such": 1}))
+
+
+def test_the_library_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+
+    def without(name: str) -> object:
+        return None if name == "confluent_kafka" else found(name)
+
+    monkeypatch.setattr("ditto.sinks.kafka.library.find_spec", without)
+    config = Config(kafka=Kafka())
+    for choose in (choose_sink, choose_reader):
+        with pytest.raises(ConfigError) as caught:
+            choose(config)
+        assert "ditto-cdc[kafka]" in (caught.value.hint or "")
+
+
+def test_a_password_in_clear() -> None:
+    given: Any = {"user": "ditto", "password": "hush", "brokers": "kafka.example.com:9092"}
+    with pytest.raises(LoginDenied, match="does not show it the password"):
+        settings(Kafka(mechanism="plain", **given))
+    assert settings(Kafka(mechanism="plain", tls=KafkaTls(), **given))["security.protocol"] == "sasl_ssl"
+    assert settings(Kafka(**given))["sasl.mechanism"] == "SCRAM-SHA-512"
+
+
+@pytest.mark.parametrize(
+    ("route", "topic"),
+    [
+        ("ditto_public_trades", "ditto_public_trades"),
+        ("ditto_public_my%20orders", "ditto_public_my-x20orders"),
+        ("ditto_public_größe", "ditto_public_gr-xC3-xB6-xC3-x9Fe"),
+        ("a.b-c_D9", "a.b-c_D9"),
+    ],
+)
+def test_topics_of_routes(route: str, topic: str) -> None:
+    assert topic_of(route) == topic
+
+
+def test_what_is_no_topic() -> None:
+    with pytest.raises(StreamUnusable, match="longer than 249"):
+        topic_of("x" * 250)
+    with pytest.raises(StreamUnusable, match="is no topic"):
+        topic_of("..")
+
+
+def test_two_routes_never_share_a_topic() -> None:
+    topics = Topics(Kafka(), "ditto")
+    topics.add(["ditto_a b"])
+    with pytest.raises(SubjectCollision):
+        topics.add(["ditto_a-x20b"])
+    for own in ("ditto.checkpoints", "ditto._ditto"):
+        with pytest.raises(SubjectCollision):
+            topics.add([own])
+    assert topics.add(["ditto._schema.public.t", "ditto._snapshot.>"]) == {"ditto._ditto"}
