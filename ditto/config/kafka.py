@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, field
 
 from ditto.config.documented import Seconds
 from ditto.config.documented import documented as _doc
 from ditto.config.impossible import Impossible
-from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 LONGEST_TOPIC: Final = 249
 _BROKER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
@@ -201,16 +200,28 @@ def is_topic(name: str) -> bool:
     return len(name) <= LONGEST_TOPIC and name not in {".", ".."} and _TOPIC.fullmatch(name) is not None
 
 
-def check_kafka(kafka: Kafka) -> None:
-    """Raise ConfigError where keys of the section contradict each other."""
+def contradiction(kafka: Kafka) -> tuple[str, str, str | None] | None:
+    """Key, sentence and hint, where keys of the section contradict each other."""
     if (kafka.user is None) != (kafka.password is None):
         missing, given = ("password", "user") if kafka.password is None else ("user", "password")
-        raise ConfigError(f"kafka.{given} is given without kafka.{missing}", key=f"kafka.{given}")
+        return f"kafka.{given}", f"kafka.{given} is given without kafka.{missing}", None
     if kafka.tls is not None and (kafka.tls.cert is None) != (kafka.tls.key is None):
-        raise ConfigError("kafka.tls.cert and kafka.tls.key are given one without the other", key="kafka.tls.cert")
+        return "kafka.tls.cert", "kafka.tls.cert and kafka.tls.key are given one without the other", None
     if kafka.checkpoint_topic == kafka.own_topic:
-        raise ConfigError(
+        return (
+            "kafka.own_topic",
             "kafka.checkpoint_topic and kafka.own_topic are the same topic",
-            hint="give them two: the first has records of every pipeline, the second of one",
-            key="kafka.own_topic",
+            "give them two: the first has records of every pipeline, the second of one",
         )
+    return None
+
+
+KAFKA_CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
+    {
+        "kafka.brokers": check_brokers,
+        "kafka.checkpoint_topic": check_topic,
+        "kafka.own_topic": check_topic,
+        "kafka.options": check_options,
+    }
+)
+"""By key, as `validation.CHECKS`."""

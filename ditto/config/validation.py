@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from ditto.config.dsn import parameters_of, without_replication
 from ditto.config.format_rules import check_formats
 from ditto.config.impossible import Impossible
-from ditto.config.kafka import check_brokers, check_kafka, check_options, check_topic
+from ditto.config.kafka import KAFKA_CHECKS
+from ditto.config.kafka import contradiction as kafka_contradiction
 from ditto.config.message_rules import (
     check_column,
     check_messages,
@@ -295,11 +296,8 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "postgres.publication": _publication,
         "nats.url": _url,
         "nats.stream": _stream,
-        "kafka.brokers": check_brokers,
-        "kafka.checkpoint_topic": check_topic,
-        "kafka.own_topic": check_topic,
+        **KAFKA_CHECKS,
         "kafka.ack_timeout": _positive_seconds,
-        "kafka.options": check_options,
         "redis.url": check_url,
         "redis.key_prefix": check_key_prefix,
         "redis.ack_timeout": _positive_seconds,
@@ -362,9 +360,8 @@ def check_together(config: Config) -> None:
         raise ConfigError("nats.password is given without nats.user", key="nats.password")
     if nats.tls is not None and (nats.tls.cert is None) != (nats.tls.key is None):
         raise ConfigError("nats.tls.cert and nats.tls.key are given one without the other", key="nats.tls.cert")
-    if config.kafka is not None:
-        check_kafka(config.kafka)
     for found in (
+        None if config.kafka is None else kafka_contradiction(config.kafka),
         None if config.redis is None else redis_contradiction(config.redis),
         None if config.webhook is None else contradiction(config.webhook),
     ):
