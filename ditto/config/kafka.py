@@ -176,6 +176,13 @@ def check_brokers(value: str | list[str]) -> str | list[str]:
     return value
 
 
+def check_timeout(value: float) -> float:
+    """Raises Impossible."""
+    if value <= 0:
+        raise Impossible("must be longer than 0")
+    return value
+
+
 def check_topic(value: str) -> str:
     """Raises Impossible."""
     if not is_topic(value.replace("{prefix}", "p")):
@@ -222,6 +229,7 @@ KAFKA_CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
         "kafka.checkpoint_topic": check_topic,
         "kafka.own_topic": check_topic,
         "kafka.options": check_options,
+        "kafka.ack_timeout": check_timeout,
     }
 )
 """By key, as `validation.CHECKS`."""

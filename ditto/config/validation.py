@@ -297,7 +297,6 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "nats.url": _url,
         "nats.stream": _stream,
         **KAFKA_CHECKS,
-        "kafka.ack_timeout": _positive_seconds,
         "redis.url": check_url,
         "redis.key_prefix": check_key_prefix,
         "redis.ack_timeout": _positive_seconds,
