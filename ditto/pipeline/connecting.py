@@ -62,16 +62,16 @@ async def connect(
 ) -> Ends:
     """Connect to PostgreSQL, which is looked at first, and to the sink; `stack` closes what was opened."""
     postgres = config.postgres
+    sink = make_sink(config, clock=clock)
     source = Replication(
         postgres.dsn,
         clock=clock,
         max_events=config.delivery.max_in_flight,
         max_bytes=config.delivery.max_in_flight_bytes,
         interval_style=interval_style(config.events.types),
-        gathers=config.events.group is not None,
+        gathers=config.events.group is not None or sink.capabilities.prefers_blocks,
     )
     stack.push_async_callback(source.close)
-    sink = make_sink(config, clock=clock)
     stack.push_async_callback(sink.close)
     # All connections at the same time: one after the other took 10 to 20 ms longer. What is wrong with PostgreSQL is
     # said first, whatever becomes of the others.

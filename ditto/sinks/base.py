@@ -94,6 +94,8 @@ class Capabilities(NamedTuple):
     """Messages have keys: without `key` in the rules of a table its primary key is given."""
     is_fenced: bool = False
     """A second or stale writer is refused by the sink itself."""
+    prefers_blocks: bool = False
+    """Many messages at once cost it little: PostgreSQL is the slower side, and messages may gather before it."""
 
     @property
     def name(self) -> str:

@@ -31,10 +31,11 @@ _UNIX: Final = Pace(32, 0.0004)
 # A read brings one record, which is one message; stopping after eight reads halved the rate.
 _TLS: Final = Pace(1, 0.0)
 
-# Where events go in groups, nats-server costs little, and the walsender is the slowest: it hands each message to the
-# kernel, which makes a packet of it, and wakes the reader. Where the receiver's window is full, messages gather in the
-# sender's buffer, and leave in packets of 64 KB: 2.3 µs of CPU an event in place of 3.5 to 5, and twice as many events
-# a second. In 2 ms a window of 32 to 90 KB gets full, one of 130 KB does not; 32 KB are too few for rows of 2 KB.
+# Where events go in groups, or to a file, the sink costs little, and the walsender is the slowest: it hands each
+# message to the kernel, which makes a packet of it, and wakes the reader. Where the receiver's window is full,
+# messages gather in the sender's buffer, and leave in packets of 64 KB: 2.3 µs of CPU an event in place of 3.5 to 5,
+# and twice as many events a second. In 2 ms a window of 32 to 90 KB gets full, one of 130 KB does not; 32 KB are too
+# few for rows of 2 KB.
 _TCP_GATHERING: Final = Pace(1, 0.002)
 _WINDOW_BYTES: Final = 64 << 10
 _SHORT_TRIP_US: Final = 250

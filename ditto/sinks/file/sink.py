@@ -42,7 +42,7 @@ class FileSink(LineSink):
     def capabilities(self) -> Capabilities:
         """A line can be of any length. Where the file system knows locks, a second writer is refused."""
         is_fenced = self._file is not None and self._file.is_locked
-        return Capabilities("file", self._path, "file.path", is_fenced=is_fenced)
+        return Capabilities("file", self._path, "file.path", is_fenced=is_fenced, prefers_blocks=True)
 
     async def inspect(self, pipeline: PipelineId) -> SinkState:
         """See `base.Sink`."""
