@@ -160,7 +160,7 @@ def errors_page() -> str:
     lines = [
         "# Errors",
         "",
-        "<!-- Made by docs/generate.py from ditto/errors.py. -->",
+        "<!-- Made by docs/generate.py from ditto/errors. -->",
         "",
         "What stops Ditto, or ends a session. The log names the class as `kind`, and `ditto_sessions_total` has it as",
         "`reason`; a command that ends with one says a sentence and a hint, and exits with its code. What is",
@@ -168,7 +168,7 @@ def errors_page() -> str:
         "other error ends the process.",
     ]
     titles = {"ConfigError": "Configuration", "SourceError": "PostgreSQL", "SinkError": "NATS or the file"}
-    for branch in _ours(errors.DittoError):
+    for branch in sorted(_ours(errors.DittoError), key=lambda kind: kind.exit_code):
         lines += [
             "",
             f"## {titles[branch.__name__]}",
@@ -186,7 +186,7 @@ def errors_page() -> str:
 
 def _ours(kind: type[errors.DittoError]) -> list[type[errors.DittoError]]:
     """Its subclasses in that module: others exist once their own module is imported."""
-    return [child for child in kind.__subclasses__() if child.__module__ == errors.__name__]
+    return [child for child in kind.__subclasses__() if child.__module__.startswith(errors.__name__)]
 
 
 def _line(text: str) -> str:

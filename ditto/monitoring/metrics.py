@@ -312,5 +312,5 @@ LABEL_VALUES: Final = {
     "stage": ", ".join(STAGES),
     "state": ", ".join(get_args(State)),
     "table": f"the first {MAX_TABLES} tables that have events; the others count as `other`",
-    "reason": "the classes of errors, see `ditto/errors.py`; `stopped`, and `reloaded`",
+    "reason": "the classes of errors, see `ditto/errors/`; `stopped`, and `reloaded`",
 }

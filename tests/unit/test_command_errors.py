@@ -242,7 +242,7 @@ def test_where_a_connection_string_points(dsn: str, where: str) -> None:
 
 def classes_under(base: type[DittoError]) -> Iterator[type[DittoError]]:
     for each in base.__subclasses__():
-        if each.__module__ == errors.__name__:
+        if each.__module__.startswith(errors.__name__):
             yield each
             yield from classes_under(each)
 

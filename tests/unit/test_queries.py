@@ -25,7 +25,7 @@ SYNTAX = frozenset(
 """No functions; and one without an argument, to which none of another schema can be preferred."""
 OWN_SERVER = "demo/"
 """On a server that nobody else uses, the pinned path is enough for functions."""
-PROSE = frozenset({"errors.py", "cli/wait.py"})
+PROSE = frozenset({"errors/source.py", "errors/sink.py", "errors/configuration.py", "cli/wait.py"})
 """Their queries are for people to run: docstrings and examples."""
 
 

@@ -1,0 +1,155 @@
+"""Every error that Ditto raises on purpose, as one tree.
+
+    DittoError
+    ├── ConfigError                 the configuration cannot be used
+    │   ├── RuleUnfit               a rule in events.tables does not fit its table
+    │   └── RuleError               a rule of a table cannot be worked out for a change
+    ├── SourceError                 PostgreSQL, or what it sent
+    │   ├── ConnectionLost          *  the connection ended, or was never made
+    │   ├── ServerNotReady          *  starting up, shutting down, out of connections
+    │   ├── TableLocked             *  somebody holds a lock on a table
+    │   ├── SlotInUse               *  another reader holds the slot
+    │   ├── AccessDenied            password, role, pg_hba, missing database or privilege
+    │   ├── ServerUnsuitable        wal_level, version, no slot left
+    │   ├── IdentityMissing         a publication would break the application's UPDATE and DELETE
+    │   ├── PublicationMissing      absent, and not to be created
+    │   ├── TableNotPublished       events.tables names it, and the publication does not send it
+    │   ├── SlotMissing             absent, and not to be created
+    │   ├── SlotUnusable            another plugin, another database, two-phase
+    │   ├── SlotInvalidated         PostgreSQL has removed WAL that the slot needed
+    │   ├── SourceRewound           the stream is ahead of the server: restored from a backup?
+    │   ├── DecodingFailed          PostgreSQL cannot decode its own WAL
+    │   ├── DecodeError             bytes that are not the pgoutput that was asked for
+    │   ├── SnapshotRefused         a table, or a request for a snapshot, that cannot be read as asked
+    │   └── ServerFault             an error of PostgreSQL's that Ditto knows nothing of
+    └── SinkError                   the sink, or what it answered
+        ├── SinkLost                *  the connection ended, or was never made; the file was replaced
+        ├── AckTimeout              *  no acknowledgement within the deadline
+        ├── NotNow                  *  no leader, out of resources, stream or disk full, file locked
+        ├── AnswerUnreadable        *  an answer that does not have the form that Ditto knows
+        ├── ChainBroken             *  something else was stored in between: read the tail again
+        ├── LoginDenied             user, password, token, certificate
+        ├── SinkDenied              a permission
+        ├── NatsUnsuitable          nats-server is too old
+        ├── RedisUnsuitable         the Redis server is too old, or its cluster cannot take the keys
+        ├── NoJetStream             the server or the account has no JetStream
+        ├── StreamNotFound          absent, and not to be created
+        ├── StreamUnusable          its configuration cannot hold the events
+        ├── StreamOwned             it belongs to another pipeline
+        ├── WebhookRefused          the receiver of a webhook takes no such request, now or later
+        ├── FileUnusable            the file, or standard output, cannot take the events
+        ├── TailForged              its last message is not Ditto's own
+        ├── StreamGap               the slot is after the sink's tail: events are missing
+        ├── SubjectCollision        two tables would share a subject
+        ├── EventTooLarge           one event is larger than the server accepts
+        ├── RequestTooLarge         a request is larger than the server accepts
+        └── PublishRejected         the server refused a message for good
+
+A class's docstring says what happened, and after an empty line what a user does about it; the reference of the errors
+is made of them. Classes marked * are retried by the pipeline, with back-off; all others stop it (`is_retryable`),
+some of them only where it has not streamed yet (`is_retryable_later`) or where the next session says the same
+(`depends_on_settings`).
+The process then exits with the class's `exit_code`: 1 internal, 2 configuration, 3 PostgreSQL, 4 the sink.
+"""
+
+from __future__ import annotations
+
+from ditto.errors.base import (
+    DittoError,
+)
+from ditto.errors.configuration import (
+    ConfigError,
+    RuleError,
+    RuleUnfit,
+)
+from ditto.errors.sink import (
+    AckTimeout,
+    AnswerUnreadable,
+    ChainBroken,
+    EventTooLarge,
+    FileUnusable,
+    LoginDenied,
+    NatsUnsuitable,
+    NoJetStream,
+    NotNow,
+    PublishRejected,
+    RedisUnsuitable,
+    RequestTooLarge,
+    SinkDenied,
+    SinkError,
+    SinkLost,
+    StreamGap,
+    StreamNotFound,
+    StreamOwned,
+    StreamUnusable,
+    SubjectCollision,
+    TailForged,
+    WebhookRefused,
+)
+from ditto.errors.source import (
+    AccessDenied,
+    ConnectionLost,
+    DecodeError,
+    DecodingFailed,
+    IdentityMissing,
+    PublicationMissing,
+    ServerFault,
+    ServerNotReady,
+    ServerUnsuitable,
+    SlotInUse,
+    SlotInvalidated,
+    SlotMissing,
+    SlotUnusable,
+    SnapshotRefused,
+    SourceError,
+    SourceRewound,
+    TableLocked,
+    TableNotPublished,
+)
+
+__all__ = [
+    "AccessDenied",
+    "AckTimeout",
+    "AnswerUnreadable",
+    "ChainBroken",
+    "ConfigError",
+    "ConnectionLost",
+    "DecodeError",
+    "DecodingFailed",
+    "DittoError",
+    "EventTooLarge",
+    "FileUnusable",
+    "IdentityMissing",
+    "LoginDenied",
+    "NatsUnsuitable",
+    "NoJetStream",
+    "NotNow",
+    "PublicationMissing",
+    "PublishRejected",
+    "RedisUnsuitable",
+    "RequestTooLarge",
+    "RuleError",
+    "RuleUnfit",
+    "ServerFault",
+    "ServerNotReady",
+    "ServerUnsuitable",
+    "SinkDenied",
+    "SinkError",
+    "SinkLost",
+    "SlotInUse",
+    "SlotInvalidated",
+    "SlotMissing",
+    "SlotUnusable",
+    "SnapshotRefused",
+    "SourceError",
+    "SourceRewound",
+    "StreamGap",
+    "StreamNotFound",
+    "StreamOwned",
+    "StreamUnusable",
+    "SubjectCollision",
+    "TableLocked",
+    "TableNotPublished",
+    "TailForged",
+    "WebhookRefused",
+]
