@@ -9,13 +9,16 @@ import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import redis.asyncio
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from benchmarks.contenders import Drain, Ending, Task, WrongCount, stop
 from benchmarks.metering import Meter, peak_rss_bytes
 from benchmarks.servers import ReplicationLog
+from ditto.testing.kafka_server import KafkaServer
 from ditto.testing.redis_server import RedisServer
 
 _DEADLINE_S: Final = 600.0
@@ -153,3 +156,52 @@ class Redis:
         del prefix
         async with redis.asyncio.Redis.from_url(self._server.url) as client:
             await client.flushall()
+
+
+class Kafka:
+    """Topics with 3 partitions on one broker, counted by a consumer that reads committed messages."""
+
+    name = "kafka"
+
+    def __init__(self, server: KafkaServer) -> None:
+        self._server = server
+        self._consumers: dict[str, tuple[Any, set[str]]] = {}
+        self._counts: dict[str, int] = {}
+
+    @property
+    def pid(self) -> int:
+        """See `Place`."""
+        return self._server.pid
+
+    def environment(self, prefix: str) -> Mapping[str, str]:
+        """See `Place`."""
+        del prefix
+        return {"DITTO_KAFKA_BROKERS": self._server.brokers}
+
+    async def count(self, prefix: str) -> int:
+        """What the consumer has seen so far."""
+        return await asyncio.to_thread(self._count, prefix)
+
+    def _count(self, prefix: str) -> int:
+        given = {"bootstrap.servers": self._server.brokers, "group.id": "bench", "log_level": 0}
+        if prefix not in self._consumers:
+            self._consumers[prefix] = Consumer({**given, "enable.auto.commit": False}), set()
+        consumer, seen = self._consumers[prefix]
+        if not seen:
+            known = consumer.list_topics(timeout=10).topics
+            seen |= {name for name in known if name.startswith(f"{prefix}_")}
+            consumer.assign([TopicPartition(name, number, 0) for name in seen for number in known[name].partitions])
+        if seen:
+            found = sum(1 for each in consumer.consume(10_000, 0.01) if each.error() is None)
+            self._counts[prefix] = self._counts.get(prefix, 0) + found
+        return self._counts.get(prefix, 0)
+
+    async def empty(self, prefix: str) -> None:
+        """See `Place`."""
+        consumer, _ = self._consumers.pop(prefix)
+        del self._counts[prefix]
+        consumer.close()
+        admin = AdminClient({"bootstrap.servers": self._server.brokers})
+        names = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
+        for future in admin.delete_topics(names).values():
+            await asyncio.to_thread(future.result)
