@@ -13,14 +13,14 @@ COPY requirements requirements
 RUN pip install --require-hashes --no-deps -r requirements/build.txt
 # The pinned build tools are in place, so no build fetches its own. The packages have a layer of their own: a change to
 # Ditto does not compile psycopg-c again.
-RUN pip wheel --no-build-isolation --require-hashes --no-deps -r requirements/run.txt --wheel-dir /wheels
+RUN pip wheel --no-build-isolation --require-hashes --no-deps -r requirements/image.txt --wheel-dir /wheels
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY ditto ditto
 RUN pip wheel --no-build-isolation --no-deps --wheel-dir /wheels .
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="Ditto" \
-      org.opencontainers.image.description="Change data capture from PostgreSQL to NATS JetStream" \
+      org.opencontainers.image.description="Change data capture from PostgreSQL to NATS JetStream, Kafka, Redis, webhooks and files" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libpq5 \

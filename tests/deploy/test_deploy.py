@@ -49,7 +49,7 @@ def test_the_image_runs_as_a_user_without_a_name_and_asks_ditto_for_its_health()
 
 def test_the_build_context_has_the_sources_and_nothing_that_was_built() -> None:
     names = {str(path.relative_to(TOP)) for path in dockerfile.context(TOP)}
-    assert {"pyproject.toml", "setup.py", "requirements/run.txt", "ditto/_pgoutput.pyx", "ditto/cli/run.py"} <= names
+    assert {"pyproject.toml", "setup.py", "requirements/image.txt", "ditto/_pgoutput.pyx", "ditto/cli/run.py"} <= names
     assert not [name for name in names if name.endswith((".so", ".pyc")) or re.fullmatch(r"ditto/[^/]*\.c", name)]
     assert not [name for name in names if name.startswith(("tests", ".git", ".venv", "build", "docs"))]
 

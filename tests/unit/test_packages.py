@@ -51,10 +51,12 @@ def test_every_package_that_pyproject_asks_for_is_locked() -> None:
     run = pins(TOP / "requirements" / "run.txt")
     assert names(project["dependencies"]) <= run.keys()
     extras = project["optional-dependencies"]
-    for extra in ("demo", "test", "bench", "fuzz"):
+    sinks = extras["kafka"] + extras["redis"] + extras["webhook"]
+    inside = {"image": sinks, "test": [*extras["docs"], *extras["otel"], *sinks]}
+    for extra in ("demo", "test", "bench", "fuzz", "image"):
         locked = pins(TOP / "requirements" / f"{extra}.txt")
         assert run.keys() <= locked.keys()
-        wanted = names(extras[extra]) | (names(extras["docs"] + extras["otel"]) if extra == "test" else set())
+        wanted = names([*extras.get(extra, []), *inside.get(extra, [])])
         assert wanted <= locked.keys(), f"{extra}: run scripts/lock"
 
 
