@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import redis.asyncio
-from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from benchmarks.contenders import Drain, Ending, Task, WrongCount, stop
 from benchmarks.metering import Meter, peak_rss_bytes
 from benchmarks.servers import ReplicationLog
 from ditto.testing.kafka_server import KafkaServer
+from ditto.testing.process import ServerProcess, free_port
 from ditto.testing.redis_server import RedisServer
 
 _DEADLINE_S: Final = 600.0
@@ -40,7 +42,10 @@ class Place(Protocol):
         """What leads Ditto there."""
 
     async def count(self, prefix: str) -> int:
-        """How many events are there by now; cheap where many are."""
+        """About how many events are there by now; cheap where many are."""
+
+    async def exact_count(self, prefix: str) -> int:
+        """How many events are there, now that Ditto has ended."""
 
     async def empty(self, prefix: str) -> None:
         """Remove them."""
@@ -76,7 +81,7 @@ class DittoInto:
             cpu_s = client.read(), walsender.read(), 0.0 if server is None else server.read()
             peak = peak_rss_bytes(process.pid)
             await stop(process)
-        count = await place.count(prefix)
+        count = await place.exact_count(prefix)
         if count != task.events:
             raise WrongCount(f"{place.name} holds {count} events where {task.events} were written")
         await place.empty(prefix)
@@ -118,6 +123,8 @@ class File:
         self._seen[prefix] = offset, found
         return found
 
+    exact_count = count
+
     async def empty(self, prefix: str) -> None:
         """See `Place`."""
         self._path(prefix).unlink()
@@ -151,6 +158,8 @@ class Redis:
             streams = await client.smembers(f"ditto:{prefix}:streams")
             return sum([await client.xlen(stream) for stream in streams])
 
+    exact_count = count
+
     async def empty(self, prefix: str) -> None:
         """See `Place`."""
         del prefix
@@ -159,14 +168,13 @@ class Redis:
 
 
 class Kafka:
-    """Topics with 3 partitions on one broker, counted by a consumer that reads committed messages."""
+    """Topics with 3 partitions on one broker."""
 
     name = "kafka"
 
     def __init__(self, server: KafkaServer) -> None:
         self._server = server
-        self._consumers: dict[str, tuple[Any, set[str]]] = {}
-        self._counts: dict[str, int] = {}
+        self._admin = AdminClient({"bootstrap.servers": server.brokers, "log_level": 0})
 
     @property
     def pid(self) -> int:
@@ -179,29 +187,92 @@ class Kafka:
         return {"DITTO_KAFKA_BROKERS": self._server.brokers}
 
     async def count(self, prefix: str) -> int:
-        """What the consumer has seen so far."""
+        """How many offsets below `read_committed` ends: the marks of transactions too, 3 for some 4,000 events."""
         return await asyncio.to_thread(self._count, prefix)
 
     def _count(self, prefix: str) -> int:
+        known = self._admin.list_topics(timeout=10).topics
+        places = [
+            TopicPartition(name, number)
+            for name in known
+            if name.startswith(f"{prefix}_")
+            for number in known[name].partitions
+        ]
+        if not places:
+            return 0
+        asked = {place: OffsetSpec.latest() for place in places}
+        found = self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED)
+        return sum(each.result().offset for each in found.values())
+
+    async def exact_count(self, prefix: str) -> int:
+        """What a consumer reads that reads committed messages."""
+        return await asyncio.to_thread(self._consume, prefix)
+
+    def _consume(self, prefix: str) -> int:
         given = {"bootstrap.servers": self._server.brokers, "group.id": "bench", "log_level": 0}
-        if prefix not in self._consumers:
-            self._consumers[prefix] = Consumer({**given, "enable.auto.commit": False}), set()
-        consumer, seen = self._consumers[prefix]
-        if not seen:
-            known = consumer.list_topics(timeout=10).topics
-            seen |= {name for name in known if name.startswith(f"{prefix}_")}
-            consumer.assign([TopicPartition(name, number, 0) for name in seen for number in known[name].partitions])
-        if seen:
-            found = sum(1 for each in consumer.consume(10_000, 0.01) if each.error() is None)
-            self._counts[prefix] = self._counts.get(prefix, 0) + found
-        return self._counts.get(prefix, 0)
+        consumer: Any = Consumer({**given, "enable.auto.commit": False, "enable.partition.eof": True})
+        known = consumer.list_topics(timeout=10).topics
+        left = {(name, number) for name in known if name.startswith(f"{prefix}_") for number in known[name].partitions}
+        consumer.assign([TopicPartition(*place, 0) for place in left])
+        found = 0
+        while left:
+            for each in consumer.consume(10_000, 0.1):
+                if each.error() is None:
+                    found += 1
+                else:
+                    left.discard((each.topic(), each.partition()))
+        consumer.close()
+        return found
 
     async def empty(self, prefix: str) -> None:
         """See `Place`."""
-        consumer, _ = self._consumers.pop(prefix)
-        del self._counts[prefix]
-        consumer.close()
-        admin = AdminClient({"bootstrap.servers": self._server.brokers})
-        names = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
-        for future in admin.delete_topics(names).values():
+        del prefix
+        names = [name for name in self._admin.list_topics(timeout=10).topics if not name.startswith("__")]
+        for future in self._admin.delete_topics(names).values():
             await asyncio.to_thread(future.result)
+
+
+class Webhook:
+    """A receiver in a process of its own, which counts the events of each request (`webhook_receiver`)."""
+
+    name = "webhook"
+
+    def __init__(self, folder: Path) -> None:
+        self._port = free_port()
+        self._path = folder / "webhook"
+        self._process = ServerProcess(
+            [sys.executable, "-m", "benchmarks.webhook_receiver", str(self._port), self._path],
+            name="the receiver",
+            log_path=folder / "webhook.log",
+            last_signal=signal.SIGKILL,
+        )
+        self._before = 0
+
+    def __enter__(self) -> Self:
+        self._process.wait_until(self._path.exists, timeout_s=30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.end(signal.SIGKILL)
+
+    @property
+    def pid(self) -> int:
+        """See `Place`."""
+        return self._process.pid
+
+    def environment(self, prefix: str) -> Mapping[str, str]:
+        """See `Place`."""
+        del prefix
+        url = f"http://127.0.0.1:{self._port}/events"
+        return {"DITTO_WEBHOOK_URL": url, "DITTO_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+
+    async def count(self, prefix: str) -> int:
+        """Of the requests since the last `empty`."""
+        del prefix
+        return int(self._path.read_text() or 0) - self._before
+
+    async def empty(self, prefix: str) -> None:
+        """See `Place`."""
+        self._before += await self.count(prefix)
+
+    exact_count = count
