@@ -24,6 +24,7 @@ import yaml
 import ditto
 from ditto.testing.process import free_port
 from e2e.process import eventually
+from e2e.snapshots.finished import snapshot_finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -300,7 +301,7 @@ async def test_a_snapshot_goes_on_over_a_reload(configured: Configured) -> None:
     configured.write({"topics": {"trades": "NAME.after"}})
     assert (await configured.reload())[0] == 0
     ask(resume="r")
-    await configured.process.logged("snapshot.done", timeout_s=30)
+    await snapshot_finished(world)
     reads = [each for each in await world.messages() if each.payload.find(b'"READ"') > 0]
     assert sorted(each.event["data"]["id"] for each in reads) == list(range(1, 2001))
     assert {each.subject for each in reads} == {f"{world.name}_public_trades", f"{world.name}.after"}

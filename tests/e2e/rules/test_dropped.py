@@ -11,6 +11,7 @@ from ditto.testing.process import free_port
 from e2e.operations.test_http import samples
 from e2e.process import eventually
 from e2e.rules.sent import sent
+from e2e.snapshots.finished import snapshot_finished
 
 if TYPE_CHECKING:
     from e2e.world import World
@@ -84,6 +85,7 @@ async def test_a_snapshot_counts_what_it_has_stored_and_what_a_rule_has_left_out
     )
     done = await process.logged("snapshot.done")
     assert (done["rows"], done["left_out"]) == (19, 80)
+    await snapshot_finished(world)
     stored = [json.loads(each.payload) for each in await world.messages()]
     assert sum(each.get("action") == "READ" for each in stored) == 19
     (told,) = [each["snapshot"] for each in stored if each.get("snapshot", {}).get("state") == "done"]

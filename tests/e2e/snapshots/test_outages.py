@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from e2e.snapshots.finished import snapshot_finished
+
 if TYPE_CHECKING:
     from e2e.process import DittoProcess
     from e2e.world import World
@@ -45,6 +47,7 @@ async def reading(world: World, **settings: Any) -> DittoProcess:
 async def all_read(world: World, ditto: DittoProcess) -> None:
     """The run `r` ends, and has read every row once."""
     await ditto.logged("snapshot.done", run="r")
+    await snapshot_finished(world)
     keys = [each.event["data"]["id"] for each in await world.messages() if each.event.get("action") == "READ"]
     assert (len(keys), len(set(keys))) == (ROWS, ROWS)
 
