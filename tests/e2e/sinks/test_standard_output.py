@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from e2e.sinks.file_world import FileWorld
 
 
+def whole_lines(path: Path) -> list[bytes]:
+    """The last one may just be written."""
+    return path.read_bytes().split(b"\n")[:-1]
+
+
 class Piped:
     """`ditto run`, with the lines of its standard output in a file, and its log in another."""
 
@@ -41,7 +46,7 @@ class Piped:
             )
 
     def logs(self, event: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        lines = [json.loads(line) for line in whole_lines(self.log)]
         return [line for line in lines if line["event"] == event]
 
     async def streaming(self, *, count: int = 1) -> None:
@@ -78,7 +83,7 @@ async def test_it_goes_on_after_what_was_confirmed(file_world: FileWorld, starte
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
 
     def rows() -> list[int]:
-        events = [json.loads(line) for line in output.read_bytes().splitlines()]
+        events = [json.loads(line) for line in whole_lines(output)]
         assert all(event["id"] for event in events), "events alone"
         return [event["data"]["id"] for event in events]
 
