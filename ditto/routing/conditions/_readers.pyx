@@ -5,6 +5,7 @@
 `readers` has what calls these, and the functions in Python that make the rest.
 """
 
+cimport cython
 from cpython.list cimport PyList_Append
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint8_t
@@ -152,3 +153,93 @@ def array(text, read, int delimiter):
         if p[0] != delimiter:
             return None
         p += 1
+
+
+@cython.final
+cdef class Membership:
+    """Whether an array of one dimension has an element with this text; NULL has none. No element is made.
+
+    `otherwise` judges the texts of arrays that are not usual.
+    """
+
+    cdef bytes element
+    cdef const uint8_t *wanted  # in it
+    cdef Py_ssize_t wanted_size
+    cdef uint8_t delimiter
+    cdef object otherwise
+
+    def __cinit__(self, str element, int delimiter, otherwise):
+        self.element = element.encode()
+        self.wanted = self.element
+        self.wanted_size = len(self.element)
+        self.delimiter = <uint8_t>delimiter
+        self.otherwise = otherwise
+
+    def test(self, text):
+        """Of PostgreSQL's text of an array."""
+        cdef Py_ssize_t n = 0
+        cdef const uint8_t *p = <const uint8_t *>utf8(text, &n)
+        cdef int found = self.find(p, n)
+        return self.otherwise(text) if found < 0 else found == 1
+
+    cdef int find(self, const uint8_t *p, Py_ssize_t n) noexcept:
+        """1 or 0; -1 for an array that is not usual, wherever in it the element is."""
+        cdef const uint8_t *end = p + n - 1
+        cdef int found = 0
+        cdef int is_equal
+        if n < 2 or p[0] != 0x7B or end[0] != 0x7D:
+            return -1
+        p += 1
+        if p == end:
+            return 0
+        while True:
+            if p < end and p[0] == 0x22:
+                is_equal = self.skip_quoted(&p, end)
+            else:
+                is_equal = self.skip_bare(&p, end)
+            if is_equal < 0:
+                return -1
+            found |= is_equal
+            if p == end:
+                return found
+            if p[0] != self.delimiter:
+                return -1
+            p += 1
+
+    cdef int skip_quoted(self, const uint8_t **at, const uint8_t *end) noexcept:
+        """Whether the element between quotation marks is the one; -1 where it does not end."""
+        cdef const uint8_t *p = at[0] + 1
+        cdef const uint8_t *wanted = self.wanted
+        cdef const uint8_t *wanted_end = wanted + self.wanted_size
+        cdef bint is_equal = True
+        while p < end and p[0] != 0x22:
+            if p[0] == 0x5C:
+                p += 1
+                if p == end:
+                    return -1
+            if wanted < wanted_end and wanted[0] == p[0]:
+                wanted += 1
+            else:
+                is_equal = False
+            p += 1
+        if p == end:
+            return -1
+        at[0] = p + 1
+        return is_equal and wanted == wanted_end
+
+    cdef int skip_bare(self, const uint8_t **at, const uint8_t *end) noexcept:
+        """Whether the element without quotation marks is the one; -1 where it is not usual."""
+        cdef const uint8_t *start = at[0]
+        cdef const uint8_t *p = start
+        cdef Py_ssize_t size
+        while p < end and p[0] != self.delimiter:
+            if p[0] == 0x22 or p[0] == 0x5C or p[0] == 0x7B or p[0] == 0x7D:
+                return -1
+            p += 1
+        at[0] = p
+        size = p - start
+        if size == 0:
+            return -1
+        if size == 4 and memcmp(start, b"NULL", 4) == 0:
+            return 0
+        return size == self.wanted_size and memcmp(start, self.wanted, <size_t>size) == 0

@@ -13,6 +13,7 @@ from ditto.routing.conditions.errors import ConditionError, Failure
 from ditto.routing.conditions.functions import FUNCTIONS, GLOBALS, METHODS, NAMESPACE, Overload, is_zoned
 from ditto.routing.conditions.instants import zone
 from ditto.routing.conditions.patterns import compile_pattern
+from ditto.routing.conditions.simple_patterns import compile_simple
 from ditto.routing.conditions.value_types import BOOL, DYN, NUMERIC, Type, join
 
 MACROS: Final = get_args(checked.Macro)
@@ -94,6 +95,13 @@ def _matches(text: str, node: syntax.Call, arguments: tuple[Part, ...]) -> Part:
         compiled = compile_pattern(pattern.value)
     except ValueError as error:
         raise _error(text, node.arguments[-1], f"no pattern of RE2: {error}") from None
+    value = arguments[0]
+    # A column's text never has half of a surrogate pair, which RE2 fails at.
+    simple = (
+        compile_simple(pattern.value) if isinstance(value, checked.Column) and value.type.name == "string" else None
+    )
+    if simple is not None:
+        return checked.Apply(BOOL, "matches", arguments[:1], "{1}({0}) is not None", simple)
     return checked.Apply(BOOL, "matches", arguments[:1], "{1}({0})", compiled)
 
 

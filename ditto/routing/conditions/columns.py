@@ -87,9 +87,14 @@ def kind_of(type_name: str) -> Kind:
     if not type_name.endswith("[]") or type_name.endswith(_COLON):
         return _KINDS.get(type_name, _AS_TEXT)
     element = kind_of(type_name[:-2])
-    delimiter = ";" if type_name == "box[]" else ","
+    delimiter = delimiter_of(type_name)
 
     def read(text: str) -> list[Any]:
         return read_array(text, element.read, delimiter)
 
     return Kind(list_of(element.type.nullable()), read)
+
+
+def delimiter_of(type_name: str) -> str:
+    """What separates the elements of an array of this type."""
+    return ";" if type_name == "box[]" else ","

@@ -17,10 +17,11 @@ from msgspec import UNSET
 from ditto.decoding.messages import RuleFailed
 from ditto.routing.conditions import checked
 from ditto.routing.conditions.checked import Part, parts_of
-from ditto.routing.conditions.columns import TypedColumn, kind_of
+from ditto.routing.conditions.columns import TypedColumn, delimiter_of, kind_of
 from ditto.routing.conditions.errors import Failure
 from ditto.routing.conditions.failures import not_sent, null_value, weight
 from ditto.routing.conditions.functions import NAMESPACE
+from ditto.routing.conditions.readers import membership
 from ditto.routing.conditions.values import as_map
 
 _PREFIX: Final = {"data": "n", "dataOld": "o", "row": "r"}
@@ -65,7 +66,8 @@ class _Writer:
 
     def __init__(self, part: Part, columns: tuple[TypedColumn, ...]) -> None:
         self.constants: dict[str, Any] = {}
-        self._kinds = [kind_of(column.type_name) for column in columns]
+        self._types = [column.type_name for column in columns]
+        self._kinds = [kind_of(type_name) for type_name in self._types]
         self._lines: list[str] = []
         self._indent = 2
         self._names = 0
@@ -256,10 +258,19 @@ class _Writer:
                 return self._kept_as(
                     f"{self._value(value)} in {self._constant(frozenset(item.value for item in constants))}"
                 )
+        is_by_text = items.type.name == "list" and items.type.parameter(0).name == value.type.name in _BY_TEXT
+        if is_by_text and isinstance(items, checked.Column) and isinstance(value, checked.Constant):
+            return self._in_array(value, items)
         one, those = self._value(value), self._value(items)
-        if items.type.name == "list" and items.type.parameter(0).name == value.type.name in _BY_TEXT:
+        if is_by_text:
             return self._kept_as(f"{one} in {those} if {those} is not None else contains({those}, {one})")
         return self._kept_as(f"contains({those}, {one})")
+
+    def _in_array(self, value: checked.Constant, items: checked.Column) -> str:
+        """Membership by PostgreSQL's texts; `contains` says what is wrong with null."""
+        has = self._constant(membership(_text_of(value) or "", delimiter_of(self._types[items.index])))
+        text = self._text(items)
+        return self._kept_as(f"{has}({text}) if {text} is not None else contains(None, {value.value!r})")
 
     def _logic(self, part: checked.Logic) -> str:
         *before, last = sorted(part.operands, key=weight)
@@ -318,7 +329,7 @@ class _Writer:
         if part.function == "matches":
             (text,) = part.arguments
             value = f"need_text({self._value(text)})" if text.type.name == "dyn" else self._needed(text)
-            return self._kept_as(f"{self._constant(part.extra)}({value})")
+            return self._kept_as(str(part.code).format(value, self._constant(part.extra)))
         if part.code is None:
             arguments = [self._value(argument) for argument in part.arguments]
             call = f"call({part.function!r}, {', '.join(arguments)})"

@@ -21,6 +21,15 @@ def pure_read_json(text: str) -> Any:
         raise Failure("a JSON value cannot be read") from None
 
 
+def pure_membership(element: str, delimiter: str) -> Callable[[str], bool]:
+    """Whether PostgreSQL's text of an array has an element with this text; raises as `read_array` does."""
+
+    def has(text: str) -> bool:
+        return element in array_literals.read_array(text, str, delimiter)
+
+    return has
+
+
 def _json_integer(text: str) -> int | float:
     if len(text) < 19:
         return int(text)
@@ -63,8 +72,21 @@ if TYPE_CHECKING or IMPL == "c":
         found = _readers.array(text, None if read is str else read, ord(delimiter))
         return array_literals.read_array(text, read, delimiter) if found is None else found
 
+    def membership(element: str, delimiter: str) -> Callable[[str], bool]:
+        """See `pure_membership`."""
+        return _readers.Membership(element, ord(delimiter), pure_membership(element, delimiter)).test
+
 else:
     read_timestamp, read_interval = instants.read_timestamp, instants.read_interval
     read_json, read_array = pure_read_json, array_literals.read_array
+    membership = pure_membership
 
-__all__ = ["pure_read_json", "read_array", "read_interval", "read_json", "read_timestamp"]
+__all__ = [
+    "membership",
+    "pure_membership",
+    "pure_read_json",
+    "read_array",
+    "read_interval",
+    "read_json",
+    "read_timestamp",
+]

@@ -1,0 +1,95 @@
+"""Patterns that Python's `re` finds: as RE2 does, and no others."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ditto.routing.conditions.patterns import compile_pattern
+from ditto.routing.conditions.simple_patterns import compile_simple
+
+SETS = ["a", "b", "B", "-", " ", "1", ".", r"\.", r"\d", r"\w", r"\s", r"\$", "[a-c]", "[^a-c]", r"[\d_-]", "[^ -]", r"[^\s]", "[A-Zb]"]  # fmt: skip  # noqa: E501
+REPEATED = ["", "", "", "*", "+", "?", "{2}", "{1,}", "{0,2}", "{0}", "{12}", "{1000}", "{,2}", "*?", "{2}{3}"]
+ODD = ["^", "$", "|", "(a)", "(?i)", r"\b", r"\D", "[[:alpha:]]", "é", "[é]", r"\x41", "[", "(?:a|b)", r"\pL", r"\v"]
+SEQUENCES = st.lists(st.tuples(st.sampled_from(SETS), st.sampled_from(REPEATED)).map("".join), max_size=5)
+PATTERNS = st.tuples(st.sampled_from(["", "^"]), SEQUENCES.map("".join), st.sampled_from(["", "$", r"\$"])).map("".join)
+WITH_ODD = st.lists(st.sampled_from([*SETS, *ODD, "+", "$"]), max_size=5).map("".join)
+TEXTS = st.text(st.sampled_from("aabcABZ119 -_.$\n\r\v\0\x7fé😀\u0130\u2028"), max_size=12)
+
+
+@given(pattern=PATTERNS | WITH_ODD, texts=st.lists(TEXTS, min_size=1, max_size=8))
+def test_a_simple_pattern_is_found_where_re2_finds_it(pattern: str, texts: list[str]) -> None:
+    try:
+        found_by_re2 = compile_pattern(pattern)
+    except ValueError:
+        assume(False)
+    find = compile_simple(pattern)
+    assume(find is not None)
+    assert find is not None
+    for text in texts:
+        assert (find(text) is not None) == found_by_re2(text), (pattern, text)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^[A-Z]+-[A-Z]+",
+        "^[a-c]*$",
+        "^\\d{4}-\\d{2}$",
+        "ORD-\\d+",
+        "plain",
+        "^[^@]+@[^@]+$",
+        "\\.csv$",
+        "^a?b",
+        "[a-z-]x",
+    ],
+)
+def test_usual_patterns_are_simple(pattern: str) -> None:
+    assert compile_simple(pattern) is not None
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^[a-z]+z",  # a text may be read in several ways
+        "^.*x",
+        "^[a-z]*\\d?[a-c]",
+        "[a-z]+-",  # each place is a beginning
+        "a*$",
+        "a{65}",
+        "a|b",
+        "(ab)+",
+        "(?i)a",
+        "é",
+        "a{1000}",
+        "a{,2}",
+        "a+?",
+        "\\bword",
+        "\\D",
+        "^a$b",
+        "a\\$$$",
+    ],
+)
+def test_all_others_are_left_to_re2(pattern: str) -> None:
+    assert compile_simple(pattern) is None
+
+
+@pytest.mark.parametrize("pattern", ["^[a-z]+\\d*[A-Z]?_$", "^[^@]+@[^@]+$", "[ab]{32}$", "^[a-z]*[0-9]*[A-Z]*-*$"])
+def test_a_simple_pattern_takes_linear_time(pattern: str) -> None:
+    find = compile_simple(pattern)
+    assert find is not None
+
+    def took(size: int) -> float:
+        text = "a" * size + "!"
+        seconds = []
+        for _ in range(3):
+            started = time.thread_time()
+            assert find(text) is None
+            seconds.append(time.thread_time() - started)
+        return min(seconds)
+
+    small = max(took(20_000), 1e-5)
+    assert took(200_000) < 40 * small  # quadratic: 100 times
