@@ -16,8 +16,8 @@ import uvicorn
 
 from ditto.api.app import make_app
 from ditto.api.connection_limits import IDLE_TIMEOUT_S, LimitedProtocol
+from ditto.config.listen import is_loopback, split_address
 from ditto.config.model import Http
-from ditto.config.validation import is_loopback, split_address
 from ditto.errors import ConfigError
 from ditto.monitoring.configuration_status import Reload
 from ditto.monitoring.pipeline_monitor import PipelineMonitor

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ditto.check.finding import Finding, bad, ok
+from ditto.config.listen import is_loopback
 from ditto.config.model import Http
-from ditto.config.validation import is_loopback
 
 _WHY = "metrics and status name tables, hosts and positions"
 

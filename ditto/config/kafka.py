@@ -10,7 +10,9 @@ from msgspec import Meta, Struct, field
 
 from ditto.config.documented import Seconds
 from ditto.config.documented import documented as _doc
+from ditto.config.durations import check_positive
 from ditto.config.impossible import Impossible
+from ditto.config.tls import ClientTls, half_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -67,14 +69,8 @@ _REFUSED: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-class KafkaTls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class KafkaTls(ClientTls, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """TLS to the brokers. Without any key the system's certificate authorities are trusted."""
-
-    ca: Annotated[
-        str | None, _doc("File with the certificate authorities to trust, in PEM format.", "/etc/ditto/ca.pem")
-    ] = None
-    cert: Annotated[str | None, _doc("File with the client's certificate. Needs `key`.", "/etc/ditto/tls.crt")] = None
-    key: Annotated[str | None, _doc("File with the client's private key. Needs `cert`.", "/etc/ditto/tls.key")] = None
 
 
 class KafkaTopics(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -176,13 +172,6 @@ def check_brokers(value: str | list[str]) -> str | list[str]:
     return value
 
 
-def check_timeout(value: float) -> float:
-    """Raises Impossible."""
-    if value <= 0:
-        raise Impossible("must be longer than 0")
-    return value
-
-
 def check_topic(value: str) -> str:
     """Raises Impossible."""
     if not is_topic(value.replace("{prefix}", "p")):
@@ -212,15 +201,13 @@ def contradiction(kafka: Kafka) -> tuple[str, str, str | None] | None:
     if (kafka.user is None) != (kafka.password is None):
         missing, given = ("password", "user") if kafka.password is None else ("user", "password")
         return f"kafka.{given}", f"kafka.{given} is given without kafka.{missing}", None
-    if kafka.tls is not None and (kafka.tls.cert is None) != (kafka.tls.key is None):
-        return "kafka.tls.cert", "kafka.tls.cert and kafka.tls.key are given one without the other", None
     if kafka.checkpoint_topic == kafka.own_topic:
         return (
             "kafka.own_topic",
             "kafka.checkpoint_topic and kafka.own_topic are the same topic",
             "give them two: the first has records of every pipeline, the second of one",
         )
-    return None
+    return half_given(kafka.tls, "kafka.tls")
 
 
 KAFKA_CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
@@ -229,7 +216,7 @@ KAFKA_CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
         "kafka.checkpoint_topic": check_topic,
         "kafka.own_topic": check_topic,
         "kafka.options": check_options,
-        "kafka.ack_timeout": check_timeout,
+        "kafka.ack_timeout": check_positive,
     }
 )
 """By key, as `validation.CHECKS`."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from ditto.config.contradictions import check_together
 from ditto.config.conversion import Setting, convert
 from ditto.config.files import read
 from ditto.config.keys import FLAGS, FORMER, KEYS, ORIGINAL_VARIABLES, REQUIRED, SECTIONS, section, variable_of
 from ditto.config.model import SINKS, Config
 from ditto.config.renamed_keys import with_current_paths
 from ditto.config.suggestions import unknown_variable
-from ditto.config.validation import check_together
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from ditto.config.events import Events
 from ditto.config.kafka import Kafka
 from ditto.config.redis import Redis
 from ditto.config.snapshot import Snapshot
+from ditto.config.tls import ClientTls
 from ditto.config.webhook import Webhook
 
 
@@ -57,15 +58,9 @@ class Postgres(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = False
 
 
-class Tls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Tls(ClientTls, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """TLS to NATS. Without any key the system's certificate authorities are trusted."""
 
-    ca: Annotated[
-        str | None,
-        _doc("File with the certificate authorities to trust, in PEM format.", "/etc/ditto/ca.pem"),
-    ] = None
-    cert: Annotated[str | None, _doc("File with the client's certificate. Needs `key`.", "/etc/ditto/tls.crt")] = None
-    key: Annotated[str | None, _doc("File with the client's private key. Needs `cert`.", "/etc/ditto/tls.key")] = None
     handshake_first: Annotated[
         bool, _doc("Begin with TLS, before the server says anything: for servers with `handshake_first: true`.")
     ] = False

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
 from ditto.config.documented import Seconds
 from ditto.config.documented import documented as _doc
+from ditto.config.durations import check_positive
 from ditto.config.impossible import Impossible
+from ditto.config.tls import ClientTls, half_given
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
-class RedisTls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RedisTls(ClientTls, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """TLS to Redis. Without any key the system's certificate authorities are trusted."""
-
-    ca: Annotated[
-        str | None, _doc("File with the certificate authorities to trust, in PEM format.", "/etc/ditto/ca.pem")
-    ] = None
-    cert: Annotated[str | None, _doc("File with the client's certificate. Needs `key`.", "/etc/ditto/tls.crt")] = None
-    key: Annotated[str | None, _doc("File with the client's private key. Needs `cert`.", "/etc/ditto/tls.key")] = None
 
 
 class Redis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,8 +108,16 @@ def contradiction(redis: Redis) -> tuple[str, str, str | None] | None:
     if redis.password is not None and "@" in redis.url:
         sentence = "redis.password is given, and redis.url has a user or a password too"
         return "redis.password", sentence, "give one of them"
-    if redis.tls is not None and (redis.tls.cert is None) != (redis.tls.key is None):
-        return "redis.tls.cert", "redis.tls.cert and redis.tls.key are given one without the other", None
     if redis.tls is not None and redis.url.startswith("unix:"):
         return "redis.tls", "redis.tls is given for a Unix socket", "leave it out"
-    return None
+    return half_given(redis.tls, "redis.tls")
+
+
+REDIS_CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
+    {
+        "redis.url": check_url,
+        "redis.key_prefix": check_key_prefix,
+        "redis.ack_timeout": check_positive,
+    }
+)
+"""By key, as `validation.CHECKS`."""

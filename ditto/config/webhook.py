@@ -6,15 +6,21 @@ import base64
 import binascii
 import ipaddress
 import re
-from typing import Annotated, Any, Final, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
 from ditto.config.documented import Bytes, Seconds
 from ditto.config.documented import documented as _doc
+from ditto.config.durations import check_not_negative, check_positive
 from ditto.config.header_names import is_possible
 from ditto.config.impossible import Impossible
+from ditto.config.tls import ClientTls, half_given
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _PREFIX: Final = "whsec_"
 _LEAST_KEY: Final = 24
@@ -28,14 +34,8 @@ _OWN: Final = frozenset(
 """Headers that Ditto, or the client library, writes."""
 
 
-class WebhookTls(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WebhookTls(ClientTls, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """TLS to the receiver. Without any key the system's certificate authorities are trusted."""
-
-    ca: Annotated[
-        str | None, _doc("File with the certificate authorities to trust, in PEM format.", "/etc/ditto/ca.pem")
-    ] = None
-    cert: Annotated[str | None, _doc("File with the client's certificate. Needs `key`.", "/etc/ditto/tls.crt")] = None
-    key: Annotated[str | None, _doc("File with the client's private key. Needs `cert`.", "/etc/ditto/tls.key")] = None
 
 
 class Webhook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -224,15 +224,28 @@ def contradiction(webhook: Webhook) -> tuple[str, str, str | None] | None:
         return "webhook.password", "webhook.password is given without webhook.user", None
     if webhook.user is not None and webhook.token is not None:
         return "webhook.token", "webhook.user and webhook.token exclude each other", "give one way to authenticate"
-    if webhook.tls is not None:
-        if (webhook.tls.cert is None) != (webhook.tls.key is None):
-            return "webhook.tls.cert", "webhook.tls.cert and webhook.tls.key are given one without the other", None
-        if webhook.url.startswith("http:"):
-            return "webhook.tls", "webhook.tls is given for an address without TLS", "let webhook.url begin with https"
-    return None
+    if webhook.tls is not None and webhook.url.startswith("http:"):
+        return "webhook.tls", "webhook.tls is given for an address without TLS", "let webhook.url begin with https"
+    return half_given(webhook.tls, "webhook.tls")
 
 
 def shown(url: str) -> str:
     """An address as it may be shown."""
     parts: Any = urlsplit(url)
     return origin(url) + ("/***" if parts.path not in {"", "/"} or parts.query else parts.path)
+
+
+WEBHOOK_CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
+    {
+        "webhook.url": check_address,
+        "webhook.secret": check_secret,
+        "webhook.token": check_credential,
+        "webhook.user": check_user,
+        "webhook.headers": check_headers,
+        "webhook.max_bytes": check_max_bytes,
+        "webhook.linger": check_not_negative,
+        "webhook.timeout": check_positive,
+        "webhook.retry_for": check_positive,
+    }
+)
+"""By key, as `validation.CHECKS`."""

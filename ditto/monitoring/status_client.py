@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ditto.config import Config
-from ditto.config.validation import split_address
+from ditto.config.listen import split_address
 from ditto.errors import ConfigError, DittoError, SinkError, SourceError
 from ditto.monitoring.configuration_status import Reloaded
 from ditto.monitoring.http_client import AnswerTooLarge, fetch

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
-from ditto.sinks.base import Batch, Capabilities, CheckpointStore, Clock, PipelineId, SchemaStore, SinkState
+from ditto.sinks.base import Batch, Capabilities, Clock, PipelineId, SinkState
 from ditto.sinks.messages_only import MessagesOnly
+from ditto.sinks.progress import Progress
 
 if TYPE_CHECKING:
     from ditto.config import PipelineConfig
@@ -21,25 +21,13 @@ class NullSink(MessagesOnly):
 
     def __init__(self, config: PipelineConfig, *, clock: Clock) -> None:
         del config, clock
-        self._number = 0
-        self._acknowledged = 0
-        self._changed = asyncio.Event()
+        self._progress = Progress()
         self.stored_bytes = 0
 
     @property
     def capabilities(self) -> Capabilities:
         """No limits, and nothing is found again."""
         return _CAPABILITIES
-
-    @property
-    def checkpoints(self) -> CheckpointStore:
-        """Itself."""
-        return self
-
-    @property
-    def schemas(self) -> SchemaStore:
-        """Itself."""
-        return self
 
     async def inspect(self, pipeline: PipelineId) -> SinkState:
         """Always empty."""
@@ -59,27 +47,19 @@ class NullSink(MessagesOnly):
     async def send(self, batch: Batch) -> None:
         """Count."""
         self.stored_bytes += len(batch.payloads.data)
-        self._store(batch.first + batch.size - 1)
+        self._progress.move(batch.first + batch.size - 1)
 
     async def save(self, checkpoint: Checkpoint, *, number: int) -> None:
         """Count."""
         del checkpoint
-        self._store(number)
-
-    def _store(self, number: int) -> None:
-        self._number = number
-        self._changed.set()
+        self._progress.move(number)
 
     async def flush(self) -> None:
         """Nothing is ever outstanding."""
 
     async def acknowledged(self) -> int:
         """What was sent."""
-        while self._number == self._acknowledged:
-            self._changed.clear()
-            await self._changed.wait()
-        self._acknowledged = self._number
-        return self._number
+        return await self._progress.acknowledged()
 
     async def close(self) -> None:
         """There is nothing to close."""

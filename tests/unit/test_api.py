@@ -18,7 +18,7 @@ from ditto.api.app import FRESH_S, Cached
 from ditto.api.server import bind, serve_http
 from ditto.check.http import check_http
 from ditto.config import load
-from ditto.config.validation import is_loopback, split_address
+from ditto.config.listen import is_loopback, split_address
 from ditto.errors import ConfigError
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.status_client import NoAnswer, over_http

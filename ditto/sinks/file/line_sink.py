@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ditto.sinks.file.io_thread import IoThread
 from ditto.sinks.file.records import as_lines
+from ditto.sinks.io_thread import IoThread
 from ditto.sinks.messages_only import MessagesOnly
+from ditto.sinks.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ditto.lsn import Checkpoint
-    from ditto.sinks.base import Batch, Capabilities, CheckpointStore, SchemaStore
+    from ditto.sinks.base import Batch, Capabilities
 
 log = structlog.get_logger()
 
@@ -37,25 +38,12 @@ class LineSink(MessagesOnly, ABC):
         self._is_writing = False
         self._is_closed = False
         self._sent = 0
-        self._durable = 0
-        self._acknowledged = 0
-        self._failure: BaseException | None = None
-        self._changed = asyncio.Event()
+        self._progress = Progress()
 
     @property
     @abstractmethod
     def capabilities(self) -> Capabilities:
         """See `base.Sink`."""
-
-    @property
-    def checkpoints(self) -> CheckpointStore:
-        """Itself."""
-        return self
-
-    @property
-    def schemas(self) -> SchemaStore:
-        """Itself."""
-        return self
 
     @abstractmethod
     async def save(self, checkpoint: Checkpoint, *, number: int) -> None:
@@ -74,8 +62,7 @@ class LineSink(MessagesOnly, ABC):
         self._accept(as_lines(batch, self._key), batch.first + batch.size - 1)
 
     def _accept(self, lines: bytes | bytearray, number: int) -> None:
-        if self._failure is not None:
-            raise self._failure
+        self._progress.check()
         self._waiting.append(lines)
         self._sent = number
         if not self._is_writing:
@@ -88,29 +75,21 @@ class LineSink(MessagesOnly, ABC):
 
     def _on_stored(self, number: int, stored: asyncio.Future[None]) -> None:
         self._is_writing = False
-        self._failure = stored.exception()
-        if self._failure is None:
-            self._durable = number
-            if self._waiting:
-                self._write()
-        else:
+        if (error := stored.exception()) is not None:
             self._waiting.clear()
-        self._changed.set()
+            self._progress.fail(error)
+            return
+        self._progress.move(number)
+        if self._waiting:
+            self._write()
 
     async def flush(self) -> None:
         """Nothing is kept open: all that was sent will be acknowledged."""
-        if self._failure is not None:
-            raise self._failure
+        self._progress.check()
 
     async def acknowledged(self) -> int:
         """See `base.Sink`."""
-        while self._durable == self._acknowledged:
-            if self._failure is not None:
-                raise self._failure
-            self._changed.clear()
-            await self._changed.wait()
-        self._acknowledged = self._durable
-        return self._durable
+        return await self._progress.acknowledged()
 
     async def close(self) -> None:
         """Let what is being written be written, and give up what is open. What waits is not written any more."""

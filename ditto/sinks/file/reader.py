@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from ditto.errors import FileUnusable, SinkError, SinkLost
 from ditto.sinks.base import Held, Part, ReadMessage, Start
 from ditto.sinks.file.append_only_file import check_regular, refused
-from ditto.sinks.file.io_thread import IoThread
 from ditto.sinks.file.offsets import Place, end_of_lines, last_place, offset_of_last, offset_since, whole_lines
 from ditto.sinks.file.stored_lines import Lines, find_key
+from ditto.sinks.io_thread import IoThread
 
 if TYPE_CHECKING:
     from ditto.decoding.change import StoredObject

@@ -20,12 +20,13 @@ from ditto.sinks.base import Batch, Clock, PipelineId
 from ditto.sinks.kafka.client_errors import error_of, is_fencing, translate
 from ditto.sinks.kafka.messages import check_sizes, last_place, produce
 from ditto.sinks.kafka.stored_state import checkpoint_key, record_of_checkpoint, record_of_event
+from ditto.sinks.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ditto.lsn import Checkpoint, Position
-    from ditto.sinks.file.io_thread import IoThread
+    from ditto.sinks.io_thread import IoThread
     from ditto.sinks.kafka.topics import Topics
 
 MOST_MESSAGES: Final = 4000
@@ -59,12 +60,9 @@ class Publisher:
         self._records: dict[bytes, bytes] = {}  # for Ditto's own topic, by key
         self._storing: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._durable = 0
-        self._returned = 0
-        self._failure: BaseException | None = None
+        self._progress = Progress()
         self._undelivered: tuple[KafkaError, str] | None = None
         self._fatal: KafkaError | None = None
-        self._changed = asyncio.Event()
 
     def on_delivery(self, error: KafkaError | None, message: Any) -> None:
         """Librdkafka's report of a message that could not be stored. Runs in whichever thread asks it."""
@@ -88,13 +86,13 @@ class Publisher:
 
     def send(self, batch: Batch) -> None:
         """Take all messages. Raises MessageTooLarge, and then none is taken."""
-        self._check()
+        self._progress.check()
         check_sizes(batch, self._max_bytes)
         self._take(partial(self._hand_over, batch), is_due=not batch.more_follows)
 
     def checkpoint(self, checkpoint: Checkpoint, *, number: int) -> None:
         """Take a record without messages."""
-        self._check()
+        self._progress.check()
         record = record_of_checkpoint(checkpoint, self._pipeline)
 
         def place() -> None:
@@ -108,7 +106,7 @@ class Publisher:
 
     async def store(self, key: bytes, value: bytes) -> None:
         """The same at once; durable on return."""
-        self._check()
+        self._progress.check()
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def keep() -> None:
@@ -120,7 +118,7 @@ class Publisher:
 
     def flush(self) -> None:
         """End the transaction that is open, and the one that begins with what waits."""
-        self._check()
+        self._progress.check()
         self._is_due = True
         self._go_on()
 
@@ -152,7 +150,7 @@ class Publisher:
 
     def _on_time(self) -> None:
         self._timer = None
-        if self._is_open and not self._is_committing and self._failure is None:
+        if self._is_open and not self._is_committing and self._progress.failure is None:
             self._is_due = True
             self._go_on()
 
@@ -187,16 +185,14 @@ class Publisher:
         exception = ended.exception()
         if exception is not None:
             # Also where nobody knows whether it was committed: the next session reads the record.
-            self.fail(self._reason(exception, "commit a transaction"))
-            _refuse(storing, self._failure)
+            _refuse(storing, self.fail(self._reason(exception, "commit a transaction")))
             return
         self._is_open = self._is_committing = False
-        self._durable = number
-        self._changed.set()
+        self._progress.move(number)
         for each in storing:
             if not each.done():
                 each.set_result(None)
-        if self._failure is None:
+        if self._progress.failure is None:
             waiting, self._waiting = self._waiting, []
             try:
                 for hand_over in waiting:
@@ -213,7 +209,7 @@ class Publisher:
             do()
         except (KafkaException, BufferError) as exception:
             self.fail(self._reason(exception, doing))
-            self._check()
+            self._progress.check()
         except SinkError as error:
             self.fail(error)
             raise
@@ -232,29 +228,20 @@ class Publisher:
             return translate(refused, f"store events in topic {topic}", topic=topic)
         return translate(error, doing)
 
-    def fail(self, error: BaseException) -> None:
-        """End the session."""
-        self._failure = self._failure or error
+    def fail(self, error: BaseException) -> BaseException:
+        """End the session; returns the error that it ends with."""
+        first = self._progress.fail(error)
         self._waiting.clear()
-        _refuse(self._storing, self._failure)
+        _refuse(self._storing, first)
         self._storing = []
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._changed.set()
-
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        return first
 
     async def acknowledged(self) -> int:
         """See `base.Sink`."""
-        while self._durable == self._returned:
-            self._check()
-            self._changed.clear()
-            await self._changed.wait()
-        self._returned = self._durable
-        return self._durable
+        return await self._progress.acknowledged()
 
     def release(self) -> None:
         """Abort what is open, so that nobody waits for it, and give up the producer. Blocks: in the thread."""
@@ -269,7 +256,7 @@ class Publisher:
         producer.purge()
 
 
-def _refuse(storing: Sequence[asyncio.Future[None]], error: BaseException | None) -> None:
+def _refuse(storing: Sequence[asyncio.Future[None]], error: BaseException) -> None:
     for each in storing:
-        if not each.done() and error is not None:
+        if not each.done():
             each.set_exception(error)

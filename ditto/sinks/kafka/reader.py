@@ -13,7 +13,7 @@ from ditto.errors import SinkError, StreamNotFound
 from ditto.lsn import Position
 from ditto.routing.router import description_subjects
 from ditto.sinks.base import Held, MessageKind, Part, PipelineId, ReadMessage, Start
-from ditto.sinks.file.io_thread import IoThread
+from ditto.sinks.io_thread import IoThread
 from ditto.sinks.kafka.client import Admin, make, settings
 from ditto.sinks.kafka.client_errors import translate
 from ditto.sinks.kafka.merging import Merge, Place, order

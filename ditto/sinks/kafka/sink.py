@@ -17,8 +17,8 @@ from confluent_kafka import KafkaException, Producer
 
 from ditto.errors import SinkLost
 from ditto.lsn import Checkpoint
-from ditto.sinks.base import Batch, Capabilities, CheckpointStore, Clock, PipelineId, SchemaStore, SinkState
-from ditto.sinks.file.io_thread import IoThread
+from ditto.sinks.base import Batch, Capabilities, Clock, PipelineId, SinkState
+from ditto.sinks.io_thread import IoThread
 from ditto.sinks.kafka.client import Admin, make, request_timeout_s, settings
 from ditto.sinks.kafka.client_errors import error_of, translate
 from ditto.sinks.kafka.publisher import MOST_MESSAGES, Publisher
@@ -28,7 +28,6 @@ from ditto.sinks.kafka.stored_state import (
     TOPICS,
     check_owner,
     checkpoint_key,
-    encode_owner,
     encode_topics,
     read_owner,
     read_state,
@@ -36,6 +35,8 @@ from ditto.sinks.kafka.stored_state import (
     transactional_id,
 )
 from ditto.sinks.kafka.topics import TopicAdmin, Topics
+from ditto.sinks.own_stores import OwnStores
+from ditto.sinks.owner import claimed_by, encode_owner, with_source
 
 if TYPE_CHECKING:
     from ditto.config import PipelineConfig
@@ -48,8 +49,8 @@ _CLOSE_TIMEOUT_S: Final = 5.0
 _LEAST_TRANSACTION_S: Final = 2.0
 
 
-class KafkaSink:
-    """A `Sink` (see `sinks.base`). The stores of checkpoints and of descriptions are one object with it."""
+class KafkaSink(OwnStores):
+    """A `Sink` (see `sinks.base`). Its transactional id fences."""
 
     def __init__(self, config: PipelineConfig, *, clock: Clock) -> None:
         if config.kafka is None:
@@ -80,32 +81,6 @@ class KafkaSink:
             has_keys=True,
             is_fenced=True,
         )
-
-    @property
-    def checkpoints(self) -> CheckpointStore:
-        """Itself."""
-        return self
-
-    @property
-    def schemas(self) -> SchemaStore:
-        """Itself."""
-        return self
-
-    @property
-    def waited_s(self) -> float:
-        """`send` never waits: the pipeline's window bounds what is under way."""
-        return 0.0
-
-    @property
-    def foreign_answers(self) -> int:
-        """Nobody else answers."""
-        return 0
-
-    def lease_store(self, slot: str) -> None:
-        """There is none: a takeover waits for PostgreSQL's own time-outs; the transactional id fences."""
-
-    def object_store(self) -> None:
-        """There is none."""
 
     # ------------------------------------------------------------------------------------ set-up
 
@@ -168,8 +143,7 @@ class KafkaSink:
         await self._ensure(self._topics.topics_of(routes))
         before = (await self.inspect(pipeline)).owner
         if before is None or before.system_identifier != pipeline.system_identifier:
-            claimant = pipeline if before is None else _successor(pipeline, before)
-            await self._thread.run(partial(self._write_owner, encode_owner(claimant)))
+            await self._thread.run(partial(self._write_owner, encode_owner(claimed_by(pipeline, before))))
         return before
 
     def _write_owner(self, owner: bytes) -> None:
@@ -281,25 +255,13 @@ class KafkaSink:
         """The record alone."""
         self._publisher.checkpoint(checkpoint, number=number)
 
-    @property
-    def may_lose_tail(self) -> bool:
-        """The record is in a compacted topic."""
-        return False
-
-    async def save_beside(self, checkpoint: Checkpoint) -> None:
-        """The record is there already."""
-
     async def save_snapshots(self, control: bytes) -> None:
         """Ditto's own topic keeps all control events."""
 
     async def save_source(self, pipeline: PipelineId) -> None:
         """Timeline and publication, in the owner's record."""
         owner = read_owner(self._own.get(OWNER), self._topics.own)
-        now = pipeline if owner is None else _with_source(owner, pipeline)
-        await self._publisher.store(OWNER, encode_owner(now))
-
-    async def restore(self) -> None:
-        """A topic of Ditto's that was removed ends the session: the next one decides."""
+        await self._publisher.store(OWNER, encode_owner(with_source(owner, pipeline)))
 
     async def last_payloads(self, pattern: str) -> Mapping[str, bytes]:
         """Of the routes of Ditto's own topic, as it was when the sink was opened."""
@@ -310,27 +272,3 @@ class KafkaSink:
             if payload and (route.startswith(beginning) if pattern.endswith(">") else route == pattern):
                 found[route] = payload
         return found
-
-
-def _successor(pipeline: PipelineId, before: PipelineId) -> PipelineId:
-    return PipelineId(
-        pipeline.system_identifier,
-        pipeline.slot,
-        pipeline.prefix,
-        pipeline.start_lsn,
-        pipeline.timeline,
-        pipeline.publication,
-        (*before.former_systems, before.system_identifier),
-    )
-
-
-def _with_source(owner: PipelineId, pipeline: PipelineId) -> PipelineId:
-    return PipelineId(
-        owner.system_identifier,
-        owner.slot,
-        owner.prefix,
-        owner.start_lsn,
-        pipeline.timeline,
-        pipeline.publication,
-        owner.former_systems,
-    )

@@ -7,20 +7,17 @@ from typing import Final
 import msgspec
 
 from ditto.decoding.change import SnapshotMark
-from ditto.errors import AnswerUnreadable, StreamOwned
-from ditto.formats.own_headers import pairs, read_own
-from ditto.formats.payload_prefixes import COMMIT_TIME
-from ditto.formats.snapshot_events import read_mark
-from ditto.formats.stored_groups import GROUP
-from ditto.lsn import Checkpoint, Position, Transaction, format_lsn, parse_lsn, transaction_at
+from ditto.errors import AnswerUnreadable
+from ditto.formats.own_headers import pairs
+from ditto.lsn import Checkpoint, Position, Transaction, format_lsn, parse_lsn
+from ditto.sinks import owner as owners
 from ditto.sinks.base import PipelineId, SinkState
+from ditto.sinks.event_place import EventPlace, place_of
 
 OWNER: Final = b"owner"
 """Key of the record in Ditto's own topic that says whose the topics are."""
 TOPICS: Final = b"topics"
 """Key of the record there that lists the topics."""
-
-_COMMIT_TIME_BYTES: Final = 64
 
 
 class _Last(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -40,7 +37,6 @@ class _Record(msgspec.Struct, rename="camel", omit_defaults=True):
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_record: Final = msgspec.json.Decoder(_Record).decode
-_decode_owner: Final = msgspec.json.Decoder(PipelineId).decode
 _decode_topics: Final = msgspec.json.Decoder(list[str]).decode
 
 
@@ -56,52 +52,26 @@ def transactional_id(pipeline: PipelineId) -> str:
 
 def record_of_checkpoint(checkpoint: Checkpoint, pipeline: PipelineId) -> bytes:
     """The record of a transaction that ends with a checkpoint."""
-    return _record(checkpoint.position, checkpoint.last, pipeline)
+    return _record(EventPlace(checkpoint.position, checkpoint.last), pipeline)
 
 
 def record_of_event(position: Position, payload: bytes, headers: bytes, pipeline: PipelineId) -> bytes:
     """The record of a transaction that ends with an event: what the next session has to know of it."""
-    named = pairs(headers)
-    own = read_own(named.get)
-    if own is None:
-        time, mark = _commit_time(payload), read_mark(payload)
-    else:
-        time, mark = own.commit_time, own.mark
-    group = named.get(GROUP, "")
-    return _record(
-        position,
-        None if time is None else transaction_at(position, time),
-        pipeline,
-        mark,
-        int(group) if group.isascii() and group.isdigit() else 0,
-    )
+    return _record(place_of(position, payload, pairs(headers)), pipeline)
 
 
-def _record(
-    position: Position,
-    last: Transaction | None,
-    pipeline: PipelineId,
-    mark: SnapshotMark | None = None,
-    group: int = 0,
-) -> bytes:
+def _record(place: EventPlace, pipeline: PipelineId) -> bytes:
+    last = place.last
     return _encode(
         _Record(
-            str(position),
+            str(place.position),
             pipeline.slot,
             pipeline.system_identifier,
             None if last is None else _Last(format_lsn(last.commit_lsn), last.commit_time, last.xid),
-            mark,
-            group,
+            place.mark,
+            place.group,
         )
     )
-
-
-def _commit_time(payload: bytes) -> str | None:
-    start = payload.rfind(COMMIT_TIME)
-    if start < 0:
-        return None
-    text = payload[start + len(COMMIT_TIME) : start + len(COMMIT_TIME) + _COMMIT_TIME_BYTES]
-    return text.partition(b'"')[0].decode("ascii", "replace")
 
 
 def read_state(owner: PipelineId | None, record: bytes | None, topic: str) -> SinkState:
@@ -118,14 +88,10 @@ def read_state(owner: PipelineId | None, record: bytes | None, topic: str) -> Si
     return SinkState(owner, position, transaction, mark=found.mark, group=found.group)
 
 
-def encode_owner(pipeline: PipelineId) -> bytes:
-    return _encode(pipeline)
-
-
 def read_owner(record: bytes | None, topic: str) -> PipelineId | None:
     """Raises AnswerUnreadable."""
     try:
-        return None if record is None else _decode_owner(record)
+        return None if record is None else owners.decode_owner(record)
     except msgspec.MsgspecError:
         raise _unreadable(topic) from None
 
@@ -144,18 +110,13 @@ def read_topics(record: bytes | None, topic: str) -> list[str]:
 
 def check_owner(owner: PipelineId | None, claimant: PipelineId, topic: str, *, accepts_gap: bool) -> None:
     """Raise StreamOwned where the topics belong to another slot or another database cluster."""
-    if owner is None or (owner.system_identifier, owner.slot) == (claimant.system_identifier, claimant.slot):
-        return
-    if owner.slot == claimant.slot and accepts_gap:
-        return  # where the positions go on is seen when it is decided where to begin
-    raise StreamOwned(
-        f"the topics of prefix {owner.prefix} belong to slot {owner.slot} of the database cluster "
-        f"{owner.system_identifier}, not to slot {claimant.slot} of {claimant.system_identifier}",
-        hint="give each slot topics of its own: another events.prefix for this one"
-        if owner.slot != claimant.slot
-        else "after pg_upgrade, which keeps the slot, start once with delivery.on_gap: continue; otherwise give each "
-        "cluster topics of its own: another events.prefix for this one",
-        topic=topic,
+    owners.check_owner(
+        owner,
+        claimant,
+        accepts_gap=accepts_gap,
+        things=f"the topics of prefix {claimant.prefix if owner is None else owner.prefix}",
+        settings="events.prefix",
+        context={"topic": topic},
     )
 
 

@@ -17,7 +17,7 @@ _REDIRECTIONS: Final = 3
 
 
 async def open_wire(
-    config: Redis, keys: Keys, *, clock: Callable[[], float], on_failure: Callable[[SinkError], None]
+    config: Redis, keys: Keys, *, clock: Callable[[], float], on_failure: Callable[[SinkError], object]
 ) -> Wire:
     """To the server, or to the node that has the keys. Raises SinkError and ConfigError."""
     address = address_of(config)

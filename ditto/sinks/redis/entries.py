@@ -9,7 +9,8 @@ from ditto.formats.own_headers import read_own
 from ditto.lsn import Position
 from ditto.routing.router import description_subjects, snapshot_subjects
 from ditto.sinks.base import MessageKind, ReadMessage
-from ditto.sinks.redis.stored_state import commit_time_of, read_id
+from ditto.sinks.event_place import commit_time_of
+from ditto.sinks.redis.stored_state import read_id
 
 if TYPE_CHECKING:
     from ditto.sinks.redis.wire import Wire

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from ditto.errors import SinkError
 from ditto.lsn import Position
 from ditto.sinks.base import Batch, MessageTooLarge
+from ditto.sinks.progress import Progress
 from ditto.sinks.redis.frames import Buffer, command, packed, spans
 from ditto.sinks.redis.stored_state import Keys, tail_of_event
 from ditto.sinks.redis.wire import Wire
@@ -21,7 +21,7 @@ _FIRST_PLACE = 4
 
 
 class Publisher:
-    """The batches of one session. `acknowledged` may be awaited from the beginning on."""
+    """The batches of one session. `progress` has the first error: those behind it say that the chain is broken."""
 
     def __init__(self, keys: Keys, *, key_prefix: str, descriptions: str, controls: str, max_length: int) -> None:
         self._own_keys = tuple(key.encode() for key in keys)
@@ -35,10 +35,7 @@ class Publisher:
         self._epoch = 0
         self._count = 0
         self._max_bytes = 0
-        self._stored = 0
-        self._returned = 0
-        self._failure: SinkError | None = None
-        self._changed = asyncio.Event()
+        self.progress = Progress()
 
     def begin(self, wire: Wire, *, script: bytes, epoch: int, max_bytes: int) -> None:
         """From now on batches can be sent."""
@@ -82,8 +79,7 @@ class Publisher:
     def _post(
         self, names: Sequence[bytes], messages: tuple[bytes, Buffer, bytes, bytes], *, tail: bytes, number: int
     ) -> None:
-        if self._failure is not None:
-            raise self._failure
+        self.progress.check()
         if self._wire is None:
             raise RuntimeError("open() comes first")
         before = b"%d-%d" % (self._epoch, self._count)
@@ -101,10 +97,9 @@ class Publisher:
         def on_answer(answer: Any, error: SinkError | None) -> None:
             del answer
             if error is not None:
-                self.fail(error)
-            elif self._failure is None:
-                self._stored = number
-                self._changed.set()
+                self.progress.fail(error)
+            elif self.progress.failure is None:
+                self.progress.move(number)
 
         self._wire.post(parts, "store events", on_answer)
         self._count += 1
@@ -121,26 +116,6 @@ class Publisher:
                 size += len(batch.keys[index] or b"")
             if size > limit:
                 raise MessageTooLarge(index, size, limit)
-
-    def fail(self, error: SinkError) -> None:
-        """The first error counts: those behind it say only that the chain is broken."""
-        if self._failure is None:
-            self._failure = error
-        self._changed.set()
-
-    def check(self) -> None:
-        """Raise what went wrong."""
-        if self._failure is not None:
-            raise self._failure
-
-    async def acknowledged(self) -> int:
-        """See `base.Sink`."""
-        while self._stored == self._returned:
-            self.check()
-            self._changed.clear()
-            await self._changed.wait()
-        self._returned = self._stored
-        return self._stored
 
 
 _NOTHING = b"\x99\x90\x90\x90\x90\x90\x90\xc2\xc2\xc2"

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ditto.errors import AnswerUnreadable, ChainBroken, SinkLost
 from ditto.lsn import Checkpoint
 from ditto.routing.router import description_subjects, snapshot_subjects
-from ditto.sinks.base import Batch, Capabilities, CheckpointStore, Clock, PipelineId, SchemaStore, SinkState
+from ditto.sinks.base import Batch, Capabilities, Clock, PipelineId, SinkState
+from ditto.sinks.own_stores import OwnStores
+from ditto.sinks.owner import claimed_by, encode_owner, with_source
 from ditto.sinks.redis import scripts
 from ditto.sinks.redis.connecting import open_wire, usable_server
 from ditto.sinks.redis.publisher import Publisher
@@ -16,7 +18,6 @@ from ditto.sinks.redis.server_facts import largest_message
 from ditto.sinks.redis.stored_state import (
     KIND,
     check_owner,
-    encode_owner,
     keys_of,
     read_owner,
     read_state,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from ditto.config import PipelineConfig
 
 
-class RedisSink:
-    """A `Sink` (see `sinks.base`). The stores of checkpoints and of descriptions are one object with it."""
+class RedisSink(OwnStores):
+    """A `Sink` (see `sinks.base`). The tail is beside the streams, which may be trimmed."""
 
     def __init__(self, config: PipelineConfig, *, clock: Clock) -> None:
         if config.redis is None:
@@ -62,37 +63,12 @@ class RedisSink:
             is_fenced=True,
         )
 
-    @property
-    def checkpoints(self) -> CheckpointStore:
-        """Itself."""
-        return self
-
-    @property
-    def schemas(self) -> SchemaStore:
-        """Itself."""
-        return self
-
-    @property
-    def waited_s(self) -> float:
-        """`send` never waits: the pipeline's window bounds what is under way."""
-        return 0.0
-
-    @property
-    def foreign_answers(self) -> int:
-        """Nobody else answers."""
-        return 0
-
-    def lease_store(self, slot: str) -> None:
-        """There is none: a takeover waits for PostgreSQL's own time-outs."""
-
-    def object_store(self) -> None:
-        """There is none."""
-
     # ------------------------------------------------------------------------------------ set-up
 
     async def connect(self) -> None:
         """Connect to the server, or to the node that has the keys."""
-        self._wire = await open_wire(self._config, self._keys, clock=self._clock, on_failure=self._publisher.fail)
+        on_failure = self._publisher.progress.fail
+        self._wire = await open_wire(self._config, self._keys, clock=self._clock, on_failure=on_failure)
         await usable_server(self._config, self._wire)
         self._max_bytes = await largest_message(self._wire)
 
@@ -130,7 +106,7 @@ class RedisSink:
         check_owner(before, pipeline, key, accepts_gap=self._accepts_gap)
         if before is not None and before.system_identifier == pipeline.system_identifier:
             return before
-        claimant = encode_owner(pipeline if before is None else _successor(pipeline, before))
+        claimant = encode_owner(claimed_by(pipeline, before))
         is_claimed = await server.ask(
             "claim the streams", "EVAL", scripts.CLAIM, 1, key, b"" if stored is None else stored, claimant
         )
@@ -159,17 +135,17 @@ class RedisSink:
 
     async def flush(self) -> None:
         """Nothing is kept open: all that was sent will be acknowledged."""
-        self._publisher.check()
+        self._publisher.progress.check()
 
     async def acknowledged(self) -> int:
         """See `base.Sink`."""
-        return await self._publisher.acknowledged()
+        return await self._publisher.progress.acknowledged()
 
     async def close(self) -> None:
         """Close the connection. The next session goes on after what the server has stored by then."""
         wire, self._wire = self._wire, None
         if wire is not None:
-            self._publisher.fail(SinkLost(f"the connection to {wire.where} was closed"))
+            self._publisher.progress.fail(SinkLost(f"the connection to {wire.where} was closed"))
             await wire.close()
 
     # ------------------------------------------------------------------------------------ beside the messages
@@ -177,14 +153,6 @@ class RedisSink:
     async def save(self, checkpoint: Checkpoint, *, number: int) -> None:
         """The tail alone: a stream holds no checkpoints."""
         self._publisher.checkpoint(tail_of_checkpoint(checkpoint), number=number)
-
-    @property
-    def may_lose_tail(self) -> bool:
-        """Streams may be trimmed; the tail is beside them."""
-        return False
-
-    async def save_beside(self, checkpoint: Checkpoint) -> None:
-        """The tail is beside the messages already."""
 
     async def save_snapshots(self, control: bytes) -> None:
         """In the state."""
@@ -194,10 +162,7 @@ class RedisSink:
         """Timeline and publication, in the owner's record."""
         key = self._keys.state
         owner = read_owner(await self._server.ask("read the owner", "HGET", key, "owner"), key)
-        await self._set("owner", encode_owner(pipeline if owner is None else _with_source(owner, pipeline)))
-
-    async def restore(self) -> None:
-        """A state that was removed has fenced the session already."""
+        await self._set("owner", encode_owner(with_source(owner, pipeline)))
 
     async def last_payloads(self, pattern: str) -> Mapping[str, bytes]:
         """Of Ditto's own streams, the last payload, from a hash: so that nobody has to search for keys."""
@@ -216,27 +181,3 @@ class RedisSink:
         return await self._server.ask(
             doing, "EVAL", scripts.SET, 1, self._keys.state, self._publisher.fence, field, value
         )
-
-
-def _successor(pipeline: PipelineId, before: PipelineId) -> PipelineId:
-    return PipelineId(
-        pipeline.system_identifier,
-        pipeline.slot,
-        pipeline.prefix,
-        pipeline.start_lsn,
-        pipeline.timeline,
-        pipeline.publication,
-        (*before.former_systems, before.system_identifier),
-    )
-
-
-def _with_source(owner: PipelineId, pipeline: PipelineId) -> PipelineId:
-    return PipelineId(
-        owner.system_identifier,
-        owner.slot,
-        owner.prefix,
-        owner.start_lsn,
-        pipeline.timeline,
-        pipeline.publication,
-        owner.former_systems,
-    )

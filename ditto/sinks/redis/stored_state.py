@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from ditto.decoding.change import SnapshotMark
-from ditto.errors import StreamOwned, StreamUnusable
-from ditto.formats.own_headers import pairs, read_own
-from ditto.formats.payload_prefixes import COMMIT_TIME
-from ditto.formats.snapshot_events import read_mark
-from ditto.formats.stored_groups import GROUP
-from ditto.lsn import Checkpoint, Position, Transaction, transaction_at
+from ditto.errors import StreamUnusable
+from ditto.formats.own_headers import pairs
+from ditto.lsn import Checkpoint, Position, Transaction
+from ditto.sinks import owner as owners
 from ditto.sinks.base import PipelineId, SinkState
-
-_COMMIT_TIME_BYTES: Final = 64
-
+from ditto.sinks.event_place import EventPlace, place_of
 
 KIND: Final = "keyspace"
 """The noun in messages: the keys of one pipeline."""
@@ -62,7 +58,6 @@ class _Tail(msgspec.Struct, omit_defaults=True):
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_tail: Final = msgspec.json.Decoder(_Tail).decode
-_decode_owner: Final = msgspec.json.Decoder(PipelineId).decode
 
 
 def entry_id(position: Position) -> str:
@@ -76,23 +71,14 @@ def read_id(identifier: bytes) -> Position:
     return Position(int(lsn), int(ordinal))
 
 
-def encode_owner(pipeline: PipelineId) -> bytes:
-    return _encode(pipeline)
-
-
 def tail_of_checkpoint(checkpoint: Checkpoint) -> bytes:
     """The tail that a checkpoint makes."""
-    last = checkpoint.last
-    return _encode(
-        _Tail(
-            entry_id(checkpoint.position), None if last is None else _Last(last.commit_lsn, last.commit_time, last.xid)
-        )
-    )
+    return _tail(EventPlace(checkpoint.position, checkpoint.last))
 
 
 def tail_of_event(position: Position, payload: memoryview, headers: bytes) -> bytes:
     """The tail that an event makes: what the next session has to know of it."""
-    return _tail_of(position, bytes(payload), pairs(headers))
+    return _tail(place_of(position, bytes(payload), pairs(headers)))
 
 
 def tail_of_entry(identifier: bytes, fields: Sequence[bytes]) -> bytes:
@@ -100,23 +86,17 @@ def tail_of_entry(identifier: bytes, fields: Sequence[bytes]) -> bytes:
     named = {name.decode(): value for name, value in zip(fields[::2], fields[1::2], strict=True)}
     payload = named.pop("data", b"")
     headers = {name: value.decode(errors="replace") for name, value in named.items()}
-    return _tail_of(read_id(identifier), payload, headers)
+    return _tail(place_of(read_id(identifier), payload, headers))
 
 
-def _tail_of(position: Position, payload: bytes, headers: Mapping[str, str]) -> bytes:
-    own = read_own(headers.get)
-    if own is None:
-        time, mark = commit_time_of(payload), read_mark(payload)
-    else:
-        time, mark = own.commit_time, own.mark
-    last = None if time is None else transaction_at(position, time)
-    group = headers.get(GROUP, "")
+def _tail(place: EventPlace) -> bytes:
+    last = place.last
     return _encode(
         _Tail(
-            entry_id(position),
+            entry_id(place.position),
             None if last is None else _Last(last.commit_lsn, last.commit_time, last.xid),
-            mark,
-            int(group) if group.isascii() and group.isdigit() else 0,
+            place.mark,
+            place.group,
         )
     )
 
@@ -130,19 +110,10 @@ def unread_entry(tail: bytes | None, key: str) -> tuple[str, str] | None:
     return (found.stream, found.id) if found is not None and found.stream else None
 
 
-def commit_time_of(payload: bytes) -> str | None:
-    """Of an event in Ditto's own shape; None where there is none."""
-    start = payload.rfind(COMMIT_TIME)
-    if start < 0:
-        return None
-    text = payload[start + len(COMMIT_TIME) : start + len(COMMIT_TIME) + _COMMIT_TIME_BYTES]
-    return text.partition(b'"')[0].decode("ascii", "replace")
-
-
 def read_owner(stored: bytes | None, key: str) -> PipelineId | None:
     """Raises StreamUnusable."""
     try:
-        return None if stored is None else _decode_owner(stored)
+        return None if stored is None else owners.decode_owner(stored)
     except msgspec.MsgspecError:
         raise _unreadable(key, "owner") from None
 
@@ -163,18 +134,13 @@ def read_state(owner: PipelineId | None, tail: bytes | None, snapshots: bytes | 
 
 def check_owner(owner: PipelineId | None, claimant: PipelineId, key: str, *, accepts_gap: bool) -> None:
     """Raise StreamOwned where the streams belong to another slot or another database cluster."""
-    if owner is None or (owner.system_identifier, owner.slot) == (claimant.system_identifier, claimant.slot):
-        return
-    if owner.slot == claimant.slot and accepts_gap:
-        return  # where the positions go on is seen when it is decided where to begin
-    raise StreamOwned(
-        f"the streams of key {key} belong to slot {owner.slot} of the database cluster {owner.system_identifier}, not "
-        f"to slot {claimant.slot} of {claimant.system_identifier}",
-        hint="give each slot keys of its own: another redis.key_prefix or events.prefix for this one"
-        if owner.slot != claimant.slot
-        else "after pg_upgrade, which keeps the slot, start once with delivery.on_gap: continue; otherwise give each "
-        "cluster keys of its own: another redis.key_prefix or events.prefix for this one",
-        key=key,
+    owners.check_owner(
+        owner,
+        claimant,
+        accepts_gap=accepts_gap,
+        things=f"the keys of {key}",
+        settings="redis.key_prefix or events.prefix",
+        context={"key": key},
     )
 
 

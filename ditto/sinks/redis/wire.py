@@ -39,7 +39,7 @@ class Wire:
         where: str,
         timeout_s: float,
         clock: Callable[[], float],
-        on_failure: Callable[[SinkError], None],
+        on_failure: Callable[[SinkError], object],
     ) -> None:
         self._connection = connection
         self.where = where

@@ -11,8 +11,9 @@ import structlog
 
 from ditto.decoding.event_id import event_key
 from ditto.errors import SinkLost
-from ditto.sinks.base import Batch, Capabilities, CheckpointStore, Clock, PipelineId, SchemaStore, SinkState
+from ditto.sinks.base import Batch, Capabilities, Clock, PipelineId, SinkState
 from ditto.sinks.messages_only import MessagesOnly
+from ditto.sinks.progress import Progress
 from ditto.sinks.webhook.client import Client
 from ditto.sinks.webhook.delivery import Delivery
 from ditto.sinks.webhook.queue import Queue
@@ -57,26 +58,13 @@ class WebhookSink(MessagesOnly):
         self._waits_since = 0.0
         self._ticked_at = 0.0
         self._sent = 0
-        self._durable = 0
-        self._acknowledged = 0
-        self._failure: BaseException | None = None
+        self._progress = Progress()
         self._came = asyncio.Event()
-        self._changed = asyncio.Event()
 
     @property
     def capabilities(self) -> Capabilities:
         """A body has a limit, and the receiver keeps what it wants."""
         return self._capabilities
-
-    @property
-    def checkpoints(self) -> CheckpointStore:
-        """Itself."""
-        return self
-
-    @property
-    def schemas(self) -> SchemaStore:
-        """Itself."""
-        return self
 
     async def connect(self) -> None:
         """See whether the receiver is there, before anything is read."""
@@ -124,7 +112,7 @@ class WebhookSink(MessagesOnly):
         """Nothing is posted: durable with everything before it."""
         del checkpoint
         queue = self._usable()
-        is_idle = self._durable == self._sent
+        is_idle = self._progress.durable == self._sent
         self._sent = number
         if is_idle:
             self._move(queue)
@@ -137,13 +125,7 @@ class WebhookSink(MessagesOnly):
 
     async def acknowledged(self) -> int:
         """See `base.Sink`."""
-        while self._durable == self._acknowledged:
-            if self._failure is not None:
-                raise self._failure
-            self._changed.clear()
-            await self._changed.wait()
-        self._acknowledged = self._durable
-        return self._durable
+        return await self._progress.acknowledged()
 
     async def close(self) -> None:
         """Give up what is on its way, and hang up."""
@@ -151,16 +133,14 @@ class WebhookSink(MessagesOnly):
         await self._client.close()
 
     def _usable(self) -> Queue:
-        if self._failure is not None:
-            raise self._failure
+        self._progress.check()
         if self._queue is None:
             raise RuntimeError("open() comes first")
         return self._queue
 
     def _move(self, queue: Queue) -> None:
         """Everything before the first message that waits is taken, checkpoints included."""
-        self._durable = self._sent if queue.first is None else queue.first - 1
-        self._changed.set()
+        self._progress.move(self._sent if queue.first is None else queue.first - 1)
 
     async def _post_all(self, queue: Queue) -> None:
         while True:
@@ -189,8 +169,7 @@ class WebhookSink(MessagesOnly):
 
     def _check_awake(self) -> None:
         """Raise SinkLost in a process that stood still, before it posts what another one may have posted by now."""
-        if self._failure is not None:
-            raise self._failure
+        self._progress.check()
         if (still_s := self._clock() - self._ticked_at) > _FROZEN_S:
             raise SinkLost(
                 f"this process stood still for {still_s:.0f} s: another Ditto may have taken its place",
@@ -198,6 +177,5 @@ class WebhookSink(MessagesOnly):
             )
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None and self._failure is None:
-            self._failure = error
-            self._changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._progress.fail(error)
