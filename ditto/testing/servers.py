@@ -7,7 +7,6 @@ loop call those that take long with `asyncio.to_thread`.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
@@ -15,14 +14,14 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from psycopg import pq
 
 from ditto.errors import DittoError
-from ditto.testing.process import ServerProcess, free_port
+from ditto.testing.own_server import OwnServer
+from ditto.testing.process import ServerProcess
 from ditto.testing.programs import (
     as_account,
     can_enter,
@@ -34,18 +33,14 @@ from ditto.testing.programs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ditto.testing.programs import Account
-
-START_TIMEOUT_S = 60
 
 # Signals of the postmaster, see "Shutting Down the Server" in PostgreSQL's manual.
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 StopMode = Literal["smart", "fast", "immediate"]
 
 
-class PostgresServer:
+class PostgresServer(OwnServer):
     """One PostgreSQL cluster with `wal_level=logical`, superuser `postgres`, and no password.
 
     `settings` are server parameters, `environment` are more variables of its environment; both may be changed between
@@ -62,26 +57,14 @@ class PostgresServer:
         bin_dir: Path | None = None,
         port: int | None = None,
     ) -> None:
+        super().__init__(port)
         self.folder = folder
         self.settings = settings or {}
         self.environment: dict[str, str] = {}
         self.log_path = folder / "postgres.log"
         self._bin_dir = bin_dir
-        self._port = port
         self._account = postgres_account()
         self._run_dir: Path | None = None
-        self._process: ServerProcess | None = None
-
-    @property
-    def port(self) -> int:
-        if self._port is None:
-            raise RuntimeError("the server has not been started")
-        return self._port
-
-    @property
-    def pid(self) -> int:
-        """Process id of the postmaster."""
-        return _running(self._process).pid
 
     @property
     def dsn(self) -> str:
@@ -98,22 +81,18 @@ class PostgresServer:
 
     def start(self) -> Self:
         """Create the cluster if there is none, start it, and return when it accepts connections."""
-        if self._process is not None:
-            raise RuntimeError("the server is running")
+        self._check_stopped()
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._run_dir is None:
             # A Unix socket's path has room for about 100 bytes: temporary folders are often longer.
             self._run_dir = hand_over(Path(tempfile.mkdtemp(prefix="ditto-", dir="/tmp")), self._account)
-        programs = reachable_programs(self.bin_dir, self._account)
-        data = self._data_dir(self._run_dir)
-        if not (data / "PG_VERSION").exists():
-            _initdb(programs / "initdb", data, self._account)
+        if not (self.data_dir / "PG_VERSION").exists():
+            _initdb(self._programs / "initdb", self.data_dir, self._account)
+        return super().start()
 
-        def launch(port: int) -> ServerProcess:
-            return self._launch(programs / "postgres", data, port)
-
-        self._process, self._port = _start_on_free_port(launch, self._is_ready, self._port)
-        return self
+    @property
+    def _programs(self) -> Path:
+        return reachable_programs(self.bin_dir, self._account)
 
     def stop(self, mode: StopMode = "fast") -> None:
         """Stop a running server; nothing when it is stopped. `fast` waits for walsenders to hand over their WAL."""
@@ -124,11 +103,6 @@ class PostgresServer:
     def restart(self, mode: StopMode = "fast") -> None:
         self.stop(mode)
         self.start()
-
-    def kill(self) -> None:
-        """SIGKILL the postmaster, as the kernel does when memory runs out. `start` then recovers from the WAL."""
-        _running(self._process).end(signal.SIGKILL)
-        self._process = None
 
     @property
     def data_dir(self) -> Path:
@@ -152,26 +126,12 @@ class PostgresServer:
         shutil.rmtree(data)
         _copy(copy, data)
 
-    def _check_stopped(self) -> None:
-        if self._process is not None:
-            raise RuntimeError("the server is running")
-
     def close(self) -> None:
         """Stop at once, and remove what is outside `folder`."""
         self.stop("immediate")
         if self._run_dir is not None:
             shutil.rmtree(self._run_dir, ignore_errors=True)
             self._run_dir = None
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _data_dir(self, run_dir: Path) -> Path:
         data = (self.folder if can_enter(self.folder, self._account) else run_dir) / "postgres"
@@ -180,7 +140,7 @@ class PostgresServer:
             hand_over(data, self._account)
         return data
 
-    def _launch(self, program: Path, data: Path, port: int) -> ServerProcess:
+    def _launch(self, port: int) -> ServerProcess:
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(port),
@@ -192,7 +152,7 @@ class PostgresServer:
         }
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return ServerProcess(
-            [program, "-D", data, *arguments],
+            [self._programs / "postgres", "-D", self.data_dir, *arguments],
             name="PostgreSQL",
             log_path=self.log_path,
             last_signal=signal.SIGQUIT,
@@ -206,80 +166,48 @@ class PostgresServer:
         return pq.PGconn.ping(f"host={self._run_dir} port={port}".encode()) == pq.Ping.OK
 
 
-class NatsServer:
+class NatsServer(OwnServer):
     """One nats-server, with JetStream (file storage in `folder`) unless `jetstream` is false.
 
     `config` is appended to the configuration file and may be changed between starts.
     """
 
     def __init__(self, folder: Path, *, port: int | None = None, config: str = "", jetstream: bool = True) -> None:
+        super().__init__(port)
         self.folder = folder
         self.config = config
         self.log_path = folder / "nats.log"
         self.store_dir = folder / "jetstream"
-        self._port = port
         self._jetstream = jetstream
-        self._process: ServerProcess | None = None
-
-    @property
-    def port(self) -> int:
-        if self._port is None:
-            raise RuntimeError("the server has not been started")
-        return self._port
-
-    @property
-    def pid(self) -> int:
-        return _running(self._process).pid
 
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
-    def start(self) -> Self:
-        """Start the server, and return when JetStream answers."""
-        if self._process is not None:
-            raise RuntimeError("the server is running")
+    def _launch(self, port: int) -> ServerProcess:
         program = nats_server_program()
         self.folder.mkdir(parents=True, exist_ok=True)
-
-        def launch(port: int) -> ServerProcess:
-            file = self.folder / "nats.conf"
-            lines = [f"listen: 127.0.0.1:{port}"]
-            if not self._is_named:
-                lines.append(f"server_name: {_own_name(port)}")
-            if self._jetstream:
-                lines.append(f"jetstream {{ store_dir: {json.dumps(str(self.store_dir))} }}")
-            file.write_text("\n".join([*lines, self.config, ""]))
-            return ServerProcess(
-                [program, "-c", file], name="nats-server", log_path=self.log_path, last_signal=signal.SIGKILL
-            )
-
-        self._process, self._port = _start_on_free_port(launch, self._is_ready, self._port)
-        return self
-
-    def stop(self) -> None:
-        """Stop a running server, paused or not; nothing when it is stopped."""
-        if self._process is not None:
-            self._process.end(signal.SIGTERM)
-            self._process = None
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
+        file = self.folder / "nats.conf"
+        lines = [f"listen: 127.0.0.1:{port}"]
+        if not self._is_named:
+            lines.append(f"server_name: {_own_name(port)}")
+        if self._jetstream:
+            lines.append(f"jetstream {{ store_dir: {json.dumps(str(self.store_dir))} }}")
+        file.write_text("\n".join([*lines, self.config, ""]))
+        return ServerProcess(
+            [program, "-c", file], name="nats-server", log_path=self.log_path, last_signal=signal.SIGKILL
+        )
 
     def reload(self) -> None:
         """Read the configuration file again."""
-        _running(self._process).send(signal.SIGHUP)
-
-    def kill(self) -> None:
-        _running(self._process).end(signal.SIGKILL)
-        self._process = None
+        self._running.send(signal.SIGHUP)
 
     @property
     def _is_named(self) -> bool:
         return "server_name" in self.config
 
     def _is_ready(self, port: int) -> bool:
+        """JetStream answers."""
         address = ("127.0.0.1", port)
         try:
             with socket.create_connection(address, timeout=1) as connection, connection.makefile("rwb") as wire:
@@ -305,58 +233,9 @@ class NatsServer:
         shutil.rmtree(self.store_dir)
         shutil.copytree(copy, self.store_dir)
 
-    def _check_stopped(self) -> None:
-        if self._process is not None:
-            raise RuntimeError("the server is running")
-
-    def pause(self) -> None:
-        """Hang: connections stay open, nothing is read or answered any more."""
-        _running(self._process).suspend()
-
-    def resume(self) -> None:
-        _running(self._process).send(signal.SIGCONT)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
 
 def _copy(data: Path, copy: Path) -> None:
     subprocess.run(["cp", "-a", data, copy], check=True)  # shutil's does not keep the owner
-
-
-def _running(process: ServerProcess | None) -> ServerProcess:
-    if process is None:
-        raise RuntimeError("the server is not running")
-    return process
-
-
-def _start_on_free_port(
-    launch: Callable[[int], ServerProcess], is_ready: Callable[[int], bool], wanted: int | None
-) -> tuple[ServerProcess, int]:
-    """Start on the `wanted` port, or on some free one; try again where a passing obstacle may be gone."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
-        port = wanted or free_port()
-        process = launch(port)
-        try:
-            process.wait_until(functools.partial(is_ready, port), timeout_s=START_TIMEOUT_S)
-        except BaseException as error:
-            process.end(signal.SIGKILL)
-            if not isinstance(error, DittoError) or time.monotonic() > deadline:
-                raise
-            output = process.output()
-            # Taken between the probe and the start; a wanted port belongs to another process, and stays taken.
-            is_port_taken = wanted is None and "address already in use" in output.lower()
-            # After SIGKILL the last backends need a moment to notice that their postmaster is gone.
-            is_predecessor_alive = "pre-existing shared memory block" in output
-            if not (is_port_taken or is_predecessor_alive):
-                raise
-            time.sleep(0.05)
-        else:
-            return process, port
 
 
 def _own_name(port: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
-import ssl
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from nats.aio.client import RawCredentials
 
-from ditto.config import Nats, Tls
+from ditto.config import Nats
 from ditto.errors import ConfigError
 
 _PORT: Final = 4222
@@ -111,30 +110,6 @@ def expired_at(config: Nats) -> str | None:
         return datetime.fromtimestamp(expiry, UTC).isoformat().replace("+00:00", "Z")
     except (OSError, ValueError, IndexError, OverflowError):
         return None
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Verifies the server against nats.tls.ca, or the system's authorities; nothing turns that off.
-
-    Raises ConfigError.
-    """
-    for key, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
-        if path is not None:
-            _read(f"nats.tls.{key}", path)
-    try:
-        context = ssl.create_default_context(cafile=tls.ca)
-    except ssl.SSLError:
-        raise ConfigError(f"nats.tls.ca: {tls.ca} holds no certificate in PEM format") from None
-    if tls.cert is not None:
-        try:
-            # Without the callback, OpenSSL asks for the password of an encrypted key on the terminal.
-            context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
-        except (ssl.SSLError, ValueError):
-            raise ConfigError(
-                "nats.tls.cert and nats.tls.key cannot be used together",
-                hint="both are PEM files, the key without a password, and made for that certificate",
-            ) from None
-    return context
 
 
 def _read(key: str, path: str) -> bytes:

@@ -33,9 +33,9 @@ from ditto.sinks.jetstream.credentials import (
     expired_at,
     is_local,
     is_secret,
-    tls_context,
 )
 from ditto.sinks.jetstream.requests import PERMISSIONS_HINT
+from ditto.sinks.tls import tls_context
 
 OLDEST_VERSION: Final = (2, 14)
 """The first with fast-ingest batches."""
@@ -189,7 +189,8 @@ async def _connect(config: Nats, to: Address, place: _Place) -> Connection:
         "tls_handshake_first": handshake_first,
     }
     if config.tls is not None:
-        options["tls"] = tls_context(config.tls)  # otherwise nats-py makes one where it is needed, and verifies
+        # Otherwise nats-py makes one where it is needed, and verifies.
+        options["tls"] = tls_context(config.tls, "nats.tls")
     try:
         async with asyncio.timeout(3 * CONNECT_TIMEOUT_S):
             await connection.connect(servers=[place.url], **options, **identity)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -13,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from ditto import __version__
 from ditto.errors import ConfigError, LoginDenied, SinkError
 from ditto.sinks.kafka.client_errors import error_of, translate
+from ditto.sinks.tls import check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,20 +59,10 @@ def settings(config: Kafka) -> dict[str, Any]:
     return given
 
 
-def _tls(tls: KafkaTls) -> dict[str, Any]:
-    names = {"ca": "ssl.ca.location", "cert": "ssl.certificate.location", "key": "ssl.key.location"}
-    given = {}
-    for key, name in names.items():
-        path: str | None = getattr(tls, key)
-        if path is not None:
-            try:
-                Path(path).read_bytes()
-            except OSError as error:
-                raise ConfigError(
-                    f"kafka.tls.{key}: cannot read {path}: {error.strerror}", key=f"kafka.tls.{key}"
-                ) from None
-            given[name] = path
-    return given
+def _tls(tls: KafkaTls) -> dict[str, str]:
+    check_readable(tls, "kafka.tls")
+    given = {"ssl.ca.location": tls.ca, "ssl.certificate.location": tls.cert, "ssl.key.location": tls.key}
+    return {name: path for name, path in given.items() if path is not None}
 
 
 def _check_plaintext(config: Kafka) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -16,8 +15,9 @@ from redis.backoff import NoBackoff
 
 from ditto import __version__
 from ditto.config import Redis, RedisTls
-from ditto.errors import ConfigError, LoginDenied
+from ditto.errors import LoginDenied
 from ditto.sinks.redis.server_errors import code_of, unreachable
+from ditto.sinks.tls import tls_context
 
 _PORT: Final = 6379
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -81,7 +81,7 @@ async def connect(config: Redis, address: Address) -> AbstractConnection:
         given |= {"socket_keepalive": True, "socket_keepalive_options": options}
         if address.has_tls:
             secure = SSLConnection(host=address.host, port=address.port, **given)
-            secure.ssl_context = _Context(tls_context(config.tls or RedisTls()))  # type: ignore[assignment]
+            secure.ssl_context = _Context(tls_context(config.tls or RedisTls(), "redis.tls"))  # type: ignore[assignment]
             connection = secure
         else:
             connection = Connection(host=address.host, port=address.port, **given)
@@ -105,29 +105,6 @@ class _Context:
     def get(self) -> ssl.SSLContext:
         """What redis-py asks for."""
         return self._context
-
-
-def tls_context(tls: RedisTls) -> ssl.SSLContext:
-    """Verifies the server's certificate and name. Raises ConfigError."""
-    for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
-        if path is not None:
-            try:
-                Path(path).read_bytes()
-            except OSError as error:
-                raise ConfigError(f"redis.tls.{name}: cannot read {path}: {error.strerror}") from None
-    try:
-        context = ssl.create_default_context(cafile=tls.ca)
-    except ssl.SSLError:
-        raise ConfigError(f"redis.tls.ca: {tls.ca} holds no certificate in PEM format") from None
-    if tls.cert is not None:
-        try:
-            context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
-        except (ssl.SSLError, ValueError):
-            raise ConfigError(
-                "redis.tls.cert and redis.tls.key cannot be used together",
-                hint="both are PEM files, the key without a password, and made for that certificate",
-            ) from None
-    return context
 
 
 def _login(config: Redis) -> tuple[str | None, str | None]:

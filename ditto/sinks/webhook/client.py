@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 import aiohttp
 
 import ditto
-from ditto.config.webhook import key_of
-from ditto.errors import AckTimeout, AnswerUnreadable, ConfigError, LoginDenied, SinkError, SinkLost
+from ditto.config.webhook import WebhookTls, key_of
+from ditto.errors import AckTimeout, AnswerUnreadable, LoginDenied, SinkError, SinkLost
+from ditto.sinks.tls import tls_context
 from ditto.sinks.webhook.answers import judge
 from ditto.sinks.webhook.signature import signed
 
 if TYPE_CHECKING:
-    from ditto.config.webhook import Webhook, WebhookTls
+    from ditto.config.webhook import Webhook
     from ditto.sinks.webhook.queue import Request
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -57,7 +58,7 @@ class Client:
         """
         config, parts = self._config, urlsplit(self._config.url)
         if parts.scheme == "https":
-            self._tls = tls_context(config.tls)
+            self._tls = tls_context(config.tls or WebhookTls(), "webhook.tls")
         port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -185,33 +186,3 @@ def _tls_error(error: BaseException) -> ssl.SSLError | None:
             return found
         found = found.__cause__ or found.__context__
     return None
-
-
-def tls_context(tls: WebhookTls | None) -> ssl.SSLContext:
-    """Verifies the receiver, and shows it the client's certificate. Raises ConfigError."""
-    if tls is None:
-        return ssl.create_default_context()
-    try:
-        context = ssl.create_default_context(cafile=tls.ca)
-    except OSError as error:
-        if isinstance(error, ssl.SSLError):
-            raise ConfigError(f"webhook.tls.ca: {tls.ca} holds no certificate in PEM format") from None
-        raise ConfigError(f"webhook.tls.ca: {tls.ca} cannot be read: {error.strerror}") from None
-    if tls.cert is not None:
-        try:
-            context.load_cert_chain(tls.cert, tls.key, password=_no_password)
-        except OSError as error:
-            if isinstance(error, ssl.SSLError):
-                raise ConfigError(
-                    f"webhook.tls.cert and webhook.tls.key: {tls.cert} and {tls.key} do not go together",
-                    hint="both are PEM files, the key without a password, and made for that certificate",
-                ) from None
-            raise ConfigError(
-                f"webhook.tls.cert and webhook.tls.key: {tls.cert} or {tls.key} cannot be read: {error.strerror}"
-            ) from None
-    return context
-
-
-def _no_password() -> str:
-    """A key with a password would be asked for on the terminal."""
-    return ""
