@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import bench_snapshot, line_chart, record
+from benchmarks import line_chart, record, snapshot_goals
 from benchmarks.chart import Bar, Group, draw
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -258,7 +258,7 @@ def _snapshot(results: Sequence[dict[str, Any]]) -> Iterator[str]:
     rates = {name: each[name] for each in results for name in _SNAPSHOT_RATES if name in each}
     if rates:
         yield "; ".join(f"{words} {rates[name]:,}" for name, words in _SNAPSHOT_RATES.items() if name in rates) + "."
-    rows = ([goal.name, f"{each[goal.key]:g}", f"{each['rows']:,}"] for each, goal in bench_snapshot.figures(results))
+    rows = ([goal.name, f"{each[goal.key]:g}", f"{each['rows']:,}"] for each, goal in snapshot_goals.figures(results))
     yield _table(["", "figure", "rows"], 1, rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,10 +12,10 @@ import pytest
 from ditto.testing.kafka_server import KafkaServer
 from ditto.testing.redis_server import RedisServer, redis_program, valkey_program
 from ditto.testing.webhook_receiver import Receiver
-from e2e.conftest import _drop_slots
 from e2e.sinks.file_world import FileWorld
 from e2e.sinks.kafka_world import KafkaWorld, kafka_world_on
-from e2e.sinks.redis_world import RedisWorld
+from e2e.sinks.redis_world import RedisWorld, redis_world_on
+from e2e.sinks.replayed_world import ending
 from e2e.sinks.webhook_world import ReceiverProcess, WebhookWorld
 
 if TYPE_CHECKING:
@@ -30,10 +30,7 @@ _numbers = itertools.count(1)
 @pytest.fixture
 def file_world(shared_postgres: PostgresServer, tmp_path: Path) -> Iterator[FileWorld]:
     """On the shared PostgreSQL, with a file of its own."""
-    world = FileWorld(shared_postgres, name=f"f{next(_numbers)}", folder=tmp_path)
-    with ExitStack() as stack:
-        stack.callback(_drop_slots, world)
-        stack.callback(world.close)
+    with ending(FileWorld(shared_postgres, name=f"f{next(_numbers)}", folder=tmp_path)) as world:
         yield world
 
 
@@ -47,7 +44,8 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 @pytest.fixture
 def webhook_world(shared_postgres: PostgresServer, tmp_path: Path, receiver: Receiver) -> Iterator[WebhookWorld]:
     """On the shared PostgreSQL, with `receiver`."""
-    yield from _webhook_world(shared_postgres, tmp_path, receiver.url)
+    with _webhook_world_on(shared_postgres, tmp_path, receiver.url) as world:
+        yield world
 
 
 @pytest.fixture
@@ -64,15 +62,13 @@ def process_world(
     shared_postgres: PostgresServer, tmp_path: Path, receiver_process: ReceiverProcess
 ) -> Iterator[WebhookWorld]:
     """The same with `receiver_process`."""
-    yield from _webhook_world(shared_postgres, tmp_path, receiver_process.url)
-
-
-def _webhook_world(postgres: PostgresServer, folder: Path, url: str) -> Iterator[WebhookWorld]:
-    world = WebhookWorld(postgres, name=f"hook{next(_numbers)}", folder=folder, url=url, taken=folder / "taken")
-    with ExitStack() as stack:
-        stack.callback(_drop_slots, world)
-        stack.callback(world.close)
+    with _webhook_world_on(shared_postgres, tmp_path, receiver_process.url) as world:
         yield world
+
+
+def _webhook_world_on(postgres: PostgresServer, folder: Path, url: str) -> AbstractContextManager[WebhookWorld]:
+    name = f"hook{next(_numbers)}"
+    return ending(WebhookWorld(postgres, name=name, folder=folder, url=url, taken=folder / "taken"))
 
 
 @pytest.fixture(scope="session")
@@ -98,33 +94,24 @@ def either_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Re
         yield server
 
 
-@contextmanager
-def world_on(postgres: PostgresServer, server: RedisServer, folder: Path) -> Iterator[RedisWorld]:
-    world = RedisWorld(postgres, server, name=f"r{next(_numbers)}", folder=folder)
-    with ExitStack() as stack:
-        stack.callback(_drop_slots, world)
-        stack.callback(world.close)
-        yield world
-
-
 @pytest.fixture
 def own_redis_world(shared_postgres: PostgresServer, redis_server: RedisServer, tmp_path: Path) -> Iterator[RedisWorld]:
     """On the shared PostgreSQL and a Redis of the test's own."""
-    with world_on(shared_postgres, redis_server, tmp_path) as world:
+    with redis_world_on(shared_postgres, redis_server, tmp_path) as world:
         yield world
 
 
 @pytest.fixture
 def either_world(shared_postgres: PostgresServer, either_server: RedisServer, tmp_path: Path) -> Iterator[RedisWorld]:
     """The same on Redis and on Valkey."""
-    with world_on(shared_postgres, either_server, tmp_path) as world:
+    with redis_world_on(shared_postgres, either_server, tmp_path) as world:
         yield world
 
 
 @pytest.fixture
 def redis_world(shared_postgres: PostgresServer, shared_redis: RedisServer, tmp_path: Path) -> Iterator[RedisWorld]:
     """On the shared PostgreSQL and the shared Redis."""
-    with world_on(shared_postgres, shared_redis, tmp_path) as world:
+    with redis_world_on(shared_postgres, shared_redis, tmp_path) as world:
         yield world
 
 

@@ -5,37 +5,21 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import ditto
 from ditto.lsn import Position, parse_lsn
 
 if TYPE_CHECKING:
     from e2e.sinks.file_world import FileWorld
-
-
-def run(world: FileWorld, *arguments: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DITTO_", "PG", "PYTHON"))}
-    return subprocess.run(
-        [sys.executable, "-m", "ditto", *arguments],
-        env={**inherited, "PYTHONPATH": str(Path(ditto.__file__).parent.parent), **world.settings},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    from e2e.sinks.replayed_world import ReplayedWorld
 
 
 @pytest.mark.parametrize("command", [["tail"], ["verify"], ["wait", "0/1"]], ids=lambda command: command[0])
 def test_standard_output_cannot_be_read_again(file_world: FileWorld, command: list[str]) -> None:
     file_world.settings["DITTO_FILE_PATH"] = "-"
-    done = run(file_world, *command)
+    done = file_world.run(*command)
     assert done.returncode == 2
     sentence, hint = done.stderr.splitlines()
     assert "go to standard output, where nothing can be read again" in sentence
@@ -44,7 +28,7 @@ def test_standard_output_cannot_be_read_again(file_world: FileWorld, command: li
 
 @pytest.mark.parametrize("command", [["tail", "--no-follow"], ["wait", "0/1", "--timeout", "0s"]], ids=["tail", "wait"])
 def test_a_file_that_is_not_there(file_world: FileWorld, command: list[str]) -> None:
-    done = run(file_world, *command)
+    done = file_world.run(*command)
     assert done.returncode in {1, 4}
     assert str(file_world.path) in done.stderr
     assert not file_world.path.exists()
@@ -81,8 +65,8 @@ def test_check_of_a_path_that_cannot_be_used(file_world: FileWorld, path: str, w
     assert what in checked(file_world, code=1)["file.path"]["what"]
 
 
-def checked(world: FileWorld, *, code: int = 0) -> dict[str, dict[str, str]]:
-    done = run(world, "check", "--json")
+def checked(world: ReplayedWorld, *, code: int = 0) -> dict[str, dict[str, str]]:
+    done = world.run("check", "--json")
     assert done.returncode == code, done.stdout + done.stderr
     return {finding["check"]: finding for finding in json.loads(done.stdout)}
 
@@ -91,7 +75,7 @@ async def test_status_tells_of_slot_and_file(file_world: FileWorld) -> None:
     world = file_world
     process = await world.streaming()
     await world.fence()
-    done = run(world, "status", "--json")
+    done = world.run("status", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert told["survey"]["slot"]["name"] == world.name
@@ -101,7 +85,7 @@ async def test_status_tells_of_slot_and_file(file_world: FileWorld) -> None:
     assert told["survey"]["sink"]["kind"] == "file"
     assert Position.parse(told["survey"]["sink"]["tail"]) > Position(0, 0)
     assert told["lag_s"] is not None
-    assert str(world.path) in run(world, "status").stdout.replace("\n", "").replace(" ", "")
+    assert str(world.path) in world.run("status").stdout.replace("\n", "").replace(" ", "")
     assert await process.stop() == 0
 
 
@@ -111,13 +95,13 @@ async def test_wait_returns_once_the_transaction_is_there(file_world: FileWorld)
     process = await world.streaming()
     world.sql("INSERT INTO t VALUES (1)")
     lsn = world.value("SELECT pg_current_wal_lsn()::text")
-    done = await asyncio.to_thread(run, world, "wait", lsn)
+    done = await asyncio.to_thread(world.run, "wait", lsn)
     assert done.returncode == 0, done.stderr
     assert parse_lsn(done.stdout.strip()) >= parse_lsn(lsn)
     assert b'"data":{"id":1}' in world.path.read_bytes()
     assert await process.stop() == 0
     world.sql("INSERT INTO t VALUES (2)")
     lsn = world.value("SELECT pg_current_wal_lsn()::text")
-    late = run(world, "wait", lsn, "--timeout", "50ms")
+    late = world.run("wait", lsn, "--timeout", "50ms")
     assert late.returncode == 1
     assert f"file {world.path} has not reached {lsn}" in late.stderr

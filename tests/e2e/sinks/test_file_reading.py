@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from e2e.formats.test_commands import FORMATS, run
+from e2e.formats.test_commands import FORMATS
 
 if TYPE_CHECKING:
     from e2e.sinks.file_world import FileWorld
@@ -24,12 +24,12 @@ async def test_verify_and_tail_of_all_formats(file_world: FileWorld) -> None:
     for number in range(len(FORMATS)):
         world.sql(f"INSERT INTO t{number} VALUES (1, 1.50), (2, 'NaN')", f"DELETE FROM t{number} WHERE id = 2")
     await world.fence()
-    verified = await asyncio.to_thread(run, world, "verify", events_tables=tables)
+    verified = await asyncio.to_thread(world.run, "verify", events_tables=tables)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "file equals tables" in verified.stdout
     for number, name in enumerate(FORMATS):
         assert (f"public.t{number}" in verified.stdout) == name.startswith("debezium"), verified.stdout
-    shown = run(world, "tail", "--no-follow")
+    shown = world.run("tail", "--no-follow")
     assert shown.stderr == ""
     for number in range(len(FORMATS)):
         assert f"INSERT    public.t{number}  id=1" in shown.stdout
@@ -42,14 +42,14 @@ async def test_messages_and_rows_of_a_snapshot(file_world: FileWorld) -> None:
     await world.streaming(snapshot_mode="initial", **settings)
     world.transaction("INSERT INTO t VALUES (51)", "SELECT pg_logical_emit_message(true, 'orders.a', '{\"n\":3}')")
     await world.fence()
-    verified = await asyncio.to_thread(run, world, "verify", "--json", **settings)
+    verified = await asyncio.to_thread(world.run, "verify", "--json", **settings)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     report = json.loads(verified.stdout)
     assert (report["differences"], report["reads"] >= 50, report["messages"]) == ([], True, 1)
-    reads = run(world, "tail", "--no-follow", "--json", "--table", "t", "--action", "read").stdout.splitlines()
+    reads = world.run("tail", "--no-follow", "--json", "--table", "t", "--action", "read").stdout.splitlines()
     rows = [json.loads(line)["data"]["id"] for line in reads if '"action":"READ"' in line]
     assert rows[:50] == list(range(1, 51)), "the row that came meanwhile may have been read too"
-    (message,) = run(world, "tail", "--no-follow", "--json", "--action", "message").stdout.splitlines()
+    (message,) = world.run("tail", "--no-follow", "--json", "--action", "message").stdout.splitlines()
     assert json.loads(message)["payload"] == {"n": 3}
 
 
@@ -60,13 +60,13 @@ async def test_a_lost_line_is_a_difference_and_where_tail_begins(file_world: Fil
     world.sql("INSERT INTO t SELECT generate_series(1, 20)")
     await world.fence()
     assert await ditto.stop() == 0
-    assert len(run(world, "tail", "--no-follow", "--json", "--since", "1h", "-t", "t").stdout.splitlines()) == 20
-    assert run(world, "tail", "--no-follow", "--json", "--since", "2100-01-01T00:00:00Z").stdout == ""
-    assert len(run(world, "tail", "--no-follow", "--json", "--last", "3").stdout.splitlines()) <= 3
+    assert len(world.run("tail", "--no-follow", "--json", "--since", "1h", "-t", "t").stdout.splitlines()) == 20
+    assert world.run("tail", "--no-follow", "--json", "--since", "2100-01-01T00:00:00Z").stdout == ""
+    assert len(world.run("tail", "--no-follow", "--json", "--last", "3").stdout.splitlines()) <= 3
     content = world.path.read_bytes().splitlines(keepends=True)
     lost = next(line for line in content if b'"data":{"id":7}' in line)
     world.path.write_bytes(b"".join(line for line in content if line != lost))
-    assert run(world, "verify", "--timeout", "100ms").returncode == 1
+    assert world.run("verify", "--timeout", "100ms").returncode == 1
 
 
 def in_folder(world: FileWorld, commands: str) -> None:
@@ -98,9 +98,9 @@ async def test_rotated_files_are_followed_and_verified_together(file_world: File
     assert found == list(range(1, 10)), "each once, over both files"
     following.terminate()
     assert await following.wait() == 128 + signal.SIGTERM
-    assert await asyncio.to_thread(lambda: run(world, "verify").returncode) == 1, "one file has not everything"
+    assert await asyncio.to_thread(lambda: world.run("verify").returncode) == 1, "one file has not everything"
     assert await ditto.stop() == 0
     in_folder(world, "tail -n +2 events.jsonl | cat events-1.jsonl - > whole.jsonl")
     world.settings["DITTO_FILE_PATH"] = str(world.folder / "whole.jsonl")
-    verified = run(world, "verify", "--timeout", "0s")
+    verified = world.run("verify", "--timeout", "0s")
     assert verified.returncode == 0, verified.stdout + verified.stderr

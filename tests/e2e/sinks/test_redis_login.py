@@ -11,7 +11,7 @@ import redis
 from ditto.testing.process import free_port
 from ditto.testing.redis_server import RedisServer
 from e2e.certificates import Authority
-from e2e.sinks.conftest import world_on
+from e2e.sinks.redis_world import redis_world_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ def secured(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def world(shared_postgres: PostgresServer, secured: RedisServer, tmp_path: Path) -> Iterator[RedisWorld]:
-    with world_on(shared_postgres, secured, tmp_path) as world:
+    with redis_world_on(shared_postgres, secured, tmp_path) as world:
         yield world
 
 

@@ -18,7 +18,7 @@ from ditto.lsn import parse_lsn
 from ditto.testing.process import ServerProcess, free_port
 from ditto.testing.webhook_receiver import Answer
 from e2e.process import eventually
-from e2e.sinks.test_file_commands import checked, run
+from e2e.sinks.test_file_commands import checked
 from e2e.sinks.webhook_world import SECRET
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ TOP = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("command", ["tail", "verify"])
 def test_nothing_can_be_read_again(webhook_world: WebhookWorld, command: str) -> None:
-    done = run(webhook_world, command)
+    done = webhook_world.run(command)
     assert done.returncode == 2
     sentence, hint = done.stderr.splitlines()
     assert "are posted to http://127.0.0.1:" in sentence
@@ -66,11 +66,11 @@ async def test_status_and_wait_ask_the_slot(webhook_world: WebhookWorld, receive
     process = await world.streaming()
     world.sql("INSERT INTO t VALUES (1)")
     lsn = world.value("SELECT pg_current_wal_lsn()::text")
-    done = await asyncio.to_thread(run, world, "wait", lsn)
+    done = await asyncio.to_thread(world.run, "wait", lsn)
     assert done.returncode == 0, done.stderr
     assert parse_lsn(done.stdout.strip()) >= parse_lsn(lsn)
     assert b'"data":{"id":1}' in world.lines()[-1]
-    done = run(world, "status", "--json")
+    done = world.run("status", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     survey = json.loads(done.stdout)["survey"]
     assert survey["slot"]["name"] == world.name
@@ -78,7 +78,7 @@ async def test_status_and_wait_ask_the_slot(webhook_world: WebhookWorld, receive
     receiver.usual = Answer(503)
     world.sql("INSERT INTO t VALUES (2)")
     lsn = world.value("SELECT pg_current_wal_lsn()::text")
-    late = await asyncio.to_thread(run, world, "wait", lsn, "--timeout", "50ms")
+    late = await asyncio.to_thread(world.run, "wait", lsn, "--timeout", "50ms")
     assert late.returncode == 1
     assert f"slot {world.name} has not reached {lsn}" in late.stderr
     process.kill()
@@ -125,7 +125,7 @@ async def test_a_snapshot_is_posted_among_the_changes(webhook_world: WebhookWorl
         "CREATE TABLE t (id int PRIMARY KEY, name text)", "INSERT INTO t SELECT n, 'x' FROM generate_series(1, 3000) n"
     )
     await world.streaming(events_schemas="true", events_tables={"t": ["insert", "update"], "fence": ["insert"]})
-    done = run(world, "snapshot", "start", "--table", "public.t")
+    done = world.run("snapshot", "start", "--table", "public.t")
     assert done.returncode == 0, done.stderr
 
     def states() -> list[str]:
