@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
@@ -67,14 +67,11 @@ def started() -> Iterator[list[Piped]]:
 
 
 @contextmanager
-def pipe() -> Iterator[tuple[int, int]]:
+def pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Both ends as objects: closed twice, a number might be that of another file by then."""
     reader, writer = os.pipe()
-    try:
-        yield reader, writer
-    finally:
-        for descriptor in (reader, writer):
-            with suppress(OSError):  # closed by the test
-                os.close(descriptor)
+    with os.fdopen(reader, "rb", buffering=0) as reading, os.fdopen(writer, "wb", buffering=0) as writing:
+        yield reading, writing
 
 
 async def test_it_goes_on_after_what_was_confirmed(file_world: FileWorld, started: list[Piped]) -> None:
@@ -104,11 +101,11 @@ async def test_it_goes_on_after_what_was_confirmed(file_world: FileWorld, starte
 async def test_a_reader_that_ends(file_world: FileWorld, started: list[Piped]) -> None:
     world = file_world
     with pipe() as (reader, writer):
-        ditto = Piped(world, writer)
+        ditto = Piped(world, writer.fileno())
         started.append(ditto)
-        os.close(writer)
+        writer.close()
         await ditto.streaming()
-        os.close(reader)
+        reader.close()
         world.sql("INSERT INTO fence DEFAULT VALUES")
         assert ditto.process.wait(20) == 4
     (failure,) = ditto.logs("run.failed")
@@ -130,13 +127,13 @@ async def test_a_reader_that_is_slow_pauses_reading(file_world: FileWorld, start
     world, rows = file_world, 200_000
     world.sql("CREATE TABLE t (id int PRIMARY KEY, name text)")
     with pipe() as (reader, writer):
-        ditto = Piped(world, writer)
+        ditto = Piped(world, writer.fileno())
         started.append(ditto)
-        os.close(writer)
+        writer.close()
         await ditto.streaming()
         world.sql(f"INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series(1, {rows}) AS n")
         count = 0
-        with os.fdopen(os.dup(reader), "rb") as lines:
+        with os.fdopen(os.dup(reader.fileno()), "rb") as lines:
             for line in lines:
                 count += 1
                 if b'"id":%d,' % rows in line:
