@@ -122,7 +122,9 @@ class RedisRecording(Recording):
             self.add(Message(number, Position(lsn, ordinal), event, run.decode() if run else None))
 
 
-@pytest.mark.parametrize("kill_count", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("kill_count", [1, 20])
 async def test_killed_in_the_middle_of_a_snapshot(redis_world: RedisWorld, kill_count: int) -> None:
     scene = Broken(redis_world, seed=kill_count)
     scene.recording = RedisRecording(redis_world)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from e2e.sinks.file_world import FileWorld
 
 
-@pytest.mark.parametrize("kill_count", [2, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
+@pytest.mark.parametrize("kill_count", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
 async def test_killed_in_the_middle_of_a_snapshot(file_world: FileWorld, kill_count: int) -> None:
     scene = Broken(file_world, seed=kill_count)
     await scene.begun()
