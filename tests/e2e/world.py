@@ -250,6 +250,10 @@ class World:
             if message.subject not in {self.fence_subject, f"{self.name}._checkpoint"}
         ]
 
+    async def descriptions(self) -> list[bytes]:
+        """Those of tables that are stored, in order (`events.schemas`)."""
+        return [message.payload for message in await self.messages() if "._schema." in message.subject]
+
     async def matches_tables(
         self,
         *,

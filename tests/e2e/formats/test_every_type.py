@@ -26,6 +26,8 @@ from e2e.values.test_documented_values import DEFAULT, VALUES
 from e2e.values.test_round_trip import fill, store
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
     from e2e.formats.test_formats import Message
     from e2e.world import World
 
@@ -81,20 +83,39 @@ def values(row: msgspec.Raw) -> dict[str, bytes]:
     return {name: bytes(value) for name, value in members(row).items() if name != "id"}
 
 
+async def _of_the_stream(world: World) -> list[tuple[bytes, Mapping[str, str]]]:
+    """Once the snapshot has ended."""
+    await snapshot_finished(world)
+    await world.fence()
+    return [(each.payload, each.headers) for each in await messages(world)]
+
+
 @pytest.mark.parametrize("impl", ["c", "python"])
 async def test_old_rows_and_rows_of_snapshots_are_as_new_ones(world: World, impl: str) -> None:
-    tables = {f"t{number}": name for number, name in enumerate(FORMATS)}
+    await as_new_ones(world, lambda: _of_the_stream(world), impl=impl)
+
+
+async def as_new_ones(
+    world: World,
+    stored: Callable[[], Awaitable[list[tuple[bytes, Mapping[str, str]]]]],
+    *,
+    impl: str = "c",
+    formats: Sequence[str] = FORMATS,
+) -> None:
+    """Every type in every format: each value of INSERT comes again in old rows and in the row of a snapshot.
+
+    `stored` waits for all events but fences, and gives payloads and headers.
+    """
+    tables = {f"t{number}": name for number, name in enumerate(formats)}
     create(world, *tables)
     ditto = await world.streaming(
         impl=impl, events_tables={"fence": {}, **{table: {"format": name} for table, name in tables.items()}}
     )
     change(world, *tables)
     request(world, "run", *tables)
-    await snapshot_finished(world)
-    await world.fence()
     found: dict[str, list[Any]] = {table: [] for table in tables}
-    for each in await messages(world):
-        event = read_event(each.payload, each.headers.get)
+    for payload, headers in await stored():
+        event = read_event(payload, headers.get)
         found[event.table].append(event)
     expected: dict[str, bytes] = {}
     for table, name in tables.items():

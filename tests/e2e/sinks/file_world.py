@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+from abc import abstractmethod
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from ditto.decoding.event_id import event_key, position_of
 from ditto.formats.checkpoint import decode_checkpoint
+from ditto.formats.payload_prefixes import CHECKPOINT, CONTROL, CONTROL_OFFSET, DESCRIPTION, RECORD
 from ditto.lsn import Position
 from e2e.sinks.replayed_world import ReplayedWorld
 from e2e.world import Stored
@@ -15,6 +20,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ditto.testing.servers import PostgresServer
+
+
+class Record(msgspec.Struct, rename="camel"):
+    """A line that is no event by itself."""
+
+    subject: str = ""
+    headers: dict[str, str] = {}
+    payload: msgspec.Raw = msgspec.Raw()
+    payload_base64: str = msgspec.field(default="", name="payloadBase64")
 
 
 class LineWorld(ReplayedWorld):
@@ -38,6 +52,26 @@ class LineWorld(ReplayedWorld):
                 position = given
             found.append(Stored(number, "", position, line))
         return found
+
+    @abstractmethod
+    def lines(self) -> list[bytes]:
+        """The complete ones."""
+
+    async def descriptions(self) -> list[bytes]:
+        return [line for line in self.lines() if line.startswith(DESCRIPTION)]
+
+    async def payloads(self) -> list[tuple[bytes, Mapping[str, str]]]:
+        """A record has the payload in it."""
+        found: list[tuple[bytes, Mapping[str, str]]] = []
+        for line in self.lines():
+            if line.startswith(RECORD):
+                record = msgspec.json.decode(line, type=Record)
+                payload = bytes(record.payload) or base64.b64decode(record.payload_base64)
+                if not record.subject.startswith(f"{self.name}._"):
+                    found.append((payload, record.headers))
+            elif not line.startswith((DESCRIPTION, CHECKPOINT)) and not line.startswith(CONTROL, CONTROL_OFFSET):
+                found.append((line, {}))
+        return [each for each in found if b'"table":"fence"' not in each[0]]
 
 
 class FileWorld(LineWorld):

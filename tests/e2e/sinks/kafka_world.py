@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sinks.kafka_reading import Consumed, consume
 
+from ditto.formats.payload_prefixes import DESCRIPTION
 from ditto.formats.stored_groups import events_in
 from ditto.lsn import Position
 from e2e.sinks.replayed_world import ReplayedWorld, ending
@@ -65,6 +66,10 @@ class KafkaWorld(ReplayedWorld):
     def is_event(self, message: Stored) -> bool:
         """Topics of tables hold nothing else; in other formats an event begins otherwise."""
         return True
+
+    async def descriptions(self) -> list[bytes]:
+        found = await asyncio.to_thread(consume, self.kafka.brokers, [self.own])
+        return [each.value for each in found if each.value.startswith(DESCRIPTION)]
 
     async def tail(self) -> Position:
         """As the last record in the topic of checkpoints says."""

@@ -65,6 +65,14 @@ class ReplayedWorld(World):
         """Whether it is that of a row."""
         return message.payload.startswith(b'{"id":')
 
+    async def payloads(self) -> list[tuple[bytes, Mapping[str, str]]]:
+        """Events of every format as they were sent, with their headers; without fences and what is Ditto's own."""
+        return [
+            (message.payload, message.headers)
+            for message in await self.messages()
+            if message.subject != self.fence_subject and "._" not in message.subject
+        ]
+
     async def message_count(self) -> int:
         return len(await self.messages())
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ditto.formats.msgpack import CONTENT_TYPE as MSGPACK
 from ditto.testing.process import ServerProcess, free_port
 from ditto.testing.webhook_receiver import Taken, read_taken
 from e2e.sinks.file_world import LineWorld
 
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ditto.testing.servers import PostgresServer
@@ -60,9 +62,17 @@ class WebhookWorld(LineWorld):
 
     def raw(self) -> list[bytes]:
         """Every event that was taken, each as often as it was."""
-        return [
-            bytes(each) for taken in self.taken() for each in msgspec.json.decode(taken.body, type=list[msgspec.Raw])
-        ]
+        found: list[bytes] = []
+        for taken in self.taken():
+            is_msgpack = taken.headers["content-type"] == MSGPACK
+            decode = msgspec.msgpack.decode if is_msgpack else msgspec.json.decode
+            found += [bytes(each) for each in decode(taken.body, type=list[msgspec.Raw])]
+        return found
+
+    async def payloads(self) -> list[tuple[bytes, Mapping[str, str]]]:
+        """The request says what MessagePack is."""
+        found = await super().payloads()
+        return [(each, headers if each.startswith(b"{") else {"Content-Type": MSGPACK}) for each, headers in found]
 
     def lines(self) -> list[bytes]:
         """Every event, where it was taken first."""
