@@ -67,6 +67,7 @@ _NOT_NOW: Final = frozenset(
         KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
         KafkaError.KAFKA_STORAGE_ERROR,
         KafkaError.THROTTLING_QUOTA_EXCEEDED,
+        KafkaError.MSG_SIZE_TOO_LARGE,  # what is sent is as large as the topic took when the session began
         KafkaError.CONCURRENT_TRANSACTIONS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -100,7 +101,8 @@ _HINTS: Final = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "was the topic deleted? The next session creates what is missing, where it may",
     KafkaError.INVALID_REPLICATION_FACTOR: "give kafka.topics.replication_factor as many replicas as there are brokers",
     KafkaError.INVALID_TRANSACTION_TIMEOUT: "lower kafka.ack_timeout, or raise the broker's transaction.max.timeout.ms",
-    KafkaError.MSG_SIZE_TOO_LARGE: "raise max.message.bytes of the topic, and start Ditto again",
+    KafkaError.MSG_SIZE_TOO_LARGE: "was max.message.bytes lowered? The next session goes by it where Ditto's user may "
+    "read it (DescribeConfigs); otherwise raise it to 1048588, Kafka's default",
     KafkaError.TOPIC_EXCEPTION: "Kafka takes '.' and '_' in topics for the same: give the table another topic in "
     "events.topics, or another events.subject",
 }

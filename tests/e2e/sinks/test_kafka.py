@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -112,6 +113,26 @@ async def test_the_broker_freezes(own_kafka_world: KafkaWorld) -> None:
         world.kafka.resume()
         await ditto.streaming(count=2, timeout_s=60)
     await matches_ledger(world)
+    assert await ditto.stop() == 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_the_broker_freezes_again_and_again(own_kafka_world: KafkaWorld) -> None:
+    """In every phase of a session, for shorter and for longer than transactions live."""
+    world, chance = own_kafka_world, random.Random(9)
+    ditto = await world.streaming(kafka_ack_timeout="1s")
+    with Ledger(world, seed=9, pause_s=0.02) as ledger:
+        for _ in range(12):
+            await ledger.goes_on(chance.randint(1, 40))
+            world.kafka.pause()
+            await asyncio.sleep(chance.choice([0.3, 1.5, 3.0, 6.0]))  # how long it stays frozen
+            world.kafka.resume()
+            await asyncio.sleep(chance.uniform(0, 2))  # the next time it may be in the middle of a start
+        await world.fence(timeout_s=90)
+    await matches_ledger(world)
+    errors = Counter(entry["error"] for entry in ditto.logs("session.failed"))
+    assert not any("has not ended" in error for error in errors), errors
     assert await ditto.stop() == 0
 
 
