@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, TopicPartition
@@ -29,8 +30,17 @@ def topics(brokers: str) -> set[str]:
     return {name for name in found if not name.startswith("__")}
 
 
-def consume(brokers: str, wanted: Iterable[str] | None = None, *, isolation: str = "read_committed") -> list[Consumed]:
-    """All that can be read now of these topics, partition by partition; absent: of all topics."""
+def consume(
+    brokers: str,
+    wanted: Iterable[str] | None = None,
+    *,
+    isolation: str = "read_committed",
+    after: Mapping[tuple[str, int], int] = MappingProxyType({}),
+) -> list[Consumed]:
+    """All that can be read now of these topics, partition by partition; absent: of all topics.
+
+    `after` has the offset to begin at, by topic and partition.
+    """
     admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
     known = admin.list_topics(timeout=_TIMEOUT_S).topics
     names = [name for name in (known if wanted is None else wanted) if name in known and not name.startswith("__")]
@@ -53,11 +63,11 @@ def consume(brokers: str, wanted: Iterable[str] | None = None, *, isolation: str
             "log_level": 0,
         }
     )
-    left = {place for place, end in ends.items() if end > 0}
+    left = {place for place, end in ends.items() if end > after.get(place, 0)}
     found: list[Consumed] = []
     deadline = time.monotonic() + _TIMEOUT_S
     try:
-        consumer.assign([TopicPartition(*place, 0) for place in left])
+        consumer.assign([TopicPartition(*place, after.get(place, 0)) for place in left])
         while left:
             assert time.monotonic() < deadline, f"{sorted(left)} could not be read to the end"
             for message in consumer.consume(10_000, 0.02):

@@ -6,16 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-import pytest
-
 from ditto.formats.own_headers import ID
-from ditto.lsn import Position
-from e2e.kills import killed_at_random
-from e2e.snapshots.oracle import Message
-from e2e.snapshots.recording import Recording
-from e2e.snapshots.test_faults import Broken
-from e2e.snapshots.writers import Writers
 
 if TYPE_CHECKING:
     from e2e.sinks.redis_world import RedisWorld
@@ -80,57 +71,6 @@ async def test_groups(redis_world: RedisWorld) -> None:
     ditto = await world.streaming(events_group_by="transaction")
     verified = world.run("verify", events_group_by="transaction")
     assert verified.returncode == 0, verified.stdout
-    assert await ditto.stop() == 0
-
-
-class RedisRecording(Recording):
-    """Of the streams of a world."""
-
-    def __init__(self, world: RedisWorld) -> None:
-        super().__init__()
-        self._world = world
-        self._last = (0, 0)
-
-    async def read_on(self) -> None:
-        """Up to the tail; as far as it comes when the server goes away."""
-        found = []
-        with self._world.client() as client:
-            state: Any = client.hget(self._world.state_key, "tail")
-            if state is None:
-                return
-            lsn, ordinal = map(int, json.loads(state)["id"].split("-"))
-            end = lsn, ordinal
-            if end <= self._last:
-                return
-            for stream in self._world.streams():
-                if "._schema." in stream:
-                    continue
-                after = "{}-{}".format(*self._last)
-                for raw, fields in client.xrange(stream, f"({after}", "{}-{}".format(*end)):
-                    lsn, ordinal = map(int, raw.split(b"-"))
-                    found.append((lsn, ordinal, fields))
-        self._last = end
-        for lsn, ordinal, fields in sorted(found, key=lambda each: each[:2]):
-            run = fields.get(b"Ditto-Snapshot")
-            event = msgspec.json.decode(fields[b"data"])
-            number = len(self.messages) + 1
-            self.add(Message(number, Position(lsn, ordinal), event, run.decode() if run else None))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("kill_count", [1, 20])
-async def test_killed_in_the_middle_of_a_snapshot(redis_world: RedisWorld, kill_count: int) -> None:
-    scene = Broken(redis_world, seed=kill_count)
-    scene.recording = RedisRecording(redis_world)
-    await scene.begun()
-    with Writers(redis_world, seed=kill_count):
-        scene.begin_run()
-        ditto = await killed_at_random(
-            redis_world, scene.ditto, scene.goes_on, count=kill_count, chance=scene.chance, **scene.settings
-        )
-        await scene.recording.finished(scene.runs[-1], ditto=ditto)
-    await scene.is_right()
     assert await ditto.stop() == 0
 
 

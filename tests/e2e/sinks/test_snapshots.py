@@ -1,12 +1,14 @@
-"""Snapshots where the events go to a file or to standard output."""
+"""Snapshots where the events go to other sinks than NATS."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from e2e.kills import killed_at_random
+from e2e.sinks.recordings import recording_of
 from e2e.sinks.test_standard_output import Piped
 from e2e.snapshots.oracle import Oracle
 from e2e.snapshots.recording import FileRecording
@@ -16,21 +18,51 @@ from e2e.snapshots.writers import Writers, copy_tables, make_tables, request
 
 if TYPE_CHECKING:
     from e2e.sinks.file_world import FileWorld
+    from e2e.sinks.kafka_world import KafkaWorld
+    from e2e.sinks.replayed_world import ReplayedWorld
 
 
-@pytest.mark.parametrize("kill_count", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
-async def test_killed_in_the_middle_of_a_snapshot(file_world: FileWorld, kill_count: int) -> None:
-    scene = Broken(file_world, seed=kill_count)
+LONG = (pytest.mark.long, pytest.mark.timeout(1200))
+
+
+@pytest.mark.parametrize(
+    ("sink", "kill_count"),
+    [
+        ("file", 1),
+        *(pytest.param(sink, 3, marks=LONG) for sink in ("redis", "kafka")),
+        *(pytest.param(sink, 20, marks=LONG) for sink in ("file", "redis", "kafka")),
+    ],
+)
+async def test_killed_in_the_middle_of_a_snapshot(request: pytest.FixtureRequest, sink: str, kill_count: int) -> None:
+    world: ReplayedWorld = request.getfixturevalue(f"{sink}_world")
+    scene = Broken(world, seed=kill_count)
+    scene.recording = recording_of(world)
     await scene.begun()
-    with Writers(file_world, seed=kill_count):
+    with Writers(world, seed=kill_count):
         scene.begin_run()
         ditto = await killed_at_random(
-            file_world, scene.ditto, scene.goes_on, count=kill_count, chance=scene.chance, **scene.settings
+            world, scene.ditto, scene.goes_on, count=kill_count, chance=scene.chance, **scene.settings
         )
         await scene.recording.finished(scene.runs[-1], ditto=ditto)
     oracle = await scene.is_right()
     assert sum(oracle.reads.values()) > len(NAMES)
     assert await ditto.stop() == 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_the_broker_is_killed_in_the_middle_of_a_snapshot(own_kafka_world: KafkaWorld) -> None:
+    world = own_kafka_world
+    scene = Broken(world, seed=5)
+    scene.recording = recording_of(world)
+    await scene.begun()
+
+    async def kill() -> None:
+        world.kafka.kill()
+        await asyncio.to_thread(world.kafka.start)
+
+    await scene.interrupted(kill, count=3, kinds={"AckTimeout", "SinkLost", "NotNow"})
+    assert await scene.ditto.stop() == 0
 
 
 async def test_standard_output(file_world: FileWorld) -> None:
