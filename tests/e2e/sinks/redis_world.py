@@ -29,6 +29,7 @@ class RedisWorld(ReplayedWorld):
         super().__init__(postgres, name=name, folder=folder, settings={"DITTO_REDIS_URL": server.url})
         self.server = server
         self.password: str | None = None
+        self.key_prefix = ""
 
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.server.url, password=self.password)
@@ -40,7 +41,8 @@ class RedisWorld(ReplayedWorld):
     def streams(self) -> list[str]:
         with self.client() as client:
             return sorted(
-                key.decode() for key in client.scan_iter(match=f"{self.name}[_.]*", _type="stream", count=1000)
+                key.decode()
+                for key in client.scan_iter(match=f"{self.key_prefix}{self.name}[_.]*", _type="stream", count=1000)
             )
 
     async def messages(self) -> list[Stored]:
@@ -67,7 +69,7 @@ class RedisWorld(ReplayedWorld):
     async def has_arrived(self, wanted: bytes) -> bool:
         try:
             with self.client() as client:
-                last = client.xrevrange(self.fence_subject, count=10)
+                last = client.xrevrange(f"{self.key_prefix}{self.fence_subject}", count=10)
         except redis.RedisError:
             return False
         return any(wanted in fields[b"data"] for _, fields in last)
@@ -75,7 +77,7 @@ class RedisWorld(ReplayedWorld):
     async def events(self, *, timeout_s: float = 30) -> list[Stored]:
         """Every message, once all that is committed now has arrived; without fences."""
         await self.fence(timeout_s=timeout_s)
-        return [message for message in await self.messages() if message.subject != self.fence_subject]
+        return [message for message in await self.messages() if not message.subject.endswith(self.fence_subject)]
 
 
 def redis_world_on(postgres: PostgresServer, server: RedisServer, folder: Path) -> AbstractContextManager[RedisWorld]:
