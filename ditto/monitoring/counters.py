@@ -98,6 +98,8 @@ class Counters:
     """Messages that the sink has acknowledged, checkpoints included."""
     foreign_answers: int = 0
     """Answers to events that did not come from JetStream."""
+    retries: int = 0
+    """Requests that the sink has sent again within a session."""
     checkpoints: int = 0
     read_bytes: int = 0
     """From PostgreSQL, as CopyData."""

@@ -131,6 +131,11 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Answers to events that did not come from JetStream, and were ignored.",
         lambda m: m.counters.foreign_answers,
     ),
+    _counter(
+        "ditto_sink_retries_total",
+        "Requests to a webhook that were sent again, in sessions that went on meanwhile.",
+        lambda m: m.counters.retries,
+    ),
     _counter("ditto_checkpoints_total", "Checkpoints sent to the sink.", lambda m: m.counters.checkpoints),
     _counter(
         "ditto_filtered_events_total",

@@ -44,6 +44,9 @@ class Publisher(Protocol):
     @property
     def foreign_answers(self) -> int: ...
 
+    @property
+    def retries(self) -> int: ...
+
 
 class SessionCounters:
     """`clock` gives monotonic seconds."""
@@ -55,6 +58,7 @@ class SessionCounters:
         self._window: Outstanding | None = None
         self._sink: Publisher | None = None
         self._foreign_answers = 0
+        self._retries = 0
         self._stored = 0
         self.probe = LatencySampler(counters, clock=clock)
 
@@ -114,3 +118,5 @@ class SessionCounters:
         if self._sink is not None:
             counters.foreign_answers += self._sink.foreign_answers - self._foreign_answers
             self._foreign_answers = self._sink.foreign_answers
+            counters.retries += self._sink.retries - self._retries
+            self._retries = self._sink.retries

@@ -227,6 +227,10 @@ class Sink(Protocol):
     def foreign_answers(self) -> int:
         """Acknowledgements that did not come from the sink's server, and were ignored."""
 
+    @property
+    def retries(self) -> int:
+        """Requests that were sent again, by a sink that may do so within a session."""
+
     async def connect(self) -> None: ...
 
     async def inspect(self, pipeline: PipelineId) -> SinkState:

@@ -36,6 +36,11 @@ class OwnStores(CheckpointStore, SchemaStore):
         """Nobody else answers."""
         return 0
 
+    @property
+    def retries(self) -> int:
+        """Nothing is sent again."""
+        return 0
+
     def lease_store(self, slot: str) -> None:
         """There is none: a takeover waits for PostgreSQL's own time-outs."""
 

@@ -60,6 +60,11 @@ class JetStreamSink:
         """Answers to events that did not come from JetStream."""
         return self._publisher.foreign_answers
 
+    @property
+    def retries(self) -> int:
+        """Nothing is sent again."""
+        return 0
+
     # ------------------------------------------------------------------------------------ set-up
 
     async def connect(self) -> None:

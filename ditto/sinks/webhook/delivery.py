@@ -37,6 +37,8 @@ class Delivery:
         self._post = post
         self._retry_for_s = retry_for_s
         self._context = context
+        self.retries = 0
+        """Requests that were posted again, since the beginning."""
         self._backoff = wait_random_exponential(multiplier=_FIRST_S, max=_CAP_S, min=_LEAST_S)
 
     async def deliver(self, request: Request) -> None:
@@ -78,6 +80,7 @@ class Delivery:
         return (state.seconds_since_start or 0.0) + state.upcoming_sleep > self._retry_for_s
 
     def _tell(self, state: RetryCallState, request: Request) -> None:
+        self.retries += 1
         error = None if state.outcome is None else state.outcome.exception()
         log.warning(
             "webhook.retrying",

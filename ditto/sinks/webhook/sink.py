@@ -66,6 +66,11 @@ class WebhookSink(MessagesOnly):
         """A body has a limit, and the receiver keeps what it wants."""
         return self._capabilities
 
+    @property
+    def retries(self) -> int:
+        """Requests that were posted again."""
+        return self._delivery.retries
+
     async def connect(self) -> None:
         """See whether the receiver is there, before anything is read."""
         if self._config.is_exposed:

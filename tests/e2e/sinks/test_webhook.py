@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from standardwebhooks.webhooks import Webhook as Reference
 
+from ditto.testing.process import free_port
 from ditto.testing.webhook_receiver import Answer, Receiver
 from e2e.certificates import Authority
+from e2e.faults.test_answered_events import counted
 from e2e.kills import killed_at_random
 from e2e.ledger import Ledger, matches_ledger
 from e2e.process import eventually
@@ -145,13 +147,17 @@ async def test_a_receiver_that_fails_in_every_way(webhook_world: WebhookWorld, r
         Answer(wait_s=1.0),
         Answer(wait_s=0.05),
     ]
-    await world.streaming(webhook_timeout="500ms", webhook_retry_for="5s", webhook_max_events="20")
+    port = free_port()
+    settings = {"webhook_timeout": "500ms", "webhook_retry_for": "5s", "webhook_max_events": "20"}
+    ditto = await world.streaming(http_listen=f"127.0.0.1:{port}", **settings)
     with Ledger(world) as ledger:
         for _ in range(12):
             receiver.script += [chance.choice(kinds), Answer()]
             await ledger.goes_on(3)
             await eventually(lambda: not receiver.script, "all have been used")
     await matches_ledger(world)
+    assert len(ditto.logs("webhook.retrying")) > 0
+    assert counted(port, "ditto_sink_retries_total") == len(ditto.logs("webhook.retrying"))
 
 
 async def test_a_receiver_that_is_down_is_waited_for(webhook_world: WebhookWorld, receiver: Receiver) -> None:
