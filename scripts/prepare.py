@@ -35,6 +35,7 @@ STATE = SETUP / "state.json"
 LOG = SETUP / "log"
 PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = TOP / "requirements"
+POLICY = Path("/usr/sbin/policy-rc.d")  # says whether packages may start services
 
 # What decides which packages are installed, and what goes into the extension.
 PACKAGE_FILES = ("pyproject.toml", "setup.py", "requirements/*.txt", "ditto/__init__.py")
@@ -149,6 +150,15 @@ REDIS = Need(
     macos="brew install redis",
 )
 
+RABBITMQ_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/opt/homebrew/sbin"])
+RABBITMQ = Need(
+    what="rabbitmq-server (tests and benchmarks start one)",
+    debian="rabbitmq-server",
+    fedora="rabbitmq-server",
+    alpine="rabbitmq-server",
+    macos="brew install rabbitmq",
+)
+
 
 def missing(extra: str) -> list[Need]:
     """What the packages' builds and `extra` need and this machine does not have, for the interpreter that runs this."""
@@ -164,6 +174,7 @@ def missing(extra: str) -> list[Need]:
         headers: Path(sysconfig.get_path("include"), "Python.h").exists(),
         JAVA: extra != "test" or all(shutil.which(program) for program in ("java", "javac", "mvn")),
         REDIS: extra not in {"test", "bench"} or any(map(shutil.which, ("redis-server", "valkey-server"))),
+        RABBITMQ: extra not in {"test", "bench"} or shutil.which("rabbitmq-server", path=RABBITMQ_PATH) is not None,
         venv: all(importlib.util.find_spec(module) for module in ("venv", "ensurepip")),
     }
     return [need for need, is_there in has.items() if not is_there]
@@ -207,13 +218,30 @@ def provide(needs: list[Need], extra: str) -> None:
     say(f"installing {', '.join(packages)} with {' '.join([*prefix[:1], 'apt-get'])}")
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120"]
     install = [*apt, "install", "--no-install-recommends", *packages]
-    # The package lists may be absent (in an image) or old; only then they are worth the time.
-    if not logged(install, is_checked=False):
-        logged([*apt, "update"])
-        logged(install)
+    with without_services(prefix):
+        # The package lists may be absent (in an image) or old; only then they are worth the time.
+        if not logged(install, is_checked=False):
+            logged([*apt, "update"])
+            logged(install)
     importlib.invalidate_caches()
     if left := missing(extra):
         raise SetupError(instructions(left))
+
+
+@contextmanager
+def without_services(prefix: list[str]) -> Iterator[None]:
+    """Keep Debian from starting the service of each server that it installs: the tests start their own."""
+    if POLICY.exists():  # somebody has decided already
+        yield
+        return
+    with tempfile.NamedTemporaryFile("w") as script:
+        script.write("#!/bin/sh\nexit 101\n")
+        script.flush()
+        logged([*prefix, "install", "-m", "755", script.name, str(POLICY)])
+    try:
+        yield
+    finally:
+        logged([*prefix, "rm", "-f", str(POLICY)])
 
 
 def root_prefix() -> list[str] | None:

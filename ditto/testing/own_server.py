@@ -72,7 +72,9 @@ class OwnServer(ABC):
                     raise
                 output = process.output()
                 # Taken between the probe and the start; a port that it had belongs to another process, and stays taken.
-                is_port_taken = self._port is None and "address already in use" in output.lower()
+                is_port_taken = self._port is None and any(
+                    each in output.lower() for each in ("address already in use", "eaddrinuse")
+                )
                 # After SIGKILL PostgreSQL's backends need a moment to notice that their postmaster is gone.
                 is_predecessor_alive = "pre-existing shared memory block" in output
                 if not (is_port_taken or is_predecessor_alive):

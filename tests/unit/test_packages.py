@@ -51,7 +51,7 @@ def test_every_package_that_pyproject_asks_for_is_locked() -> None:
     run = pins(TOP / "requirements" / "run.txt")
     assert names(project["dependencies"]) <= run.keys()
     extras = project["optional-dependencies"]
-    sinks = extras["kafka"] + extras["redis"] + extras["webhook"]
+    sinks = extras["kafka"] + extras["rabbitmq"] + extras["redis"] + extras["webhook"]
     inside = {"image": sinks, "test": [*extras["docs"], *extras["otel"], *sinks]}
     for extra in ("demo", "test", "bench", "fuzz", "image"):
         locked = pins(TOP / "requirements" / f"{extra}.txt")
