@@ -20,15 +20,17 @@ from benchmarks import record, servers
 from benchmarks.bench_pipeline import Bench, Plan
 from benchmarks.cases import terminal
 from benchmarks.contenders import Contender, DittoJetStream
+from benchmarks.rabbitmq_contender import RabbitMQ
 from benchmarks.servers import Transport
 from benchmarks.sink_contenders import DittoInto, File, Kafka, Redis, Webhook
 from benchmarks.workloads import SHAPES, Workload
 from ditto.testing.kafka_server import KafkaServer
+from ditto.testing.rabbitmq_server import RabbitMQServer
 from ditto.testing.redis_server import RedisServer
 from ditto.testing.servers import NatsServer
 
 JETSTREAM: Final = "jetstream"
-LEAST: Final = {"file": 1.2, "kafka": 0.6, "redis": 0.5, "webhook": 0.3}
+LEAST: Final = {"file": 1.2, "kafka": 0.6, "redis": 0.5, "rabbitmq": 0.4, "webhook": 0.3}
 """Events/s ÷ JetStream's, that each should reach."""
 SINKS: Final = (JETSTREAM, *LEAST)
 
@@ -43,6 +45,8 @@ def _contenders(names: Sequence[str], folder: Path, stack: ExitStack) -> list[Co
         found.append(DittoInto(Kafka(stack.enter_context(KafkaServer(folder / "kafka")))))
     if "redis" in names:
         found.append(DittoInto(Redis(stack.enter_context(RedisServer(folder / "redis")))))
+    if "rabbitmq" in names:
+        found.append(DittoInto(RabbitMQ(stack.enter_context(RabbitMQServer(folder / "rabbitmq")))))
     if "webhook" in names:
         found.append(DittoInto(stack.enter_context(Webhook(folder))))
     return found
