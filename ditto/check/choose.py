@@ -41,6 +41,13 @@ def choose_checks(config: Config) -> SinkChecks:
         from ditto.check.kafka import check_kafka
 
         return check_kafka
+    if config.rabbitmq is not None:
+        from ditto.sinks.rabbitmq.library import require_library
+
+        require_library()
+        from ditto.check.rabbitmq import check_rabbitmq
+
+        return check_rabbitmq
     if config.webhook is not None:
         from ditto.check.webhook import check_webhook
 

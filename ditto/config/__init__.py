@@ -26,6 +26,7 @@ from ditto.config.model import (
     Postgres,
     Tls,
 )
+from ditto.config.rabbitmq import RabbitMQ, RabbitStream, RabbitTls
 from ditto.config.redis import Redis, RedisTls
 from ditto.config.schema import schema
 from ditto.config.snapshot import Snapshot
@@ -57,6 +58,9 @@ __all__ = [
     "Nats",
     "PipelineConfig",
     "Postgres",
+    "RabbitMQ",
+    "RabbitStream",
+    "RabbitTls",
     "Redis",
     "RedisTls",
     "Snapshot",

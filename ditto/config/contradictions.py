@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ditto.config import kafka, nats, redis, webhook
+from ditto.config import kafka, nats, rabbitmq, redis, webhook
 from ditto.config.format_rules import check_formats
 from ditto.config.message_rules import check_messages_together
 from ditto.errors import ConfigError
@@ -28,6 +28,7 @@ def check_together(config: Config) -> None:
     for found in (
         nats.contradiction(config.nats),
         None if config.kafka is None else kafka.contradiction(config.kafka),
+        None if config.rabbitmq is None else rabbitmq.contradiction(config.rabbitmq),
         None if config.redis is None else redis.contradiction(config.redis),
         None if config.webhook is None else webhook.contradiction(config.webhook),
     ):

@@ -64,7 +64,11 @@ def secrets(config: Config) -> set[str]:
     redis = config.redis
     if redis is not None:
         found.add(redis.password or "")
-    for server in nats.servers if redis is None else [*nats.servers, redis.url]:
+    rabbitmq = config.rabbitmq
+    if rabbitmq is not None:
+        found.add(rabbitmq.password or "")
+    others = [] if redis is None else [redis.url]
+    for server in (*nats.servers, *others, *([] if rabbitmq is None else rabbitmq.servers)):
         identity = server.rpartition("@")[0].rpartition("://")[2]
         user, has_password, password = identity.partition(":")
         found.add(password if has_password else user)

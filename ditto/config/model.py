@@ -13,6 +13,7 @@ from ditto.config.documented import Seconds
 from ditto.config.documented import documented as _doc
 from ditto.config.events import Events
 from ditto.config.kafka import Kafka
+from ditto.config.rabbitmq import RabbitMQ
 from ditto.config.redis import Redis
 from ditto.config.snapshot import Snapshot
 from ditto.config.tls import ClientTls
@@ -240,7 +241,7 @@ class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "auto"
 
 
-SINKS: Final = ("nats", "kafka", "redis", "webhook", "file")
+SINKS: Final = ("nats", "kafka", "redis", "rabbitmq", "webhook", "file")
 """The sections that say where the events go. At most one of them may be given; without any, events go to `nats`."""
 
 
@@ -264,6 +265,7 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     nats: Annotated[Nats, _doc("Where the events go, unless another sink is given.")] = Nats()
     kafka: Annotated[Kafka | None, _doc("Topics of Kafka that the events go to, in place of NATS.")] = None
     redis: Annotated[Redis | None, _doc("Streams of Redis or Valkey that the events go to, in place of NATS.")] = None
+    rabbitmq: Annotated[RabbitMQ | None, _doc("A stream of RabbitMQ that the events go to, in place of NATS.")] = None
     webhook: Annotated[Webhook | None, _doc("A receiver that gets the events by HTTP POST, in place of NATS.")] = None
     file: Annotated[File | None, _doc("A file that the events go to, one a line, in place of NATS.")] = None
 

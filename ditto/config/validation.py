@@ -19,6 +19,7 @@ from ditto.config.message_rules import (
     check_table,
 )
 from ditto.config.nats import NATS_CHECKS
+from ditto.config.rabbitmq import RABBITMQ_CHECKS
 from ditto.config.redis import REDIS_CHECKS
 from ditto.config.subjects import check_group_subject, check_prefix, check_subject, check_topics
 from ditto.config.table_rules import REGEX, check_entry
@@ -109,6 +110,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
         "postgres.publication": _publication,
         **NATS_CHECKS,
         **KAFKA_CHECKS,
+        **RABBITMQ_CHECKS,
         **REDIS_CHECKS,
         **WEBHOOK_CHECKS,
         "file.path": _path,

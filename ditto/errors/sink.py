@@ -10,10 +10,10 @@ class SinkError(DittoError):
 
 
 class SinkLost(SinkError):
-    """The connection to NATS, to Kafka or to a webhook's receiver ended, or was never made; or the file was removed or
-    replaced while Ditto wrote to it.
+    """The connection to NATS, Kafka, RabbitMQ or a webhook's receiver ended, or was never made; or the file was removed
+    or replaced while Ditto wrote to it.
 
-    NATS, Kafka and webhooks: nothing, if it comes back; otherwise look at address, network, TLS and the server's log.
+    Servers: nothing, if it comes back; otherwise look at address, network, TLS and the server's log.
     The file: put it back, or let the new one begin with the last line of the old one; the next session stops with
     StreamGap where that line is missing.
     """
@@ -23,7 +23,7 @@ class SinkLost(SinkError):
 
 class AckTimeout(SinkError):
     """JetStream did not acknowledge within `nats.ack_timeout`, a webhook's receiver not within `webhook.timeout`, or
-    Kafka did not end a transaction within `kafka.ack_timeout`.
+    Kafka did not end a transaction within `kafka.ack_timeout`, or RabbitMQ has not answered for `rabbitmq.ack_timeout`.
 
     Look at the server's disk and load. See the [runbook](operations/runbooks.md#acknowledgement-latency).
     """
@@ -53,7 +53,8 @@ class AnswerUnreadable(SinkError):
 
 
 class ChainBroken(SinkError):
-    """Something else was stored in the stream or in the file in between, or another Ditto has Kafka's transactional id.
+    """Something else was stored in the stream or in the file in between, or another Ditto has Kafka's transactional id
+    or has opened the stream of RabbitMQ.
     The next session goes on after it.
 
     Find the other writer; a stream of Ditto's has no other one. During a takeover it is how the former holder is
@@ -76,7 +77,7 @@ class SinkDenied(SinkError):
     """The server refuses a permission.
 
     [NATS permissions](operations.md#nats-permissions) lists the subjects that each command needs,
-    [Kafka](guides/kafka.md#permissions) the ACLs.
+    [Kafka](guides/kafka.md#permissions) the ACLs, [RabbitMQ](guides/rabbitmq.md#permissions) the permissions.
     """
 
 
@@ -102,7 +103,8 @@ class NoJetStream(SinkError):
 
 
 class StreamNotFound(SinkError):
-    """The stream does not exist, and `nats.create` is false; or a topic, and `kafka.topics.create` is.
+    """The stream does not exist, and `nats.create` or `rabbitmq.stream.create` is false; or a topic, and
+    `kafka.topics.create` is.
 
     Create it, or let Ditto create it.
     """
@@ -165,8 +167,8 @@ class SubjectCollision(SinkError):
 
 
 class EventTooLarge(SinkError):
-    """One event is larger than nats-server's `max_payload`, than `webhook.max_bytes`, or than `max.message.bytes` of
-    the topics of Kafka.
+    """One event is larger than nats-server's `max_payload`, than `webhook.max_bytes`, than `max.message.bytes` of the
+    topics of Kafka, or than `stream.frame_max` of RabbitMQ.
 
     Raise it (`max_payload` up to 32 MB: files take no larger message), leave the column out of the publication, or let
     `events.oversize` decide.
@@ -186,7 +188,7 @@ class RequestTooLarge(SinkError):
 
 
 class PublishRejected(SinkError):
-    """nats-server, or Kafka, refused a message for good.
+    """nats-server, Kafka or RabbitMQ refused a message for good.
 
     The message has the server's reason; a setting of the stream usually is in the way.
     """

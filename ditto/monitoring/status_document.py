@@ -56,7 +56,7 @@ class SinkStatus(msgspec.Struct, frozen=True):
     """A sink that is no stream of JetStream's, as far as it can be seen without reading it all."""
 
     kind: str
-    """file, keyspace (of Redis)."""
+    """file, keyspace (of Redis), stream (of RabbitMQ)."""
     name: str
     """The kind, and which one: the path, how the pipeline's own keys begin."""
     tail: str | None

@@ -33,6 +33,13 @@ def choose_sink(config: PipelineConfig) -> MakeSink:
         from ditto.sinks.redis.sink import RedisSink
 
         return RedisSink
+    if config.rabbitmq is not None:
+        from ditto.sinks.rabbitmq.library import require_library
+
+        require_library()
+        from ditto.sinks.rabbitmq.sink import RabbitMQSink
+
+        return RabbitMQSink
     if config.webhook is not None:
         from ditto.sinks.webhook.library import require_library
 
@@ -74,6 +81,13 @@ def choose_reader(config: PipelineConfig) -> Reader:
         from ditto.sinks.redis.reader import RedisReader
 
         return RedisReader(config)
+    if config.rabbitmq is not None:
+        from ditto.sinks.rabbitmq.library import require_library
+
+        require_library()
+        from ditto.sinks.rabbitmq.reader import RabbitMQReader
+
+        return RabbitMQReader(config)
     if config.webhook is not None:
         raise ConfigError(
             f"the events of this configuration are posted to {config.webhook.origin}, where nothing can be read again",

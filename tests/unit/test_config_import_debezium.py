@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from ditto.config import Config
 
 SAMPLES = Path(__file__).parents[1] / "data" / "debezium-server"
-ENVIRON = {"NATS_PASSWORD": "np", "DB_HOST": "h", "DB_PASSWORD": "dp", "KAFKA_PASSWORD": "kp", "REDIS_PASSWORD": "rp"}
+ENVIRON = {
+    "NATS_PASSWORD": "np",
+    "DB_HOST": "h",
+    "DB_PASSWORD": "dp",
+    "KAFKA_PASSWORD": "kp",
+    "REDIS_PASSWORD": "rp",
+} | {"RABBITMQ_PASSWORD": "rmq"}
 
 
 def run(file: Path) -> Result:
@@ -113,6 +119,16 @@ def test_the_section_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for words in ("field data", "max_length", "wait.enabled"):
         assert words in result.stderr, words
+
+
+def test_a_stream_of_rabbitmq(tmp_path: Path) -> None:
+    config, _, notes = imported("rabbitmqstream", tmp_path)
+    rabbitmq = config.rabbitmq
+    assert rabbitmq is not None
+    assert (rabbitmq.url, rabbitmq.stream.name) == ("rabbitmq-stream://rabbit.example.com:5553", "shop")
+    assert (rabbitmq.user, rabbitmq.password) == ("debezium", "rmq")
+    assert "Ditto has to be the only writer" in notes
+    assert "debezium.sink.rabbitmqstream.ackTimeout: no counterpart" in notes
 
 
 def test_a_sink_that_ditto_does_not_have(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ _NATS: Final = "debezium.sink.nats-jetstream."
 _KAFKA: Final = "debezium.sink.kafka."
 _PRODUCER: Final = "debezium.sink.kafka.producer."
 _REDIS: Final = "debezium.sink.redis."
+_RABBIT_STREAM: Final = "debezium.sink.rabbitmqstream."
 _HTTP: Final = "debezium.sink.http."
 _MECHANISMS: Final = {"PLAIN": "plain", "SCRAM-SHA-256": "scram-sha-256", "SCRAM-SHA-512": "scram-sha-512"}
 _OPTIONS: Final = ("compression.type", "linger.ms", "batch.size", "client.id", "client.rack")
@@ -119,6 +120,27 @@ def redis(draft: Draft) -> bool:
     return True
 
 
+def rabbitmq_stream(draft: Draft) -> bool:
+    """A stream of RabbitMQ."""
+    taken = {
+        name: draft.take(f"{_RABBIT_STREAM}connection.{name}")
+        for name in ("host", "port", "username", "password", "virtual.host", "virtualHost")
+    }
+    vhost = taken["virtual.host"] or taken["virtualHost"]
+    path = "" if vhost in {None, "/"} else f"/{vhost}"
+    draft.put("rabbitmq.url", f"rabbitmq-stream://{taken['host'] or 'localhost'}:{taken['port'] or 5552}{path}")
+    for theirs, ours in (("username", "user"), ("password", "password")):
+        if taken[theirs] is not None:
+            draft.put(f"rabbitmq.{ours}", taken[theirs])
+    if (name := draft.take(f"{_RABBIT_STREAM}stream")) is not None:
+        draft.put("rabbitmq.stream.name", name)
+    draft.note(
+        f"{_RABBIT_STREAM}stream",
+        "all events go to one stream, rabbitmq.stream.name, of which Ditto has to be the only writer: name a new one",
+    )
+    return True
+
+
 def http(draft: Draft) -> bool:
     """A webhook."""
     url = str(draft.take(f"{_HTTP}url") or "")
@@ -180,6 +202,6 @@ def _pem(keys: str) -> str:
 
 
 SINKS: Final[Mapping[str, Callable[[Draft], bool]]] = MappingProxyType(
-    {"nats-jetstream": jetstream, "kafka": kafka, "redis": redis, "http": http}
+    {"nats-jetstream": jetstream, "kafka": kafka, "redis": redis, "rabbitmqstream": rabbitmq_stream, "http": http}
 )
 """By `debezium.sink.type`; each returns whether it has put anything."""

@@ -1,7 +1,8 @@
 """Every example of the documentation and the README is run, in the order of its page, on real servers.
 
 A page has a folder, a database `shop` and a nats-server of its own: what it calls localhost:5432, localhost:4222 and
-127.0.0.1:8080; a page that names localhost:6379 has a Redis too, and one that names localhost:9092 a Kafka.
+127.0.0.1:8080; a page that names localhost:6379 has a Redis too, one that names localhost:9092 a Kafka, a guide that
+names localhost:5552 a RabbitMQ.
 YAML and TOML are configurations, which `ditto config show` has to accept; the last one is `ditto.yaml`. A block that
 ends with `ditto run` goes on in the background. Comments in a page's source name the exceptions: see `examples`.
 """
@@ -28,6 +29,7 @@ from ditto.cli import main
 from ditto.testing.kafka_server import KafkaServer
 from ditto.testing.process import ServerProcess, free_port
 from ditto.testing.programs import embedded_postgres_bin
+from ditto.testing.rabbitmq_server import RabbitMQServer
 from ditto.testing.redis_server import RedisServer
 from ditto.testing.servers import NatsServer, PostgresServer
 from e2e.examples import NOTES, RUN, SHOWN, Example, examples
@@ -82,6 +84,11 @@ class Reader:
     def give_kafka(self, server: KafkaServer) -> None:
         """What the page calls localhost:9092."""
         self._addresses[r"localhost:9092\b"] = server.brokers
+
+    def give_rabbitmq(self, server: RabbitMQServer) -> None:
+        """What the page calls localhost:5552."""
+        self._addresses[r"localhost:5552\b"] = f"127.0.0.1:{server.port}"
+        self._addresses[r'"localhost", port=5552\b'] = f'"127.0.0.1", port={server.port}'
 
     def give_redis(self, server: RedisServer) -> None:
         """What the page calls localhost:6379."""
@@ -212,6 +219,8 @@ def reader(request: pytest.FixtureRequest, postgres: PostgresServer, tmp_path: P
         reader = Reader(page, postgres, nats_server, tmp_path)
         if "localhost:9092" in source and page.parent.name == "guides":
             reader.give_kafka(stack.enter_context(KafkaServer(tmp_path / "kafka")))
+        if "localhost:5552" in source and page.parent.name == "guides":
+            reader.give_rabbitmq(stack.enter_context(RabbitMQServer(tmp_path / "rabbitmq")))
         if "localhost:6379" in source:
             reader.give_redis(stack.enter_context(RedisServer(tmp_path / "redis")))
         stack.callback(reader.close)

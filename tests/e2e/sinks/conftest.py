@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import shutil
 import signal
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import pytest
+from sinks.rabbitmq_reading import create_stream
 
 from ditto.testing.kafka_server import KafkaServer
+from ditto.testing.rabbitmq_server import RabbitMQServer
 from ditto.testing.redis_server import RedisServer, redis_program, valkey_program
 from ditto.testing.webhook_receiver import Receiver
+from e2e.certificates import Authority
 from e2e.sinks.file_world import FileWorld
 from e2e.sinks.kafka_world import KafkaWorld, kafka_world_on
+from e2e.sinks.rabbitmq_world import RabbitMQWorld, rabbitmq_world_on
 from e2e.sinks.redis_world import RedisWorld, redis_world_on
 from e2e.sinks.replayed_world import ending
 from e2e.sinks.webhook_world import ReceiverProcess, WebhookWorld
@@ -133,3 +139,46 @@ def own_kafka_world(shared_postgres: PostgresServer, tmp_path: Path) -> Iterator
     """With a broker of its own, to be stopped and killed."""
     with KafkaServer(tmp_path / "kafka") as server, kafka_world_on(shared_postgres, server, tmp_path) as world:
         yield world
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_authority() -> Iterator[Authority]:
+    """Signs for `shared_rabbitmq` and its clients."""
+    authority = Authority()
+    yield authority
+    shutil.rmtree(authority.folder)
+
+
+@pytest.fixture(scope="session")
+def shared_rabbitmq(
+    rabbitmq_authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RabbitMQServer]:
+    """With listeners for TLS beside, on which clients have to show a certificate; see `rabbitmq_authority`."""
+    settings = {"ssl_options.verify": "verify_peer", "ssl_options.fail_if_no_peer_cert": "true"}
+    certificates = (rabbitmq_authority.file, *rabbitmq_authority.issue("127.0.0.1", for_server=False))
+    folder = tmp_path_factory.mktemp("rabbitmq")
+    with RabbitMQServer(folder, settings=settings, certificates=certificates) as server:
+        yield server
+
+
+@pytest.fixture
+def rabbitmq_world(
+    shared_postgres: PostgresServer, shared_rabbitmq: RabbitMQServer, tmp_path: Path
+) -> Iterator[RabbitMQWorld]:
+    """On the shared servers: nobody may stop those."""
+    with rabbitmq_world_on(shared_postgres, shared_rabbitmq, tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+def own_rabbitmq_world(shared_postgres: PostgresServer, tmp_path: Path) -> Iterator[RabbitMQWorld]:
+    """With a server of its own, to be stopped and killed.
+
+    Some minutes may pass before a node has written to its disk that it has its first stream, and killed before that it
+    offers none after a restart: that is written at once here.
+    """
+    with RabbitMQServer(tmp_path / "rabbitmq") as server:
+        asyncio.run(create_stream(server.port, "first"))
+        server.tool("eval", "[dets:sync(Table) || Table <- dets:all()].")
+        with rabbitmq_world_on(shared_postgres, server, tmp_path) as world:
+            yield world
