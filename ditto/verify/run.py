@@ -66,6 +66,7 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
     waiting = f"Waiting for the {kind}"
     async with open_control(config.postgres.dsn) as control:
         notes = []
+        await read_publication(control, config.postgres.publication)  # one that is missing is not worth a wait
         on_progress(waiting, 0, 1)
         try:
             await wait(config, await control.wal_lsn(), timeout_s=timeout_s)

@@ -16,6 +16,7 @@ from ditto.config import Config, Webhook
 from ditto.errors import AckTimeout, AnswerUnreadable, NotNow, SinkError, SinkLost, WebhookRefused
 from ditto.lsn import Checkpoint, Position
 from ditto.sinks.choose import choose_sink
+from ditto.sinks.webhook import client
 from ditto.sinks.webhook.queue import Request
 from ditto.testing.webhook_receiver import Answer, Receiver
 from sinks.contract import LSN, TIMEOUT_S, SinkContract, Store, acknowledges, opened
@@ -292,6 +293,18 @@ async def test_a_long_wait_is_left_to_the_loop_of_sessions(running: Receiver) ->
             await asyncio.wait_for(sink.acknowledged(), TIMEOUT_S)
     assert caught.value.retry_after_s == 120
     assert len(running.requests) == 1
+
+
+async def test_a_port_that_takes_no_connection(monkeypatch: pytest.MonkeyPatch, running: Receiver) -> None:
+    """It waits for a request in plain text, and not for TLS."""
+    monkeypatch.setattr(client, "CONNECT_TIMEOUT_S", 0.2)
+    store = ReceiverStore(running)
+    store.config = Config(webhook=Webhook(url=running.url.replace("http:", "https:")))
+    sink = store.make()
+    with pytest.raises(SinkLost, match=r"took no connection within 0.2 s") as caught:
+        await sink.connect()
+    assert "does the port do TLS, as https:// says" in str(caught.value.hint)
+    await sink.close()
 
 
 async def test_nobody_listens(running: Receiver) -> None:

@@ -41,7 +41,6 @@ class KafkaReader:
         if config.kafka is None:
             raise RuntimeError("there is no section kafka")
         self._config = config.kafka
-        self._prefix = config.events.prefix
         self._topics = Topics(config.kafka, config.events.prefix)
         self._descriptions = description_subjects(config.events.prefix)
         self._thread = IoThread("ditto-reader")
@@ -52,8 +51,8 @@ class KafkaReader:
 
     @property
     def name(self) -> str:
-        """By the prefix of the topics."""
-        return f"the topics of {self._prefix}"
+        """By Ditto's own topic, which lists the others."""
+        return f"topic {self._topics.own}"
 
     async def connect(self) -> None:
         """Raises what keeps it from that."""
@@ -124,14 +123,20 @@ class KafkaReader:
     def _begin(self) -> tuple[SinkState, Merge]:
         state = self._look()
         if state is None:
-            raise StreamNotFound(f"there is no topic {self._topics.own}", hint="has ditto run yet?")
+            raise self._missing()
         return state, Merge(self._consumer(), self._spans(), self._make)
+
+    def _missing(self) -> StreamNotFound:
+        own = self._topics.own
+        return StreamNotFound(f"there is no topic {own}", hint="has ditto run yet?", topic=own)
 
     def _spans(self) -> dict[Place, tuple[int, int]]:
         """First offset, and the one after the last, of every partition."""
         admin, records = self._ends()
-        _, names = self._own(records)
         known = admin.metadata("list the topics").topics
+        if self._topics.own not in known:
+            raise self._missing()
+        _, names = self._own(records)
         places = [
             (name, number) for name in (self._topics.own, *names) if name in known for number in known[name].partitions
         ]

@@ -64,6 +64,12 @@ class Client:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=self._tls)
                 is_refused = self._tls is not None and await _has_hung_up(reader)
+        except TimeoutError as error:
+            raise SinkLost(
+                f"{self._receiver} took no connection within {CONNECT_TIMEOUT_S:g} s",
+                hint="check webhook.url: is the receiver running, does a firewall drop what comes, does the port do "
+                + ("TLS, as https:// says" if self._tls is not None else "HTTP without TLS, as http:// says"),
+            ) from error
         except (OSError, ssl.SSLError) as error:
             raise self._failure(error) from error
         writer.transport.abort()
