@@ -24,6 +24,10 @@ FILE = re.compile(r"(?<![\w./-])(?:\.ci|benchmarks|deploy|ditto|docs|examples|sc
 TEST = re.compile(r"(?<![\w/])test_\w+(?!\w*\.)")
 
 
+NAMED = re.compile(r"`(test_\w+)`(?:: (`[\w…]+`(?:[\s*]*(?:\([^)`]*\))?[*]*, `(?!test_)[\w…]+`)*))?")
+"""A file of tests, and some of its tests without their `test_`; … is for the rest of a name."""
+
+
 def generator() -> ModuleType:
     spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
     assert spec is not None
@@ -61,3 +65,38 @@ def test_files_and_tests_that_a_page_names_exist(page: str) -> None:
     named = [name for name in FILE.findall(text) if "NAME" not in name]
     assert [name for name in named if not any(TOP.glob(name.rstrip("/")))] == []
     assert [name for name in TEST.findall(text) if name not in TESTS and "NAME" not in name] == []
+
+
+def functions(stem: str) -> set[str]:
+    """The tests of the files of that name."""
+    return {
+        name
+        for path in (TOP / "tests").rglob(f"{stem}.py")
+        for name in re.findall(r"^\s*(?:async )?def test_(\w+)", path.read_text(), re.MULTILINE)
+    }
+
+
+def test_tests_that_show_a_guarantee_exist() -> None:
+    found = NAMED.findall((DOCS / "guarantees.md").read_text())
+    assert len(found) > 100
+    missing = [
+        f"{stem}: {name}"
+        for stem, names in found
+        for name in re.findall(r"`([\w…]+)`", names)
+        if not any(re.fullmatch(name.replace("…", r"\w*"), each) for each in functions(stem))
+    ]
+    assert missing == []
+
+
+def test_each_sink_has_a_test_for_each_guarantee() -> None:
+    """Or a cell that says what is not promised, or that nothing shows it."""
+    text = (DOCS / "guarantees.md").read_text()
+    table = text[text.index("## Other sinks") : text.index("## Hostile input")]
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    head, _, *promises = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+    without = ("there ", "not ", "each has its own", "ask for it again", "as the ", "the lines of a file")
+    for promise, *cells in promises:
+        assert len(cells) == len(head) - 1, promise
+        for sink, cell in zip(head[1:], cells, strict=True):
+            is_shown = "test_" in cell or "no test cuts the power" in cell
+            assert is_shown or cell.startswith(without) or "the window fills" in cell, f"{promise}: {sink}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from e2e.sinks.replayed_world import ReplayedWorld
 
 
-@pytest.fixture(params=["kafka", "redis", "file", "webhook"])
+@pytest.fixture(params=["kafka", "redis", "rabbitmq", "file", "webhook"])
 def any_world(request: pytest.FixtureRequest) -> ReplayedWorld:
     """On each sink."""
     world: ReplayedWorld = request.getfixturevalue(f"{request.param}_world")
