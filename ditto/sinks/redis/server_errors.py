@@ -105,9 +105,9 @@ def answered(error: exceptions.RedisError, where: str, doing: str) -> SinkError:
         )
     if "equal or smaller than the target stream top item" in text:
         return StreamUnusable(
-            f"{begin}: stream {key} has an entry with this id, or a newer one, that is not Ditto's",
-            hint="let nothing else write to Ditto's streams; delete the stream, or give Ditto keys of its own: "
-            "redis.key_prefix or events.prefix",
+            f"{begin}: stream {key} has an entry with this id, or a newer one, of which Ditto's state does not know",
+            hint="was Ditto's state restored from an older backup than the stream? Restore both from one. Did something else "
+            "write to the stream? Delete it, or give Ditto keys of its own: redis.key_prefix or events.prefix",
         )
     if code == "CROSSSLOT" or "CROSSSLOT" in text:
         return RedisUnsuitable(

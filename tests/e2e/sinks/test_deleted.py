@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from sinks.kafka_reading import delete_topics
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from sinks.kafka_reading import Consumed, consume, delete_topics
 
 from e2e.ledger import Ledger
 from e2e.process import DittoProcess
@@ -48,10 +50,15 @@ async def rows(world: ReplayedWorld) -> list[int]:
     ("which", "is_down"),
     [
         ("checkpoints", True),
-        ("all", False),
         *(
             pytest.param(which, is_down, marks=pytest.mark.long)
-            for which, is_down in (("checkpoints", False), ("all", True), ("both", False), ("both", True))
+            for which, is_down in (
+                ("checkpoints", False),
+                ("all", True),
+                ("all", False),
+                ("both", False),
+                ("both", True),
+            )
         ),
     ],
 )
@@ -92,7 +99,9 @@ async def test_a_topic_of_events_under_load(kafka_world: KafkaWorld, *, is_down:
 
 
 @pytest.mark.parametrize("is_down", [pytest.param(True, marks=pytest.mark.long), False])
-@pytest.mark.parametrize("which", ["everything", "state", "stream"])
+@pytest.mark.parametrize(
+    "which", ["everything", *(pytest.param(each, marks=pytest.mark.long) for each in ("state", "stream"))]
+)
 async def test_redis(own_redis_world: RedisWorld, which: str, *, is_down: bool) -> None:
     world = own_redis_world
 
@@ -111,3 +120,51 @@ async def test_redis(own_redis_world: RedisWorld, which: str, *, is_down: bool) 
         return
     await stops(ditto)
     assert await rows(world) == ([] if which == "everything" else list(range(1, 11))), "nothing comes twice"
+
+
+async def test_a_state_of_redis_that_is_older_than_the_streams(own_redis_world: RedisWorld) -> None:
+    """As of a backup, while PostgreSQL still keeps all: the server refuses what would come twice."""
+    world = own_redis_world
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    ditto = await world.streaming(delivery_confirm_delay="60s")
+    world.sql("INSERT INTO t VALUES (1)")
+    await world.fence()
+    with world.client() as client:
+        older = client.hgetall(world.state_key)
+        world.sql("INSERT INTO t VALUES (2)")
+        await world.fence()
+        ditto.kill()
+        client.hset(world.state_key, mapping=older)
+    ditto = world.ditto(delivery_confirm_delay="60s")
+    assert await ditto.ended() == 4
+    assert "of which Ditto's state does not know" in ditto.sentence()
+    assert "Restore both from one" in ditto.sentence()
+    assert await rows(world) == [1, 2]
+
+
+async def test_a_record_of_kafka_that_is_older_than_what_is_confirmed(kafka_world: KafkaWorld) -> None:
+    """As of a backup: PostgreSQL has given up what the record does not know, and nothing comes twice."""
+    world = kafka_world
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    ditto = await world.streaming()
+    world.sql("INSERT INTO t VALUES (1)")
+    await world.fence()
+    older = (await asyncio.to_thread(consume, world.kafka.brokers, [world.checkpoints]))[-1]
+    world.sql("INSERT INTO t VALUES (2)")
+    await world.fence()
+    await world.confirms_tail()
+    ditto.kill()
+    await asyncio.to_thread(delete_topics, world.kafka.brokers, world.checkpoints.__eq__)
+    await asyncio.to_thread(restore, world, older)
+    await stops(world.ditto())
+    assert await rows(world) == [1, 2]
+
+
+def restore(world: KafkaWorld, record: Consumed) -> None:
+    """A topic of checkpoints with that record alone."""
+    admin = AdminClient({"bootstrap.servers": world.kafka.brokers, "log_level": 0})
+    topic = NewTopic(record.topic, 1, config={"cleanup.policy": "compact"})
+    admin.create_topics([topic])[record.topic].result()
+    producer: Any = Producer({"bootstrap.servers": world.kafka.brokers, "log_level": 0})
+    producer.produce(record.topic, record.value, record.key)
+    assert producer.flush(30) == 0

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from e2e.sinks.replayed_world import ReplayedWorld
 
 
-@pytest.mark.parametrize("sink", ["kafka", "redis", "rabbitmq", "file"])
+@pytest.mark.parametrize(
+    "sink", ["kafka", *(pytest.param(sink, marks=pytest.mark.long) for sink in ("redis", "rabbitmq", "file"))]
+)
 def test_nothing_is_there_yet(request: pytest.FixtureRequest, sink: str) -> None:
     world: ReplayedWorld = request.getfixturevalue(f"{sink}_world")
     tail = world.run("tail", "--no-follow")
