@@ -106,8 +106,8 @@ def answered(error: exceptions.RedisError, where: str, doing: str) -> SinkError:
     if "equal or smaller than the target stream top item" in text:
         return StreamUnusable(
             f"{begin}: stream {key} has an entry with this id, or a newer one, of which Ditto's state does not know",
-            hint="was Ditto's state restored from an older backup than the stream? Restore both from one. Did something else "
-            "write to the stream? Delete it, or give Ditto keys of its own: redis.key_prefix or events.prefix",
+            hint="was Ditto's state restored from an older backup than the stream? Restore both from one. Did another "
+            "program write to the stream? Delete it, or give Ditto keys of its own: redis.key_prefix or events.prefix",
         )
     if code == "CROSSSLOT" or "CROSSSLOT" in text:
         return RedisUnsuitable(
