@@ -1,4 +1,4 @@
-"""Reads what Ditto stores in Redis and in Kafka while it stores it."""
+"""Reads what Ditto stores in Redis, Kafka and RabbitMQ while it stores it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from confluent_kafka import KafkaException
 from sinks.kafka_reading import consume
+from sinks.rabbitmq_reading import read_stream
 
 from ditto.lsn import Position
 from e2e.sinks.file_world import FileWorld
 from e2e.sinks.kafka_world import KafkaWorld
+from e2e.sinks.rabbitmq_world import RabbitMQWorld
 from e2e.sinks.redis_world import RedisWorld
 from e2e.snapshots.oracle import Message
 from e2e.snapshots.recording import FileRecording, Recording
@@ -28,6 +30,8 @@ def recording_of(world: ReplayedWorld) -> Recording:
         return KafkaRecording(world)
     if isinstance(world, RedisWorld):
         return RedisRecording(world)
+    if isinstance(world, RabbitMQWorld):
+        return RabbitMQRecording(world)
     assert isinstance(world, FileWorld)
     return FileRecording(world)
 
@@ -87,3 +91,23 @@ class KafkaRecording(Recording):
                     event, run = msgspec.json.decode(each.value), each.headers.get("Ditto-Snapshot")
                     self.add(Message(each.offset, Position.parse(position), event, run))
         self.messages.sort(key=lambda message: message.position)
+
+
+class RabbitMQRecording(Recording):
+    """Of the stream of a world."""
+
+    def __init__(self, world: RabbitMQWorld) -> None:
+        super().__init__()
+        self._world = world
+        self._offset = 0
+
+    async def read_on(self) -> None:
+        """Up to the last message."""
+        world = self._world
+        for each in await read_stream(world.server.port, world.name, begin=self._offset):
+            self._offset = each.offset + 1
+            position = each.headers.get("Ditto-Position")
+            if position is None or "._schema." in each.subject:
+                continue
+            number, event = len(self.messages) + 1, msgspec.json.decode(each.body)
+            self.add(Message(number, Position.parse(position), event, each.headers.get("Ditto-Snapshot")))

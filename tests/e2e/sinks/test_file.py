@@ -53,7 +53,7 @@ async def test_the_file_against_the_tables(file_world: FileWorld) -> None:
     assert world.path.stat().st_mode & 0o007 == 0, "not for everybody"
 
 
-@pytest.mark.parametrize("kill_count", [3, pytest.param(25, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("kill_count", [2, pytest.param(25, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
 async def test_killed_at_random_moments(file_world: FileWorld, kill_count: int) -> None:
     world, chance = file_world, random.Random(kill_count)
     ditto = await world.streaming()

@@ -5,27 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import msgspec
-import pytest
-from sinks.rabbitmq_reading import read_stream
-
 from ditto.formats.own_headers import ID
-from ditto.lsn import Position
-from e2e.kills import killed_at_random
-from e2e.snapshots.oracle import Message
-from e2e.snapshots.recording import Recording
-from e2e.snapshots.test_faults import Broken
-from e2e.snapshots.writers import Writers
-from e2e.values.test_round_trip import check
 
 if TYPE_CHECKING:
     from e2e.sinks.rabbitmq_world import RabbitMQWorld
 
 FENCE = {"fence": ["insert"]}
-
-
-async def test_every_type_comes_back(rabbitmq_world: RabbitMQWorld) -> None:
-    await check(rabbitmq_world, {}, impl="c", count=5)
 
 
 async def test_subject_headers_and_key_come_from_the_row(rabbitmq_world: RabbitMQWorld) -> None:
@@ -86,39 +71,4 @@ async def test_groups(rabbitmq_world: RabbitMQWorld) -> None:
     ditto = await world.streaming(events_group_by="transaction")
     verified = world.run("verify", events_group_by="transaction")
     assert verified.returncode == 0, verified.stdout
-    assert await ditto.stop() == 0
-
-
-class RabbitMQRecording(Recording):
-    """Of the stream of a world."""
-
-    def __init__(self, world: RabbitMQWorld) -> None:
-        super().__init__()
-        self._world = world
-        self._offset = 0
-
-    async def read_on(self) -> None:
-        """Up to the last message."""
-        world = self._world
-        for each in await read_stream(world.server.port, world.name, begin=self._offset):
-            self._offset = each.offset + 1
-            position = each.headers.get("Ditto-Position")
-            if position is None or "._schema." in each.subject:
-                continue
-            number, event = len(self.messages) + 1, msgspec.json.decode(each.body)
-            self.add(Message(number, Position.parse(position), event, each.headers.get("Ditto-Snapshot")))
-
-
-@pytest.mark.parametrize("kill_count", [1, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(1200)])])
-async def test_killed_in_the_middle_of_a_snapshot(rabbitmq_world: RabbitMQWorld, kill_count: int) -> None:
-    scene = Broken(rabbitmq_world, seed=kill_count)
-    scene.recording = RabbitMQRecording(rabbitmq_world)
-    await scene.begun()
-    with Writers(rabbitmq_world, seed=kill_count):
-        scene.begin_run()
-        ditto = await killed_at_random(
-            rabbitmq_world, scene.ditto, scene.goes_on, count=kill_count, chance=scene.chance, **scene.settings
-        )
-        await scene.recording.finished(scene.runs[-1], ditto=ditto)
-    await scene.is_right()
     assert await ditto.stop() == 0

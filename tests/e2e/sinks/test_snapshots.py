@@ -29,8 +29,8 @@ LONG = (pytest.mark.long, pytest.mark.timeout(1200))
     ("sink", "kill_count"),
     [
         ("file", 1),
-        *(pytest.param(sink, 3, marks=LONG) for sink in ("redis", "kafka")),
-        *(pytest.param(sink, 20, marks=LONG) for sink in ("file", "redis", "kafka")),
+        *(pytest.param(sink, 3, marks=LONG) for sink in ("redis", "kafka", "rabbitmq")),
+        *(pytest.param(sink, 20, marks=LONG) for sink in ("file", "redis", "kafka", "rabbitmq")),
     ],
 )
 async def test_killed_in_the_middle_of_a_snapshot(request: pytest.FixtureRequest, sink: str, kill_count: int) -> None:
