@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 from confluent_kafka import KafkaException, Producer
 
-from ditto.errors import SinkLost
+from ditto.errors import NotNow, SinkLost
 from ditto.lsn import Checkpoint
 from ditto.sinks.base import Batch, Capabilities, Clock, PipelineId, SinkState
 from ditto.sinks.io_thread import IoThread
@@ -262,6 +262,15 @@ class KafkaSink(OwnStores):
         """Timeline and publication, in the owner's record."""
         owner = read_owner(self._own.get(OWNER), self._topics.own)
         await self._publisher.store(OWNER, encode_owner(with_source(owner, pipeline)))
+
+    async def restore(self) -> None:
+        """Ditto's own topic is in few transactions: where somebody has deleted it, the next session makes it anew."""
+        if await self._thread.run(partial(self._topic_control.is_gone, self._topics.own)):
+            raise NotNow(
+                f"topic {self._topics.own} was deleted",
+                hint="the next session creates it, where it may: readers find the other topics by it",
+                topic=self._topics.own,
+            )
 
     async def last_payloads(self, pattern: str) -> Mapping[str, bytes]:
         """Of the routes of Ditto's own topic, as it was when the sink was opened."""

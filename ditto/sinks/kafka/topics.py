@@ -36,6 +36,8 @@ _COMPACTED: Final = {
 }
 _OF_REPLICAS: Final = ("min.insync.replicas", "unclean.leader.election.enable")
 _LEADER_TIMEOUT_S: Final = 20.0
+_LOOK_S: Final = 1.0
+_UNKNOWN: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 
 
 def topic_of(route: str) -> str:
@@ -115,6 +117,14 @@ class TopicAdmin:
     def existing(self) -> set[str]:
         """All topics that this user may see."""
         return {name for name, topic in self._admin.metadata("list the topics").topics.items() if topic.error is None}
+
+    def is_gone(self, name: str) -> bool:
+        """The broker says that there is no such topic. One that does not answer soon says nothing."""
+        try:
+            found = self._admin.client.list_topics(name, timeout=_LOOK_S).topics.get(name)
+        except KafkaException:
+            return False
+        return found is not None and found.error is not None and found.error.code() in _UNKNOWN
 
     def ensure(self, wanted: Collection[str]) -> None:
         """Create what is missing. Raises StreamNotFound where that is not wanted, SinkDenied where it is forbidden."""

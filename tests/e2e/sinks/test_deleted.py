@@ -74,6 +74,23 @@ async def test_kafka(kafka_world: KafkaWorld, which: str, *, is_down: bool) -> N
     assert await rows(world) == ([] if which == "all" else list(range(1, 11))), "nothing comes twice"
 
 
+@pytest.mark.long
+async def test_the_topic_by_which_readers_find_the_others(kafka_world: KafkaWorld) -> None:
+    """It takes part in few transactions: Ditto looks for it now and then."""
+    world = kafka_world
+    ditto = await after_deletion(world, lambda: delete_topics(world.kafka.brokers, world.own.__eq__), is_down=False)
+    await world.fence()
+    failure = await ditto.logged("session.failed", timeout_s=60)
+    assert failure["error"] == f"topic {world.own} was deleted"
+    await ditto.streaming(count=2)
+    world.sql("INSERT INTO t VALUES (21)")
+    await world.fence()
+    assert await rows(world) == list(range(1, 22))
+    verified = await asyncio.to_thread(world.run, "verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert await ditto.stop() == 0
+
+
 @pytest.mark.parametrize("is_down", [pytest.param(True, marks=pytest.mark.long), False])
 async def test_a_topic_of_events_under_load(kafka_world: KafkaWorld, *, is_down: bool) -> None:
     """What was in it is lost with it; Ditto goes on."""
