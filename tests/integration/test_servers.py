@@ -151,7 +151,7 @@ def test_a_port_that_is_taken_is_an_error_when_asked_for_and_else_another_one_is
         servers: list[PostgresServer | NatsServer] = [PostgresServer(tmp_path, settings=FAST), NatsServer(tmp_path)]
         for server in servers:
             choices = iter([taken, free_port()])
-            monkeypatch.setattr("ditto.testing.servers.free_port", choices.__next__)
+            monkeypatch.setattr("ditto.testing.own_server.free_port", choices.__next__)
             with server:
                 assert server.port != taken
 
