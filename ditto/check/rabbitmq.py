@@ -13,6 +13,7 @@ from ditto.check.finding import Finding, bad, failed, named, ok, unseen
 from ditto.check.place import compare_place
 from ditto.errors import DittoError
 from ditto.sinks.rabbitmq.connection import Connection, connect
+from ditto.sinks.rabbitmq.exchange_connection import ExchangeConnection
 from ditto.sinks.rabbitmq.server import is_readable_on_the_way
 from ditto.sinks.rabbitmq.server_errors import OK
 from ditto.sinks.rabbitmq.sink import RabbitMQSink
@@ -38,6 +39,9 @@ async def check_rabbitmq(
     rabbitmq = config.rabbitmq
     if rabbitmq is None:
         raise RuntimeError("there is no section rabbitmq")
+    if rabbitmq.has_exchange:
+        found += await _exchange(rabbitmq)
+        return
     try:
         connection = await connect(rabbitmq, clock=time.monotonic, on_failure=lambda _error: None)
     except DittoError as error:
@@ -126,6 +130,30 @@ def _copies(stream: schema.StreamMetadata, delivery: Delivery) -> Finding:
     if delivery.confirm_delay_s:
         return ok(check, f"{what}, and delivery.confirm_delay is {span(delivery.confirm_delay_s)}", why)
     return bad("warning", check, what, why, configuration=f"delivery: {{confirm_delay: {_CONFIRM_DELAY_S}s}}")
+
+
+async def _exchange(config: RabbitMQ) -> list[Finding]:
+    """There is no place to compare: the slot says where to begin."""
+    connection = ExchangeConnection(config, lambda _error: None)
+    name, check = config.exchange.name, "rabbitmq.exchange"
+    why = "events are published there; what no queue gets stops Ditto"
+    try:
+        await connection.connect()
+        found = [ok("rabbitmq.connect", f"connected to {connection.where}", "everything goes there")]
+        found.append(_credentials(config))
+        if await connection.exists():
+            found.append(ok(check, f"exchange {name} exists", why))
+        elif config.exchange.create:
+            found.append(ok(check, f"ditto run will create exchange {name}", f"{why}: bind queues to it before"))
+        else:
+            found.append(
+                bad("error", check, f"there is no exchange {name}, and rabbitmq.exchange.create is false", why)
+            )
+    except DittoError as error:
+        return [failed("rabbitmq.connect", error)]
+    finally:
+        await connection.close()
+    return found
 
 
 async def _place(config: Config, source: Source) -> list[Finding]:

@@ -26,7 +26,7 @@ from ditto.config.model import (
     Postgres,
     Tls,
 )
-from ditto.config.rabbitmq import RabbitMQ, RabbitStream, RabbitTls
+from ditto.config.rabbitmq import RabbitExchange, RabbitMQ, RabbitStream, RabbitTls
 from ditto.config.redis import Redis, RedisTls
 from ditto.config.schema import schema
 from ditto.config.snapshot import Snapshot
@@ -58,6 +58,7 @@ __all__ = [
     "Nats",
     "PipelineConfig",
     "Postgres",
+    "RabbitExchange",
     "RabbitMQ",
     "RabbitStream",
     "RabbitTls",

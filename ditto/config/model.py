@@ -265,7 +265,9 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     nats: Annotated[Nats, _doc("Where the events go, unless another sink is given.")] = Nats()
     kafka: Annotated[Kafka | None, _doc("Topics of Kafka that the events go to, in place of NATS.")] = None
     redis: Annotated[Redis | None, _doc("Streams of Redis or Valkey that the events go to, in place of NATS.")] = None
-    rabbitmq: Annotated[RabbitMQ | None, _doc("A stream of RabbitMQ that the events go to, in place of NATS.")] = None
+    rabbitmq: Annotated[
+        RabbitMQ | None, _doc("A stream or an exchange of RabbitMQ that the events go to, in place of NATS.")
+    ] = None
     webhook: Annotated[Webhook | None, _doc("A receiver that gets the events by HTTP POST, in place of NATS.")] = None
     file: Annotated[File | None, _doc("A file that the events go to, one a line, in place of NATS.")] = None
 
@@ -273,6 +275,11 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def label(self) -> str:
         """The pipeline's name, or that of its slot."""
         return self.postgres.slot if self.name is None else self.name
+
+    @property
+    def keeps_nothing(self) -> bool:
+        """Events go to a webhook or an exchange, where nothing can be read again: the slot alone says how far it is."""
+        return self.webhook is not None or (self.rabbitmq is not None and self.rabbitmq.has_exchange)
 
     @property
     def sink(self) -> str:

@@ -33,7 +33,7 @@ class AckTimeout(SinkError):
 
 class NotNow(SinkError):
     """JetStream cannot store now: no leader, out of resources, or the stream is full; Kafka has too few replicas, or a
-    topic is gone; or a file's disk is full; or a webhook's receiver answers 429 or 5xx.
+    topic is gone; or a file's disk is full; or a webhook's receiver answers 429 or 5xx; or a queue of RabbitMQ is full.
 
     Restore the cluster's majority, or make room: see the [runbook](operations/runbooks.md#the-stream-is-full). Never
     purge the last message, or the last line. Also where another process has locked the file: end it.
@@ -112,7 +112,7 @@ class StreamNotFound(SinkError):
 
 class StreamUnusable(SinkError):
     """The stream's configuration cannot hold the events: subjects, mirrors, or no batches. Or a topic cannot be created
-    as asked for, or would have a name that is too long.
+    as asked for, or would have a name that is too long. Or no queue of RabbitMQ is bound for an event.
 
     Change what the message names, or give Ditto a stream and subjects of its own in `nats.stream` and `events.prefix`.
     """

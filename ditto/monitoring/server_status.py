@@ -93,6 +93,9 @@ class ServerStatusReader:
         if self._config.webhook is not None:
             notes.append(f"the events are posted to {self._config.webhook.origin}, which is not looked at")
             return None, None, None
+        if self._config.keeps_nothing:
+            notes.append("the events go to an exchange of RabbitMQ, which is not looked at")
+            return None, None, None
         if self._config.sink == "nats":
             from ditto.monitoring.stream_status import StreamStatusReader  # noqa: PLC0415 -- of NATS alone
 

@@ -75,7 +75,7 @@ class _Slot:
 
 @asynccontextmanager
 async def _open_place(config: Config, control: Control) -> AsyncGenerator[_Place]:
-    if config.webhook is not None:
+    if config.keeps_nothing:
         yield _Slot(control, config.postgres.slot)
         return
     async with open_reader(config) as reader:

@@ -37,6 +37,10 @@ def choose_sink(config: PipelineConfig) -> MakeSink:
         from ditto.sinks.rabbitmq.library import require_library
 
         require_library()
+        if config.rabbitmq.has_exchange:
+            from ditto.sinks.rabbitmq.exchange_sink import ExchangeSink
+
+            return ExchangeSink
         from ditto.sinks.rabbitmq.sink import RabbitMQSink
 
         return RabbitMQSink
@@ -85,6 +89,14 @@ def choose_reader(config: PipelineConfig) -> Reader:
         from ditto.sinks.rabbitmq.library import require_library
 
         require_library()
+        if config.rabbitmq.has_exchange:
+            raise ConfigError(
+                f"the events of this configuration go to exchange {config.rabbitmq.exchange.name} of RabbitMQ, where "
+                "nothing can be read again",
+                hint="read the queues that are bound to it; ditto slot status shows how far it is, ditto wait waits "
+                "for it",
+                key="rabbitmq.url",
+            )
         from ditto.sinks.rabbitmq.reader import RabbitMQReader
 
         return RabbitMQReader(config)

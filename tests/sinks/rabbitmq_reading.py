@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 TIMEOUT_S = 10.0
+READ_S = 150.0
+EMPTY_S = 0.5
 
 
 class Stored(NamedTuple):
@@ -41,14 +43,19 @@ async def client_of(port: int, *, vhost: str = "/") -> AsyncIterator[Client]:
 
 
 async def read_stream(
-    port: int, stream: str, *, publisher: str = "ditto", vhost: str = "/", last: bool = False, begin: int = 0
+    port: int, stream: str, *, publisher: str | None = "ditto", vhost: str = "/", last: bool = False, begin: int = 0
 ) -> list[Stored]:
-    """Everything that it has now from an offset on, or the last chunk of it; nothing where it does not exist."""
-    async with client_of(port, vhost=vhost) as client, asyncio.timeout(TIMEOUT_S * 3):
+    """Everything that it has now from an offset on, or the last chunk of it; nothing where it does not exist, and where
+    nobody has published to it under that name. `publisher` is None for a stream that an exchange publishes to.
+    """
+    async with client_of(port, vhost=vhost) as client, asyncio.timeout(READ_S):
         chunks = await _last_chunk(client, stream, publisher)
         if chunks is None:
             return []
-        chunk = await chunks.get()
+        try:
+            chunk = await asyncio.wait_for(chunks.get(), None if publisher else EMPTY_S)
+        except TimeoutError:
+            return []
         found = [_stored(*each) for each in enumerate(chunk.get_messages(), chunk.chunk_first_offset)]
         if last:
             return found
@@ -81,10 +88,12 @@ async def count_of(port: int, stream: str) -> int:
         return chunk.chunk_first_offset + chunk.num_records
 
 
-async def _last_chunk(client: Client, stream: str, publisher: str) -> asyncio.Queue[schema.Deliver] | None:
+async def _last_chunk(client: Client, stream: str, publisher: str | None) -> asyncio.Queue[schema.Deliver] | None:
     """A queue in which the last chunk will be; None for a stream to which nobody of that name has published."""
     try:
-        if not await client.stream_exists(stream) or not await client.query_publisher_sequence(stream, publisher):
+        if not await client.stream_exists(stream):
+            return None
+        if publisher and not await client.query_publisher_sequence(stream, publisher):
             return None
     except StreamDoesNotExist:
         return None
@@ -99,9 +108,15 @@ def _stored(offset: int, data: bytes) -> Stored:
     message = amqp_decoder(data)
     subject = message.properties.subject if message.properties is not None else None
     headers = message.application_properties or {}
+    if subject is None:  # published to an exchange
+        subject = (message.message_annotations or {}).get(b"x-routing-key", b"")
     return Stored(
         offset,
-        (subject or b"").decode(),
-        {name.decode(): value.decode() for name, value in headers.items()},
+        _text(subject),
+        {_text(name): _text(value) for name, value in headers.items()},
         b"".join(message.body) if isinstance(message.body, list) else bytes(message.body),
     )
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

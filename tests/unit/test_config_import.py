@@ -123,7 +123,7 @@ def test_what_cannot_be_imported(tmp_path: Path, content: Any, words: str) -> No
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("kind", ["rabbitmq", "google_pubsub"])
+@pytest.mark.parametrize("kind", ["google_pubsub"])
 def test_of_another_broker_the_rest_is_taken_over(tmp_path: Path, kind: str) -> None:
     publisher = {
         "type": kind, "address": "broker:9092", "topic": "wal listener", "topicPrefix": "p_", "exchangeKind": "topic",
@@ -141,6 +141,23 @@ def test_of_another_broker_the_rest_is_taken_over(tmp_path: Path, kind: str) -> 
     for words in (kind, "set nats.url", "set nats.stream", "exchangekind", "messagekeyfrom", "enabletls", "cacert"):
         assert words in result.stderr, words
     assert result.stderr.count("does not know") == 1, "that of surplus.key"
+
+
+def test_rabbitmq(tmp_path: Path) -> None:
+    publisher = {
+        "type": "rabbitmq", "address": "amqp://guest:guest@localhost:5672/", "topic": "wal", "topicPrefix": "p_",
+        "exchangeKind": "direct",
+    }  # fmt: skip
+    result = imported(tmp_path, {**FULL, "publisher": publisher})
+    assert result.exit_code == 0, result.output
+    show, file = shown(tmp_path, result.stdout)
+    assert show.exit_code == 0, show.output
+    rabbitmq = load(file, {}, {}).rabbitmq
+    assert rabbitmq is not None
+    assert (rabbitmq.servers, rabbitmq.exchange.name) == (["amqp://guest:guest@localhost:5672/"], "wal")
+    assert Router(load(file, {}, {}).events, database="d").routes("public", "users")[0] == b"wal.p_notifier"
+    assert "nats" not in yaml.safe_load(result.stdout)
+    assert "publisher.exchangeKind: is direct" in result.stderr
 
 
 def test_kafka_where_there_is_a_sink_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

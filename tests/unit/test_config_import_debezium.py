@@ -131,14 +131,24 @@ def test_a_stream_of_rabbitmq(tmp_path: Path) -> None:
     assert "debezium.sink.rabbitmqstream.ackTimeout: no counterpart" in notes
 
 
-def test_a_sink_that_ditto_does_not_have(tmp_path: Path) -> None:
+def test_an_exchange_of_rabbitmq(tmp_path: Path) -> None:
     config, given, notes = imported("rabbitmq", tmp_path)
-    assert set(given) == {"postgres", "events"}
+    assert set(given) == {"postgres", "events", "rabbitmq"}
     assert subject(config, "public", "t") == b"cdc.public.t"
     assert subject(config, "internal", "t") is None
-    assert "is rabbitmq, which Ditto has no sink for" in notes
-    assert "debezium.sink.rabbitmq.exchange: no counterpart" in notes
+    assert given["rabbitmq"] == {"url": "amqp://rabbitmq:5673", "exchange": {"name": "cdc"}}
     assert "slot cdc is of decoderbufs" in notes
+
+
+def test_a_sink_that_ditto_does_not_have(tmp_path: Path) -> None:
+    file = tmp_path / "application.properties"
+    text = (SAMPLES / "rabbitmq.properties").read_text()
+    file.write_text(text.replace("rabbitmq", "pulsar"))
+    result = run(file)
+    assert result.exit_code == 0, result.output
+    assert set(yaml.safe_load(result.stdout)) == {"postgres", "events"}
+    assert "is pulsar, which Ditto has no sink for" in result.stderr
+    assert "debezium.sink.pulsar.exchange: no counterpart" in result.stderr
 
 
 def test_http(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "kafka.topics.config": ('{"retention.ms": 1000}', {"retention.ms": 1000}),
     "kafka.topics.partitions": ("6", 6),
     "kafka.topics.replication_factor": ("3", 3),
-    "rabbitmq.url": ("rabbitmq-stream://r1,rabbitmq-stream://r2:7", ["rabbitmq-stream://r1", "rabbitmq-stream://r2:7"]),
+    "rabbitmq.url": ("amqp://r1,amqp://r2:7", ["amqp://r1", "amqp://r2:7"]),
+    "rabbitmq.exchange.max_bytes": ("2048", 2048),
     "rabbitmq.ack_timeout": ("2m", 120.0),
     "rabbitmq.stream.max_age": ("2h", 7200.0),
     "rabbitmq.stream.replicas": ("3", 3),
@@ -75,6 +76,7 @@ COMPANIONS = {
     "redis.tls.key": ("redis.tls.cert",),
     "nats.tls.key": ("nats.tls.cert",),
 } | {path: ("events.outbox.table", "events.outbox.subject") for path in KEYS if path.startswith("events.outbox.")}
+COMPANIONS |= {path: ("rabbitmq.url",) for path in KEYS if path.startswith("rabbitmq.exchange.")}
 COMPANIONS |= {path: ("webhook.url",) for path in KEYS if path.startswith("webhook.") and path != "webhook.url"}
 COMPANIONS |= {
     "webhook.password": ("webhook.url", "webhook.user"),

@@ -19,6 +19,8 @@ URLS = {
     "rabbitmq-stream://localhost": Address("localhost", 5552, "/", has_tls=False),
     "rabbitmq-stream://[::1]:7000/": Address("::1", 7000, "/", has_tls=False),
     "rabbitmq-stream+tls://u:p%40ss@r.test/shop": Address("r.test", 5551, "shop", has_tls=True),
+    "amqp://h/shop": Address("h", 5672, "shop", has_tls=False),
+    "AMQPS://h": Address("h", 5671, "/", has_tls=True),
     "RabbitMQ-Stream://h/a%2Fb": Address("h", 5552, "a/b", has_tls=False),
 }
 
@@ -31,7 +33,7 @@ def refused(**section: Any) -> ConfigError:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://localhost", "amqp://h", "rabbitmq-stream://", "rabbitmq-stream://h:99999", "rabbitmq-stream://h/a/b",
+    "url", ["http://localhost", "amqp:h", "rabbitmq-stream://", "rabbitmq-stream://h:99999", "rabbitmq-stream://h/a/b",
             "rabbitmq-stream://h?a=1", "localhost:5552"]
 )  # fmt: skip
 def test_an_address_that_is_none(url: str) -> None:
@@ -65,6 +67,10 @@ def test_logins() -> None:
         ({"url": '["rabbitmq-stream://a/x", "rabbitmq-stream://b/y"]'}, "the same virtual host"),
         ({"url": "[]"}, "at least one server"),
         ({"tls_cert": "/c"}, "rabbitmq.tls.cert and rabbitmq.tls.key are given one without the other"),
+        ({"url": '["amqp://a", "rabbitmq-stream://b"]'}, "or to an exchange with each"),
+        ({"url": "amqp://h", "stream_name": "s"}, "rabbitmq.url leads to an exchange"),
+        ({"exchange_name": "s"}, "rabbitmq.url leads to a stream"),
+        ({"url": "amqp://h", "exchange_max_bytes": 1}, "must be at least 1024"),
         ({"stream_name": "amq.x"}, "not begin with amq."),
         ({"stream_name": "x" * 250}, "must be 1 to 249 bytes"),
         ({"stream_max_age": "100ms"}, "at least one second"),

@@ -19,6 +19,7 @@ _NATS: Final = "debezium.sink.nats-jetstream."
 _KAFKA: Final = "debezium.sink.kafka."
 _PRODUCER: Final = "debezium.sink.kafka.producer."
 _REDIS: Final = "debezium.sink.redis."
+_RABBIT: Final = "debezium.sink.rabbitmq."
 _RABBIT_STREAM: Final = "debezium.sink.rabbitmqstream."
 _HTTP: Final = "debezium.sink.http."
 _MECHANISMS: Final = {"PLAIN": "plain", "SCRAM-SHA-256": "scram-sha-256", "SCRAM-SHA-512": "scram-sha-512"}
@@ -122,16 +123,7 @@ def redis(draft: Draft) -> bool:
 
 def rabbitmq_stream(draft: Draft) -> bool:
     """A stream of RabbitMQ."""
-    taken = {
-        name: draft.take(f"{_RABBIT_STREAM}connection.{name}")
-        for name in ("host", "port", "username", "password", "virtual.host", "virtualHost")
-    }
-    vhost = taken["virtual.host"] or taken["virtualHost"]
-    path = "" if vhost in {None, "/"} else f"/{vhost}"
-    draft.put("rabbitmq.url", f"rabbitmq-stream://{taken['host'] or 'localhost'}:{taken['port'] or 5552}{path}")
-    for theirs, ours in (("username", "user"), ("password", "password")):
-        if taken[theirs] is not None:
-            draft.put(f"rabbitmq.{ours}", taken[theirs])
+    _rabbit_connection(draft, _RABBIT_STREAM, "rabbitmq-stream", 5552)
     if (name := draft.take(f"{_RABBIT_STREAM}stream")) is not None:
         draft.put("rabbitmq.stream.name", name)
     draft.note(
@@ -139,6 +131,31 @@ def rabbitmq_stream(draft: Draft) -> bool:
         "all events go to one stream, rabbitmq.stream.name, of which Ditto has to be the only writer: name a new one",
     )
     return True
+
+
+def rabbitmq(draft: Draft) -> bool:
+    """An exchange of RabbitMQ."""
+    _rabbit_connection(draft, _RABBIT, "amqp", 5672)
+    if name := draft.take(f"{_RABBIT}exchange"):
+        draft.put("rabbitmq.exchange.name", name)
+    else:
+        draft.note(f"{_RABBIT}exchange", "is the default one: bind the queue to the exchange rabbitmq.exchange.name")
+    source, key = draft.take(f"{_RABBIT}routingKey.source"), draft.take(f"{_RABBIT}routingKey")
+    if key or str(source or "static") != "topic":
+        draft.note(f"{_RABBIT}routingKey", "a routing key is the event's subject: events.subject, or events.topics")
+    if str(draft.take(f"{_RABBIT}deliveryMode") or 2) != "2":
+        draft.note(f"{_RABBIT}deliveryMode", "Ditto's messages are persistent")
+    return True
+
+
+def _rabbit_connection(draft: Draft, path: str, scheme: str, usual_port: int) -> None:
+    names = ("host", "port", "username", "password", "virtual.host")
+    host, port, user, password, vhost = (draft.take(f"{path}connection.{name}") for name in names)
+    place = "" if vhost in {None, "/"} else f"/{vhost}"
+    draft.put("rabbitmq.url", f"{scheme}://{host or 'localhost'}:{port or usual_port}{place}")
+    if user is not None or password is not None:
+        draft.put("rabbitmq.user", user or "guest")
+        draft.put("rabbitmq.password", password or "guest")
 
 
 def http(draft: Draft) -> bool:
@@ -202,6 +219,13 @@ def _pem(keys: str) -> str:
 
 
 SINKS: Final[Mapping[str, Callable[[Draft], bool]]] = MappingProxyType(
-    {"nats-jetstream": jetstream, "kafka": kafka, "redis": redis, "rabbitmqstream": rabbitmq_stream, "http": http}
+    {
+        "nats-jetstream": jetstream,
+        "kafka": kafka,
+        "redis": redis,
+        "rabbitmq": rabbitmq,
+        "rabbitmqstream": rabbitmq_stream,
+        "http": http,
+    }
 )
 """By `debezium.sink.type`; each returns whether it has put anything."""

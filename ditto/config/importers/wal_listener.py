@@ -148,6 +148,10 @@ class _Translation(Draft):
             self._sink = "kafka"
             self._kafka()
             return topic
+        if str(kind).lower() == "rabbitmq" and "rabbitmq" in SECTIONS:
+            self._sink = "rabbitmq"
+            self._rabbitmq(topic)
+            return topic
         self._sink = ""
         self.note(
             "publisher.type",
@@ -174,8 +178,20 @@ class _Translation(Draft):
             self.note("publisher.enableTLS", "is not given, so that the certificates are not used: give kafka.tls")
         self._key = self.take("publisher.messagekeyfrom")
 
+    def _rabbitmq(self, topic: str) -> None:
+        """Its topic is the name of an exchange, and the beginning of routing keys."""
+        if address := self.take("publisher.address"):
+            self.put("rabbitmq.url", address)
+        if topic:
+            self.put("rabbitmq.exchange.name", topic)
+        kind = self.take("publisher.exchangekind")
+        if kind not in (None, "topic"):
+            self.note(
+                "publisher.exchangeKind", f"is {kind}: an exchange that is there stays; Ditto makes one of type topic"
+            )
+
     def _nats(self, topic: str) -> None:
-        if self._sink == "kafka":
+        if self._sink in {"kafka", "rabbitmq"}:
             return
         address = str(self.take("publisher.address") or "")
         if address:

@@ -1,4 +1,4 @@
-"""The client library, which is an extra."""
+"""The client libraries, which are an extra."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ditto.errors import ConfigError
 
 
 def require_library() -> None:
-    """Raise ConfigError where rstream is not installed."""
-    if find_spec("rstream") is None:
+    """Raise ConfigError where rstream or aio-pika are not installed."""
+    if find_spec("rstream") is None or find_spec("aio_pika") is None:
         raise ConfigError(
-            "the section rabbitmq is given, and the client library of RabbitMQ's streams is not installed",
+            "the section rabbitmq is given, and the client libraries of RabbitMQ are not installed",
             hint="pip install 'ditto-cdc[rabbitmq]'",
             key="rabbitmq",
         )

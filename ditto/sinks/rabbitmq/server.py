@@ -7,10 +7,9 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ditto.config import RabbitMQ
-from ditto.config.rabbitmq import virtual_host
+from ditto.config.rabbitmq import PORTS, scheme_of, secure_scheme, virtual_host
 from ditto.errors import LoginDenied
 
-_PORTS: Final = {"rabbitmq-stream": 5552, "rabbitmq-stream+tls": 5551}
 _GUEST: Final = "guest"
 
 
@@ -37,8 +36,9 @@ class Login(NamedTuple):
 def address_of(config: RabbitMQ, url: str) -> Address:
     """The node that one address of the configuration names."""
     parts = urlsplit(url)
-    scheme = "rabbitmq-stream+tls" if config.tls is not None else parts.scheme
-    return Address(parts.hostname or "", parts.port or _PORTS[scheme], virtual_host(url), scheme.endswith("+tls"))
+    scheme = secure_scheme(url) if config.tls is not None else scheme_of(url)
+    has_tls = scheme == secure_scheme(url)
+    return Address(parts.hostname or "", parts.port or PORTS[scheme], virtual_host(url), has_tls)
 
 
 def login_of(config: RabbitMQ, url: str) -> Login:
@@ -62,7 +62,7 @@ def check_login(config: RabbitMQ, url: str) -> None:
     if is_readable_on_the_way(config, url) and not config.allow_plaintext_credentials:
         raise LoginDenied(
             f"{address_of(config, url)} is on another machine and has no TLS: Ditto does not show it the password",
-            hint="use rabbitmq-stream+tls:// or rabbitmq.tls; or allow it with "
+            hint=f"use {secure_scheme(url)}:// or rabbitmq.tls; or allow it with "
             "rabbitmq.allow_plaintext_credentials: true, on a network that nobody else can read",
         )
 

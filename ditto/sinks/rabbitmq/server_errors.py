@@ -101,12 +101,12 @@ def login_refused(code: int, where: str, user: str, vhost: str) -> SinkError:
     return refused(code, where, "log in")
 
 
-def unreachable(error: BaseException, address: Address) -> SinkError:
+def unreachable(error: BaseException, address: Address, *, hint: str = _UNREACHED) -> SinkError:
     """The error for a connection that could not be made, or ended."""
     where = str(address)
     if isinstance(error, ssl.SSLError):
         return LoginDenied(f"TLS with {where} failed: {_words(error)}", hint=_tls_hint(error))
-    return SinkLost(f"{where}: {_words(error)}", hint=_UNREACHED)
+    return SinkLost(f"{where}: {_words(error)}", hint=hint)
 
 
 def silent(where: str, timeout_s: float, doing: str) -> AckTimeout:
@@ -141,6 +141,6 @@ def _tls_hint(error: ssl.SSLError) -> str:
             "is absent), and rabbitmq.url has to hold a name that it contains"
         )
     return (
-        "does that port do TLS (5551 usually does, 5552 does not)? Check rabbitmq.tls.cert and rabbitmq.tls.key: the "
-        "server may want a certificate from the client (ssl_options.fail_if_no_peer_cert)"
+        "does that port do TLS (5551 and 5671 usually do, 5552 and 5672 do not)? Check rabbitmq.tls.cert and "
+        "rabbitmq.tls.key: the server may want a certificate from the client (ssl_options.fail_if_no_peer_cert)"
     )

@@ -88,6 +88,7 @@ class Reader:
     def give_rabbitmq(self, server: RabbitMQServer) -> None:
         """What the page calls localhost:5552."""
         self._addresses[r"localhost:5552\b"] = f"127.0.0.1:{server.port}"
+        self._addresses[r"localhost:5672\b"] = f"127.0.0.1:{server.amqp_port}"
         self._addresses[r'"localhost", port=5552\b'] = f'"127.0.0.1", port={server.port}'
 
     def give_redis(self, server: RedisServer) -> None:

@@ -19,7 +19,7 @@ from ditto.testing.webhook_receiver import Receiver
 from e2e.certificates import Authority
 from e2e.sinks.file_world import FileWorld
 from e2e.sinks.kafka_world import KafkaWorld, kafka_world_on
-from e2e.sinks.rabbitmq_world import RabbitMQWorld, rabbitmq_world_on
+from e2e.sinks.rabbitmq_world import ExchangeWorld, RabbitMQWorld, exchange_world_on, rabbitmq_world_on
 from e2e.sinks.redis_world import RedisWorld, redis_world_on
 from e2e.sinks.replayed_world import ending
 from e2e.sinks.webhook_world import ReceiverProcess, WebhookWorld
@@ -182,3 +182,23 @@ def own_rabbitmq_world(shared_postgres: PostgresServer, tmp_path: Path) -> Itera
         server.tool("eval", "[dets:sync(Table) || Table <- dets:all()].")
         with rabbitmq_world_on(shared_postgres, server, tmp_path) as world:
             yield world
+
+
+@pytest.fixture
+def exchange_world(
+    shared_postgres: PostgresServer, shared_rabbitmq: RabbitMQServer, tmp_path: Path
+) -> Iterator[ExchangeWorld]:
+    """On the shared servers: nobody may stop those."""
+    with exchange_world_on(shared_postgres, shared_rabbitmq, tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+def own_exchange_world(shared_postgres: PostgresServer, tmp_path: Path) -> Iterator[ExchangeWorld]:
+    """With a server of its own, to be stopped and killed; see `own_rabbitmq_world`."""
+    with (
+        RabbitMQServer(tmp_path / "rabbitmq") as server,
+        exchange_world_on(shared_postgres, server, tmp_path) as world,
+    ):
+        server.tool("eval", "[dets:sync(Table) || Table <- dets:all()].")
+        yield world

@@ -1,0 +1,184 @@
+"""`ditto run` with an exchange of RabbitMQ: what a queue gets, and what becomes of it when something goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from typing import TYPE_CHECKING
+
+import aio_pika
+import pytest
+
+from e2e.kills import killed_at_random
+from e2e.ledger import Ledger, matches_ledger
+from e2e.proxy import Proxy
+from e2e.values.test_round_trip import check
+
+if TYPE_CHECKING:
+    from e2e.certificates import Authority
+    from e2e.sinks.rabbitmq_world import ExchangeWorld
+
+
+@pytest.mark.long
+async def test_every_type_comes_back(exchange_world: ExchangeWorld) -> None:
+    await check(exchange_world, {}, impl="c", count=3)
+
+
+async def test_the_queue_against_the_tables(exchange_world: ExchangeWorld) -> None:
+    world = exchange_world
+    world.sql("CREATE TABLE t (id int PRIMARY KEY, name text, doc json)", "INSERT INTO t VALUES (0, 'before', NULL)")
+    ditto = await world.streaming(events_schemas=True, snapshot_mode="initial")
+    await ditto.logged("snapshot.finished")
+    world.sql(
+        "INSERT INTO t SELECT n, 'row ' || n, json_build_object('n', n) FROM generate_series(1, 500) AS n",
+        "UPDATE t SET name = E'two\\nlines' WHERE id % 2 = 0",
+        "DELETE FROM t WHERE id % 5 = 0",
+    )
+    await world.fence()
+    await world.matches_tables()
+    assert await ditto.stop() == 0
+    assert world.copies == 0
+    ditto = await world.streaming(events_schemas=True)
+    world.sql("INSERT INTO t VALUES (5000, 'after', NULL)")
+    await world.fence()
+    await world.matches_tables()
+    shown = world.run("tail", "--no-follow")
+    assert shown.returncode == 2
+    assert "where nothing can be read again" in shown.stderr
+    assert world.run("wait", world.value("SELECT pg_current_wal_lsn()::text")).returncode == 0
+    told = world.run("status", "--json")
+    assert "the events go to an exchange of RabbitMQ" in told.stdout
+    assert await ditto.stop() == 0
+
+
+@pytest.mark.parametrize("kill_count", [2, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
+async def test_killed_at_random_moments(exchange_world: ExchangeWorld, kill_count: int) -> None:
+    world, chance = exchange_world, random.Random(kill_count)
+    ditto = await world.streaming()
+    with Ledger(world, seed=kill_count) as ledger:
+        ditto = await killed_at_random(
+            world, ditto, lambda _: ledger.goes_on(chance.randint(5, 40)), count=kill_count, chance=chance
+        )
+    await matches_ledger(world)
+    assert await ditto.stop() == 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_the_server_is_killed(own_exchange_world: ExchangeWorld) -> None:
+    world, chance = own_exchange_world, random.Random(5)
+    ditto = await world.streaming()
+    with Ledger(world, seed=5) as ledger:
+        for number in range(1, 6):
+            await ledger.goes_on(chance.randint(20, 60))
+            world.server.kill()
+            await asyncio.sleep(chance.uniform(0, 0.5))
+            await asyncio.to_thread(world.server.start)
+            await ditto.streaming(count=number + 1, timeout_s=60)
+    await matches_ledger(world)
+    assert await ditto.stop() == 0
+
+
+@pytest.mark.long
+async def test_the_server_hangs_and_the_connection_is_cut(exchange_world: ExchangeWorld) -> None:
+    world, chance = exchange_world, random.Random(3)
+    async with Proxy(world.server.amqp_port) as proxy:
+        ditto = await world.streaming(rabbitmq_url=f"amqp://127.0.0.1:{proxy.port}", rabbitmq_ack_timeout="2s")
+        with Ledger(world, seed=7) as ledger:
+            await ledger.goes_on(20)
+            world.server.pause()
+            failure = await ditto.logged("session.failed", kind="AckTimeout")
+            assert "has not answered for 2 s" in failure["error"]
+            world.server.resume()
+            await ditto.streaming(count=2, timeout_s=60)
+            for number in range(2):
+                await ledger.goes_on(20)
+                proxy.cut_later(from_client=chance.randint(1, 20_000))
+                await ditto.streaming(count=number + 3, timeout_s=60)
+        await matches_ledger(world)
+        assert await ditto.stop() == 0
+
+
+@pytest.mark.long
+async def test_two_at_once_and_a_stale_one_that_thaws(exchange_world: ExchangeWorld) -> None:
+    world = exchange_world
+    first = await world.streaming()
+    with Ledger(world, seed=11) as ledger:
+        await ledger.goes_on(20)
+        second = world.ditto()
+        await second.logged("slot.standby")
+        first.send(signal.SIGSTOP)
+        await ledger.goes_on(20)
+        world.sql(
+            f"SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = '{world.name}'"
+        )
+        await second.streaming(timeout_s=60)
+        await ledger.goes_on(20)
+        first.send(signal.SIGCONT)
+        await first.logged("session.failed")
+        await ledger.goes_on(20)
+    await matches_ledger(world)
+    assert await second.stop() == 0
+
+
+async def test_what_is_refused(exchange_world: ExchangeWorld, rabbitmq_authority: Authority) -> None:
+    """A message that no queue gets; logins, hosts and certificates that are wrong; a server that is not there."""
+    world = exchange_world
+    connection = await aio_pika.connect(world.server.amqp_url)
+    async with connection:
+        channel = await connection.channel()
+        await channel.queue_delete(world.name)
+    ditto = await world.streaming()
+    world.sql("INSERT INTO fence DEFAULT VALUES")
+    assert await ditto.ended() == 4
+    assert f"no queue is bound for routing key {world.fence_subject}" in ditto.sentence()
+    assert f"bind a queue to exchange {world.name}" in ditto.sentence()
+    await world.bind()
+    ditto = await world.streaming()
+    await world.fence()
+    assert await ditto.stop() == 0, "it was not lost"
+    port, tls_port = world.server.amqp_port, world.server.amqps_port
+    for settings, said in (
+        ({"rabbitmq_user": "guest", "rabbitmq_password": "wrongone"}, "refuses user guest or the password"),
+        ({"rabbitmq_url": f"amqp://127.0.0.1:{port}/nowhere"}, "the virtual host nowhere does not exist"),
+        ({"rabbitmq_url": "amqp://guest:wrongone@rabbit.test"}, "has no TLS: Ditto does not show it the password"),
+        ({"rabbitmq_url": f"amqps://127.0.0.1:{tls_port}"}, "certificate"),
+        (
+            {"rabbitmq_url": f"amqps://127.0.0.1:{tls_port}", "rabbitmq_tls_ca": str(rabbitmq_authority.file)},
+            "certificate required",
+        ),
+        ({"rabbitmq_exchange_name": "amq.none"}, "exchange amq.none"),
+    ):
+        ditto = world.ditto(**settings)
+        assert await ditto.ended() == 4, ditto.output
+        assert said in ditto.sentence()
+        assert "hint: " in ditto.sentence()
+        assert "wrongone" not in ditto.output
+    failure = await world.ditto(rabbitmq_url="amqp://127.0.0.1:1").logged("session.failed", kind="SinkLost")
+    assert "Connection refused" in failure["error"]
+    assert "amqp:// usually is port 5672" in failure["hint"]
+
+
+async def test_tls_and_check(exchange_world: ExchangeWorld, rabbitmq_authority: Authority) -> None:
+    world = exchange_world
+    user = rabbitmq_authority.issue(user="ditto", for_server=False)
+    found = await world.checked()
+    assert {
+        name: each.level for name, each in found.items() if name.startswith("rabbitmq") and each.level != "ok"
+    } == {}
+    assert found["rabbitmq.exchange"].what == f"exchange {world.name} exists"
+    ditto = await world.streaming(
+        rabbitmq_url=f"amqps://127.0.0.1:{world.server.amqps_port}",
+        rabbitmq_tls_ca=str(rabbitmq_authority.file),
+        rabbitmq_tls_cert=str(user.cert),
+        rabbitmq_tls_key=str(user.key),
+    )
+    await world.fence()
+    assert await ditto.stop() == 0
+    found = await world.checked(rabbitmq_exchange_name="other", rabbitmq_exchange_create=False)
+    assert found["rabbitmq.exchange"].level == "error"
+    found = await world.checked(rabbitmq_exchange_name="other")
+    assert found["rabbitmq.exchange"].what == "ditto run will create exchange other"
+    found = await world.checked(rabbitmq_url="amqp://127.0.0.1:1")
+    assert "Connection refused" in found["rabbitmq.connect"].what
