@@ -14,6 +14,7 @@ MODULES = (
     "ditto.decoding._column_values",
     "ditto.decoding._conversion",
     "ditto.decoding._cells",
+    "ditto.decoding._read_lines",
     "ditto.decoding._shape",
     "ditto.decoding._snapshot_rows",
     "ditto.decoding._snapshots",

@@ -1,11 +1,13 @@
 """Snapshots beside what PostgreSQL and Ditto do without them: `python -m benchmarks.bench_snapshot`.
 
-Up to five parts, all over TCP to JetStream, rows of trades:
+Up to six parts, all over TCP to JetStream, rows of trades:
 
 - throughput: in each round the same rows are stored as live events (100-row transactions, from the start of streaming
   to the last event), then as a snapshot (from the request to the last READ), and then only read, by `COPY t TO STDOUT`
   of psql into /dev/null. The figures are ratios within a round, and their medians.
 - groups: the same three with `events.group`, and the live events without it, which is what the rows are compared with.
+- bounds: what a row takes with everything else removed: COPY alone, and nats-server alone with messages that are
+  ready, of one row and of so many as a group has; of a snapshot in groups the CPU time of Ditto and of nats-server.
 - latency: a client commits 1,000 single rows a second while snapshots run one after the other; from the return of each
   COMMIT to the time at which nats-server stored its event.
 - memory: one snapshot of many rows, and Ditto's resident memory meanwhile.
@@ -38,7 +40,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from rich.console import Console
 
-from benchmarks import record, servers
+from benchmarks import nats_alone, record, servers
 from benchmarks.bench_latency import Pace, stored_at, summary, write
 from benchmarks.bench_pipeline import copied, written
 from benchmarks.cases import terminal
@@ -63,6 +65,8 @@ class Snapshot(NamedTuple):
     rows: int
     duration_s: float
     cpu_s: float
+    nats_cpu_s: float
+    stored_bytes: int
     peak_rss_bytes: int
     rss_bytes: list[int]
     """Now and then, all the while."""
@@ -156,15 +160,15 @@ class Bench:
         contender = self._groups if in_groups else self._live
         async with self._ditto(workload.table, contender) as (process, stream, _):
             with Watch(self._server.dsn, process.pid) as watch:
-                meter, begun = Meter(process.pid), time.time()
+                meter, nats_meter, begun = Meter(process.pid), Meter(self._nats_server.pid), time.time()
                 self._request("run", workload.table)
                 await _finished(stream, "run", process)
-                cpu_s, peak = meter.read(), peak_rss_bytes(process.pid)
-            ended = await stream.last_event_at()
+                cpu_s, nats_cpu_s, peak = meter.read(), nats_meter.read(), peak_rss_bytes(process.pid)
+            ended, size = await stream.last_event_at(), await stream.stored_bytes()
             count = await (stream.grouped_count() if in_groups else stream.event_count())
         if count != workload.rows:
             raise WrongCount(f"the stream holds {count} rows where the table has {workload.rows}")
-        return Snapshot(count, ended - begun, cpu_s, peak, watch.rss_bytes, watch.longest_s)
+        return Snapshot(count, ended - begun, cpu_s, nats_cpu_s, size, peak, watch.rss_bytes, watch.longest_s)
 
     def _request(self, run: str, table: str) -> None:
         body = json.dumps({"start": [f"public.{table}"], "run": run})
@@ -217,6 +221,32 @@ class Bench:
             "before_events_per_s": round(statistics.median(rates[other.name])),
             "to_before": _median_ratio(rates[self._live.name], rates[other.name]),
         }
+
+    # ------------------------------------------------------------------------------------ bounds
+
+    async def bounds(self, rows: int, repetitions: int) -> dict[str, Any]:
+        """Each in turn, `repetitions` times; µs a row."""
+        workload = Workload(SHAPES["trades"], rows, min(rows, 100_000))
+        found: dict[str, list[float]] = {}
+        with self._filled(workload):
+            for _ in range(repetitions):
+                snapshot = await self._snapshot(workload, in_groups=True)
+                row_bytes = snapshot.stored_bytes // rows
+                figures = {
+                    "copy_us": self._copy(workload.table) / rows * 1e6,
+                    "snapshot_us": snapshot.duration_s / rows * 1e6,
+                    "snapshot_ditto_cpu_us": snapshot.cpu_s / rows * 1e6,
+                    "snapshot_nats_cpu_us": snapshot.nats_cpu_s / rows * 1e6,
+                }
+                for size in nats_alone.ROWS_A_MESSAGE:
+                    alone = await nats_alone.store(
+                        self._nats_server, rows=rows, row_bytes=row_bytes, rows_a_message=size
+                    )
+                    figures |= {f"nats_alone_{size}_{key}": value for key, value in alone.items()}
+                for key, value in figures.items():
+                    found.setdefault(key, []).append(value)
+        medians = {key: round(statistics.median(values), 3) for key, values in found.items()}
+        return {"part": "bounds", "rows": rows, "repetitions": repetitions, "row_bytes": row_bytes, **medians}
 
     # ------------------------------------------------------------------------------------ latency
 
@@ -329,6 +359,8 @@ async def run(plan: Plan, console: Console) -> list[dict[str, Any]]:
                     results.append(await bench.throughput(plan.rows, plan.repetitions))
                 case "groups":
                     results.append(await bench.groups(plan.rows, plan.repetitions))
+                case "bounds":
+                    results.append(await bench.bounds(plan.rows, plan.repetitions))
                 case "latency":
                     results.append(await bench.latency(plan.rows, plan.latency_s))
                 case "memory":
@@ -342,7 +374,9 @@ def main(*, quick: bool | None = None) -> dict[str, Any]:
     """Run, print the table, write the record; `quick` None: as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_snapshot")
     parser.add_argument("--quick", action="store_true", help="small tables, and no other checkout")
-    parser.add_argument("--part", action="append", choices=["throughput", "groups", "latency", "memory", "unused"])
+    parser.add_argument(
+        "--part", action="append", choices=["throughput", "groups", "bounds", "latency", "memory", "unused"]
+    )
     parser.add_argument("--rows", type=int, help="of the table, in each part but memory")
     parser.add_argument("--memory-rows", type=int, help="of the table whose snapshot's memory is measured")
     parser.add_argument("--seconds", type=float, help="of the commits whose latency is measured")

@@ -241,6 +241,10 @@ class Stream:
         subjects = answer.get("state", {}).get("subjects") or {}
         return sum(count for subject, count in subjects.items() if _is_of_events(subject))
 
+    async def stored_bytes(self) -> int:
+        """All that it holds."""
+        return int((await self._call("INFO", {}))["state"]["bytes"])
+
     async def has_ended(self, end_lsn: str) -> bool:
         """Whether the last group is the last one of a transaction that committed shortly before this LSN."""
         answer = await self._call("MSG.GET", {"last_by_subj": GROUPS})

@@ -55,5 +55,7 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
         for key, value in each.items():
             if key.endswith("_per_s"):
                 made.add_row(each["part"], key.replace("_", " ").replace(" per s", "/s"), "", f"{value:,}", "", "")
+            elif each["part"] == "bounds" and key.endswith("_us"):
+                made.add_row(each["part"], key.removesuffix("_us").replace("_", " ") + ", µs", "", f"{value:g}", "", "")
         made.add_section()
     return made

@@ -100,6 +100,7 @@ cdef class BlockBuilder:
     cdef int add_more(self, object routing, object commit_lsn, object layout) except -1
     cdef object make_meta(self, Plan plan, uint64_t commit_lsn, uint64_t ordinal, int64_t xid, object origin)
     cdef str event_id(self, uint64_t commit_lsn, uint64_t ordinal)
+    cdef int put_id(self, uint64_t commit_lsn, uint64_t ordinal, char *out) noexcept
     cdef bint is_at_barrier(self) noexcept
     cdef object finish_block(self, bint is_drained, bint is_ended)
     cdef int describe(self, Plan plan) except -1

@@ -9,6 +9,7 @@ cdef enum:
     KIND_ARRAY = 16
 
 
+cdef bint is_plain_int(const uint8_t *p, Py_ssize_t n) noexcept
 cdef object convert_container(const uint8_t *p, Py_ssize_t n, int kind)
 cdef object convert_array(const uint8_t *p, Py_ssize_t n, int kind, Conversion element)
 cdef object pack_array(const uint8_t *p, Py_ssize_t n, int kind, object read)

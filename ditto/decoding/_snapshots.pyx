@@ -1,6 +1,7 @@
 # cython: language_level=3
 """What a snapshot asks of the decoder, compiled: recording, and READ changes. Same results as `pure/snapshots.py`."""
 
+cimport cython
 from cpython.dict cimport PyDict_Copy, PyDict_SetItem
 from cpython.list cimport PyList_Append, PyList_GET_ITEM
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -11,6 +12,7 @@ from ditto.decoding._block cimport BlockBuilder, Plan, TableCount, place
 from ditto.decoding._cells cimport CELL_TEXT, Cell, ChangedRow, key_cell, key_of, key_text
 from ditto.decoding._column_values cimport convert_value
 from ditto.decoding._cursor cimport Cursor
+from ditto.decoding._read_lines cimport ReadLines, find_json_nulls
 from ditto.decoding._scalar_values cimport is_json_null
 from ditto.decoding._snapshot_rows cimport Rows
 
@@ -21,6 +23,7 @@ from ditto.decoding.column_kinds import JSON
 from ditto.decoding.messages import Block, ChangeRefused, Moved, RuleFailed
 from ditto.decoding.pure.snapshots import RECORDED_OVERHEAD, begun_at, describe_first, find_key, row_not_utf8
 from ditto.decoding.size_limit import check_size
+from ditto.decoding.written_rows import WrittenRows
 
 cdef enum:
     INSERT = 0x49
@@ -153,12 +156,13 @@ cdef class SnapshotSupport(BlockBuilder):
         Raises ChangeRefused, and DecodeError with table and column; the decoder is then as it was before.
         """
         cdef Plan known
+        cdef Reading reading
+        cdef ReadLines lines = None
         cdef list changes = []
         cdef list ordinals = []
         cdef list routings = None
-        cdef bint has_json_null
         cdef bint has_cursor
-        cdef dict values
+        cdef bint is_moved
         cdef Py_ssize_t size = 0
         cdef Py_ssize_t first_moved = rows.span_count - rows.moved_count
         cdef Py_ssize_t index
@@ -176,11 +180,15 @@ cdef class SnapshotSupport(BlockBuilder):
         if start < stop:
             rows.check_index(start)
             rows.check_index(stop - 1)
+            lines = self.open_lines(known, run, commit_time, stop - start)
+        reading = Reading(self, rows, known, run, commit_time)
+        reading.start, reading.first_moved = start, first_moved
+        reading.commit_lsn, reading.first_ordinal, reading.xid = commit_lsn, first_ordinal, xid
+        reading.key, reading.moved_cursor = (key, moved_cursor) if has_cursor else (None, None)
         for index in range(start, stop):
             ordinal = first_ordinal + <uint64_t>(index - start)
             size += rows.spans[index].size
             rows.read_row(index)
-            has_json_null = False
             try:
                 if routings is not None:
                     routing = self.route_row(rows, known, commit_lsn, ordinal)
@@ -189,51 +197,53 @@ cdef class SnapshotSupport(BlockBuilder):
                     routings.append(routing)
                 if rows.spans[index].size > self.max_size:
                     self.refuse_row(rows.row(index), known, commit_lsn, ordinal)
-                if known.shape is None:
-                    values = convert_row(rows.cells, known, &has_json_null)
+                if lines is None:
+                    PyList_Append(changes, reading.make(index))
                 else:
-                    values = known.shape.read_row(rows.cells, &has_json_null)
+                    is_moved = index >= first_moved
+                    lines.add(
+                        self,
+                        rows.cells,
+                        None if is_moved else reading.key,
+                        reading.moved_cursor if is_moved else None,
+                        commit_lsn,
+                        ordinal,
+                    )
             except UnicodeDecodeError:  # it quotes the bytes: not to be chained
                 name, kinds = f"{known.namespace}.{known.name}", known.kinds[:known.count]
                 raise row_not_utf8(rows.row(index), known.names, kinds, relation=name) from None
-            if not has_cursor:
-                cursor = None
-            elif index >= first_moved:
-                cursor = moved_cursor
-            else:
-                cursor = [key_text(key_cell(rows.cells, column, known.count)) for column in key]
-            PyList_Append(changes, make_read(
-                self.event_id(commit_lsn, ordinal),
-                known.namespace,
-                known.name,
-                A_READ,
-                values,
-                nothing,
-                commit_time,
-                unset,
-                find_json_nulls(rows.cells, known) if has_json_null else unset,
-                unset,
-                self.make_meta(known, commit_lsn, ordinal, xid, None) if self.has_meta else unset,
-                make_mark(run, cursor),
-            ))
             PyList_Append(ordinals, ordinal)
-        block = Block(changes, [route] * len(changes), [commit_lsn] * len(changes), ordinals, size)
+        count = len(ordinals)
+        if lines is not None:
+            lines.close()
+        made = changes if lines is None else WrittenRows(lines.data, lines.ends, reading)
+        block = Block(made, [route] * count, [commit_lsn] * count, ordinals, size)
         if routings is not None:
             self.add_routings(block, routings, known, stop - start)
         if known.layout is not None:
-            block.layouts = [known.layout] * len(changes)
-        known.count_of.passed[READ_ACTION] += <uint64_t>len(changes)
-        if not changes:
+            block.layouts = [known.layout] * count
+        known.count_of.passed[READ_ACTION] += <uint64_t>count
+        if not count:
             return block
         description, known.description = known.description, None
         if description is not None and self.described.get(description.route) != description.version:
             self.described[description.route] = description.version
+            block.changes = list(block.changes)
             describe_first(block, description)
         if self.is_open and commit_lsn == self.commit_lsn:
             self.is_selected = True
         if self.has_transactions:
             block.transactions = {commit_lsn: begun_at(xid, commit_time)}
         return block
+
+    cdef ReadLines open_lines(self, Plan plan, str run, str commit_time, Py_ssize_t row_count):
+        """What writes these rows as Ditto's own events; None where that takes more than their values."""
+        if plan.shape is not None or plan.layout is not None or self.has_meta:
+            return None
+        if self.read_lines is None or self.read_lines.plan is not plan:
+            self.read_lines = ReadLines(plan)
+        self.read_lines.begin(run, commit_time, row_count)
+        return self.read_lines
 
     cdef object route_row(self, Rows rows, Plan plan, uint64_t lsn, uint64_t ordinal):
         """Where the row in `rows.cells` goes; None where the rule of its table drops it."""
@@ -273,6 +283,66 @@ cdef class SnapshotSupport(BlockBuilder):
         return 0
 
 
+@cython.final
+cdef class Reading:
+    """Makes the changes of one block's rows. Called with the index of a row in the block."""
+
+    cdef SnapshotSupport decoder
+    cdef Rows rows
+    cdef Plan plan
+    cdef str run
+    cdef str commit_time
+    cdef Py_ssize_t start
+    cdef Py_ssize_t first_moved
+    cdef uint64_t commit_lsn
+    cdef uint64_t first_ordinal
+    cdef int64_t xid
+    cdef tuple key  # None: no row has a cursor
+    cdef list moved_cursor
+
+    def __cinit__(self, SnapshotSupport decoder, Rows rows, Plan plan, str run, str commit_time):
+        self.decoder, self.rows, self.plan, self.run, self.commit_time = decoder, rows, plan, run, commit_time
+
+    def __call__(self, Py_ssize_t index):
+        index += self.start
+        self.rows.check_index(index)
+        self.rows.read_row(index)
+        return self.make(index)
+
+    cdef object make(self, Py_ssize_t index):
+        """Of the row that was read into the cells of `rows`."""
+        cdef Plan plan = self.plan
+        cdef const Cell *cells = self.rows.cells
+        cdef uint64_t ordinal = self.first_ordinal + <uint64_t>(index - self.start)
+        cdef bint has_json_null = False
+        cdef dict values
+        if plan.shape is None:
+            values = convert_row(cells, plan, &has_json_null)
+        else:
+            values = plan.shape.read_row(cells, &has_json_null)
+        cursor = None
+        if self.key is not None:
+            cursor = self.moved_cursor if index >= self.first_moved else key_texts(cells, self.key, plan.count)
+        return make_read(
+            self.decoder.event_id(self.commit_lsn, ordinal),
+            plan.namespace,
+            plan.name,
+            A_READ,
+            values,
+            nothing,
+            self.commit_time,
+            unset,
+            find_json_nulls(cells, plan) if has_json_null else unset,
+            unset,
+            self.decoder.make_meta(plan, self.commit_lsn, ordinal, self.xid, None) if self.decoder.has_meta else unset,
+            make_mark(self.run, cursor),
+        )
+
+
+cdef list key_texts(const Cell *cells, tuple key, int count):
+    return [key_text(key_cell(cells, column, count)) for column in key]
+
+
 cdef dict convert_row(const Cell *cells, Plan plan, bint *has_json_null):
     cdef dict values = PyDict_Copy(plan.blank)
     cdef const Cell *cell
@@ -286,16 +356,6 @@ cdef dict convert_row(const Cell *cells, Plan plan, bint *has_json_null):
             if plan.kinds[i] == json_kind and is_json_null(cell.data, cell.size):
                 has_json_null[0] = True
     return values
-
-
-cdef list find_json_nulls(const Cell *cells, Plan plan):
-    """The columns that are JSON's null."""
-    cdef list found = []
-    cdef int i
-    for i in range(plan.count):
-        if plan.kinds[i] == json_kind and cells[i].mark == CELL_TEXT and is_json_null(cells[i].data, cells[i].size):
-            found.append(plan.names[i])
-    return found
 
 
 cdef set find_unseen(list recorded, snapshot):

@@ -72,7 +72,7 @@ def join(
     """
     cdef Py_ssize_t start = ends[first - 1] + gap if first else 0
     cdef Py_ssize_t before = len(into)
-    cdef Py_ssize_t index, end, size, at
+    cdef Py_ssize_t index, end, size, at, last
     cdef const unsigned char *source = &data[0] if data.shape[0] else NULL
     cdef char *out
     if not 0 <= first < stop <= len(ends) or gap < 0:
@@ -82,6 +82,24 @@ def join(
         raise ValueError("an end outside of the payloads")
     PyByteArray_Resize(into, before + size + 1)
     at = before
+    if gap == 1 and separator >= 0 and not is_line and <Py_ssize_t>ends[stop - 1] <= data.shape[0]:
+        # A byte is between two already: all are copied at once, and that byte becomes the separator.
+        size = <Py_ssize_t>ends[stop - 1] - start
+        out = PyByteArray_AS_STRING(into)
+        if at:
+            out[at] = <char>separator
+            at += 1
+        memcpy(out + at, source + start, <size_t>size)
+        last = -1
+        for index in range(first, stop - 1):
+            end = <Py_ssize_t>ends[index] - start
+            if not last < end < size:
+                PyByteArray_Resize(into, before)
+                raise ValueError("an end outside of the payloads")
+            out[at + end] = <char>separator
+            last = end
+        PyByteArray_Resize(into, at + size)
+        return
     for index in range(first, stop):
         end = ends[index]
         size = end - start

@@ -107,6 +107,11 @@ cdef enum:
 cdef inline int add_json_text(Output *out, object text) except -1:
     cdef Py_ssize_t size = 0
     cdef const char *data = utf8(text, &size)
+    return add_json_data(out, data, size)
+
+
+cdef inline int add_json_data(Output *out, const char *data, Py_ssize_t size) except -1:
+    """Of a text's UTF-8."""
     cdef Py_ssize_t n
     reserve(out, 1)
     out.start[out.used] = 0x22

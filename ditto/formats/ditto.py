@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from ditto.decoding.messages import Block
+from ditto.decoding.written_rows import WrittenRows
 from ditto.formats.line_ends import line_ends
 from ditto.formats.payloads import Payloads
 
@@ -18,6 +19,8 @@ class DittoFormat:
 
     def encode(self, block: Block) -> Payloads:
         """See `base.Format`."""
+        if isinstance(block.changes, WrittenRows):
+            return Payloads(block.changes.data, block.changes.ends, 1)
         return encode_lines(block.changes)
 
 

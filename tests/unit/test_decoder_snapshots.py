@@ -24,6 +24,7 @@ from ditto.decoding.messages import (
     Relation,
 )
 from ditto.decoding.transaction_snapshot import TxSnapshot
+from ditto.decoding.written_rows import WrittenRows
 from ditto.errors import DecodeError
 from ditto.lsn import Position
 from unit import captured, wire
@@ -602,6 +603,33 @@ def test_a_value_of_any_kind_is_the_same_as_in_an_insert(kind: int, cell: wire.C
         except DecodeError as error:
             outcomes.append(error.context)
     assert outcomes.count(outcomes[0]) == len(outcomes)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+cells = (
+    st.sampled_from(["null", "7", "-0", "t", '{"a":\n1}', "{1,NULL}", "2026-01-02 03:04:05.1+00"]) | st.none() | texts
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(KINDS), texts, st.lists(cells, min_size=3, max_size=3)), min_size=1), st.data()
+)
+def test_what_is_written_at_once_is_what_the_changes_are_encoded_to(
+    columns: list[tuple[int, str, list[str | None]]], data: st.DataObject
+) -> None:
+    named = [Column(f"{index} {name}", 0, -1, is_key=False) for index, (_, name, _) in enumerate(columns)]
+    relation = Relation(OID, 'a "schema"', "ä\n", "d", tuple(named))
+    plan = all_pass(relation)
+    plan = type(plan)(relation=relation, routes=plan.routes, kinds=bytes(kind for kind, _, _ in columns))
+    rows: list[wire.Row] = [[cells[row] for _, _, cells in columns] for row in range(3)]
+    full = [index for index, (_, _, cells) in enumerate(columns) if None not in cells]
+    key = tuple(data.draw(st.lists(st.sampled_from(full), max_size=2))) if full else ()
+    moved_count = data.draw(st.integers(0, 3))
+    blocks = [read(impl, impl.decoder(), plan, rows, key=key, moved_count=moved_count) for impl in IMPLEMENTATIONS]
+    written = [block.changes for block in blocks if isinstance(block.changes, WrittenRows)]
+    assert len(written) == 1, "the compiled decoder writes them"
+    assert encode(written[0]) == encode(list(written[0])) == encode(blocks[0].changes) == encode(blocks[1].changes)
+    assert encode(written[0][1:]) == encode(written[0])[1:]
 
 
 # ------------------------------------------------------------------------------------- all of it together
