@@ -98,24 +98,6 @@ async def test_another_node_of_a_list(rabbitmq_world: RabbitMQWorld) -> None:
 
 
 @pytest.mark.long
-async def test_the_server_reads_nothing_from_publishers(own_rabbitmq_world: RabbitMQWorld) -> None:
-    """Over its limit for memory."""
-    world = own_rabbitmq_world
-    world.sql("CREATE TABLE t (id int PRIMARY KEY, name text)")
-    ditto = await world.streaming(rabbitmq_ack_timeout="3s")
-    world.server.tool("set_vm_memory_high_watermark", "absolute", "1MB")
-    world.sql("INSERT INTO t SELECT n, repeat('x', 200) FROM generate_series(1, 30000) AS n")
-    failure = await ditto.logged("session.failed", kind="AckTimeout", timeout_s=60)
-    assert "has not answered for 3 s" in failure["error"]
-    assert "alarms" in failure["hint"]
-    assert ditto.is_running
-    world.server.tool("set_vm_memory_high_watermark", "0.6")
-    await world.fence(timeout_s=90)
-    await world.matches_tables(event_count=30_000)
-    assert await ditto.stop() == 0
-
-
-@pytest.mark.long
 async def test_old_segments_are_removed(rabbitmq_world: RabbitMQWorld) -> None:
     """With the events in them, and the record of the control events is not in them."""
     world = rabbitmq_world
