@@ -107,8 +107,8 @@ def commands() -> str:
         "",
         "<!-- Made by docs/generate.py from the commands' own help. -->",
         "",
-        "Exit codes: 0 ok, 1 internal error, 2 usage or configuration, 3 PostgreSQL, 4 NATS or the file, 130",
-        "interrupted. Those that look for something (`check`, `demo`, `health`, `snapshot status`, `status`, `verify`,",
+        "Exit codes: 0 ok, 1 internal error, 2 usage or configuration, 3 PostgreSQL, 4 NATS or the file, 5 the fleet,",
+        "130 interrupted. Those that look for something (`check`, `demo`, `health`, `snapshot status`, `status`, `verify`,",
         "`wait`) exit with 1 where it is not as it should be.",
     ]
     for context in _walk(_context(main, None, "ditto")):
@@ -167,7 +167,12 @@ def errors_page() -> str:
         "retried is tried for ever, with back-off, some of it only by a process that has streamed or stood by; any",
         "other error ends the process.",
     ]
-    titles = {"ConfigError": "Configuration", "SourceError": "PostgreSQL", "SinkError": "NATS or the file"}
+    titles = {
+        "ConfigError": "Configuration",
+        "SourceError": "PostgreSQL",
+        "SinkError": "NATS or the file",
+        "FleetError": "The fleet",
+    }
     for branch in sorted(_ours(errors.DittoError), key=lambda kind: kind.exit_code):
         lines += [
             "",

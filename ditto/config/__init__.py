@@ -13,7 +13,7 @@ from ditto.config.events import (
 )
 from ditto.config.kafka import Kafka, KafkaTls, KafkaTopics
 from ditto.config.keys import FLAGS, FORMER, KEYS, ORIGINAL_VARIABLES, SECTIONS, Key
-from ditto.config.load import load
+from ditto.config.load import load, load_server
 from ditto.config.mask import mask_url, masked, secrets
 from ditto.config.model import (
     SINKS,
@@ -24,11 +24,13 @@ from ditto.config.model import (
     Nats,
     PipelineConfig,
     Postgres,
-    Tls,
 )
+from ditto.config.nats_connection import NatsConnection, Tls
+from ditto.config.placement import Placement
 from ditto.config.rabbitmq import RabbitExchange, RabbitMQ, RabbitStream, RabbitTls
 from ditto.config.redis import Redis, RedisTls
 from ditto.config.schema import schema
+from ditto.config.server import ApiToken, ServerConfig
 from ditto.config.snapshot import Snapshot
 from ditto.config.tls import ClientTls
 from ditto.config.webhook import Webhook, WebhookTls
@@ -44,6 +46,7 @@ __all__ = [
     "SECTIONS",
     "SINKS",
     "Action",
+    "ApiToken",
     "ClientTls",
     "Config",
     "Delivery",
@@ -56,7 +59,9 @@ __all__ = [
     "Key",
     "Log",
     "Nats",
+    "NatsConnection",
     "PipelineConfig",
+    "Placement",
     "Postgres",
     "RabbitExchange",
     "RabbitMQ",
@@ -64,6 +69,7 @@ __all__ = [
     "RabbitTls",
     "Redis",
     "RedisTls",
+    "ServerConfig",
     "Snapshot",
     "TableRules",
     "Tls",
@@ -71,6 +77,7 @@ __all__ = [
     "Webhook",
     "WebhookTls",
     "load",
+    "load_server",
     "mask_dsn",
     "mask_url",
     "masked",

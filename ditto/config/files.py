@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ditto.config.conversion import Setting
-from ditto.config.keys import FORMER, KEYS, REQUIRED, SECTIONS
+from ditto.config.keys import PIPELINE, Model
 from ditto.config.renamed_keys import with_current_paths
 from ditto.config.suggestions import unknown
 from ditto.errors import ConfigError
@@ -86,15 +86,27 @@ _PARSERS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
 )
 
 
-def read(file: Path, environ: Mapping[str, str]) -> dict[str, Setting]:
+def read(file: Path, environ: Mapping[str, str], model: Model = PIPELINE) -> dict[str, Setting]:
     """The settings in `file` by key. Raises ConfigError for a file that cannot be read, parsed or understood."""
+    return settings_of(parse(file), f"in {file}", environ, model)
+
+
+def settings_of(root: Any, origin: str, environ: Mapping[str, str], model: Model = PIPELINE) -> dict[str, Setting]:
+    """The settings in a parsed document by key. Raises ConfigError."""
+    settings: dict[str, Setting] = {}
+    _collect(root, "", origin, environ, settings, model)
+    return with_current_paths(settings)
+
+
+def parse(file: Path) -> Any:
+    """The document in `file`, with its references as they are written. Raises ConfigError."""
     if file.suffix.lower() not in _PARSERS:
         raise ConfigError(
             f"the configuration file {file} has none of the extensions {', '.join(_PARSERS)}", file=str(file)
         )
-    language, parse = _PARSERS[file.suffix.lower()]
+    language, read_text = _PARSERS[file.suffix.lower()]
     try:
-        root = parse(file.read_text(encoding="utf-8-sig"))
+        return read_text(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
             f"the configuration file {file} cannot be read: {error.strerror or type(error).__name__}", file=str(file)
@@ -103,12 +115,11 @@ def read(file: Path, environ: Mapping[str, str]) -> dict[str, Setting]:
         raise ConfigError(f"the configuration file {file} is not UTF-8 text", file=str(file)) from None
     except ValueError as error:
         raise ConfigError(f"the configuration file {file} is not valid {language}: {error}", file=str(file)) from None
-    settings: dict[str, Setting] = {}
-    _collect(root, "", f"in {file}", environ, settings)
-    return with_current_paths(settings)
 
 
-def _collect(node: Any, path: str, origin: str, environ: Mapping[str, str], settings: dict[str, Setting]) -> None:
+def _collect(
+    node: Any, path: str, origin: str, environ: Mapping[str, str], settings: dict[str, Setting], model: Model
+) -> None:
     """Put the keys below `path` into `settings`. A section without content (None) has none.
 
     A section that is there without a key still says something where it is `{}`; one of the top level also where it has
@@ -121,14 +132,14 @@ def _collect(node: Any, path: str, origin: str, environ: Mapping[str, str], sett
         raise ConfigError(f"{where} must be a mapping", key=path)
     for name, value in node.items():
         child = f"{path}.{name}" if path else str(name)
-        if child in KEYS or child in FORMER:
+        if child in model.keys or child in model.former:
             settings[child] = _fill(child, value, origin, environ)
-        elif child in SECTIONS:
-            if value is not None or (child in REQUIRED and not path):
+        elif child in model.sections:
+            if value is not None or (child in model.required and not path):
                 settings[child] = Setting(value, origin)
-            _collect(value, child, origin, environ, settings)
+            _collect(value, child, origin, environ, settings, model)
         else:
-            raise unknown(child, origin)
+            raise unknown(child, origin, model)
 
 
 def _fill(path: str, value: Any, origin: str, environ: Mapping[str, str]) -> Setting:

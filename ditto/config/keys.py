@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from types import MappingProxyType, NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
 
 from ditto.config.documented import Mask
 from ditto.config.model import Config
+from ditto.config.server import ServerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -117,6 +118,20 @@ def section(annotation: Any) -> type[Struct] | None:
     return None
 
 
+class Model(Struct, frozen=True, kw_only=True):
+    """All that is known about the keys of one configuration: that of a pipeline, or that of a node of a fleet."""
+
+    struct: type[Struct]
+    keys: Mapping[str, Key]
+    """By path, in the order of the struct."""
+    sections: tuple[str, ...]
+    """Every section by its path: `nats`, `nats.tls`."""
+    required: Mapping[str, tuple[str, ...]]
+    """By section: the keys that it cannot be without."""
+    former: Mapping[str, str] = MappingProxyType({})
+    originals: Mapping[str, str] = MappingProxyType({})
+
+
 def _walk(struct: type[Struct], prefix: str = "") -> Iterator[Key]:
     for field in msgspec.structs.fields(struct):
         path = prefix + field.encode_name
@@ -143,10 +158,6 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
     return field.default_factory() if field.default is msgspec.NODEFAULT else field.default
 
 
-KEYS: Mapping[str, Key] = MappingProxyType({key.path: key for key in _walk(Config)})
-"""Every key of the model by its path, in the model's order."""
-
-
 def _walk_sections(struct: type[Struct], prefix: str = "") -> Iterator[str]:
     for field in msgspec.structs.fields(struct):
         if (nested := section(field.type)) is not None:
@@ -154,14 +165,35 @@ def _walk_sections(struct: type[Struct], prefix: str = "") -> Iterator[str]:
             yield from _walk_sections(nested, f"{prefix}{field.encode_name}.")
 
 
-SECTIONS: tuple[str, ...] = tuple(_walk_sections(Config))
-"""Every section by its path: `nats`, `nats.tls`."""
-
-REQUIRED: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
+def model_of(
+    struct: type[Struct], *, former: Mapping[str, str] | None = None, originals: Mapping[str, str] | None = None
+) -> Model:
+    """Read off the struct."""
+    keys = {key.path: key for key in _walk(struct)}
+    sections = tuple(_walk_sections(struct))
+    required = {
         name: paths
-        for name in SECTIONS
-        if (paths := tuple(path for path, key in KEYS.items() if key.is_required and path.rpartition(".")[0] == name))
+        for name in sections
+        if (paths := tuple(path for path, key in keys.items() if key.is_required and path.rpartition(".")[0] == name))
     }
-)
-"""By section: the keys that it cannot be without."""
+    return Model(
+        struct=struct,
+        keys=MappingProxyType(keys),
+        sections=sections,
+        required=MappingProxyType(required),
+        former=MappingProxyType(former or {}),
+        originals=MappingProxyType(originals or {}),
+    )
+
+
+PIPELINE: Final = model_of(Config, former=FORMER, originals=ORIGINAL_VARIABLES)
+"""The configuration of a pipeline."""
+
+SERVER: Final = model_of(ServerConfig)
+"""The configuration of a node of a fleet."""
+
+KEYS: Mapping[str, Key] = PIPELINE.keys
+"""Every key of the pipeline's model by its path, in the model's order."""
+
+SECTIONS: tuple[str, ...] = PIPELINE.sections
+REQUIRED: Mapping[str, tuple[str, ...]] = PIPELINE.required

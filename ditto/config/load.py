@@ -12,20 +12,20 @@ from msgspec import Struct
 from ditto.config.contradictions import check_together
 from ditto.config.conversion import Setting, convert
 from ditto.config.files import read
-from ditto.config.keys import FLAGS, FORMER, KEYS, ORIGINAL_VARIABLES, REQUIRED, SECTIONS, section, variable_of
+from ditto.config.keys import FLAGS, KEYS, PIPELINE, SERVER, Model, section, variable_of
 from ditto.config.model import SINKS, Config
+from ditto.config.nats import contradiction
 from ditto.config.renamed_keys import with_current_paths
+from ditto.config.server import ServerConfig
 from ditto.config.suggestions import unknown_variable
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 # What Kubernetes puts into every container for a service called ditto-nats: not meant for Ditto.
 _KUBERNETES = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$")
-_PREFIXES = tuple(f"{variable_of(name)}_" for name in SECTIONS if "." not in name)
-_SECTIONS = frozenset(map(variable_of, SECTIONS))
 
 
 def load(file: Path | None, flags: Mapping[str, object], environ: Mapping[str, str]) -> Config:
@@ -36,14 +36,16 @@ def load(file: Path | None, flags: Mapping[str, object], environ: Mapping[str, s
     Raises ConfigError, whose one sentence names the key and where its value came from.
     """
     in_file = read(file, environ) if file else {}
-    outside = {**_from_originals(environ), **_from_environ(environ), **_from_flags(flags)}
+    outside = {**_from_originals(environ), **_from_environ(environ, PIPELINE), **_from_flags(flags)}
     if (plugin := outside.pop("output_plugin", None)) is not None:
         _check_output_plugin(plugin)
-    values: dict[str, Any] = {}
-    for layer in (in_file, outside):
-        for path, setting in layer.items():
-            values[path] = convert(KEYS[path], setting) if path in KEYS else None
-    settings = {**in_file, **outside}
+    return compose(in_file, outside)
+
+
+def compose(*layers: Mapping[str, Setting]) -> Config:
+    """The configuration of a pipeline that these settings make; a later layer wins. Raises ConfigError."""
+    settings = {path: setting for layer in layers for path, setting in layer.items()}
+    values = _converted(layers, PIPELINE)
     _check_sinks(settings)
     _check_required(settings)
     config = Config(**_arguments(Config, "", values))
@@ -51,23 +53,46 @@ def load(file: Path | None, flags: Mapping[str, object], environ: Mapping[str, s
     return config
 
 
+def load_server(file: Path | None, environ: Mapping[str, str]) -> ServerConfig:
+    """The configuration of a node of a fleet. Raises ConfigError, as `load` does."""
+    in_file = read(file, environ, SERVER) if file else {}
+    values = _converted([in_file, _from_environ(environ, SERVER)], SERVER)
+    config = ServerConfig(**_arguments(ServerConfig, "", values))
+    if (found := contradiction(config.nats)) is not None:
+        key, sentence, hint = found
+        raise ConfigError(sentence, hint=hint, key=key)
+    if (config.http.tls.cert is None) != (config.http.tls.key is None):
+        raise ConfigError("http.tls.cert and http.tls.key are given one without the other", key="http.tls.cert")
+    return config
+
+
+def _converted(layers: Iterable[Mapping[str, Setting]], model: Model) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for layer in layers:
+        for path, setting in layer.items():
+            values[path] = convert(model.keys[path], setting) if path in model.keys else None
+    return values
+
+
 def _from_originals(environ: Mapping[str, str]) -> dict[str, Setting]:
     return {
         path: Setting(value, f"from {variable}", is_text=True)
-        for path, variable in ORIGINAL_VARIABLES.items()
+        for path, variable in PIPELINE.originals.items()
         if (value := environ.get(variable))
     }
 
 
-def _from_environ(environ: Mapping[str, str]) -> dict[str, Setting]:
-    paths = {variable_of(path): path for path in (*KEYS, *FORMER)}
+def _from_environ(environ: Mapping[str, str], model: Model) -> dict[str, Setting]:
+    paths = {variable_of(path): path for path in (*model.keys, *model.former)}
+    sections = frozenset(map(variable_of, model.sections))
+    prefixes = tuple(f"{variable_of(name)}_" for name in model.sections if "." not in name)
     settings: dict[str, Setting] = {}
     for variable, value in environ.items():
         if variable in paths:
             if value:
                 settings[paths[variable]] = Setting(value, f"from {variable}", is_text=True)
-        elif variable in _SECTIONS or (variable.startswith(_PREFIXES) and not _KUBERNETES.search(variable)):
-            raise unknown_variable(variable)
+        elif variable in sections or (variable.startswith(prefixes) and not _KUBERNETES.search(variable)):
+            raise unknown_variable(variable, model)
     return with_current_paths(settings)
 
 
@@ -102,7 +127,7 @@ def _check_sinks(settings: Mapping[str, Setting]) -> None:
 
 
 def _check_required(settings: Mapping[str, Setting]) -> None:
-    for name, paths in REQUIRED.items():
+    for name, paths in PIPELINE.required.items():
         given = [path for path in settings if path == name or path.startswith(f"{name}.")]
         path = next((path for path in paths if path not in settings), None)
         if given and path is not None:

@@ -13,10 +13,11 @@ from ditto.config.documented import Seconds
 from ditto.config.documented import documented as _doc
 from ditto.config.events import Events
 from ditto.config.kafka import Kafka
+from ditto.config.nats_connection import NatsConnection
+from ditto.config.placement import Placement
 from ditto.config.rabbitmq import RabbitMQ
 from ditto.config.redis import Redis
 from ditto.config.snapshot import Snapshot
-from ditto.config.tls import ClientTls
 from ditto.config.webhook import Webhook
 
 
@@ -59,14 +60,6 @@ class Postgres(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = False
 
 
-class Tls(ClientTls, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """TLS to NATS. Without any key the system's certificate authorities are trusted."""
-
-    handshake_first: Annotated[
-        bool, _doc("Begin with TLS, before the server says anything: for servers with `handshake_first: true`.")
-    ] = False
-
-
 class ObjectStore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where events go that no message can hold (`events.oversize: object_store`)."""
 
@@ -83,57 +76,17 @@ class ObjectStore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = field(default=0.0, name="ttl")
 
 
-class Nats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Nats(NatsConnection, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the events go. At most one of user, token, creds and nkey_seed may be given."""
 
-    url: Annotated[
-        str | list[str],
-        _doc(
-            "Address of the server, or a list of the servers of one cluster (a list, or one text with commas).",
-            "nats://localhost:4222",
-            ["nats://n1:4222", "nats://n2:4222"],
-            mask="url",
-        ),
-    ] = "nats://localhost:4222"
     stream: Annotated[str, _doc("Name of the JetStream stream. Ditto is its only writer.", "DITTO")] = "DITTO"
     create: Annotated[
         bool, _doc("Create the stream where it is missing (file storage), and add the subjects it needs.")
     ] = True
     replicas: Annotated[int, Meta(ge=1, le=5), _doc("Copies of the stream when Ditto creates it, from 1 to 5.", 3)] = 1
-    user: Annotated[str | None, _doc("User name. Goes with `password`.", "ditto")] = None
-    password: Annotated[str | None, _doc("Password of `user`.", "${NATS_PASSWORD}", mask="whole")] = None
-    token: Annotated[str | None, _doc("Authentication token.", "${NATS_TOKEN}", mask="whole")] = None
-    creds: Annotated[str | None, _doc("File with the user's JWT and seed (`.creds`).", "/etc/ditto/ditto.creds")] = None
-    nkey_seed: Annotated[
-        str | None, _doc("Seed of the user's NKey: the seed itself, not a file.", "${NATS_NKEY_SEED}", mask="whole")
-    ] = None
-    tls: Annotated[Tls | None, _doc("Connect with TLS. Absent: only if the server or a `tls://` address asks.")] = None
-    allow_plaintext_credentials: Annotated[
-        bool,
-        _doc(
-            "Send a password or a token to a server on another machine that does no TLS. Whoever can read the network "
-            "between them, or answer in the server's place, gets it. By default Ditto refuses. `creds` and `nkey_seed` "
-            "are never sent and need no TLS for their own sake."
-        ),
-    ] = False
-    domain: Annotated[
-        str | None, _doc("JetStream domain of the stream, where it is not that of the server's own JetStream.", "hub")
-    ] = None
     object_store: Annotated[
         ObjectStore, _doc("Where events go that no message can hold (`events.oversize: object_store`).")
     ] = ObjectStore()
-    inbox_prefix: Annotated[
-        str, _doc("What the subjects begin with on which Ditto gets answers: where the user may not use `_INBOX`.")
-    ] = "_INBOX"
-    ack_timeout_s: Annotated[
-        Seconds,
-        _doc("How long an acknowledgement may take before the session ends and the next one begins.", "10s", 2.5),
-    ] = field(default=10.0, name="ack_timeout")
-
-    @property
-    def servers(self) -> list[str]:
-        """`url` as a list, whichever way it was written."""
-        return [self.url] if isinstance(self.url, str) else self.url
 
 
 class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -262,6 +215,9 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     snapshot: Annotated[
         Snapshot, _doc("The rows that are in the tables already, as READ events among the changes.")
     ] = Snapshot()
+    placement: Annotated[Placement, _doc("Where a fleet (`ditto serve`) runs it; `ditto run` ignores it.")] = (
+        Placement()
+    )
     nats: Annotated[Nats, _doc("Where the events go, unless another sink is given.")] = Nats()
     kafka: Annotated[Kafka | None, _doc("Topics of Kafka that the events go to, in place of NATS.")] = None
     redis: Annotated[Redis | None, _doc("Streams of Redis or Valkey that the events go to, in place of NATS.")] = None

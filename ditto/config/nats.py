@@ -15,7 +15,7 @@ from ditto.config.tls import half_given
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ditto.config.model import Nats
+    from ditto.config.nats_connection import NatsConnection
 
 
 def _stream(value: str) -> str:
@@ -73,7 +73,7 @@ def _object_ttl(value: float) -> float:
     return value
 
 
-def contradiction(nats: Nats) -> tuple[str, str, str | None] | None:
+def contradiction(nats: NatsConnection) -> tuple[str, str, str | None] | None:
     """Key, sentence and hint, where keys of the section contradict each other."""
     given = [name for name in ("user", "token", "creds", "nkey_seed") if getattr(nats, name) is not None]
     if len(given) > 1:

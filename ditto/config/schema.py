@@ -9,8 +9,7 @@ import msgspec
 
 from ditto.config.conversion import DURATION, SIZE
 from ditto.config.events import Action
-from ditto.config.keys import FORMER, KEYS, REQUIRED, members
-from ditto.config.model import Config
+from ditto.config.keys import PIPELINE, Model, members
 from ditto.config.validation import TEXTS
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{.+\}", "description": "filled in from the environment"}
@@ -21,40 +20,42 @@ _LIMITS: dict[str, dict[str, Any]] = {
 """By key: what its text is limited to."""
 
 
-def schema() -> dict[str, Any]:
+def schema(model: Model = PIPELINE) -> dict[str, Any]:
     """JSON Schema 2020-12 of what the loader reads from a file, except for the checks that no schema can express."""
-    document = msgspec.json.schema(Config)
-    definitions = document["$defs"]
-    for path, key in KEYS.items():
+    document = msgspec.json.schema(model.struct)
+    definitions, root = document["$defs"], model.struct.__name__
+    for path, key in model.keys.items():
         *sections, name = path.split(".")
-        node = _section(definitions, sections)
+        node = _section(definitions, root, sections)
         if str not in members(key.annotation):
             node["properties"][name] = _or_text(
                 node["properties"][name], DURATION if key.is_duration else SIZE if key.is_size else None
             )
         elif path in _LIMITS:
             _text(node["properties"][name]).update(_LIMITS[path])
-    both_sinks = _both_sinks(definitions)
-    for former, current in FORMER.items():
+    both_sinks = _both_sinks(definitions) if model is PIPELINE else {}
+    for former, current in model.former.items():
         *sections, name = former.split(".")
-        properties = _section(definitions, sections)["properties"]
+        properties = _section(definitions, root, sections)["properties"]
         *sections, now = current.split(".")
         properties[name] = {
-            **_section(definitions, sections)["properties"][now],
+            **_section(definitions, root, sections)["properties"][now],
             "description": f"The former name of {current}.",
         }
-    for name, each in definitions["Config"]["properties"].items():
-        if name in KEYS:
+    for name, each in definitions[root]["properties"].items():
+        if name in model.keys:
             continue
         # A section whose keys are all commented out is null in YAML.
-        nothing = [] if name in REQUIRED else [{"type": "null"}]
-        definitions["Config"]["properties"][name] = {
+        nothing = [] if name in model.required else [{"type": "null"}]
+        definitions[root]["properties"][name] = {
             "description": each.get("description", ""),
             "anyOf": [{"$ref": f"#/$defs/{_definition(each)}"}, *nothing],
         }
-    definitions["Config"]["not"] = both_sinks
-    definitions[Action.__name__]["description"] = str(Action.__doc__)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Ditto", **_in_any_case(document)}
+    if model is PIPELINE:
+        definitions[root]["not"] = both_sinks
+        definitions[Action.__name__]["description"] = str(Action.__doc__)
+    title = "Ditto" if model is PIPELINE else "Ditto, a node of a fleet"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **_in_any_case(document)}
 
 
 def _in_any_case(node: Any) -> Any:
@@ -83,9 +84,9 @@ def _text(node: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _section(definitions: dict[str, Any], names: list[str]) -> dict[str, Any]:
+def _section(definitions: dict[str, Any], root: str, names: list[str]) -> dict[str, Any]:
     """The definition of the section with this path."""
-    node: dict[str, Any] = definitions["Config"]
+    node: dict[str, Any] = definitions[root]
     for name in names:
         node = definitions[_definition(node["properties"][name])]
     return node

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ditto.config.dsn import parameters_of, without_replication
 from ditto.config.durations import check_not_negative
+from ditto.config.fleet_values import CHECKS as FLEET_CHECKS
 from ditto.config.impossible import Impossible
 from ditto.config.kafka import KAFKA_CHECKS
 from ditto.config.listen import check_listen, check_token
@@ -104,6 +105,7 @@ def _snapshot_tables(value: list[str] | None) -> list[str] | None:
 
 CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
     {
+        **FLEET_CHECKS,
         "name": _name,
         "postgres.dsn": _dsn,
         "postgres.slot": _slot,

@@ -22,34 +22,46 @@
     │   ├── DecodeError             bytes that are not the pgoutput that was asked for
     │   ├── SnapshotRefused         a table, or a request for a snapshot, that cannot be read as asked
     │   └── ServerFault             an error of PostgreSQL's that Ditto knows nothing of
-    └── SinkError                   the sink, or what it answered
-        ├── SinkLost                *  the connection ended, or was never made; the file was replaced
-        ├── AckTimeout              *  no acknowledgement within the deadline
-        ├── NotNow                  *  no leader, out of resources, stream or disk full, file locked
-        ├── AnswerUnreadable        *  an answer that does not have the form that Ditto knows
-        ├── ChainBroken             *  something else was stored in between: read the tail again
-        ├── LoginDenied             user, password, token, certificate
-        ├── SinkDenied              a permission
-        ├── NatsUnsuitable          nats-server is too old
-        ├── RedisUnsuitable         the Redis server is too old, or its cluster cannot take the keys
-        ├── NoJetStream             the server or the account has no JetStream
-        ├── StreamNotFound          absent, and not to be created
-        ├── StreamUnusable          its configuration cannot hold the events
-        ├── StreamOwned             it belongs to another pipeline
-        ├── WebhookRefused          the receiver of a webhook takes no such request, now or later
-        ├── FileUnusable            the file, or standard output, cannot take the events
-        ├── TailForged              its last message is not Ditto's own
-        ├── StreamGap               the slot is after the sink's tail: events are missing
-        ├── SubjectCollision        two tables would share a subject
-        ├── EventTooLarge           one event is larger than the server accepts
-        ├── RequestTooLarge         a request is larger than the server accepts
-        └── PublishRejected         the server refused a message for good
+    ├── SinkError                   the sink, or what it answered
+    │   ├── SinkLost                *  the connection ended, or was never made; the file was replaced
+    │   ├── AckTimeout              *  no acknowledgement within the deadline
+    │   ├── NotNow                  *  no leader, out of resources, stream or disk full, file locked
+    │   ├── AnswerUnreadable        *  an answer that does not have the form that Ditto knows
+    │   ├── ChainBroken             *  something else was stored in between: read the tail again
+    │   ├── LoginDenied             user, password, token, certificate
+    │   ├── SinkDenied              a permission
+    │   ├── NatsUnsuitable          nats-server is too old
+    │   ├── RedisUnsuitable         the Redis server is too old, or its cluster cannot take the keys
+    │   ├── NoJetStream             the server or the account has no JetStream
+    │   ├── StreamNotFound          absent, and not to be created
+    │   ├── StreamUnusable          its configuration cannot hold the events
+    │   ├── StreamOwned             it belongs to another pipeline
+    │   ├── WebhookRefused          the receiver of a webhook takes no such request, now or later
+    │   ├── FileUnusable            the file, or standard output, cannot take the events
+    │   ├── TailForged              its last message is not Ditto's own
+    │   ├── StreamGap               the slot is after the sink's tail: events are missing
+    │   ├── SubjectCollision        two tables would share a subject
+    │   ├── EventTooLarge           one event is larger than the server accepts
+    │   ├── RequestTooLarge         a request is larger than the server accepts
+    │   └── PublishRejected         the server refused a message for good
+    └── FleetError                  a fleet of nodes (`ditto serve`), and the pipelines that it keeps
+        ├── ControlPlaneLost        *  NATS, which keeps what is to run, does not answer
+        ├── ControlPlaneUnsuitable  an entry of a bucket cannot be read, or a bucket not be created
+        ├── RevisionConflict        somebody else has changed the pipeline meanwhile
+        ├── PipelineUnknown         no pipeline has that name
+        ├── PipelineRefused         a document with a secret in it, or a name that cannot be
+        ├── NodeUnknown             no live node has that name
+        ├── NodeNameTaken           another live node has the name of this one
+        ├── NodeSilent              *  the node that runs the pipeline does not answer
+        ├── NotRunning              no node runs the pipeline at the moment
+        └── PipelineCrashed         an unexpected error ended the pipeline
 
 A class's docstring says what happened, and after an empty line what a user does about it; the reference of the errors
 is made of them. Classes marked * are retried by the pipeline, with back-off; all others stop it (`is_retryable`),
 some of them only where it has not streamed yet (`is_retryable_later`) or where the next session says the same
 (`depends_on_settings`).
-The process then exits with the class's `exit_code`: 1 internal, 2 configuration, 3 PostgreSQL, 4 the sink.
+The process then exits with the class's `exit_code`: 1 internal, 2 configuration, 3 PostgreSQL, 4 the sink,
+5 the fleet.
 """
 
 from __future__ import annotations
@@ -61,6 +73,19 @@ from ditto.errors.configuration import (
     ConfigError,
     RuleError,
     RuleUnfit,
+)
+from ditto.errors.fleet import (
+    ControlPlaneLost,
+    ControlPlaneUnsuitable,
+    FleetError,
+    NodeNameTaken,
+    NodeSilent,
+    NodeUnknown,
+    NotRunning,
+    PipelineCrashed,
+    PipelineRefused,
+    PipelineUnknown,
+    RevisionConflict,
 )
 from ditto.errors.sink import (
     AckTimeout,
@@ -114,20 +139,31 @@ __all__ = [
     "ChainBroken",
     "ConfigError",
     "ConnectionLost",
+    "ControlPlaneLost",
+    "ControlPlaneUnsuitable",
     "DecodeError",
     "DecodingFailed",
     "DittoError",
     "EventTooLarge",
     "FileUnusable",
+    "FleetError",
     "IdentityMissing",
     "LoginDenied",
     "NatsUnsuitable",
     "NoJetStream",
+    "NodeNameTaken",
+    "NodeSilent",
+    "NodeUnknown",
     "NotNow",
+    "NotRunning",
+    "PipelineCrashed",
+    "PipelineRefused",
+    "PipelineUnknown",
     "PublicationMissing",
     "PublishRejected",
     "RedisUnsuitable",
     "RequestTooLarge",
+    "RevisionConflict",
     "RuleError",
     "RuleUnfit",
     "ServerFault",

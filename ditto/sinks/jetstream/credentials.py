@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from nats.aio.client import RawCredentials
 
-from ditto.config import Nats
+from ditto.config import NatsConnection
 from ditto.errors import ConfigError
 
 _PORT: Final = 4222
@@ -45,7 +45,7 @@ class Address(NamedTuple):
     must_encrypt: bool
 
 
-def address(server: str, config: Nats) -> Address:
+def address(server: str, config: NatsConnection) -> Address:
     """One server of `nats.url`."""
     scheme, _, rest = server.rpartition("://")
     identity, has_identity, place = rest.rpartition("@")
@@ -70,7 +70,7 @@ def is_secret(identity: dict[str, Any]) -> bool:
     return bool(identity.get("password") or identity.get("token"))
 
 
-def authentication(config: Nats) -> dict[str, Any]:
+def authentication(config: NatsConnection) -> dict[str, Any]:
     """Arguments of nats-py's connect(), but for TLS. Raises ConfigError."""
     if config.user is not None:
         return {"user": config.user, "password": config.password or ""}
@@ -99,7 +99,7 @@ class _Claims(msgspec.Struct):
     exp: int = 0
 
 
-def expired_at(config: Nats) -> str | None:
+def expired_at(config: NatsConnection) -> str | None:
     """When the JWT in nats.creds expired; None where it has not, and where there is none. Never raises."""
     try:
         found = _JWT.search(Path(config.creds or "").read_bytes())

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from nats.errors import AuthorizationError
 from nats.errors import Error as NatsError
 
-from ditto.config import Nats
+from ditto.config import NatsConnection
 from ditto.errors import (
     AnswerUnreadable,
     ConfigError,
@@ -63,7 +63,7 @@ class _Place(NamedTuple):
     is_local: bool
 
 
-async def connect(config: Nats, *, accept: Accept | None = None) -> Connection:
+async def connect(config: NatsConnection, *, accept: Accept | None = None) -> Connection:
     """Connect to an address that takes the connection and that `accept` takes; each has a time limit of its own.
 
     Begins with any of the servers: one that is cut off from the others takes connections all the same, and the next
@@ -98,7 +98,7 @@ async def connect(config: Nats, *, accept: Accept | None = None) -> Connection:
     raise _decide(failures)
 
 
-async def usable(connection: Connection, config: Nats) -> None:
+async def usable(connection: Connection, config: NatsConnection) -> None:
     """Raise NoJetStream, NatsUnsuitable and others for a server that Ditto cannot use."""
     where = connection.where
     if config.domain is None and not connection.server.has_jetstream:
@@ -148,7 +148,7 @@ async def _places(to: Address) -> list[_Place]:
     ]
 
 
-async def _connect(config: Nats, to: Address, place: _Place) -> Connection:
+async def _connect(config: NatsConnection, to: Address, place: _Place) -> Connection:
     """Raises SinkLost, SinkDenied, AnswerUnreadable and ConfigError."""
     identity = authentication(config) or to.options
     has_secret = is_secret(identity) and not place.is_local
@@ -216,7 +216,7 @@ async def _try(accept: Accept, connection: Connection) -> None:
         raise
 
 
-def _failure(config: Nats, connection: Connection, error: Exception) -> Exception:
+def _failure(config: NatsConnection, connection: Connection, error: Exception) -> Exception:
     """Why it cannot be connected to."""
     where = connection.where
     if isinstance(error, SinkError | ConfigError):

@@ -1,0 +1,100 @@
+"""The connection of a node to its control plane. By itself it does not connect again: each connection is a period of
+its own (`connected`), and the node begins the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+import nats.errors
+
+from ditto.config import NatsConnection
+from ditto.errors import ControlPlaneLost, NodeSilent, SinkError
+from ditto.fleet.buckets import Bucket, lost, open_buckets
+from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.servers import close, connect, usable
+
+_OPEN_S: Final = 20.0
+
+
+class ControlPlane:
+    """The buckets, and requests to other nodes, for as long as there is a connection."""
+
+    def __init__(self, config: NatsConnection, *, replicas: int = 1) -> None:
+        self._config = config
+        self._replicas = replicas
+        self._connection: Connection | None = None
+        self._buckets: dict[str, Bucket] = {}
+        self.reason = "not connected yet"
+        """Why there is no connection."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None
+
+    def bucket(self, name: str) -> Bucket:
+        """Raises ControlPlaneLost where there is no connection."""
+        if self._connection is None:
+            raise self._lost()
+        return self._buckets[name]
+
+    @property
+    def connection(self) -> Connection:
+        """Raises ControlPlaneLost where there is none."""
+        if self._connection is None:
+            raise self._lost()
+        return self._connection
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Connection]:
+        """One connection, with all buckets. Raises ControlPlaneLost where it cannot be made; errors of the login, and
+        of a server that cannot be used, as the sink does.
+        """
+        try:
+            async with asyncio.timeout(_OPEN_S):
+                connection = await connect(self._config, accept=lambda made: usable(made, self._config))
+        except TimeoutError as error:
+            raise self._lost("no answer in time") from error
+        except SinkError as error:
+            self.reason = error.message
+            if error.is_retryable:
+                raise ControlPlaneLost(f"the control plane is away: {error.message}", hint=error.hint) from error
+            raise
+        try:
+            self._buckets = await open_buckets(connection, domain=self._config.domain, replicas=self._replicas)
+            self._connection = connection
+            yield connection
+        except Exception as error:
+            self.reason = str(error)
+            raise
+        finally:
+            self._connection = None
+            await close(connection)
+
+    async def request(self, subject: str, body: Any, *, timeout_s: float, whom: str) -> bytes:
+        """Ask a node. Raises NodeSilent where none answers, and ControlPlaneLost."""
+        connection = self.connection
+        try:
+            async with asyncio.timeout(timeout_s + 1):
+                answer = await connection.guard(
+                    connection.request(subject, msgspec.json.encode(body), timeout=timeout_s)
+                )
+        except (nats.errors.NoRespondersError, nats.errors.TimeoutError, TimeoutError) as error:
+            raise NodeSilent(
+                f"node {whom} has not answered within {timeout_s:g} s",
+                hint="ask again in a few seconds: where the node is gone, another one takes its pipelines",
+            ) from error
+        except (SinkError, nats.errors.Error) as error:
+            raise lost(connection, error, f"a request to node {whom}") from error
+        return bytes(answer.data)
+
+    def _lost(self, reason: str = "") -> ControlPlaneLost:
+        return ControlPlaneLost(
+            f"the control plane is away: {reason or self.reason}",
+            hint="pipelines that run go on; nothing can be changed until NATS is back",
+        )

@@ -1,0 +1,108 @@
+"""The pipelines that are to run, and their history: bucket `ditto_pipelines`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+
+from ditto.errors import PipelineUnknown, RevisionConflict
+from ditto.fleet import document
+from ditto.fleet.buckets import Bucket, Entry
+from ditto.fleet.control_plane import ControlPlane
+from ditto.fleet.records import PIPELINES, Action, Record, Stored, decode
+from ditto.monitoring.timestamps import rfc3339
+
+
+class PipelineStore:
+    """Every call raises ControlPlaneLost while the control plane is away."""
+
+    def __init__(self, control_plane: ControlPlane) -> None:
+        self._control_plane = control_plane
+
+    @property
+    def _bucket(self) -> Bucket:
+        return self._control_plane.bucket(PIPELINES)
+
+    async def get(self, name: str) -> Stored | None:
+        """The newest revision, from the control plane itself; None where there is no such pipeline."""
+        document.check_name(name)
+        entry = await self._bucket.get(name)
+        return None if entry is None else _stored(entry)
+
+    async def put(self, name: str, record: Record, *, after: int | None) -> Stored:
+        """Write it after this revision (None: there is to be none). Raises RevisionConflict, and PipelineRefused for a
+        document that has a secret in it. Values are not looked at: `document.resolve` does that.
+        """
+        document.check(name, record.document)
+        revision = await self._bucket.write(name, msgspec.json.encode(record), after=after or 0)
+        if revision is None:
+            raise self._conflict(name, after)
+        return Stored(name, revision, record)
+
+    async def change(
+        self, stored: Stored, action: Action, *, by: str, paused: bool | None = None, again: bool = False
+    ) -> Stored:
+        """Another revision of the same document: paused or not, `again` to count another attempt. Raises
+        RevisionConflict.
+        """
+        before = stored.record
+        record = Record(
+            document=before.document,
+            paused=before.paused if paused is None else paused,
+            attempt=before.attempt + again,
+            by=by,
+            action=action,
+            at=rfc3339(time.time()),
+        )
+        return await self.put(stored.name, record, after=stored.revision)
+
+    async def delete(self, name: str, *, after: int) -> None:
+        """The node that runs it ends it. Raises RevisionConflict."""
+        document.check_name(name)
+        if not await self._bucket.delete(name, after=after):
+            raise self._conflict(name, after)
+
+    async def history(self, name: str) -> list[Stored]:
+        """The revisions that are kept, the oldest first, without deletions. Raises PipelineUnknown."""
+        document.check_name(name)
+        found = [_stored(each) for each in await self._bucket.history(name) if each.value is not None]
+        if not found:
+            raise unknown(name)
+        return found
+
+    async def watch(self) -> AsyncGenerator[Stored | str | None, None]:
+        """Each as it is, then None once, then each change; the name alone where one was deleted."""
+        async for entry in self._bucket.watch():
+            yield None if entry is None else entry.key if entry.value is None else _stored(entry)
+
+    async def list(self) -> list[Stored]:
+        """All, by name."""
+        found = []
+        async with aclosing(self._bucket.watch()) as entries:
+            async for entry in entries:
+                if entry is None:
+                    break
+                if entry.value is not None:
+                    found.append(_stored(entry))
+        return sorted(found, key=lambda each: each.name)
+
+    @staticmethod
+    def _conflict(name: str, after: int | None) -> RevisionConflict:
+        expected = "it is there already" if not after else f"revision {after} is not the newest any more"
+        return RevisionConflict(
+            f"pipeline {name} has been changed by somebody else: {expected}",
+            hint="read it again, look at the difference, and send the change with the new revision",
+            pipeline=name,
+        )
+
+
+def unknown(name: str) -> PipelineUnknown:
+    """The error for a name that no pipeline has."""
+    return PipelineUnknown(f"there is no pipeline {name}", hint="ditto pipelines list shows all names", pipeline=name)
+
+
+def _stored(entry: Entry) -> Stored:
+    return Stored(entry.key, entry.revision, decode(entry.value or b"", Record, f"{PIPELINES}/{entry.key}"))
