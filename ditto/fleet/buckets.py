@@ -95,7 +95,7 @@ class Bucket:
             raise self._lost(error) from error
         finally:
             with suppress(Exception):  # the connection may be gone
-                await watcher.stop()
+                await watcher.stop()  # type: ignore[no-untyped-call]
 
     async def _ask(self, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -130,7 +130,7 @@ class Bucket:
 
 
 async def _next(watcher: KeyValue.KeyWatcher) -> KeyValue.Entry | None:
-    return cast("KeyValue.Entry | None", await watcher.updates(timeout=None))
+    return cast("KeyValue.Entry | None", await watcher.updates(timeout=None))  # type: ignore[no-untyped-call]
 
 
 def lost(connection: Connection, error: Exception, what: str) -> ControlPlaneLost:

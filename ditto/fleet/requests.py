@@ -7,7 +7,7 @@ it, and there to the worker.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -21,6 +21,8 @@ from ditto.monitoring.status_document import Snapshots, Status
 from ditto.source.snapshot_requests import Verb
 
 Op = Literal["status", "snapshots", "snapshot", "drain"]
+T = TypeVar("T")
+
 TIMEOUT_S: Final = 5.0
 SNAPSHOT_TIMEOUT_S: Final = 10.0
 """PostgreSQL is asked."""
@@ -74,8 +76,8 @@ def fault_of(error: DittoError) -> Fault:
 
 def error_of(fault: Fault) -> DittoError:
     """The error that was sent, of its own class where there is one of that name."""
-    kind = getattr(ditto.errors, fault.kind, DittoError)
-    return kind(fault.message, hint=fault.hint)  # type: ignore[no-any-return]
+    kind: type[DittoError] = getattr(ditto.errors, fault.kind, DittoError)
+    return kind(fault.message, hint=fault.hint)
 
 
 async def answered(work: Awaitable[Any]) -> bytes:
@@ -127,7 +129,7 @@ class Requests:
             raise NodeUnknown(f"there is no live node {node}", hint="ditto nodes shows all of them", node=node)
         await self._ask(node, Ask(op="drain"), TIMEOUT_S)
 
-    async def _of_pipeline(self, ask: Ask, kind: type[Any], *, timeout_s: float = TIMEOUT_S) -> Any:
+    async def _of_pipeline(self, ask: Ask, kind: type[T], *, timeout_s: float = TIMEOUT_S) -> T:
         summary = self._view.pipeline(ask.pipeline)
         if summary.node is None or summary.running_revision is None:
             raise NotRunning(

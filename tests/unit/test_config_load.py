@@ -54,6 +54,7 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "events.outbox.subject": ("{prefix}.{data.topic}", "{prefix}.{data.topic}"),
     "events.outbox.former": ('{"payload": ["body"]}', {"payload": ["body"]}),
     "events.metadata": ("lsn, xid", ["lsn", "xid"]),
+    "placement.labels": ('{"zone": "a"}', {"zone": "a"}),
     "snapshot.tables": ("trades, audit.*", ["trades", "audit.*"]),
     "events.topics": ('{"trades": "transactions"}', {"trades": "transactions"}),
     "http.listen": (":8080", ":8080"),
