@@ -176,6 +176,8 @@ def test_the_manifests_find_each_other(tmp_path: Path) -> None:
     assert mounts["/etc/ditto/tls"]["secret"]["secretName"] == "certificate"
     assert mounts["/etc/ditto/server.yaml"]["configMap"]["name"] == made["ConfigMap"]["metadata"]["name"]
     assert container(made)["envFrom"] == [{"secretRef": {"name": "passwords"}}]
+    url = {each["name"]: each.get("value") for each in container(made)["env"]}["DITTO_HTTP_URL"]
+    assert url == f"https://$(POD_NAME).{made['Nodes']['metadata']['name']}.{chart.NAMESPACE}.svc:8443"
     assert container(made)["args"] == ["serve", "--config", "/etc/ditto/server.yaml"]
     assert container(made)["image"] == f"registry.example.com/ditto@{DIGEST}"
 
@@ -231,7 +233,8 @@ def test_a_changed_configuration_replaces_the_pods(tmp_path: Path) -> None:
         ({"config": {"nats": {"url": None}}}, "url"),
         ({"port": 80}, "port"),
         ({"secrets": {"env": "passwords"}}, "env"),
-        ({"serviceMonitor": {"token": {"name": "x"}}}, "token"),
+        ({"serviceMonitor": {"enabled": True}}, "name"),
+        ({"serviceMonitor": {"enabled": True, "token": {"name": "x"}}}, "key"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
