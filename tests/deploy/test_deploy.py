@@ -160,9 +160,10 @@ def test_the_pods_are_two_and_confined() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze here")
-def test_the_unit_is_understood_and_confined(tmp_path: Path) -> None:
-    unit = tmp_path / "ditto.service"
-    source = (DEPLOY / "systemd" / "ditto.service").read_text()
+@pytest.mark.parametrize("name", ["ditto.service", "ditto-serve.service"])
+def test_the_units_are_understood_and_confined(name: str, tmp_path: Path) -> None:
+    unit = tmp_path / name
+    source = (DEPLOY / "systemd" / name).read_text()
     assert "\nType=notify\n" in source
     unit.write_text(source.replace("/opt/ditto/bin/ditto", str(PROGRAMS / "ditto")))
     verified = run("systemd-analyze", "verify", unit)
