@@ -107,6 +107,11 @@ class PipelineMonitor:
         finally:
             await reader.close()
 
+    @property
+    def events_per_s(self) -> float | None:
+        """Between the last two looks at the servers."""
+        return self._rate.per_s
+
     def lag_s(self) -> float | None:
         """How far the stream is behind the database, None where that is not known; call `counters.refresh` first."""
         return round(self.counters.lag_s, 3) if self.state == "streaming" else lag_by_servers(self.servers)

@@ -16,7 +16,9 @@ from ditto.monitoring.metrics import DISTRIBUTIONS, METRICS, PIPELINE
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 
 
-class _Collector(Collector):
+class PipelineCollector(Collector):
+    """The metrics of these pipelines. The sequence is read anew each time."""
+
     def __init__(self, monitors: Sequence[PipelineMonitor]) -> None:
         self._monitors = monitors
 
@@ -25,7 +27,7 @@ class _Collector(Collector):
         return iter(())
 
     def collect(self) -> Iterator[Family]:
-        monitors = self._monitors
+        monitors = list(self._monitors)
         for monitor in monitors:
             monitor.counters.refresh()
         build = InfoMetricFamily("ditto_build", "The version that runs.", labels=[PIPELINE])
@@ -52,7 +54,7 @@ class _Collector(Collector):
 def registry(monitors: Sequence[PipelineMonitor]) -> CollectorRegistry:
     """The metrics of these pipelines, and those of the process: memory, CPU time, open files."""
     made = CollectorRegistry()
-    made.register(_Collector(monitors))
+    made.register(PipelineCollector(monitors))
     ProcessCollector(registry=made)
     PlatformCollector(registry=made)
     return made

@@ -59,8 +59,12 @@ async def connect(
     make_sink: MakeSink,
     counters: Counters,
     report: Report,
+    suspects_holder: bool = False,
 ) -> Ends:
-    """Connect to PostgreSQL, which is looked at first, and to the sink; `stack` closes what was opened."""
+    """Connect to PostgreSQL, which is looked at first, and to the sink; `stack` closes what was opened.
+
+    `suspects_holder`: see `Lease`.
+    """
     postgres = config.postgres
     sink = make_sink(config, clock=clock)
     source = Replication(
@@ -96,6 +100,7 @@ async def connect(
             slot=postgres.slot,
             clock=clock,
             counters=counters,
+            suspects_holder=suspects_holder,
         ),
         database=server.database,
         pipeline=PipelineId(

@@ -51,6 +51,8 @@ from ditto.sinks.base import LeaseStore
 log = structlog.get_logger()
 
 _LOOK_PERIOD_S: Final = 1.0
+_SUSPECTED: Final = 0.5
+"""The part of the time to live that is enough for a holder which is suspected already: one renewal and a half."""
 _WITHOUT: Final = (
     "takeover works without a lease when a process dies; when its machine does, or the network, a standby waits for "
     "PostgreSQL's wal_sender_timeout. delivery.lease_ttl: 0s switches the lease off"
@@ -117,13 +119,22 @@ class Lease:
     """The lease of one session, as its holder or as a standby. Without a `store` it does nothing."""
 
     def __init__(
-        self, store: LeaseStore | None, *, ttl_s: float, slot: str, clock: Callable[[], float], counters: Counters
+        self,
+        store: LeaseStore | None,
+        *,
+        ttl_s: float,
+        slot: str,
+        clock: Callable[[], float],
+        counters: Counters,
+        suspects_holder: bool = False,
     ) -> None:
+        """`suspects_holder`: the holder is dead by other signs, too (a fleet does not see its node any more)."""
         self._store = store
         self._ttl_s = ttl_s
         self._slot = slot
         self._clock = clock
         self._counters = counters
+        self._patience = _SUSPECTED if suspects_holder else 1.0
         self._revision = 0
         self._ended_pid = 0
         self._refused_pid = 0
@@ -223,7 +234,9 @@ class Lease:
                 state = (entry.revision, sequence)
                 silent_s = silence.note(state, asked_at=asked_at, answered_at=self._clock())
                 terms = read_terms(entry.value)
-                if terms is not None and (terms.run_id == self._counters.run_id or silent_s >= terms.ttl_s):
+                if terms is not None and (
+                    terms.run_id == self._counters.run_id or silent_s >= terms.ttl_s * self._patience
+                ):
                     await self._end(terms, silent_s, end_walsender)
             await asyncio.sleep(min(_LOOK_PERIOD_S, self._ttl_s / 10))
 

@@ -26,6 +26,10 @@ class Pipeline:
     configuration: ConfigurationStatus = field(default_factory=ConfigurationStatus)
     change_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while another configuration is asked for: the session ends between two transactions."""
+    suspects_holder: bool = False
+    """Whoever held the slot before is known to be dead by other signs: its lease need not be silent for as long."""
+    hint: str | None = None
+    """What to do about the fault that ended the last session."""
     _next: PipelineConfig | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 

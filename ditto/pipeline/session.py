@@ -39,7 +39,13 @@ async def run_session(
     try:
         async with AsyncExitStack() as stack:
             connecting = connect(
-                config, stack=stack, clock=clock, make_sink=make_sink, counters=counters, report=report
+                config,
+                stack=stack,
+                clock=clock,
+                make_sink=make_sink,
+                counters=counters,
+                report=report,
+                suspects_holder=pipeline.suspects_holder,
             )
             if (ends := await until(stop, connecting)) is None:
                 return

@@ -63,7 +63,7 @@ async def follow(
             if is_final and not (error.depends_on_settings and reason != last_reason):
                 states.enter("stopped", reason=reason, is_failure=True)
                 raise
-            last_reason = reason
+            last_reason, pipeline.hint = reason, error.hint
             failures = 0 if report.has_progressed else failures + 1
             delay_s = max(backoff_s(failures), error.retry_after_s)
             log.warning(

@@ -1,0 +1,231 @@
+"""One pipeline in a worker: from its document to its end, what it says of itself, and what it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+
+import structlog
+
+from ditto.check.snapshot_request import check_request
+from ditto.config import Config, Log, secrets
+from ditto.errors import DittoError, NotRunning, PipelineCrashed, SnapshotRefused
+from ditto.fleet.channel import Reload, Start
+from ditto.fleet.document import Document, resolve
+from ditto.fleet.records import Problem, Running
+from ditto.fleet.requests import Ask, Fault, SnapshotRequest, answered, fault_of
+from ditto.log import keep_secret
+from ditto.monitoring.pipeline_monitor import PipelineMonitor
+from ditto.monitoring.snapshot_changes import GRACE_S, why_not
+from ditto.monitoring.state import Transition
+from ditto.monitoring.status_document import SnapshotSummary
+from ditto.monitoring.timestamps import rfc3339
+from ditto.pipeline.pipeline import Pipeline
+from ditto.pipeline.supervisor import follow
+from ditto.service.reload import Reloads
+from ditto.source.snapshot_requests import new_run, open_writable, send, start_body, verb_body
+from ditto.tasks import until
+
+log = structlog.get_logger()
+
+_BEGINNING_S: Final = 10.0
+"""A pipeline that does not stream by then lets the next one begin."""
+_BEGUN: Final = frozenset({"streaming", "standby", "waiting", "stopped"})
+_ASK_S: Final = 8.0
+_POLL_S: Final = 0.1
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "pretty", "json"]
+
+
+class Hosted:
+    """From `run` to its return. Constructed without any I/O, and without looking at the document."""
+
+    def __init__(self, start: Start, *, log_level: LogLevel, log_format: LogFormat) -> None:
+        self.name = start.name
+        self._start = start
+        self._log = Log(level=log_level, format=log_format)
+        self._stop = asyncio.Event()
+        self._revision, self._attempt = start.revision, start.attempt
+        self._config = Config()
+        self._pipeline: Pipeline | None = None
+        self._monitor: PipelineMonitor | None = None
+        self._reloads: Reloads | None = None
+        self._refused: Problem | None = None
+
+    def stop(self) -> None:
+        """Drain and end."""
+        self._stop.set()
+
+    async def run(self, turns: asyncio.Semaphore, monitors: list[PipelineMonitor]) -> Fault | None:
+        """Until it is asked to stop, or an error ends it that is not retried: that is returned.
+
+        `turns` limits how many begin at the same time; `monitors` has it while it runs.
+        """
+        structlog.contextvars.bind_contextvars(pipeline=self.name)
+        try:
+            self._config = self._resolve(self._start.document)
+            await self._follow(turns, monitors)
+        except DittoError as error:
+            log.error(
+                "pipeline.failed",
+                kind=type(error).__name__,
+                error=error.message,
+                hint=error.hint,
+                exit_code=error.exit_code,
+                **error.context,
+            )
+            return fault_of(error)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # Not its text, which may quote a row or a password; the traceback has the lines of the code alone.
+            log.exception("pipeline.crashed", kind=type(error).__name__)
+            return fault_of(
+                PipelineCrashed(
+                    f"an unexpected {type(error).__name__} ended the pipeline",
+                    hint="please report it, with the traceback in the log of the node; ditto pipelines resume starts "
+                    "the pipeline again",
+                )
+            )
+        return None
+
+    async def _follow(self, turns: asyncio.Semaphore, monitors: list[PipelineMonitor]) -> None:
+        self._pipeline = pipeline = Pipeline(config=self._config, suspects_holder=self._start.suspects_holder)
+        self._monitor = monitor = PipelineMonitor(pipeline)
+        self._reloads = Reloads(self._config, pipeline, read=lambda: self._config)
+        if not await until(self._stop, turns.acquire()):
+            return
+        give_back = _Once(turns.release)
+        asyncio.get_running_loop().call_later(_BEGINNING_S, give_back)
+
+        def on_state(entered: Transition) -> None:
+            if entered.state in _BEGUN:
+                give_back()
+            if entered.state == "streaming":
+                pipeline.suspects_holder = False
+
+        pipeline.states.listeners.append(on_state)
+        monitors.append(monitor)
+        try:
+            async with monitor.watch_servers():
+                await follow(pipeline, stop=self._stop)
+            pipeline.states.enter("stopped", reason="it was asked to stop")
+        finally:
+            give_back()
+            monitors.remove(monitor)
+            await self._reloads.close()
+
+    def _resolve(self, document: Document) -> Config:
+        config = resolve(self.name, document, os.environ, log=self._log)
+        keep_secret(secrets(config))
+        return config
+
+    # ------------------------------------------------------------------------------------ another document
+
+    async def reload(self, message: Reload) -> None:
+        """Take it between two transactions. One that is refused changes nothing, and is told of in `running`."""
+        try:
+            config = self._resolve(message.document)
+            if self._reloads is not None:
+                self._config = config
+                await self._reloads.begin()
+        except DittoError as error:
+            fault = fault_of(error)
+            self._refused = Problem(
+                message=f"revision {message.revision} is refused: {fault.message}", hint=fault.hint, code=fault.code
+            )
+            return
+        self._refused, self._revision, self._attempt = None, message.revision, message.attempt
+
+    # ------------------------------------------------------------------------------------ how it is
+
+    def running(self) -> Running:
+        """As of now; the servers as of the last look."""
+        pipeline, monitor = self._pipeline, self._monitor
+        if pipeline is None or monitor is None:
+            return Running(
+                name=self.name, state="starting", reason="it is about to begin", revision=self._revision,
+                attempt=self._attempt, updated=rfc3339(time.time()),
+            )  # fmt: skip
+        pipeline.counters.refresh()
+        slot, states = monitor.servers.slot, pipeline.states
+        problem = Problem(message=states.failure, hint=pipeline.hint) if states.failure else None
+        return Running(
+            name=self.name,
+            state=states.state,
+            reason=states.reason,
+            revision=self._revision,
+            attempt=self._attempt,
+            error=problem or self._refused,
+            lag_s=monitor.lag_s(),
+            events=pipeline.counters.events,
+            events_per_s=monitor.events_per_s,
+            retained_bytes=None if slot is None else slot.retained_bytes,
+            safe_bytes=None if slot is None else slot.safe_bytes,
+            snapshots=[SnapshotSummary.of(each) for each in pipeline.counters.snapshots.unended()],
+            sink=self._config.sink,
+            updated=rfc3339(time.time()),
+        )
+
+    # ------------------------------------------------------------------------------------ what it is asked
+
+    async def answer(self, ask: Ask) -> bytes:
+        """An `Answer`, as JSON."""
+        return await answered(self._answer(ask))
+
+    async def _answer(self, ask: Ask) -> object:
+        monitor = self._monitor
+        if monitor is None:
+            raise NotRunning(f"pipeline {self.name} is about to begin", hint="ask again in a few seconds")
+        if ask.op == "status":
+            return monitor.status()
+        if ask.op == "snapshots":
+            return monitor.snapshots()
+        if ask.op == "snapshot" and ask.snapshot is not None:
+            return await self._snapshot(monitor, ask.snapshot)
+        raise NotRunning(f"the worker of pipeline {self.name} does not know what {ask.op} is")
+
+    async def _snapshot(self, monitor: PipelineMonitor, request: SnapshotRequest) -> str:
+        """Send the request to PostgreSQL, as everybody does; returns the run."""
+        run = request.run or new_run()
+        if request.verb != "start":
+            await self._check_change(monitor, request)
+        try:
+            async with asyncio.timeout(_ASK_S), open_writable(self._config.postgres.dsn) as control:
+                if request.verb == "start":
+                    found = await check_request(control, self._config, request.tables, where=request.where)
+                    body = start_body(found.names, run=run, where=request.where, max_rows_per_s=request.max_rows_per_s)
+                else:
+                    body = verb_body(request.verb, run)
+                await send(control, body)
+        except TimeoutError as error:
+            raise SnapshotRefused(
+                f"PostgreSQL has not answered within {_ASK_S:g} s: whether run {run} begins is not known",
+                hint="look at the snapshots of the pipeline before asking again",
+            ) from error
+        return run
+
+    async def _check_change(self, monitor: PipelineMonitor, request: SnapshotRequest) -> None:
+        if request.verb == "start":
+            return
+        deadline = time.monotonic() + GRACE_S
+        while (objection := why_not(monitor.snapshots(), request.verb, request.run)) is not None:
+            if not objection.is_unknown or time.monotonic() > deadline:
+                raise SnapshotRefused(objection.what, hint="the snapshots of the pipeline are listed with their states")
+            await asyncio.sleep(_POLL_S)
+
+
+class _Once:
+    """Calls a function at most once."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call: Callable[[], object] | None = call
+
+    def __call__(self) -> None:
+        if self._call is not None:
+            call, self._call = self._call, None
+            call()

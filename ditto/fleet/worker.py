@@ -1,0 +1,143 @@
+"""A worker process of a node: one event loop, many pipelines. `python -m ditto.fleet.worker`, with a socket to the node.
+
+Each pipeline is a task of its own, and an error ends that one only. Signals are the node's affair. Where the node is
+gone, the worker ends all of its pipelines in order, and itself: another node takes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+
+from ditto import log as logging
+from ditto import log_stream
+from ditto.fleet.channel import Channel, Configure, Ended, Question, Reload, Reply, Report, Start, Stop, ToWorker
+from ditto.fleet.hosted import Hosted
+from ditto.fleet.requests import Answer, Fault
+from ditto.monitoring.pipeline_monitor import PipelineMonitor
+from ditto.service import event_loop
+
+if TYPE_CHECKING:
+    from ditto.fleet.metrics import Metrics
+
+log = structlog.get_logger()
+
+REPORT_S: Final = 2.0
+_AT_ONCE: Final = 12
+"""Pipelines that begin at the same time: each makes half a dozen connections."""
+_ORPHAN_S: Final = 5.0
+"""How long an orderly end may take where the node is gone: before others count it as dead, or soon after."""
+_COLLECT_AFTER: Final = 50_000  # more containers than before
+
+
+class Worker:
+    """All pipelines of this process."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._hosted: dict[str, Hosted] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._monitors: list[PipelineMonitor] = []
+        self._log_config = Configure("", "", "info", "auto")
+        self._metrics: Metrics | None = None
+
+    async def run(self) -> None:
+        """Until the node closes the socket."""
+        reporting = asyncio.create_task(self._report())
+        try:
+            while line := await self._channel.read():
+                self._take(msgspec.json.decode(line, type=ToWorker))
+        finally:
+            reporting.cancel()
+            for each in self._hosted.values():
+                each.stop()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_ORPHAN_S)
+
+    def _take(self, message: ToWorker) -> None:
+        match message:
+            case Configure():
+                self._log_config = message
+                logging.configure(message.log_level, message.log_format)
+                structlog.contextvars.bind_contextvars(node=message.node, worker=message.worker)
+            case Start():
+                hosted = Hosted(message, log_level=self._log_config.log_level, log_format=self._log_config.log_format)
+                self._hosted[message.name] = hosted
+                self._spawn(self._host(hosted))
+            case Stop():
+                if (found := self._hosted.get(message.name)) is not None:
+                    found.stop()
+            case Reload():
+                if (found := self._hosted.get(message.name)) is not None:
+                    self._spawn(found.reload(message))
+            case Question():
+                self._spawn(self._answer(message))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _host(self, hosted: Hosted) -> None:
+        fault: Fault | None = None
+        try:
+            fault = await hosted.run(self._turns, self._monitors)
+        finally:
+            if self._hosted.get(hosted.name) is hosted:
+                del self._hosted[hosted.name]
+            self._channel.send(Ended(hosted.name, fault))
+
+    async def _answer(self, question: Question) -> None:
+        if question.ask is None:
+            body = self._render()
+        elif (found := self._hosted.get(question.ask.pipeline)) is not None:
+            body = await found.answer(question.ask)
+        else:
+            fault = Fault("NotRunning", f"pipeline {question.ask.pipeline} does not run here any more", None, 5)
+            body = msgspec.json.encode(Answer(fault=fault))
+        self._channel.send(Reply(question.id, body))
+
+    async def _report(self) -> None:
+        while True:
+            self._channel.send(Report([each.running() for each in self._hosted.values()]))
+            await asyncio.sleep(REPORT_S)
+
+    def _render(self) -> bytes:
+        if self._metrics is None:
+            from ditto.fleet.metrics import Metrics  # noqa: PLC0415 -- a worker that nobody asks has none
+
+            self._metrics = Metrics(self._monitors)
+        return self._metrics.render()
+
+
+async def _main(end: socket.socket) -> None:
+    channel = await Channel.over(end)
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
+    await Worker(channel).run()
+
+
+def main() -> None:
+    """`--fd N`: the socket to the node."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    log_stream.replace_standard_error()
+    end = socket.socket(fileno=int(sys.argv[sys.argv.index("--fd") + 1]))
+    event_loop.run(_main(end))
+    if (stream := log_stream.current()) is not None:
+        stream.drain()
+    os._exit(0)  # what has not ended in time must not keep the process
+
+
+if __name__ == "__main__":
+    main()
