@@ -28,6 +28,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 _RUN = "run"
+_PROCESSES = frozenset({_RUN, "serve"})
 _COMMANDS = (
     _RUN,
     "check",
@@ -35,6 +36,7 @@ _COMMANDS = (
     "health",
     "preview",
     "reload",
+    "serve",
     "slot",
     "snapshot",
     "status",
@@ -88,9 +90,10 @@ class _Commands(click.Group):
     @classmethod
     def _end(cls, ctx: click.Context, error: DittoError, *, kind: str | None = None) -> click.exceptions.Exit:
         """Say why the command ends: where `ditto run` logs JSON, as one line of that."""
-        if ctx.invoked_subcommand == _RUN and is_json():
+        if ctx.invoked_subcommand in _PROCESSES and is_json():
             fields = {**error.context, "kind": kind or type(error).__name__, "exit_code": error.exit_code}
-            log.error("run.failed", error=error.message, hint=error.hint, exc_info=ctx.params["debug"], **fields)
+            event = "serve.failed" if ctx.invoked_subcommand == "serve" else "run.failed"
+            log.error(event, error=error.message, hint=error.hint, exc_info=ctx.params["debug"], **fields)
         else:
             cls._trace(ctx)
             say(f"ditto: error: {indented(mask_secrets(error.message))}")

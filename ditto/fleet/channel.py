@@ -45,9 +45,10 @@ class Reload(Struct, frozen=True, tag=True):
 
 
 class Stop(Struct, frozen=True, tag=True):
-    """End a pipeline in order."""
+    """End a pipeline in order, and in whatever way after so many seconds."""
 
     name: str
+    within_s: float = 10.0
 
 
 class Question(Struct, frozen=True, tag=True):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, Literal
 
 import structlog
@@ -35,6 +37,7 @@ _BEGINNING_S: Final = 10.0
 """A pipeline that does not stream by then lets the next one begin."""
 _BEGUN: Final = frozenset({"streaming", "standby", "waiting", "stopped"})
 _ASK_S: Final = 8.0
+_FRAMES: Final = 8
 _POLL_S: Final = 0.1
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -44,21 +47,28 @@ LogFormat = Literal["auto", "pretty", "json"]
 class Hosted:
     """From `run` to its return. Constructed without any I/O, and without looking at the document."""
 
-    def __init__(self, start: Start, *, log_level: LogLevel, log_format: LogFormat) -> None:
+    def __init__(
+        self, start: Start, *, log_level: LogLevel, log_format: LogFormat, has_news: Callable[[], None]
+    ) -> None:
         self.name = start.name
         self._start = start
+        self._has_news = has_news
+        self.task: asyncio.Task[None] | None = None
+        """That runs it."""
         self._log = Log(level=log_level, format=log_format)
         self._stop = asyncio.Event()
         self._revision, self._attempt = start.revision, start.attempt
-        self._config = Config()
+        self._config = self._next = Config()
         self._pipeline: Pipeline | None = None
         self._monitor: PipelineMonitor | None = None
         self._reloads: Reloads | None = None
         self._refused: Problem | None = None
 
-    def stop(self) -> None:
-        """Drain and end."""
+    def stop(self, *, within_s: float) -> None:
+        """Drain and end; where that takes longer, end all the same: what is not confirmed comes again."""
         self._stop.set()
+        if self.task is not None:
+            asyncio.get_running_loop().call_later(within_s, self.task.cancel)
 
     async def run(self, turns: asyncio.Semaphore, monitors: list[PipelineMonitor]) -> Fault | None:
         """Until it is asked to stop, or an error ends it that is not retried: that is returned.
@@ -67,7 +77,7 @@ class Hosted:
         """
         structlog.contextvars.bind_contextvars(pipeline=self.name)
         try:
-            self._config = self._resolve(self._start.document)
+            self._config = self._next = self._resolve(self._start.document)
             await self._follow(turns, monitors)
         except DittoError as error:
             log.error(
@@ -81,14 +91,16 @@ class Hosted:
             return fault_of(error)
         except asyncio.CancelledError:
             raise
-        except Exception as error:
-            # Not its text, which may quote a row or a password; the traceback has the lines of the code alone.
-            log.exception("pipeline.crashed", kind=type(error).__name__)
+        except Exception as error:  # noqa: BLE001  it ends this pipeline, and no other
+            # Not its text, which may quote a row or a password.
+            frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+            where = [f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames]
+            log.error("pipeline.crashed", kind=type(error).__name__, where=where)
             return fault_of(
                 PipelineCrashed(
                     f"an unexpected {type(error).__name__} ended the pipeline",
-                    hint="please report it, with the traceback in the log of the node; ditto pipelines resume starts "
-                    "the pipeline again",
+                    hint="please report it, with the line pipeline.crashed in the node's log; ditto pipelines resume "
+                    "starts the pipeline again",
                 )
             )
         return None
@@ -96,7 +108,7 @@ class Hosted:
     async def _follow(self, turns: asyncio.Semaphore, monitors: list[PipelineMonitor]) -> None:
         self._pipeline = pipeline = Pipeline(config=self._config, suspects_holder=self._start.suspects_holder)
         self._monitor = monitor = PipelineMonitor(pipeline)
-        self._reloads = Reloads(self._config, pipeline, read=lambda: self._config)
+        self._reloads = Reloads(self._config, pipeline, read=lambda: self._next)
         if not await until(self._stop, turns.acquire()):
             return
         give_back = _Once(turns.release)
@@ -107,6 +119,7 @@ class Hosted:
                 give_back()
             if entered.state == "streaming":
                 pipeline.suspects_holder = False
+            self._has_news()
 
         pipeline.states.listeners.append(on_state)
         monitors.append(monitor)
@@ -129,10 +142,10 @@ class Hosted:
     async def reload(self, message: Reload) -> None:
         """Take it between two transactions. One that is refused changes nothing, and is told of in `running`."""
         try:
-            config = self._resolve(message.document)
+            self._next = self._resolve(message.document)
             if self._reloads is not None:
-                self._config = config
                 await self._reloads.begin()
+            self._config = self._next
         except DittoError as error:
             fault = fault_of(error)
             self._refused = Problem(

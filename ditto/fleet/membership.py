@@ -24,7 +24,9 @@ FORGOTTEN_S: Final = 600.0
 class Membership:
     """Fed with the entries of the bucket, and with `tick` every second."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, own: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`own` is this node: for itself it is alive."""
+        self._own = own
         self._clock = clock
         self._entries: dict[str, NodeEntry] = {}
         self._alive_until: dict[str, float] = {}
@@ -67,10 +69,12 @@ class Membership:
 
     def live(self) -> list[NodeEntry]:
         """By name."""
-        now = self._clock()
-        return [self._entries[name] for name in sorted(self._entries) if self._alive_until[name] > now]
+        return [self._entries[name] for name in sorted(self._entries) if self._lives(name)]
 
     def is_alive(self, name: str | None, instance: str) -> bool:
         """Whether that run of that node's process is alive."""
         entry = self._entries.get(name or "")
-        return entry is not None and entry.instance == instance and self._alive_until[entry.name] > self._clock()
+        return entry is not None and entry.instance == instance and self._lives(entry.name)
+
+    def _lives(self, name: str) -> bool:
+        return name == self._own or self._alive_until[name] > self._clock()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final, Generic, TypeVar
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -66,12 +67,23 @@ class Copy(Generic[T]):
             self.revisions = {key: self.revisions[key] for key in self.values}
             self._fresh = None
 
+    def written(self, key: str, value: T | None, revision: int) -> None:
+        """This node has written it: known before the watcher says so."""
+        into = self.values if self._fresh is None else self._fresh
+        if value is None:
+            into.pop(key, None)
+        else:
+            into[key] = value
+        self.revisions[key] = revision
+
     def take(self, entry: Entry) -> T | None:
         """One entry of the watcher; the value, None where it is gone or cannot be read."""
         into = self.values if self._fresh is None else self._fresh
+        if self._fresh is None and entry.revision < self.revisions.get(entry.key, 0):
+            return into.get(entry.key)  # this node has written it since
+        self.revisions[entry.key] = entry.revision
         if entry.value is None:
             into.pop(entry.key, None)
-            self.revisions.pop(entry.key, None)
             return None
         try:
             value = decode(entry.value, self._kind, f"{self.bucket}/{entry.key}")
@@ -79,7 +91,6 @@ class Copy(Generic[T]):
             log.warning("fleet.entry_unreadable", reason=error.message, hint=error.hint)
             return None
         into[entry.key] = value
-        self.revisions[entry.key] = entry.revision
         return value
 
 
@@ -117,17 +128,21 @@ class View:
             if copy is self.nodes_copy:
                 self.membership.begin(self.nodes_copy.values)
         else:
-            value = copy.take(entry)
+            before, value = copy.values.get(entry.key), copy.take(entry)
             if copy is self.nodes_copy and copy.is_complete:
                 if isinstance(value, NodeEntry):
                     self.membership.note(value)
+                    if _is_same(before, value):
+                        return  # it lives: that is all
                 elif entry.value is None:
                     self.membership.leave(entry.key)
-        self.touch()
+        self.touch(is_decisive=copy is not self.workers)
 
-    def touch(self) -> None:
-        """Something has changed."""
-        self._targets = self._running = None
+    def touch(self, *, is_decisive: bool = True) -> None:
+        """Something has changed; what is not decisive has no influence on which node runs what."""
+        self._running = None
+        if is_decisive:
+            self._targets = None
         for event in self._changed:
             event.set()
 
@@ -283,6 +298,10 @@ class View:
     def _is_holder(self, name: str, key: str, instance: str) -> bool:
         holder = self.holder(name)
         return holder is not None and holder.instance == instance and key.rpartition(".")[0] == holder.node
+
+
+def _is_same(before: NodeEntry | None, after: NodeEntry) -> bool:
+    return before is not None and msgspec.structs.replace(before, beat=after.beat) == after
 
 
 def _of_running(stored: Stored, node: str | None, worker: str | None, running: Running) -> PipelineSummary:

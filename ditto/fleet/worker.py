@@ -1,4 +1,4 @@
-"""A worker process of a node: one event loop, many pipelines. `python -m ditto.fleet.worker`, with a socket to the node.
+"""A worker process of a node: one event loop, many pipelines. `python -m ditto.fleet.worker --fd N`.
 
 Each pipeline is a task of its own, and an error ends that one only. Signals are the node's affair. Where the node is
 gone, the worker ends all of its pipelines in order, and itself: another node takes them.
@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 REPORT_S: Final = 2.0
+_SETTLE_S: Final = 0.2
 _AT_ONCE: Final = 12
 """Pipelines that begin at the same time: each makes half a dozen connections."""
 _ORPHAN_S: Final = 5.0
@@ -50,6 +52,8 @@ class Worker:
         self._monitors: list[PipelineMonitor] = []
         self._log_config = Configure("", "", "info", "auto")
         self._metrics: Metrics | None = None
+        self._news = asyncio.Event()
+        """A pipeline has entered another state."""
 
     async def run(self) -> None:
         """Until the node closes the socket."""
@@ -60,7 +64,7 @@ class Worker:
         finally:
             reporting.cancel()
             for each in self._hosted.values():
-                each.stop()
+                each.stop(within_s=_ORPHAN_S)
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=_ORPHAN_S)
 
@@ -71,22 +75,26 @@ class Worker:
                 logging.configure(message.log_level, message.log_format)
                 structlog.contextvars.bind_contextvars(node=message.node, worker=message.worker)
             case Start():
-                hosted = Hosted(message, log_level=self._log_config.log_level, log_format=self._log_config.log_format)
+                config = self._log_config
+                hosted = Hosted(
+                    message, log_level=config.log_level, log_format=config.log_format, has_news=self._news.set
+                )
                 self._hosted[message.name] = hosted
-                self._spawn(self._host(hosted))
+                hosted.task = self._spawn(self._host(hosted))
             case Stop():
                 if (found := self._hosted.get(message.name)) is not None:
-                    found.stop()
+                    found.stop(within_s=message.within_s)
             case Reload():
                 if (found := self._hosted.get(message.name)) is not None:
                     self._spawn(found.reload(message))
             case Question():
                 self._spawn(self._answer(message))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _host(self, hosted: Hosted) -> None:
         fault: Fault | None = None
@@ -110,7 +118,11 @@ class Worker:
     async def _report(self) -> None:
         while True:
             self._channel.send(Report([each.running() for each in self._hosted.values()]))
-            await asyncio.sleep(REPORT_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_S):
+                    await self._news.wait()
+                    await asyncio.sleep(_SETTLE_S)
+            self._news.clear()
 
     def _render(self) -> bytes:
         if self._metrics is None:

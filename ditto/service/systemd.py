@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 VARIABLE: Final = "NOTIFY_SOCKET"
 _LOOK_S: Final = 0.25
+_READY: Final = frozenset({*READY, "live"})
+"""Of a pipeline, and of a node of a fleet."""
 
 
 def send(*lines: str) -> None:
@@ -69,7 +71,7 @@ async def _notify(source: HasState, *, feed_every_s: float) -> None:
     while True:
         if source.state != sent:
             sent = source.state
-            send(*(["READY=1"] if sent in READY else []), f"STATUS={sent}")
+            send(*(["READY=1"] if sent in _READY else []), f"STATUS={sent}")
         if time.monotonic() - fed_at >= feed_every_s:
             fed_at = time.monotonic()
             send("WATCHDOG=1")

@@ -1,0 +1,96 @@
+"""The entry of this node in `ditto_nodes`, and the right to its name."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import msgspec
+import structlog
+
+from ditto import __version__
+from ditto.config import ServerConfig
+from ditto.errors import NodeNameTaken
+from ditto.fleet.buckets import Bucket, Entry
+from ditto.fleet.membership import BEAT_S, DEAD_S
+from ditto.fleet.records import NODES, NodeEntry, decode
+from ditto.monitoring.timestamps import rfc3339
+
+log = structlog.get_logger()
+
+_LOOK_S: Final = 0.5
+
+
+class Heartbeat:
+    """Of one run of the node's process. Calls raise ControlPlaneLost, and NodeNameTaken."""
+
+    def __init__(self, config: ServerConfig, *, instance: str, api_url: str) -> None:
+        self._entry = NodeEntry(
+            name=config.name,
+            instance=instance,
+            api_url=api_url,
+            labels=config.labels,
+            max_pipelines=config.max_pipelines,
+            version=__version__,
+            started=rfc3339(time.time()),
+        )
+        self._revision = 0
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it takes no pipelines."""
+        return self._entry.draining
+
+    def drain(self) -> None:
+        """The next beat says so."""
+        self._entry = msgspec.structs.replace(self._entry, draining=True)
+
+    async def join(self, bucket: Bucket) -> None:
+        """Write the entry, once no other process writes one under this name."""
+        found = await bucket.get(self._entry.name)
+        if found is not None and not self._is_own(found):
+            log.info("node.waiting", node=self._entry.name, reason="a process of this name was there before")
+            found = await self._wait_until_silent(bucket, found)
+        self._revision = 0 if found is None else found.revision
+        await self.beat(bucket)
+
+    async def beat(self, bucket: Bucket) -> None:
+        """Write it again."""
+        self._entry = msgspec.structs.replace(self._entry, beat=self._entry.beat + 1)
+        value = msgspec.json.encode(self._entry)
+        revision = await bucket.write(self._entry.name, value, after=self._revision)
+        if revision is None:
+            # Another process's; or an earlier one of this process, whose answer was lost.
+            found = await bucket.get(self._entry.name)
+            if found is not None and not self._is_own(found):
+                raise self._taken()
+            revision = await bucket.write(self._entry.name, value, after=0 if found is None else found.revision)
+            if revision is None:
+                raise self._taken()
+        self._revision = revision
+
+    async def leave(self, bucket: Bucket) -> None:
+        """Delete it: nobody has to wait until this node counts as dead."""
+        await bucket.delete(self._entry.name, after=self._revision)
+
+    async def _wait_until_silent(self, bucket: Bucket, found: Entry) -> Entry | None:
+        deadline = time.monotonic() + DEAD_S
+        while time.monotonic() < deadline:
+            await asyncio.sleep(min(_LOOK_S, BEAT_S))
+            now = await bucket.get(self._entry.name)
+            if now is None:
+                return None
+            if now.revision != found.revision:
+                raise self._taken()
+        return found
+
+    def _is_own(self, entry: Entry) -> bool:
+        return decode(entry.value or b"", NodeEntry, f"{NODES}/{entry.key}").instance == self._entry.instance
+
+    def _taken(self) -> NodeNameTaken:
+        return NodeNameTaken(
+            f"another live node has the name {self._entry.name}",
+            hint="give each node a name of its own: node in its configuration (by default the host name)",
+            node=self._entry.name,
+        )

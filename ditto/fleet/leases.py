@@ -1,0 +1,89 @@
+"""Who runs what: bucket `ditto_assignments`. A node writes the entry before it runs a pipeline, and frees it after.
+
+The lease of an assignment keeps two live nodes from running one pipeline for no purpose. Correctness never rests on it:
+the slot and the sink's fence decide.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from msgspec import Struct
+
+from ditto.errors import ControlPlaneLost
+from ditto.fleet.buckets import Bucket
+from ditto.fleet.control_plane import ControlPlane
+from ditto.fleet.records import ASSIGNMENTS, Assignment, Failure, decode
+from ditto.fleet.view import View
+from ditto.monitoring.timestamps import rfc3339
+
+
+class Taken(Struct, frozen=True):
+    """The lease is this node's."""
+
+    revision: int
+    from_dead: bool
+    """The node that had it is dead."""
+
+
+class Leases:
+    """Of one run of a node's process (`instance`)."""
+
+    def __init__(self, control_plane: ControlPlane, view: View, *, node: str, instance: str) -> None:
+        self._control_plane = control_plane
+        self._view = view
+        self._node = node
+        self._instance = instance
+
+    @property
+    def _bucket(self) -> Bucket:
+        return self._control_plane.bucket(ASSIGNMENTS)
+
+    async def take(self, pipeline: str) -> Taken | None:
+        """None where a live node has it. Raises ControlPlaneLost."""
+        bucket = self._bucket
+        entry = await bucket.get(pipeline)
+        before = Assignment()
+        if entry is not None:
+            before = decode(entry.value or b"", Assignment, f"{ASSIGNMENTS}/{pipeline}")
+        is_other = before.node is not None and before.instance != self._instance
+        if is_other and self._view.membership.is_alive(before.node, before.instance):
+            return None
+        after = 0 if entry is None else entry.revision
+        value = Assignment(node=self._node, instance=self._instance, since=rfc3339(time.time()))
+        revision = await bucket.write(pipeline, msgspec.json.encode(value), after=after)
+        if revision is None:
+            return None
+        self._written(pipeline, value, revision)
+        return Taken(revision, from_dead=is_other)
+
+    def is_lost(self, pipeline: str, taken: Taken) -> bool:
+        """Whether another node has taken it since."""
+        found = self._view.assignments.values.get(pipeline)
+        is_newer = self._view.assignments.revisions.get(pipeline, 0) > taken.revision
+        return is_newer and (found is None or found.instance != self._instance)
+
+    async def free(self, pipeline: str, taken: Taken, *, failure: Failure | None = None) -> None:
+        """It runs here no longer; nothing happens where another node has taken it. Raises ControlPlaneLost."""
+        if pipeline in self._view.records.values:
+            value = Assignment(failed=failure, since=rfc3339(time.time()))
+            revision = await self._bucket.write(pipeline, msgspec.json.encode(value), after=taken.revision)
+            if revision is not None:
+                self._written(pipeline, value, revision)
+        elif await self._bucket.delete(pipeline, after=taken.revision):
+            self._written(pipeline, None, taken.revision + 1)
+
+    async def sweep(self) -> None:
+        """Delete entries that nobody holds, of pipelines that are gone."""
+        for name, assignment in list(self._view.assignments.values.items()):
+            is_held = self._view.membership.is_alive(assignment.node, assignment.instance)
+            if name not in self._view.records.values and not is_held:
+                try:
+                    await self._bucket.delete(name, after=self._view.assignments.revisions[name])
+                except ControlPlaneLost:
+                    return
+
+    def _written(self, pipeline: str, value: Assignment | None, revision: int) -> None:
+        self._view.assignments.written(pipeline, value, revision)
+        self._view.touch()

@@ -1,0 +1,196 @@
+"""One pipeline on this node: for as long as it is to run here, or still does. Lease, worker, changes, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+
+from ditto.errors import ControlPlaneLost
+from ditto.fleet.channel import Reload, Start, Stop
+from ditto.fleet.document import difference
+from ditto.fleet.leases import Leases, Taken
+from ditto.fleet.records import Failure, Stored
+from ditto.fleet.requests import Fault
+from ditto.fleet.view import is_isolated
+from ditto.fleet.workers import Run, Worker, WorkerGone, Workers
+from ditto.monitoring.timestamps import rfc3339
+from ditto.pipeline.supervisor import backoff_s
+from ditto.tasks import end
+
+log = structlog.get_logger()
+
+_LOOK_S: Final = 0.5
+"""How often a lease is tried that another node has: a change wakes it sooner."""
+_QUARANTINE: Final = 2
+"""A pipeline whose workers have ended so often in a row gets one of its own: one of those beside it may be the reason,
+or it may be the reason itself."""
+_STEADY_S: Final = 60.0
+
+
+class LocalPipeline:
+    """`want` is set by the node: the record that it is to run with; None where it is not to run here."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        leases: Leases,
+        workers: Workers,
+        connected: Callable[[], Awaitable[None]],
+        is_closing: Callable[[], bool],
+    ) -> None:
+        """`connected` waits for the control plane. `is_closing`: the node ends, and waits for nothing."""
+        self.name = name
+        self._leases = leases
+        self._workers = workers
+        self._connected = connected
+        self._is_closing = is_closing
+        self._want: Stored | None = None
+        self._wake = asyncio.Event()
+        self._taken: Taken | None = None
+        self._crashes = 0
+        self._failure: Failure | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another node has taken the lease that this one had."""
+        return self._taken is not None and self._leases.is_lost(self.name, self._taken)
+
+    def set(self, want: Stored | None) -> None:
+        """What it is to be from now on."""
+        before, self._want = self._want, want
+        if (before is None) != (want is None) or (before and want and before.revision != want.revision) or self.is_lost:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Until it is not to run here any more, or has failed."""
+        try:
+            while self._want is not None and self._failure is None:
+                if self._taken is None:
+                    await self._take()
+                    continue
+                if self.is_lost:
+                    self._taken = None
+                    continue
+                await self._run()
+        finally:
+            await self._free()
+
+    async def _take(self) -> None:
+        await self._until_woken(self._connected())
+        if self._want is None:
+            return
+        try:
+            self._taken = await self._leases.take(self.name)
+        except ControlPlaneLost:
+            await self._until_woken(asyncio.sleep(_LOOK_S))
+            return
+        if self._taken is None:
+            await self._until_woken(asyncio.sleep(_LOOK_S))
+        else:
+            log.info("pipeline.taken", pipeline=self.name, from_dead=self._taken.from_dead)
+
+    async def _free(self) -> None:
+        """So that another node can take it, or, with a failure, none does."""
+        while (taken := self._taken) is not None and not self.is_lost:
+            try:
+                await self._leases.free(self.name, taken, failure=self._failure)
+            except ControlPlaneLost:
+                if self._is_closing():
+                    return  # this node counts as dead soon, and its leases with it
+                await asyncio.sleep(_LOOK_S)
+            else:
+                log.info("pipeline.freed", pipeline=self.name, failed=self._failure is not None)
+                return
+
+    async def _run(self) -> None:
+        """In a worker, until it has ended there."""
+        want = self._want
+        if want is None:
+            return
+        record, began_at = want.record, time.monotonic()
+        start = Start(
+            self.name,
+            record.document,
+            want.revision,
+            record.attempt,
+            suspects_holder=self._taken is not None and self._taken.from_dead,
+        )
+        isolated = is_isolated(record.document) or self._crashes >= _QUARANTINE
+        worker, run = await self._workers.start(start, is_isolated=isolated)
+        try:
+            await self._accompany(want, worker, run)
+        except WorkerGone:
+            if time.monotonic() - began_at > _STEADY_S:
+                self._crashes = 0
+            self._crashes += 1
+            await self._until_woken(asyncio.sleep(backoff_s(self._crashes)))
+            await self._until_woken(self._connected())
+        finally:
+            self._workers.release(worker)
+
+    async def _accompany(self, stored: Stored, worker: Worker, run: Run) -> None:
+        """Pass changes on, and wait for the end. Raises WorkerGone."""
+        try:
+            while True:
+                await self._woken_or(run)
+                if run.done():
+                    break
+                want = self._want
+                if want is None or self.is_lost:
+                    worker.tell(Stop(self.name))
+                    break
+                if want.revision == stored.revision:
+                    continue
+                if _needs_restart(stored, want):
+                    worker.tell(Stop(self.name))
+                    break
+                worker.tell(Reload(self.name, want.record.document, want.revision, want.record.attempt))
+                stored = want
+            fault = await asyncio.shield(run)
+        except asyncio.CancelledError:
+            worker.tell(Stop(self.name))
+            raise
+        self._crashes = 0
+        if fault is not None:
+            self._failure = _failure(stored, fault)
+
+    async def _woken_or(self, other: asyncio.Future[Any]) -> None:
+        waking = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait([waking, other], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end(waking)
+        self._wake.clear()
+
+    async def _until_woken(self, work: Awaitable[Any]) -> None:
+        """Wait for that, or until something has changed."""
+        doing = asyncio.ensure_future(work)
+        try:
+            await self._woken_or(doing)
+        finally:
+            await end(doing)
+
+
+def _needs_restart(before: Stored, after: Stored) -> bool:
+    old, new = before.record, after.record
+    if old.attempt != new.attempt or is_isolated(old.document) != is_isolated(new.document):
+        return True
+    return difference(old.document, new.document, os.environ).effect in {"restart", "new slot"}
+
+
+def _failure(stored: Stored, fault: Fault) -> Failure:
+    return Failure(
+        revision=stored.revision,
+        attempt=stored.record.attempt,
+        kind=fault.kind,
+        message=fault.message,
+        hint=fault.hint,
+        code=fault.code,
+        at=rfc3339(time.time()),
+    )

@@ -1,0 +1,294 @@
+"""A node of the fleet: watches what is to run and who is there, runs its part, and says how that is.
+
+Losing the control plane never stops a pipeline. It goes on, and nothing is started until the control plane is back;
+what another node has taken meanwhile is stopped here then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from ditto.config import ServerConfig
+from ditto.config.fleet_values import is_name
+from ditto.errors import ConfigError, ControlPlaneLost, DittoError, NodeNameTaken
+from ditto.fleet.control_plane import ControlPlane
+from ditto.fleet.heartbeat import Heartbeat
+from ditto.fleet.leases import Leases
+from ditto.fleet.local import LocalPipeline
+from ditto.fleet.membership import BEAT_S, Membership
+from ditto.fleet.metrics import merge
+from ditto.fleet.node_metrics import NodeMetrics
+from ditto.fleet.records import NODES, STATUS
+from ditto.fleet.requests import Answer, Ask, Fault, Requests, answered, subject
+from ditto.fleet.status_writer import StatusWriter
+from ditto.fleet.store import PipelineStore
+from ditto.fleet.view import Copy, View
+from ditto.fleet.workers import Workers
+from ditto.sinks.jetstream.connection import Connection
+from ditto.tasks import deciding_error, end
+
+log = structlog.get_logger()
+
+_RETRY_S: Final = 1.0
+_SWEEP_S: Final = 30.0
+_HAND_OVER_S: Final = 20.0
+"""How long the end of the process waits for pipelines that drain."""
+
+
+class Node:
+    """A `FleetNode`. `run` does everything; `drain` and `stop` can be called at any time."""
+
+    def __init__(self, config: ServerConfig, *, api_url: str) -> None:
+        if not is_name(config.name):
+            raise ConfigError(
+                f"the host name {config.name!r} cannot be the name of a node", hint="give one in node", key="node"
+            )
+        self.config = config
+        self.instance = uuid.uuid4().hex
+        self.control_plane = ControlPlane(config.nats, replicas=config.replicas)
+        self.membership = Membership(config.name)
+        self.view = View(self.membership)
+        self.store = PipelineStore(self.control_plane)
+        self.requests = Requests(config.name, self.control_plane, self.view, self._answer)
+        self._leases = Leases(self.control_plane, self.view, node=config.name, instance=self.instance)
+        self._workers = Workers(config.name, config.log, count=config.workers)
+        self._heartbeat = Heartbeat(config, instance=self.instance, api_url=api_url)
+        self._locals: dict[str, LocalPipeline] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._connected = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._is_closing = False
+        self._was_live = False
+        self._reason = "it connects to the control plane"
+        self._metrics = NodeMetrics(self)
+        self._responding: set[asyncio.Task[None]] = set()
+
+    # ------------------------------------------------------------------------------------ how it is
+
+    @property
+    def name(self) -> str:
+        """See FleetNode."""
+        return self.config.name
+
+    @property
+    def state(self) -> str:
+        """See FleetNode."""
+        if self._stop.is_set() or self._heartbeat.is_draining:
+            return "draining"
+        if self.view.is_current:
+            return "live"
+        return "cut off" if self._was_live else "connecting"
+
+    @property
+    def reason(self) -> str:
+        """See FleetNode."""
+        return self._reason
+
+    @property
+    def is_ready(self) -> bool:
+        """See FleetNode."""
+        return self.state == "live"
+
+    @property
+    def workers(self) -> Workers:
+        """Its processes."""
+        return self._workers
+
+    async def metrics(self) -> bytes:
+        """See FleetNode."""
+        return merge({"node": self._metrics.render(), **await self._workers.metrics()})
+
+    # ------------------------------------------------------------------------------------ its life
+
+    def drain(self) -> None:
+        """Hand all pipelines over, and take none; the process goes on."""
+        if not self._heartbeat.is_draining:
+            log.info("node.draining", node=self.name, pipelines=len(self._locals))
+        self._heartbeat.drain()
+        self._reconcile()
+
+    def stop(self) -> None:
+        """Drain, and end."""
+        self.drain()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Until `stop`. Raises NodeNameTaken, and what is wrong with the control plane at the first connection."""
+        self._workers.begin()
+        periods = asyncio.create_task(self._periods())
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([periods, stopping], return_when=asyncio.FIRST_COMPLETED)
+            self._is_closing = True
+            for each in self._locals.values():
+                each.set(None)
+            if self._tasks:
+                await asyncio.wait(self._tasks.values(), timeout=_HAND_OVER_S)
+            if periods.done():
+                periods.result()
+            await self._leave()
+        finally:
+            self._is_closing = True
+            await end(periods, stopping, *self._tasks.values())
+            await self._workers.close()
+
+    async def _leave(self) -> None:
+        """Nobody has to wait for this node to count as dead."""
+        try:
+            await self._heartbeat.leave(self.control_plane.bucket(NODES))
+            await self._status_writer().clear()
+        except DittoError as error:
+            log.debug("node.not_left", reason=error.message)
+
+    async def _periods(self) -> None:
+        """One connection to the control plane after the other."""
+        while True:
+            try:
+                async with self.control_plane.connected() as connection:
+                    await self._period(connection)
+            except DittoError as error:
+                self._judge(error)
+            except BaseExceptionGroup as group:
+                deciding = deciding_error(group)
+                if not isinstance(deciding, DittoError):
+                    raise
+                self._judge(deciding)
+            finally:
+                self._connected.clear()
+                self.view.is_connected = False
+                self.view.touch()
+            await asyncio.sleep(_RETRY_S * random.uniform(0.5, 1))  # noqa: S311  no secret
+
+    def _judge(self, error: DittoError) -> None:
+        """Raise it where it is final: at the first connection, and where another node has the name."""
+        is_first = not self._was_live and not isinstance(error, ControlPlaneLost) and not error.is_retryable
+        if isinstance(error, NodeNameTaken) or is_first:
+            raise error
+        if self._reason != error.message:
+            self._reason = error.message
+            log.warning("node.cut_off", node=self.name, reason=error.message, hint=error.hint)
+
+    async def _period(self, connection: Connection) -> None:
+        await self._heartbeat.join(self.control_plane.bucket(NODES))
+        self.view.begin()
+        self.view.is_connected = True
+        await connection.subscribe(subject(self.name, "*"), cb=self._on_request)
+        async with asyncio.TaskGroup() as group:
+            for copy in self.view.copies:
+                group.create_task(self._watch(copy))
+            group.create_task(self._beat())
+            group.create_task(self._follow_changes())
+            group.create_task(self._status_writer().run())
+            group.create_task(self._sweep())
+            group.create_task(connection.guard(asyncio.Event().wait()))
+
+    async def _watch(self, copy: Copy[Any]) -> None:
+        async for entry in self.control_plane.bucket(copy.bucket).watch():
+            self.view.take(copy, entry)
+            if self.view.is_current and not self._connected.is_set():
+                self._connected.set()
+                self._was_live, self._reason = True, "it is part of the fleet"
+                log.info(
+                    "node.live",
+                    node=self.name,
+                    nodes=len(self.membership.live()),
+                    pipelines=len(self.view.records.values),
+                )
+
+    async def _beat(self) -> None:
+        live = ""
+        while True:
+            await self._heartbeat.beat(self.control_plane.bucket(NODES))
+            self.membership.tick()
+            now_live = ",".join(f"{each.name}/{each.instance}" for each in self.membership.live())
+            if now_live != live:
+                live = now_live
+                self.view.touch()
+            self._reconcile()
+            await asyncio.sleep(BEAT_S)
+
+    async def _follow_changes(self) -> None:
+        async for _ in self.view.changes():
+            self._reconcile()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S * random.uniform(1, 2))  # noqa: S311  not all at once
+            await self._leases.sweep()
+            for name in self.membership.forgotten():
+                await self.control_plane.bucket(NODES).delete(name, after=self.view.nodes_copy.revisions[name])
+            nodes = {each.name for each in self.membership.all()}
+            for key in list(self.view.workers.values):
+                if key.rpartition(".")[0] not in nodes:
+                    await self.control_plane.bucket(STATUS).delete(key, after=self.view.workers.revisions[key])
+
+    # ------------------------------------------------------------------------------------ what runs here
+
+    def _reconcile(self) -> None:
+        """Begin, change and end pipelines, as everything is now."""
+        if not self.view.is_current or self._is_closing:
+            return
+        targets = {} if self._heartbeat.is_draining else self.view.targets()
+        mine = {name for name, node in targets.items() if node == self.name}
+        for name in mine - self._locals.keys():
+            self._begin(name)
+        for name, local in self._locals.items():
+            local.set(self.view.stored(name) if name in mine else None)
+
+    def _begin(self, name: str) -> None:
+        local = LocalPipeline(
+            name,
+            leases=self._leases,
+            workers=self._workers,
+            connected=self._wait_for_connection,
+            is_closing=lambda: self._is_closing,
+        )
+        local.set(self.view.stored(name))
+        self._locals[name] = local
+        self._tasks[name] = task = asyncio.create_task(local.run())
+        task.add_done_callback(lambda done: self._ended(name, done))
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._locals[name], self._tasks[name]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            reason = error.message if isinstance(error, DittoError) else type(error).__name__
+            log.error("pipeline.not_kept", pipeline=name, reason=reason)
+        self.view.touch()
+
+    async def _wait_for_connection(self) -> None:
+        await self._connected.wait()
+
+    def _status_writer(self) -> StatusWriter:
+        return StatusWriter(self.control_plane, self.view, self._workers, node=self.name, instance=self.instance)
+
+    # ------------------------------------------------------------------------------------ what it is asked
+
+    async def _on_request(self, message: Any) -> None:
+        try:
+            ask = msgspec.json.decode(message.data, type=Ask)
+        except msgspec.MsgspecError:
+            fault = Fault("ControlPlaneUnsuitable", f"node {self.name} cannot read the request", None, 5)
+            await message.respond(msgspec.json.encode(Answer(fault=fault)))
+            return
+        # A subscription's callback holds the next request up.
+        task = asyncio.create_task(self._respond(message, ask))
+        self._responding.add(task)
+        task.add_done_callback(self._responding.discard)
+
+    async def _respond(self, message: Any, ask: Ask) -> None:
+        await message.respond(await self._answer(ask))
+
+    async def _answer(self, ask: Ask) -> bytes:
+        if ask.op == "drain":
+            return await answered(self._drained())
+        return await self._workers.answer(ask)
+
+    async def _drained(self) -> bool:
+        self.drain()
+        return True

@@ -1,0 +1,60 @@
+"""Writes how the pipelines of this node are: a worker a key of `ditto_status`, where something has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from ditto.fleet.buckets import Bucket
+from ditto.fleet.control_plane import ControlPlane
+from ditto.fleet.records import STATUS, WorkerEntry
+from ditto.fleet.view import View
+from ditto.fleet.workers import Worker, Workers
+
+_PERIOD_S: Final = 1.0
+"""Twice as often as workers report: a new state is seen soon."""
+
+
+class StatusWriter:
+    """For one connection to the control plane."""
+
+    def __init__(self, control_plane: ControlPlane, view: View, workers: Workers, *, node: str, instance: str) -> None:
+        self._control_plane = control_plane
+        self._view = view
+        self._workers = workers
+        self._node = node
+        self._instance = instance
+        self._written: dict[str, bytes] = {}
+
+    @property
+    def _bucket(self) -> Bucket:
+        return self._control_plane.bucket(STATUS)
+
+    async def run(self) -> None:
+        """Until cancelled. Raises ControlPlaneLost."""
+        while True:
+            for worker in self._workers:
+                await self._write(worker)
+            await self.clear(keep={self._key(worker) for worker in self._workers})
+            await asyncio.sleep(_PERIOD_S)
+
+    async def clear(self, keep: set[str] | None = None) -> None:
+        """Delete the entries of workers of this node that are gone."""
+        for key in list(self._view.workers.values):
+            if key.rpartition(".")[0] == self._node and key not in (keep or set()):
+                await self._bucket.delete(key, after=0)
+                self._view.workers.values.pop(key, None)
+
+    async def _write(self, worker: Worker) -> None:
+        # Without the time of the report, which is another one each time.
+        compared = msgspec.json.encode([msgspec.structs.replace(each, updated="") for each in worker.reported])
+        key = self._key(worker)
+        if self._written.get(key) != compared:
+            entry = WorkerEntry(instance=self._instance, pipelines=worker.reported)
+            await self._bucket.put(key, msgspec.json.encode(entry))
+            self._written[key] = compared
+
+    def _key(self, worker: Worker) -> str:
+        return f"{self._node}.{worker.number}"
