@@ -1,8 +1,8 @@
 """Which node runs which pipeline. Pure: every node works out the same from the same state, and nobody decides for all.
 
 Rendezvous hashing: each pipeline ranks the nodes that have its labels, by a hash of both names, and goes to the first
-one. Where a node comes or goes, only its own pipelines move. A node that is full keeps the pipelines which rank highest
-there; the others go to the next node of their own rank.
+one. Where a node comes or goes, only its own pipelines move. A node that is full keeps those that it runs, then those
+that rank highest there; the others go to the next node of their own rank.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ class Candidate(Struct, frozen=True):
     max_pipelines: int = 100
 
 
-def assign(pipelines: Iterable[Wanted], nodes: Iterable[Candidate]) -> dict[str, str]:
-    """The node of each pipeline; one that no node can run is left out."""
+def assign(
+    pipelines: Iterable[Wanted], nodes: Iterable[Candidate], holders: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The node of each pipeline; one that no node can run is left out. `holders` are the nodes that run them now."""
+    now = holders or {}
     candidates = {each.name: each for each in nodes if each.max_pipelines}
     ranked = {each.name: _ranked(each, candidates.values()) for each in pipelines}
     held: dict[str, set[str]] = {name: set() for name in candidates}
@@ -44,7 +47,7 @@ def assign(pipelines: Iterable[Wanted], nodes: Iterable[Candidate]) -> dict[str,
             if len(held[node]) <= candidates[node].max_pipelines:
                 break
             # The one that ranks lowest there has to look further; it may be this one.
-            last = min(held[node], key=lambda each, node=node: _score(each, node))  # type: ignore[misc]
+            last = min(held[node], key=lambda each, node=node: (now.get(each) == node, _score(each, node)))  # type: ignore[misc]
             held[node].remove(last)
             del found[last]
             if last != pipeline:

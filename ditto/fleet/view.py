@@ -186,7 +186,8 @@ class View:
                 for name, record in self.records.values.items()
                 if not record.paused and self.failure(name) is None
             ]
-            self._targets = assign(wanted, self.candidates())
+            holders = {name: each.node for name, each in self.assignments.values.items() if each.node is not None}
+            self._targets = assign(wanted, self.candidates(), holders)
         return self._targets
 
     def holder(self, name: str) -> Assignment | None:

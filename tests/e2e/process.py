@@ -33,13 +33,13 @@ async def eventually(is_so: Callable[[], bool], what: str, *, timeout_s: float =
 class DittoProcess:
     """One `ditto run`. `settings` are environment variables."""
 
-    def __init__(self, log_path: Path, settings: dict[str, str]) -> None:
+    def __init__(self, log_path: Path, settings: dict[str, str], *, command: str = "run") -> None:
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("DITTO_", "PG", "PYTHON"))
         }
         root = Path(ditto.__file__).parent.parent
         self._process = ServerProcess(
-            [sys.executable, "-m", "ditto", "run", "--log-format", "json"],
+            [sys.executable, "-m", "ditto", command, "--log-format", "json"],
             name="ditto",
             log_path=log_path,
             last_signal=signal.SIGKILL,

@@ -1,0 +1,1 @@
+"""A fleet of `ditto serve`, on real servers."""

@@ -1,0 +1,36 @@
+"""A fleet of its own for each test: a control plane, and worlds on the shared servers."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ditto.testing.servers import NatsServer
+from e2e.conftest import OpenWorld
+from e2e.fleet.fleet import Fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def control_plane(tmp_path: Path) -> Iterator[NatsServer]:
+    """A nats-server that is only the control plane, to be stopped and killed."""
+    with NatsServer(tmp_path / "control-plane") as server:
+        yield server
+
+
+@pytest.fixture
+def fleet(control_plane: NatsServer, tmp_path: Path) -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        made = Fleet(control_plane.url, tmp_path)
+        stack.callback(lambda: [each.kill() for each in made.nodes.values()])
+        yield made
+
+
+@pytest.fixture
+def open_worlds(open_world: OpenWorld) -> OpenWorld:
+    return open_world
