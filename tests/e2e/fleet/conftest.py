@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ditto.testing.servers import NatsServer
-from e2e.conftest import OpenWorld
 from e2e.fleet.fleet import Fleet
 
 if TYPE_CHECKING:
@@ -25,12 +23,8 @@ def control_plane(tmp_path: Path) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def fleet(control_plane: NatsServer, tmp_path: Path) -> Iterator[Fleet]:
-    with ExitStack() as stack:
-        made = Fleet(control_plane.url, tmp_path)
-        stack.callback(lambda: [each.kill() for each in made.nodes.values()])
+    made = Fleet(control_plane.url, tmp_path)
+    try:
         yield made
-
-
-@pytest.fixture
-def open_worlds(open_world: OpenWorld) -> OpenWorld:
-    return open_world
+    finally:
+        made.close()

@@ -18,7 +18,8 @@ from ditto.fleet.records import Record, Stored
 from ditto.fleet.requests import Requests
 from ditto.fleet.store import PipelineStore
 from ditto.fleet.view import View
-from ditto.testing.servers import free_port
+from ditto.tasks import end
+from ditto.testing.process import free_port
 from e2e.process import POLL_S, DittoProcess
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Fleet:
         self.nats_url = nats_url
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
-        self._started = 0
+        self._all: list[NodeProcess] = []
         self.control_plane = ControlPlane(NatsConnection(url=nats_url))
         self.store = PipelineStore(self.control_plane)
         self.view = View(Membership("test"))
@@ -87,17 +88,19 @@ class Fleet:
             await self.until(lambda: self.view.is_current, "the control plane has been looked at")
             yield
         finally:
-            watching.cancel()
-            for each in self.nodes.values():
-                each.kill()
+            await end(watching)
+
+    def close(self) -> None:
+        """Kill every process that was started."""
+        for each in self._all:
+            each.kill()
 
     def start(self, name: str, *, nats_url: str | None = None, **settings: str) -> NodeProcess:
         """Begin a node; `nats_url` is another way to the control plane."""
-        self._started += 1
         given = {f"DITTO_{key.upper()}": value for key, value in settings.items()}
         node = NodeProcess(
             name,
-            self.folder / f"{name}-{self._started}.log",
+            self.folder / f"{name}-{len(self._all)}.log",
             {
                 "DITTO_NATS_URL": nats_url or self.nats_url,
                 "DITTO_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
@@ -107,6 +110,7 @@ class Fleet:
             },
         )
         self.nodes[name] = node
+        self._all.append(node)
         return node
 
     async def live(self, *names: str) -> None:
