@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -37,7 +37,7 @@ class Gate:
         self._app = app
         self._may_change = is_local or token is not None
         self._expected = None if token is None else f"Bearer {token}".encode()
-        self._hosts = {each.lower() for each in hosts} | {socket.getfqdn().lower()}
+        self._hosts = own_hosts(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or answer it."""
@@ -68,15 +68,30 @@ class Gate:
 
     def is_known(self, host: str) -> bool:
         """Whether a Host header names this machine, a name inside of its network, or one of `hosts`."""
-        name = host.lower().strip()
-        if name.startswith("["):
-            name = name[1:].partition("]")[0]
-        elif name.count(":") == 1:
-            name = name.partition(":")[0]
-        name = name.rstrip(".")
-        if "." not in name or name.endswith(_INTERNAL) or name in self._hosts or _ANY in self._hosts:
-            return ":" not in name or _is_address(name)
-        return _is_address(name)
+        return is_known_host(host, self._hosts)
+
+
+def own_hosts(hosts: Iterable[str]) -> frozenset[str]:
+    """`hosts`, in lower case, and this machine's own name."""
+    return frozenset({each.lower() for each in hosts} | {socket.getfqdn().lower()})
+
+
+def is_known_host(host: str, hosts: Container[str]) -> bool:
+    """Whether a Host header names this machine, a name inside of its network, or one of `hosts` (`own_hosts`)."""
+    name = host_name(host)
+    if "." not in name or name.endswith(_INTERNAL) or name in hosts or _ANY in hosts:
+        return ":" not in name or _is_address(name)
+    return _is_address(name)
+
+
+def host_name(host: str) -> str:
+    """The name or the address in a Host header, without the port."""
+    name = host.lower().strip()
+    if name.startswith("["):
+        name = name[1:].partition("]")[0]
+    elif name.count(":") == 1:
+        name = name.partition(":")[0]
+    return name.rstrip(".")
 
 
 def _is_address(name: str) -> bool:

@@ -36,7 +36,7 @@ class LimitedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept it, and make room for it."""
         super().connection_made(transport)
-        self._wait(REQUEST_TIMEOUT_S)
+        self.wait(REQUEST_TIMEOUT_S)
         if len(self.connections) > MAX_CONNECTIONS:
             oldest = min((each for each in self.connections if isinstance(each, LimitedProtocol)), key=_age)
             oldest.end()
@@ -49,7 +49,7 @@ class LimitedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
-        self._wait(IDLE_TIMEOUT_S)
+        self.wait(IDLE_TIMEOUT_S)
         super().on_response_complete()
 
     def end(self) -> None:
@@ -57,11 +57,16 @@ class LimitedProtocol(H11Protocol):
         self.connections.discard(self)
         self.transport.abort()
 
-    def _wait(self, timeout_s: float) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
+    def wait(self, timeout_s: float) -> None:
+        """End after this time, unless it is called again before."""
+        self.wait_without_limit()
         self._waiting_since = self.loop.time()
         self._deadline = self.loop.call_later(timeout_s, self.end)
+
+    def wait_without_limit(self) -> None:
+        """For as long as it takes."""
+        if self._deadline is not None:
+            self._deadline.cancel()
 
 
 def _age(connection: LimitedProtocol) -> Any:

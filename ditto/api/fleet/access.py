@@ -1,0 +1,51 @@
+"""What a request may do: the role that a route needs, and the line in the log for what was changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from ditto.api.fleet.auth import Identity, Role
+from ditto.api.fleet.gate import IDENTITY
+from ditto.errors import RoleMissing
+
+if TYPE_CHECKING:
+    from litestar import Request
+    from litestar.connection import ASGIConnection
+    from litestar.handlers import BaseRouteHandler
+
+log = structlog.get_logger()
+
+ROLE: Final = "role"
+"""The option of a handler: the role that it needs. A handler without it takes everybody who is let in."""
+
+
+def check_role(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """A guard, called before anything of the request is read. Raises RoleMissing."""
+    needed: Role | None = handler.opt.get(ROLE)
+    if needed is not None:
+        require(identity_of(connection), needed, f"{connection.scope['method']} {connection.url.path}")  # type: ignore[typeddict-item]
+
+
+def require(identity: Identity, needed: Role, what: str) -> None:
+    """Raises RoleMissing, and logs it."""
+    if not identity.may(needed):
+        log.warning("audit.refused", who=identity.name, role=identity.role, what=what)
+        raise RoleMissing(
+            f"token {identity.name} has the role {identity.role}, and this needs {needed}",
+            hint=f"use a token with the role {needed}",
+        )
+
+
+def identity_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Identity:
+    """Who asks."""
+    found: Identity = connection.scope["state"][IDENTITY]
+    return found
+
+
+def audit(request: Request[Any, Any, Any], what: str, **fields: object) -> None:
+    """One line for every change: who, what, on what, and the revision that came of it."""
+    identity = identity_of(request)
+    client = request.client.host if request.client else None
+    log.info("audit", who=identity.name, role=identity.role, what=what, client=client, **fields)
