@@ -24,11 +24,13 @@ from ditto.monitoring.pipeline_monitor import PipelineMonitor
 
 log = structlog.get_logger()
 
-_BACKLOG = 128
+BACKLOG = 128
 _CLOSE_TIMEOUT_S = 1
 
 
-class _Server(uvicorn.Server):
+class QuietServer(uvicorn.Server):
+    """Leaves signals to the process."""
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to `ditto.service.run`."""
@@ -43,9 +45,9 @@ def bind(listen: str) -> list[socket.socket]:
     host, port = split_address(listen)
     try:
         if not host and socket.has_dualstack_ipv6():
-            return [socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)]
+            return [socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)]
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return [socket.create_server((host, port), family=family, backlog=_BACKLOG)]
+        return [socket.create_server((host, port), family=family, backlog=BACKLOG)]
     except OSError as error:
         hint = "give another port, or stop what uses this one: a second Ditto on the same machine needs its own"
         if error.errno == errno.EADDRNOTAVAIL:
@@ -72,12 +74,12 @@ async def serve_http(
         ws="none",
         loop="none",
         http=LimitedProtocol,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         server_header=False,
         timeout_keep_alive=math.ceil(IDLE_TIMEOUT_S),
         timeout_graceful_shutdown=2 * _CLOSE_TIMEOUT_S,
     )
-    server = _Server(settings)
+    server = QuietServer(settings)
     running = asyncio.create_task(server.serve(sockets=sockets))
     log.info("http.listening", address=listen, port=sockets[0].getsockname()[1])
     if http.token is None and not is_loopback(listen):

@@ -1,0 +1,119 @@
+"""Deletes a pipeline, and its slot where that is asked for; says what stays."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Final
+
+from ditto.fleet.interface import FleetNode
+from ditto.api.fleet.documents import Deleted
+from ditto.config import Config
+from ditto.errors import ConfigError, DittoError, NotPossibleNow, SlotInUse
+from ditto.fleet.document import resolve
+from ditto.fleet.records import Stored
+from ditto.source.slot import drop_slot, find_slot
+from ditto.source.sql import Control, open_control
+
+_TIMEOUT_S: Final = 30.0
+"""For the end of the pipeline, and PostgreSQL's answers."""
+_POLL_S: Final = 0.2
+
+
+async def remove(node: FleetNode, found: Stored, *, drops_slot: bool, by: str) -> Deleted:
+    """Raises RevisionConflict, and with `drops_slot` what keeps the slot from being dropped."""
+    try:
+        config: Config | None = resolve(found.name, found.record.document, os.environ)
+    except ConfigError:
+        if drops_slot:
+            raise
+        config = None
+    revision = found.revision
+    if drops_slot and config is not None:
+        revision = await _drop(node, found, config, by=by)
+    await node.store.delete(found.name, after=revision)
+    return Deleted(
+        name=found.name,
+        slot=_slot(found, config),
+        slot_dropped=drops_slot,
+        kept=_kept(found, config, has_slot=not drops_slot),
+    )
+
+
+async def _drop(node: FleetNode, found: Stored, config: Config, *, by: str) -> int:
+    """Pause the pipeline, wait until nobody reads the slot, and drop it; the revision that is the newest now."""
+    slot = config.postgres.slot
+    deadline = time.monotonic() + _TIMEOUT_S
+    try:
+        async with asyncio.timeout(_TIMEOUT_S), open_control(config.postgres.dsn) as control:
+            held = await find_slot(control, slot)
+            is_ours = node.view.pipeline(found.name).running_revision is not None
+            if held is not None and held.active_pid is not None and not is_ours:
+                raise _in_use(found.name, slot, held.active_pid)
+            revision = found.revision
+            if not found.record.paused:
+                revision = (await node.store.change(found, "pause", by=by, paused=True)).revision
+            await _drop_when_free(control, found.name, slot, deadline)
+            return revision
+    except TimeoutError:
+        raise NotPossibleNow(
+            f"the slot {slot} could not be dropped within {_TIMEOUT_S:g} s; pipeline {found.name} is paused, and there",
+            hint=f"delete it again; ditto pipelines resume {found.name} lets it go on",
+        ) from None
+
+
+async def _drop_when_free(control: Control, name: str, slot: str, deadline: float) -> None:
+    while True:
+        held = await find_slot(control, slot)
+        if held is None:
+            return
+        if held.active_pid is None:
+            try:
+                await drop_slot(control, slot)
+            except SlotInUse:
+                pass
+            else:
+                return
+        if time.monotonic() > deadline - 1:
+            raise _in_use(name, slot, held.active_pid or 0)
+        await asyncio.sleep(_POLL_S)
+
+
+def _in_use(name: str, slot: str, pid: int) -> DittoError:
+    return SlotInUse(
+        f"the slot {slot} of pipeline {name} is in use by another reader (PID {pid}), and cannot be dropped",
+        hint="stop that reader, then delete the pipeline again; without --drop-slot it is deleted, and the slot stays",
+        slot=slot,
+    )
+
+
+def _slot(found: Stored, config: Config | None) -> str:
+    if config is not None:
+        return config.postgres.slot
+    given = found.record.document.get("postgres", {})
+    return str(given.get("slot", "ditto")) if isinstance(given, dict) else "ditto"
+
+
+def _kept(found: Stored, config: Config | None, *, has_slot: bool) -> list[str]:
+    """A sentence for each thing that stays."""
+    slot = _slot(found, config)
+    kept = []
+    if has_slot:
+        kept.append(
+            f"the replication slot {slot} stays, and PostgreSQL keeps its WAL until it is dropped: ditto slot drop "
+            f"--slot {slot} --dsn DSN"
+        )
+    if config is None:
+        return [*kept, "the publication and what is stored stay"]
+    publication = config.postgres.publication
+    kept.append(f"the publication {publication} stays: DROP PUBLICATION {publication} removes it")
+    return [*kept, _sink(config)]
+
+
+def _sink(config: Config) -> str:
+    if config.sink == "nats":
+        return f"the stream {config.nats.stream} stays with its events: nats stream rm {config.nats.stream} removes it"
+    if config.file is not None:
+        return f"the file {config.file.path} stays on the node that wrote it"
+    return f"what is stored by {config.sink} stays"

@@ -1,0 +1,132 @@
+"""What the routes of pipelines take and answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import Meta, Struct
+
+from ditto.check.finding import Finding
+from ditto.fleet.records import Action, Stored
+from ditto.fleet.status import PipelineSummary
+from ditto.monitoring.status_document import Status
+
+Effect: TypeAlias = Literal["nothing", "reload", "restart", "new slot", "start", "stop"]
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What a change does to the pipeline that runs."""
+
+    effect: Annotated[
+        Effect,
+        Meta(
+            description="`start`: the pipeline is new; `reload`: taken between two transactions; `restart`: the pipeline "
+            "ends its session and begins another; `new slot`: it needs another slot, and begins from that one's place."
+        ),
+    ]
+    keys: Annotated[list[str], Meta(description="The keys that have another value.")] = []
+
+
+class PipelineDocument(Struct, frozen=True, kw_only=True):
+    """A pipeline as it is kept."""
+
+    name: str
+    revision: Annotated[int, Meta(description="The `ETag` of the answer, too.")]
+    document: Annotated[dict[str, Any], Meta(description="Its configuration, as in a file.")]
+    paused: bool
+    action: Annotated[Action, Meta(description="How this revision came to be.")]
+    by: Annotated[str, Meta(description="Who made it.")]
+    at: Annotated[str, Meta(description="When, RFC 3339 in UTC.")]
+
+    @classmethod
+    def of(cls, stored: Stored) -> PipelineDocument:
+        """That of a revision."""
+        record = stored.record
+        return cls(
+            name=stored.name,
+            revision=stored.revision,
+            document=record.document,
+            paused=record.paused,
+            action=record.action,
+            by=record.by,
+            at=record.at,
+        )
+
+
+class Applied(Struct, frozen=True, kw_only=True):
+    """What has become of a change."""
+
+    name: str
+    revision: Annotated[int | None, Meta(description="The new one, or the same where nothing has changed; null for "
+                                         "a new pipeline with `dry_run`.")]
+    change: Change
+    dry_run: Annotated[bool, Meta(description="Nothing was stored.")] = False
+    notes: Annotated[list[str], Meta(description="What is in the document and has no effect.")] = []
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """All pipelines of the cluster."""
+
+    pipelines: list[PipelineSummary]
+
+
+class PipelineStatus(Struct, frozen=True, kw_only=True):
+    """How one pipeline is."""
+
+    summary: PipelineSummary
+    status: Annotated[
+        Status | None, Meta(description="All that `ditto status` shows; null where no node runs it at the moment.")
+    ]
+    reason: Annotated[str | None, Meta(description="Why `status` is null.")] = None
+
+
+class Revision(Struct, frozen=True, kw_only=True):
+    """One entry of the history."""
+
+    revision: int
+    action: Action
+    by: str
+    at: str
+    paused: bool
+    change: Annotated[Change | None, Meta(description="Against the revision before; null where that is not kept.")]
+
+
+class History(Struct, frozen=True, kw_only=True):
+    """The revisions that are kept, the newest first."""
+
+    name: str
+    revisions: list[Revision]
+
+
+class Rollback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a rollback."""
+
+    revision: Annotated[int, Meta(ge=1, le=2**53, description="The revision whose document is to be used again.")]
+
+
+class Checked(Struct, frozen=True, kw_only=True):
+    """What the checks have found."""
+
+    name: str
+    is_good: Annotated[bool, Meta(description="No finding is an error.")]
+    change: Change
+    findings: Annotated[list[Finding], Meta(description="Those of `ditto check`, in an order in which one reads.")]
+    notes: Annotated[list[str], Meta(description="What is in the document and has no effect.")] = []
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    """What has become of it. The node that runs the pipeline follows within a few seconds: its status tells."""
+
+    name: str
+    revision: int
+    changed: bool
+    """False where it was so already."""
+
+
+class Deleted(Struct, frozen=True, kw_only=True):
+    """What has become of a pipeline that was deleted."""
+
+    name: str
+    slot: str
+    slot_dropped: bool
+    kept: Annotated[list[str], Meta(description="What is still there, and how to remove it, a sentence each.")]

@@ -1,0 +1,62 @@
+"""The routes of nodes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Request, get, post
+from litestar.params import Parameter
+from msgspec import Meta, Struct
+
+from ditto.api.fleet.access import ROLE, audit
+from ditto.fleet.interface import FleetNode
+from ditto.api.fleet.responses import fails
+from ditto.errors import NodeUnknown
+from ditto.fleet.status import NodeSummary
+
+
+class Nodes(Struct, frozen=True, kw_only=True):
+    """All nodes of the cluster."""
+
+    nodes: list[NodeSummary]
+    answered_by: Annotated[str, Meta(description="The node that answers.")]
+    is_current: Annotated[
+        bool, Meta(description="False while the node has lost the control plane: all is as of when that happened.")
+    ]
+
+
+class Draining(Struct, frozen=True, kw_only=True):
+    """The node hands its pipelines over, and takes no others."""
+
+    node: str
+    pipelines: Annotated[int, Meta(description="How many it has now.")]
+
+
+def node_handlers(node: FleetNode) -> list[Any]:
+    """The handlers."""
+
+    @get("/v1/nodes", summary="All nodes of the cluster", opt={ROLE: "read"}, sync_to_thread=False)
+    def nodes() -> Nodes:
+        """Each with its state, labels and number of pipelines."""
+        view = node.view
+        return Nodes(nodes=view.nodes(), answered_by=node.name, is_current=view.is_current)
+
+    @post(
+        "/v1/nodes/{name:str}/drain",
+        summary="Let a node hand over what it runs",
+        opt={ROLE: "operate"},
+        status_code=202,
+        responses=fails(404, 503),
+    )
+    async def drain(
+        request: Request[Any, Any, Any], name: Annotated[str, Parameter(description="Name of the node.")]
+    ) -> Draining:
+        """Its pipelines go to other nodes, one after the other. The node takes no more until it is started again."""
+        found = next((each for each in node.view.nodes() if each.name == name and each.state != "dead"), None)
+        if found is None:
+            raise NodeUnknown(f"there is no live node {name[:63]!r}", hint="ditto nodes shows all of them")
+        await node.requests.drain(name)
+        audit(request, "drain", node=name)
+        return Draining(node=name, pipelines=found.pipelines)
+
+    return [nodes, drain]

@@ -1,0 +1,151 @@
+"""Asks the nodes of a fleet: the first one that can be reached answers for all."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from ditto import errors
+from ditto.errors import ConfigError, DittoError, FleetError, NoServer, SinkError, SourceError
+
+DEFAULT_SERVER: Final = "http://127.0.0.1:7480"
+_CONNECT_TIMEOUT_S: Final = 5.0
+_TIMEOUT_S: Final = 95.0
+"""Longer than a node takes for its answer (`api/fleet/connections.py`)."""
+_ADDRESS_HINT: Final = "it looks like http://127.0.0.1:7480; several are separated by commas"
+_NOBODY: Final = "does a node of the fleet run there (ditto serve)? Give the address of one: --server, or DITTO_SERVER"
+_PROBLEM: Final = "application/problem+json"
+_TYPE: Final = "urn:ditto:error:"
+_BY_EXIT_CODE: Final[Mapping[int, type[DittoError]]] = {1: DittoError, 2: ConfigError, 3: SourceError, 4: SinkError}
+
+T = TypeVar("T")
+
+
+class _Problem(Struct):
+    detail: str
+    type: str = ""
+    hint: str | None = None
+    code: int = 1
+
+
+class FleetClient:
+    """A client; to be closed. `servers` are addresses of nodes, `ca` trusts other authorities than the system does."""
+
+    def __init__(self, servers: Sequence[str], *, token: str | None = None, ca: Path | None = None) -> None:
+        """Raises ConfigError for what is no address, and for a file that holds no certificate."""
+        self._servers = [_checked(each) for each in servers] or [DEFAULT_SERVER]
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._http = httpx.Client(
+            headers=headers,
+            timeout=httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S),
+            verify=_trust(ca),
+            trust_env=False,
+        )
+
+    def __enter__(self) -> FleetClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, kind: type[T], *, params: Mapping[str, Any] | None = None) -> T:
+        """Raises the error that the node answers with, and NoServer."""
+        return self.ask("GET", path, kind, params=params)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        kind: type[T],
+        *,
+        body: Any = None,
+        params: Mapping[str, Any] | None = None,
+        revision: int | None = None,
+        is_new: bool = False,
+    ) -> T:
+        """The same of any request; with `revision` only if the pipeline is at it, with `is_new` if there is none."""
+        headers = {"Content-Type": "application/json"} if method != "GET" else {}
+        if revision is not None:
+            headers["If-Match"] = f'"{revision}"'
+        if is_new:
+            headers["If-None-Match"] = "*"
+        content = b"" if body is None else msgspec.json.encode(body)
+        answer, server = self._send(method, path, headers, content, params)
+        try:
+            if answer.is_success:
+                return msgspec.json.decode(answer.content, type=kind)
+            if answer.headers.get("content-type", "").startswith(_PROBLEM):
+                raise _error(msgspec.json.decode(answer.content, type=_Problem))
+        except msgspec.MsgspecError as error:
+            raise NoServer(
+                f"the answer of {server} cannot be read: {error}", hint="is the node of another version of Ditto?"
+            ) from error
+        raise NoServer(f"{server} answers {answer.status_code}, and not as a node of a fleet does", hint=_NOBODY)
+
+    def _send(
+        self, method: str, path: str, headers: Mapping[str, str], content: bytes, params: Mapping[str, Any] | None
+    ) -> tuple[httpx.Response, str]:
+        """The answer of the first node to which a connection can be made, and its address."""
+        reasons = []
+        for server in self._servers:
+            try:
+                url = f"{server}{path}"
+                return self._http.request(method, url, headers=headers, content=content, params=params), server
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    raise NoServer(
+                        f"the certificate of {server} is not trusted: {error}",
+                        hint="give the file of its authority: --ca, or DITTO_SERVER_CA",
+                    ) from error
+                reasons.append(f"no answer from {server}: {_reason(error)}")
+            except httpx.HTTPError as error:
+                raise NoServer(f"no answer from {server}: {_reason(error)}", hint=_NOBODY) from error
+        raise NoServer("; ".join(reasons), hint=_NOBODY)
+
+
+def path_of(pipeline: str, *more: str) -> str:
+    """The path of a pipeline's route."""
+    return "/".join(["/v1/pipelines", quote(pipeline, safe=""), *(quote(each, safe="") for each in more)])
+
+
+def _checked(server: str) -> str:
+    try:
+        address = httpx.URL(server.rstrip("/"))
+    except httpx.InvalidURL:
+        address = httpx.URL("")
+    if address.scheme not in {"http", "https"} or not address.host:
+        raise ConfigError(f"{server!r} is no address of a node", hint=_ADDRESS_HINT)
+    if address.userinfo:
+        raise ConfigError("the address of a node takes no user and no password", hint="give the token: DITTO_TOKEN")
+    return str(address).rstrip("/")
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext | bool:
+    if ca is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ConfigError(f"the certificates of {ca} cannot be read: {reason}", hint="give a file in PEM format") from None
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "timed out"
+    return str(error) or type(error).__name__
+
+
+def _error(problem: _Problem) -> DittoError:
+    """The error that the node had."""
+    kind = getattr(errors, problem.type.removeprefix(_TYPE), None) if problem.type.startswith(_TYPE) else None
+    if not (isinstance(kind, type) and issubclass(kind, DittoError) and kind.exit_code == problem.code):
+        kind = _BY_EXIT_CODE.get(problem.code, FleetError)
+    return kind(problem.detail, hint=problem.hint)

@@ -1,0 +1,103 @@
+"""What applying documents would do: every one is checked by a node before the first one is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from msgspec import Struct
+
+from ditto.api.fleet.documents import Applied, Checked, Deleted, Listing, PipelineDocument
+from ditto.api_client.client import FleetClient, path_of
+from ditto.api_client.files import DocumentFile
+from ditto.errors import DittoError, PipelineUnknown
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """What becomes of one pipeline."""
+
+    name: str
+    before: PipelineDocument | None
+    """None where it is new."""
+    after: dict[str, Any] | None
+    """None where it is deleted."""
+    applied: Applied | None = None
+    """What the node said about it; None where it is deleted."""
+
+    @property
+    def is_change(self) -> bool:
+        """Whether anything is stored."""
+        return self.before is None or self.after is None or self.before.document != self.after
+
+
+class Plan(Struct, kw_only=True):
+    """All of them, and what is wrong with the others."""
+
+    steps: list[Step] = []
+    faults: list[DittoError] = []
+
+    @property
+    def changes(self) -> list[Step]:
+        """Those that store something."""
+        return [each for each in self.steps if each.is_change]
+
+
+def make_plan(client: FleetClient, files: Sequence[DocumentFile], *, prunes: bool, checks: bool) -> Plan:
+    """Let a node check every document, and change nothing. With `checks` the node looks at the servers, too.
+
+    With `prunes` every other pipeline of the fleet is to be deleted. Raises what concerns no single document: NoServer,
+    TokenRefused, RoleMissing.
+    """
+    plan = Plan()
+    for each in files:
+        try:
+            plan.steps.append(_step(client, each))
+            if checks:
+                plan.faults += _findings(client, each)
+        except DittoError as error:
+            if type(error).__name__ not in _ABOUT_ONE:
+                raise
+            plan.faults.append(type(error)(f"{each.file}: {error.message}", hint=error.hint))
+    if prunes:
+        names = {each.name for each in files}
+        for summary in client.get("/v1/pipelines", Listing).pipelines:
+            if summary.name not in names:
+                before = read_pipeline(client, summary.name)
+                if before is not None:
+                    plan.steps.append(Step(name=summary.name, before=before, after=None))
+    return plan
+
+
+_ABOUT_ONE = frozenset({"ConfigError", "PipelineRefused", "RuleUnfit", "RuleError"})
+
+
+def _step(client: FleetClient, file: DocumentFile) -> Step:
+    before = read_pipeline(client, file.name)
+    applied = client.ask("PUT", path_of(file.name), Applied, body=file.document, params={"dry_run": True})
+    return Step(name=file.name, before=before, after=file.document, applied=applied)
+
+
+def _findings(client: FleetClient, file: DocumentFile) -> Iterator[DittoError]:
+    checked = client.ask("POST", path_of(file.name, "validate"), Checked, body=file.document)
+    for finding in checked.findings:
+        if finding.level == "error":
+            yield DittoError(f"{file.file}: {finding.check}: {finding.what}", hint=finding.fix or finding.why)
+
+
+def read_pipeline(client: FleetClient, name: str, *, revision: int | None = None) -> PipelineDocument | None:
+    """As it is kept; None where there is none."""
+    params = {} if revision is None else {"revision": revision}
+    with suppress(PipelineUnknown):
+        return client.get(path_of(name), PipelineDocument, params=params)
+    return None
+
+
+def carry_out(client: FleetClient, step: Step) -> Applied | Deleted:
+    """Only if nobody has changed the pipeline since the plan was made. Raises RevisionConflict."""
+    revision = None if step.before is None else step.before.revision
+    if step.after is None:
+        return client.ask("DELETE", path_of(step.name), Deleted, revision=revision)
+    return client.ask(
+        "PUT", path_of(step.name), Applied, body=step.after, revision=revision, is_new=revision is None
+    )

@@ -1,0 +1,92 @@
+"""Shared by the commands that ask a fleet: where it is, and who asks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ditto import log
+from ditto.errors import ConfigError
+from ditto.log import keep_secret
+
+if TYPE_CHECKING:
+    from ditto.api_client.client import FleetClient
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+
+def fleet_options(command: Function) -> Function:
+    """Give a command `--server`, `--token` and `--ca`; it gets them as keyword arguments for `open_client`."""
+    for option in (
+        click.option(
+            "--ca",
+            "ca",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            envvar="DITTO_SERVER_CA",
+            show_envvar=True,
+            help="Certificate authorities to trust for https, in PEM format.  [default: those of the system]",
+        ),
+        click.option(
+            "--token",
+            "token",
+            envvar="DITTO_TOKEN",
+            show_envvar=True,
+            metavar="TOKEN",
+            help="Token of the API. On a command line others see it: use the variable.  [default: none]",
+        ),
+        click.option(
+            "--server",
+            "server",
+            default="http://127.0.0.1:7480",
+            envvar="DITTO_SERVER",
+            show_envvar=True,
+            show_default=True,
+            metavar="URL",
+            help="A node of the fleet, or several with commas between them: the first that can be reached is asked.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def open_client(server: str, token: str | None, ca: Path | None) -> Iterator[FleetClient]:
+    """The client that these options make. Raises ConfigError."""
+    from ditto.api_client.client import FleetClient  # noqa: PLC0415 -- other commands need not import it
+
+    log.configure("error", "auto")
+    token = token.strip() if token else None
+    if token:
+        keep_secret([token])
+    servers = [each.strip() for each in server.split(",") if each.strip()]
+    with FleetClient(servers, token=token or None, ca=ca) as client:
+        yield client
+
+
+def json_option(variable: str) -> Callable[[Function], Function]:
+    """`--json`."""
+    return click.option(
+        "--json", "is_json", is_flag=True, envvar=variable, show_envvar=True, help="Print JSON.  [default: text]"
+    )
+
+
+def yes_option(variable: str) -> Callable[[Function], Function]:
+    """`--yes`."""
+    return click.option(
+        "--yes", "is_sure", is_flag=True, envvar=variable, show_envvar=True, help="Do not ask.  [default: ask]"
+    )
+
+
+def confirm(question: str, *, is_sure: bool, what: str) -> bool:
+    """Whether to go on. Raises ConfigError where nobody can be asked."""
+    if is_sure:
+        return True
+    if not sys.stdin.isatty():
+        raise ConfigError(f"nobody can be asked whether to {what}: there is no terminal", hint="give --yes")
+    return click.confirm(question)
