@@ -134,7 +134,9 @@ def _trust(ca: Path | None) -> ssl.SSLContext | bool:
         return ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise ConfigError(f"the certificates of {ca} cannot be read: {reason}", hint="give a file in PEM format") from None
+        raise ConfigError(
+            f"the certificates of {ca} cannot be read: {reason}", hint="give a file in PEM format"
+        ) from None
 
 
 def _reason(error: httpx.HTTPError) -> str:

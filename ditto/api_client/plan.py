@@ -98,6 +98,4 @@ def carry_out(client: FleetClient, step: Step) -> Applied | Deleted:
     revision = None if step.before is None else step.before.revision
     if step.after is None:
         return client.ask("DELETE", path_of(step.name), Deleted, revision=revision)
-    return client.ask(
-        "PUT", path_of(step.name), Applied, body=step.after, revision=revision, is_new=revision is None
-    )
+    return client.ask("PUT", path_of(step.name), Applied, body=step.after, revision=revision, is_new=revision is None)

@@ -33,7 +33,10 @@ _COMMANDS = (
     _RUN,
     "check",
     "config",
+    "drain",
     "health",
+    "nodes",
+    "pipelines",
     "preview",
     "reload",
     "serve",
@@ -41,6 +44,7 @@ _COMMANDS = (
     "snapshot",
     "status",
     "tail",
+    "token",
     "verify",
     "wait",
 )

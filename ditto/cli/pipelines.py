@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -225,5 +224,3 @@ def _before(history: History) -> int:
         f"pipeline {history.name} has had no other document, as far as its history goes",
         hint=f"ditto pipelines history {history.name} shows its revisions; name one: --to N",
     )
-
-

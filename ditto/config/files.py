@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
@@ -84,6 +84,8 @@ _PARSERS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
         ".json": ("JSON", _parse_json),
     }
 )
+SUFFIXES: Final = tuple(_PARSERS)
+"""Of files that can be read."""
 
 
 def read(file: Path, environ: Mapping[str, str], model: Model = PIPELINE) -> dict[str, Setting]:

@@ -54,6 +54,13 @@
         ├── NodeNameTaken           another live node has the name of this one
         ├── NodeSilent              *  the node that runs the pipeline does not answer
         ├── NotRunning              no node runs the pipeline at the moment
+        ├── TokenRefused            no token, or none that the node knows
+        ├── RoleMissing             the token's role does not include that
+        ├── RevisionMissing         a change that does not say what it is a change of
+        ├── NotPossibleNow          the pipeline, or the snapshot, is not in a state for that
+        ├── SnapshotUnknown         no run has that name
+        ├── TooManyStreams          *  the node sends live events to as many clients as it takes
+        ├── NoServer                no node answers at that address
         └── PipelineCrashed         an unexpected error ended the pipeline
 
 A class's docstring says what happened, and after an empty line what a user does about it; the reference of the errors
@@ -66,6 +73,15 @@ The process then exits with the class's `exit_code`: 1 internal, 2 configuration
 
 from __future__ import annotations
 
+from ditto.errors.api import (
+    NoServer,
+    NotPossibleNow,
+    RevisionMissing,
+    RoleMissing,
+    SnapshotUnknown,
+    TokenRefused,
+    TooManyStreams,
+)
 from ditto.errors.base import (
     DittoError,
 )
@@ -151,10 +167,12 @@ __all__ = [
     "LoginDenied",
     "NatsUnsuitable",
     "NoJetStream",
+    "NoServer",
     "NodeNameTaken",
     "NodeSilent",
     "NodeUnknown",
     "NotNow",
+    "NotPossibleNow",
     "NotRunning",
     "PipelineCrashed",
     "PipelineRefused",
@@ -164,6 +182,8 @@ __all__ = [
     "RedisUnsuitable",
     "RequestTooLarge",
     "RevisionConflict",
+    "RevisionMissing",
+    "RoleMissing",
     "RuleError",
     "RuleUnfit",
     "ServerFault",
@@ -177,6 +197,7 @@ __all__ = [
     "SlotMissing",
     "SlotUnusable",
     "SnapshotRefused",
+    "SnapshotUnknown",
     "SourceError",
     "SourceRewound",
     "StreamGap",
@@ -187,5 +208,7 @@ __all__ = [
     "TableLocked",
     "TableNotPublished",
     "TailForged",
+    "TokenRefused",
+    "TooManyStreams",
     "WebhookRefused",
 ]

@@ -7,11 +7,11 @@ from typing import Any
 from litestar import Request, Response, post
 
 from ditto.api.fleet.access import ROLE, audit, identity_of
-from ditto.fleet.interface import FleetNode
-from ditto.api.fleet.pipelines import known
 from ditto.api.fleet.documents import Done
+from ditto.api.fleet.pipelines import known
 from ditto.api.fleet.preconditions import IfMatch, Precondition, etag
 from ditto.api.fleet.responses import ETAG, Name, fails
+from ditto.fleet.interface import FleetNode
 from ditto.fleet.records import Action, Stored
 
 

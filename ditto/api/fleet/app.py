@@ -14,7 +14,7 @@ from ditto.api.fleet.auth import Authenticator
 from ditto.api.fleet.events import event_handlers
 from ditto.api.fleet.gate import FleetGate
 from ditto.api.fleet.nodes import node_handlers
-from ditto.api.fleet.openapi import openapi_handler
+from ditto.api.fleet.openapi import CompleteDocument
 from ditto.api.fleet.pipelines import pipeline_handlers
 from ditto.api.fleet.problems import on_error
 from ditto.api.fleet.process import process_handlers
@@ -42,12 +42,13 @@ def make_app(node: FleetNode) -> ASGIApp:
             *snapshot_handlers(node),
             *event_handlers(node),
             *node_handlers(node),
-            openapi_handler(),
         ],
         guards=[check_role],
         exception_handlers={Exception: on_error},
         logging_config=None,
         request_max_body_size=_MAX_BODY_BYTES,
-        openapi_config=OpenAPIConfig(title="Ditto", version=__version__, use_handler_docstrings=True),
+        openapi_config=OpenAPIConfig(
+            title="Ditto", version=__version__, use_handler_docstrings=True, render_plugins=[CompleteDocument()]
+        ),
     )
     return FleetGate(app, Authenticator(node.config.auth), hosts=node.config.http.hosts)

@@ -57,7 +57,9 @@ def _unknown(node: Any, path: str, environ: Mapping[str, str]) -> Iterator[tuple
 def _without_files(node: Any, path: str, unknown: Mapping[str, Any]) -> Document | Any:
     """The same, with a text in place of files that cannot be read here."""
     if isinstance(node, dict):
-        return {name: _without_files(each, f"{path}.{name}" if path else str(name), unknown) for name, each in node.items()}
+        return {
+            name: _without_files(each, f"{path}.{name}" if path else str(name), unknown) for name, each in node.items()
+        }
     if isinstance(node, list):
         return [_without_files(each, path, unknown) for each in node]
     return _STAND_IN if path in unknown and isinstance(node, str) and node.startswith(f"{_FILE}/") else node

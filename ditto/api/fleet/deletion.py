@@ -7,11 +7,11 @@ import os
 import time
 from typing import Final
 
-from ditto.fleet.interface import FleetNode
 from ditto.api.fleet.documents import Deleted
 from ditto.config import Config
 from ditto.errors import ConfigError, DittoError, NotPossibleNow, SlotInUse
 from ditto.fleet.document import resolve
+from ditto.fleet.interface import FleetNode
 from ditto.fleet.records import Stored
 from ditto.source.slot import drop_slot, find_slot
 from ditto.source.sql import Control, open_control

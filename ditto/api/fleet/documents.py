@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from ditto.check.finding import Finding
 from ditto.fleet.records import Action, Stored
-from ditto.fleet.status import PipelineSummary
+from ditto.fleet.status import NodeSummary, PipelineSummary
 from ditto.monitoring.status_document import Status
 
 Effect: TypeAlias = Literal["nothing", "reload", "restart", "new slot", "start", "stop"]
@@ -20,8 +20,8 @@ class Change(Struct, frozen=True, kw_only=True):
     effect: Annotated[
         Effect,
         Meta(
-            description="`start`: the pipeline is new; `reload`: taken between two transactions; `restart`: the pipeline "
-            "ends its session and begins another; `new slot`: it needs another slot, and begins from that one's place."
+            description="`start`: the pipeline is new; `reload`: taken between two transactions; `restart`: the "
+            "pipeline ends its session and begins another; `new slot`: it would store elsewhere or read another slot."
         ),
     ]
     keys: Annotated[list[str], Meta(description="The keys that have another value.")] = []
@@ -57,8 +57,10 @@ class Applied(Struct, frozen=True, kw_only=True):
     """What has become of a change."""
 
     name: str
-    revision: Annotated[int | None, Meta(description="The new one, or the same where nothing has changed; null for "
-                                         "a new pipeline with `dry_run`.")]
+    revision: Annotated[
+        int | None,
+        Meta(description="The new one, or the same where nothing has changed; null for a new pipeline with `dry_run`."),
+    ]
     change: Change
     dry_run: Annotated[bool, Meta(description="Nothing was stored.")] = False
     notes: Annotated[list[str], Meta(description="What is in the document and has no effect.")] = []
@@ -130,3 +132,20 @@ class Deleted(Struct, frozen=True, kw_only=True):
     slot: str
     slot_dropped: bool
     kept: Annotated[list[str], Meta(description="What is still there, and how to remove it, a sentence each.")]
+
+
+class Nodes(Struct, frozen=True, kw_only=True):
+    """All nodes of the cluster."""
+
+    nodes: list[NodeSummary]
+    answered_by: Annotated[str, Meta(description="The node that answers.")]
+    is_current: Annotated[
+        bool, Meta(description="False while the node has lost the control plane: all is as of when that happened.")
+    ]
+
+
+class Draining(Struct, frozen=True, kw_only=True):
+    """The node hands its pipelines over, and takes no others."""
+
+    node: str
+    pipelines: Annotated[int, Meta(description="How many it has now.")]

@@ -14,13 +14,13 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from ditto.api.fleet.access import ROLE, identity_of
-from ditto.fleet.interface import FleetNode
 from ditto.api.fleet.pipelines import known
-from ditto.api.fleet.problems import Problem, plain_problem, problem_of
+from ditto.api.fleet.problems import plain_problem, problem_of
 from ditto.api.fleet.responses import Name, fails
 from ditto.config import Config, secrets
-from ditto.errors import ConfigError, DittoError, NotPossibleNow, SinkError, TooManyStreams
+from ditto.errors import DittoError, NotPossibleNow, SinkLost, TooManyStreams
 from ditto.fleet.document import resolve
+from ditto.fleet.interface import FleetNode
 from ditto.log import keep_secret
 from ditto.sinks.base import Reader, Start
 from ditto.sinks.choose import choose_reader, open_reader
@@ -34,6 +34,10 @@ _ALIVE_S: Final = 15.0
 """After so long without an event a comment is sent: proxies close what is silent."""
 _ALIVE: Final = b": alive\n\n"
 
+_QUEUED: Final = 16
+"""Events that wait for a slow client."""
+
+Queue: TypeAlias = asyncio.Queue[bytes | None]
 Action: TypeAlias = Literal["insert", "update", "delete", "truncate", "read", "message"]
 Tables = Annotated[
     list[str] | None,
@@ -52,7 +56,9 @@ Actions = Annotated[
 ]
 Last = Annotated[
     int | None,
-    Parameter(ge=1, le=1000, description="Begin so many messages before the end. By default at the end.", required=False),
+    Parameter(
+        ge=1, le=1000, description="Begin so many messages before the end. By default at the end.", required=False
+    ),
 ]
 
 
@@ -81,24 +87,23 @@ def event_handlers(node: FleetNode) -> list[Any]:
         _check_place(node, name, config)
         if len(open_streams) >= MAX_STREAMS:
             raise TooManyStreams(
-                f"node {node.name} sends live events to {MAX_STREAMS} clients already", hint="close one, or ask "
-                "another node"
+                f"node {node.name} sends live events to {MAX_STREAMS} clients already",
+                hint="close one, or ask another node",
             )
-        place = object()
-        open_streams.add(place)
-        try:
-            await _look(config)
-        except BaseException:
-            open_streams.discard(place)
-            raise
+        await _look(config)
         has_values = identity_of(request).may("operate")
 
         async def send() -> AsyncIterator[bytes]:
+            place = object()
+            open_streams.add(place)
+            lines: Queue = asyncio.Queue(_QUEUED)
+            reading = asyncio.create_task(_read(choose_reader(config), choice, Start(None, last), has_values, lines))
             try:
-                async with aclosing(_follow(choose_reader(config), choice, Start(None, last), has_values)) as found:
-                    async for each in found:
-                        yield each
+                yield _ALIVE
+                while (line := await _next(lines)) is not None:
+                    yield line
             finally:
+                reading.cancel()  # closes its connection by itself: here every further await would be cancelled, too
                 open_streams.discard(place)
 
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -111,10 +116,10 @@ def _check_place(node: FleetNode, name: str, config: Config) -> None:
     """A file can be read only where it is."""
     if config.file is None:
         return
-    node = node.view.pipeline(name).node
-    if node != node.name:
+    where = node.view.pipeline(name).node
+    if where != node.name:
         raise NotPossibleNow(
-            f"pipeline {name} writes a file, on the node {node or 'that ran it last'}, and this is node {node.name}",
+            f"pipeline {name} writes a file, on the node {where or 'that ran it last'}, and this is node {node.name}",
             hint="ask that node: ditto nodes shows its address",
         )
 
@@ -127,39 +132,39 @@ async def _look(config: Config) -> None:
             if not held.exists:
                 raise NotPossibleNow(f"there is no {reader.name} yet", hint="the pipeline creates it when it streams")
     except TimeoutError:
-        raise SinkErrorSilent(f"the sink has not answered within {_CONNECT_TIMEOUT_S:g} s") from None
+        raise SinkLost(f"the sink has not answered within {_CONNECT_TIMEOUT_S:g} s") from None
 
 
-async def _follow(reader: Reader, choice: Choice, start: Start, has_values: bool) -> AsyncIterator[bytes]:
-    """The stream's bytes. Ends with an `error` event."""
-    lost: list[Problem] = []
-    following = reader.follow(start, is_endless=True, on_lost=lambda error: lost.append(problem_of(error)))
-    waiting: asyncio.Task[Any] | None = None
+async def _read(reader: Reader, choice: Choice, start: Start, has_values: bool, lines: Queue) -> None:
+    """Put the stream's bytes into the queue, at the end an `error` event and None."""
+
+    def on_lost(error: DittoError) -> None:
+        with suppress(asyncio.QueueFull):
+            lines.put_nowait(_sse("lost", msgspec.json.encode(problem_of(error))))
+
     try:
-        yield _ALIVE
-        while True:
-            waiting = waiting or asyncio.ensure_future(anext(following))
-            done, _ = await asyncio.wait({waiting}, timeout=_ALIVE_S)
-            while lost:
-                yield _sse("lost", msgspec.json.encode(lost.pop(0)))
-            if not done:
-                yield _ALIVE
-                continue
-            messages, waiting = waiting.result(), None
-            for message in messages:
-                for event in json_events(message, choice, has_values=has_values):
-                    yield _sse(event.kind, event.data, number=message.number)
+        async with aclosing(reader.follow(start, is_endless=True, on_lost=on_lost)) as found:
+            async for messages in found:
+                for message in messages:
+                    for event in json_events(message, choice, has_values=has_values):
+                        await lines.put(_sse(event.kind, event.data, number=message.number))
     except DittoError as error:
-        yield _sse("error", msgspec.json.encode(problem_of(error)))
+        await lines.put(_sse("error", msgspec.json.encode(problem_of(error))))
     except Exception as error:  # noqa: BLE001 -- the stream has begun: nobody else could say it
-        yield _sse("error", msgspec.json.encode(plain_problem(500, f"an unexpected {type(error).__name__}", code=1)))
+        problem = plain_problem(500, f"an unexpected {type(error).__name__} ended the stream", code=1)
+        await lines.put(_sse("error", msgspec.json.encode(problem)))
     finally:
-        if waiting is not None:
-            waiting.cancel()
-            with suppress(BaseException):
-                await waiting
-        await following.aclose()
         await reader.close()
+    await lines.put(None)
+
+
+async def _next(lines: Queue) -> bytes | None:
+    """The next line, or a comment after a while."""
+    try:
+        async with asyncio.timeout(_ALIVE_S):
+            return await lines.get()
+    except TimeoutError:
+        return _ALIVE
 
 
 def _sse(event: str, data: bytes, *, number: int | None = None) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 
 from ditto.api.access import READING, is_known_host, own_hosts
 from ditto.api.fleet.auth import LOOPBACK, Authenticator
-from ditto.api.fleet.problems import MEDIA_TYPE, Problem, headers_of, plain_problem, problem_of
+from ditto.api.fleet.problems import MEDIA_TYPE, ProblemDocument, headers_of, plain_problem, problem_of
 from ditto.errors import TokenRefused
 
 if TYPE_CHECKING:
@@ -43,19 +43,20 @@ class FleetGate:
             hint = "add it to http.hosts in the node's configuration, or use the node's address"
             await _refuse(send, plain_problem(421, "this name is not one of Ditto's", hint=hint))
             return
+        method = str(scope.get("method", "GET"))
         if scope["path"] not in OPEN_PATHS:
             client = scope.get("client")
             identity = self._authenticator.identify(headers, client[0] if client else None)
             if identity is None:
                 await _refuse(send, problem_of(_token_refused(is_given="authorization" in headers)))
                 return
-            if scope["method"] not in READING and not _is_json(headers):
+            if method not in READING and not _is_json(headers):
                 has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
                 if has_body or identity.name == LOOPBACK:
                     await _refuse(send, plain_problem(415, f"send it as Content-Type: {_JSON}"))
                     return
-            scope = {**scope, "state": {**scope.get("state", {}), IDENTITY: identity}}  # type: ignore[assignment,dict-item]
-        if scope["method"] == "HEAD":
+            scope = {**scope, "state": {**scope.get("state", {}), IDENTITY: identity}}  # type: ignore[assignment]
+        if method == "HEAD":
             # uvicorn sends no body in answer to HEAD.
             scope = {**scope, "method": "GET"}  # type: ignore[assignment]
         await self._app(scope, receive, send)
@@ -77,7 +78,7 @@ def _token_refused(*, is_given: bool) -> TokenRefused:
     )
 
 
-async def _refuse(send: Send, problem: Problem) -> None:
+async def _refuse(send: Send, problem: ProblemDocument) -> None:
     body = msgspec.json.encode(problem)
     headers = [
         (b"content-type", MEDIA_TYPE.encode()),

@@ -6,30 +6,12 @@ from typing import Annotated, Any
 
 from litestar import Request, get, post
 from litestar.params import Parameter
-from msgspec import Meta, Struct
 
 from ditto.api.fleet.access import ROLE, audit
-from ditto.fleet.interface import FleetNode
+from ditto.api.fleet.documents import Draining, Nodes
 from ditto.api.fleet.responses import fails
 from ditto.errors import NodeUnknown
-from ditto.fleet.status import NodeSummary
-
-
-class Nodes(Struct, frozen=True, kw_only=True):
-    """All nodes of the cluster."""
-
-    nodes: list[NodeSummary]
-    answered_by: Annotated[str, Meta(description="The node that answers.")]
-    is_current: Annotated[
-        bool, Meta(description="False while the node has lost the control plane: all is as of when that happened.")
-    ]
-
-
-class Draining(Struct, frozen=True, kw_only=True):
-    """The node hands its pipelines over, and takes no others."""
-
-    node: str
-    pipelines: Annotated[int, Meta(description="How many it has now.")]
+from ditto.fleet.interface import FleetNode
 
 
 def node_handlers(node: FleetNode) -> list[Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from litestar import Litestar, MediaType, Response, get
+from litestar import Litestar, Request
+from litestar.openapi.plugins import JsonRenderPlugin
 
 from ditto.api.fleet.access import ROLE
 from ditto.api.fleet.gate import OPEN_PATHS
@@ -16,29 +17,28 @@ from ditto.config import schema
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATH: Final = "/schema/openapi.json"
 _DOCUMENT: Final = "Document"
-_PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
+_PROBLEM: Final = {"$ref": "#/components/schemas/ProblemDocument"}
 _BODIES: Final = (("/v1/pipelines/{name}", "put"), ("/v1/pipelines/{name}/validate", "post"))
 _METHODS: Final = frozenset({"get", "put", "post", "delete"})
 
 
-def openapi_handler() -> Any:
-    """The handler. The document is made at the first request."""
-    made: list[bytes] = []
+class CompleteDocument(JsonRenderPlugin):
+    """Serves the document as `/schema/openapi.json`; made at the first request."""
 
-    @get(PATH, include_in_schema=False, sync_to_thread=False, media_type=MediaType.JSON)
-    def openapi(request: Any) -> Response[bytes]:
-        if not made:
-            made.append(msgspec.json.encode(document(request.app)))
-        return Response(made[0], media_type="application/vnd.oai.openapi+json")
+    def __init__(self) -> None:
+        super().__init__(media_type="application/vnd.oai.openapi+json")
+        self._made = b""
 
-    return openapi
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The bytes."""
+        if not self._made:
+            self._made = msgspec.json.encode(complete(request.app, openapi_schema))
+        return self._made
 
 
-def document(app: Litestar) -> dict[str, Any]:
-    """OpenAPI 3.1."""
-    found: dict[str, Any] = app.openapi_schema.to_schema()
+def complete(app: Litestar, found: dict[str, Any]) -> dict[str, Any]:
+    """Add what Litestar does not know."""
     components = found.setdefault("components", {})
     components["securitySchemes"] = {
         "token": {"type": "http", "scheme": "bearer", "description": "A token of `auth.tokens`, by its SHA-256."}

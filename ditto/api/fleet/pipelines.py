@@ -11,7 +11,6 @@ from litestar import Request, Response, delete, get, post, put
 from litestar.params import Body, Parameter
 
 from ditto.api.fleet.access import ROLE, audit, identity_of
-from ditto.fleet.interface import FleetNode
 from ditto.api.fleet.checking import check_document
 from ditto.api.fleet.deletion import remove
 from ditto.api.fleet.documents import (
@@ -29,6 +28,7 @@ from ditto.api.fleet.responses import ETAG, Name, fails, succeeds
 from ditto.config.fleet_values import is_name
 from ditto.errors import PipelineUnknown
 from ditto.fleet.document import Document, canonical, difference
+from ditto.fleet.interface import FleetNode
 from ditto.fleet.records import Record, Stored
 from ditto.monitoring.timestamps import rfc3339
 
@@ -146,9 +146,7 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         """The last ones, at most 64, the newest first: who changed which keys, and when."""
         await known(node, name)
         kept = await node.store.history(name)
-        revisions = [
-            _entry(each, kept[index - 1] if index else None, node) for index, each in enumerate(kept)
-        ]
+        revisions = [_entry(each, kept[index - 1] if index else None, node) for index, each in enumerate(kept)]
         return History(name=name, revisions=revisions[::-1])
 
     @post(
@@ -193,9 +191,7 @@ async def store_record(
 ) -> int:
     """Store the next revision. Raises RevisionConflict."""
     by, at = identity_of(request).name, rfc3339(time.time())
-    stored = await node.store.put(
-        name, msgspec.structs.replace(record, action=action, by=by, at=at), after=after
-    )
+    stored = await node.store.put(name, msgspec.structs.replace(record, action=action, by=by, at=at), after=after)
     return stored.revision
 
 

@@ -50,7 +50,7 @@ class Precondition(NamedTuple):
             raise RevisionConflict(
                 f"there is a pipeline {name} already, at revision {found.revision}", hint=_how(found)
             )
-        if self.if_match is None or self.if_match.strip() == _ANY and found is not None:
+        if self.if_match is None or (self.if_match.strip() == _ANY and found is not None):
             return
         if found is None:
             raise RevisionConflict(f"there is no pipeline {name} that could be at a revision", hint=_how(found))
@@ -71,4 +71,4 @@ def etag(revision: int) -> dict[str, str]:
 
 
 def _how(found: Stored | None) -> str:
-    return 'for a new one send If-None-Match: *' if found is None else f'send If-Match: "{found.revision}"'
+    return "for a new one send If-None-Match: *" if found is None else f'send If-Match: "{found.revision}"'

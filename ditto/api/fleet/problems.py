@@ -29,6 +29,7 @@ _STATUS: Final[Mapping[type[DittoError], int]] = {
     errors.NodeUnknown: 404,
     errors.SnapshotUnknown: 404,
     errors.NotPossibleNow: 409,
+    errors.NotRunning: 409,
     errors.RevisionConflict: 412,
     errors.RevisionMissing: 428,
     errors.ControlPlaneLost: 503,
@@ -36,6 +37,7 @@ _STATUS: Final[Mapping[type[DittoError], int]] = {
     errors.TooManyStreams: 503,
     # Of the servers of a pipeline: what may pass by itself is 503 (`is_retryable`).
     errors.SlotInUse: 409,
+    errors.PipelineRefused: 422,
     errors.ConfigError: 422,
     errors.SnapshotRefused: 422,
     errors.TableNotPublished: 422,
@@ -44,7 +46,7 @@ _OTHERS: Final = 409
 """Something at the other end is not as it has to be, and stays like that until somebody changes it."""
 
 
-class Problem(Struct, frozen=True, kw_only=True):
+class ProblemDocument(Struct, frozen=True, kw_only=True):
     """What went wrong, as RFC 9457 has it, and what to do about it."""
 
     type: Annotated[str, Meta(description="`urn:ditto:error:CLASS`, by the reference of the errors.")] = "about:blank"
@@ -55,12 +57,12 @@ class Problem(Struct, frozen=True, kw_only=True):
     code: Annotated[int, Meta(description="The exit code that a command has after this.")] = 2
 
 
-def problem_of(error: DittoError) -> Problem:
+def problem_of(error: DittoError) -> ProblemDocument:
     """The document of an error. Never holds a secret."""
     kind = type(error)
     status = next((_STATUS[each] for each in kind.__mro__ if each in _STATUS), 503 if error.is_retryable else _OTHERS)
     about = (kind.__doc__ or kind.__name__).partition("\n")[0].rstrip(".")
-    return Problem(
+    return ProblemDocument(
         type=f"urn:ditto:error:{kind.__name__}",
         title=about,
         status=status,
@@ -70,19 +72,19 @@ def problem_of(error: DittoError) -> Problem:
     )
 
 
-def plain_problem(status: int, detail: str, *, hint: str | None = None, code: int = 2) -> Problem:
+def plain_problem(status: int, detail: str, *, hint: str | None = None, code: int = 2) -> ProblemDocument:
     """One that HTTP has a word for."""
-    return Problem(title=http.HTTPStatus(status).phrase, status=status, detail=detail, hint=hint, code=code)
+    return ProblemDocument(title=http.HTTPStatus(status).phrase, status=status, detail=detail, hint=hint, code=code)
 
 
-def headers_of(problem: Problem) -> dict[str, str]:
+def headers_of(problem: ProblemDocument) -> dict[str, str]:
     """What goes with its status code."""
     if problem.status == 401:
         return {"WWW-Authenticate": "Bearer"}
     return {"Retry-After": str(RETRY_AFTER_S)} if problem.status == 503 else {}
 
 
-def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response[Problem]:
+def answer(problem: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response[ProblemDocument]:
     """The response."""
     return Response(
         problem,
@@ -92,7 +94,7 @@ def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Respon
     )
 
 
-def on_error(_request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+def on_error(_request: Request[Any, Any, Any], error: Exception) -> Response[ProblemDocument]:
     """For everything that a handler raises."""
     if isinstance(error, DittoError):
         return answer(problem_of(error))

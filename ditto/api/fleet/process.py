@@ -32,8 +32,8 @@ def process_handlers(node: FleetNode) -> list[Any]:
 
     @get("/readyz", summary="Whether the node takes part", sync_to_thread=False)
     def readyz() -> Response[NodeHealth]:
-        """200 while it is part of the fleet, otherwise 503. How its pipelines are, and how far behind, does not count: a
-        long catch-up is no reason to end the process. Needs no token.
+        """200 while it is part of the fleet, otherwise 503. How its pipelines are, and how far behind, does not count:
+        a long catch-up is no reason to end the process. Needs no token.
         """
         return Response(health(), status_code=200 if node.is_ready else 503)
 

@@ -8,7 +8,7 @@ from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
-from ditto.api.fleet.problems import MEDIA_TYPE, Problem
+from ditto.api.fleet.problems import MEDIA_TYPE, ProblemDocument
 
 Name = Annotated[str, Parameter(description="Name of the pipeline.")]
 
@@ -39,9 +39,9 @@ EVERYWHERE: Final = (400, 401, 403, 405, 413, 415, 421, 500)
 
 
 def fails(*statuses: int) -> dict[int, ResponseSpec]:
-    """Problem documents."""
+    """ProblemDocument documents."""
     return {
-        each: ResponseSpec(Problem, description=_ABOUT[each], media_type=MEDIA_TYPE, generate_examples=False)
+        each: ResponseSpec(ProblemDocument, description=_ABOUT[each], media_type=MEDIA_TYPE, generate_examples=False)
         for each in statuses
     }
 

@@ -11,10 +11,10 @@ from litestar.params import Body, Parameter
 from msgspec import Meta, Struct
 
 from ditto.api.fleet.access import ROLE, audit
-from ditto.fleet.interface import FleetNode
 from ditto.api.fleet.pipelines import known
 from ditto.api.fleet.responses import Name, fails
 from ditto.errors import NotPossibleNow, SnapshotUnknown
+from ditto.fleet.interface import FleetNode
 from ditto.monitoring.snapshot_changes import GRACE_S, why_not
 from ditto.monitoring.status_document import Snapshots
 from ditto.source.snapshot_requests import Verb

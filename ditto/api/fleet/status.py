@@ -7,10 +7,10 @@ from typing import Any
 from litestar import get
 
 from ditto.api.fleet.access import ROLE
-from ditto.fleet.interface import FleetNode
 from ditto.api.fleet.documents import PipelineStatus
 from ditto.api.fleet.responses import Name, fails
 from ditto.errors import NodeSilent, NotRunning
+from ditto.fleet.interface import FleetNode
 from ditto.log import mask_secrets
 
 

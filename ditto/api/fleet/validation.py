@@ -11,7 +11,6 @@ from litestar import post
 from litestar.params import Body
 
 from ditto.api.fleet.access import ROLE
-from ditto.fleet.interface import FleetNode
 from ditto.api.fleet.checking import check_document
 from ditto.api.fleet.documents import Checked
 from ditto.api.fleet.pipelines import MAX_BODY_BYTES, change_of, known
@@ -20,6 +19,7 @@ from ditto.check.finding import Finding, failed
 from ditto.config import Config, secrets
 from ditto.errors import ConfigError, NotPossibleNow
 from ditto.fleet.document import resolve
+from ditto.fleet.interface import FleetNode
 from ditto.log import keep_secret, mask_secrets
 
 _TIMEOUT_S: Final = 60.0
