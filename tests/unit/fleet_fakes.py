@@ -23,7 +23,10 @@ from ditto.monitoring.status_document import Snapshots
 
 ROLES = ("read", "operate", "admin")
 TOKENS = {role: f"ditto_the-token-of-{role}" for role in ROLES}
-DOCUMENT = {"postgres": {"dsn": "postgres://db.example.com/shop", "slot": "shop"}, "nats": {"stream": "SHOP"}}
+DOCUMENT: dict[str, Any] = {
+    "postgres": {"dsn": "postgres://127.0.0.1:9/shop", "slot": "shop"},
+    "nats": {"url": "nats://127.0.0.1:9", "stream": "SHOP"},
+}
 
 
 class FakeStore:
@@ -165,6 +168,7 @@ class FakeNode:
         self.store: Any = FakeStore()
         self.view: Any = FakeView(self.store)
         self.requests: Any = FakeRequests()
+        self.app: Any = make_app(self)
 
     async def metrics(self) -> bytes:
         return b'ditto_leader{pipeline="shop"} 1\n'
@@ -203,9 +207,8 @@ async def client_of(
     node: FakeNode, role: str | None = "admin", *, address: str = "10.1.2.3", host: str = "n1:7480"
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client that asks the application of the node, without a socket."""
-    app: Any = make_app(node)
     headers = {} if role is None else {"Authorization": f"Bearer {TOKENS.get(role, role)}"}
-    transport = httpx.ASGITransport(app, client=(address, 40000), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(node.app, client=(address, 40000), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}", headers=headers) as client:
         yield client
 

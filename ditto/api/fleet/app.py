@@ -15,6 +15,7 @@ from ditto.api.fleet.events import event_handlers
 from ditto.api.fleet.gate import FleetGate
 from ditto.api.fleet.nodes import node_handlers
 from ditto.api.fleet.openapi import CompleteDocument
+from ditto.api.fleet.options import options_handlers
 from ditto.api.fleet.pipelines import pipeline_handlers
 from ditto.api.fleet.problems import on_error
 from ditto.api.fleet.process import process_handlers
@@ -32,17 +33,18 @@ _MAX_BODY_BYTES = 64 * 1024
 
 def make_app(node: FleetNode) -> ASGIApp:
     """The application, which answers for the whole cluster."""
+    handlers = [
+        *process_handlers(node),
+        *pipeline_handlers(node),
+        *status_handlers(node),
+        *action_handlers(node),
+        *validation_handlers(node),
+        *snapshot_handlers(node),
+        *event_handlers(node),
+        *node_handlers(node),
+    ]
     app = Litestar(
-        [
-            *process_handlers(node),
-            *pipeline_handlers(node),
-            *status_handlers(node),
-            *action_handlers(node),
-            *validation_handlers(node),
-            *snapshot_handlers(node),
-            *event_handlers(node),
-            *node_handlers(node),
-        ],
+        [*options_handlers(handlers), *handlers],
         guards=[check_role],
         exception_handlers={Exception: on_error},
         logging_config=None,

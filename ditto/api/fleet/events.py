@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from litestar import Request, get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from ditto.api.fleet.access import ROLE, identity_of
@@ -41,14 +41,14 @@ Queue: TypeAlias = asyncio.Queue[bytes | None]
 Action: TypeAlias = Literal["insert", "update", "delete", "truncate", "read", "message"]
 Tables = Annotated[
     list[str] | None,
-    Parameter(
-        query="table", description="Only these tables: `table`, `schema.table`, or a glob of either.", required=False
+    QueryParameter(
+        name="table", description="Only these tables: `table`, `schema.table`, or a glob of either.", required=False
     ),
 ]
 Actions = Annotated[
     list[Action] | None,
-    Parameter(
-        query="action",
+    QueryParameter(
+        name="action",
         description="Only these actions. `read`: rows and steps of snapshots; `message`: logical messages, rows of an "
         "outbox.",
         required=False,
@@ -56,7 +56,7 @@ Actions = Annotated[
 ]
 Last = Annotated[
     int | None,
-    Parameter(
+    QueryParameter(
         ge=1, le=1000, description="Begin so many messages before the end. By default at the end.", required=False
     ),
 ]

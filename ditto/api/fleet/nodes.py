@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import Request, get, post
-from litestar.params import Parameter
+from litestar.params import PathParameter
 
 from ditto.api.fleet.access import ROLE, audit
 from ditto.api.fleet.documents import Draining, Nodes
@@ -31,7 +31,7 @@ def node_handlers(node: FleetNode) -> list[Any]:
         responses=fails(404, 503),
     )
     async def drain(
-        request: Request[Any, Any, Any], name: Annotated[str, Parameter(description="Name of the node.")]
+        request: Request[Any, Any, Any], name: Annotated[str, PathParameter(description="Name of the node.")]
     ) -> Draining:
         """Its pipelines go to other nodes, one after the other. The node takes no more until it is started again."""
         found = next((each for each in node.view.nodes() if each.name == name and each.state != "dead"), None)

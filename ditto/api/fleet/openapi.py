@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _DOCUMENT: Final = "Document"
 _PROBLEM: Final = {"$ref": "#/components/schemas/ProblemDocument"}
 _BODIES: Final = (("/v1/pipelines/{name}", "put"), ("/v1/pipelines/{name}/validate", "post"))
+_STRICT: Final = ("Rollback", "StartSnapshot")
+"""Bodies in which every key has to be known."""
 _METHODS: Final = frozenset({"get", "put", "post", "delete"})
 
 
@@ -27,7 +29,7 @@ class CompleteDocument(JsonRenderPlugin):
     """Serves the document as `/schema/openapi.json`; made at the first request."""
 
     def __init__(self) -> None:
-        super().__init__(media_type="application/vnd.oai.openapi+json")
+        super().__init__()
         self._made = b""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
@@ -44,13 +46,17 @@ def complete(app: Litestar, found: dict[str, Any]) -> dict[str, Any]:
         "token": {"type": "http", "scheme": "bearer", "description": "A token of `auth.tokens`, by its SHA-256."}
     }
     schemas = components.setdefault("schemas", {})
+    for name in _STRICT:
+        schemas[name]["additionalProperties"] = False
     schemas.update(_document_schemas())
     roles = {(path, method): role for path, method, role in _roles(app)}
     for path, item in found["paths"].items():
         for method in _METHODS & item.keys():
             _complete(path, method, item[method], role=roles.get((path, method)))
     for path, method in _BODIES:
-        content = found["paths"][path][method]["requestBody"]["content"]["application/json"]
+        body = found["paths"][path][method]["requestBody"]
+        body["required"] = method == "put"
+        content = body["content"]["application/json"]
         reference = {"$ref": f"#/components/schemas/{_DOCUMENT}"}
         content["schema"] = reference if method == "put" else {"anyOf": [reference, {"type": "null"}]}
     return found

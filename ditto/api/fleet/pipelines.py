@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, delete, get, post, put
-from litestar.params import Body, Parameter
+from litestar.params import Body, QueryParameter
 
 from ditto.api.fleet.access import ROLE, audit, identity_of
 from ditto.api.fleet.checking import check_document
@@ -43,7 +43,8 @@ DocumentBody = Annotated[
         "(`${NAME}`, `file:/path`) in place of secrets.",
     ),
 ]
-DryRun = Annotated[bool, Parameter(query="dry_run", description="Check everything and store nothing.")]
+RollbackBody = Annotated[Rollback, Body()]
+DryRun = Annotated[bool, QueryParameter(name="dry_run", description="Check everything and store nothing.")]
 
 
 def pipeline_handlers(node: FleetNode) -> list[Any]:
@@ -64,7 +65,7 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
     async def read_pipeline(
         name: Name,
         revision: Annotated[
-            int | None, Parameter(ge=1, le=2**53, description="One of the history; by default the newest.")
+            int | None, QueryParameter(ge=1, le=2**53, description="One of the history; by default the newest.")
         ] = None,
     ) -> Response[PipelineDocument]:
         """Its document and its revision. Secrets are references in it."""
@@ -121,7 +122,7 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         if_match: IfMatch = None,
         drop_slot: Annotated[
             bool,
-            Parameter(
+            QueryParameter(
                 description="Drop its replication slot, too: changes that are not stored yet are lost. The pipeline is "
                 "paused first, and stays so where the slot cannot be dropped."
             ),
@@ -159,7 +160,11 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         responses=fails(404, 412, 422, 428, 503),
     )
     async def rollback(
-        request: Request[Any, Any, Any], name: Name, data: Rollback, if_match: IfMatch = None, dry_run: DryRun = False
+        request: Request[Any, Any, Any],
+        name: Name,
+        data: RollbackBody,
+        if_match: IfMatch = None,
+        dry_run: DryRun = False,
     ) -> Response[Applied]:
         """A new revision with the document of an earlier one. Whether the pipeline is paused stays as it is."""
         found = await known(node, name)

@@ -5,26 +5,26 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, NamedTuple
 
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 
 from ditto.errors import RevisionConflict, RevisionMissing
 from ditto.fleet.records import Stored
 
-_TAG: Final = re.compile(r'"?([0-9]{1,19})"?')
+_TAG: Final = re.compile(r'"[0-9]{1,19}"|[0-9]{1,19}')
 _ANY: Final = "*"
 
 IfMatch = Annotated[
     str | None,
-    Parameter(
-        header="If-Match",
+    HeaderParameter(
+        name="If-Match",
         required=False,
         description='The revision that this is a change of, in quotes as in the `ETag` (`"7"`); `*` for any.',
     ),
 ]
 IfNoneMatch = Annotated[
     str | None,
-    Parameter(
-        header="If-None-Match", required=False, description="`*`: the pipeline is new, and must not be there yet."
+    HeaderParameter(
+        name="If-None-Match", required=False, description="`*`: the pipeline is new, and must not be there yet."
     ),
 ]
 
@@ -57,10 +57,11 @@ class Precondition(NamedTuple):
         given = _TAG.fullmatch(self.if_match.strip())
         if given is None:
             raise RevisionConflict(f"If-Match of pipeline {name} is no revision", hint=_how(found))
-        if int(given[1]) != found.revision:
+        expected = int(given[0].strip('"'))
+        if expected != found.revision:
             raise RevisionConflict(
                 f"pipeline {name} is at revision {found.revision}, changed by {found.record.by or 'somebody'}, and not "
-                f"at {int(given[1])}",
+                f"at {expected}",
                 hint="get it again, look at the difference, and send the change with the new revision",
             )
 

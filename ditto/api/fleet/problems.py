@@ -61,7 +61,7 @@ def problem_of(error: DittoError) -> ProblemDocument:
     """The document of an error. Never holds a secret."""
     kind = type(error)
     status = next((_STATUS[each] for each in kind.__mro__ if each in _STATUS), 503 if error.is_retryable else _OTHERS)
-    about = (kind.__doc__ or kind.__name__).partition("\n")[0].rstrip(".")
+    about = " ".join((kind.__doc__ or kind.__name__).partition("\n\n")[0].split()).partition(". ")[0].rstrip(".")
     return ProblemDocument(
         type=f"urn:ditto:error:{kind.__name__}",
         title=about,

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Final
 
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import PathParameter
 
 from ditto.api.fleet.problems import MEDIA_TYPE, ProblemDocument
 
-Name = Annotated[str, Parameter(description="Name of the pipeline.")]
+Name = Annotated[str, PathParameter(description="Name of the pipeline.")]
 
 ETAG: Final = (
     ResponseHeader(

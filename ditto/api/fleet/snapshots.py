@@ -7,7 +7,7 @@ import time
 from typing import Annotated, Any, Final
 
 from litestar import Request, get, post
-from litestar.params import Body, Parameter
+from litestar.params import Body, PathParameter
 from msgspec import Meta, Struct
 
 from ditto.api.fleet.access import ROLE, audit
@@ -22,7 +22,7 @@ from ditto.source.snapshot_requests import Verb
 _MAX_BODY_BYTES: Final = 64 * 1024
 _POLL_S: Final = 0.2
 
-Run = Annotated[str, Parameter(description="The id of a run.")]
+Run = Annotated[str, PathParameter(description="The id of a run.")]
 
 
 class StartSnapshot(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +53,7 @@ def snapshot_handlers(node: FleetNode) -> list[Any]:
         "/v1/pipelines/{name:str}/snapshots",
         summary="The snapshots, and what each table of theirs does",
         opt={ROLE: "read"},
-        responses=fails(404, 503),
+        responses=fails(404, 409, 503),
     )
     async def snapshots(name: Name) -> Snapshots:
         """Those that have not ended, and the last ones that have, as the node knows them that runs the pipeline."""

@@ -1,0 +1,418 @@
+"""The API of a fleet: who may do what, what each route answers. The node is a fake, its application the real one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from ditto.errors import ControlPlaneLost
+from ditto.monitoring.snapshot_status import RunStatus
+from unit.fleet_fakes import DOCUMENT, ROLES, TOKENS, FakeNode, client_of, failed, summary
+
+READ = (
+    ("GET", "/v1/pipelines"),
+    ("GET", "/v1/pipelines/shop"),
+    ("GET", "/v1/pipelines/shop/status"),
+    ("GET", "/v1/pipelines/shop/history"),
+    ("GET", "/v1/pipelines/shop/snapshots"),
+    ("GET", "/v1/pipelines/shop/events"),
+    ("GET", "/v1/nodes"),
+    ("GET", "/metrics"),
+)
+OPERATE = (
+    ("POST", "/v1/pipelines/shop/pause"),
+    ("POST", "/v1/pipelines/shop/resume"),
+    ("POST", "/v1/pipelines/shop/restart"),
+    ("POST", "/v1/pipelines/shop/snapshots"),
+    ("POST", "/v1/pipelines/shop/snapshots/run1/pause"),
+    ("POST", "/v1/pipelines/shop/snapshots/run1/resume"),
+    ("POST", "/v1/pipelines/shop/snapshots/run1/cancel"),
+    ("POST", "/v1/nodes/n1/drain"),
+)
+ADMIN = (
+    ("PUT", "/v1/pipelines/shop"),
+    ("DELETE", "/v1/pipelines/shop"),
+    ("POST", "/v1/pipelines/shop/rollback"),
+    ("POST", "/v1/pipelines/shop/validate"),
+)
+NEEDED = {**dict.fromkeys(READ, "read"), **dict.fromkeys(OPERATE, "operate"), **dict.fromkeys(ADMIN, "admin")}
+BODIES: dict[tuple[str, str], Any] = {
+    ("POST", "/v1/pipelines/shop/snapshots"): {"tables": ["orders"]},
+    ("PUT", "/v1/pipelines/shop"): {**DOCUMENT, "delivery": {"lease_ttl": "20s"}},
+    ("POST", "/v1/pipelines/shop/rollback"): {"revision": 1},
+}
+
+
+async def filled() -> FakeNode:
+    """With the pipeline `shop` at revision 1, whose run `run1` is being read."""
+    node = FakeNode()
+    await put(node, "shop", DOCUMENT)
+    run = RunStatus(run="run1", kind="request", state="reading", requested_at="2026-01-01T00:00:00Z")
+    node.requests.runs["shop"] = [run]
+    return node
+
+
+async def put(node: FakeNode, name: str, document: dict[str, Any], **headers: str) -> httpx.Response:
+    async with client_of(node) as client:
+        return await client.put(f"/v1/pipelines/{name}", json=document, headers=headers or {"If-None-Match": "*"})
+
+
+async def ask(
+    node: FakeNode, method: str, path: str, *, role: str | None = "admin", body: Any = None, **headers: str
+) -> tuple[int, Any]:
+    """Status code and document."""
+    async with client_of(node, role) as client:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = await client.request(method, path, json=body, headers=given)
+        assert "Traceback" not in answer.text
+        return answer.status_code, answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
+
+
+def problem(found: tuple[int, Any]) -> tuple[int, str]:
+    """Status code and class of a problem document, which is complete."""
+    status, document = found
+    assert document["status"] == status
+    assert document.keys() == {"type", "title", "status", "detail", "hint", "code"}
+    assert document["detail"]
+    return status, document["type"].removeprefix("urn:ditto:error:")
+
+
+# ------------------------------------------------------------------------------------ who
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_role_does_what_it_may_and_no_more(role: str) -> None:
+    refused = [each for each, needed in NEEDED.items() if ROLES.index(role) < ROLES.index(needed)]
+    node = await filled()
+    before = dict(node.store.revisions)
+    with capture_logs() as logs:
+        for method, path in refused:
+            found = await ask(node, method, path, role=role, body=BODIES.get((method, path)), If_Match='"1"')
+            assert problem(found) == (403, "RoleMissing"), (method, path)
+            assert NEEDED[method, path] in found[1]["hint"]
+    assert node.store.revisions == before
+    assert not node.requests.asked
+    assert [each["event"] for each in logs] == ["audit.refused"] * len(refused)
+    for method, path in NEEDED.keys() - set(refused):
+        code, found = await ask(node, method, path, role=role, body=BODIES.get((method, path)), If_Match="*")
+        assert code not in {401, 403}, (method, path, found)
+
+
+def test_the_matrix_has_every_route() -> None:
+    from ditto.api.fleet.app import make_app  # noqa: PLC0415
+
+    gate: Any = make_app(FakeNode())
+    routes = {
+        (str(method), route.path)
+        for route in gate._app.routes
+        for handler in getattr(route, "route_handlers", ())
+        for method in handler.http_methods
+        if method != "OPTIONS" and not route.path.startswith("/schema")
+    }
+    known = {
+        (
+            method,
+            path.replace("shop", "{name:str}").replace("run1", "{run:str}").replace("n1/drain", "{name:str}/drain"),
+        )
+        for method, path in NEEDED
+    }
+    assert routes == known | {("GET", "/healthz"), ("GET", "/readyz")}
+
+
+@pytest.mark.parametrize("role", [None, "a-wrong-token", TOKENS["admin"] + "x", ""])
+async def test_without_a_known_token_nobody_is_let_in(role: str | None) -> None:
+    async with client_of(await filled(), role) as client:
+        for method, path in [*NEEDED, ("GET", "/schema/openapi.json"), ("GET", "/nothing")]:
+            answer = await client.request(method, path)
+            assert problem((answer.status_code, answer.json())) == (401, "TokenRefused"), path
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_probes_need_no_token_and_give_no_reasons() -> None:
+    node = await filled()
+    assert await ask(node, "GET", "/healthz", role=None) == (200, {"node": "n1", "state": "live"})
+    assert (await ask(node, "GET", "/readyz", role=None))[0] == 200
+    node.is_ready, node.state, node.reason = False, "cut off", "secret reason"
+    assert await ask(node, "GET", "/readyz", role=None) == (503, {"node": "n1", "state": "cut off"})
+    assert (await ask(node, "GET", "/healthz", role=None))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "headers", "is_let_in"),
+    [
+        ("127.0.0.1", "localhost:7480", {}, True),
+        ("::1", "[::1]:7480", {}, True),
+        ("::ffff:127.0.0.1", "127.0.0.1:7480", {}, True),
+        ("10.1.2.3", "localhost:7480", {}, False),
+        ("127.0.0.1", "n1.internal", {}, False),  # by a name that may be somebody else's
+        ("127.0.0.1", "localhost", {"X-Forwarded-For": "1.2.3.4"}, False),  # through a proxy of this machine
+        ("127.0.0.1", "localhost", {"Authorization": "Bearer wrong"}, False),
+    ],
+)
+@pytest.mark.parametrize("is_allowed", [True, False])
+async def test_only_this_machine_needs_no_token_and_only_where_that_is_configured(
+    address: str, host: str, headers: dict[str, str], is_let_in: bool, is_allowed: bool
+) -> None:
+    node = FakeNode({"DITTO_AUTH_ALLOW_LOOPBACK": json.dumps(is_allowed)})
+    async with client_of(node, None, address=address, host=host) as client:
+        answer = await client.get("/v1/pipelines", headers=headers)
+    assert answer.status_code == (200 if is_let_in and is_allowed else 401)
+
+
+async def test_a_page_cannot_change_anything_by_a_request_that_is_no_json() -> None:
+    node = FakeNode({"DITTO_AUTH_ALLOW_LOOPBACK": "true"})
+    await put(node, "shop", DOCUMENT)
+    async with client_of(node, None, address="127.0.0.1", host="localhost") as client:
+        assert (await client.post("/v1/pipelines/shop/pause")).status_code == 415
+        sent = await client.post("/v1/pipelines/shop/pause", content="{}", headers={"Content-Type": "text/plain"})
+        assert sent.status_code == 415
+        sent = await client.post("/v1/pipelines/shop/pause", headers={"Content-Type": "application/json"})
+        assert sent.status_code == 200
+    async with client_of(node, "operate") as client:  # a token is no cookie
+        assert (await client.post("/v1/pipelines/shop/pause")).status_code == 200
+
+
+async def test_a_name_of_somebody_else_is_not_answered() -> None:
+    node = FakeNode({"DITTO_HTTP_HOSTS": "ditto.example.com"})
+    for host, code in (("evil.example.com", 421), ("ditto.example.com", 200), ("n1", 200), ("10.1.2.3:7480", 200)):
+        async with client_of(node, host=host) as client:
+            assert (await client.get("/v1/pipelines")).status_code == code, host
+
+
+# ------------------------------------------------------------------------------------ pipelines
+
+
+async def test_a_change_says_which_revision_it_changes() -> None:
+    node = FakeNode()
+    assert problem(await ask(node, "PUT", "/v1/pipelines/shop", body=DOCUMENT)) == (428, "RevisionMissing")
+    created = await put(node, "shop", DOCUMENT)
+    assert (created.status_code, created.headers["etag"]) == (201, '"1"')
+    assert created.json()["change"] == {"effect": "start", "keys": []}
+    assert problem(await ask(node, "PUT", "/v1/pipelines/shop", body=DOCUMENT, If_None_Match="*"))[0] == 412
+
+    longer = {**DOCUMENT, "delivery": {"lease_ttl": "20s"}}
+    for given in ('"7"', "no-number", '"1', ""):
+        found = problem(await ask(node, "PUT", "/v1/pipelines/shop", body=longer, If_Match=given))
+        assert found == (412, "RevisionConflict")
+    assert len(node.store.revisions["shop"]) == 1, "nothing was stored"
+    code, done = await ask(node, "PUT", "/v1/pipelines/shop", body=longer, If_Match='"1"')
+    assert (code, done["revision"]) == (200, 2)
+    assert done["change"] == {"effect": "restart", "keys": ["delivery.lease_ttl"]}
+    code, done = await ask(node, "PUT", "/v1/pipelines/shop", body=longer, If_Match="*")
+    assert (code, done["revision"], done["change"]["effect"]) == (200, 2, "nothing"), "the same again: no new revision"
+    assert problem(await ask(node, "PUT", "/v1/pipelines/other", body=longer, If_Match='"1"'))[0] == 412
+    assert problem(await ask(node, "DELETE", "/v1/pipelines/shop"))[0] == 428
+    assert problem(await ask(node, "DELETE", "/v1/pipelines/shop", If_Match='"1"'))[0] == 412
+    assert problem(await ask(node, "POST", "/v1/pipelines/shop/pause", If_Match='"1"'))[0] == 412
+    assert (await ask(node, "POST", "/v1/pipelines/shop/pause", If_Match="2"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("more", "effect", "keys"),
+    [
+        ({"events": {"tables": {"orders": ["insert"]}}}, "reload", ["events.tables"]),
+        ({"delivery": {"max_in_flight": 5}}, "restart", ["delivery.max_in_flight"]),
+        ({"nats": {**DOCUMENT["nats"], "stream": "OTHER"}}, "new slot", ["nats.stream"]),
+        ({"log": {"level": "debug"}}, "nothing", []),
+    ],
+)
+async def test_a_change_says_what_it_does(more: dict[str, Any], effect: str, keys: list[str]) -> None:
+    node = await filled()
+    path, document = "/v1/pipelines/shop", {**DOCUMENT, **more}
+    code, planned = await ask(node, "PUT", f"{path}?dry_run=true", body=document)
+    assert (code, planned["dry_run"], planned["revision"]) == (200, True, 1)
+    assert planned["change"] == {"effect": effect, "keys": keys}
+    assert len(node.store.revisions["shop"]) == 1
+    code, done = await ask(node, "PUT", path, body=document, If_Match='"1"')
+    assert (code, done["change"], done["revision"]) == (200, planned["change"], 2)
+    assert done["notes"] == (["log is ignored: the node decides that"] if "log" in more else [])
+
+
+@pytest.mark.parametrize(
+    ("document", "code", "part"),
+    [
+        ({"postgres": {"dsn": "postgres://u:hunter2@h/d"}}, 422, "postgres.dsn has a secret written out"),
+        ({"nats": {"password": "hunter2", "user": "u"}}, 422, "nats.password"),
+        ({"postgres": {"slotname": "x"}}, 422, "did you mean postgres.slot?"),
+        ({"delivery": {"max_in_flight": 0}}, 422, "must be at least 1"),
+        ({"name": "another"}, 422, "the document's own name is not new"),
+        ({"nats": {"user": "u", "token": "${T}"}}, 422, "exclude each other"),
+        ([], 400, "Expected `object`"),
+        (None, 400, ""),
+    ],
+)
+async def test_a_document_that_cannot_be_is_refused_with_the_sentence_of_a_start(
+    document: Any, code: int, part: str
+) -> None:
+    node = FakeNode()
+    found = await ask(node, "PUT", "/v1/pipelines/new", body=document, If_None_Match="*")
+    assert problem(found)[0] == code, found
+    assert part in found[1]["detail"]
+    assert "hunter2" not in json.dumps(found)
+    assert not node.store.revisions
+
+
+async def test_a_reference_that_only_another_node_can_resolve_is_taken_and_said() -> None:
+    node = FakeNode()
+    document = {
+        "postgres": {"dsn": "postgres://ditto:${NOT_HERE}@db/shop"},
+        "nats": {"user": "ditto", "password": "file:/run/secrets/not-here"},
+        "delivery": {"max_in_flight": "${NOT_HERE_EITHER}"},
+    }
+    code, done = await ask(node, "PUT", "/v1/pipelines/shop", body=document, If_None_Match="*")
+    assert code == 201, done
+    assert all(key in done["notes"][0] for key in ("postgres.dsn", "nats.password", "delivery.max_in_flight"))
+    found = await ask(node, "PUT", "/v1/pipelines/b", body={**document, "postgres": {"slott": "x"}}, If_None_Match="*")
+    assert problem(found)[0] == 422, "what can be looked at is looked at"
+
+
+async def test_history_and_rollback() -> None:
+    node = await filled()
+    path = "/v1/pipelines/shop"
+    await ask(node, "PUT", path, body={**DOCUMENT, "delivery": {"lease_ttl": "20s"}}, If_Match='"1"')
+    await ask(node, "POST", f"{path}/pause", role="operate")
+    _, history = await ask(node, "GET", f"{path}/history", role="read")
+    told = [(each["revision"], each["action"], each["by"], each["paused"]) for each in history["revisions"]]
+    assert told == [(3, "pause", "operate", True), (2, "apply", "admin", False), (1, "apply", "admin", False)]
+    assert [each["change"] and each["change"]["keys"] for each in history["revisions"]] == [
+        [],
+        ["delivery.lease_ttl"],
+        None,
+    ]
+    assert (await ask(node, "GET", f"{path}?revision=1"))[1]["document"] == DOCUMENT
+    assert problem(await ask(node, "GET", f"{path}?revision=99"))[0] == 404
+    assert problem(await ask(node, "POST", f"{path}/rollback", body={"revision": 1}))[0] == 428
+    assert problem(await ask(node, "POST", f"{path}/rollback", body={"revision": 9}, If_Match='"3"'))[0] == 404
+    assert problem(await ask(node, "POST", f"{path}/rollback", body={"revision": 1}, If_Match='"2"'))[0] == 412
+    code, planned = await ask(node, "POST", f"{path}/rollback?dry_run=true", body={"revision": 1})
+    assert (code, planned["change"]["effect"], len(node.store.revisions["shop"])) == (200, "restart", 3)
+    code, done = await ask(node, "POST", f"{path}/rollback", body={"revision": 1}, If_Match='"3"')
+    assert (code, done["revision"]) == (200, 4)
+    _, now = await ask(node, "GET", path)
+    assert (now["document"], now["paused"], now["action"], now["by"]) == (DOCUMENT, True, "rollback", "admin")
+    code, done = await ask(node, "POST", f"{path}/rollback", body={"revision": 1}, If_Match='"4"')
+    assert (code, done["revision"]) == (200, 4), "that document already"
+
+
+async def test_pause_resume_restart() -> None:
+    node = await filled()
+    path = "/v1/pipelines/shop"
+
+    async def act(verb: str) -> tuple[int, bool, bool, int]:
+        _, done = await ask(node, "POST", f"{path}/{verb}", role="operate")
+        record = node.store.revisions["shop"][-1].record
+        return done["revision"], done["changed"], record.paused, record.attempt
+
+    assert await act("resume") == (1, False, False, 0), "it is neither paused nor failed"
+    assert await act("pause") == (2, True, True, 0)
+    assert await act("pause") == (2, False, True, 0)
+    assert await act("restart") == (3, True, True, 1), "it stays paused"
+    assert await act("resume") == (4, True, False, 2)
+    node.view.summaries["shop"] = failed("shop", 4)
+    assert await act("resume") == (5, True, False, 3), "one that has failed is tried again"
+
+
+async def test_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ditto.api.fleet.snapshots.GRACE_S", 0.1)
+    node = await filled()
+    for method, path in NEEDED:
+        elsewhere = path.replace("shop", "nothing").replace("n1", "n9")
+        if elsewhere == path or method == "PUT":
+            continue
+        found = await ask(node, method, elsewhere, body=BODIES.get((method, path)), If_Match='"1"')
+        assert problem(found)[0] == 404, (elsewhere, found)
+    assert problem(await ask(node, "GET", "/v1/pipelines/a..b"))[0] == 404
+    assert problem(await ask(node, "PUT", "/v1/pipelines/a..b", body=DOCUMENT, If_None_Match="*"))[0] == 422
+    assert problem(await ask(node, "POST", "/v1/pipelines/shop/snapshots/run9/pause"))[0] == 404
+    assert (await ask(node, "GET", "/v1/nothing"))[0] == 404
+    assert (await ask(node, "PATCH", "/v1/pipelines/shop"))[0] == 405
+
+
+async def test_while_the_control_plane_is_away_everything_else_is_answered() -> None:
+    node = await filled()
+    node.store.fault = ControlPlaneLost("the control plane is away", hint="wait")
+    async with client_of(node) as client:
+        answer = await client.get("/v1/pipelines/shop")
+        assert problem((answer.status_code, answer.json())) == (503, "ControlPlaneLost")
+        assert answer.headers["retry-after"] == "2"
+        assert answer.json()["code"] == 5
+        assert (await client.get("/v1/pipelines")).status_code == 200
+        assert (await client.get("/v1/nodes")).status_code == 200
+        assert (await client.post("/v1/pipelines/shop/pause")).status_code == 503
+
+
+async def test_snapshots_are_asked_of_the_node_that_runs_the_pipeline() -> None:
+    node = await filled()
+    path = "/v1/pipelines/shop/snapshots"
+    _, found = await ask(node, "GET", path, role="read")
+    assert [each["run"] for each in found["runs"]] == ["run1"]
+    assert await ask(node, "POST", path, role="operate", body={"tables": ["orders"]}) == (202, {"run": "run1"})
+    assert (await ask(node, "POST", f"{path}/run1/pause", role="operate"))[0] == 202
+    assert problem(await ask(node, "POST", f"{path}/run1/resume")) == (409, "NotPossibleNow"), "it is not paused"
+    assert node.requests.asked == [("start", "shop", "orders"), ("pause", "shop", "run1")]
+    assert (await ask(node, "POST", path, body={"tabels": []}))[0] == 400
+    node.requests.runs.clear()
+    assert problem(await ask(node, "GET", path)) == (409, "NotRunning")
+
+
+async def test_every_change_is_in_the_log_with_who_and_what() -> None:
+    node = FakeNode()
+    with capture_logs() as logs:
+        await put(node, "shop", DOCUMENT)
+        await ask(node, "POST", "/v1/pipelines/shop/pause", role="operate")
+        await ask(node, "POST", "/v1/pipelines/shop/pause", role="operate")
+        await ask(node, "POST", "/v1/nodes/n1/drain", role="operate")
+        await ask(node, "DELETE", "/v1/pipelines/shop", If_Match='"2"')
+        await ask(node, "GET", "/v1/pipelines")
+    told = [(each["event"], each["who"], each["what"], each.get("revision")) for each in logs]
+    assert told == [
+        ("audit", "admin", "apply", 1),
+        ("audit", "operate", "pause", 2),
+        ("audit", "operate", "drain", None),
+        ("audit", "admin", "delete", 2),
+    ], "what changes nothing is not there"
+    assert {each["client"] for each in logs} == {"10.1.2.3"}
+
+
+async def test_a_deletion_says_what_stays() -> None:
+    node = await filled()
+    code, done = await ask(node, "DELETE", "/v1/pipelines/shop", If_Match='"1"')
+    assert (code, done["slot"], done["slot_dropped"]) == (200, "shop", False)
+    slot, publication, stream = done["kept"]
+    assert "ditto slot drop --slot shop" in slot
+    assert "DROP PUBLICATION ditto" in publication
+    assert "nats stream rm SHOP" in stream
+    assert "shop" not in node.store.revisions
+
+
+async def test_a_status_without_a_node_says_why() -> None:
+    node = await filled()
+    node.view.summaries["shop"] = summary("shop", state="failed", reason="gone")
+    code, found = await ask(node, "GET", "/v1/pipelines/shop/status", role="read")
+    assert (code, found["summary"]["state"], found["status"]) == (200, "failed", None)
+    assert "does not run" in found["reason"]
+
+
+async def test_bodies_are_limited() -> None:
+    node = await filled()
+    large = {"events": {"tables": {f"table_{number}": ["insert"] for number in range(30_000)}}}
+    assert problem(await ask(node, "PUT", "/v1/pipelines/shop", body=large, If_Match='"1"'))[0] == 413
+    assert problem(await ask(node, "POST", "/v1/pipelines/shop/snapshots", body={"tables": ["x" * 70_000]}))[0] == 413
+
+
+async def test_an_unexpected_error_is_a_problem_too_and_quotes_nothing() -> None:
+    node = await filled()
+
+    def break_down() -> Any:
+        raise ValueError("hunter2")
+
+    node.view.pipelines = break_down
+    with capture_logs() as logs:
+        code, found = await ask(node, "GET", "/v1/pipelines")
+    assert (code, found["code"]) == (500, 1)
+    assert "hunter2" not in json.dumps(found)
+    assert [each["event"] for each in logs] == ["http.failed"]
