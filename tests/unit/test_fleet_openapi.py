@@ -32,27 +32,27 @@ def _no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ditto.api.fleet.snapshots.GRACE_S", 0)
 
 
-@read.parametrize()
+@read.parametrize()  # type: ignore[untyped-decorator]  # schemathesis
 @few
 @pytest.mark.long
 def test_the_api_is_as_documented_for_the_role_read(case: Any) -> None:
     call(case)
 
 
-@operate.parametrize()
+@operate.parametrize()  # type: ignore[untyped-decorator]  # schemathesis
 @few
 @pytest.mark.long
 def test_the_api_is_as_documented_for_the_role_operate(case: Any) -> None:
     call(case)
 
 
-@admin.exclude(path_regex="validate").parametrize()
+@admin.exclude(path_regex="validate").parametrize()  # type: ignore[untyped-decorator]  # schemathesis
 @few
 def test_the_api_is_as_documented_for_the_role_admin(case: Any) -> None:
     call(case)
 
 
-@admin.include(path_regex="validate").parametrize()
+@admin.include(path_regex="validate").parametrize()  # type: ignore[untyped-decorator]  # schemathesis
 @few
 @pytest.mark.long
 def test_validation_is_as_documented(case: Any) -> None:
