@@ -13,13 +13,20 @@ from ditto.fleet.store import PipelineStore
 class FleetNode(Protocol):
     """This node of the fleet. Made by `ditto.fleet.node.Node`; the HTTP server is given one."""
 
-    config: ServerConfig
-    store: PipelineStore
-    """To read and change what is to run; asks the control plane each time."""
-    view: ClusterView
-    """The whole fleet, from memory."""
-    requests: Requests
-    """To the node that runs a pipeline, whichever it is."""
+    @property
+    def config(self) -> ServerConfig: ...
+
+    @property
+    def store(self) -> PipelineStore:
+        """To read and change what is to run; asks the control plane each time."""
+
+    @property
+    def view(self) -> ClusterView:
+        """The whole fleet, from memory."""
+
+    @property
+    def requests(self) -> Requests:
+        """To the node that runs a pipeline, whichever it is."""
 
     @property
     def name(self) -> str:

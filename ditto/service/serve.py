@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 
+from ditto.api.fleet.app import make_app
+from ditto.api.fleet.server import serve_fleet
 from ditto.config import ServerConfig
 from ditto.config.validation import is_loopback, split_address
 from ditto.fleet.node import Node
@@ -32,7 +34,16 @@ async def serve(config: ServerConfig) -> None:
 
 @asynccontextmanager
 async def _serve_http(node: Node) -> AsyncIterator[None]:
-    yield
+    """The API, while the body runs. It answers for the whole fleet, also before the control plane does."""
+    config = node.config
+    if not config.auth.tokens and not config.auth.allow_loopback:
+        log.warning(
+            "http.closed",
+            reason="nobody may use the API: auth has no token",
+            hint="ditto token makes one for auth.tokens; auth.allow_loopback lets programs of this machine in without",
+        )
+    async with serve_fleet(make_app(node), config.http.listen, config.http.tls):
+        yield
 
 
 def api_url(config: ServerConfig) -> str:
