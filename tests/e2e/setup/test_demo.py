@@ -26,14 +26,15 @@ DEMO = [sys.executable, "-m", "ditto", "demo"]
 # Runs the demo, but one stored message disappears before the check: the last insert, long after the rows were read.
 LOSE_A_MESSAGE = """
 import sys
+import ditto.demo.followed
 import ditto.demo.run
-replay = ditto.demo.run.replay
+replay = ditto.demo.followed.replay
 async def replay_with_a_hole(client, stream, **more):
     jetstream = client.jetstream()
     last = await jetstream.get_last_msg(stream, "ditto_public_audit_log")
     await jetstream.delete_msg(stream, last.seq)
     return await replay(client, stream, **more)
-ditto.demo.run.replay = replay_with_a_hole
+ditto.demo.followed.replay = replay_with_a_hole
 sys.exit(not ditto.demo.run.run(seconds=3, rows_per_s=1000, keep=False))
 """
 
