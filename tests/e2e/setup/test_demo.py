@@ -174,6 +174,23 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, number: signal.Si
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_fleet_loses_a_node_and_every_stream_equals_its_tables(tmp_path: Path) -> None:
+    with start([*DEMO, "--fleet", "--seconds", "9", "--rate", "1500"], tmp_path) as demo:
+        demo.wait_for(r"^kill -9 of node n\d \(process \d+\), which runs \w+")
+        processes = family(demo.process.pid)
+        assert demo.wait() == 0, demo.output
+    output = demo.output
+    for command in ("nodes", "pipelines apply -f pipelines", "pipelines list"):
+        assert f"$ ditto {command}\n    " in output
+    assert re.search(r"^[\w, ]+ on node n\d after \d+\.\d s$", output, re.MULTILINE)
+    for name in ("london", "paris", "tokyo"):
+        assert re.search(rf"^{name} +stream equals tables$", output, re.MULTILINE), output
+    assert_nothing_is_left(processes)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.long
 def test_keep_prints_two_commands_that_work(tmp_path: Path) -> None:
     with start([*DEMO, "--seconds", "0.5", "--rate", "500", "--keep"], tmp_path) as demo:
         watch_command = demo.wait_for(r"^\S.*demo --watch .*$")[0]
