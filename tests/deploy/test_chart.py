@@ -207,12 +207,6 @@ def test_only_the_event_loop_decides_whether_a_node_lives(case: str, tmp_path: P
         assert asked[name]["httpGet"] == {"path": path, "port": "http", "scheme": scheme}
 
 
-def test_a_node_has_the_time_to_hand_its_pipelines_over(tmp_path: Path) -> None:
-    for max_pipelines, given, seconds in ((100, None, 260), (500, None, 1060), (0, None, 60), (100, 30, 30)):
-        values = {"config": {"max_pipelines": max_pipelines}, "terminationGracePeriodSeconds": given}
-        assert pod(render(tmp_path, values))["terminationGracePeriodSeconds"] == seconds
-
-
 def test_a_changed_configuration_replaces_the_pods(tmp_path: Path) -> None:
     def sum_of(values: dict[str, Any]) -> str:
         template = render(tmp_path, values)["StatefulSet"]["spec"]["template"]

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ditto.config import load_server
+from ditto.fleet import buckets, node, workers
 from ditto.fleet.document import check, resolve
 from scripts import chart
 
@@ -47,6 +48,20 @@ def test_with_tls_the_node_has_its_certificate(tmp_path: Path) -> None:
     config = load_server(file, {})
     assert (config.http.tls.cert, config.http.tls.key) == ("/etc/ditto/tls/tls.crt", "/etc/ditto/tls/tls.key")
     assert config.labels == {"zone": "a"}
+
+
+def test_everywhere_a_node_has_the_time_to_hand_its_pipelines_over() -> None:
+    needed_s = node._HAND_OVER_S + buckets._TIMEOUT_S + workers._END_S
+    assert needed_s <= 35, "the documents say so"
+    unit = (chart.TOP / "deploy" / "systemd" / "ditto-serve.service").read_text()
+    pods = yaml.safe_load((chart.PLAIN / "statefulset.yaml").read_text())["spec"]["template"]["spec"]
+    given_s = {
+        "systemd": int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]),
+        "kubernetes": pods["terminationGracePeriodSeconds"],
+        **{name: int(compose()["services"][name]["stop_grace_period"].rstrip("s")) for name in ("node-1", "node-2")},
+    }
+    assert all(each >= needed_s + 15 for each in given_s.values()), given_s
+    assert "\nKillMode=mixed\n" in unit, "the signal is for the node, not for its workers"
 
 
 def compose() -> dict[str, Any]:
