@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import sys
 import textwrap
 import time
 from contextlib import AsyncExitStack
@@ -151,7 +153,10 @@ class _Demo:
         victim = max(self._nodes, key=lambda node: sum(each == node.name for each in placed.values()))
         (survivor,) = [node for node in self._nodes if node is not victim]
         orphans = [name for name, node in placed.items() if node == victim.name]
-        self._screen.step(f"kill -9 of node {victim.name} (process {victim.pid}), which runs {', '.join(orphans)}")
+        self._screen.step(
+            f"kill -9 of node {victim.name} (process {victim.pid}), which runs {', '.join(orphans)}: "
+            f"node {survivor.name} has to notice, and to go on where each stream ends …"
+        )
         self._killed_at = time.monotonic()
         victim.kill()
 
@@ -162,7 +167,7 @@ class _Demo:
         what = f"node {survivor.name} did not take over"
         await self._until(are_taken_over, timeout_s=TAKEOVER_TIMEOUT_S, what=what, is_shown=False)
         self._taken_over_s = time.monotonic() - self._killed_at
-        self._screen.step(f"{', '.join(orphans)} on node {survivor.name} after {self._taken_over_s:.1f} s")
+        self._screen.step(f"{', '.join(orphans)}: on node {survivor.name} after {self._taken_over_s:.1f} s")
 
     async def _compare(self, name: str, followed: Followed) -> Outcome:
         outcome = await followed.compare(
@@ -180,8 +185,9 @@ class _Demo:
         self._screen.step("Everything goes on, slowly, with both nodes, until you press Ctrl-C.")
         self._screen.table([(f"node {node.name}", f"{node.url}  process {node.pid}") for node in self._nodes])
         self._screen.step("In another terminal: look at the fleet, and kill a node.\n")
-        self._screen.step(f"export DITTO_SERVER={','.join(node.url for node in self._nodes)}\n")
-        self._screen.step("ditto pipelines status --watch\n")
+        watch = shlex.join([sys.executable, "-m", "ditto", "pipelines", "status", "--watch"])
+        self._screen.step(f"DITTO_SERVER={','.join(node.url for node in self._nodes)} {watch}\n")
+        self._screen.step(f"kill -9 {self._nodes[0].pid}\n")
         for followed in self._followed.values():
             followed.workload.rows_per_s = SLOW_ROWS_PER_S
         self._started, self._seconds = time.monotonic(), None

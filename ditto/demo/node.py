@@ -69,7 +69,7 @@ class Node:
             raise self._failure("ended", process.end(signal.SIGTERM))
 
     def stop(self) -> None:
-        """Let it hand its pipelines over, or stop them, and end. Raises DittoError when it does not end as it should."""
+        """Let it hand over or stop its pipelines, and end. Raises DittoError when it does not end as it should."""
         if self._process is not None:
             process, self._process = self._process, None
             if code := process.end(signal.SIGTERM, timeout_s=STOP_TIMEOUT_S):

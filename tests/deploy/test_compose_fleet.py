@@ -121,6 +121,7 @@ async def stored(fleet: Fleet) -> dict[str, int]:
         await client.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_both_nodes_run_the_three_pipelines_and_one_of_them_is_enough(fleet: Fleet) -> None:
     processes = {name: fleet.start(name) for name in fleet.urls}

@@ -183,9 +183,23 @@ def test_a_fleet_loses_a_node_and_every_stream_equals_its_tables(tmp_path: Path)
     output = demo.output
     for command in ("nodes", "pipelines apply -f pipelines", "pipelines list"):
         assert f"$ ditto {command}\n    " in output
-    assert re.search(r"^[\w, ]+ on node n\d after \d+\.\d s$", output, re.MULTILINE)
+    assert re.search(r"^[\w, ]+: on node n\d after \d+\.\d s$", output, re.MULTILINE)
     for name in ("london", "paris", "tokyo"):
         assert re.search(rf"^{name} +stream equals tables$", output, re.MULTILINE), output
+    assert_nothing_is_left(processes)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("moment", [r"^\$ ditto pipelines apply", r"^kill -9 of"])
+def test_an_interrupted_fleet_leaves_nothing_behind(tmp_path: Path, moment: str) -> None:
+    with start([*DEMO, "--fleet", "--seconds", "60", "--rate", "600"], tmp_path) as demo:
+        demo.wait_for(moment)
+        processes = family(demo.process.pid)
+        demo.process.send_signal(signal.SIGINT)
+        assert demo.wait() == 130, demo.output
+    assert "Traceback" not in demo.output
     assert_nothing_is_left(processes)
     assert list(tmp_path.iterdir()) == []
 
