@@ -9,7 +9,9 @@ from ditto.cli.options import examples
 from ditto.demo.watch import watch as watch_events
 
 
-@click.command(epilog=examples("ditto demo", "ditto demo --seconds 30 --rate 20000", "ditto demo --keep", "ditto demo --fleet"))
+@click.command(
+    epilog=examples("ditto demo", "ditto demo --seconds 30 --rate 20000", "ditto demo --keep", "ditto demo --fleet")
+)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.1),
