@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import msgspec
 import pytest
 import yaml
 
+from ditto.config.server import ServerConfig
 from scripts import chart
 
 VERSIONS = ("1.29", "1.34")
@@ -112,8 +114,10 @@ def test_each_value_is_documented_and_in_the_schema() -> None:
 
     look(values, schema, ())
     assert set(schema["properties"]) == {*values, "global"}
+    own = {field.encode_name for field in msgspec.structs.fields(ServerConfig)}
+    assert set(schema["properties"]["config"]["properties"]) == own, "as `ditto serve` has them"
     for name, described in schema["properties"].items():
-        if described.get("additionalProperties") is False and name != "serviceMonitor":
+        if described.get("additionalProperties") is False and name not in {"serviceMonitor", "config"}:
             assert set(described["properties"]) == set(values[name]), name
 
 
@@ -225,6 +229,7 @@ def test_a_changed_configuration_replaces_the_pods(tmp_path: Path) -> None:
         ({"config": {"node": "n1"}}, "node"),
         ({"config": {"http": {"listen": ":1"}}}, "listen"),
         ({"config": {"nats": {"url": None}}}, "url"),
+        ({"config": {"max_pipeline": 5}}, "max_pipeline"),
         ({"port": 80}, "port"),
         ({"secrets": {"env": "passwords"}}, "env"),
         ({"serviceMonitor": {"enabled": True}}, "name"),
