@@ -20,7 +20,7 @@ from ditto.fleet.document import Document, resolve
 from ditto.fleet.records import Problem, Running
 from ditto.fleet.requests import Ask, Fault, SnapshotRequest, answered, fault_of
 from ditto.log import keep_secret
-from ditto.monitoring.pipeline_monitor import PipelineMonitor
+from ditto.monitoring.pipeline_monitor import PipelineMonitor, Rate
 from ditto.monitoring.snapshot_changes import GRACE_S, why_not
 from ditto.monitoring.state import Transition
 from ditto.monitoring.status_document import SnapshotSummary
@@ -63,6 +63,7 @@ class Hosted:
         self._monitor: PipelineMonitor | None = None
         self._reloads: Reloads | None = None
         self._refused: Problem | None = None
+        self._rate = Rate()
 
     def stop(self, *, within_s: float) -> None:
         """Drain and end; where that takes longer, end all the same: what is not confirmed comes again."""
@@ -176,7 +177,7 @@ class Hosted:
             error=problem or self._refused,
             lag_s=monitor.lag_s(),
             events=pipeline.counters.events,
-            events_per_s=monitor.events_per_s,
+            events_per_s=self._rate.note(pipeline.counters.events),
             retained_bytes=None if slot is None else slot.retained_bytes,
             safe_bytes=None if slot is None else slot.safe_bytes,
             snapshots=[SnapshotSummary.of(each) for each in pipeline.counters.snapshots.unended()],

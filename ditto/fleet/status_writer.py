@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -13,8 +14,8 @@ from ditto.fleet.records import STATUS, WorkerEntry
 from ditto.fleet.view import View
 from ditto.fleet.workers import Worker, Workers
 
-_PERIOD_S: Final = 1.0
-"""Twice as often as workers report: a new state is seen soon."""
+_PERIOD_S: Final = 2.0
+_SETTLE_S: Final = 0.1
 
 
 class StatusWriter:
@@ -38,7 +39,11 @@ class StatusWriter:
             for worker in self._workers:
                 await self._write(worker)
             await self.clear(keep={self._key(worker) for worker in self._workers})
-            await asyncio.sleep(_PERIOD_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PERIOD_S):
+                    await self._workers.news.wait()
+                    await asyncio.sleep(_SETTLE_S)
+            self._workers.news.clear()
 
     async def clear(self, keep: set[str] | None = None) -> None:
         """Delete the entries of workers of this node that are gone."""

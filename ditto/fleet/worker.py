@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
+from ditto import crowd, log_stream
 from ditto import log as logging
-from ditto import log_stream
 from ditto.fleet.channel import Channel, Configure, Ended, Question, Reload, Reply, Report, Start, Stop, ToWorker
 from ditto.fleet.hosted import Hosted
 from ditto.fleet.requests import Answer, Fault
@@ -80,6 +80,7 @@ class Worker:
                     message, log_level=config.log_level, log_format=config.log_format, has_news=self._news.set
                 )
                 self._hosted[message.name] = hosted
+                crowd.set_size(len(self._hosted))
                 hosted.task = self._spawn(self._host(hosted))
             case Stop():
                 if (found := self._hosted.get(message.name)) is not None:
@@ -103,6 +104,7 @@ class Worker:
         finally:
             if self._hosted.get(hosted.name) is hosted:
                 del self._hosted[hosted.name]
+                crowd.set_size(len(self._hosted))
             self._channel.send(Ended(hosted.name, fault))
 
     async def _answer(self, question: Question) -> None:

@@ -50,8 +50,9 @@ class WorkerGone(Exception):
 class Worker:
     """One process."""
 
-    def __init__(self, number: str, *, is_isolated: bool) -> None:
+    def __init__(self, number: str, *, is_isolated: bool, has_news: Callable[[], None]) -> None:
         self.number = number
+        self._has_news = has_news
         self.is_isolated = is_isolated
         self.runs: dict[str, Run] = {}
         self.reported: list[Running] = []
@@ -167,6 +168,7 @@ class Worker:
         match message:
             case Report():
                 self.reported = message.pipelines
+                self._has_news()
             case Reply():
                 answer = self._questions.get(message.id)
                 if answer is not None and not answer.done():
@@ -191,6 +193,8 @@ class Workers:
         self._config = config
         self._count = count or os.cpu_count() or 1
         self._numbers = itertools.count(1)
+        self.news = asyncio.Event()
+        """A worker has reported, or has ended."""
         self._workers: list[Worker] = []
         self._watching: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -220,7 +224,7 @@ class Workers:
         shared = [each for each in self._workers if not each.is_isolated]
         idlest = min(shared, key=lambda each: len(each.runs), default=None)
         if is_isolated or idlest is None or (idlest.runs and len(shared) < self._count):
-            worker = Worker(str(next(self._numbers)), is_isolated=is_isolated)
+            worker = Worker(str(next(self._numbers)), is_isolated=is_isolated, has_news=self.news.set)
             self._workers.append(worker)
             run = worker.reserve(message.name)
             await worker.begin(self._node, self._config, self._on_end)
@@ -261,6 +265,7 @@ class Workers:
     def _on_end(self, worker: Worker) -> None:
         if worker in self._workers:
             self._workers.remove(worker)
+            self.news.set()
             if not self._is_closing:
                 log.error(
                     "worker.ended",

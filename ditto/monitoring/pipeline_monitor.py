@@ -18,6 +18,7 @@ from typing import Final
 
 from ditto import __version__
 from ditto.config import PipelineConfig
+from ditto.crowd import stretched
 from ditto.monitoring.server_status import ServerStatusReader
 from ditto.monitoring.status_document import (
     Process,
@@ -100,17 +101,12 @@ class PipelineMonitor:
                 self._acknowledged.append(list(self.counters.ack_s.counts))
                 self._rate.note(self.counters.events)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(PERIOD_S):
+                    async with asyncio.timeout(stretched(PERIOD_S)):
                         await self._has_news.wait()
                         await asyncio.sleep(_SETTLE_S)  # what follows a change, such as the lease, is there by then
                 self._has_news.clear()
         finally:
             await reader.close()
-
-    @property
-    def events_per_s(self) -> float | None:
-        """Between the last two looks at the servers."""
-        return self._rate.per_s
 
     def lag_s(self) -> float | None:
         """How far the stream is behind the database, None where that is not known; call `counters.refresh` first."""

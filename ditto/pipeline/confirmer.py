@@ -61,6 +61,8 @@ class Confirmer:
         self._limit: Callable[[int], int] = _all
         self._timer: asyncio.TimerHandle | None = None
         self._watermark = Watermark()
+        self._said = (0, 0)
+        """The LSNs of the last status."""
         self.has_stored = False
         """Something of this session is stored and may be confirmed."""
 
@@ -129,7 +131,15 @@ class Confirmer:
         if self._synchronous.is_unasked:
             confirmed_lsn = stored_lsn  # every commit would wait for the delay
         self._counters.confirmed(confirmed_lsn)
+        self._said = (confirmed_lsn, self._watermark.end_lsn)
         self._standby.send_status(confirmed_lsn=confirmed_lsn, end_lsn=self._watermark.end_lsn, wants_reply=wants_reply)
+
+    def confirm_news(self) -> None:
+        """The same, where it says something else than the last one did."""
+        stored_lsn = self._limit(self._watermark.confirmed_lsn)
+        due_lsn = self._delay.confirm(stored_lsn, now=self._clock())
+        if (due_lsn, self._watermark.end_lsn) != self._said:
+            self.confirm()
 
     def confirm_without_delay(self) -> None:
         """The same, `delivery.confirm_delay` left out."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Final
 
+from ditto import crowd
 from ditto.monitoring.session_counters import SessionCounters
 from ditto.pipeline.beginning import begin
 from ditto.pipeline.confirmer import Confirmer
@@ -23,6 +23,8 @@ from ditto.source.walsender import check_holder
 from ditto.tasks import beside, deciding_error, end, until
 
 _LOOK_S: Final = 0.1
+_HEARD: Final = 1.5
+"""In times to live of the lease: more than from one answer of a quiet walsender to the next one."""
 
 
 async def run_session(
@@ -129,4 +131,11 @@ async def _hold_slot(prepared: Prepared, pipeline: Pipeline, *, stop: asyncio.Ev
 async def _hold_lease(prepared: Prepared, *, stored: Callable[[], int]) -> None:
     """Let the standbys know that this one is alive, as long as it holds the slot."""
     ends, name, pid = prepared.ends, prepared.slot.name, prepared.slot.active_pid or 0
-    await ends.lease.hold(pid, check_slot=partial(check_holder, ends.control, name, pid), stored_count=stored)
+
+    async def check_slot() -> None:
+        silent_s = ends.clock() - ends.source.heard_at
+        if crowd.is_large() and silent_s < _HEARD * ends.config.delivery.lease_ttl_s:
+            return  # the walsender that answers holds the slot; of hundreds of pipelines each question counts
+        await check_holder(ends.control, name, pid)
+
+    await ends.lease.hold(pid, check_slot=check_slot, stored_count=stored)

@@ -328,7 +328,7 @@ class Streaming:
             await asyncio.sleep(_PLACE_PERIOD_S)
             if self._history.is_certain:
                 await self._place.keep(self._confirmer.end_lsn, self._last_transaction())
-                self._confirmer.confirm()
+                self._confirmer.confirm_news()
             if has_new_source and self._confirmer.has_stored:
                 # Not before a message of this session is stored: what an old primary may still have stored
                 # after the tail was read would otherwise be taken for this timeline's.

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from ditto.crowd import stretched
 from ditto.monitoring.counters import Counters
 from ditto.source.sql import Control
 from ditto.source.synchronous_commit import ASYNCHRONOUS, look_at_standing
@@ -41,7 +42,7 @@ class SynchronousWatch:
             if self.is_synchronous and not before.is_synchronous:
                 on_synchronous()
                 self._tell()
-            await asyncio.sleep(_PERIOD_S)
+            await asyncio.sleep(stretched(_PERIOD_S))
 
     def _tell(self) -> None:
         if self._counters.has_told_standing:

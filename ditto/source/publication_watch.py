@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from ditto.config import ACTIONS
+from ditto.crowd import stretched
 from ditto.errors import PublicationMissing, TableLocked, TableNotPublished
 from ditto.hints import RELOAD, full_identity, identifier
 from ditto.source.published_tables import Publication, Table, Tables, look_at_publication, look_at_tables
@@ -58,7 +59,7 @@ class PublicationWatch:
         """
         is_suspected = False
         while True:
-            await asyncio.sleep(_LOOK_PERIOD_S)
+            await asyncio.sleep(stretched(_LOOK_PERIOD_S))
             try:
                 await self._look()
                 is_suspected = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
@@ -81,6 +82,8 @@ class Replication:
         self._gathers = gathers
         self._pace = Pace(1, 0.0)
         self._silence_limit_s = SILENCE_LIMIT_S
+        self.heard_at = -math.inf
+        """When the walsender last sent something."""
         self._read_s = 0.0
         self._is_plain = False
         """Nothing on the way holds what has left the socket."""
@@ -223,6 +226,8 @@ class Replication:
                 raise self._notice
             if block.is_ended:
                 raise self._ended()
+            if block.frame_count:
+                self.heard_at = ended_at
             if block.frame_count or not waits:
                 if block.is_drained and block.frame_count < PAUSE_AFTER_MESSAGES:
                     # To read at once what a lone transaction has just left empty cost a system call and a block.

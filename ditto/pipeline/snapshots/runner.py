@@ -50,6 +50,8 @@ log = structlog.get_logger()
 _RETRY_S: Final = 1.0
 _MAX_RETRY_S: Final = 30.0
 _SAVE_AFTER_S: Final = 0.2
+_IDLE_S: Final = 1.0
+"""How often to look whether a run has begun."""
 
 
 class Runner:
@@ -113,7 +115,7 @@ class Runner:
     async def save_moved(self) -> None:
         """Until cancelled: store which rows have moved where no chunk does it soon."""
         while True:
-            await asyncio.sleep(_SAVE_AFTER_S)
+            await asyncio.sleep(_IDLE_S if self._runs.find_begun() is None else _SAVE_AFTER_S)
             moved, current = self._deliveries.moved, self._runs.find_begun()
             if not moved.has_unsaved or current is None:
                 continue
