@@ -16,7 +16,8 @@ import msgspec
 from ditto import errors
 from ditto.cli import main
 from ditto.config import FLAGS, KEYS, SECTIONS
-from ditto.config.keys import Key, members, section, variable_of
+from ditto.config.keys import SERVER, Key, members, section, variable_of
+from ditto.fleet.node_metrics import NODE_METRICS, PIPELINE_STATES
 from ditto.monitoring.metrics import DISTRIBUTIONS, LABEL_VALUES, METRICS, PIPELINE
 
 DOCS = Path(__file__).parent
@@ -44,6 +45,35 @@ def configuration() -> str:
                 lines += ["", f"### {key.path}", "", key.description, "", *_facts(key)]
                 if (entry := _entry(key.annotation)) is not None:
                     lines += _entry_keys(f"{key.path}.NAME", entry)
+    return "\n".join(lines) + "\n"
+
+
+def server_configuration() -> str:
+    """docs/server.md."""
+    lines = [
+        "# Configuration of a node",
+        "",
+        "<!-- Made by docs/generate.py from ditto/config/server.py. -->",
+        "",
+        "`ditto serve --config FILE` reads YAML, TOML or JSON, by the file's extension. The environment wins over the",
+        "file, the file over the default. `${NAME}` and `${NAME:-default}` in the file's values come from the",
+        "environment. All nodes with the same control plane (`nats`) form a fleet: see [the fleet](guides/fleet.md).",
+        "Pipelines are not part of this file: they are [documents](configuration.md) that the fleet keeps.",
+    ]
+    for path in ("", *SERVER.sections):
+        keys = [key for key in SERVER.keys.values() if key.path.rpartition(".")[0] == path]
+        if path and keys:
+            lines += ["", f"## {path}"]
+        for key in keys:
+            lines += [
+                "",
+                f"### {key.path}",
+                "",
+                key.description,
+                "",
+                *_plain_facts(key),
+                f"- Environment: `{key.variable}`",
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -79,6 +109,16 @@ def _entry_keys(path: str, struct: type[msgspec.Struct]) -> Iterator[str]:
 
 def _facts(key: Key) -> Iterator[str]:
     """What there is to look up about a key, a line each."""
+    yield from _plain_facts(key)
+    yield f"- Environment: {', '.join(f'`{name}`' for name in key.variables)}"
+    if flags := FLAGS.get(key.path):
+        yield f"- Flag: {', '.join(f'`{flag}`' for flag in flags)}"
+    if former := key.former:
+        yield f"- Formerly `{former}` (`{variable_of(former)}`), which may still be used"
+
+
+def _plain_facts(key: Key) -> Iterator[str]:
+    """Those that are about its values."""
     if key.is_required:
         yield f"- Required where `{key.path.rpartition('.')[0]}` is given"
     if key.default is not None:
@@ -87,11 +127,6 @@ def _facts(key: Key) -> Iterator[str]:
         yield f"- One of {', '.join(f'`{choice}`' for choice in key.choices)}"
     if key.examples:
         yield f"- Example: `{_plain(key.examples[0])}`"
-    yield f"- Environment: {', '.join(f'`{name}`' for name in key.variables)}"
-    if flags := FLAGS.get(key.path):
-        yield f"- Flag: {', '.join(f'`{flag}`' for flag in flags)}"
-    if former := key.former:
-        yield f"- Formerly `{former}` (`{variable_of(former)}`), which may still be used"
 
 
 def _plain(value: object) -> str:
@@ -152,6 +187,22 @@ def metrics() -> str:
     lines += [f"| `{each.name}` | histogram | {each.about} | |" for each in DISTRIBUTIONS]
     lines += ["", "| Label | Values |", "|" + "---|" * 2]
     lines += [f"| `{label}` | {values} |" for label, values in LABEL_VALUES.items()]
+    lines += [
+        "",
+        "## Of a node",
+        "",
+        "`/metrics` of `ditto serve` has those of all pipelines of the node, `process_*` of each of its processes",
+        "(label `worker`, which is `node` for that of the node itself), and these:",
+        "",
+        "| Metric | Type | What | Labels |",
+        "|" + "---|" * 4,
+        *(
+            f"| `{each.name}` | gauge | {each.about} | {', '.join(f'`{label}`' for label in each.labels)} |"
+            for each in NODE_METRICS
+        ),
+        "",
+        f"`state` of pipelines is one of {', '.join(f'`{state}`' for state in PIPELINE_STATES)}.",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -232,6 +283,7 @@ def _excerpt(text: str, name: str) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
+    "server.md": server_configuration,
     "commands.md": commands,
     "metrics.md": metrics,
     "errors.md": errors_page,

@@ -53,7 +53,7 @@ class Node:
         self.instance = uuid.uuid4().hex
         self.control_plane = ControlPlane(config.nats, replicas=config.replicas)
         self.membership = Membership(config.name)
-        self.view = View(self.membership)
+        self.view: View = View(self.membership)
         self.store = PipelineStore(self.control_plane)
         self.requests = Requests(config.name, self.control_plane, self.view, self._answer)
         self._leases = Leases(self.control_plane, self.view, node=config.name, instance=self.instance)
@@ -120,7 +120,7 @@ class Node:
 
     async def run(self) -> None:
         """Until `stop`. Raises NodeNameTaken, and what is wrong with the control plane at the first connection."""
-        self._workers.begin()
+        self._workers.begin(is_warm=self.config.max_pipelines > 0)
         periods = asyncio.create_task(self._periods())
         stopping = asyncio.create_task(self._stop.wait())
         try:

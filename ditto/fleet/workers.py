@@ -197,14 +197,19 @@ class Workers:
         """A worker has reported, or has ended."""
         self._workers: list[Worker] = []
         self._watching: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
         self._is_closing = False
 
     def __iter__(self) -> itertools.chain[Worker]:
         return itertools.chain(self._workers)
 
-    def begin(self) -> None:
-        """Watch over them."""
+    def begin(self, *, is_warm: bool) -> None:
+        """Watch over them. `is_warm`: the first one is begun at once, so that no pipeline waits for its imports."""
         self._watching = asyncio.create_task(self._watch())
+        if is_warm:
+            self._warming = asyncio.create_task(
+                self._add(is_isolated=False).begin(self._node, self._config, self._on_end)
+            )
 
     def kill(self) -> None:
         """All processes, at once."""
@@ -217,6 +222,8 @@ class Workers:
         self._is_closing = True
         if self._watching is not None:
             await end(self._watching)
+        if self._warming is not None:
+            await asyncio.wait([self._warming])
         await asyncio.gather(*(each.close() for each in list(self._workers)))
 
     async def start(self, message: Start, *, is_isolated: bool) -> tuple[Worker, Run]:
@@ -224,14 +231,18 @@ class Workers:
         shared = [each for each in self._workers if not each.is_isolated]
         idlest = min(shared, key=lambda each: len(each.runs), default=None)
         if is_isolated or idlest is None or (idlest.runs and len(shared) < self._count):
-            worker = Worker(str(next(self._numbers)), is_isolated=is_isolated, has_news=self.news.set)
-            self._workers.append(worker)
+            worker = self._add(is_isolated=is_isolated)
             run = worker.reserve(message.name)
             await worker.begin(self._node, self._config, self._on_end)
         else:
             worker, run = idlest, idlest.reserve(message.name)
         await worker.start(message)
         return worker, run
+
+    def _add(self, *, is_isolated: bool) -> Worker:
+        worker = Worker(str(next(self._numbers)), is_isolated=is_isolated, has_news=self.news.set)
+        self._workers.append(worker)
+        return worker
 
     def release(self, worker: Worker) -> None:
         """A pipeline has ended there: a worker of its own ends with it."""

@@ -74,7 +74,7 @@ class Fleet:
         self.nats_url = nats_url
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
-        self._all: list[NodeProcess] = []
+        self.everything: list[NodeProcess] = []
         self.control_plane = ControlPlane(NatsConnection(url=nats_url))
         self.store = PipelineStore(self.control_plane)
         self.view = View(Membership("test"))
@@ -92,25 +92,28 @@ class Fleet:
 
     def close(self) -> None:
         """Kill every process that was started."""
-        for each in self._all:
+        for each in self.everything:
             each.kill()
 
-    def start(self, name: str, *, nats_url: str | None = None, **settings: str) -> NodeProcess:
+    def start(
+        self, name: str, *, nats_url: str | None = None, environment: dict[str, str] | None = None, **settings: str
+    ) -> NodeProcess:
         """Begin a node; `nats_url` is another way to the control plane."""
         given = {f"DITTO_{key.upper()}": value for key, value in settings.items()}
         node = NodeProcess(
             name,
-            self.folder / f"{name}-{len(self._all)}.log",
+            self.folder / f"{name}-{len(self.everything)}.log",
             {
                 "DITTO_NATS_URL": nats_url or self.nats_url,
                 "DITTO_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
                 "DITTO_AUTH_ALLOW_LOOPBACK": "true",
                 "DITTO_WORKERS": "1",
                 **given,
+                **(environment or {}),
             },
         )
         self.nodes[name] = node
-        self._all.append(node)
+        self.everything.append(node)
         return node
 
     async def live(self, *names: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from e2e.fleet.fleet import Fleet, document
 from e2e.ledger import Ledger, matches_ledger
 
@@ -45,6 +47,7 @@ async def test_pipelines_of_a_killed_node_run_elsewhere(fleet: Fleet, open_world
         assert [each for each, home in homes.items() if home == "n2" and fleet.pipeline(each).node != "n2"] == []
 
 
+@pytest.mark.long
 async def test_pipelines_of_a_frozen_node_run_elsewhere_and_it_comes_back(fleet: Fleet, world: World) -> None:
     async with fleet.watching():
         await start(fleet, "n1", "n2")
@@ -107,6 +110,7 @@ async def test_a_second_node_of_one_name_is_refused(fleet: Fleet) -> None:
         first.kill()
 
 
+@pytest.mark.long
 async def test_labels_and_room_decide(fleet: Fleet, open_world: OpenWorld) -> None:
     worlds = [open_world("") for _ in range(2)]
     async with fleet.watching():
