@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import statistics
 import tempfile
 import time
@@ -183,7 +184,7 @@ async def prove(proof: Proof) -> None:
         await cut_from_postgres(proof, ledgers)
         for node in NODES:
             names, at = proof.homes(node), time.time()
-            fleet.nodes[node].send(15)
+            fleet.nodes[node].send(signal.SIGTERM)
             await proof.away("roll: from SIGTERM", names, at, of=node)
             assert await fleet.nodes[node].ended(timeout_s=40) == 0
             proof.handed_over("roll: from the end on the old node", names, at, of=node)

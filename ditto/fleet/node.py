@@ -259,6 +259,7 @@ class Node:
         if not task.cancelled() and (error := task.exception()) is not None:
             reason = error.message if isinstance(error, DittoError) else type(error).__name__
             log.error("pipeline.not_kept", pipeline=name, reason=reason)
+            return  # the next beat begins it again
         self.view.touch()
 
     async def _wait_for_connection(self) -> None:

@@ -65,7 +65,17 @@ class Worker:
         self._is_ready = asyncio.Event()
 
     async def begin(self, node: str, config: Log, on_end: Callable[[Worker], None]) -> None:
-        """Start the process."""
+        """Start the process. Where that cannot be, its pipelines are lost at once."""
+        try:
+            await self._begin(node, config)
+        except OSError as error:
+            log.error("worker.not_begun", worker=self.number, reason=error.strerror, hint="look at the node's limits")
+            on_end(self)
+        else:
+            self._reading = asyncio.create_task(self._read(on_end))
+        self._is_ready.set()
+
+    async def _begin(self, node: str, config: Log) -> None:
         ours, theirs = socket.socketpair()
         try:
             environ = {name: value for name, value in os.environ.items() if name not in _NOT_THEIRS}
@@ -85,8 +95,6 @@ class Worker:
         self._channel = await Channel.over(ours)
         self._channel.send(Configure(node, self.number, config.level, config.format))
         self.heard_at = time.monotonic()
-        self._is_ready.set()
-        self._reading = asyncio.create_task(self._read(on_end))
 
     @property
     def pid(self) -> int:
