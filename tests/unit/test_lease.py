@@ -287,6 +287,20 @@ async def test_a_standby_ends_a_holder_that_is_silent_for_its_time_to_live() -> 
     await end(watching)
 
 
+@fake_time
+async def test_a_holder_that_is_suspected_by_other_signs_is_ended_after_half_of_that() -> None:
+    store, walsenders = FakeLeaseStore(), Walsenders()
+    anothers(store, ttl_s=30.0)
+    began_at = now()
+    lease = Lease(store, ttl_s=TTL_S, slot="s", clock=now, counters=Counters(), suspects_holder=True)
+    watching = asyncio.create_task(lease.watch(walsenders.end))
+    await asyncio.sleep(60)
+    ended_at, pid = walsenders.asked[0]
+    assert pid == 99
+    assert 15.0 <= ended_at - began_at <= 16.0
+    await end(watching)
+
+
 @pytest.mark.parametrize("moves", ["revision", "activity"])
 @fake_time
 async def test_a_standby_leaves_a_holder_that_moves(moves: str) -> None:

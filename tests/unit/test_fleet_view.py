@@ -1,0 +1,154 @@
+"""What the buckets say about pipelines and nodes."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ditto.errors import PipelineUnknown
+from ditto.fleet.buckets import Entry
+from ditto.fleet.membership import Membership
+from ditto.fleet.records import Assignment, Failure, NodeEntry, Record, Running, WorkerEntry
+from ditto.fleet.view import Copy, View
+
+
+class Scene:
+    """A view that is fed by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.view = View(Membership("n1", clock=lambda: self.now))
+        self.view.is_connected = True
+        self.view.begin()
+        for copy in self.view.copies:
+            self.view.take(copy, None)
+        self._revision = 0
+
+    def put(self, copy: Copy[msgspec.Struct], key: str, value: msgspec.Struct | None) -> int:
+        self._revision += 1
+        body = None if value is None else msgspec.json.encode(value)
+        self.view.take(copy, Entry(key, body, self._revision))
+        return self._revision
+
+    def node(self, name: str, **more: object) -> None:
+        entry = NodeEntry(name=name, instance=f"{name}-1", api_url=f"http://{name}")
+        self.put(self.view.nodes_copy, name, msgspec.structs.replace(entry, **more))  # type: ignore[arg-type]
+
+    def pipeline(self, name: str, **more: object) -> int:
+        record = msgspec.structs.replace(Record(document={"postgres": {"slot": name}}), **more)
+        return self.put(self.view.records, name, record)  # type: ignore[arg-type]
+
+    def held(self, name: str, node: str, instance: str = "") -> None:
+        value = Assignment(node=node, instance=instance or f"{node}-1")
+        self.put(self.view.assignments, name, value)  # type: ignore[arg-type]
+
+    def runs(self, name: str, node: str, **more: object) -> None:
+        running = Running(name=name, state="streaming", reason="it works", revision=1)
+        value = WorkerEntry(instance=f"{node}-1", pipelines=[msgspec.structs.replace(running, **more)])
+        self.put(self.view.workers, f"{node}.1", value)  # type: ignore[arg-type]
+
+
+def test_states_from_nothing_to_streaming() -> None:
+    scene = Scene()
+    with pytest.raises(PipelineUnknown):
+        scene.view.pipeline("shop")
+    scene.pipeline("shop")
+    assert (scene.view.pipeline("shop").state, scene.view.pipeline("shop").node) == ("unassigned", None)
+    assert scene.view.pipeline("shop").reason == "no live node takes pipelines"
+    scene.node("n1")
+    assert (scene.view.pipeline("shop").state, scene.view.pipeline("shop").node) == ("assigned", "n1")
+    scene.held("shop", "n1")
+    assert scene.view.pipeline("shop").state == "assigned"
+    scene.runs("shop", "n1", lag_s=0.5)
+    shown = scene.view.pipeline("shop")
+    assert (shown.state, shown.node, shown.worker, shown.lag_s) == ("streaming", "n1", "1", 0.5)
+    (node,) = scene.view.nodes()
+    assert (node.state, node.pipelines, node.workers) == ("live", 1, 1)
+
+
+def test_paused_and_failed() -> None:
+    scene = Scene()
+    scene.node("n1")
+    revision = scene.pipeline("shop", paused=True, by="ci")
+    assert (scene.view.pipeline("shop").state, scene.view.pipeline("shop").reason) == ("paused", "it was paused by ci")
+    assert scene.view.targets() == {}
+    revision = scene.pipeline("shop", attempt=1)
+    failed = Failure(
+        revision=revision, attempt=1, kind="SlotMissing", message="no slot", hint="make one", code=3, at=""
+    )
+    scene.put(scene.view.assignments, "shop", Assignment(failed=failed))  # type: ignore[arg-type]
+    shown = scene.view.pipeline("shop")
+    assert shown.state == "failed"
+    assert shown.error is not None
+    assert (shown.error.message, shown.error.hint, shown.error.code) == ("no slot", "make one", 3)
+    assert scene.view.targets() == {}
+    scene.pipeline("shop", attempt=2)
+    assert scene.view.targets() == {"shop": "n1"}
+
+
+def test_a_dead_node_holds_nothing() -> None:
+    scene = Scene()
+    scene.node("n1")
+    scene.node("n2")
+    scene.pipeline("shop")
+    scene.held("shop", "n2")
+    scene.runs("shop", "n2")
+    assert scene.view.pipeline("shop").node == "n2"
+    for _ in range(5):
+        scene.now += 1
+        scene.view.membership.tick()
+    scene.view.touch()
+    shown = scene.view.pipeline("shop")
+    assert (shown.state, shown.node) == ("assigned", "n1")
+    assert "n2 is gone" in shown.reason
+    assert [(each.name, each.state) for each in scene.view.nodes()] == [("n1", "live"), ("n2", "dead")]
+
+
+def test_labels_and_drained_nodes() -> None:
+    scene = Scene()
+    scene.node("n1", draining=True)
+    scene.pipeline("shop", document={"placement": {"labels": {"zone": "b"}}})
+    assert scene.view.pipeline("shop").reason == "no live node takes pipelines"
+    scene.node("n2", labels={"zone": "a"})
+    assert "labels" in scene.view.pipeline("shop").reason
+    scene.node("n2", labels={"zone": "b"}, max_pipelines=0)
+    assert "full" in scene.view.pipeline("shop").reason
+    scene.node("n2", labels={"zone": "b"})
+    assert scene.view.targets() == {"shop": "n2"}
+
+
+def test_an_older_revision_than_the_one_written_here_changes_nothing() -> None:
+    scene = Scene()
+    scene.pipeline("shop")
+    scene.view.assignments.written("shop", Assignment(), 50)
+    scene.held("shop", "n1")
+    assert scene.view.assignments.values["shop"].node is None
+
+
+def test_a_heartbeat_alone_is_no_change() -> None:
+    scene = Scene()
+    scene.node("n1")
+    scene.pipeline("shop")
+    targets = scene.view.targets()
+    scene.node("n1", beat=7)
+    assert scene.view.targets() is targets
+
+
+def test_listing_again_forgets_what_is_gone() -> None:
+    scene = Scene()
+    scene.pipeline("old")
+    kept = scene.pipeline("kept")
+    scene.view.begin()
+    assert not scene.view.is_current
+    assert set(scene.view.records.values) == {"old", "kept"}
+    scene.view.take(scene.view.records, Entry("kept", msgspec.json.encode(Record(document={})), kept))
+    for copy in scene.view.copies:
+        scene.view.take(copy, None)
+    assert scene.view.is_current
+    assert set(scene.view.records.values) == {"kept"}
+
+
+def test_what_ditto_did_not_write_is_passed_over() -> None:
+    scene = Scene()
+    scene.view.take(scene.view.records, Entry("odd", b"no JSON", 1))
+    assert scene.view.pipelines() == []
