@@ -1,0 +1,93 @@
+"""The console as one ASGI application, and which requests go to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fastapi import FastAPI, Request
+from nicegui import app as pages
+from nicegui import core, ui
+from starlette.middleware.gzip import GZipMiddleware
+
+from ditto.api.fleet.auth import Authenticator
+from ditto.config.server import ServerConfig
+from ditto.console.courses import Courses
+from ditto.console.creation import creation_page
+from ditto.console.fleet import Fleet
+from ditto.console.gate import ConsoleGate
+from ditto.console.headers import SafePages
+from ditto.console.nodes import nodes_page
+from ditto.console.overview import overview
+from ditto.console.pipeline import pipeline_page
+from ditto.console.sessions import Sessions
+from ditto.console.visit import Visit
+from ditto.errors import PipelineUnknown
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+_HERE: Final = Path(__file__).parent
+_RECONNECT_S: Final = 10.0
+"""How long a page keeps its place while its browser is not connected."""
+
+
+@asynccontextmanager
+async def console(fleet: Fleet, config: ServerConfig, *, courses: Courses | None = None) -> AsyncIterator[ASGIApp]:
+    """The pages, while the body runs; once in a process, because NiceGUI has one application."""
+    outer = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    sessions, courses = Sessions(), courses or Courses(fleet.view)
+    _register(fleet, courses, sessions)
+    pages.add_static_file(local_file=_HERE / "style.css", url_path="/console/style.css", max_cache_age=60)
+    pages.add_static_file(local_file=_HERE / "icon.svg", url_path="/console/icon.svg", max_cache_age=3600)
+    ui.run_with(
+        outer,
+        title="Ditto",
+        dark=None,
+        tailwind=False,
+        favicon=_HERE / "icon.svg",
+        reconnect_timeout=_RECONNECT_S,
+        gzip_middleware_factory=None,
+        show_welcome_message=False,
+    )
+    core.app.config.socket_io_js_transports = ["websocket"]
+    gate = ConsoleGate(
+        GZipMiddleware(SafePages(outer)),
+        Authenticator(config.auth),
+        sessions,
+        node=fleet.node,
+        hosts=config.http.hosts,
+        is_tls=config.http.tls.cert is not None,
+    )
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(outer.router.lifespan_context(outer))
+        keeping = asyncio.create_task(courses.keep(), name="courses")
+        stack.callback(keeping.cancel)
+        yield gate
+
+
+def _register(fleet: Fleet, courses: Courses, sessions: Sessions) -> None:
+    def visit(request: Request) -> Visit:
+        return Visit(request, fleet, courses, sessions)
+
+    @ui.page("/")
+    def _overview(request: Request) -> None:
+        overview(visit(request))
+
+    @ui.page("/nodes")
+    def _nodes(request: Request) -> None:
+        nodes_page(visit(request))
+
+    @ui.page("/new")
+    def _new(request: Request) -> None:
+        creation_page(visit(request))
+
+    @ui.page("/pipelines/{name}")
+    def _pipeline(request: Request, name: str, tab: str = "") -> None:
+        try:
+            pipeline_page(visit(request), name, tab)
+        except PipelineUnknown:
+            ui.navigate.to("/")

@@ -1,0 +1,139 @@
+"""What is around every page: the bar with its links, dark and light, keys, and whether the control plane is there."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from nicegui import ui
+
+from ditto.api.fleet.auth import LOOPBACK
+from ditto.console.sign_in import LEAVE
+from ditto.console.visit import THEME, Visit
+
+_HEAD: Final = '<link rel="stylesheet" href="/console/style.css"><link rel="icon" href="/console/icon.svg">'
+_LINKS: Final = (("Pipelines", "/"), ("Nodes", "/nodes"))
+_THEMES: Final = (("As the system", None), ("Light", False), ("Dark", True))
+_KEYS: Final = (
+    ("/", "search"),
+    ("n", "new pipeline"),
+    ("p", "pipelines"),
+    ("o", "nodes"),
+    ("t", "dark or light"),
+    ("?", "this list"),
+)
+
+
+@contextmanager
+def frame(visit: Visit, title: str, current: str = "") -> Iterator[None]:
+    """The body of the page is built inside."""
+    ui.page_title(f"{title} - Ditto")
+    ui.add_head_html(_HEAD)
+    ui.colors(
+        primary="#1f5fbf",
+        positive="#1a7f4b",
+        negative="#b02a2a",
+        warning="#9a6200",
+        dark="#1a2027",
+        dark_page="#12161b",
+    )
+    dark = ui.dark_mode(visit.is_dark)
+    with ui.header().classes("q-py-xs"):
+        _bar(visit, current, dark)
+    with ui.element("main").classes("page").props('id="content" tabindex="-1"'):
+        lost = ui.html("", sanitize=False).classes("w-full").props('role="status"')
+        yield
+    _keys(visit, dark)
+
+    def look() -> None:
+        text = "" if visit.fleet.view.is_current else _LOST
+        if lost.content != text:
+            lost.set_content(text)
+        lost.set_visibility(bool(text))
+
+    visit.often(look)
+
+
+_LOST: Final = (
+    '<div class="banner warn"><b>The control plane does not answer.</b> This page shows the fleet as of when it was '
+    "lost. Pipelines that run go on; nothing is started or changed.</div>"
+)
+
+
+def _bar(visit: Visit, current: str, dark: ui.dark_mode) -> None:
+    with ui.element("div").classes("bar"):
+        ui.html('<a class="skip" href="#content">Skip to the content</a>', sanitize=False)
+        node = html.escape(visit.fleet.node)
+        ui.html(
+            f'<a class="brand" href="/" title="Node {node}"><img src="/console/icon.svg" alt=""><span>Ditto</span></a>',
+            sanitize=False,
+        )
+        with ui.element("nav").props('aria-label="Pages"'):
+            here = "".join(
+                f'<a class="nav" href="{target}"{" aria-current=page" if target == current else ""}>{name}</a>'
+                for name, target in _LINKS
+            )
+            ui.html(here, sanitize=False)
+        ui.element("div").classes("space")
+        ui.label(visit.fleet.node).classes("muted who q-mr-sm").tooltip("This node")
+        with ui.button(icon="contrast", color=None).props('flat round dense aria-label="Dark or light"'), ui.menu():
+            for name, value in _THEMES:
+                ui.menu_item(name, lambda value=value: _set_theme(dark, value))
+        label = f"Signed in as {visit.who.name}"
+        with (
+            ui.button(icon="person", color=None).props(
+                f'flat round dense aria-label="{html.escape(label, quote=True)}"'
+            ),
+            ui.menu(),
+        ):
+            with ui.element("div").classes("q-pa-md"):
+                ui.label(visit.who.name).classes("text-bold")
+                ui.label(f"role {visit.who.role}").classes("muted")
+            if visit.who.name != LOOPBACK:
+                ui.separator()
+                ui.html(
+                    f'<form method="post" action="{LEAVE}"><button class="q-btn q-btn--flat q-pa-md full-width">'
+                    "Sign out</button></form>",
+                    sanitize=False,
+                )
+
+
+def _set_theme(dark: ui.dark_mode, value: bool | None) -> None:
+    dark.set_value(value)
+    word = {True: "dark", False: "light", None: ""}[value]
+    age = 31536000 if word else 0
+    ui.run_javascript(f'document.cookie = "{THEME}={word}; path=/; max-age={age}; samesite=strict"')
+
+
+def _keys(visit: Visit, dark: ui.dark_mode) -> None:
+    with ui.dialog() as about, ui.card().classes("dialog"):
+        ui.html("<h2 class='title'>Keys</h2>", sanitize=False)
+        rows = "".join(f"<tr><td><kbd>{key}</kbd></td><td>{what}</td></tr>" for key, what in _KEYS)
+        ui.html(f'<table class="plain-table">{rows}</table>', sanitize=False)
+        with ui.element("div").classes("dialog-foot"):
+            ui.button("Close", on_click=about.close).props("flat no-caps")
+
+    def pressed(event: object) -> None:
+        key = getattr(event, "key", None)
+        modifiers = getattr(event, "modifiers", None)
+        if not getattr(getattr(event, "action", None), "keydown", False) or modifiers is None:
+            return
+        if modifiers.ctrl or modifiers.alt or modifiers.meta:
+            return
+        name = str(getattr(key, "name", ""))
+        if name == "/":
+            ui.run_javascript('document.querySelector("input[type=search], .search input")?.focus()')
+        elif name == "n" and visit.may("admin"):
+            ui.navigate.to("/new")
+        elif name == "p":
+            ui.navigate.to("/")
+        elif name == "o":
+            ui.navigate.to("/nodes")
+        elif name == "t":
+            _set_theme(dark, not dark.value)
+        elif name == "?":
+            about.open()
+
+    ui.keyboard(pressed, ignore=["input", "select", "button", "textarea"])

@@ -1,0 +1,88 @@
+"""The page of nodes: what each runs, and a button that lets it hand its pipelines over."""
+
+from __future__ import annotations
+
+import html
+
+from nicegui import ui
+
+from ditto.console.frame import frame
+from ditto.console.visit import Visit
+from ditto.console.words import ago
+from ditto.fleet.status import NodeSummary
+from ditto.units import counted
+
+
+def nodes_page(visit: Visit) -> None:
+    """Build the page."""
+    with frame(visit, "Nodes", "/nodes"):
+        with ui.element("div").classes("row-line"):
+            ui.html("<h1 class='title'>Nodes</h1>", sanitize=False)
+        _Nodes(visit)
+
+
+class _Nodes:
+    def __init__(self, visit: Visit) -> None:
+        self._visit = visit
+        self._shown: list[NodeSummary] = []
+        self._cards = ui.element("div").classes("cards")
+        visit.often(self._look)
+
+    def _look(self) -> None:
+        found = self._visit.fleet.view.nodes()
+        if found == self._shown:
+            return
+        self._shown = found
+        self._cards.clear()
+        with self._cards:
+            for each in found:
+                self._card(each)
+
+    def _card(self, node: NodeSummary) -> None:
+        with ui.element("section").classes("card").props(f'aria-label="Node {html.escape(node.name, quote=True)}"'):
+            ui.html(_about(node, is_this=node.name == self._visit.fleet.node), sanitize=False)
+            if self._visit.may("operate") and node.state == "live":
+                ui.button("Drain", icon="move_down", on_click=lambda: self._ask(node), color=None).props(
+                    "outline dense no-caps"
+                ).classes("q-px-sm").style("justify-self: start")
+
+    def _ask(self, node: NodeSummary) -> None:
+        with ui.dialog(value=True) as dialog, ui.card().classes("dialog"):
+            ui.html(f"<h2 class='title'>Drain {html.escape(node.name)}?</h2>", sanitize=False)
+            ui.label(
+                f"Its {counted(node.pipelines, 'pipeline')} go to other nodes, one after the other. The node takes no "
+                "more until it is started again."
+            )
+
+            async def drain() -> None:
+                await self._visit.attempt(
+                    lambda: self._visit.fleet.drain(self._visit.caller, node.name), done=f"{node.name} hands over"
+                )
+                dialog.close()
+
+            with ui.element("div").classes("dialog-foot"):
+                ui.button("Cancel", on_click=dialog.close, color=None).props("flat no-caps")
+                ui.button("Drain", on_click=drain).props("unelevated no-caps color=primary")
+
+
+def _about(node: NodeSummary, *, is_this: bool) -> str:
+    ratio = 100 * node.pipelines // node.max_pipelines if node.max_pipelines else 0
+    name, url = html.escape(node.name), html.escape(node.api_url, quote=True)
+    link = (
+        f'<a class="plain" href="{url}">{name}</a>'
+        if node.api_url.startswith(("http://", "https://"))
+        else f"<b>{name}</b>"
+    )
+    most = counted(node.max_pipelines, "pipeline")
+    labels = html.escape(", ".join(f"{key}={value}" for key, value in node.labels.items()))
+    state = html.escape(node.state)
+    return (
+        f'<div class="top"><span>{link}{" <span class=muted>this node</span>" if is_this else ""}</span>'
+        f'<span class="state s-{state}">{state}</span></div>'
+        f'<div style="padding: .5rem 0"><span class="number">{node.pipelines} of {most}</span>'
+        f'<div class="meter"><i style="width: {min(100, ratio)}%"></i></div></div>'
+        f'<div class="facts"><div class="fact"><span>Workers</span><b>{node.workers}</b></div>'
+        f'<div class="fact"><span>Started</span><b>{ago(node.started)}</b></div>'
+        f'<div class="fact"><span>Version</span><b>{html.escape(node.version)}</b></div></div>'
+        + (f'<div class="muted" style="padding-top: .4rem">{labels}</div>' if labels else "")
+    )

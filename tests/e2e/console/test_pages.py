@@ -1,0 +1,123 @@
+"""Pages with many pipelines in every state: search, filter, order, keys, dark and light, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+import ditto
+from ditto.testing.process import ServerProcess, free_port
+from e2e.console.browser import chromium, visitor
+from unit.fleet_fakes import TOKENS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.async_api import Browser
+
+PAGES: Final = (
+    "/",
+    "/nodes",
+    "/new",
+    "/pipelines/orders-eu",
+    "/pipelines/inventory-eu",
+    "/pipelines/orders-eu?tab=snapshots",
+    "/pipelines/orders-eu?tab=configuration",
+    "/pipelines/orders-eu?tab=history",
+)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a node with made-up figures."""
+    port = free_port()
+    top = Path(ditto.__file__).parent.parent
+    process = ServerProcess(
+        [sys.executable, "-m", "e2e.console.stage", str(port), "50"],
+        name="stage",
+        log_path=tmp_path_factory.mktemp("stage") / "log",
+        last_signal=signal.SIGKILL,
+        env={**os.environ, "PYTHONPATH": f"{top}:{top / 'tests'}"},
+    )
+    try:
+        process.wait_until(lambda: _answers(port), timeout_s=60)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.end(signal.SIGKILL)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def test_many_pipelines_are_searched_filtered_and_ordered(url: str) -> None:
+    async with chromium() as browser, visitor(browser, url) as anna:
+        await anna.sign_in(TOKENS["admin"])
+        rows, page = anna.page.locator(".fleet tbody tr"), anna.page
+        await page.wait_for_function("document.querySelectorAll('.fleet tbody tr').length == 50")
+        assert "failed" in await rows.first.inner_text()
+        assert await page.locator(".spark polyline[points]").count() == 50
+        await page.get_by_role("button", name="failed 2").click()
+        await page.wait_for_function("document.querySelectorAll('.fleet tbody tr').length == 2")
+        await page.get_by_role("button", name="all 50").click()
+        await page.keyboard.press("Escape")
+        await page.locator("body").press("/")
+        await page.keyboard.type("orders")
+        await page.wait_for_function("document.querySelectorAll('.fleet tbody tr').length == 3")
+        await page.get_by_label("Search").fill("")
+        await page.wait_for_function("document.querySelectorAll('.fleet tbody tr').length == 50")
+        await page.get_by_role("columnheader", name="Lag").click()
+        await page.get_by_role("columnheader", name="Lag").click()
+        await page.wait_for_function("document.querySelector('.fleet tbody tr').innerText.includes('5 min')")
+        await page.get_by_role("link", name="audit-eu", exact=True).focus()
+        await page.keyboard.press("Enter")
+        await page.get_by_role("heading", name="audit-eu").wait_for()
+        await page.locator("body").press("o")
+        await page.get_by_role("heading", name="Nodes").wait_for()
+        await page.locator("body").press("n")
+        await page.get_by_role("heading", name="New pipeline").wait_for()
+        assert anna.complaints == []
+
+
+async def test_each_page_fits_its_window_on_a_desk_and_on_a_phone(url: str) -> None:
+    async def look(browser: Browser, width: int, *, is_dark: bool) -> None:
+        async with visitor(browser, url, width=width, is_dark=is_dark) as anna:
+            await anna.sign_in(TOKENS["admin"])
+            for path in PAGES:
+                await anna.go(path)
+                await anna.page.wait_for_function("window.socket?.connected")
+                assert await anna.overflow() <= 0, path
+                ground: str = await anna.page.evaluate("getComputedStyle(document.body).backgroundColor")
+                assert (sum(map(int, ground[4:-1].split(", "))) < 200) == is_dark
+            assert anna.hosts == {url.removeprefix("http://")}
+            assert anna.complaints == []
+
+    async with chromium() as browser:
+        await asyncio.gather(look(browser, 1440, is_dark=True), look(browser, 390, is_dark=False))
+
+
+async def test_the_editor_takes_keys_of_the_schema_and_says_what_is_wrong(url: str) -> None:
+    async with chromium() as browser, visitor(browser, url) as anna:
+        await anna.sign_in(TOKENS["admin"])
+        await anna.go("/new")
+        await anna.page.get_by_label("Name").fill("shop")
+        await anna.page.get_by_label("Template").click()
+        await anna.page.get_by_role("option", name="Tables to Kafka").click()
+        await anna.page.locator(".cm-content", has_text="brokers").wait_for()
+        await anna.sees("The configuration is good.")
+        await anna.page.get_by_label("Search keys").fill("max_in_flight")
+        await anna.page.wait_for_function("document.querySelectorAll('.keys details').length < 5")
+        await anna.page.locator(".keys summary").first.click()
+        await anna.page.locator(".keys .add").first.click()
+        await anna.page.locator(".cm-content", has_text="max_in_flight").wait_for()
+        await anna.write("postgres:\n  dsn: postgres://ditto:written-out@db/shop\n")
+        await anna.sees("postgres.dsn has a secret written out")
+        assert "written-out" not in await anna.page.locator(".banner").first.inner_text()
