@@ -159,6 +159,14 @@ RABBITMQ = Need(
     macos="brew install rabbitmq",
 )
 
+CHROMIUM = Need(
+    what="Chromium (tests look at the console in it)",
+    debian="chromium",
+    fedora="chromium",
+    alpine="chromium",
+    macos="brew install --cask chromium",
+)
+
 
 def missing(extra: str) -> list[Need]:
     """What the packages' builds and `extra` need and this machine does not have, for the interpreter that runs this."""
@@ -175,6 +183,7 @@ def missing(extra: str) -> list[Need]:
         JAVA: extra != "test" or all(shutil.which(program) for program in ("java", "javac", "mvn")),
         REDIS: extra not in {"test", "bench"} or any(map(shutil.which, ("redis-server", "valkey-server"))),
         RABBITMQ: extra not in {"test", "bench"} or shutil.which("rabbitmq-server", path=RABBITMQ_PATH) is not None,
+        CHROMIUM: extra != "test" or any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
         venv: all(importlib.util.find_spec(module) for module in ("venv", "ensurepip")),
     }
     return [need for need, is_there in has.items() if not is_there]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -39,7 +38,7 @@ _RECONNECT_S: Final = 10.0
 async def console(fleet: Fleet, config: ServerConfig, *, courses: Courses | None = None) -> AsyncIterator[ASGIApp]:
     """The pages, while the body runs; once in a process, because NiceGUI has one application."""
     outer = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    sessions, courses = Sessions(), courses or Courses(fleet.view)
+    sessions = Sessions()
     _register(fleet, courses, sessions)
     pages.add_static_file(local_file=_HERE / "style.css", url_path="/console/style.css", max_cache_age=60)
     pages.add_static_file(local_file=_HERE / "icon.svg", url_path="/console/icon.svg", max_cache_age=3600)
@@ -50,6 +49,7 @@ async def console(fleet: Fleet, config: ServerConfig, *, courses: Courses | None
         tailwind=False,
         favicon=_HERE / "icon.svg",
         reconnect_timeout=_RECONNECT_S,
+        binding_refresh_interval=None,
         gzip_middleware_factory=None,
         show_welcome_message=False,
     )
@@ -62,10 +62,7 @@ async def console(fleet: Fleet, config: ServerConfig, *, courses: Courses | None
         hosts=config.http.hosts,
         is_tls=config.http.tls.cert is not None,
     )
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(outer.router.lifespan_context(outer))
-        keeping = asyncio.create_task(courses.keep(), name="courses")
-        stack.callback(keeping.cancel)
+    async with outer.router.lifespan_context(outer):
         yield gate
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import importlib.util
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Literal
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from ditto.api.fleet.app import gated, make_api
+from ditto.api.fleet.server import WebSockets
+from ditto.console.courses import Courses
+from ditto.console.fleet import Fleet
+from ditto.console.in_process import InProcess
+from ditto.tasks import end
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
 
-    from ditto.console.courses import Courses
+    from ditto.config import ServerConfig
     from ditto.fleet.interface import FleetNode
 
 log = structlog.get_logger()
@@ -34,8 +41,8 @@ def has_console() -> bool:
     return importlib.util.find_spec(_LIBRARY) is not None
 
 
-def websockets() -> Literal["websockets-sansio", "none"]:
-    """What uvicorn needs to serve them: only the console has any."""
+def websockets() -> WebSockets:
+    """What the server needs to serve them: only the console has any."""
     return "websockets-sansio" if has_console() else "none"
 
 
@@ -47,12 +54,43 @@ async def with_console(node: FleetNode, *, courses: Courses | None = None) -> As
         log.info("console.missing", hint="pip install 'ditto-cdc[console]'")
         yield _Beside(gated(api, node), _no_console)
         return
-    from ditto.console.app import console  # noqa: PLC0415 -- brings NiceGUI
-    from ditto.console.fleet import Fleet  # noqa: PLC0415
-    from ditto.console.in_process import InProcess  # noqa: PLC0415
-
-    async with console(Fleet(node.name, node.view, InProcess(api)), node.config, courses=courses) as pages:
+    courses = courses or Courses(node.view)
+    keeping = asyncio.create_task(courses.keep(), name="courses")
+    pages = _Pages(Fleet(node.name, node.view, InProcess(api)), node.config, courses)
+    try:
         yield _Beside(gated(api, node), pages)
+    finally:
+        await end(keeping)
+        await pages.close()
+
+
+class _Pages:
+    """The pages, made when somebody asks for the first one: NiceGUI takes two seconds and 60 MB, and a node that nobody
+    looks at needs neither.
+    """
+
+    def __init__(self, fleet: Fleet, config: ServerConfig, courses: Courses) -> None:
+        self._fleet = fleet
+        self._config = config
+        self._courses = courses
+        self._stack = AsyncExitStack()
+        self._lock = asyncio.Lock()
+        self._app: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._app is None:
+            async with self._lock:
+                if self._app is None:
+                    self._app = await self._open()
+        await self._app(scope, receive, send)
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+    async def _open(self) -> Any:
+        # In a thread: meanwhile the node goes on.
+        module = await asyncio.to_thread(importlib.import_module, "ditto.console.app")
+        return await self._stack.enter_async_context(module.console(self._fleet, self._config, self._courses))
 
 
 class _Beside:

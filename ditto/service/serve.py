@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 
-from ditto.api.fleet.app import make_app
 from ditto.api.fleet.server import serve_fleet
 from ditto.config import ServerConfig
 from ditto.config.validation import is_loopback, split_address
+from ditto.console.mount import websockets, with_console
 from ditto.fleet.node import Node
 from ditto.service import signals, systemd
 from ditto.service.heartbeat import keep_heartbeat
@@ -34,7 +34,7 @@ async def serve(config: ServerConfig) -> None:
 
 @asynccontextmanager
 async def _serve_http(node: Node) -> AsyncIterator[None]:
-    """The API, while the body runs. It answers for the whole fleet, also before the control plane does."""
+    """API and console, while the body runs. Both answer for the whole fleet, also before the control plane does."""
     config = node.config
     if not config.auth.tokens and not config.auth.allow_loopback:
         log.warning(
@@ -42,7 +42,10 @@ async def _serve_http(node: Node) -> AsyncIterator[None]:
             reason="nobody may use the API: auth has no token",
             hint="ditto token makes one for auth.tokens; auth.allow_loopback lets programs of this machine in without",
         )
-    async with serve_fleet(make_app(node), config.http.listen, config.http.tls):
+    async with (
+        with_console(node) as app,
+        serve_fleet(app, config.http.listen, config.http.tls, websockets=websockets()),
+    ):
         yield
 
 

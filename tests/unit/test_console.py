@@ -11,11 +11,15 @@ from typing import Any
 import httpx
 import pytest
 from starlette.responses import HTMLResponse, PlainTextResponse
+from websockets.asyncio.client import connect
 
+from ditto.api import connection_limits
 from ditto.api.fleet.app import make_api
 from ditto.api.fleet.auth import Authenticator, Identity
 from ditto.api.fleet.checking import check_document
+from ditto.api.fleet.server import serve_fleet
 from ditto.config import KEYS
+from ditto.config.server import HttpTls
 from ditto.console import mount, yaml_text
 from ditto.console.courses import POINTS, STEP_S, Course, Courses, known, spark
 from ditto.console.event_stream import ServerEvent, read_events
@@ -384,3 +388,24 @@ async def test_without_the_extra_the_first_page_says_how_to_get_it(monkeypatch: 
 async def test_the_api_has_its_own_gate_beside_the_console() -> None:
     async with client_of(FakeNode(), None) as client:
         assert (await client.get("/v1/nodes")).status_code == 401
+
+
+async def test_a_websocket_stays_open_for_longer_than_a_request_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_limits, "REQUEST_TIMEOUT_S", 0.3)
+
+    async def echo(_: Any, receive: Any, send: Any) -> None:
+        while (message := await receive())["type"] != "websocket.disconnect":
+            if message["type"] == "websocket.connect":
+                await send({"type": "websocket.accept"})
+            else:
+                await send({"type": "websocket.send", "text": message["text"]})
+
+    async with (
+        serve_fleet(echo, "127.0.0.1:0", HttpTls(), websockets="websockets-sansio") as port,
+        connect(f"ws://127.0.0.1:{port}/", proxy=None) as client,
+    ):
+        ends_at = asyncio.get_running_loop().time() + 1.0
+        while asyncio.get_running_loop().time() < ends_at:
+            await client.send("here")
+            assert await client.recv() == "here"
+            await asyncio.sleep(0.05)

@@ -33,6 +33,16 @@ _MAX_BODY_BYTES = 64 * 1024
 
 def make_app(node: FleetNode) -> ASGIApp:
     """The application, which answers for the whole cluster."""
+    return gated(make_api(node), node)
+
+
+def gated(api: Litestar, node: FleetNode) -> ASGIApp:
+    """The API behind its gate."""
+    return FleetGate(api, Authenticator(node.config.auth), hosts=node.config.http.hosts)
+
+
+def make_api(node: FleetNode) -> Litestar:
+    """The API itself: who asks has to be in the state of each request."""
     handlers = [
         *process_handlers(node),
         *pipeline_handlers(node),
@@ -43,7 +53,7 @@ def make_app(node: FleetNode) -> ASGIApp:
         *event_handlers(node),
         *node_handlers(node),
     ]
-    app = Litestar(
+    return Litestar(
         [*options_handlers(handlers), *handlers],
         guards=[check_role],
         exception_handlers={Exception: on_error},
@@ -53,4 +63,3 @@ def make_app(node: FleetNode) -> ASGIApp:
             title="Ditto", version=__version__, use_handler_docstrings=True, render_plugins=[CompleteDocument()]
         ),
     )
-    return FleetGate(app, Authenticator(node.config.auth), hosts=node.config.http.hosts)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ditto.api.connection_limits import LimitedProtocol
+
+if TYPE_CHECKING:
+    import h11
 
 ANSWER_TIMEOUT_S: Final = 90.0
 """From the head of a request to the end of its answer: checks look at servers that may not answer."""
@@ -25,3 +28,8 @@ class FleetProtocol(LimitedProtocol):
             self.wait_without_limit()
         else:
             self.wait(ANSWER_TIMEOUT_S)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the connection over: a page keeps it open."""
+        self.wait_without_limit()
+        super().handle_websocket_upgrade(event)

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import structlog
 import uvicorn
@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _CLOSE_TIMEOUT_S: Final = 1
+WebSockets: TypeAlias = Literal["none", "websockets-sansio"]
+"""What speaks to websockets: a library that the console's extra brings."""
 _RELOAD_S: Final = 60.0
 """How often the files of the certificate are looked at: they are replaced before it ends."""
 
 
 @asynccontextmanager
-async def serve_fleet(app: ASGIApp, listen: str, tls: HttpTls) -> AsyncIterator[int]:
+async def serve_fleet(
+    app: ASGIApp, listen: str, tls: HttpTls, *, websockets: WebSockets = "none"
+) -> AsyncIterator[int]:
     """Serve while the body runs, which gets the port. Raises ConfigError before it begins."""
     context = _context(tls)
     sockets = bind(listen)
@@ -42,7 +46,7 @@ async def serve_fleet(app: ASGIApp, listen: str, tls: HttpTls) -> AsyncIterator[
         log_config=None,
         access_log=False,
         lifespan="off",
-        ws="none",
+        ws=websockets,
         loop="none",
         http=FleetProtocol,
         backlog=BACKLOG,

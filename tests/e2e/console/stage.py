@@ -13,16 +13,16 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
+from unit.fleet_fakes import DOCUMENT, FakeNode, FakeView, summary
 
 from ditto.api.fleet.server import serve_fleet
 from ditto.config.server import HttpTls
 from ditto.console.courses import Courses
-from ditto.console.mount import with_console
+from ditto.console.mount import websockets, with_console
 from ditto.fleet.records import Problem, Record
 from ditto.fleet.status import PipelineSummary
 from ditto.monitoring.snapshot_status import RunStatus, TableStatus
 from ditto.monitoring.status_document import SnapshotSummary
-from unit.fleet_fakes import DOCUMENT, FakeNode, FakeView, summary
 
 _DOMAINS: Final = (
     "orders", "payments", "customers", "inventory", "shipping", "billing", "catalog", "search", "sessions", "audit",
@@ -150,7 +150,10 @@ async def main(port: int, count: int) -> None:
     await _fill(node, count)
     courses = Courses(node.view, now=node.view.now)
     _look_back(node.view, courses)
-    async with with_console(node, courses=courses) as pages, serve_fleet(pages, f"127.0.0.1:{port}", HttpTls()):
+    async with (
+        with_console(node, courses=courses) as pages,
+        serve_fleet(pages, f"127.0.0.1:{port}", HttpTls(), websockets=websockets()),
+    ):
         await asyncio.Event().wait()
 
 

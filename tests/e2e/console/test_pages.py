@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from unit.fleet_fakes import TOKENS
 
 import ditto
 from ditto.testing.process import ServerProcess, free_port
 from e2e.console.browser import chromium, visitor
-from unit.fleet_fakes import TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
