@@ -35,7 +35,7 @@ _RECONNECT_S: Final = 10.0
 
 
 @asynccontextmanager
-async def console(fleet: Fleet, config: ServerConfig, *, courses: Courses | None = None) -> AsyncIterator[ASGIApp]:
+async def console(fleet: Fleet, config: ServerConfig, courses: Courses) -> AsyncIterator[ASGIApp]:
     """The pages, while the body runs; once in a process, because NiceGUI has one application."""
     outer = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     sessions = Sessions()
