@@ -55,7 +55,7 @@ async def console(fleet: Fleet, config: ServerConfig, courses: Courses) -> Async
     )
     core.app.config.socket_io_js_transports = ["websocket"]
     gate = ConsoleGate(
-        GZipMiddleware(SafePages(outer)),
+        outer,
         Authenticator(config.auth),
         sessions,
         node=fleet.node,
@@ -63,7 +63,7 @@ async def console(fleet: Fleet, config: ServerConfig, courses: Courses) -> Async
         is_tls=config.http.tls.cert is not None,
     )
     async with outer.router.lifespan_context(outer):
-        yield gate
+        yield GZipMiddleware(SafePages(gate))
 
 
 def _register(fleet: Fleet, courses: Courses, sessions: Sessions) -> None:

@@ -13,7 +13,21 @@ from ditto.api.fleet.auth import LOOPBACK
 from ditto.console.sign_in import LEAVE
 from ditto.console.visit import THEME, Visit
 
-_HEAD: Final = '<link rel="stylesheet" href="/console/style.css"><link rel="icon" href="/console/icon.svg">'
+_HEAD: Final = """<link rel="stylesheet" href="/console/style.css"><link rel="icon" href="/console/icon.svg">
+<script>
+document.addEventListener("keydown", event => {
+  const at = event.target;
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  if (at.isContentEditable || at.closest("input, select, textarea")) return;
+  const pages = { n: "/new", p: "/", o: "/nodes" };
+  if (event.key === "/") document.querySelector("input[type=search]")?.focus();
+  else if (event.key === "?") document.querySelector("[aria-label=Keys]")?.click();
+  else if (pages[event.key]) location.assign(pages[event.key]);
+  else return;
+  event.preventDefault();
+});
+</script>"""
+"""The keys are taken in the browser, so that what is typed after `/` is not lost on the way."""
 _LINKS: Final = (("Pipelines", "/"), ("Nodes", "/nodes"))
 _THEMES: Final = (("As the system", None), ("Light", False), ("Dark", True))
 _KEYS: Final = (
@@ -21,7 +35,6 @@ _KEYS: Final = (
     ("n", "new pipeline"),
     ("p", "pipelines"),
     ("o", "nodes"),
-    ("t", "dark or light"),
     ("?", "this list"),
 )
 
@@ -40,12 +53,12 @@ def frame(visit: Visit, title: str, current: str = "") -> Iterator[None]:
         dark_page="#12161b",
     )
     dark = ui.dark_mode(visit.is_dark)
+    about = _keys()
     with ui.header().classes("q-py-xs"):
-        _bar(visit, current, dark)
+        _bar(visit, current, dark, about)
     with ui.element("main").classes("page").props('id="content" tabindex="-1"'):
         lost = ui.html("", sanitize=False).classes("w-full").props('role="status"')
         yield
-    _keys(visit, dark)
 
     def look() -> None:
         text = "" if visit.fleet.view.is_current else _LOST
@@ -62,7 +75,7 @@ _LOST: Final = (
 )
 
 
-def _bar(visit: Visit, current: str, dark: ui.dark_mode) -> None:
+def _bar(visit: Visit, current: str, dark: ui.dark_mode, about: ui.dialog) -> None:
     with ui.element("div").classes("bar"):
         ui.html('<a class="skip" href="#content">Skip to the content</a>', sanitize=False)
         node = html.escape(visit.fleet.node)
@@ -78,6 +91,9 @@ def _bar(visit: Visit, current: str, dark: ui.dark_mode) -> None:
             ui.html(here, sanitize=False)
         ui.element("div").classes("space")
         ui.label(visit.fleet.node).classes("muted who q-mr-sm").tooltip("This node")
+        ui.button(icon="keyboard", color=None, on_click=about.open).props('flat round dense aria-label="Keys"').classes(
+            "wide"
+        )
         with ui.button(icon="contrast", color=None).props('flat round dense aria-label="Dark or light"'), ui.menu():
             for name, value in _THEMES:
                 ui.menu_item(name, lambda value=value: _set_theme(dark, value))
@@ -107,33 +123,11 @@ def _set_theme(dark: ui.dark_mode, value: bool | None) -> None:
     ui.run_javascript(f'document.cookie = "{THEME}={word}; path=/; max-age={age}; samesite=strict"')
 
 
-def _keys(visit: Visit, dark: ui.dark_mode) -> None:
+def _keys() -> ui.dialog:
     with ui.dialog() as about, ui.card().classes("dialog"):
         ui.html("<h2 class='title'>Keys</h2>", sanitize=False)
         rows = "".join(f"<tr><td><kbd>{key}</kbd></td><td>{what}</td></tr>" for key, what in _KEYS)
         ui.html(f'<table class="plain-table">{rows}</table>', sanitize=False)
         with ui.element("div").classes("dialog-foot"):
             ui.button("Close", on_click=about.close).props("flat no-caps")
-
-    def pressed(event: object) -> None:
-        key = getattr(event, "key", None)
-        modifiers = getattr(event, "modifiers", None)
-        if not getattr(getattr(event, "action", None), "keydown", False) or modifiers is None:
-            return
-        if modifiers.ctrl or modifiers.alt or modifiers.meta:
-            return
-        name = str(getattr(key, "name", ""))
-        if name == "/":
-            ui.run_javascript('document.querySelector("input[type=search], .search input")?.focus()')
-        elif name == "n" and visit.may("admin"):
-            ui.navigate.to("/new")
-        elif name == "p":
-            ui.navigate.to("/")
-        elif name == "o":
-            ui.navigate.to("/nodes")
-        elif name == "t":
-            _set_theme(dark, not dark.value)
-        elif name == "?":
-            about.open()
-
-    ui.keyboard(pressed, ignore=["input", "select", "button", "textarea"])
+    return about

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import httpx
 import pytest
 from unit.fleet_fakes import TOKENS
 
@@ -100,6 +101,9 @@ async def test_each_page_fits_its_window_on_a_desk_and_on_a_phone(url: str) -> N
             assert anna.hosts == {url.removeprefix("http://")}
             assert anna.complaints == []
 
+    async with httpx.AsyncClient(base_url=url) as client:
+        for path in ("/sign-in", "/console/style.css"):
+            assert "default-src 'none'" in (await client.get(path)).headers["content-security-policy"]
     async with chromium() as browser:
         await asyncio.gather(look(browser, 1440, is_dark=True), look(browser, 390, is_dark=False))
 
@@ -118,6 +122,7 @@ async def test_the_editor_takes_keys_of_the_schema_and_says_what_is_wrong(url: s
         await anna.page.locator(".keys summary").first.click()
         await anna.page.locator(".keys .add").first.click()
         await anna.page.locator(".cm-content", has_text="max_in_flight").wait_for()
+        await anna.page.locator(".cm-content").press("n")
         await anna.write("postgres:\n  dsn: postgres://ditto:written-out@db/shop\n")
         await anna.sees("postgres.dsn has a secret written out")
         assert "written-out" not in await anna.page.locator(".banner").first.inner_text()
