@@ -60,6 +60,7 @@ def _read(sources: list[Any]) -> Documents:
         try:
             document = _mapping(read(), origin)
             name = _name(document, stem, origin)
+            document.pop("name", None)  # the path of the request says it
             if name in files:
                 raise ConfigError(
                     f"{files[name].file} and {origin} are both of a pipeline {name}",

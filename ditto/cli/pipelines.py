@@ -56,7 +56,7 @@ def get(name: str, revision: int | None, is_json: bool, **options: Any) -> None:
     if is_json:
         echo_json(msgspec.json.encode(found))
     else:
-        click.echo(as_yaml(found.document), nl=False)
+        click.echo(as_yaml({"name": name, **found.document}), nl=False)
 
 
 def _act(names: tuple[str, ...], verb: str, done: str, already: str, options: dict[str, Any]) -> None:

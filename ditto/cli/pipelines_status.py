@@ -199,8 +199,6 @@ def _one(found: PipelineStatus) -> RenderableType:
     from ditto.cli.status_table import status_table  # noqa: PLC0415 -- other commands need not import it
 
     parts: list[RenderableType] = [_table([found.summary]), *_errors([found.summary])]
-    if found.summary.state not in _BAD and found.summary.reason and found.status is None:
-        parts.append(Text(f"because: {printable(found.summary.reason)}"))
     if found.status is not None:
         parts += [Text(), status_table(found.status)]
     elif found.reason:

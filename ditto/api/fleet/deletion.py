@@ -48,9 +48,11 @@ async def _drop(node: FleetNode, found: Stored, config: Config, *, by: str) -> i
     try:
         async with asyncio.timeout(_TIMEOUT_S), open_control(config.postgres.dsn) as control:
             held = await find_slot(control, slot)
-            is_ours = node.view.pipeline(found.name).running_revision is not None
+            is_ours = any(
+                each.name == found.name and each.running_revision is not None for each in node.view.pipelines()
+            )
             if held is not None and held.active_pid is not None and not is_ours:
-                raise _in_use(found.name, slot, held.active_pid)
+                raise _in_use(found.name, slot, held.active_pid, is_paused=found.record.paused)
             revision = found.revision
             if not found.record.paused:
                 revision = (await node.store.change(found, "pause", by=by, paused=True)).revision
@@ -76,13 +78,14 @@ async def _drop_when_free(control: Control, name: str, slot: str, deadline: floa
             else:
                 return
         if time.monotonic() > deadline - 1:
-            raise _in_use(name, slot, held.active_pid or 0)
+            raise _in_use(name, slot, held.active_pid or 0, is_paused=True)
         await asyncio.sleep(_POLL_S)
 
 
-def _in_use(name: str, slot: str, pid: int) -> DittoError:
+def _in_use(name: str, slot: str, pid: int, *, is_paused: bool) -> DittoError:
+    so_far = "; the pipeline is paused" if is_paused else ""
     return SlotInUse(
-        f"the slot {slot} of pipeline {name} is in use by another reader (PID {pid}), and cannot be dropped",
+        f"the slot {slot} of pipeline {name} is in use by another reader (PID {pid}), and cannot be dropped{so_far}",
         hint="stop that reader, then delete the pipeline again; without --drop-slot it is deleted, and the slot stays",
         slot=slot,
     )

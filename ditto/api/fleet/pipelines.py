@@ -95,6 +95,7 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         pipeline, is required, except with `dry_run`. The same document again makes no new revision.
         """
         notes = check_document(name, data, os.environ)
+        data.pop("name", None)  # it is the pipeline's own, and said by the path
         found = await node.store.get(name)
         Precondition(if_match, if_none_match).check(name, found, is_required=not dry_run)
         change = change_of(None if found is None else found.record.document, data, node)

@@ -1,0 +1,301 @@
+"""The commands that ask a fleet, against its application on a socket. The node behind it is a fake."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from click.testing import CliRunner, Result
+
+from ditto.api.fleet.auth import digest
+from ditto.api.fleet.server import serve_fleet
+from ditto.cli import main
+from ditto.config.server import HttpTls
+from ditto.errors import ControlPlaneLost
+from ditto.testing.process import free_port
+from unit.fleet_fakes import DOCUMENT, TOKENS, FakeNode, failed
+
+FILE = "postgres: {dsn: 'postgres://127.0.0.1:9/shop', slot: shop}\nnats: {url: nats://127.0.0.1:9, stream: SHOP}\n"
+
+
+@contextmanager
+def serving(node: FakeNode, *, port: int = 0, tls: HttpTls | None = None) -> Iterator[int]:
+    """Its port."""
+    begun, found, loop = threading.Event(), [], asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def run() -> None:
+        async with serve_fleet(node.app, f"127.0.0.1:{port}", tls or HttpTls()) as bound:
+            found.append(bound)
+            begun.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
+    thread.start()
+    try:
+        assert begun.wait(10)
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        loop.close()
+
+
+class Ask:
+    """Commands for one node."""
+
+    def __init__(self, node: FakeNode, port: int) -> None:
+        self.node = node
+        self.environ = {"DITTO_SERVER": f"http://127.0.0.1:{port}", "DITTO_TOKEN": TOKENS["admin"]}
+
+    def __call__(self, *arguments: str, code: int = 0, answer: str | None = None, **environ: str) -> str:
+        """What is printed, standard error last."""
+        given = {**self.environ, **environ}
+        found: Result = CliRunner().invoke(main, arguments, env=given, input=answer, prog_name="ditto")
+        assert found.exit_code == code, found.output
+        return found.output
+
+    def revision(self, name: str) -> int:
+        return int(self.node.store.revisions[name][-1].revision)
+
+
+@pytest.fixture
+def ask() -> Iterator[Ask]:
+    node = FakeNode()
+    with serving(node) as port:
+        yield Ask(node, port)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With the pipeline `shop`."""
+    made = tmp_path / "pipelines"
+    made.mkdir()
+    (made / "shop.yaml").write_text(FILE)
+    return made
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input is one."""
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+
+
+# ------------------------------------------------------------------------------------ apply
+
+
+def test_apply_creates_shows_and_changes_only_what_differs(ask: Ask, folder: Path) -> None:
+    shown = ask("pipelines", "apply", "-f", str(folder))
+    assert "shop is new, and starts" in shown
+    assert "  + postgres:" in shown
+    assert ask.node.store.revisions["shop"][-1].record.document == DOCUMENT
+    assert "1 pipeline unchanged" in ask("pipelines", "apply", "-f", str(folder))
+    assert ask.revision("shop") == 1
+    (folder / "shop.yaml").write_text(FILE + "events: {tables: {orders: [insert]}}\n")
+    shown = ask("pipelines", "apply", "-f", str(folder), "--dry-run")
+    assert "shop takes the change between two transactions (reload)" in shown
+    assert "  +   tables:" in shown
+    assert ask.revision("shop") == 1, "nothing is applied"
+    assert "shop: changed" in ask("pipelines", "apply", "-f", str(folder / "shop.yaml"))
+    assert ask.revision("shop") == 2
+    again = ask("pipelines", "get", "shop")
+    assert "1 pipeline unchanged" in ask("pipelines", "apply", "-f", "-", answer=again)
+
+
+def test_one_bad_file_and_nothing_is_applied(ask: Ask, folder: Path) -> None:
+    (folder / "a.yaml").write_text("postgres: {slott: x}\n")
+    (folder / "b.yaml").write_text("nats: [\n")
+    (folder / "c.json").write_text('{"nats": {"user": "u", "password": "hunter2"}}')
+    (folder / "d.toml").write_text('name = "shop"\n')
+    (folder / "notes.txt").write_text("no configuration")
+    shown = ask("pipelines", "apply", "-f", str(folder), code=2)
+    assert "a.yaml: postgres.slott of pipeline a is not a known key: did you mean postgres.slot?" in shown
+    assert "b.yaml is not valid YAML" in shown
+    assert "nats.password has a secret written out" in shown
+    assert "are both of a pipeline shop" in shown
+    assert "nothing is applied" in shown
+    assert "hunter2" not in shown
+    assert not ask.node.store.revisions
+
+
+def test_prune_deletes_what_has_no_file_and_asks(ask: Ask, folder: Path, tmp_path: Path) -> None:
+    ask("pipelines", "apply", "-f", str(folder))
+    (folder / "shop.yaml").rename(folder / "orders.yaml")
+    shown = ask("pipelines", "apply", "-f", str(folder), "--prune", code=2)
+    assert "nobody can be asked" in shown
+    assert list(ask.node.store.revisions) == ["shop"], "nothing at all"
+    shown = ask("pipelines", "apply", "-f", str(folder), "--prune", "--yes")
+    assert "shop is deleted; its slot and what is stored stay" in shown
+    assert list(ask.node.store.revisions) == ["orders"]
+    assert "goes with a directory" in ask("pipelines", "apply", "-f", str(folder / "orders.yaml"), "--prune", code=2)
+    (tmp_path / "empty").mkdir()
+    assert "has no configuration" in ask("pipelines", "apply", "-f", str(tmp_path / "empty"), "--prune", code=2)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_on_a_terminal_it_asks(ask: Ask, folder: Path) -> None:
+    assert "Nothing is applied." in ask("pipelines", "apply", "-f", str(folder), answer="n\n", code=1)
+    assert not ask.node.store.revisions
+    assert "shop: created" in ask("pipelines", "apply", "-f", str(folder), answer="y\n")
+    assert "The pipeline stays." in ask("pipelines", "delete", "shop", answer="n\n", code=1)
+    assert "The pipeline shop is gone." in ask("pipelines", "delete", "shop", answer="y\n")
+
+
+def test_what_somebody_else_has_changed_meanwhile_is_left_alone(
+    ask: Ask, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask("pipelines", "apply", "-f", str(folder))
+    (folder / "shop.yaml").write_text(FILE + "events: {prefix: other}\n")
+    monkeypatch.setattr("ditto.cli.pipelines_apply._print", lambda _: ask("pipelines", "pause", "shop"))
+    shown = ask("pipelines", "apply", "-f", str(folder), code=5)
+    assert "shop: pipeline shop is at revision 2, changed by admin, and not at 1" in shown
+    assert "0 changes applied, 1 not" in shown
+    assert ask.revision("shop") == 2
+
+
+# ------------------------------------------------------------------------------------ the others
+
+
+def test_pause_resume_restart_history_rollback_delete(ask: Ask, folder: Path) -> None:
+    ask("pipelines", "apply", "-f", str(folder))
+    (folder / "shop.yaml").write_text(FILE + "delivery: {lease_ttl: 20s}\n")
+    ask("pipelines", "apply", "-f", str(folder))
+    assert "shop: is paused (revision 3)" in ask("pipelines", "pause", "shop")
+    assert "was paused already" in ask("pipelines", "pause", "shop")
+    assert "shop: goes on" in ask("pipelines", "resume", "shop")
+    assert "shop: begins anew" in ask("pipelines", "restart", "shop")
+    told = json.loads(ask("pipelines", "history", "shop", "--json"))
+    assert [each["action"] for each in told["revisions"]] == ["restart", "resume", "pause", "apply", "apply"]
+    assert "delivery.lease_ttl" in ask("pipelines", "history", "shop")
+    assert "nobody can be asked" in ask("pipelines", "rollback", "shop", code=2)
+    shown = ask("pipelines", "rollback", "shop", "--yes")
+    assert "ends its session and begins another (restart)" in shown
+    assert "  - delivery:" in shown
+    assert "shop: revision 6 has the document of revision 1." in shown
+    assert "nothing has changed" in ask("pipelines", "rollback", "shop", "--to", "1")
+    assert "lease_ttl: 20s" in ask("pipelines", "get", "shop", "--revision", "2")
+    assert json.loads(ask("pipelines", "get", "shop", "--json"))["revision"] == 6
+    assert "there is no terminal" in ask("pipelines", "delete", "shop", code=2)
+    shown = ask("pipelines", "delete", "shop", "--yes")
+    assert "ditto slot drop --slot shop" in shown
+    assert not ask.node.store.revisions
+    for verb in ("get", "pause", "history"):
+        assert "there is no pipeline 'shop'" in ask("pipelines", verb, "shop", code=5)
+
+
+def test_list_and_status_say_what_is_wrong(ask: Ask, folder: Path) -> None:
+    assert "There is no pipeline" in ask("pipelines", "list")
+    ask("pipelines", "apply", "-f", str(folder))
+    ask("pipelines", "pause", "shop")
+    assert "paused" in ask("pipelines", "status")
+    ask.node.view.summaries["shop"] = failed("shop", 2)
+    shown = ask("pipelines", "status", code=1)
+    assert "the slot is gone" in shown
+    assert "hint: create it" in shown
+    assert "does not run" in ask("pipelines", "status", "shop", code=1)
+    assert json.loads(ask("pipelines", "status", "--json", code=1))["pipelines"][0]["error"]["code"] == 3
+    assert "failed" in ask("pipelines", "list")
+    assert "there is no pipeline nothing" in ask("pipelines", "status", "nothing", code=5)
+
+
+def test_watching_waits_for_a_fleet_that_is_away_until_interrupted(
+    ask: Ask, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask("pipelines", "apply", "-f", str(folder))
+    server, looks = ask.environ["DITTO_SERVER"], []
+
+    def sleep(_: float) -> None:
+        looks.append(1)
+        if len(looks) == 1:
+            ask.node.view.pipelines = gone
+        if len(looks) == 3:
+            del ask.node.view.pipelines
+        if len(looks) == 5:
+            raise KeyboardInterrupt
+
+    def gone() -> Any:
+        raise ControlPlaneLost("it is away")
+
+    monkeypatch.setattr("ditto.cli.pipelines_status.time.sleep", sleep)
+    shown = ask("pipelines", "status", "--watch", code=130)
+    assert shown.count("it is away; waiting for it to come back") == 1
+    assert shown.count("PIPELINE") == 3, "before, and twice after"
+    looks.clear()
+    shown = ask("pipelines", "status", "--watch", "--json", code=130)
+    assert shown.count('{"pipelines"') == 3
+    assert "no answer from" in ask("pipelines", "status", "--watch", code=5, DITTO_SERVER=f"{server}9")
+
+
+def test_nodes_and_drain(ask: Ask) -> None:
+    assert "zone=a" in ask("nodes")
+    assert json.loads(ask("nodes", "--json"))["answered_by"] == "n1"
+    assert "runs no pipeline any more" in ask("drain", "n1")
+    assert ask.node.requests.asked == [("drain", "n1")]
+    assert "there is no live node 'n9'" in ask("drain", "n9", code=5)
+    ask.node.view.is_current = False
+    assert "has lost the control plane" in ask("nodes")
+
+
+# ------------------------------------------------------------------------------------ the way there
+
+
+def test_no_token_a_wrong_one_a_small_role_no_server(ask: Ask, folder: Path) -> None:
+    assert "ditto token makes one" in ask("pipelines", "list", code=5, DITTO_TOKEN="")
+    shown = ask("pipelines", "list", code=5, DITTO_TOKEN="hunter2")
+    assert "not one of those that the node knows" in shown
+    assert "hunter2" not in shown
+    shown = ask("pipelines", "apply", "-f", str(folder), code=5, DITTO_TOKEN=TOKENS["read"])
+    assert "has the role read, and this needs admin" in shown
+    shown = ask("pipelines", "list", code=5, DITTO_SERVER=f"http://127.0.0.1:{free_port()}")
+    assert "Connection refused" in shown
+    assert "ditto serve" in shown
+    two = f"http://127.0.0.1:{free_port()},{ask.environ['DITTO_SERVER']}"
+    assert "There is no pipeline" in ask("pipelines", "list", DITTO_SERVER=two)
+    for address in ("nats://x", "x", "http://", "http://u:hunter2@n1"):
+        shown = ask("pipelines", "list", code=2, DITTO_SERVER=address)
+        assert "Traceback" not in shown
+
+
+def test_a_server_that_is_no_node_is_told_from_one(ask: Ask) -> None:
+    ask.node.app = _teapot
+    with serving(ask.node) as port:
+        shown = ask("pipelines", "list", code=5, DITTO_SERVER=f"http://127.0.0.1:{port}")
+    assert "answers 418, and not as a node of a fleet does" in shown
+
+
+async def _teapot(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 418, "headers": []})
+    await send({"type": "http.response.body", "body": b"short and stout"})
+
+
+def test_tls(ask: Ask, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    tls = HttpTls(cert=str(tmp_path / "cert.pem"), key=str(tmp_path / "key.pem"))
+    with serving(ask.node, tls=tls) as port:
+        address = f"https://127.0.0.1:{port}"
+        shown = ask("pipelines", "list", code=5, DITTO_SERVER=address)
+        assert "is not trusted" in shown
+        assert "--ca" in shown
+        assert "There is no pipeline" in ask(
+            "pipelines", "list", "--ca", str(tmp_path / "ca.pem"), DITTO_SERVER=address
+        )
+    assert "cannot be read" in ask("pipelines", "list", "--ca", str(tmp_path / "nothing.pem"), code=2)
+
+
+def test_a_token_is_printed_once_and_its_digest_is_for_the_configuration() -> None:
+    runner = CliRunner().invoke(main, ["token", "--name", "ci", "--role", "operate"])
+    token = runner.stdout.strip()
+    assert len(token) > 40
+    assert f'{{name: "ci", role: operate, sha256: {digest(token)}}}' in runner.stderr
+    assert token not in runner.stderr
