@@ -1,0 +1,111 @@
+"""The commands that ask a fleet, against real nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+import yaml
+from click.testing import CliRunner, Result
+
+import ditto
+from ditto.cli import main
+from e2e.fleet.fleet import Fleet, document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from e2e.conftest import OpenWorld
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """Commands configure the log of their process."""
+    before, level = structlog.get_config(), logging.getLogger().level
+    yield
+    structlog.configure(**before)
+    logging.getLogger().setLevel(level)
+
+
+class Commands:
+    """Commands for one node, which needs no token from this machine."""
+
+    def __init__(self, url: str) -> None:
+        self._environ = {"DITTO_SERVER": url}
+
+    async def begin(self, *arguments: str) -> asyncio.subprocess.Process:
+        """Start one as a process."""
+        inherited = {name: each for name, each in os.environ.items() if not name.startswith(("DITTO_", "PYTHON"))}
+        root = Path(ditto.__file__).parent.parent
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ditto", *arguments),
+            env={**inherited, "PYTHONPATH": str(root), **self._environ},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+
+    async def __call__(self, *arguments: str, code: int = 0) -> str:
+        """What it prints."""
+        found: Result = await asyncio.to_thread(
+            CliRunner().invoke, main, arguments, env=self._environ, prog_name="ditto"
+        )
+        assert found.exit_code == code, found.output
+        return found.output
+
+
+async def test_pipelines_from_files_to_their_end(fleet: Fleet, open_world: OpenWorld, tmp_path: Path) -> None:
+    shop, orders = open_world(""), open_world("")
+    folder = tmp_path / "pipelines"
+    folder.mkdir()
+    for name, world in (("shop", shop), ("orders", orders)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(document(world)))
+    async with fleet.watching():
+        for name in ("n1", "n2"):
+            fleet.start(name)
+        await fleet.live("n1", "n2")
+        command = Commands(fleet.node("n1").api_url)
+        (folder / "bad.yaml").write_text("postgres: {slott: x}\n")
+        assert "nothing is applied" in await command("pipelines", "apply", "-f", str(folder), code=2)
+        assert await fleet.store.list() == []
+        (folder / "bad.yaml").unlink()
+        await command("pipelines", "apply", "-f", str(folder), "--check")
+        await fleet.streams("shop")
+        await fleet.streams("orders")
+
+        # Watched until it is interrupted, also while the node that answers is asked anew.
+        watching = await command.begin("pipelines", "status", "--watch", "--every", "200ms", "--json")
+        assert watching.stdout is not None
+        for _ in range(3):
+            async with asyncio.timeout(30):
+                told = json.loads(await watching.stdout.readline())
+            assert {each["state"] for each in told["pipelines"]} == {"streaming"}
+        watching.send_signal(signal.SIGINT)
+        async with asyncio.timeout(30):
+            assert b"Traceback" not in await watching.stdout.read()
+            assert await watching.wait() == 130
+
+        # All of one node's pipelines go to the other one.
+        leaves = str(fleet.pipeline("shop").node)
+        stays = "n2" if leaves == "n1" else "n1"
+        assert "runs no pipeline any more" in await command("drain", leaves)
+        for name in ("shop", "orders"):
+            await fleet.streams(name, on=stays)
+        assert "draining" in await command("nodes")
+
+        assert "streaming" in await command("pipelines", "status", "shop")
+        (folder / "orders.yaml").unlink()
+        shown = await command("pipelines", "apply", "-f", str(folder), "--prune", "--yes")
+        assert "orders: deleted" in shown
+        await orders.slot_is_free()
+        shown = await command("pipelines", "delete", "shop", "--drop-slot", "--yes")
+        assert f"The slot {shop.name} is dropped." in shown
+        assert await fleet.store.list() == []
