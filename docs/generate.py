@@ -8,12 +8,14 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, cast, get_args, get_origin
 
 import click
 import msgspec
 
 from ditto import errors
+from ditto.api.fleet.app import make_api
+from ditto.api.fleet.openapi import complete
 from ditto.cli import main
 from ditto.config import FLAGS, KEYS, SECTIONS
 from ditto.config.keys import SERVER, Key, members, section, variable_of
@@ -240,6 +242,42 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def api() -> str:
+    """docs/api.md, which is written by hand up to the routes."""
+    app = make_api(cast("Any", None))  # its routes; none of them is called
+    document = complete(app, app.openapi_schema.to_schema())
+    routes = [
+        (method.upper(), path, operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    ]
+    lines = [
+        *(DOCS / "api.md").read_text().partition("\n## Routes\n")[0].split("\n"),
+        "## Routes",
+        "",
+        "| Route | Role | What |",
+        "|---|---|---|",
+    ]
+    for method, path, operation in routes:
+        lines.append(f"| `{method} {path}` | {operation.get('x-role', 'none')} | {operation['summary']} |")
+    for method, path, operation in routes:
+        lines += ["", f"### {method} {path}", "", _line(operation["description"])]
+        given = [
+            f"`{each['name']}` ({each['in']}): {_line(each.get('description', ''))}"
+            for each in operation.get("parameters", [])
+            if each["in"] != "path"
+        ]
+        if given:
+            lines += ["", *(f"- {each}" for each in given)]
+        codes = [code for code in operation["responses"] if code not in _USUAL]
+        lines += ["", f"Answers {', '.join(codes)}."]
+    return "\n".join(lines) + "\n"
+
+
+_USUAL = frozenset({"400", "401", "403", "405", "413", "415", "421", "500"})
+"""Status codes that the introduction explains."""
+
+
 def _ours(kind: type[errors.DittoError]) -> list[type[errors.DittoError]]:
     """Its subclasses in that module: others exist once their own module is imported."""
     return [child for child in kind.__subclasses__() if child.__module__.startswith(errors.__name__)]
@@ -287,6 +325,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands,
     "metrics.md": metrics,
     "errors.md": errors_page,
+    "api.md": api,
     "guides/consumers.md": lambda: _with_programs("consumers.md"),
     "guides/webhook.md": lambda: _with_programs("webhook.md"),
     "guides/bootstrapping.md": lambda: _with_programs("bootstrapping.md"),

@@ -32,9 +32,10 @@ class StartSnapshot(Struct, frozen=True, forbid_unknown_fields=True):
         list[str], Meta(description="Tables, as `schema.table`, `table` or a glob of either; empty for every one.")
     ] = []
     where: Annotated[str | None, Meta(description="A condition on the rows, in SQL, of exactly one table.")] = None
-    max_rows_per_s: Annotated[
-        Annotated[int, Meta(ge=0, le=2**31 - 1)] | None, Meta(description="The most rows a second; 0 for no limit.")
-    ] = None
+    # Not ge=0: Litestar leaves a limit of 0 out of the OpenAPI document.
+    max_rows_per_s: (
+        Annotated[int, Meta(gt=-1, le=2**31 - 1, description="The most rows a second; 0 for no limit.")] | None
+    ) = None
 
 
 StartBody = Annotated[StartSnapshot, Body()]
