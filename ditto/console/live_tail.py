@@ -18,6 +18,10 @@ from ditto.errors import DittoError
 _SHOWN: Final = 200
 """Events on the page; older ones are forgotten."""
 _EVERY_S: Final = 0.4
+_AT_ONCE: Final = 100
+"""Events in that time: more cost the node more than they are worth to somebody who reads them."""
+_PAUSE_S: Final = 1.0
+"""After more than that."""
 _LONGEST: Final = 6000
 """Characters of one event that are shown."""
 _ACTIONS: Final = ("insert", "update", "delete", "truncate", "read", "message")
@@ -35,6 +39,7 @@ class _Tail:
         self._waiting: deque[ServerEvent] = deque(maxlen=_SHOWN)
         self._rows: deque[ui.html] = deque()
         self._count = 0
+        self._is_sample = False
         self._running: asyncio.Task[None] | None = None
         with ui.element("div").classes("panel"):
             with ui.element("div").classes("row-line"):
@@ -93,18 +98,11 @@ class _Tail:
         self._state.set_text("Stopped")
 
     async def _follow(self) -> None:
-        tables = (self._tables.value or "").replace(",", " ").split()
-        actions = list(self._actions.value or [])
+        ended: DittoError | None = None
         try:
-            async with self._visit.fleet.events(
-                self._visit.caller, self._name, tables=tables, actions=actions
-            ) as events:
-                with self._visit.client:
-                    self._state.set_text("Live: events appear as they are stored")
-                async for event in events:
-                    self._count += 1
-                    self._waiting.append(event)
-            ended: DittoError | None = None
+            while await self._read():
+                self._is_sample = True
+                await asyncio.sleep(_PAUSE_S)
         except DittoError as error:
             ended = error
         self._running = None
@@ -113,11 +111,32 @@ class _Tail:
             if ended is not None:
                 failed(ended)
 
+    async def _read(self) -> bool:
+        """Read until the stream ends; True where more comes than a page can show, so that it is left for a moment."""
+        tables = (self._tables.value or "").replace(",", " ").split()
+        actions = list(self._actions.value or [])
+        clock = asyncio.get_running_loop().time
+        async with self._visit.fleet.events(self._visit.caller, self._name, tables=tables, actions=actions) as events:
+            if not self._count:
+                with self._visit.client:
+                    self._state.set_text("Live: events appear as they are stored")
+            began_at, found = clock(), 0
+            async for event in events:
+                self._count += 1
+                self._waiting.append(event)
+                if clock() - began_at > _EVERY_S:
+                    began_at, found = clock(), 0
+                found += 1
+                if found > _AT_ONCE:
+                    return True
+        return False
+
     def _clear(self) -> None:
         self._list.clear()
         self._rows.clear()
         self._waiting.clear()
         self._count = 0
+        self._is_sample = False
 
     def _show(self) -> None:
         if not self._waiting:
@@ -134,6 +153,8 @@ class _Tail:
         self._state.set_text(f"Live: {self._count:,} events, the newest first" + self._left_out())
 
     def _left_out(self) -> str:
+        if self._is_sample:
+            return "; more come than can be read here: this is a sample"
         return f"; the last {_SHOWN} are here" if self._count > _SHOWN else ""
 
 

@@ -24,23 +24,31 @@ def nodes_page(visit: Visit) -> None:
 class _Nodes:
     def __init__(self, visit: Visit) -> None:
         self._visit = visit
-        self._shown: list[NodeSummary] = []
+        self._shown: list[tuple[str, str]] = []
+        self._about: list[ui.html] = []
         self._cards = ui.element("div").classes("cards")
         visit.often(self._look)
 
     def _look(self) -> None:
         found = self._visit.fleet.view.nodes()
-        if found == self._shown:
+        shown = [(each.name, each.state) for each in found]
+        if shown == self._shown:
+            for about, each in zip(self._about, found, strict=True):
+                text = _about(each, is_this=each.name == self._visit.fleet.node)
+                if about.content != text:
+                    about.set_content(text)
             return
-        self._shown = found
+        self._shown = shown
         self._cards.clear()
+        self._about.clear()
         with self._cards:
             for each in found:
                 self._card(each)
 
     def _card(self, node: NodeSummary) -> None:
         with ui.element("section").classes("card").props(f'aria-label="Node {html.escape(node.name, quote=True)}"'):
-            ui.html(_about(node, is_this=node.name == self._visit.fleet.node), sanitize=False)
+            about = ui.html(_about(node, is_this=node.name == self._visit.fleet.node), sanitize=False)
+            self._about.append(about)
             if self._visit.may("operate") and node.state == "live":
                 ui.button("Drain", icon="move_down", on_click=lambda: self._ask(node), color=None).props(
                     "outline dense no-caps"

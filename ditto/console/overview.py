@@ -15,6 +15,7 @@ from ditto.console.visit import Visit
 from ditto.fleet.status import PipelineSummary
 
 _PAGE_SIZE: Final = 100
+_MANY: Final = 200
 _COLUMNS: Final[list[dict[str, Any]]] = [
     {"name": "name", "label": "Pipeline", "field": "name", "align": "left", "sortable": True},
     {"name": "rank", "label": "State", "field": "rank", "align": "left", "sortable": True},
@@ -119,7 +120,14 @@ class _Overview:
                 ui.button("New pipeline", on_click=lambda: ui.navigate.to("/new")).props("outline no-caps").classes(
                     "self-start"
                 )
-        visit.often(self.look)
+        self._ticks = 0
+        visit.often(self._tick)
+
+    def _tick(self) -> None:
+        """Less often where there is much to show."""
+        self._ticks += 1
+        if self._shown is None or len(self._shown) <= _MANY or self._ticks % 4 == 0:
+            self.look()
 
     def look(self) -> None:
         """Show what is known now."""

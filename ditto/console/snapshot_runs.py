@@ -157,7 +157,7 @@ def _table(table: TableStatus) -> str:
     if table.rows_per_s and not table.is_ended:
         facts.append(f"{table.rows_per_s:,.0f} rows/s")
         if table.remaining_rows:
-            facts.append(f"about {span(table.remaining_rows / table.rows_per_s)} left")
+            facts.append(f"about {span(round(table.remaining_rows / table.rows_per_s))} left")
     if table.waits_for:
         facts.append(f"waits for {table.waits_for}")
     problem = (

@@ -1,4 +1,4 @@
-"""The console of a node that runs nothing: `python -m e2e.console.stage PORT PIPELINES`, with made-up figures.
+"""The console of a node that runs nothing: `python -m e2e.console.stage PORT PIPELINES [CERT KEY]`, made-up figures.
 
 For looking at pages with many pipelines in every state, without as many databases.
 """
@@ -144,18 +144,18 @@ def _look_back(view: StageView, courses: Courses) -> None:
     view.now_s = None
 
 
-async def main(port: int, count: int) -> None:
-    node = FakeNode()
+async def main(port: int, count: int, cert: str | None = None, key: str | None = None) -> None:
+    node = FakeNode({"DITTO_HTTP_TLS_CERT": cert, "DITTO_HTTP_TLS_KEY": key} if cert and key else {})
     node.view = StageView(node.store)
     await _fill(node, count)
     courses = Courses(node.view, now=node.view.now)
     _look_back(node.view, courses)
     async with (
         with_console(node, courses=courses) as pages,
-        serve_fleet(pages, f"127.0.0.1:{port}", HttpTls(), websockets=websockets()),
+        serve_fleet(pages, f"127.0.0.1:{port}", HttpTls(cert=cert, key=key), websockets=websockets()),
     ):
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

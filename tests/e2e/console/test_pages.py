@@ -7,11 +7,13 @@ import os
 import signal
 import socket
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import httpx
 import pytest
+import trustme
 from unit.fleet_fakes import TOKENS
 
 import ditto
@@ -38,18 +40,24 @@ PAGES: Final = (
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a node with made-up figures."""
+    with stage(tmp_path_factory.mktemp("stage"), "50") as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def stage(folder: Path, *arguments: str) -> Iterator[int]:
     port = free_port()
     top = Path(ditto.__file__).parent.parent
     process = ServerProcess(
-        [sys.executable, "-m", "e2e.console.stage", str(port), "50"],
+        [sys.executable, "-m", "e2e.console.stage", str(port), *arguments],
         name="stage",
-        log_path=tmp_path_factory.mktemp("stage") / "log",
+        log_path=folder / "log",
         last_signal=signal.SIGKILL,
         env={**os.environ, "PYTHONPATH": f"{top}:{top / 'tests'}"},
     )
     try:
         process.wait_until(lambda: _answers(port), timeout_s=60)
-        yield f"http://127.0.0.1:{port}"
+        yield port
     finally:
         process.end(signal.SIGKILL)
 
@@ -126,3 +134,19 @@ async def test_the_editor_takes_keys_of_the_schema_and_says_what_is_wrong(url: s
         await anna.write("postgres:\n  dsn: postgres://ditto:written-out@db/shop\n")
         await anna.sees("postgres.dsn has a secret written out")
         assert "written-out" not in await anna.page.locator(".banner").first.inner_text()
+
+
+@pytest.mark.long
+async def test_pages_over_tls_have_a_cookie_for_tls_alone(tmp_path: Path) -> None:
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    certificate.cert_chain_pems[0].write_to_path(cert)
+    certificate.private_key_pem.write_to_path(key)
+    with stage(tmp_path, "3", str(cert), str(key)) as port:
+        async with chromium() as browser, visitor(browser, f"https://127.0.0.1:{port}") as anna:
+            await anna.sign_in(TOKENS["read"])
+            await anna.page.wait_for_function("window.socket?.connected")
+            [cookie] = await anna.page.context.cookies()
+            assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"]) == (True, True, "Strict")
+            assert await anna.page.get_by_role("button", name="New pipeline").count() == 0
+            assert anna.complaints == []

@@ -76,6 +76,8 @@ async def watch_events(anna: Visitor, rita: Visitor, world: World) -> None:
     assert "a note of two" not in await rita.page.content()
     assert await rita.page.get_by_role("button", name="Pause").count() == 0
     assert await rita.overflow() <= 0
+    world.sql("INSERT INTO orders SELECT n, 'many' FROM generate_series(3, 3000) n")
+    await anna.sees("this is a sample")
 
 
 async def take_a_snapshot(anna: Visitor) -> None:
@@ -84,7 +86,7 @@ async def take_a_snapshot(anna: Visitor) -> None:
     await anna.page.get_by_role("button", name="Start snapshot").click()
     run = anna.page.get_by_role("region", name="Snapshot ")
     await run.get_by_text("100 %").wait_for()
-    await run.get_by_text("2 rows").wait_for()
+    await run.get_by_text("3,000 rows").wait_for()
 
 
 async def pause_and_resume(anna: Visitor) -> None:
