@@ -22,7 +22,7 @@ TOKENS = {"anna": "admin", "rita": "read"}
 
 def settings() -> dict[str, str]:
     tokens = [{"name": name, "role": role, "sha256": digest(f"token-of-{name}")} for name, role in TOKENS.items()]
-    return {"auth_tokens": json.dumps(tokens), "auth_allow_loopback": "false"}
+    return {"DITTO_AUTH_TOKENS": json.dumps(tokens), "DITTO_AUTH_ALLOW_LOOPBACK": "false"}
 
 
 @pytest.mark.timeout(180)
@@ -30,7 +30,7 @@ async def test_the_whole_way(fleet: Fleet, world: World) -> None:
     world.sql("CREATE TABLE orders (id int PRIMARY KEY, note text)", "INSERT INTO orders VALUES (1, 'there before')")
     address = f"127.0.0.1:{free_port()}"
     url = f"http://{address}"
-    fleet.start("n1", http_listen=address, **settings())
+    fleet.start("n1", environment={"DITTO_HTTP_LISTEN": address, **settings()})
     async with fleet.watching(), chromium() as browser:
         await fleet.live("n1")
         async with visitor(browser, url) as anna, visitor(browser, url, width=390, height=844, is_dark=True) as rita:
