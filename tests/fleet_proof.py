@@ -106,7 +106,7 @@ class Proof:
             return [
                 f"{each.name}:{each.state}@{each.node}"
                 for each in found
-                if each.state != "streaming" or each.node not in live
+                if each.state != "streaming" or each.node not in live or each.node != fleet.view.targets()[each.name]
             ]
 
         await fleet.until(lambda: not missing(), lambda: f"{doing}: {missing()[:8]}", timeout_s=WAIT_S)

@@ -41,8 +41,7 @@ class Membership:
     def note(self, entry: NodeEntry) -> None:
         """It has been written."""
         self._entries[entry.name] = entry
-        until = self._alive_until.get(entry.name, 0.0)
-        self._alive_until[entry.name] = max(until, self._clock() + DEAD_S)
+        self._alive_until[entry.name] = self._clock() + DEAD_S
 
     def leave(self, name: str) -> None:
         """It has been deleted: the node has gone in order."""

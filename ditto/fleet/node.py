@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import uuid
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +20,7 @@ from ditto.config import ServerConfig
 from ditto.config.fleet_values import is_name
 from ditto.errors import ConfigError, ControlPlaneLost, DittoError, NodeNameTaken
 from ditto.fleet.control_plane import ControlPlane
+from ditto.fleet.handover import Handover
 from ditto.fleet.heartbeat import Heartbeat
 from ditto.fleet.leases import Leases
 from ditto.fleet.local import LocalPipeline
@@ -37,8 +40,11 @@ log = structlog.get_logger()
 
 _RETRY_S: Final = 1.0
 _SWEEP_S: Final = 30.0
-_HAND_OVER_S: Final = 20.0
+_HAND_OVER_S: Final = 25.0
+"""How long pipelines may go on here, where the process is to end, until other nodes have taken them one by one."""
+_DRAIN_S: Final = 15.0
 """How long the end of the process waits for pipelines that drain."""
+_LOOK_S: Final = 0.25
 
 
 class Node:
@@ -61,6 +67,9 @@ class Node:
         self._heartbeat = Heartbeat(config, instance=self.instance, api_url=api_url)
         self._locals: dict[str, LocalPipeline] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._handover = Handover(self.view, node=config.name)
+        self._is_due = asyncio.Event()
+        """The next heartbeat says something new."""
         self._connected = asyncio.Event()
         self._stop = asyncio.Event()
         self._is_closing = False
@@ -111,7 +120,7 @@ class Node:
         if not self._heartbeat.is_draining:
             log.info("node.draining", node=self.name, pipelines=len(self._locals))
         self._heartbeat.drain()
-        self._reconcile()
+        self._is_due.set()
 
     def stop(self) -> None:
         """Drain, and end."""
@@ -125,11 +134,12 @@ class Node:
         stopping = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait([periods, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await self._hand_over(periods)
             self._is_closing = True
             for each in self._locals.values():
                 each.set(None)
             if self._tasks:
-                await asyncio.wait(self._tasks.values(), timeout=_HAND_OVER_S)
+                await asyncio.wait(self._tasks.values(), timeout=_DRAIN_S)
             if periods.done():
                 periods.result()
             await self._leave()
@@ -137,6 +147,13 @@ class Node:
             self._is_closing = True
             await end(periods, stopping, *self._tasks.values())
             await self._workers.close()
+
+    async def _hand_over(self, periods: asyncio.Task[None]) -> None:
+        """Until all pipelines are elsewhere, as long as there is somewhere, and for some time."""
+        deadline = time.monotonic() + _HAND_OVER_S
+        while self._locals and self.view.is_current and not periods.done() and time.monotonic() < deadline:
+            await asyncio.wait(self._tasks.values(), timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            self._reconcile()
 
     async def _leave(self) -> None:
         """Nobody has to wait for this node to count as dead."""
@@ -211,7 +228,10 @@ class Node:
                 live = now_live
                 self.view.touch()
             self._reconcile()
-            await asyncio.sleep(BEAT_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await self._is_due.wait()
+            self._is_due.clear()
 
     async def _follow_changes(self) -> None:
         async for _ in self.view.changes():
@@ -234,12 +254,18 @@ class Node:
         """Begin, change and end pipelines, as everything is now."""
         if not self.view.is_current or self._is_closing:
             return
-        targets = {} if self._heartbeat.is_draining else self.view.targets()
+        targets = self.view.targets()  # without this node, once the others can see that it drains
         mine = {name for name, node in targets.items() if node == self.name}
-        for name in mine - self._locals.keys():
-            self._begin(name)
+        if not self._heartbeat.is_draining:
+            for name in mine - self._locals.keys():
+                self._begin(name)
+        elsewhere = sorted(name for name in self._locals if targets.get(name, self.name) != self.name)
+        given_up = self._handover.begin(elsewhere)
         for name, local in self._locals.items():
-            local.set(self.view.stored(name) if name in mine else None)
+            if name in mine:
+                local.set(self.view.stored(name))
+            elif name in given_up or name not in elsewhere:
+                local.set(None)
 
     def _begin(self, name: str) -> None:
         local = LocalPipeline(

@@ -52,7 +52,8 @@ def test_a_node_whose_entry_does_not_change_is_dead() -> None:
 def test_after_listing_nodes_get_time_to_come_back() -> None:
     clock = Clock()
     membership = Membership("own", clock=clock)
-    membership.begin({"n1": entry("n1")})
+    membership.begin({"n1": entry("n1"), "n2": entry("n2")})
+    membership.note(entry("n2"))  # this one has come back, and can go at once
     pass_time(membership, clock, int(DEAD_S) + 1)
     assert live(membership) == ["n1"]
     pass_time(membership, clock, int(DEAD_S) + 1)
