@@ -39,8 +39,9 @@ WAIT_S = 90.0
 class Proof:
     """The servers, the nodes and the table of times."""
 
-    def __init__(self, folder: Path, *, pipelines: int) -> None:
+    def __init__(self, folder: Path, *, pipelines: int, away_s: float) -> None:
         self.folder = folder
+        self.away_s = away_s
         self._count = pipelines
         self._stack = ExitStack()
         self._proxies = AsyncExitStack()
@@ -193,12 +194,16 @@ async def prove(proof: Proof) -> None:
             await proof.all_stream(f"{node} was rolled")
         say("all nodes were rolled")
         await asyncio.to_thread(proof.control_plane.stop)
-        await going_on(ledgers, list(ledgers)[:3], proof)
+        ends_at = time.monotonic() + proof.away_s
+        await going_on(ledgers, list(ledgers), proof)
+        while time.monotonic() < ends_at:
+            await asyncio.sleep(5)
+            await going_on(ledgers, list(ledgers), proof)
         await asyncio.to_thread(proof.control_plane.start)
         await fleet.until(lambda: fleet.view.is_current, "the control plane is back", timeout_s=WAIT_S)
         await fleet.live(*NODES)
         await proof.all_stream("the control plane was restarted")
-        say("the control plane was restarted")
+        say(f"the control plane was away for {proof.away_s:g} s, and all events arrived all the time")
     for name, world in proof.worlds.items():
         await matches_ledger(world)
         say(f"{name}: {ledgers[name].committed_count} transactions, stream and tables are the same")
@@ -254,9 +259,9 @@ def table(times: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
-async def run(folder: Path, *, pipelines: int) -> None:
+async def run(folder: Path, *, pipelines: int, away_s: float) -> None:
     """Everything, with the table at the end, however it ends."""
-    async with Proof(folder, pipelines=pipelines) as proof, proof.fleet.watching():
+    async with Proof(folder, pipelines=pipelines, away_s=away_s) as proof, proof.fleet.watching():
         try:
             await prove(proof)
         finally:
@@ -267,10 +272,11 @@ async def run(folder: Path, *, pipelines: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/fleet", description=__doc__)
     parser.add_argument("--pipelines", type=int, default=30)
+    parser.add_argument("--away", type=float, default=30.0, help="how long the control plane is away, in seconds")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ditto-fleet-"))
     folder.chmod(0o755)  # PostgreSQL may run as another account
-    asyncio.run(run(folder, pipelines=given.pipelines))
+    asyncio.run(run(folder, pipelines=given.pipelines, away_s=given.away))
 
 
 if __name__ == "__main__":

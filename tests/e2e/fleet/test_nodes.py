@@ -87,13 +87,8 @@ async def test_a_node_that_drains_hands_over(fleet: Fleet, open_world: OpenWorld
             await ledger.goes_on(10)
             assert fleet.node("n1").state == "draining"
             assert fleet.nodes["n1"].is_running
-            # SIGTERM drains, too: back to a node that begins.
-            fleet.start("n3")
-            await fleet.until(lambda: any(each.name == "n3" for each in fleet.view.nodes()), "n3 is there")
-            assert await fleet.nodes["n2"].stop() == 0
-            for name in worlds:
-                await fleet.streams(name, on="n3")
-            await ledger.goes_on(10)
+            assert await fleet.nodes["n1"].stop() == 0
+            assert [each.name for each in fleet.view.nodes() if each.state != "live"] == []
         await matches_ledger(worlds["p0"])
 
 
@@ -108,6 +103,26 @@ async def test_a_second_node_of_one_name_is_refused(fleet: Fleet) -> None:
         assert "node in its configuration" in said["hint"]
         assert first.is_running
         first.kill()
+
+
+@pytest.mark.long
+async def test_a_node_that_ends_hands_over_one_after_the_other(fleet: Fleet, open_world: OpenWorld) -> None:
+    worlds = {f"p{number}": open_world("") for number in range(8)}
+    async with fleet.watching():
+        await start(fleet, "n1")
+        for name, world in worlds.items():
+            await fleet.apply(name, document(world))
+        for name in worlds:
+            await fleet.streams(name, on="n1")
+        fleet.start("n2")
+        await fleet.live("n1", "n2")
+        with Ledger(worlds["p0"]) as ledger:
+            await ledger.goes_on(20)
+            assert await fleet.nodes["n1"].stop(timeout_s=40) == 0
+            for name in worlds:
+                await fleet.streams(name, on="n2")
+            await ledger.goes_on(10)
+        await matches_ledger(worlds["p0"])
 
 
 @pytest.mark.long

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from e2e.fleet.fleet import Fleet, document
 
 if TYPE_CHECKING:
@@ -61,15 +63,27 @@ async def test_an_error_ends_one_pipeline_and_no_other(fleet: Fleet, open_world:
         assert failed.error.hint
         assert (failed.node, failed.running_revision) == (None, None)
         await fleet.streams("good")
-        # What has failed is not tried again, also not by a node that begins.
-        assert await node.stop() == 0
-        fleet.start("n1")
-        await fleet.live("n1")
-        await fleet.streams("good")
-        assert fleet.pipeline("bad").state == "failed"
         await fleet.apply("bad", document(bad))
         await fleet.streams("bad")
         assert good.is_slot_active
+        assert len(node.logs("pipeline.streaming", pipeline="good")) == 1
+
+
+@pytest.mark.long
+async def test_what_has_failed_is_not_tried_again_by_a_node_that_begins(fleet: Fleet, world: World) -> None:
+    async with fleet.watching():
+        node = fleet.start("n1")
+        await fleet.live("n1")
+        stored = await fleet.apply("bad", document(world, postgres={"dsn": world.dsn + "_missing"}))
+        await fleet.is_in("bad", "failed")
+        assert await node.stop() == 0
+        again = fleet.start("n1")
+        await fleet.live("n1")
+        assert fleet.pipeline("bad").state == "failed"
+        assert not again.logs("pipeline.taken")
+        await fleet.store.change(stored, "resume", by="test", again=True)
+        await again.logged("pipeline.failed")
+        assert (await fleet.is_in("bad", "failed")).revision == stored.revision + 1
 
 
 async def test_a_worker_that_dies_or_hangs_is_replaced(fleet: Fleet, world: World) -> None:
