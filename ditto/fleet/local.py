@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from ditto.errors import ControlPlaneLost
@@ -30,6 +31,7 @@ _QUARANTINE: Final = 2
 """A pipeline whose workers have ended so often in a row gets one of its own: one of those beside it may be the reason,
 or it may be the reason itself."""
 _STEADY_S: Final = 60.0
+_PATIENCE_S: Final = 2.0
 
 
 class LocalPipeline:
@@ -55,31 +57,44 @@ class LocalPipeline:
         self._taken: Taken | None = None
         self._crashes = 0
         self._failure: Failure | None = None
+        self._fallback: Stored | None = None
+        """What it goes on with here, where it cannot be handed over."""
 
     @property
     def is_lost(self) -> bool:
         """Whether another node has taken the lease that this one had."""
         return self._taken is not None and self._leases.is_lost(self.name, self._taken)
 
-    def set(self, want: Stored | None) -> None:
-        """What it is to be from now on."""
+    def set(self, want: Stored | None, *, is_handed_over: bool = False) -> None:
+        """What it is to be from now on. `is_handed_over`: another node is to run it, in place of this one."""
         before, self._want = self._want, want
+        self._fallback = before or self._fallback if is_handed_over else None
         if (before is None) != (want is None) or (before and want and before.revision != want.revision) or self.is_lost:
             self._wake.set()
 
     async def run(self) -> None:
         """Until it is not to run here any more, or has failed."""
         try:
-            while self._want is not None and self._failure is None:
-                if self._taken is None:
-                    await self._take()
-                    continue
-                if self.is_lost:
-                    self._taken = None
-                    continue
-                await self._run()
-        finally:
+            while True:
+                await self._keep_running()
+                if await self._free():
+                    return
+                # Without the control plane nobody can take it over: it goes on here.
+                self._want = self._fallback
+        except BaseException:
             await self._free()
+            raise
+
+    async def _keep_running(self) -> None:
+        while self._want is not None and self._failure is None:
+            if self._taken is None:
+                await self._take()
+            elif self.is_lost:
+                self._taken = None
+            else:
+                await self._run()
+                if self._taken is not None:
+                    self._taken = msgspec.structs.replace(self._taken, from_dead=False)
 
     async def _take(self) -> None:
         await self._until_woken(self._connected())
@@ -95,18 +110,25 @@ class LocalPipeline:
         else:
             log.info("pipeline.taken", pipeline=self.name, from_dead=self._taken.from_dead)
 
-    async def _free(self) -> None:
-        """So that another node can take it, or, with a failure, none does."""
+    async def _free(self) -> bool:
+        """So that another node can take it, or, with a failure, none does; False where that cannot be, and another node
+        was to have it.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _PATIENCE_S
         while (taken := self._taken) is not None and not self.is_lost:
             try:
                 await self._leases.free(self.name, taken, failure=self._failure)
             except ControlPlaneLost:
                 if self._is_closing():
-                    return  # this node counts as dead soon, and its leases with it
+                    return True  # this node counts as dead soon, and its leases with it
+                if self._fallback is not None and self._failure is None and clock() > deadline:
+                    return False
                 await asyncio.sleep(_LOOK_S)
             else:
                 log.info("pipeline.freed", pipeline=self.name, failed=self._failure is not None)
-                return
+                return True
+        return True
 
     async def _run(self) -> None:
         """In a worker, until it has ended there."""

@@ -265,7 +265,7 @@ class Node:
             if name in mine:
                 local.set(self.view.stored(name))
             elif name in given_up or name not in elsewhere:
-                local.set(None)
+                local.set(None, is_handed_over=name in elsewhere)
 
     def _begin(self, name: str) -> None:
         local = LocalPipeline(

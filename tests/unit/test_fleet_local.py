@@ -1,0 +1,175 @@
+"""One pipeline on a node: lease, worker, failure, handing over, without the control plane too."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from ditto.errors import ControlPlaneLost
+from ditto.fleet.channel import Reload, Start, Stop
+from ditto.fleet.leases import Leases, Taken
+from ditto.fleet.local import LocalPipeline
+from ditto.fleet.records import Failure, Record, Stored
+from ditto.fleet.requests import Fault
+from ditto.fleet.workers import Run, WorkerGone, Workers
+from unit.fakes import fake_time
+
+BASE: dict[str, Any] = {"postgres": {"slot": "shop"}}
+
+
+class FakeLeases:
+    """Of a control plane that can be away, and of another node that can have the lease."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.is_anothers = False
+        self.has_lost = False
+        self.freed: list[Failure | None] = []
+
+    async def take(self, _pipeline: str) -> Taken | None:
+        if self.is_away:
+            raise ControlPlaneLost("away")
+        return None if self.is_anothers else Taken(1, from_dead=True)
+
+    def is_lost(self, _pipeline: str, _taken: Taken) -> bool:
+        return self.has_lost
+
+    async def free(self, _pipeline: str, _taken: Taken, *, failure: Failure | None = None) -> None:
+        if self.is_away:
+            raise ControlPlaneLost("away")
+        self.freed.append(failure)
+
+
+class FakeWorkers:
+    """Both the pool and its only worker."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[Start, bool]] = []
+        self.told: list[Stop | Reload] = []
+        self.run: Run
+
+    async def start(self, message: Start, *, is_isolated: bool) -> tuple[FakeWorkers, Run]:
+        self.started.append((message, is_isolated))
+        self.run = asyncio.get_running_loop().create_future()
+        return self, self.run
+
+    def tell(self, message: Stop | Reload) -> None:
+        self.told.append(message)
+        if isinstance(message, Stop):
+            self.run.set_result(None)
+
+    def release(self, _worker: object) -> None:
+        pass
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.leases, self.workers = FakeLeases(), FakeWorkers()
+        self.local = LocalPipeline(
+            "shop",
+            leases=cast("Leases", self.leases),
+            workers=cast("Workers", self.workers),
+            connected=self._connected,
+            is_closing=lambda: False,
+        )
+        self.local.set(stored(1))
+        self.task = asyncio.create_task(self.local.run())
+
+    async def _connected(self) -> None:
+        """Where it is away, no test waits here for its return."""
+        if self.leases.is_away:
+            await asyncio.Event().wait()
+
+
+def stored(revision: int, document: dict[str, Any] | None = None, attempt: int = 0) -> Stored:
+    return Stored("shop", revision, Record(document=document or BASE, attempt=attempt))
+
+
+@fake_time
+async def test_it_runs_until_it_is_not_wanted_here() -> None:
+    scene = Scene()
+    await asyncio.sleep(1)
+    ((start, is_isolated),) = scene.workers.started
+    assert (start.name, start.revision, start.suspects_holder, is_isolated) == ("shop", 1, True, False)
+    scene.local.set(stored(2, {**BASE, "events": {"tables": {"a": ["insert"]}}}))
+    await asyncio.sleep(1)
+    (reload,) = scene.workers.told
+    assert isinstance(reload, Reload)
+    assert reload.revision == 2
+    scene.local.set(stored(3, {**BASE, "delivery": {"max_in_flight": 7}}))
+    await asyncio.sleep(1)
+    assert [each.revision for each, _ in scene.workers.started] == [1, 3]
+    assert not scene.workers.started[1][0].suspects_holder
+    scene.local.set(stored(4, attempt=1))
+    await asyncio.sleep(1)
+    assert scene.workers.started[2][0].attempt == 1
+    scene.local.set(None)
+    await scene.task
+    assert scene.leases.freed == [None]
+
+
+@fake_time
+async def test_an_error_is_kept_in_the_lease() -> None:
+    scene = Scene()
+    await asyncio.sleep(1)
+    scene.workers.run.set_result(Fault("SlotMissing", "no slot", "make one", 3))
+    await scene.task
+    (failure,) = scene.leases.freed
+    assert failure is not None
+    assert (failure.kind, failure.message, failure.hint, failure.code, failure.revision) == (
+        "SlotMissing", "no slot", "make one", 3, 1,
+    )  # fmt: skip
+
+
+@fake_time
+async def test_a_worker_that_dies_again_and_again_is_left() -> None:
+    scene = Scene()
+    for _ in range(3):
+        await asyncio.sleep(20)
+        scene.workers.run.set_exception(WorkerGone())
+    await asyncio.sleep(20)
+    assert [is_isolated for _, is_isolated in scene.workers.started] == [False, False, True, True]
+    scene.local.set(None)
+    await scene.task
+
+
+@fake_time
+async def test_a_lease_of_another_node_is_waited_for_and_one_that_is_lost_is_not_freed() -> None:
+    scene = Scene()
+    scene.leases.is_anothers = True
+    await asyncio.sleep(5)
+    assert not scene.workers.started
+    scene.leases.is_anothers = False
+    await asyncio.sleep(1)
+    assert len(scene.workers.started) == 1
+    scene.leases.has_lost = True
+    scene.local.set(None)
+    await scene.task
+    assert scene.leases.freed == []
+
+
+@fake_time
+async def test_what_cannot_be_handed_over_goes_on() -> None:
+    scene = Scene()
+    await asyncio.sleep(1)
+    scene.leases.is_away = True
+    scene.local.set(None, is_handed_over=True)
+    await asyncio.sleep(10)
+    assert len(scene.workers.started) == 2, "the control plane was lost in between: nobody else can run it"
+    scene.leases.is_away = False
+    scene.local.set(None, is_handed_over=True)
+    await scene.task
+    assert scene.leases.freed == [None]
+
+
+@fake_time
+async def test_what_is_paused_does_not_go_on() -> None:
+    scene = Scene()
+    await asyncio.sleep(1)
+    scene.leases.is_away = True
+    scene.local.set(None)
+    await asyncio.sleep(10)
+    assert len(scene.workers.started) == 1
+    scene.leases.is_away = False
+    await scene.task
+    assert scene.leases.freed == [None]
