@@ -36,6 +36,8 @@ class Heartbeat:
             started=rfc3339(time.time()),
         )
         self._revision = 0
+        self._has_left = False
+        self._turn = asyncio.Lock()
 
     @property
     def is_draining(self) -> bool:
@@ -56,7 +58,18 @@ class Heartbeat:
         await self.beat(bucket)
 
     async def beat(self, bucket: Bucket) -> None:
-        """Write it again."""
+        """Write it again, unless the node has left."""
+        async with self._turn:
+            if not self._has_left:
+                await self._beat(bucket)
+
+    async def leave(self, bucket: Bucket) -> None:
+        """Delete it: nobody has to wait until this node counts as dead. No beat follows."""
+        async with self._turn:
+            self._has_left = True
+            await bucket.delete(self._entry.name, after=self._revision)
+
+    async def _beat(self, bucket: Bucket) -> None:
         self._entry = msgspec.structs.replace(self._entry, beat=self._entry.beat + 1)
         value = msgspec.json.encode(self._entry)
         revision = await bucket.write(self._entry.name, value, after=self._revision)
@@ -69,10 +82,6 @@ class Heartbeat:
             if revision is None:
                 raise self._taken()
         self._revision = revision
-
-    async def leave(self, bucket: Bucket) -> None:
-        """Delete it: nobody has to wait until this node counts as dead."""
-        await bucket.delete(self._entry.name, after=self._revision)
 
     async def _wait_until_silent(self, bucket: Bucket, found: Entry) -> Entry | None:
         deadline = time.monotonic() + DEAD_S

@@ -88,7 +88,7 @@ async def test_a_node_that_drains_hands_over(fleet: Fleet, open_world: OpenWorld
             assert fleet.node("n1").state == "draining"
             assert fleet.nodes["n1"].is_running
             assert await fleet.nodes["n1"].stop() == 0
-            assert [each.name for each in fleet.view.nodes() if each.state != "live"] == []
+            await fleet.until(lambda: [each.name for each in fleet.view.nodes()] == ["n2"], "n1 has left")
         await matches_ledger(worlds["p0"])
 
 
