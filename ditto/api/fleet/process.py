@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from litestar import MediaType, Response, get
 from msgspec import Meta, Struct
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from ditto.api.fleet.access import ROLE
 from ditto.fleet.interface import FleetNode
+
+_TEXT: Final = "text/plain; version=0.0.4"
+"""Litestar adds the encoding."""
 
 
 class NodeHealth(Struct, frozen=True, kw_only=True):
@@ -40,6 +42,6 @@ def process_handlers(node: FleetNode) -> list[Any]:
     @get("/metrics", summary="Metrics for Prometheus", media_type=MediaType.TEXT, opt={ROLE: "read"})
     async def metrics() -> Response[bytes]:
         """Of the node and of all pipelines that it runs, each with the label `pipeline`; text format 0.0.4."""
-        return Response(await node.metrics(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return Response(await node.metrics(), media_type=_TEXT)
 
     return [healthz, readyz, metrics]

@@ -1,0 +1,134 @@
+"""The stream of live events over a socket, of a pipeline that writes a file: how it begins, goes on and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ditto.api import connection_limits
+from ditto.api.fleet import connections, events
+from ditto.api.fleet.server import serve_fleet
+from ditto.config.server import HttpTls
+from ditto.fleet.records import Record
+from unit.fleet_fakes import TOKENS, FakeNode, summary
+from unit.test_json_events import EVENT, SECRET, encode
+
+PATH = "/v1/pipelines/shop/events"
+
+
+@asynccontextmanager
+async def serving(path: Path, *, where: str = "n1", role: str = "operate") -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a node, on which the pipeline runs, or elsewhere."""
+    node = FakeNode()
+    await node.store.put("shop", Record(document={"file": {"path": str(path)}}), after=None)
+    node.view.summaries["shop"] = summary("shop", node=where, state="streaming", running_revision=1)
+    async with serve_fleet(node.app, "127.0.0.1:0", HttpTls()) as port:
+        headers = {"Authorization": f"Bearer {TOKENS[role]}"}
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30) as client:
+            yield client
+
+
+def append(path: Path, **more: Any) -> None:
+    with path.open("ab") as file:
+        file.write(encode({**EVENT, **more}) + b"\n")
+
+
+async def read(lines: AsyncIterator[str], what: str) -> str:
+    """The next line that begins so, without that."""
+    async with asyncio.timeout(20):
+        async for line in lines:
+            if line.startswith(what):
+                return line.removeprefix(what)
+    raise AssertionError(f"the stream has ended without {what}")
+
+
+async def test_events_arrive_as_they_are_stored_and_the_stream_has_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_limits, "REQUEST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(connections, "ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(events, "_ALIVE_S", 0.2)
+    path = tmp_path / "events.jsonl"
+    append(path)
+    async with serving(path) as client, client.stream("GET", f"{PATH}?table=items&last=1") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert stream.headers["cache-control"] == "no-store"
+        lines = stream.aiter_lines()
+        assert json.loads(await read(lines, "data: "))["data"]["name"] == SECRET
+        for _ in range(8):  # longer than both time-outs
+            await read(lines, ": alive")
+        append(path, table="others")
+        append(path, action="DELETE")
+        assert await read(lines, "event: ") == "change"
+        assert json.loads(await read(lines, "data: "))["action"] == "DELETE"
+
+
+async def test_other_answers_do_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "ANSWER_TIMEOUT_S", 0.5)
+    async with serving(tmp_path / "events.jsonl") as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        head = "POST /v1/pipelines/shop/snapshots HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Authorization: Bearer {TOKENS['operate']}\r\nContent-Length: 10\r\n\r\n{{".encode())
+        async with asyncio.timeout(10):
+            assert await reader.read() == b"", "a body that never comes"
+        writer.close()
+
+
+async def test_the_role_read_gets_no_values(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    append(path)
+    async with serving(path, role="read") as client, client.stream("GET", f"{PATH}?last=1") as stream:
+        told = await read(stream.aiter_lines(), "data: ")
+        assert json.loads(told)["columns"] == ["id", "name", "note"]
+        assert SECRET not in told
+
+
+async def test_why_it_cannot_begin(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    async with serving(path) as client:
+        answer = await client.get(PATH)
+        assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
+        assert f"there is no file {path} yet" in answer.json()["detail"]
+        assert (await client.get(f"{PATH}?action=upsert")).status_code == 400
+        assert (await client.get(f"{PATH}?last=0")).status_code == 400
+    append(path)
+    async with serving(path, where="n2") as client:
+        answer = await client.get(PATH)
+        assert answer.status_code == 409
+        assert "on the node n2, and this is node n1" in answer.json()["detail"]
+
+
+async def test_as_many_as_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MAX_STREAMS", 1)
+    path = tmp_path / "events.jsonl"
+    append(path)
+    async with serving(path) as client:
+        async with client.stream("GET", PATH) as stream:
+            await read(stream.aiter_lines(), ": alive")
+            answer = await client.get(PATH)
+            assert (answer.status_code, answer.json()["type"]) == (503, "urn:ditto:error:TooManyStreams")
+            assert answer.headers["retry-after"]
+        async with asyncio.timeout(20):  # the one that is closed makes room
+            while True:
+                async with client.stream("GET", PATH) as stream:
+                    if stream.status_code == 200:
+                        break
+                await asyncio.sleep(0.05)
+
+
+async def test_the_server_ends_with_streams_open(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    append(path)
+    async with asyncio.timeout(20):
+        async with serving(path) as client:
+            stream = await client.send(client.build_request("GET", PATH), stream=True)
+            await read(stream.aiter_lines(), ": alive")
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(left)
