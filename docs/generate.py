@@ -145,8 +145,8 @@ def commands() -> str:
         "<!-- Made by docs/generate.py from the commands' own help. -->",
         "",
         "Exit codes: 0 ok, 1 internal error, 2 usage or configuration, 3 PostgreSQL, 4 NATS or the file, 5 the fleet,",
-        "130 interrupted. Those that look for something (`check`, `demo`, `health`, `snapshot status`, `status`,",
-        "`verify`, `wait`) exit with 1 where it is not as it should be.",
+        "130 interrupted. Those that look for something (`check`, `demo`, `health`, `pipelines status`, `snapshot",
+        "status`, `status`, `verify`, `wait`) exit with 1 where it is not as it should be.",
     ]
     for context in _walk(_context(main, None, "ditto")):
         lines += ["", f"## {context.command_path}", "", "```", context.get_help(), "```"]

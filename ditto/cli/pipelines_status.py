@@ -40,7 +40,7 @@ def list_pipelines(is_json: bool, **options: Any) -> None:
     if is_json:
         echo_json(msgspec.json.encode(found))
     else:
-        show(_table(found.pipelines))
+        show(Group(_table(found.pipelines), *_age(found)))
 
 
 @click.command(
@@ -91,7 +91,7 @@ def _look_at_all(client: FleetClient) -> _Look:
     def look() -> tuple[bytes, Callable[[], RenderableType], bool]:
         found = _all(client)
         is_good = not any(each.state in _BAD for each in found.pipelines)
-        return msgspec.json.encode(found), lambda: Group(_table(found.pipelines), *_errors(found.pipelines)), is_good
+        return msgspec.json.encode(found), lambda: _everything(found), is_good
 
     return look
 
@@ -179,6 +179,18 @@ def _revision(summary: PipelineSummary) -> str:
     if summary.running_revision in {None, summary.revision}:
         return str(summary.revision)
     return f"{summary.revision} (runs with {summary.running_revision})"
+
+
+def _everything(found: Listing) -> RenderableType:
+    return Group(_table(found.pipelines), *_errors(found.pipelines), *_age(found))
+
+
+def _age(found: Listing) -> list[RenderableType]:
+    """A line where the node does not know how it is now."""
+    if found.is_current:
+        return []
+    told = f"node {printable(found.answered_by)} has lost the control plane: this is as of when that happened"
+    return [Text(), Text(told, style="yellow")]
 
 
 def _errors(pipelines: list[PipelineSummary]) -> list[RenderableType]:

@@ -345,6 +345,13 @@ async def test_while_the_control_plane_is_away_everything_else_is_answered() -> 
         assert (await client.post("/v1/pipelines/shop/pause")).status_code == 503
 
 
+async def test_a_node_that_knows_nothing_yet_says_so() -> None:
+    node = FakeNode()
+    node.state, node.is_ready = "connecting", False
+    for path in ("/v1/pipelines", "/v1/nodes", "/v1/pipelines/shop/status"):
+        assert problem(await ask(node, "GET", path)) == (503, "ControlPlaneLost"), path
+
+
 async def test_snapshots_are_asked_of_the_node_that_runs_the_pipeline() -> None:
     node = await filled()
     path = "/v1/pipelines/shop/snapshots"

@@ -20,9 +20,9 @@ from ditto.api.fleet.auth import digest
 from ditto.api.fleet.server import serve_fleet
 from ditto.cli import main
 from ditto.config.server import HttpTls
-from ditto.errors import ControlPlaneLost
+from ditto.errors import ConfigError, ControlPlaneLost
 from ditto.testing.process import free_port
-from unit.fleet_fakes import DOCUMENT, TOKENS, FakeNode, failed
+from unit.fleet_fakes import DOCUMENT, TOKENS, FakeNode, eventually, failed
 
 FILE = "postgres: {dsn: 'postgres://127.0.0.1:9/shop', slot: shop}\nnats: {url: nats://127.0.0.1:9, stream: SHOP}\n"
 
@@ -63,6 +63,11 @@ class Ask:
         found: Result = CliRunner().invoke(main, arguments, env=given, input=answer, prog_name="ditto")
         assert found.exit_code == code, found.output
         return found.output
+
+    def works(self, *arguments: str, **environ: str) -> bool:
+        """Whether it exits with 0."""
+        found = CliRunner().invoke(main, arguments, env={**self.environ, **environ}, prog_name="ditto")
+        return found.exit_code == 0
 
     def revision(self, name: str) -> int:
         return int(self.node.store.revisions[name][-1].revision)
@@ -251,7 +256,8 @@ def test_nodes_and_drain(ask: Ask) -> None:
     assert ask.node.requests.asked == [("drain", "n1")]
     assert "there is no live node 'n9'" in ask("drain", "n9", code=5)
     ask.node.view.is_current = False
-    assert "has lost the control plane" in ask("nodes")
+    for command in (("nodes",), ("pipelines", "list"), ("pipelines", "status")):
+        assert "has lost the control plane" in ask(*command)
 
 
 # ------------------------------------------------------------------------------------ the way there
@@ -286,22 +292,33 @@ async def _teapot(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"short and stout"})
 
 
-def test_tls(ask: Ask, tmp_path: Path) -> None:
-    authority = trustme.CA()
+def issue(folder: Path, authority: trustme.CA) -> HttpTls:
+    """A certificate for 127.0.0.1, in the place of the one before, and `ca.pem` of its authority."""
     issued = authority.issue_cert("127.0.0.1")
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
-    tls = HttpTls(cert=str(tmp_path / "cert.pem"), key=str(tmp_path / "key.pem"))
-    with serving(ask.node, tls=tls) as port:
-        address = f"https://127.0.0.1:{port}"
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    return HttpTls(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
+
+
+def test_tls_and_a_certificate_that_is_replaced(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ditto.api.fleet.server._RELOAD_S", 0.05)
+    with serving(ask.node, tls=issue(tmp_path, trustme.CA())) as port:
+        address, ca = f"https://127.0.0.1:{port}", str(tmp_path / "ca.pem")
         shown = ask("pipelines", "list", code=5, DITTO_SERVER=address)
         assert "is not trusted" in shown
         assert "--ca" in shown
-        assert "There is no pipeline" in ask(
-            "pipelines", "list", "--ca", str(tmp_path / "ca.pem"), DITTO_SERVER=address
-        )
+        assert "There is no pipeline" in ask("pipelines", "list", "--ca", ca, DITTO_SERVER=address)
+        issue(tmp_path, trustme.CA())
+        eventually(lambda: ask.works("pipelines", "list", "--ca", ca, DITTO_SERVER=address), "the new one is used")
     assert "cannot be read" in ask("pipelines", "list", "--ca", str(tmp_path / "nothing.pem"), code=2)
+
+
+def test_a_certificate_that_cannot_be_used(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("")
+    tls = HttpTls(cert=str(tmp_path / "empty.pem"), key=str(tmp_path / "empty.pem"))
+    with pytest.raises(ConfigError, match=r"empty\.pem with the key .* cannot be used"):
+        asyncio.run(serve_fleet(ask.node.app, "127.0.0.1:0", tls).__aenter__())
 
 
 def test_a_token_is_printed_once_and_its_digest_is_for_the_configuration() -> None:

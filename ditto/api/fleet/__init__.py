@@ -1,1 +1,1 @@
-"""The HTTP API of `ditto serve`: pipelines, nodes, events of the whole cluster, whichever node is asked."""
+"""The HTTP API of `ditto serve`: pipelines, nodes, events of the whole fleet, whichever node is asked."""

@@ -8,12 +8,15 @@ import structlog
 
 from ditto.api.fleet.auth import Identity, Role
 from ditto.api.fleet.gate import IDENTITY
-from ditto.errors import RoleMissing
+from ditto.errors import ControlPlaneLost, RoleMissing
 
 if TYPE_CHECKING:
     from litestar import Request
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
+
+    from ditto.fleet.interface import FleetNode
+    from ditto.fleet.status import ClusterView
 
 log = structlog.get_logger()
 
@@ -42,6 +45,15 @@ def identity_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Identity:
     """Who asks."""
     found: Identity = connection.scope["state"][IDENTITY]
     return found
+
+
+def known_fleet(node: FleetNode) -> ClusterView:
+    """What the node knows of the fleet, which may be old. Raises ControlPlaneLost where it has never known anything."""
+    if node.state == "connecting":
+        raise ControlPlaneLost(
+            f"node {node.name} has not reached the control plane yet", hint="look at nats.url of its configuration"
+        )
+    return node.view
 
 
 def audit(request: Request[Any, Any, Any], what: str, **fields: object) -> None:

@@ -32,7 +32,7 @@ _MAX_BODY_BYTES = 64 * 1024
 
 
 def make_app(node: FleetNode) -> ASGIApp:
-    """The application, which answers for the whole cluster."""
+    """The application, which answers for the whole fleet."""
     return gated(make_api(node), node)
 
 

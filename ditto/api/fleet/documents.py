@@ -67,9 +67,13 @@ class Applied(Struct, frozen=True, kw_only=True):
 
 
 class Listing(Struct, frozen=True, kw_only=True):
-    """All pipelines of the cluster."""
+    """All pipelines of the fleet."""
 
     pipelines: list[PipelineSummary]
+    answered_by: Annotated[str, Meta(description="The node that answers.")] = ""
+    is_current: Annotated[
+        bool, Meta(description="False while the node has lost the control plane: all is as of when that happened.")
+    ] = True
 
 
 class PipelineStatus(Struct, frozen=True, kw_only=True):
@@ -135,7 +139,7 @@ class Deleted(Struct, frozen=True, kw_only=True):
 
 
 class Nodes(Struct, frozen=True, kw_only=True):
-    """All nodes of the cluster."""
+    """All nodes of the fleet."""
 
     nodes: list[NodeSummary]
     answered_by: Annotated[str, Meta(description="The node that answers.")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from litestar import Request, get, post
 from litestar.params import PathParameter
 
-from ditto.api.fleet.access import ROLE, audit
+from ditto.api.fleet.access import ROLE, audit, known_fleet
 from ditto.api.fleet.documents import Draining, Nodes
 from ditto.api.fleet.responses import fails
 from ditto.errors import NodeUnknown
@@ -17,10 +17,16 @@ from ditto.fleet.interface import FleetNode
 def node_handlers(node: FleetNode) -> list[Any]:
     """The handlers."""
 
-    @get("/v1/nodes", summary="All nodes of the cluster", opt={ROLE: "read"}, sync_to_thread=False)
+    @get(
+        "/v1/nodes",
+        summary="All nodes of the fleet",
+        opt={ROLE: "read"},
+        sync_to_thread=False,
+        responses=fails(503),
+    )
     def nodes() -> Nodes:
         """Each with its state, labels and number of pipelines."""
-        view = node.view
+        view = known_fleet(node)
         return Nodes(nodes=view.nodes(), answered_by=node.name, is_current=view.is_current)
 
     @post(

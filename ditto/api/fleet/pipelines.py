@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request, Response, delete, get, post, put
 from litestar.params import Body, QueryParameter
 
-from ditto.api.fleet.access import ROLE, audit, identity_of
+from ditto.api.fleet.access import ROLE, audit, identity_of, known_fleet
 from ditto.api.fleet.checking import check_document
 from ditto.api.fleet.deletion import remove
 from ditto.api.fleet.documents import (
@@ -50,10 +50,17 @@ DryRun = Annotated[bool, QueryParameter(name="dry_run", description="Check every
 def pipeline_handlers(node: FleetNode) -> list[Any]:
     """The handlers."""
 
-    @get("/v1/pipelines", summary="All pipelines of the cluster", opt={ROLE: "read"}, sync_to_thread=False)
+    @get(
+        "/v1/pipelines",
+        summary="All pipelines of the fleet",
+        opt={ROLE: "read"},
+        sync_to_thread=False,
+        responses=fails(503),
+    )
     def list_pipelines() -> Listing:
         """Each with its node, state, lag and last error. From memory: no server is asked."""
-        return Listing(pipelines=node.view.pipelines())
+        view = known_fleet(node)
+        return Listing(pipelines=view.pipelines(), answered_by=node.name, is_current=view.is_current)
 
     @get(
         "/v1/pipelines/{name:str}",
