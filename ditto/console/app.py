@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from fastapi import FastAPI, Request
 from nicegui import app as pages
 from nicegui import core, ui
@@ -28,6 +31,8 @@ from ditto.errors import PipelineUnknown
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+log = structlog.get_logger()
 
 _HERE: Final = Path(__file__).parent
 _RECONNECT_S: Final = 10.0
@@ -54,6 +59,8 @@ async def console(fleet: Fleet, config: ServerConfig, courses: Courses) -> Async
         show_welcome_message=False,
     )
     core.app.config.socket_io_js_transports = ["websocket"]
+    logging.getLogger("nicegui").setLevel(logging.CRITICAL + 1)  # its texts may quote what a page shows
+    pages.on_exception(_log)
     gate = ConsoleGate(
         outer,
         Authenticator(config.auth),
@@ -64,6 +71,13 @@ async def console(fleet: Fleet, config: ServerConfig, courses: Courses) -> Async
     )
     async with outer.router.lifespan_context(outer):
         yield GZipMiddleware(SafePages(gate))
+
+
+def _log(error: Exception) -> None:
+    """An unexpected error on a page: its kind and its place, without its text, which may quote a row."""
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    where = [f"{Path(each.filename).name}:{each.lineno}" for each in frame]
+    log.error("console.failed", kind=type(error).__name__, where="".join(where))
 
 
 def _register(fleet: Fleet, courses: Courses, sessions: Sessions) -> None:

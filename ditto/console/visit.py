@@ -62,8 +62,10 @@ class Visit:
 
     def often(self, look: Callable[[], object], every_s: float = FRESH_S) -> ui.timer:
         """Call `look` now, and again and again while the page is open and the person signed in."""
+        shown = ""
 
         async def tick() -> None:
+            nonlocal shown
             if not self.is_signed_in:
                 timer.cancel()
                 ui.navigate.to(PATH)
@@ -72,8 +74,11 @@ class Visit:
                 found = look()
                 if isinstance(found, Awaitable):
                     await found
+                shown = ""
             except DittoError as error:
-                failed(error)
+                if error.message != shown:  # once, however often it fails the same way
+                    shown = error.message
+                    failed(error)
 
         timer = ui.timer(every_s, tick)
         return timer

@@ -66,11 +66,11 @@ async def watch_events(anna: Visitor, rita: Visitor, world: World) -> None:
     for each in (anna, rita):
         await each.go("/pipelines/shop?tab=events")
         await each.sees("Live: events appear as they are stored")
-    world.sql("INSERT INTO orders VALUES (2, 'a note of two')")
+    world.sql("INSERT INTO orders VALUES (2, 'a note of two <img src=/x onerror=x()>')")
     event = anna.page.locator(".event", has_text="public.orders")
     await event.locator(".a-INSERT").wait_for()
     await event.locator("summary").click()
-    await event.locator("pre", has_text="a note of two").wait_for()
+    await event.locator("pre", has_text="a note of two <img src=/x onerror=x()>").wait_for()
     hidden = rita.page.locator(".event", has_text="public.orders")
     await hidden.locator("summary", has_text="id, note").wait_for()
     assert "a note of two" not in await rita.page.content()
