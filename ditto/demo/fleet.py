@@ -136,8 +136,8 @@ class _Demo:
 
         screen.step("Replaying the three streams, and comparing each with its tables row by row …")
         outcomes = {name: await self._compare(name, followed) for name, followed in self._followed.items()}
-        for outcome in outcomes.values():
-            show_differences(screen, outcome)
+        for name, outcome in outcomes.items():
+            show_differences(screen, outcome, where=f"{name}: ")
         screen.table(self._summary(outcomes, elapsed_s))
         return not any(outcome.differences for outcome in outcomes.values())
 

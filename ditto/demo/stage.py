@@ -80,10 +80,10 @@ def raise_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-def show_differences(screen: Screen, outcome: Outcome) -> None:
-    """The first ones."""
+def show_differences(screen: Screen, outcome: Outcome, *, where: str = "") -> None:
+    """The first ones, with `where` in front of each."""
     for difference in outcome.differences[:DIFFERENCES_SHOWN]:
-        screen.step(f"DIFFERENT  {difference}")
+        screen.step(f"DIFFERENT  {where}{difference}")
 
 
 def result_of(outcome: Outcome) -> str:
