@@ -15,11 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import nats
 import psycopg
 
+from ditto.testing.process import free_port
 from ditto.testing.servers import NatsServer, PostgresServer
 from scripts import dockerfile
 
@@ -48,7 +51,11 @@ def main() -> None:
         roots[stage.name] = folder / f"stage-{stage.name}"
         env, user = build(stage, base, roots[stage.name], roots)
         print(f"image-test: stage {stage.name} of {stage.base} built in {time.monotonic() - started:.0f} s", flush=True)
-    try_out(stages[-1], roots[stages[-1].name], env, user)
+    root = roots[stages[-1].name]
+    try_out(stages[-1], root, env, user)
+    try_out_node(stages[-1], root, env, user)
+    used = subprocess.run(["du", "-sm", root], capture_output=True, text=True, check=True).stdout.split()[0]
+    print(f"image-test: passed; the root has {used} MB, headers of the base included")
 
 
 def make_base(base: Path, mirror: str | None) -> Path:
@@ -209,8 +216,77 @@ def try_out(stage: dockerfile.Stage, root: Path, env: dict[str, str], user: tupl
             container.send_signal(signal.SIGTERM)
             code = container.wait(DEADLINE_S)
         check(code == 0, "SIGTERM ends it with 0", code)
-    used = subprocess.run(["du", "-sm", root], capture_output=True, text=True, check=True).stdout.split()[0]
-    print(f"image-test: passed; the root has {used} MB, headers of the base included")
+
+
+def try_out_node(stage: dockerfile.Stage, root: Path, env: dict[str, str], user: tuple[int, int]) -> None:
+    """Start a node of a fleet, open its console, apply a pipeline, see an event arrive, and stop it."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        PostgresServer(Path(name, "postgres")) as postgres,
+        NatsServer(Path(name, "nats")) as nats_server,
+    ):
+        Path(name).chmod(0o755)
+        mounted = Path(name, "etc")
+        mounted.mkdir()
+        url = f"http://127.0.0.1:{free_port()}"
+        server = {
+            "nats": {"url": nats_server.url},
+            "http": {"listen": url.removeprefix("http://")},
+            "auth": {"allow_loopback": True},
+        }
+        (mounted / "server.yaml").write_text(json.dumps(server))
+        pipeline = {"postgres": {"dsn": postgres.dsn}, "nats": {"url": nats_server.url}}
+        (mounted / "shop.yaml").write_text(json.dumps(pipeline))
+        with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+            connection.execute("CREATE TABLE trades (id int PRIMARY KEY)")
+        command = [*stage.entrypoint, "serve", "--config", "/etc/ditto/server.yaml"]
+        line = chroot(root, command, binds=[(mounted, "/etc/ditto")], user=user, is_read_only=True)
+        log = Path(name, "log")
+        with log.open("w") as output:
+            container = subprocess.Popen(line, env=env, stderr=output)
+        try:
+            until(lambda: is_answered(f"{url}/readyz"), "a node is ready", log)
+            check(b"nicegui" in read(url), "its console opens", log.read_text())
+            inside = ["nsenter", f"--target={container.pid}", "--mount", f"--root=/proc/{container.pid}/root"]
+            inside += [f"--setuid={user[0]}", f"--setgid={user[1]}"]
+            apply = [*inside, *stage.entrypoint, "pipelines", "apply", "-f", "/etc/ditto/shop.yaml"]
+            done = subprocess.run(apply, env={**env, "DITTO_SERVER": url}, capture_output=True, text=True, check=False)
+            check(done.returncode == 0, "it takes a pipeline", done)
+            until(lambda: b'"streaming"' in read(f"{url}/v1/pipelines"), "the pipeline streams", log)
+            with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+                connection.execute("INSERT INTO trades VALUES (7)")
+            event = asyncio.run(first_event(nats_server.url))
+            check(event["data"] == {"id": 7}, "an event is stored", event)
+            health = subprocess.run([*inside, *stage.health], env=env, capture_output=True, text=True, check=False)
+            check(health.returncode == 0, "it is healthy", health)
+        finally:
+            container.send_signal(signal.SIGTERM)
+            code = container.wait(DEADLINE_S)
+        check(code == 0, "SIGTERM ends it with 0", log.read_text())
+
+
+def read(url: str) -> bytes:
+    """What a GET is answered with. Raises OSError."""
+    with urllib.request.urlopen(url, timeout=DEADLINE_S) as answer:  # noqa: S310  an address of its own
+        found: bytes = answer.read()
+        return found
+
+
+def is_answered(url: str) -> bool:
+    try:
+        read(url)
+    except OSError:
+        return False
+    return True
+
+
+def until(is_so: Callable[[], bool], what: str, log: Path) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_so():
+        if time.monotonic() > deadline:
+            check(False, what, log.read_text())
+        time.sleep(0.1)
+    print(f"image-test: {what}", flush=True)
 
 
 async def first_event(url: str) -> dict[str, object]:

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import yaml
 
+from ditto import __version__
 from ditto.config.server import ServerConfig
 from scripts import chart
 
@@ -93,6 +94,10 @@ def test_what_is_made_from_the_chart_is_up_to_date() -> None:
 def test_helms_linter_finds_nothing() -> None:
     done = program("lint")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_chart_deploys_this_version() -> None:
+    assert yaml.safe_load((chart.CHART / "Chart.yaml").read_text())["appVersion"] == __version__
 
 
 def test_each_value_is_documented_and_in_the_schema() -> None:
