@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-STOP_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 80
 
 
 class Node:

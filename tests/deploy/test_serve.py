@@ -51,8 +51,8 @@ def test_with_tls_the_node_has_its_certificate(tmp_path: Path) -> None:
 
 
 def test_everywhere_a_node_has_the_time_to_hand_its_pipelines_over() -> None:
-    needed_s = node._HAND_OVER_S + buckets._TIMEOUT_S + workers._END_S
-    assert needed_s <= 35, "the documents say so"
+    needed_s = node._HAND_OVER_S + node._DRAIN_S + buckets._TIMEOUT_S + workers._END_S
+    assert needed_s <= 55, "the documents say so"
     unit = (chart.TOP / "deploy" / "systemd" / "ditto-serve.service").read_text()
     pods = yaml.safe_load((chart.PLAIN / "statefulset.yaml").read_text())["spec"]["template"]["spec"]
     given_s = {
