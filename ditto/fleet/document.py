@@ -35,8 +35,19 @@ _FILE: Final = "file:/"
 _STAND_IN: Final = "q7dfreference"
 """For a reference, while another syntax is read."""
 _IGNORED: Final = ("http.", "log.", "name")
-_NEW_PLACE: Final = frozenset({"postgres.slot", "events.prefix", "nats.stream", "nats.domain", "file.path"})
-_SINKS: Final = ("file", "kafka", "redis", "webhook")
+_NEW_PLACE: Final = frozenset(
+    {
+        "postgres.slot",
+        "events.prefix",
+        "nats.stream",
+        "nats.domain",
+        "file.path",
+        "kafka.own_topic",
+        "rabbitmq.stream.name",
+        "redis.key_prefix",
+    }
+)
+_SINKS: Final = ("file", "kafka", "rabbitmq", "redis", "webhook")
 _SERVER: Final = ("host", "hostaddr", "port", "dbname")
 
 

@@ -12,7 +12,7 @@ import structlog
 
 from ditto.api.fleet.server import serve_fleet
 from ditto.config import ServerConfig
-from ditto.config.validation import is_loopback, split_address
+from ditto.config.listen import is_loopback, split_address
 from ditto.console.mount import websockets, with_console
 from ditto.fleet.node import Node
 from ditto.service import signals, systemd

@@ -21,6 +21,8 @@ LITERAL: dict[str, Any] = {
     "nats.token": SECRET,
     "nats.nkey_seed": SECRET,
     "kafka.password": SECRET,
+    "rabbitmq.url": f"rabbitmq-stream://ditto:{SECRET}@b1:5552/%2f",
+    "rabbitmq.password": SECRET,
     "redis.url": f"redis://:{SECRET}@r1/0",
     "redis.password": SECRET,
     "webhook.url": f"https://hooks.example.com/x?key={SECRET}",
