@@ -92,6 +92,7 @@ async def test_a_node_that_drains_hands_over(fleet: Fleet, open_world: OpenWorld
         await matches_ledger(worlds["p0"])
 
 
+@pytest.mark.long
 async def test_a_second_node_of_one_name_is_refused(fleet: Fleet) -> None:
     async with fleet.watching():
         first = fleet.start("n1")

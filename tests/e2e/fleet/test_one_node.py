@@ -86,7 +86,8 @@ async def test_what_has_failed_is_not_tried_again_by_a_node_that_begins(fleet: F
         assert (await fleet.is_in("bad", "failed")).revision == stored.revision + 1
 
 
-async def test_a_worker_that_dies_or_hangs_is_replaced(fleet: Fleet, world: World) -> None:
+@pytest.mark.long
+async def test_a_worker_that_dies_is_replaced(fleet: Fleet, world: World) -> None:
     async with fleet.watching():
         node = fleet.start("n1")
         await fleet.live("n1")
