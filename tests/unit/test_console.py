@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import subprocess
+import sys
 from base64 import b64encode
 from typing import Any
 
@@ -409,3 +411,13 @@ async def test_a_websocket_stays_open_for_longer_than_a_request_may_take(monkeyp
             await client.send("here")
             assert await client.recv() == "here"
             await asyncio.sleep(0.05)
+
+
+def test_a_node_starts_without_anything_of_the_extra() -> None:
+    """It brings these; and a node that nobody looks at does not load them."""
+    program = (
+        "import sys; import ditto.service.serve; "
+        "print([each for each in ('nicegui', 'fastapi', 'starlette', 'pydantic', 'socketio') if each in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -116,6 +116,7 @@ async def test_each_page_fits_its_window_on_a_desk_and_on_a_phone(url: str) -> N
         await asyncio.gather(look(browser, 1440, PAGES[:4], is_dark=True), look(browser, 390, PAGES, is_dark=False))
 
 
+@pytest.mark.long
 async def test_the_editor_takes_keys_of_the_schema_and_says_what_is_wrong(url: str) -> None:
     async with chromium() as browser, visitor(browser, url) as anna:
         await anna.sign_in(TOKENS["admin"])
