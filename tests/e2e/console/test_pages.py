@@ -96,6 +96,7 @@ async def test_many_pipelines_are_searched_filtered_and_ordered(url: str) -> Non
         assert anna.complaints == []
 
 
+@pytest.mark.long
 async def test_each_page_fits_its_window_on_a_desk_and_on_a_phone(url: str) -> None:
     async def look(browser: Browser, width: int, pages: Sequence[str], *, is_dark: bool) -> None:
         async with visitor(browser, url, width=width, is_dark=is_dark) as anna:

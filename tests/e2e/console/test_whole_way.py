@@ -14,6 +14,7 @@ from e2e.console.browser import Visitor, chromium, visitor
 from e2e.fleet.fleet import document
 
 if TYPE_CHECKING:
+    from ditto.testing.servers import NatsServer
     from e2e.fleet.fleet import Fleet
     from e2e.world import World
 
@@ -26,7 +27,7 @@ def settings() -> dict[str, str]:
 
 
 @pytest.mark.timeout(180)
-async def test_the_whole_way(fleet: Fleet, world: World) -> None:
+async def test_the_whole_way(fleet: Fleet, control_plane: NatsServer, world: World) -> None:
     world.sql("CREATE TABLE orders (id int PRIMARY KEY, note text)", "INSERT INTO orders VALUES (1, 'there before')")
     address = f"127.0.0.1:{free_port()}"
     url = f"http://{address}"
@@ -41,6 +42,7 @@ async def test_the_whole_way(fleet: Fleet, world: World) -> None:
             await take_a_snapshot(anna)
             await pause_and_resume(anna)
             await break_and_roll_back(anna, rita, world)
+            await lose_the_control_plane(anna, control_plane)
             await sign_out(anna)
             for each in (anna, rita):
                 assert each.hosts == {address}
@@ -120,6 +122,17 @@ async def break_and_roll_back(anna: Visitor, rita: Visitor, world: World) -> Non
     await dialog.get_by_role("button", name="Roll back").click()
     await anna.is_in("streaming")
     await page.locator(".revision", has_text="rollback").wait_for()
+
+
+async def lose_the_control_plane(anna: Visitor, control_plane: NatsServer) -> None:
+    """The page says so, and goes on showing what is known."""
+    control_plane.stop()
+    await anna.sees("The control plane does not answer.")
+    await anna.page.get_by_role("button", name="Pause").click()
+    await anna.page.locator(".q-notification").first.wait_for()
+    await anna.is_in("streaming")
+    control_plane.start()
+    await anna.page.get_by_text("The control plane does not answer.").wait_for(state="hidden")
 
 
 async def sign_out(anna: Visitor) -> None:
