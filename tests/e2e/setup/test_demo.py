@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEADLINE_S = 60
+FLEET_DEADLINE_S = 180
 DEMO = [sys.executable, "-m", "ditto", "demo"]
 
 # Runs the demo, but one stored message disappears before the check: the last insert, long after the rows were read.
@@ -53,16 +54,16 @@ class Running:
         for line in pipe:
             self.output += line
 
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        deadline = time.monotonic() + DEADLINE_S
+    def wait_for(self, pattern: str, *, deadline_s: float = DEADLINE_S) -> re.Match[str]:
+        deadline = time.monotonic() + deadline_s
         while not (match := re.search(pattern, self.output, re.MULTILINE)):
             assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.output}"
             assert self.process.poll() is None, f"ended without {pattern!r}:\n{self.output}"
             time.sleep(0.02)
         return match
 
-    def wait(self) -> int:
-        code = self.process.wait(DEADLINE_S)
+    def wait(self, *, deadline_s: float = DEADLINE_S) -> int:
+        code = self.process.wait(deadline_s)
         self._reader.join(DEADLINE_S)
         return code
 
@@ -174,12 +175,12 @@ def test_an_interruption_leaves_nothing_behind(tmp_path: Path, number: signal.Si
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_a_fleet_loses_a_node_and_every_stream_equals_its_tables(tmp_path: Path) -> None:
     with start([*DEMO, "--fleet", "--seconds", "9", "--rate", "1500"], tmp_path) as demo:
-        demo.wait_for(r"^kill -9 of node n\d \(process \d+\), which runs \w+")
+        demo.wait_for(r"^kill -9 of node n\d \(process \d+\), which runs \w+", deadline_s=FLEET_DEADLINE_S)
         processes = family(demo.process.pid)
-        assert demo.wait() == 0, demo.output
+        assert demo.wait(deadline_s=FLEET_DEADLINE_S) == 0, demo.output
     output = demo.output
     for command in ("nodes", "pipelines apply -f pipelines", "pipelines list"):
         assert f"$ ditto {command}\n    " in output
@@ -191,14 +192,14 @@ def test_a_fleet_loses_a_node_and_every_stream_equals_its_tables(tmp_path: Path)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("moment", [r"^\$ ditto pipelines apply", r"^kill -9 of"])
 def test_an_interrupted_fleet_leaves_nothing_behind(tmp_path: Path, moment: str) -> None:
     with start([*DEMO, "--fleet", "--seconds", "60", "--rate", "600"], tmp_path) as demo:
-        demo.wait_for(moment)
+        demo.wait_for(moment, deadline_s=FLEET_DEADLINE_S)
         processes = family(demo.process.pid)
         demo.process.send_signal(signal.SIGINT)
-        assert demo.wait() == 130, demo.output
+        assert demo.wait(deadline_s=FLEET_DEADLINE_S) == 130, demo.output
     assert "Traceback" not in demo.output
     assert_nothing_is_left(processes)
     assert list(tmp_path.iterdir()) == []
