@@ -14,6 +14,7 @@ from ditto.cli.options import echo_json, examples, say
 from ditto.cli.pipelines_apply import apply
 from ditto.cli.pipelines_status import list_pipelines, status
 from ditto.cli.show import show
+from ditto.config import SINKS
 from ditto.errors import ConfigError
 from ditto.printable_text import printable
 
@@ -122,7 +123,8 @@ def delete(name: str, drop_slot: bool, is_sure: bool, **options: Any) -> None:
     with open_client(**options) as client:
         found = _read(client, name)
         if not is_sure:
-            say(f"Deleting pipeline {printable(name)}, revision {found.revision}. {_becomes(drops_slot=drop_slot)}")
+            click.echo(f"Deleting pipeline {printable(name)}, revision {found.revision}.")
+            click.echo(printable(_becomes(found.document, drops_slot=drop_slot)))
         if not confirm("Delete it?", is_sure=is_sure, what="delete the pipeline"):
             say("The pipeline stays.")
             raise click.exceptions.Exit(1)
@@ -135,13 +137,26 @@ def delete(name: str, drop_slot: bool, is_sure: bool, **options: Any) -> None:
         say(f"  {printable(each)}")
 
 
-def _becomes(*, drops_slot: bool) -> str:
+def _becomes(document: dict[str, Any], *, drops_slot: bool) -> str:
+    """What becomes of what the pipeline leaves behind, by the names in its document."""
+    postgres, nats = (_section(document, name) for name in ("postgres", "nats"))
+    slot, publication = (postgres.get(name, "ditto") for name in ("slot", "publication"))
+    other = next((name for name in SINKS[1:] if name in document), None)
+    stored = f"stream {nats.get('stream', 'DITTO')}" if other is None else f"what is stored by {other}"
     if drops_slot:
         return (
-            "Its replication slot is dropped: changes that are not stored yet are lost, and a new pipeline on the same "
-            "stream would have a gap. Publication and stream stay."
+            f"The replication slot {slot} is dropped: changes that are not stored yet are lost, and a new pipeline "
+            f"that stores in the same place would have a gap. The publication {publication} and {stored} stay."
         )
-    return "Slot, publication and stream stay: PostgreSQL keeps WAL for the slot until it is dropped (--drop-slot)."
+    return (
+        f"The replication slot {slot}, the publication {publication} and {stored} stay: PostgreSQL keeps WAL for the "
+        "slot until it is dropped (--drop-slot)."
+    )
+
+
+def _section(document: dict[str, Any], name: str) -> dict[str, Any]:
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 @pipelines.command(epilog=examples("ditto pipelines history shop"))

@@ -125,7 +125,7 @@ def _print(plan: Plan) -> None:
         print_change(step.name, None if step.before is None else step.before.document, step.after, step.applied)
     for step in plan.steps:
         for note in [] if step.applied is None else step.applied.notes:
-            say(f"note: {printable(step.name)}: {printable(note)}")
+            click.echo(f"note: {printable(step.name)}: {printable(note)}")
     same = len(plan.steps) - len(plan.changes)
     if same:
         click.echo(f"{counted(same, 'pipeline')} unchanged")

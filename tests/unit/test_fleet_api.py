@@ -51,7 +51,9 @@ async def filled() -> FakeNode:
     """With the pipeline `shop` at revision 1, whose run `run1` is being read."""
     node = FakeNode()
     await put(node, "shop", DOCUMENT)
-    run = RunStatus(run="run1", kind="request", state="reading", requested_at="2026-01-01T00:00:00Z")
+    run = RunStatus(
+        run="run1", kind="request", state="reading", requested_at="2026-01-01T00:00:00Z", where="name = 'hunter2'"
+    )
     node.requests.runs["shop"] = [run]
     return node
 
@@ -355,8 +357,9 @@ async def test_a_node_that_knows_nothing_yet_says_so() -> None:
 async def test_snapshots_are_asked_of_the_node_that_runs_the_pipeline() -> None:
     node = await filled()
     path = "/v1/pipelines/shop/snapshots"
-    _, found = await ask(node, "GET", path, role="read")
-    assert [each["run"] for each in found["runs"]] == ["run1"]
+    for role, where in (("operate", "name = 'hunter2'"), ("read", None)):
+        _, found = await ask(node, "GET", path, role=role)
+        assert [(each["run"], each["where"]) for each in found["runs"]] == [("run1", where)], role
     assert await ask(node, "POST", path, role="operate", body={"tables": ["orders"]}) == (202, {"run": "run1"})
     assert (await ask(node, "POST", f"{path}/run1/pause", role="operate"))[0] == 202
     assert problem(await ask(node, "POST", f"{path}/run1/resume")) == (409, "NotPossibleNow"), "it is not paused"

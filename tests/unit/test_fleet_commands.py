@@ -161,7 +161,11 @@ def test_on_a_terminal_it_asks(ask: Ask, folder: Path) -> None:
     assert not ask.node.store.revisions
     assert "shop: created" in ask("pipelines", "apply", "-f", str(folder), answer="y\n")
     assert "The pipeline stays." in ask("pipelines", "delete", "shop", answer="n\n", code=1)
-    assert "The pipeline shop is gone." in ask("pipelines", "delete", "shop", answer="y\n")
+    shown = ask("pipelines", "delete", "shop", "--drop-slot", answer="n\n", code=1)
+    assert "The replication slot shop is dropped" in shown
+    shown = ask("pipelines", "delete", "shop", answer="y\n")
+    assert "The replication slot shop, the publication ditto and stream SHOP stay" in shown
+    assert "The pipeline shop is gone." in shown
 
 
 def test_what_somebody_else_has_changed_meanwhile_is_left_alone(

@@ -10,7 +10,7 @@ from litestar import Request, get, post
 from litestar.params import Body, PathParameter
 from msgspec import Meta, Struct
 
-from ditto.api.fleet.access import ROLE, audit
+from ditto.api.fleet.access import ROLE, audit, identity_of
 from ditto.api.fleet.pipelines import known
 from ditto.api.fleet.responses import Name, fails
 from ditto.errors import NotPossibleNow, SnapshotUnknown
@@ -56,10 +56,16 @@ def snapshot_handlers(node: FleetNode) -> list[Any]:
         opt={ROLE: "read"},
         responses=fails(404, 409, 503),
     )
-    async def snapshots(name: Name) -> Snapshots:
-        """Those that have not ended, and the last ones that have, as the node knows them that runs the pipeline."""
+    async def snapshots(request: Request[Any, Any, Any], name: Name) -> Snapshots:
+        """Those that have not ended, and the last ones that have, as the node knows them that runs the pipeline. With
+        the role `read` without their conditions, in which there may be values.
+        """
         await known(node, name)
-        return await node.requests.snapshots(name)
+        found = await node.requests.snapshots(name)
+        if not identity_of(request).may("operate"):
+            for each in found.runs:
+                each.where = None
+        return found
 
     @post(
         "/v1/pipelines/{name:str}/snapshots",
