@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -184,7 +183,7 @@ def _is_written_out(text: str, kind: str) -> bool:
     if kind == "url":
         return any(_is_literal(_identity(server)) for server in text.split(","))
     if kind == "address":
-        return _is_literal(_identity(text)) or _is_literal(urlsplit(text).query)
+        return _is_literal(_identity(text)) or _is_literal(text.partition("#")[0].partition("?")[2])
     return _is_literal(text)
 
 

@@ -243,6 +243,8 @@ async def test_a_change_says_what_it_does(more: dict[str, Any], effect: str, key
         ({"delivery": {"max_in_flight": 0}}, 422, "must be at least 1"),
         ({"name": "another"}, 422, "the document's own name is not new"),
         ({"nats": {"user": "u", "token": "${T}"}}, 422, "exclude each other"),
+        ({"webhook": {"url": "http://[::1"}}, 422, "webhook.url"),
+        (json.loads('{"a":' * 400 + "1" + "}" * 400), 422, "a of pipeline new is not a known key"),
         ([], 400, "Expected `object`"),
         (None, 400, ""),
     ],
@@ -425,4 +427,14 @@ async def test_an_unexpected_error_is_a_problem_too_and_quotes_nothing() -> None
         code, found = await ask(node, "GET", "/v1/pipelines")
     assert (code, found["code"]) == (500, 1)
     assert "hunter2" not in json.dumps(found)
-    assert [each["event"] for each in logs] == ["http.failed"]
+    assert [(each["event"], each["kind"]) for each in logs] == [("http.failed", "ValueError")]
+    assert "hunter2" not in repr(logs)
+
+
+async def test_a_body_that_is_nested_too_deeply() -> None:
+    async with client_of(await filled()) as client:
+        headers = {"Content-Type": "application/json", "If-Match": '"1"'}
+        for body in ("[" * 50_000, '{"events":{"tables":{"x":' + "[" * 950 + "]" * 950 + "}}}"):
+            answer = await client.put("/v1/pipelines/shop", content=body, headers=headers)
+            assert problem((answer.status_code, answer.json()))[0] == 400
+            assert "nested too deeply" in answer.json()["detail"]

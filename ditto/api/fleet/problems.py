@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final
 
-import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
@@ -21,6 +22,9 @@ log = structlog.get_logger()
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
 """After an answer 503: nodes find each other again within a few seconds."""
+
+_FRAMES: Final = 8
+"""Of an unexpected error, in the log."""
 
 _STATUS: Final[Mapping[type[DittoError], int]] = {
     errors.TokenRefused: 401,
@@ -101,16 +105,17 @@ def on_error(_request: Request[Any, Any, Any], error: Exception) -> Response[Pro
     if isinstance(error, HTTPException) and error.status_code < 500:
         headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
         return answer(plain_problem(error.status_code, _sentence(error)), headers)
+    if isinstance(error, RecursionError):
+        return answer(plain_problem(400, "the body is nested too deeply"))
     # Not its text, which may quote a row or a password.
     kind = type(error).__name__
-    log.error("http.failed", kind=kind, exc_info=error if _is_own(error) else None)
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    log.error(
+        "http.failed", kind=kind, where=[f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames]
+    )
     return answer(
         plain_problem(500, f"an unexpected {kind} ended the request", hint="the log of the node has more", code=1)
     )
-
-
-def _is_own(error: Exception) -> bool:
-    return not isinstance(error, msgspec.MsgspecError | HTTPException)
 
 
 def _sentence(error: HTTPException) -> str:
