@@ -9,7 +9,7 @@ import click
 
 from ditto.cli.fleet_options import fleet_options, open_client
 from ditto.cli.options import examples, say, seconds
-from ditto.errors import NodeSilent
+from ditto.errors import NotPossibleNow
 from ditto.printable_text import printable
 from ditto.units import counted
 
@@ -46,7 +46,7 @@ def drain(node: str, timeout: str, **options: Any) -> None:
             found = next((each for each in client.get("/v1/nodes", Nodes).nodes if each.name == node), None)
             left = 0 if found is None else found.pipelines
             if left and time.monotonic() > deadline:
-                raise NodeSilent(
+                raise NotPossibleNow(
                     f"node {node} runs {counted(left, 'pipeline')} still, after {timeout}",
                     hint="ditto pipelines status says which: is there another node with their labels, and room?",
                 )

@@ -57,7 +57,7 @@
         ├── TokenRefused            no token, or none that the node knows
         ├── RoleMissing             the token's role does not include that
         ├── RevisionMissing         a change that does not say what it is a change of
-        ├── NotPossibleNow          the pipeline, or the snapshot, is not in a state for that
+        ├── NotPossibleNow          pipeline, snapshot or node is not in a state for that
         ├── SnapshotUnknown         no run has that name
         ├── TooManyStreams          *  the node sends live events to as many clients as it takes
         ├── NoServer                no node answers at that address

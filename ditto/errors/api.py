@@ -28,7 +28,7 @@ class RevisionMissing(FleetError):
 
 
 class NotPossibleNow(FleetError):
-    """The pipeline, or the snapshot, is in a state in which that cannot be done.
+    """The pipeline, the snapshot or the node is in a state in which that cannot be done.
 
     Do as the message says.
     """

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 import trustme
@@ -259,6 +260,9 @@ def test_nodes_and_drain(ask: Ask) -> None:
     assert "runs no pipeline any more" in ask("drain", "n1")
     assert ask.node.requests.asked == [("drain", "n1")]
     assert "there is no live node 'n9'" in ask("drain", "n9", code=5)
+    ask.node.view.nodes_found[0] = msgspec.structs.replace(ask.node.view.nodes_found[0], pipelines=2)
+    assert "drains: it runs 2 pipelines" in ask("drain", "n1", "--timeout", "0s")
+    assert "runs 2 pipelines still, after 10ms" in ask("drain", "n1", "--timeout", "10ms", code=5)
     ask.node.view.is_current = False
     for command in (("nodes",), ("pipelines", "list"), ("pipelines", "status")):
         assert "has lost the control plane" in ask(*command)
