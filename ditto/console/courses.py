@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ditto.fleet.status import ClusterView, PipelineSummary
@@ -83,6 +83,17 @@ class Courses:
     def of(self, name: str) -> Course:
         """That of a pipeline; an empty one where nothing is known yet."""
         return self._known.get(name) or Course(int(self._now() // STEP_S))
+
+
+def total(courses: Iterable[Course]) -> array[float]:
+    """Events a second of several pipelines together; a point where none is known stays unknown."""
+    numbers = array("f", [_NOTHING]) * POINTS
+    for course in courses:
+        start = POINTS - len(course.events_per_s)
+        for index, value in enumerate(course.events_per_s, start):
+            if not math.isnan(value):
+                numbers[index] = value if math.isnan(numbers[index]) else numbers[index] + value
+    return numbers
 
 
 def known(numbers: Sequence[float]) -> list[float | None]:

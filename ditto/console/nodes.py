@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import html
+from typing import Final
 
 from nicegui import ui
 
+from ditto.console import words
+from ditto.console.courses import POINTS, spark, total
 from ditto.console.frame import frame
 from ditto.console.visit import Visit
 from ditto.console.words import ago
-from ditto.fleet.status import NodeSummary
+from ditto.fleet.status import NodeSummary, PipelineSummary
 from ditto.units import counted
+
+
+_EVERY_S: Final = 4.0
+"""Each look adds up an hour of every pipeline."""
 
 
 def nodes_page(visit: Visit) -> None:
@@ -27,14 +34,14 @@ class _Nodes:
         self._shown: list[tuple[str, str]] = []
         self._about: list[ui.html] = []
         self._cards = ui.element("div").classes("cards")
-        visit.often(self._look)
+        visit.often(self._look, _EVERY_S)
 
     def _look(self) -> None:
         found = self._visit.fleet.view.nodes()
         shown = [(each.name, each.state) for each in found]
         if shown == self._shown:
             for about, each in zip(self._about, found, strict=True):
-                text = _about(each, is_this=each.name == self._visit.fleet.node)
+                text = self._text(each)
                 if about.content != text:
                     about.set_content(text)
             return
@@ -47,12 +54,17 @@ class _Nodes:
 
     def _card(self, node: NodeSummary) -> None:
         with ui.element("section").classes("card").props(f'aria-label="Node {html.escape(node.name, quote=True)}"'):
-            about = ui.html(_about(node, is_this=node.name == self._visit.fleet.node), sanitize=False)
-            self._about.append(about)
+            self._about.append(ui.html(self._text(node), sanitize=False))
             if self._visit.may("operate") and node.state == "live":
                 ui.button("Drain", icon="move_down", on_click=lambda: self._ask(node), color=None).props(
                     "outline dense no-caps"
                 ).classes("q-px-sm").style("justify-self: start")
+
+    def _text(self, node: NodeSummary) -> str:
+        fleet = self._visit.fleet
+        own = [each for each in fleet.view.pipelines() if each.node == node.name]
+        course = spark(total(self._visit.courses.of(each.name) for each in own), width=240, height=36, most=POINTS)
+        return _about(node, own, course, is_this=node.name == fleet.node)
 
     def _ask(self, node: NodeSummary) -> None:
         with ui.dialog(value=True) as dialog, ui.card().classes("dialog"):
@@ -73,7 +85,13 @@ class _Nodes:
                 ui.button("Drain", on_click=drain).props("unelevated no-caps color=primary")
 
 
-def _about(node: NodeSummary, *, is_this: bool) -> str:
+def _about(node: NodeSummary, own: list[PipelineSummary], course: str, *, is_this: bool) -> str:
+    lags = [each.lag_s for each in own if each.lag_s is not None]
+    speed = words.rate(sum(each.events_per_s or 0.0 for each in own))
+    line = (
+        f'<svg class="spark wide-spark" viewBox="0 0 240 36" preserveAspectRatio="none" role="img" '
+        f'aria-label="Events a second over the last hour"><polyline points="{course}"/></svg>'
+    )
     ratio = 100 * node.pipelines // node.max_pipelines if node.max_pipelines else 0
     name, url = html.escape(node.name), html.escape(node.api_url, quote=True)
     link = (
@@ -89,6 +107,9 @@ def _about(node: NodeSummary, *, is_this: bool) -> str:
         f'<span class="state s-{state}">{state}</span></div>'
         f'<div style="padding: .5rem 0"><span class="number">{node.pipelines} of {most}</span>'
         f'<div class="meter"><i style="width: {min(100, ratio)}%"></i></div></div>'
+        f'<div class="facts"><div class="fact"><span>Events/s</span><b>{speed}</b></div>'
+        f'<div class="fact"><span>Largest lag</span><b>{words.lag(max(lags, default=None))}</b></div>'
+        f'<div class="fact"><span>Failed</span><b>{sum(each.state == "failed" for each in own)}</b></div></div>{line}'
         f'<div class="facts"><div class="fact"><span>Workers</span><b>{node.workers}</b></div>'
         f'<div class="fact"><span>Started</span><b>{ago(node.started)}</b></div>'
         f'<div class="fact"><span>Version</span><b>{html.escape(node.version)}</b></div></div>'

@@ -23,7 +23,7 @@ from ditto.api.fleet.server import serve_fleet
 from ditto.config import KEYS
 from ditto.config.server import HttpTls
 from ditto.console import mount, yaml_text
-from ditto.console.courses import POINTS, STEP_S, Course, Courses, known, spark
+from ditto.console.courses import POINTS, STEP_S, Course, Courses, known, spark, total
 from ditto.console.event_stream import ServerEvent, read_events
 from ditto.console.fleet import Fleet
 from ditto.console.gate import SESSION, ConsoleGate
@@ -315,6 +315,15 @@ def test_a_course_begins_anew_after_a_long_absence() -> None:
     course.add(10**6, summary("shop", lag_s=2.0))
     assert known(course.lag_s)[-2:] == [None, 2.0]
     assert len(course.lag_s) == POINTS
+
+
+def test_the_course_of_a_node_is_that_of_its_pipelines_together() -> None:
+    first, second = Course(0), Course(0)
+    for step in range(3):
+        first.add(step, summary("a", events_per_s=1.0))
+    second.add(2, summary("b", events_per_s=5.0))
+    assert known(total([first, second]))[-4:] == [None, 1.0, 1.0, 6.0]
+    assert known(total([]))[-1] is None
 
 
 def test_a_line_leaves_out_what_is_not_known() -> None:
