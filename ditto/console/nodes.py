@@ -15,7 +15,6 @@ from ditto.console.words import ago
 from ditto.fleet.status import NodeSummary, PipelineSummary
 from ditto.units import counted
 
-
 _EVERY_S: Final = 4.0
 """Each look adds up an hour of every pipeline."""
 
