@@ -7,7 +7,6 @@ import math
 import re
 import subprocess
 import sys
-from base64 import b64encode
 from typing import Any
 
 import httpx
@@ -345,8 +344,8 @@ def test_numbers_as_people_read_them() -> None:
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda each: each.title)
 def test_each_template_is_a_configuration(template: Any) -> None:
     document = yaml_text.read(filled(template, "shop-eu"))
-    secret = f"whsec_{b64encode(bytes(32)).decode()}"
-    assert check_document("shop-eu", document, {"DITTO_WEBHOOK_SECRET": secret}) is not None
+    [note] = check_document("shop-eu", document, {})
+    assert "cannot resolve the reference" in note
     assert document["postgres"]["slot"] == "shop_eu"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ _VARIABLE: Final = re.compile(r"(?<!\$)\$\{([A-Za-z_]\w*)\}")
 _FILE: Final = "file:/"
 _NAME: Final = "DITTO_STAND_IN_"
 _TEXT: Final = "unknown"
+_SHAPED: Final = {"webhook.secret": f"whsec_{b64encode(bytes(32)).decode()}"}
+"""Values of keys that take no free text, and have no example without a reference."""
 _OF_THE_NODE: Final = ("http", "log")
 
 
@@ -71,6 +74,12 @@ def _possible(path: str) -> str:
     key = KEYS.get(path)
     if key is None:
         return _TEXT
+    if path in _SHAPED:
+        return _SHAPED[path]
+    if key.choices:
+        return str(key.choices[0])
+    if isinstance(key.default, dict):
+        return "{}"
     for each in (key.default, *key.examples):
         if isinstance(each, bool | int | float | str) and "${" not in str(each):
             return str(each)
