@@ -7,6 +7,7 @@ import math
 import re
 from difflib import get_close_matches
 from enum import Enum
+from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -129,7 +130,7 @@ def _convert(path: str, value: Any, annotation: Any) -> Any:
 
 def _convert_section(path: str, value: dict[Any, Any], struct: type[msgspec.Struct]) -> Any:
     """An entry that is a section of its own: `events.tables.orders`."""
-    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    fields = _fields_of(struct)
     given = {}
     for key, each in value.items():
         name = "null" if key is None and "null" in fields else _text_key(path, key)  # in YAML null is no text
@@ -144,6 +145,12 @@ def _convert_section(path: str, value: dict[Any, Any], struct: type[msgspec.Stru
     if missing:
         raise Impossible(f"needs {' and '.join(missing)}", place=path)
     return struct(**given)
+
+
+@cache
+def _fields_of(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    """By name as written. Asked for once: to find them takes a millisecond, and there may be thousands of entries."""
+    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
 
 
 def _text_key(path: str, name: object) -> str:

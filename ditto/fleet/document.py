@@ -20,7 +20,7 @@ from ditto.config.changes import changed_keys, needs_restart
 from ditto.config.dsn import SECRETS, parameters_of
 from ditto.config.files import settings_of
 from ditto.config.fleet_values import is_name
-from ditto.config.keys import KEYS
+from ditto.config.keys import KEYS, SECTIONS
 from ditto.config.load import compose
 from ditto.config.model import Http
 from ditto.errors import ConfigError, PipelineRefused
@@ -33,6 +33,10 @@ _REFERENCE: Final = re.compile(r"\$\{[A-Za-z_]\w*(:-)?\}")
 _FILE: Final = "file:/"
 _STAND_IN: Final = "q7dfreference"
 """For a reference, while another syntax is read."""
+_DEEPEST: Final = 32
+"""Nested so deep a document is no configuration, and whoever reads it runs out of stack."""
+_LARGEST_FILE: Final = 1 << 20
+"""Of a reference."""
 _IGNORED: Final = ("http.", "log.", "name")
 _NEW_PLACE: Final = frozenset(
     {
@@ -79,6 +83,14 @@ def check(name: str, document: object) -> Document:
     check_name(name)
     if not isinstance(document, dict):
         raise PipelineRefused("the document of a pipeline must be a mapping, as a configuration file is")
+    if is_too_deep(document):
+        raise PipelineRefused(f"the document of a pipeline is nested more than {_DEEPEST} levels deep")
+    for key in _dotted("", document):
+        raise PipelineRefused(
+            f"the key {key} is written with a dot in its name",
+            hint="write a mapping for each section, as in nats: {url: …}",
+            key=key,
+        )
     if document.get("name", name) != name:
         raise PipelineRefused(
             f"the document's own name is not {name}", hint="leave name out, or give both the same name", key="name"
@@ -91,6 +103,15 @@ def check(name: str, document: object) -> Document:
             key=found[0],
         )
     return document
+
+
+def is_too_deep(document: object) -> bool:
+    """Whether that is nested too deep to be read."""
+    level = [document]
+    for _ in range(_DEEPEST):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = [each for values in inner for each in values]
+    return any(isinstance(each, dict | list) for each in level)
 
 
 def secrets_in(document: Document) -> list[str]:
@@ -148,6 +169,16 @@ def _differences(path: str, before: object, after: object) -> Iterator[str]:
 
 
 # ------------------------------------------------------------------------------------------- secrets
+
+
+def _dotted(path: str, node: object) -> Iterator[str]:
+    """Keys whose sections are written into the name: all that looks for a key in its section would miss them."""
+    for name, value in node.items() if isinstance(node, dict) else ():
+        key = f"{path}.{name}" if path else str(name)
+        if "." in str(name):
+            yield key
+        elif key in SECTIONS:
+            yield from _dotted(key, value)
 
 
 def _sensitive(document: Document) -> Iterator[tuple[str, str, str]]:
@@ -217,8 +248,8 @@ def _with_files(node: Any, path: str) -> Any:
         return node
     file = Path(node.removeprefix("file:"))
     try:
-        text = file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+        text = _read(file).rstrip("\r\n")
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
         raise ConfigError(
             f"{path} refers to the file {file}, which this node cannot read: {reason}",
@@ -226,3 +257,14 @@ def _with_files(node: Any, path: str) -> Any:
             key=path,
         ) from None
     return text.replace("${", "$${")
+
+
+def _read(file: Path) -> str:
+    """A pipe would keep the whole process waiting, and a device has no end."""
+    if not file.is_file():
+        raise OSError(None, "there is no regular file" if file.exists() else "there is no such file")
+    with file.open("rb") as opened:
+        content = opened.read(_LARGEST_FILE + 1)
+    if len(content) > _LARGEST_FILE:
+        raise OSError(None, f"the file has more than {_LARGEST_FILE} bytes")
+    return content.decode()

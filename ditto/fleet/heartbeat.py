@@ -11,7 +11,7 @@ import structlog
 
 from ditto import __version__
 from ditto.config import ServerConfig
-from ditto.errors import NodeNameTaken
+from ditto.errors import ControlPlaneUnsuitable, NodeNameTaken
 from ditto.fleet.buckets import Bucket, Entry
 from ditto.fleet.membership import BEAT_S, DEAD_S
 from ditto.fleet.records import NODES, NodeEntry, decode
@@ -51,7 +51,7 @@ class Heartbeat:
     async def join(self, bucket: Bucket) -> None:
         """Write the entry, once no other process writes one under this name."""
         found = await bucket.get(self._entry.name)
-        if found is not None and not self._is_own(found):
+        if found is not None and self._instance_of(found) != self._entry.instance:
             log.info("node.waiting", node=self._entry.name, reason="a process of this name was there before")
             found = await self._wait_until_silent(bucket, found)
         self._revision = 0 if found is None else found.revision
@@ -76,7 +76,7 @@ class Heartbeat:
         if revision is None:
             # Another process's; or an earlier one of this process, whose answer was lost.
             found = await bucket.get(self._entry.name)
-            if found is not None and not self._is_own(found):
+            if found is not None and self._instance_of(found) not in {self._entry.instance, None}:
                 raise self._taken()
             revision = await bucket.write(self._entry.name, value, after=0 if found is None else found.revision)
             if revision is None:
@@ -94,8 +94,14 @@ class Heartbeat:
                 raise self._taken()
         return found
 
-    def _is_own(self, entry: Entry) -> bool:
-        return decode(entry.value or b"", NodeEntry, f"{NODES}/{entry.key}").instance == self._entry.instance
+    @staticmethod
+    def _instance_of(entry: Entry) -> str | None:
+        """None for what no node has written: it is overwritten."""
+        try:
+            return decode(entry.value or b"", NodeEntry, f"{NODES}/{entry.key}").instance
+        except ControlPlaneUnsuitable as error:
+            log.warning("fleet.entry_replaced", reason=error.message)
+            return None
 
     def _taken(self) -> NodeNameTaken:
         return NodeNameTaken(

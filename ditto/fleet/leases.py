@@ -9,14 +9,17 @@ from __future__ import annotations
 import time
 
 import msgspec
+import structlog
 from msgspec import Struct
 
-from ditto.errors import ControlPlaneLost
-from ditto.fleet.buckets import Bucket
+from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable
+from ditto.fleet.buckets import Bucket, Entry
 from ditto.fleet.control_plane import ControlPlane
 from ditto.fleet.records import ASSIGNMENTS, Assignment, Failure, decode
 from ditto.fleet.view import View
 from ditto.monitoring.timestamps import rfc3339
+
+log = structlog.get_logger()
 
 
 class Taken(Struct, frozen=True):
@@ -46,7 +49,7 @@ class Leases:
         entry = await bucket.get(pipeline)
         before = Assignment()
         if entry is not None:
-            before = decode(entry.value or b"", Assignment, f"{ASSIGNMENTS}/{pipeline}")
+            before = _read(entry)
         is_other = before.node is not None and before.instance != self._instance
         if is_other and self._view.membership.is_alive(before.node, before.instance):
             return None
@@ -87,3 +90,12 @@ class Leases:
     def _written(self, pipeline: str, value: Assignment | None, revision: int) -> None:
         self._view.assignments.written(pipeline, value, revision)
         self._view.touch()
+
+
+def _read(entry: Entry) -> Assignment:
+    """One that cannot be read is nobody's: otherwise the pipeline would run nowhere until somebody deletes it."""
+    try:
+        return decode(entry.value or b"", Assignment, f"{ASSIGNMENTS}/{entry.key}")
+    except ControlPlaneUnsuitable as error:
+        log.warning("fleet.entry_replaced", reason=error.message)
+        return Assignment()

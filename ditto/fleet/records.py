@@ -127,7 +127,7 @@ def decode(value: bytes, kind: type[T], where: str) -> T:
     """Raises ControlPlaneUnsuitable for what Ditto did not write."""
     try:
         return msgspec.json.decode(value, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ControlPlaneUnsuitable(
             f"the entry {where} cannot be read: it is not one of Ditto's, or of a later version",
             hint="upgrade this node; or look at the entry with: nats kv get",

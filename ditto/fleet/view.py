@@ -87,6 +87,8 @@ class Copy(Generic[T]):
             return None
         try:
             value = decode(entry.value, self._kind, f"{self.bucket}/{entry.key}")
+            if isinstance(value, NodeEntry) and value.name != entry.key:
+                raise ControlPlaneUnsuitable(f"the entry {self.bucket}/{entry.key} is that of another node")
         except ControlPlaneUnsuitable as error:
             log.warning("fleet.entry_unreadable", reason=error.message, hint=error.hint)
             return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from ditto.config.keys import KEYS
@@ -11,6 +13,7 @@ from ditto.errors import ConfigError, PipelineRefused
 from ditto.fleet.document import check, check_name, difference, resolve, secrets_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SECRET = "hunter2hunter2"
@@ -149,3 +152,62 @@ def test_what_a_change_does(path: str, value: object, effect: str) -> None:
 def test_a_change_where_the_secrets_are_elsewhere() -> None:
     after = {**BASE, "events": {"tables": {"orders": ["insert"]}}}
     assert difference(BASE, after, {}) == difference(BASE, after, {"PW": "x"})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"nats.password": SECRET},
+        {"postgres.dsn": f"host=db password={SECRET}"},
+        {"events.tables": {"users": {"columns": {"mask": {"mail": {"hash": "hmac-sha256", "key": SECRET}}}}}},
+        {"nats": {"tls.key": "/key"}},
+    ],
+)
+def test_a_key_with_its_section_in_its_name_is_refused(document: dict[str, Any]) -> None:
+    with pytest.raises(PipelineRefused, match="with a dot in its name") as caught:
+        check("shop", document)
+    assert SECRET not in f"{caught.value.message}{caught.value.hint}"
+
+
+def test_names_of_tables_have_dots() -> None:
+    document = {"events": {"tables": {"public.orders": ["insert"]}}, "webhook": {"headers": {"X.A": "${A}"}}}
+    assert check("shop", document) == document
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: {"a": inner}, lambda inner: [inner]])
+def test_a_document_that_is_nested_too_deep_is_refused(wrap: Callable[[Any], Any]) -> None:
+    inner: Any = "x"
+    for _ in range(900):
+        inner = wrap(inner)
+    with pytest.raises(PipelineRefused, match="nested more than 32 levels"):
+        check("shop", {"events": inner})
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (os.mkfifo, "there is no regular file"),
+        (lambda path: path.mkdir(), "there is no regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "there is no regular file"),
+        (lambda path: path.write_bytes(bytes((1 << 20) + 1)), "more than 1048576 bytes"),
+        (lambda path: path.write_bytes(b"\xff"), "is not UTF-8 text"),
+    ],
+)
+def test_a_reference_to_what_is_no_small_text_file(tmp_path: Path, made: Callable[[Path], Any], reason: str) -> None:
+    made(tmp_path / "password")
+    with pytest.raises(ConfigError, match=reason):
+        resolve("shop", {"nats": {"user": "x", "password": f"file:{tmp_path}/password"}}, {})
+
+
+def test_thousands_of_tables_do_not_hold_a_node_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    fields = msgspec.structs.fields
+
+    def counted(struct: Any) -> Any:
+        asked.append(struct)
+        return fields(struct)
+
+    monkeypatch.setattr(msgspec.structs, "fields", counted)
+    tables = {f"table_{number}": {"columns": {"exclude": ["a"]}} for number in range(500)}
+    resolve("shop", {"events": {"tables": tables}}, {})
+    assert len(asked) < 50  # each takes a millisecond

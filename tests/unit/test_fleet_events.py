@@ -132,3 +132,39 @@ async def test_the_server_ends_with_streams_open(tmp_path: Path) -> None:
             await read(stream.aiter_lines(), ": alive")
         if left := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(left)
+
+
+async def test_many_that_come_at_once_get_no_more_than_there_is_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_STREAMS", 2)
+    looking, looked = 0, asyncio.Event()
+    look = events._look
+
+    async def slow_look(config: Any) -> None:
+        nonlocal looking
+        looking += 1
+        await looked.wait()
+        await look(config)
+
+    monkeypatch.setattr(events, "_look", slow_look)
+    path = tmp_path / "events.jsonl"
+    append(path)
+    async with serving(path) as client:
+
+        async def ask() -> tuple[int, str]:
+            async with client.stream("GET", f"{PATH}?last=1") as stream:
+                if stream.status_code == 200:
+                    await read(stream.aiter_lines(), "event: change")
+                return stream.status_code, stream.headers.get("retry-after", "")
+
+        asking = [asyncio.create_task(ask()) for _ in range(8)]
+        async with asyncio.timeout(30):
+            refused = 0
+            for each in asyncio.as_completed(asking):
+                refused += (await each)[0] == 503
+                if refused == 6:
+                    break
+            assert looking == 2
+            looked.set()
+            assert sorted(code for code, _ in await asyncio.gather(*asking)) == [200] * 2 + [503] * 6

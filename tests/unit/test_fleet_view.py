@@ -152,3 +152,35 @@ def test_what_ditto_did_not_write_is_passed_over() -> None:
     scene = Scene()
     scene.view.take(scene.view.records, Entry("odd", b"no JSON", 1))
     assert scene.view.pipelines() == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"garbage",
+        b"[]",
+        b'{"document": {"a": "\xff"}}',
+        b'{"document": {"a": ' + b"[" * 50_000 + b"]" * 50_000 + b"}}",
+        b'{"document": ' + b'{"a": ' * 50_000 + b"1" + b"}" * 50_001,
+    ],
+)
+def test_an_entry_that_nobody_can_read_changes_nothing(value: bytes) -> None:
+    scene = Scene()
+    scene.pipeline("shop")
+    for copy in scene.view.copies:
+        scene.view.take(copy, Entry("x", value, 90))
+    scene.view.take(scene.view.records, Entry("shop", value, 91))
+    assert [each.name for each in scene.view.pipelines()] == ["shop"]
+    assert scene.view.nodes() == []
+
+
+def test_an_entry_in_the_place_of_another_node_is_nobodys() -> None:
+    scene = Scene()
+    scene.view.begin()
+    scene.node("n2")
+    scene.put(scene.view.nodes_copy, "n3", NodeEntry(name="n2", instance="n2-1", api_url=""))  # type: ignore[arg-type]
+    for copy in scene.view.copies:
+        scene.view.take(copy, None)
+    assert [each.name for each in scene.view.nodes()] == ["n2"]
+    assert not scene.view.membership.is_alive("n3", "n2-1")

@@ -66,6 +66,13 @@ def event_handlers(node: FleetNode) -> list[Any]:
     """The handlers."""
     open_streams: set[object] = set()
 
+    def check_room() -> None:
+        if len(open_streams) >= MAX_STREAMS:
+            raise TooManyStreams(
+                f"node {node.name} sends live events to {MAX_STREAMS} clients already",
+                hint="close one, or ask another node",
+            )
+
     @get(
         "/v1/pipelines/{name:str}/events",
         summary="The live tail",
@@ -85,16 +92,21 @@ def event_handlers(node: FleetNode) -> list[Any]:
         config = resolve(name, stored.record.document, os.environ, log=node.config.log)
         keep_secret(secrets(config))
         _check_place(node, name, config)
-        if len(open_streams) >= MAX_STREAMS:
-            raise TooManyStreams(
-                f"node {node.name} sends live events to {MAX_STREAMS} clients already",
-                hint="close one, or ask another node",
-            )
-        await _look(config)
+        check_room()
+        place = object()
+        open_streams.add(place)  # also while it looks: hundreds may come at the same time
+        try:
+            await _look(config)
+        finally:
+            open_streams.discard(place)
         has_values = identity_of(request).may("operate")
 
         async def send() -> AsyncIterator[bytes]:
-            place = object()
+            try:
+                check_room()
+            except TooManyStreams as error:
+                yield _sse("error", msgspec.json.encode(problem_of(error)))
+                return
             open_streams.add(place)
             lines: Queue = asyncio.Queue(_QUEUED)
             reading = asyncio.create_task(_read(choose_reader(config), choice, Start(None, last), has_values, lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import Annotated, Any, Final
@@ -155,8 +156,8 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         """The last ones, at most 64, the newest first: who changed which keys, and when."""
         await known(node, name)
         kept = await node.store.history(name)
-        revisions = [_entry(each, kept[index - 1] if index else None, node) for index, each in enumerate(kept)]
-        return History(name=name, revisions=revisions[::-1])
+        # Large documents take seconds to compare, and the node has to be heard of meanwhile.
+        return History(name=name, revisions=await asyncio.to_thread(_entries, kept, node))
 
     @post(
         "/v1/pipelines/{name:str}/rollback",
@@ -214,6 +215,11 @@ def change_of(before: Document | None, after: Document, node: FleetNode) -> Chan
         return Change(effect="start", keys=[])
     found = difference(before, after, os.environ)
     return Change(effect=found.effect, keys=found.keys)
+
+
+def _entries(kept: list[Stored], node: FleetNode) -> list[Revision]:
+    """The newest first."""
+    return [_entry(each, before, node) for each, before in zip(kept, [None, *kept], strict=False)][::-1]
 
 
 def _entry(stored: Stored, before: Stored | None, node: FleetNode) -> Revision:

@@ -1,0 +1,62 @@
+"""Somebody else writes into the buckets of the control plane, and to the nodes' subjects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import nats
+
+from e2e.fleet.fleet import Fleet, document
+from e2e.ledger import Ledger, matches_ledger
+
+if TYPE_CHECKING:
+    from ditto.testing.servers import NatsServer
+    from e2e.world import World
+
+GARBAGE = (
+    b"",
+    b"garbage",
+    b"[]",
+    b'{"document": {"a": "\xff"}}',
+    b'{"document": {"a": ' + b"[" * 50_000 + b"]" * 50_000 + b"}}",
+)
+
+
+async def test_entries_that_nobody_can_read(fleet: Fleet, control_plane: NatsServer, world: World) -> None:
+    async with fleet.watching():
+        node = fleet.start("n1")
+        await fleet.live("n1")
+        await fleet.apply("shop", document(world))
+        await fleet.streams("shop")
+        client = await nats.connect(control_plane.url)
+        try:
+            with Ledger(world) as ledger:
+                await ledger.goes_on(10)
+                js = client.jetstream()
+                for bucket in ("ditto_pipelines", "ditto_nodes", "ditto_assignments", "ditto_status"):
+                    store = await js.key_value(bucket)
+                    for index, value in enumerate(GARBAGE):
+                        await store.put(f"x{index}", value)
+                    await store.put({"ditto_nodes": "n1", "ditto_status": "n1.1"}.get(bucket, "shop"), GARBAGE[-1])
+                for value in GARBAGE:
+                    for op in ("drain", "status"):
+                        await client.publish(f"ditto.node.n1.{op}", value)
+                await client.flush()
+                await ledger.goes_on(10)
+                # The entry of the node itself is its own again.
+                await fleet.live("n1")
+                assert node.is_running
+                assert not node.logs("node.draining")
+                await (await js.key_value("ditto_pipelines")).delete("shop")
+                await world.slot_is_free()
+                await fleet.apply("shop", document(world))
+                await fleet.streams("shop")
+                await ledger.goes_on(10)
+            await matches_ledger(world)
+            # Nor does a node mind that begins.
+            assert await node.stop() == 0
+            fleet.start("n2")
+            await fleet.live("n2")
+            await fleet.streams("shop", on="n2")
+        finally:
+            await client.close()
