@@ -19,6 +19,8 @@ DEFAULT_SERVER: Final = "http://127.0.0.1:7480"
 _CONNECT_TIMEOUT_S: Final = 5.0
 _TIMEOUT_S: Final = 95.0
 """Longer than a node takes for its answer (`api/fleet/connections.py`)."""
+_LOOK_TIMEOUT_S: Final = 15.0
+"""The same of a GET: a node waits for another one for 5 s (`fleet/requests.py`). A node that takes longer hangs."""
 _ADDRESS_HINT: Final = "it looks like http://127.0.0.1:7480; several are separated by commas"
 _NOBODY: Final = "does a node of the fleet run there (ditto serve)? Give the address of one: --server, or DITTO_SERVER"
 _PROBLEM: Final = "application/problem+json"
@@ -44,7 +46,6 @@ class FleetClient:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._http = httpx.Client(
             headers=headers,
-            timeout=httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S),
             verify=_trust(ca),
             trust_env=False,
         )
@@ -92,12 +93,19 @@ class FleetClient:
     def _send(
         self, method: str, path: str, headers: Mapping[str, str], content: bytes, params: Mapping[str, Any] | None
     ) -> tuple[httpx.Response, str]:
-        """The answer of the first node to which a connection can be made, and its address."""
+        """The answer of the first node to which a connection can be made, and its address.
+
+        A GET goes on to the next node where one does not answer. A change does not: the node may have made it.
+        """
+        is_look = method == "GET"
+        timeout = httpx.Timeout(_LOOK_TIMEOUT_S if is_look else _TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
         reasons = []
         for server in self._servers:
             try:
                 url = f"{server}{path}"
-                return self._http.request(method, url, headers=headers, content=content, params=params), server
+                return self._http.request(
+                    method, url, headers=headers, content=content, params=params, timeout=timeout
+                ), server
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if "CERTIFICATE_VERIFY_FAILED" in str(error):
                     raise NoServer(
@@ -106,12 +114,17 @@ class FleetClient:
                     ) from error
                 reasons.append(f"no answer from {server}: {_reason(error)}")
             except httpx.HTTPError as error:
+                if is_look and isinstance(error, httpx.ReadTimeout):
+                    reasons.append(f"no answer from {server} within {_LOOK_TIMEOUT_S:g} s")
+                    continue
                 raise NoServer(f"no answer from {server}: {_reason(error)}", hint=_NOBODY) from error
         raise NoServer("; ".join(reasons), hint=_NOBODY)
 
 
 def path_of(pipeline: str, *more: str) -> str:
-    """The path of a pipeline's route."""
+    """The path of a pipeline's route. Raises ConfigError for a name that would lead to another one."""
+    if "/" in pipeline or pipeline in {"", ".", ".."}:
+        raise ConfigError(f"{pipeline!r} is no name of a pipeline", hint="ditto pipelines list shows all names")
     return "/".join(["/v1/pipelines", quote(pipeline, safe=""), *(quote(each, safe="") for each in more)])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,6 +104,25 @@ def folder(tmp_path: Path) -> Path:
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard input is one."""
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+
+
+# ------------------------------------------------------------------------------------ nodes that cannot be asked
+
+
+def test_a_node_that_hangs_is_passed_over_where_nothing_changes(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ditto.api_client.client._LOOK_TIMEOUT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, as the system does for a frozen process
+        hanging = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        ask("nodes", DITTO_SERVER=f"{hanging},{ask.environ['DITTO_SERVER']}")
+        said = ask("nodes", code=5, DITTO_SERVER=hanging)
+    assert f"no answer from {hanging} within 1 s" in said
+
+
+@pytest.mark.parametrize("name", ["../nodes", "..", "a/b", ""])
+def test_a_name_that_leads_elsewhere_is_refused(ask: Ask, name: str) -> None:
+    said = ask("pipelines", "get", name, code=2)
+    assert "is no name of a pipeline" in said
+    assert "hint: " in said
 
 
 # ------------------------------------------------------------------------------------ apply
