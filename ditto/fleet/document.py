@@ -125,7 +125,15 @@ def resolve(name: str, document: Document, environ: Mapping[str, str], *, log: L
     Raises ConfigError, and PipelineRefused for what is no document.
     """
     document = check(name, document)
-    config = compose(settings_of(_with_files(document, ""), f"of pipeline {name}", environ))
+    try:
+        config = compose(settings_of(_with_files(document, ""), f"of pipeline {name}", environ))
+    except ConfigError as error:
+        if (variable := error.context.get("variable")) is not None:
+            error.hint = (
+                f"set {variable} for every node that may run the pipeline and start these nodes again, or let "
+                "placement.labels choose the nodes"
+            )
+        raise
     return msgspec.structs.replace(config, name=name, http=Http(), log=log or Log())
 
 

@@ -99,8 +99,13 @@ def test_resolving(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_resolved_names_the_key_and_the_pipeline() -> None:
-    with pytest.raises(ConfigError, match=r"postgres.dsn of pipeline orders needs the environment variable PW"):
+    with pytest.raises(
+        ConfigError, match=r"postgres.dsn of pipeline orders needs the environment variable PW"
+    ) as found:
         resolve("orders", {"postgres": {"dsn": "postgres://x:${PW}@db/shop"}}, {})
+    assert found.value.hint is not None
+    assert "set PW for every node" in found.value.hint
+    assert ":-" not in found.value.hint  # a default in place of a secret is refused
     with pytest.raises(ConfigError, match=r"nats.creds refers to the file /nowhere, which this node cannot read"):
         resolve("orders", {"nats": {"creds": "file:/nowhere"}}, {})
     with pytest.raises(ConfigError, match=r"postgres.slt of pipeline orders is not a known key"):
