@@ -48,8 +48,8 @@ _EFFECTS = {
     required=True,
     metavar="FILE|DIR",
     envvar="DITTO_PIPELINES_APPLY_FILE",
-    help="A configuration as ditto run takes it, a directory of them, or - for YAML on standard input.  [required; env "
-    "var: DITTO_PIPELINES_APPLY_FILE; default: none]",
+    help="A configuration as ditto run takes it, a directory of them, or - for YAML on standard input.  [env var: "
+    "DITTO_PIPELINES_APPLY_FILE; default: none]",
 )
 @click.option(
     "--prune",
