@@ -46,6 +46,11 @@ class Bucket:
         self._connection = connection
         self._name = name
 
+    async def created(self) -> str:
+        """When its stream was created: with another time it is another bucket of that name."""
+        status = await self._ask(self._store.status())
+        return str(status.stream_info.created)
+
     async def get(self, key: str) -> Entry | None:
         """The newest revision; None where there is none, or it was deleted."""
         try:

@@ -13,8 +13,9 @@ import msgspec
 import nats.errors
 
 from ditto.config import NatsConnection
-from ditto.errors import ControlPlaneLost, NodeSilent, SinkError
+from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable, NodeSilent, SinkError
 from ditto.fleet.buckets import Bucket, lost, open_buckets
+from ditto.fleet.records import PIPELINES
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.servers import close, connect, usable
 
@@ -29,6 +30,8 @@ class ControlPlane:
         self._replicas = replicas
         self._connection: Connection | None = None
         self._buckets: dict[str, Bucket] = {}
+        self._created = ""
+        """When the bucket of the pipelines was, which this process has seen first."""
         self.reason = "not connected yet"
         """Why there is no connection."""
 
@@ -75,6 +78,19 @@ class ControlPlane:
         finally:
             self._connection = None
             await close(connection)
+
+    async def check(self) -> None:
+        """Raise ControlPlaneUnsuitable where the bucket of the pipelines is gone, or another one: that it is empty says
+        nothing about which pipelines are to run, and a watcher of the former one hears of nothing.
+        """
+        created = await self.bucket(PIPELINES).created()
+        self._created = self._created or created
+        if created != self._created:
+            raise ControlPlaneUnsuitable(
+                f"bucket {PIPELINES} is not the one that this node began with: it was deleted, or NATS has lost it",
+                hint="pipelines that run go on; restart one node, apply all pipelines there, then restart the other "
+                "nodes",
+            )
 
     async def request(self, subject: str, body: Any, *, timeout_s: float, whom: str) -> bytes:
         """Ask a node. Raises NodeSilent where none answers, and ControlPlaneLost."""

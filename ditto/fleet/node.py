@@ -40,6 +40,7 @@ log = structlog.get_logger()
 
 _RETRY_S: Final = 1.0
 _SWEEP_S: Final = 30.0
+_CHECK_S: Final = 5.0
 _HAND_OVER_S: Final = 25.0
 """How long pipelines may go on here, where the process is to end, until other nodes have taken them one by one."""
 _DRAIN_S: Final = 15.0
@@ -192,6 +193,7 @@ class Node:
             log.warning("node.cut_off", node=self.name, reason=error.message, hint=error.hint)
 
     async def _period(self, connection: Connection) -> None:
+        await self.control_plane.check()
         await self._heartbeat.join(self.control_plane.bucket(NODES))
         self.view.begin()
         self.view.is_connected = True
@@ -203,6 +205,7 @@ class Node:
             group.create_task(self._follow_changes())
             group.create_task(self._status_writer().run())
             group.create_task(self._sweep())
+            group.create_task(self._check())
             group.create_task(connection.guard(asyncio.Event().wait()))
 
     async def _watch(self, copy: Copy[Any]) -> None:
@@ -236,6 +239,11 @@ class Node:
     async def _follow_changes(self) -> None:
         async for _ in self.view.changes():
             self._reconcile()
+
+    async def _check(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECK_S)
+            await self.control_plane.check()
 
     async def _sweep(self) -> None:
         while True:

@@ -60,3 +60,34 @@ async def test_entries_that_nobody_can_read(fleet: Fleet, control_plane: NatsSer
             await fleet.streams("shop", on="n2")
         finally:
             await client.close()
+
+
+async def test_a_bucket_of_pipelines_that_is_deleted_stops_none(
+    fleet: Fleet, control_plane: NatsServer, world: World
+) -> None:
+    async with fleet.watching():
+        node = fleet.start("n1")
+        await fleet.live("n1")
+        await fleet.apply("shop", document(world))
+        await fleet.streams("shop")
+        client = await nats.connect(control_plane.url)
+        try:
+            with Ledger(world) as ledger:
+                await ledger.goes_on(10)
+                js = client.jetstream()
+                await js.delete_key_value("ditto_pipelines")
+                await js.create_key_value(bucket="ditto_pipelines", history=64)
+                said = await node.logged("node.cut_off")
+                assert "not the one that this node began with" in said["reason"]
+                await ledger.goes_on(30)
+                assert not node.logs("pipeline.stopping")
+                # As the hint says.
+                assert await node.stop() == 0
+                fleet.start("n2")
+                await fleet.live("n2")
+                await fleet.apply("shop", document(world))
+                await fleet.streams("shop", on="n2")
+                await ledger.goes_on(10)
+            await matches_ledger(world)
+        finally:
+            await client.close()
