@@ -349,6 +349,15 @@ async def test_while_the_control_plane_is_away_everything_else_is_answered() -> 
         assert (await client.post("/v1/pipelines/shop/pause")).status_code == 503
 
 
+async def test_no_node_drains_while_the_control_plane_is_away() -> None:
+    node = await filled()
+    node.view.is_current = False
+    assert problem(await ask(node, "POST", "/v1/nodes/n1/drain")) == (503, "ControlPlaneLost")
+    assert node.requests.asked == []
+    node.view.is_current = True
+    assert (await ask(node, "POST", "/v1/nodes/n1/drain"))[0] == 202
+
+
 async def test_a_node_that_knows_nothing_yet_says_so() -> None:
     node = FakeNode()
     node.state, node.is_ready = "connecting", False

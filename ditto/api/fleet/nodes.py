@@ -10,7 +10,7 @@ from litestar.params import PathParameter
 from ditto.api.fleet.access import ROLE, audit, known_fleet
 from ditto.api.fleet.documents import Draining, Nodes
 from ditto.api.fleet.responses import fails
-from ditto.errors import NodeUnknown
+from ditto.errors import ControlPlaneLost, NodeUnknown
 from ditto.fleet.interface import FleetNode
 
 
@@ -40,7 +40,13 @@ def node_handlers(node: FleetNode) -> list[Any]:
         request: Request[Any, Any, Any], name: Annotated[str, PathParameter(description="Name of the node.")]
     ) -> Draining:
         """Its pipelines go to other nodes, one after the other. The node takes no more until it is started again."""
-        found = next((each for each in node.view.nodes() if each.name == name and each.state != "dead"), None)
+        view = known_fleet(node)
+        if not view.is_current:
+            raise ControlPlaneLost(
+                f"node {node.name} has lost the control plane, without which nothing can be handed over",
+                hint="pipelines that run go on; drain the node when NATS is back",
+            )
+        found = next((each for each in view.nodes() if each.name == name and each.state != "dead"), None)
         if found is None:
             raise NodeUnknown(f"there is no live node {name[:63]!r}", hint="ditto nodes shows all of them")
         await node.requests.drain(name)
