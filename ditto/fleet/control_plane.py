@@ -13,11 +13,12 @@ import msgspec
 import nats.errors
 
 from ditto.config import NatsConnection
-from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable, NodeSilent, SinkError
+from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable, DittoError, NodeSilent, SinkError
 from ditto.fleet.buckets import Bucket, lost, open_buckets
 from ditto.fleet.records import PIPELINES
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.servers import close, connect, usable
+from ditto.tasks import deciding_error
 
 _OPEN_S: Final = 20.0
 
@@ -73,7 +74,7 @@ class ControlPlane:
             self._connection = connection
             yield connection
         except Exception as error:
-            self.reason = str(error)
+            self.reason = _why(error)
             raise
         finally:
             self._connection = None
@@ -114,3 +115,9 @@ class ControlPlane:
             f"the control plane is away: {reason or self.reason}",
             hint="pipelines that run go on; nothing can be changed until NATS is back",
         )
+
+
+def _why(error: Exception) -> str:
+    """The reason in words: of several errors at once the one that decides."""
+    deciding = deciding_error(error) if isinstance(error, BaseExceptionGroup) else error
+    return deciding.message if isinstance(deciding, DittoError) else type(deciding).__name__

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final, Literal
 
 import msgspec
@@ -31,8 +32,8 @@ Effect = Literal["nothing", "reload", "restart", "new slot"]
 _REFERENCE: Final = re.compile(r"\$\{[A-Za-z_]\w*(:-)?\}")
 """Without a default, which would be the secret itself."""
 _FILE: Final = "file:/"
-_STAND_IN: Final = "q7dfreference"
-"""For a reference, while another syntax is read."""
+_STAND_IN: Final = token_hex(16)
+"""For a reference, while another syntax is read. Another one in each process: nobody can enter it as a secret."""
 _DEEPEST: Final = 32
 """Nested so deep a document is no configuration, and whoever reads it runs out of stack."""
 _LARGEST_FILE: Final = 1 << 20

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,11 +12,11 @@ import pytest
 
 from ditto.config.keys import KEYS
 from ditto.errors import ConfigError, PipelineRefused
+from ditto.fleet import document as document_module
 from ditto.fleet.document import check, check_name, difference, resolve, secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SECRET = "hunter2hunter2"
 LITERAL: dict[str, Any] = {
@@ -75,6 +77,12 @@ def test_notations_of_a_dsn_that_has_one(dsn: str) -> None:
 )
 def test_references_are_no_secrets(dsn: str) -> None:
     assert secrets_in({"postgres": {"dsn": dsn}, "nats": {"url": "nats://u:${PW}@h:1", "password": "${A}${B}"}}) == []
+
+
+def test_no_text_of_the_source_stands_for_a_reference() -> None:
+    for text in set(re.findall(r"[\w-]+", Path(document_module.__file__).read_text())):
+        assert secrets_in({"nats": {"password": text}}) == ["nats.password"], text
+        assert secrets_in({"nats": {"url": f"nats://u:{text}@h:1"}}) == ["nats.url"], text
 
 
 def test_the_key_of_a_mask() -> None:

@@ -1,0 +1,36 @@
+"""What a node says about a control plane that it has lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ditto.config import NatsConnection
+from ditto.errors import ControlPlaneLost
+from ditto.fleet import control_plane
+from ditto.fleet.control_plane import ControlPlane
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [
+        ([ControlPlaneLost("the connection to NATS ended")], "the connection to NATS ended"),
+        ([ExceptionGroup("inner", [KeyError("hunter2")])], "KeyError"),
+    ],
+)
+async def test_the_reason_after_several_errors_at_once_is_that_of_one(
+    monkeypatch: pytest.MonkeyPatch, errors: list[Exception], words: str
+) -> None:
+    async def nothing(*_: object, **__: object) -> Any:
+        return {}
+
+    for name in ("connect", "open_buckets", "close"):
+        monkeypatch.setattr(control_plane, name, nothing)
+    plane = ControlPlane(NatsConnection())
+    with pytest.raises(ExceptionGroup):
+        async with plane.connected():
+            raise ExceptionGroup("unhandled errors in a TaskGroup", errors)
+    assert plane.reason == words
+    with pytest.raises(ControlPlaneLost, match=f"^the control plane is away: {words}$"):
+        plane.bucket("ditto_pipelines")
