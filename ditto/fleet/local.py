@@ -17,6 +17,7 @@ from ditto.fleet.document import difference
 from ditto.fleet.leases import Leases, Taken
 from ditto.fleet.records import Failure, Stored
 from ditto.fleet.requests import Fault
+from ditto.fleet.suspects import STEADY_S
 from ditto.fleet.view import is_isolated
 from ditto.fleet.workers import Run, Worker, WorkerGone, Workers
 from ditto.monitoring.timestamps import rfc3339
@@ -27,10 +28,6 @@ log = structlog.get_logger()
 
 _LOOK_S: Final = 0.5
 """How often a lease is tried that another node has: a change wakes it sooner."""
-_QUARANTINE: Final = 2
-"""A pipeline whose workers have ended so often in a row gets one of its own: one of those beside it may be the reason,
-or it may be the reason itself."""
-_STEADY_S: Final = 60.0
 _PATIENCE_S: Final = 2.0
 
 
@@ -143,18 +140,17 @@ class LocalPipeline:
             record.attempt,
             suspects_holder=self._taken is not None and self._taken.from_dead,
         )
-        isolated = is_isolated(record.document) or self._crashes >= _QUARANTINE
-        worker, run = await self._workers.start(start, is_isolated=isolated)
+        worker, run = await self._workers.start(start, is_isolated=is_isolated(record.document))
         try:
             await self._accompany(want, worker, run)
         except WorkerGone:
-            if time.monotonic() - began_at > _STEADY_S:
+            if time.monotonic() - began_at > STEADY_S:
                 self._crashes = 0
             self._crashes += 1
             await self._until_woken(asyncio.sleep(backoff_s(self._crashes)))
             await self._until_woken(self._connected())
         finally:
-            self._workers.release(worker)
+            self._workers.release(worker, self.name)
 
     async def _accompany(self, stored: Stored, worker: Worker, run: Run) -> None:
         """Pass changes on, and wait for the end. Raises WorkerGone."""

@@ -1,4 +1,5 @@
-"""The worker processes of a node: begun when they are needed, one a core, and one more for each isolated pipeline.
+"""The worker processes of a node: begun when they are needed, one a core, and one more for each isolated pipeline and
+for each group of suspects.
 
 A worker that dies, or whose event loop hangs, ends with all of its pipelines: each of them is told so, and the node
 begins it again in another worker.
@@ -23,6 +24,7 @@ from ditto.errors import NotRunning
 from ditto.fleet.channel import Channel, Configure, Ended, FromWorker, Question, Reload, Reply, Report, Start, Stop
 from ditto.fleet.records import Running
 from ditto.fleet.requests import Answer, Ask, Fault, fault_of
+from ditto.fleet.suspects import Suspects
 from ditto.service import systemd
 from ditto.service.heartbeat import VARIABLE as HEALTH_FILE
 from ditto.tasks import end
@@ -41,6 +43,8 @@ _NOT_THEIRS: Final = (systemd.VARIABLE, "WATCHDOG_USEC", "WATCHDOG_PID", HEALTH_
 
 Run: TypeAlias = "asyncio.Future[Fault | None]"
 """A pipeline in a worker: gets the fault that ended it, None for an end that was asked for, or raises WorkerGone."""
+Group: TypeAlias = int | str | None
+"""Which pipelines run in a worker: any (None), those of a group of suspects, or the one of that name."""
 
 
 class WorkerGone(Exception):
@@ -50,10 +54,10 @@ class WorkerGone(Exception):
 class Worker:
     """One process."""
 
-    def __init__(self, number: str, *, is_isolated: bool, has_news: Callable[[], None]) -> None:
+    def __init__(self, number: str, *, group: Group, has_news: Callable[[], None]) -> None:
         self.number = number
         self._has_news = has_news
-        self.is_isolated = is_isolated
+        self.group = group
         self.runs: dict[str, Run] = {}
         self.reported: list[Running] = []
         self.heard_at = time.monotonic()
@@ -64,13 +68,13 @@ class Worker:
         self._reading: asyncio.Task[None] | None = None
         self._is_ready = asyncio.Event()
 
-    async def begin(self, node: str, config: Log, on_end: Callable[[Worker], None]) -> None:
+    async def begin(self, node: str, config: Log, on_end: OnEnd) -> None:
         """Start the process. Where that cannot be, its pipelines are lost at once."""
         try:
             await self._begin(node, config)
         except OSError as error:
             log.error("worker.not_begun", worker=self.number, reason=error.strerror, hint="look at the node's limits")
-            on_end(self)
+            on_end(self, [])
         else:
             self._reading = asyncio.create_task(self._read(on_end))
         self._is_ready.set()
@@ -154,7 +158,7 @@ class Worker:
         if self._reading is not None:
             await end(self._reading)
 
-    async def _read(self, on_end: Callable[[Worker], None]) -> None:
+    async def _read(self, on_end: OnEnd) -> None:
         channel = self._channel
         if channel is None:
             return
@@ -165,12 +169,13 @@ class Worker:
         finally:
             channel.close()
             self.reported = []
-            for name in list(self.runs):
+            lost = list(self.runs)
+            for name in lost:
                 self._lose(name)
             for each in self._questions.values():
                 if not each.done():
                     each.set_exception(TimeoutError())
-            on_end(self)
+            on_end(self, lost)
 
     def _take(self, message: FromWorker) -> None:
         match message:
@@ -193,6 +198,10 @@ class Worker:
             run.exception()  # whoever waits gets it; nobody may
 
 
+OnEnd: TypeAlias = Callable[[Worker, list[str]], None]
+"""Called when a process has ended, with the pipelines that it ran."""
+
+
 class Workers:
     """All of them."""
 
@@ -204,6 +213,7 @@ class Workers:
         self.news = asyncio.Event()
         """A worker has reported, or has ended."""
         self._workers: list[Worker] = []
+        self._suspects = Suspects()
         self._watching: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -215,9 +225,7 @@ class Workers:
         """Watch over them. `is_warm`: the first one is begun at once, so that no pipeline waits for its imports."""
         self._watching = asyncio.create_task(self._watch())
         if is_warm:
-            self._warming = asyncio.create_task(
-                self._add(is_isolated=False).begin(self._node, self._config, self._on_end)
-            )
+            self._warming = asyncio.create_task(self._add(None).begin(self._node, self._config, self._on_end))
 
     def kill(self) -> None:
         """All processes, at once."""
@@ -235,11 +243,14 @@ class Workers:
         await asyncio.gather(*(each.close() for each in list(self._workers)))
 
     async def start(self, message: Start, *, is_isolated: bool) -> tuple[Worker, Run]:
-        """Begin a pipeline in the worker that has the fewest, or in one of its own."""
-        shared = [each for each in self._workers if not each.is_isolated]
-        idlest = min(shared, key=lambda each: len(each.runs), default=None)
-        if is_isolated or idlest is None or (idlest.runs and len(shared) < self._count):
-            worker = self._add(is_isolated=is_isolated)
+        """Begin a pipeline in the shared worker that has the fewest, in that of its group, or in one of its own."""
+        suspected = self._suspects.begins(message.name)
+        group: Group = message.name if is_isolated else suspected
+        possible = [each for each in self._workers if each.group == group]
+        idlest = min(possible, key=lambda each: len(each.runs), default=None)
+        most = self._count if group is None else 1
+        if idlest is None or (idlest.runs and len(possible) < most):
+            worker = self._add(group)
             run = worker.reserve(message.name)
             await worker.begin(self._node, self._config, self._on_end)
         else:
@@ -247,14 +258,15 @@ class Workers:
         await worker.start(message)
         return worker, run
 
-    def _add(self, *, is_isolated: bool) -> Worker:
-        worker = Worker(str(next(self._numbers)), is_isolated=is_isolated, has_news=self.news.set)
+    def _add(self, group: Group) -> Worker:
+        worker = Worker(str(next(self._numbers)), group=group, has_news=self.news.set)
         self._workers.append(worker)
         return worker
 
-    def release(self, worker: Worker) -> None:
-        """A pipeline has ended there: a worker of its own ends with it."""
-        if worker.is_isolated and not worker.runs and worker in self._workers:
+    def release(self, worker: Worker, pipeline: str) -> None:
+        """A pipeline has ended there: a worker that is not shared ends with the last one."""
+        self._suspects.ended(pipeline)
+        if worker.group is not None and not worker.runs and worker in self._workers:
             self._workers.remove(worker)
             self._closing = asyncio.create_task(worker.close())
 
@@ -281,7 +293,9 @@ class Workers:
         )
         return {each.number: text for each, text in zip(workers, texts, strict=True) if isinstance(text, bytes)}
 
-    def _on_end(self, worker: Worker) -> None:
+    def _on_end(self, worker: Worker, lost: list[str]) -> None:
+        if not self._is_closing:
+            self._suspects.died(lost)
         if worker in self._workers:
             self._workers.remove(worker)
             self.news.set()

@@ -58,7 +58,7 @@ class FakeWorkers:
         if isinstance(message, Stop):
             self.run.set_result(None)
 
-    def release(self, _worker: object) -> None:
+    def release(self, _worker: object, _pipeline: str) -> None:
         pass
 
 
@@ -122,13 +122,13 @@ async def test_an_error_is_kept_in_the_lease() -> None:
 
 
 @fake_time
-async def test_a_worker_that_dies_again_and_again_is_left() -> None:
+async def test_after_the_death_of_its_worker_it_begins_again() -> None:
     scene = Scene()
     for _ in range(3):
         await asyncio.sleep(20)
         scene.workers.run.set_exception(WorkerGone())
     await asyncio.sleep(20)
-    assert [is_isolated for _, is_isolated in scene.workers.started] == [False, False, True, True]
+    assert [is_isolated for _, is_isolated in scene.workers.started] == [False] * 4
     scene.local.set(None)
     await scene.task
 
