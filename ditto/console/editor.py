@@ -15,7 +15,7 @@ from ditto.console import yaml_text
 from ditto.console.key_reference import Key, key_reference
 from ditto.console.visit import Visit, failed
 from ditto.errors import DittoError
-from ditto.fleet.document import Document
+from ditto.fleet.document import Document, shown
 
 _QUIET_S: Final = 0.6
 """After the last key that is pressed, before the text is checked."""
@@ -33,11 +33,12 @@ _LEVELS: Final = {"ok": "s-streaming", "warning": "s-waiting", "error": "s-faile
 def change_editor(visit: Visit, name: str) -> None:
     """The tab that changes a pipeline."""
     stored = visit.fleet.view.stored(name)
+    document = stored.record.document if visit.may("operate") else shown(stored.record.document)
 
     async def save(document: Document, after: int | None) -> Applied | None:
         return await visit.attempt(lambda: visit.fleet.apply(visit.caller, name, document, after=after), done="Saved")
 
-    Editor(visit, lambda: name, stored.record.document, after=stored.revision, save=save, button="Review and save")
+    Editor(visit, lambda: name, document, after=stored.revision, save=save, button="Review and save")
 
 
 class Editor:

@@ -7,6 +7,7 @@ have them, and they are ignored.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,15 +17,17 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
-from ditto.config import Config, Log
+from ditto.config import Config, Log, webhook
 from ditto.config.changes import changed_keys, needs_restart
-from ditto.config.dsn import SECRETS, parameters_of
+from ditto.config.dsn import SECRETS, mask_dsn, parameters_of
 from ditto.config.files import settings_of
 from ditto.config.fleet_values import is_name
 from ditto.config.keys import KEYS, SECTIONS
 from ditto.config.load import compose
+from ditto.config.mask import mask_url
 from ditto.config.model import Http
 from ditto.errors import ConfigError, PipelineRefused
+from ditto.log import MASK
 
 Document = dict[str, Any]
 Effect = Literal["nothing", "reload", "restart", "new slot"]
@@ -120,6 +123,19 @@ def secrets_in(document: Document) -> list[str]:
     return sorted({path for path, text, kind in _sensitive(document) if _is_written_out(text, kind)})
 
 
+def shown(document: Document) -> Document:
+    """For those who may not change it: with *** in place of what `ditto config show` masks. References stay."""
+    found = copy.deepcopy(document)
+    for path, key in KEYS.items():
+        *sections, name = path.split(".")
+        section = _at(found, sections)
+        if key.mask is not None and isinstance(section, dict) and section.get(name) is not None:
+            section[name] = _masked(section[name], key.mask)
+    for mask in _masks(found).values():
+        mask["key"] = _masked(mask["key"], "whole")
+    return found
+
+
 def resolve(name: str, document: Document, environ: Mapping[str, str], *, log: Log | None = None) -> Config:
     """The configuration, with the references of the document replaced; `log` is that of the node.
 
@@ -200,12 +216,40 @@ def _sensitive(document: Document) -> Iterator[tuple[str, str, str]]:
         for each in entries:
             if each is not None:
                 yield path, each if isinstance(each, str) else str(each), key.mask
+    for path, mask in _masks(document).items():
+        yield f"{path}.key", str(mask["key"]), "whole"
+
+
+def _masks(document: Document) -> dict[str, dict[str, Any]]:
+    """The masks of columns that have a key, by their place."""
+    found = {}
     tables = _at(document, ["events", "tables"])
     for table, rules in tables.items() if isinstance(tables, dict) else ():
         masks = _at(rules, ["columns", "mask"])
         for column, mask in masks.items() if isinstance(masks, dict) else ():
             if isinstance(mask, dict) and mask.get("key") is not None:
-                yield f"events.tables.{table}.columns.mask.{column}.key", str(mask["key"]), "whole"
+                found[f"events.tables.{table}.columns.mask.{column}"] = mask
+    return found
+
+
+def _masked(value: Any, kind: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _masked(each, kind) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(each, kind) for each in value]
+    text = str(value)
+    if text.startswith(_FILE) or not _REFERENCE.sub("", text):
+        return value
+    if kind in {"dsn", "url"} and not _is_written_out(text, kind):
+        return value
+    try:
+        if kind == "dsn":
+            return mask_dsn(text)
+        if kind == "url":
+            return ",".join(map(mask_url, text.split(",")))
+        return webhook.shown(text) if kind == "address" else MASK
+    except ValueError:
+        return MASK
 
 
 def _at(node: object, names: list[str]) -> object:

@@ -7,7 +7,8 @@ import math
 import re
 import subprocess
 import sys
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -16,12 +17,12 @@ from websockets.asyncio.client import connect
 
 from ditto.api import connection_limits
 from ditto.api.fleet.app import make_api
-from ditto.api.fleet.auth import Authenticator, Identity
+from ditto.api.fleet.auth import Authenticator, Identity, Role
 from ditto.api.fleet.checking import check_document
 from ditto.api.fleet.server import serve_fleet
 from ditto.config import KEYS
 from ditto.config.server import HttpTls
-from ditto.console import mount, yaml_text
+from ditto.console import editor, mount, yaml_text
 from ditto.console.courses import POINTS, STEP_S, Course, Courses, known, spark, total
 from ditto.console.event_stream import ServerEvent, read_events
 from ditto.console.fleet import Fleet
@@ -34,7 +35,7 @@ from ditto.console.sign_in import inside, sign_in_page
 from ditto.console.templates import TEMPLATES, filled
 from ditto.console.words import NONE, lag, rate, wal_of_limit, wal_ratio
 from ditto.errors import ConfigError, PipelineUnknown, RevisionConflict, RoleMissing
-from unit.fleet_fakes import DOCUMENT, TOKENS, FakeNode, client_of, summary
+from unit.fleet_fakes import DOCUMENT, ROLES, TOKENS, FakeNode, client_of, summary
 
 ADMIN = Caller(Identity("anna", "admin"), "10.1.2.3")
 READER = Caller(Identity("rita", "read"), "10.1.2.3")
@@ -244,6 +245,18 @@ async def test_pages_use_the_rules_of_the_api() -> None:
     await fleet.rollback(ADMIN, "shop", 1, after=2)
     history = await fleet.history(READER, "shop")
     assert [(each.action, each.by) for each in history.revisions][-2:] == [("pause", "anna"), ("apply", "anna")]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_editor_shows_what_the_role_may_see(role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = FakeNode()
+    node.fill("shop", document={"webhook": {"url": "https://hooks.example.com/services/hunter2"}})
+    given: list[Any] = []
+    monkeypatch.setattr(editor, "Editor", lambda _visit, _name, document, **_: given.append(document))
+    visit = SimpleNamespace(fleet=SimpleNamespace(view=node.view), may=Identity("rita", role).may)
+    editor.change_editor(cast("Any", visit), "shop")
+    shown = "https://hooks.example.com/***" if role == "read" else "https://hooks.example.com/services/hunter2"
+    assert given == [{"webhook": {"url": shown}}]
 
 
 async def test_a_document_is_checked_without_being_stored() -> None:

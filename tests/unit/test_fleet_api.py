@@ -302,6 +302,22 @@ async def test_history_and_rollback() -> None:
     assert (code, done["revision"]) == (200, 4), "that document already"
 
 
+async def test_a_document_is_whole_for_those_who_may_change_it_only() -> None:
+    node = FakeNode()
+    hook = {"postgres": DOCUMENT["postgres"], "webhook": {"url": "https://hooks.example.com/services/hunter2"}}
+    assert (await put(node, "shop", hook)).status_code == 201
+    await put(node, "shop", {**hook, "events": {"prefix": "shop"}}, **{"If-Match": "*"})
+    for role in ROLES:
+        async with client_of(node, role) as client:
+            newest = await client.get("/v1/pipelines/shop")
+            assert newest.headers["ETag"] == '"2"'
+            for found in (newest, await client.get("/v1/pipelines/shop?revision=1")):
+                url = found.json()["document"]["webhook"]["url"]
+                assert url == ("https://hooks.example.com/***" if role == "read" else hook["webhook"]["url"])
+            assert "hunter2" not in (await client.get("/v1/pipelines/shop/history")).text
+    assert (await node.store.get("shop")).record.document["webhook"] == hook["webhook"], "what is kept stays"
+
+
 async def test_pause_resume_restart() -> None:
     node = await filled()
     path = "/v1/pipelines/shop"

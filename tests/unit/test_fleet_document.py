@@ -13,7 +13,7 @@ import pytest
 from ditto.config.keys import KEYS
 from ditto.errors import ConfigError, PipelineRefused
 from ditto.fleet import document as document_module
-from ditto.fleet.document import check, check_name, difference, resolve, secrets_in
+from ditto.fleet.document import check, check_name, difference, resolve, secrets_in, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +77,31 @@ def test_notations_of_a_dsn_that_has_one(dsn: str) -> None:
 )
 def test_references_are_no_secrets(dsn: str) -> None:
     assert secrets_in({"postgres": {"dsn": dsn}, "nats": {"url": "nats://u:${PW}@h:1", "password": "${A}${B}"}}) == []
+
+
+@pytest.mark.parametrize("path", LITERAL)
+def test_a_document_that_is_shown_has_no_secret(path: str) -> None:
+    document = nested(path, LITERAL[path])
+    found = shown(document)
+    assert SECRET not in repr(found)
+    assert "***" in repr(found)
+    assert SECRET in repr(document), "the document itself stays"
+
+
+def test_what_is_shown_of_a_document() -> None:
+    columns = {"mask": {"mail": {"hmac-sha256": None, "key": SECRET}, "name": {"null": True}}}
+    document: dict[str, Any] = {
+        "postgres": {"dsn": "postgres://ditto:${PW}@db/shop", "slot": "shop"},
+        "webhook": {"url": f"https://hooks.example.com/services/{SECRET}", "secret": ["${FIRST}", "file:/run/x"]},
+        "events": {"tables": {"users": {"columns": columns}, "orders": ["insert"]}},
+    }
+    found = shown(document)
+    assert found["postgres"] == document["postgres"]
+    assert found["webhook"] == {"url": "https://hooks.example.com/***", "secret": ["${FIRST}", "file:/run/x"]}
+    assert found["events"]["tables"]["users"]["columns"]["mask"]["mail"] == {"hmac-sha256": None, "key": "***"}
+    assert found["events"]["tables"]["orders"] == ["insert"]
+    assert shown({"webhook": {"url": "${HOOK}"}}) == {"webhook": {"url": "${HOOK}"}}
+    assert shown({"webhook": {"url": "https://[x/y"}, "nats": "x"}) == {"webhook": {"url": "***"}, "nats": "x"}
 
 
 def test_no_text_of_the_source_stands_for_a_reference() -> None:

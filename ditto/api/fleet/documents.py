@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from ditto.check.finding import Finding
+from ditto.fleet.document import shown
 from ditto.fleet.records import Action, Stored
 from ditto.fleet.status import NodeSummary, PipelineSummary
 from ditto.monitoring.status_document import Status
@@ -32,20 +33,26 @@ class PipelineDocument(Struct, frozen=True, kw_only=True):
 
     name: str
     revision: Annotated[int, Meta(description="The `ETag` of the answer, too.")]
-    document: Annotated[dict[str, Any], Meta(description="Its configuration, as in a file.")]
+    document: Annotated[
+        dict[str, Any],
+        Meta(
+            description="Its configuration, as in a file. For the role `read` with `***` in place of what "
+            "`ditto config show` masks, such as the path of `webhook.url`."
+        ),
+    ]
     paused: bool
     action: Annotated[Action, Meta(description="How this revision came to be.")]
     by: Annotated[str, Meta(description="Who made it.")]
     at: Annotated[str, Meta(description="When, RFC 3339 in UTC.")]
 
     @classmethod
-    def of(cls, stored: Stored) -> PipelineDocument:
-        """That of a revision."""
+    def of(cls, stored: Stored, *, is_whole: bool) -> PipelineDocument:
+        """That of a revision; `is_whole`: for somebody who may change it."""
         record = stored.record
         return cls(
             name=stored.name,
             revision=stored.revision,
-            document=record.document,
+            document=record.document if is_whole else shown(record.document),
             paused=record.paused,
             action=record.action,
             by=record.by,

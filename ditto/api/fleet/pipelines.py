@@ -71,16 +71,20 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         responses=fails(404, 503),
     )
     async def read_pipeline(
+        request: Request[Any, Any, Any],
         name: Name,
         revision: Annotated[
             int | None, QueryParameter(ge=1, le=2**53, description="One of the history; by default the newest.")
         ] = None,
     ) -> Response[PipelineDocument]:
-        """Its document and its revision. Secrets are references in it."""
+        """Its document and its revision. Secrets are references in it. With the role `read` it has `***` in place of
+        what `ditto config show` masks.
+        """
         found = await known(node, name)
         if revision is not None and revision != found.revision:
             found = _revision(name, revision, await node.store.history(name))
-        return Response(PipelineDocument.of(found), headers=etag(found.revision))
+        is_whole = identity_of(request).may("operate")
+        return Response(PipelineDocument.of(found, is_whole=is_whole), headers=etag(found.revision))
 
     @put(
         "/v1/pipelines/{name:str}",
