@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -68,13 +68,15 @@ class FleetClient:
         *,
         body: Any = None,
         params: Mapping[str, Any] | None = None,
-        revision: int | None = None,
+        revision: int | Literal["*"] | None = None,
         is_new: bool = False,
     ) -> T:
-        """The same of any request; with `revision` only if the pipeline is at it, with `is_new` if there is none."""
+        """The same of any request; with `revision` only if the pipeline is at it (`*`: at any one), with `is_new` if
+        there is none.
+        """
         headers = {"Content-Type": "application/json"} if method != "GET" else {}
         if revision is not None:
-            headers["If-Match"] = f'"{revision}"'
+            headers["If-Match"] = "*" if revision == "*" else f'"{revision}"'
         if is_new:
             headers["If-None-Match"] = "*"
         content = b"" if body is None else msgspec.json.encode(body)

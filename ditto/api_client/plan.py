@@ -11,7 +11,7 @@ from msgspec import Struct
 from ditto.api.fleet.documents import Applied, Checked, Deleted, Listing, PipelineDocument
 from ditto.api_client.client import FleetClient, path_of
 from ditto.api_client.files import DocumentFile
-from ditto.errors import DittoError, PipelineUnknown
+from ditto.errors import DittoError, PipelineUnknown, PipelineUnreadable
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -19,11 +19,13 @@ class Step(Struct, frozen=True, kw_only=True):
 
     name: str
     before: PipelineDocument | None
-    """None where it is new."""
+    """None where it is new, or cannot be read."""
     after: dict[str, Any] | None
     """None where it is deleted."""
     applied: Applied | None = None
     """What the node said about it; None where it is deleted."""
+    is_unreadable: bool = False
+    """Its entry in the control plane cannot be read, and is replaced or deleted."""
 
     @property
     def is_change(self) -> bool:
@@ -63,9 +65,9 @@ def make_plan(client: FleetClient, files: Sequence[DocumentFile], *, prunes: boo
         names = {each.name for each in files}
         for summary in client.get("/v1/pipelines", Listing).pipelines:
             if summary.name not in names:
-                before = read_pipeline(client, summary.name)
-                if before is not None:
-                    plan.steps.append(Step(name=summary.name, before=before, after=None))
+                before, is_unreadable = _before(client, summary.name)
+                if before is not None or is_unreadable:
+                    plan.steps.append(Step(name=summary.name, before=before, after=None, is_unreadable=is_unreadable))
     return plan
 
 
@@ -73,9 +75,17 @@ _ABOUT_ONE = frozenset({"ConfigError", "PipelineRefused", "RuleUnfit", "RuleErro
 
 
 def _step(client: FleetClient, file: DocumentFile) -> Step:
-    before = read_pipeline(client, file.name)
+    before, is_unreadable = _before(client, file.name)
     applied = client.ask("PUT", path_of(file.name), Applied, body=file.document, params={"dry_run": True})
-    return Step(name=file.name, before=before, after=file.document, applied=applied)
+    return Step(name=file.name, before=before, after=file.document, applied=applied, is_unreadable=is_unreadable)
+
+
+def _before(client: FleetClient, name: str) -> tuple[PipelineDocument | None, bool]:
+    """As it is kept, and whether something is kept that cannot be read."""
+    try:
+        return read_pipeline(client, name), False
+    except PipelineUnreadable:
+        return None, True
 
 
 def _findings(client: FleetClient, file: DocumentFile) -> Iterator[DittoError]:
@@ -97,5 +107,7 @@ def carry_out(client: FleetClient, step: Step) -> Applied | Deleted:
     """Only if nobody has changed the pipeline since the plan was made. Raises RevisionConflict."""
     revision = None if step.before is None else step.before.revision
     if step.after is None:
-        return client.ask("DELETE", path_of(step.name), Deleted, revision=revision)
+        return client.ask("DELETE", path_of(step.name), Deleted, revision="*" if step.is_unreadable else revision)
+    if step.is_unreadable and step.applied is not None:
+        revision = step.applied.revision
     return client.ask("PUT", path_of(step.name), Applied, body=step.after, revision=revision, is_new=revision is None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
@@ -15,7 +15,7 @@ from ditto.cli.pipelines_apply import apply
 from ditto.cli.pipelines_status import list_pipelines, status
 from ditto.cli.show import show
 from ditto.config import SINKS
-from ditto.errors import ConfigError
+from ditto.errors import ConfigError, PipelineUnreadable
 from ditto.printable_text import printable
 
 if TYPE_CHECKING:
@@ -121,15 +121,22 @@ def delete(name: str, drop_slot: bool, is_sure: bool, **options: Any) -> None:
     from ditto.api_client.client import path_of  # noqa: PLC0415 -- the same
 
     with open_client(**options) as client:
-        found = _read(client, name)
+        revision: int | Literal["*"]
+        try:
+            found = _read(client, name)
+            revision, about = found.revision, f"revision {found.revision}"
+            becomes = _becomes(found.document, drops_slot=drop_slot)
+        except PipelineUnreadable:
+            revision, about = "*", "whose entry cannot be read"
+            becomes = "Its replication slot, its publication and what is stored stay."
         if not is_sure:
-            click.echo(f"Deleting pipeline {printable(name)}, revision {found.revision}.")
-            click.echo(printable(_becomes(found.document, drops_slot=drop_slot)))
+            click.echo(f"Deleting pipeline {printable(name)}, {about}.")
+            click.echo(printable(becomes))
         if not confirm("Delete it?", is_sure=is_sure, what="delete the pipeline"):
             say("The pipeline stays.")
             raise click.exceptions.Exit(1)
         params = {"drop_slot": True} if drop_slot else {}
-        done = client.ask("DELETE", path_of(name), Deleted, params=params, revision=found.revision)
+        done = client.ask("DELETE", path_of(name), Deleted, params=params, revision=revision)
     say(f"The pipeline {printable(name)} is gone.")
     if done.slot_dropped:
         say(f"The slot {printable(done.slot)} is dropped.")

@@ -31,6 +31,7 @@ _EFFECTS = {
     "new slot": "would store elsewhere or read another slot: it begins anew there, and events between are missing "
     "(new slot)",
 }
+_REPLACED = "has an entry that cannot be read, which is replaced; it starts"
 
 
 @click.command(
@@ -122,7 +123,9 @@ def _refused(faults: list[DittoError]) -> DittoError:
 
 def _print(plan: Plan) -> None:
     for step in plan.changes:
-        print_change(step.name, None if step.before is None else step.before.document, step.after, step.applied)
+        before = None if step.before is None else step.before.document
+        effect = _REPLACED if step.is_unreadable and step.after is not None else None
+        print_change(step.name, before, step.after, step.applied, effect=effect)
     for step in plan.steps:
         for note in [] if step.applied is None else step.applied.notes:
             click.echo(f"note: {printable(step.name)}: {printable(note)}")
@@ -132,12 +135,18 @@ def _print(plan: Plan) -> None:
 
 
 def print_change(
-    name: str, before: dict[str, Any] | None, after: dict[str, Any] | None, applied: Applied | None
+    name: str,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+    applied: Applied | None,
+    *,
+    effect: str | None = None,
 ) -> None:
     """What becomes of a pipeline, and the lines that differ."""
     from ditto.api_client.difference import differences  # noqa: PLC0415 -- other commands need not import it
 
-    effect = "is deleted; its slot and what is stored stay" if applied is None else _EFFECTS[applied.change.effect]
+    if effect is None:
+        effect = "is deleted; its slot and what is stored stay" if applied is None else _EFFECTS[applied.change.effect]
     show(Text.assemble((printable(name), "bold"), f" {effect}"))
     for line in differences(before, after):
         show(Text(f"  {printable(line)}", style=_STYLES.get(line[:1], "")))
@@ -157,5 +166,6 @@ def _carry_out(client: FleetClient, plan: Plan) -> None:
 
 
 def _said(step: Step) -> str:
-    what = "created" if step.before is None else "deleted" if step.after is None else "changed"
+    is_new = step.before is None and not step.is_unreadable
+    what = "created" if is_new else "deleted" if step.after is None else "changed"
     return f"{printable(step.name)}: {what}"

@@ -47,6 +47,7 @@
     └── FleetError                  a fleet of nodes (`ditto serve`), and the pipelines that it keeps
         ├── ControlPlaneLost        *  NATS, which keeps what is to run, does not answer
         ├── ControlPlaneUnsuitable  an entry of a bucket cannot be read, or a bucket not be created
+        ├── PipelineUnreadable      the entry of a pipeline cannot be read
         ├── RevisionConflict        somebody else has changed the pipeline meanwhile
         ├── PipelineUnknown         no pipeline has that name
         ├── PipelineRefused         a document with a secret in it, or a name that cannot be
@@ -101,6 +102,7 @@ from ditto.errors.fleet import (
     PipelineCrashed,
     PipelineRefused,
     PipelineUnknown,
+    PipelineUnreadable,
     RevisionConflict,
 )
 from ditto.errors.sink import (
@@ -177,6 +179,7 @@ __all__ = [
     "PipelineCrashed",
     "PipelineRefused",
     "PipelineUnknown",
+    "PipelineUnreadable",
     "PublicationMissing",
     "PublishRejected",
     "RedisUnsuitable",

@@ -25,6 +25,13 @@ class ControlPlaneUnsuitable(FleetError):
     """
 
 
+class PipelineUnreadable(FleetError):
+    """The entry of a pipeline in the control plane cannot be read: Ditto has not written it, or a later version has.
+
+    Apply the pipeline's document again, or delete the pipeline: the message says how.
+    """
+
+
 class RevisionConflict(FleetError):
     """The pipeline has been changed by somebody else since the revision that the request names.
 

@@ -45,6 +45,8 @@ class Stored(Struct, frozen=True):
     name: str
     revision: int
     record: Record
+    is_readable: bool = True
+    """False: something else is there, and the record is an empty one (`PipelineStore.find`)."""
 
 
 class NodeEntry(Struct, frozen=True, kw_only=True):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import msgspec
 
-from ditto.errors import PipelineUnknown, RevisionConflict
+from ditto.errors import ControlPlaneUnsuitable, PipelineUnknown, PipelineUnreadable, RevisionConflict
 from ditto.fleet import document
 from ditto.fleet.buckets import Bucket, Entry
 from ditto.fleet.control_plane import ControlPlane
@@ -27,10 +27,19 @@ class PipelineStore:
         return self._control_plane.bucket(PIPELINES)
 
     async def get(self, name: str) -> Stored | None:
-        """The newest revision, from the control plane itself; None where there is no such pipeline."""
+        """The newest revision, from the control plane itself; None where there is no such pipeline. Raises
+        PipelineUnreadable.
+        """
         document.check_name(name)
         entry = await self._bucket.get(name)
         return None if entry is None else _stored(entry)
+
+    async def find(self, name: str) -> Stored | None:
+        """As `get`, to replace or delete it, also where the entry cannot be read."""
+        try:
+            return await self.get(name)
+        except PipelineUnreadable as error:
+            return Stored(name, int(error.context["revision"]), Record(document={}), is_readable=False)
 
     async def put(self, name: str, record: Record, *, after: int | None) -> Stored:
         """Write it after this revision (None: there is to be none). Raises RevisionConflict, and PipelineRefused for a
@@ -66,9 +75,15 @@ class PipelineStore:
             raise self._conflict(name, after)
 
     async def history(self, name: str) -> list[Stored]:
-        """The revisions that are kept, the oldest first, without deletions. Raises PipelineUnknown."""
+        """The revisions that are kept, the oldest first, without deletions and what cannot be read. Raises
+        PipelineUnknown.
+        """
         document.check_name(name)
-        found = [_stored(each) for each in await self._bucket.history(name) if each.value is not None]
+        found = []
+        for each in await self._bucket.history(name):
+            if each.value is not None:
+                with suppress(PipelineUnreadable):
+                    found.append(_stored(each))
         if not found:
             raise unknown(name)
         return found
@@ -105,4 +120,14 @@ def unknown(name: str) -> PipelineUnknown:
 
 
 def _stored(entry: Entry) -> Stored:
-    return Stored(entry.key, entry.revision, decode(entry.value or b"", Record, f"{PIPELINES}/{entry.key}"))
+    name, revision = entry.key, entry.revision
+    try:
+        return Stored(name, revision, decode(entry.value or b"", Record, f"{PIPELINES}/{name}"))
+    except ControlPlaneUnsuitable as error:
+        raise PipelineUnreadable(
+            f"revision {revision} of pipeline {name} cannot be read: Ditto has not written it, or a later version has",
+            hint=f"ditto pipelines apply -f {name}.yaml replaces it, ditto pipelines delete {name} removes it (over "
+            f'HTTP PUT or DELETE with If-Match: "{revision}"); or upgrade this node',
+            pipeline=name,
+            revision=revision,
+        ) from error

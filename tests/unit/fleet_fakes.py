@@ -43,6 +43,9 @@ class FakeStore:
         found = self.revisions.get(name)
         return found[-1] if found else None
 
+    async def find(self, name: str) -> Stored | None:
+        return await self.get(name)
+
     async def put(self, name: str, record: Record, *, after: int | None) -> Stored:
         check(name, record.document)
         before = await self.get(name)

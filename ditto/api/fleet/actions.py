@@ -21,7 +21,7 @@ def action_handlers(node: FleetNode) -> list[Any]:
         "opt": {ROLE: "operate"},
         "status_code": 200,
         "response_headers": ETAG,
-        "responses": fails(404, 412, 503),
+        "responses": fails(404, 409, 412, 503),
     }
 
     async def change(

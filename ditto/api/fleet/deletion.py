@@ -23,6 +23,8 @@ _POLL_S: Final = 0.2
 
 async def remove(node: FleetNode, found: Stored, *, drops_slot: bool, by: str) -> Deleted:
     """Raises RevisionConflict, and with `drops_slot` what keeps the slot from being dropped."""
+    if not found.is_readable:
+        return await _remove_unreadable(node, found, drops_slot=drops_slot)
     try:
         config: Config | None = resolve(found.name, found.record.document, os.environ)
     except ConfigError:
@@ -39,6 +41,17 @@ async def remove(node: FleetNode, found: Stored, *, drops_slot: bool, by: str) -
         slot_dropped=drops_slot,
         kept=_kept(found, config, has_slot=not drops_slot),
     )
+
+
+async def _remove_unreadable(node: FleetNode, found: Stored, *, drops_slot: bool) -> Deleted:
+    if drops_slot:
+        raise NotPossibleNow(
+            f"revision {found.revision} of pipeline {found.name} cannot be read: nobody knows its slot",
+            hint="delete the pipeline without --drop-slot, then the slot: ditto slot drop --slot SLOT --dsn DSN",
+        )
+    await node.store.delete(found.name, after=found.revision)
+    kept = ["the replication slot, the publication and what is stored stay: the entry did not say which they are"]
+    return Deleted(name=found.name, slot="", slot_dropped=False, kept=kept)
 
 
 async def _drop(node: FleetNode, found: Stored, config: Config, *, by: str) -> int:

@@ -21,8 +21,9 @@ class Change(Struct, frozen=True, kw_only=True):
     effect: Annotated[
         Effect,
         Meta(
-            description="`start`: the pipeline is new; `reload`: taken between two transactions; `restart`: the "
-            "pipeline ends its session and begins another; `new slot`: it would store elsewhere or read another slot."
+            description="`start`: the pipeline is new, or its entry could not be read; `reload`: taken between two "
+            "transactions; `restart`: the pipeline ends its session and begins another; `new slot`: it would store "
+            "elsewhere or read another slot."
         ),
     ]
     keys: Annotated[list[str], Meta(description="The keys that have another value.")] = []

@@ -68,7 +68,7 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         summary="A pipeline as it is to be",
         opt={ROLE: "read"},
         response_headers=ETAG,
-        responses=fails(404, 503),
+        responses=fails(404, 409, 503),
     )
     async def read_pipeline(
         request: Request[Any, Any, Any],
@@ -104,15 +104,17 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         dry_run: DryRun = False,
     ) -> Response[Applied]:
         """Says what the change does. `If-Match` with the revision that is changed, or `If-None-Match: *` for a new
-        pipeline, is required, except with `dry_run`. The same document again makes no new revision.
+        pipeline, is required, except with `dry_run`. The same document again makes no new revision. An entry that
+        cannot be read is replaced.
         """
         notes = check_document(name, data, os.environ)
         data.pop("name", None)  # it is the pipeline's own, and said by the path
-        found = await node.store.get(name)
+        found = await node.store.find(name)
         Precondition(if_match, if_none_match).check(name, found, is_required=not dry_run)
-        change = change_of(None if found is None else found.record.document, data, node)
+        former = found.record.document if found is not None and found.is_readable else None
+        change = change_of(former, data, node)
         revision = None if found is None else found.revision
-        if not dry_run and (found is None or canonical(found.record.document) != canonical(data)):
+        if not dry_run and (former is None or canonical(former) != canonical(data)):
             before = Record(document={}) if found is None else found.record
             revision = await store_record(
                 node, request, name, msgspec.structs.replace(before, document=data), action="apply", after=revision
@@ -142,9 +144,9 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         ] = False,
     ) -> Deleted:
         """The node that runs it stops it. Slot, publication and what is stored stay, unless `drop_slot` is given: the
-        answer says which, and how to remove them.
+        answer says which, and how to remove them. An entry that cannot be read is deleted, too, without `drop_slot`.
         """
-        found = await known(node, name)
+        found = there(name, await node.store.find(name) if is_name(name) else None)
         Precondition(if_match).check(name, found, is_required=True)
         done = await remove(node, found, drops_slot=drop_slot, by=identity_of(request).name)
         audit(request, "delete", pipeline=name, revision=found.revision, slot_dropped=done.slot_dropped)
@@ -154,7 +156,7 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         "/v1/pipelines/{name:str}/history",
         summary="The revisions of a pipeline",
         opt={ROLE: "read"},
-        responses=fails(404, 503),
+        responses=fails(404, 409, 503),
     )
     async def history(name: Name) -> History:
         """The last ones, at most 64, the newest first: who changed which keys, and when."""
@@ -170,7 +172,7 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         status_code=200,
         response_headers=ETAG,
         request_max_body_size=MAX_BODY_BYTES,
-        responses=fails(404, 412, 422, 428, 503),
+        responses=fails(404, 409, 412, 422, 428, 503),
     )
     async def rollback(
         request: Request[Any, Any, Any],
@@ -197,8 +199,12 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
 
 
 async def known(node: FleetNode, name: str) -> Stored:
-    """The newest revision. Raises PipelineUnknown."""
-    found = await node.store.get(name) if is_name(name) else None
+    """The newest revision. Raises PipelineUnknown, and PipelineUnreadable."""
+    return there(name, await node.store.get(name) if is_name(name) else None)
+
+
+def there(name: str, found: Stored | None) -> Stored:
+    """What was found. Raises PipelineUnknown."""
     if found is None:
         raise PipelineUnknown(f"there is no pipeline {name[:63]!r}", hint="ditto pipelines list shows all names")
     return found

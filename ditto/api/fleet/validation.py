@@ -49,11 +49,11 @@ def validation_handlers(node: FleetNode) -> list[Any]:
         """Looks at both ends from this node with the references resolved here, as `ditto check` does, and changes
         nothing. Needs the role admin: the document says which servers get the secrets.
         """
-        found = await node.store.get(name)
+        found = await node.store.find(name)
         if data is None:
             data = (await known(node, name)).record.document
         notes = check_document(name, data, os.environ)
-        change = change_of(None if found is None else found.record.document, data, node)
+        change = change_of(found.record.document if found is not None and found.is_readable else None, data, node)
         try:
             config = resolve(name, data, os.environ, log=node.config.log)
         except ConfigError as error:

@@ -6,11 +6,14 @@ import asyncio
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
+import nats
 import pytest
 import structlog
 import yaml
@@ -23,7 +26,9 @@ from e2e.fleet.fleet import Fleet, document
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ditto.testing.servers import NatsServer
     from e2e.conftest import OpenWorld
+    from e2e.world import World
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +114,69 @@ async def test_pipelines_from_files_to_their_end(fleet: Fleet, open_world: OpenW
         shown = await command("pipelines", "delete", "shop", "--drop-slot", "--yes")
         assert f"The slot {shop.name} is dropped." in shown
         assert await fleet.store.list() == []
+
+
+async def test_an_entry_that_cannot_be_read_is_repaired_as_the_hint_says(
+    fleet: Fleet, control_plane: NatsServer, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop.yaml").write_text(yaml.safe_dump(document(world)))
+    client = await nats.connect(control_plane.url)
+    try:
+        async with fleet.watching():
+            fleet.start("n1")
+            await fleet.live("n1")
+            bucket = await client.jetstream().key_value("ditto_pipelines")
+            url = fleet.node("n1").api_url
+            command, path = Commands(url), "/v1/pipelines/shop"
+            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as http:
+                http.headers["Content-Type"] = "application/json"
+
+                async def broken() -> str:
+                    """Break the entry; the hint of the problem document, and what it names as the revision."""
+                    revision = await bucket.put("shop", b"garbage")
+                    answer = await http.get(path)
+                    problem = answer.json()
+                    assert answer.status_code == problem["status"] == 409, problem
+                    assert problem["type"] == "urn:ditto:error:PipelineUnreadable"
+                    assert f"revision {revision} of pipeline shop" in problem["detail"]
+                    assert problem["hint"] in await command("pipelines", "get", "shop", code=5)
+                    return str(problem["hint"])
+
+                async def entered(hint: str, verb: str) -> str:
+                    """Enter the command that the hint has."""
+                    found = re.search(rf"ditto (pipelines {verb} [\w. -]+?) (replaces|removes) it", hint)
+                    assert found is not None, hint
+                    return await command(*found[1].split(), *(["--yes"] if verb == "delete" else []))
+
+                def tag(hint: str) -> str:
+                    found = re.search(r'If-Match: ("[0-9]+")', hint)
+                    assert found is not None, hint
+                    return found[1]
+
+                shown = await entered(await broken(), "apply")
+                assert "cannot be read, which is replaced" in shown
+                await fleet.streams("shop")
+                assert "***" not in await command("pipelines", "get", "shop")
+                assert len(json.loads(await command("pipelines", "history", "shop", "--json"))["revisions"]) == 1
+
+                await entered(await broken(), "delete")
+                await world.slot_is_free()
+                assert (await http.get(path)).status_code == 404
+
+                made: list[tuple[str, dict[str, Any]]] = [("PUT", {"json": document(world)}), ("DELETE", {})]
+                for method, body in made:
+                    for takes_any in (False, True):
+                        former, current = tag(await broken()), tag(await broken())
+                        stale = await http.request(method, path, headers={"If-Match": former}, **body)
+                        assert stale.status_code == 412, stale.text
+                        done = await http.request(
+                            method, path, headers={"If-Match": "*" if takes_any else current}, **body
+                        )
+                        assert done.status_code == 200, done.text
+                await broken()
+                refused = await http.delete(f"{path}?drop_slot=true", headers={"If-Match": "*"})
+                assert (refused.status_code, "nobody knows its slot" in refused.text) == (409, True)
+                assert "did not say" in await command("pipelines", "delete", "shop", "--yes")
+    finally:
+        await client.close()
