@@ -315,7 +315,13 @@ class Streaming:
     async def settle(self, last: Transaction | None) -> None:
         """Wait until everything that was sent is durable, and note the place."""
         await self._window.settle()
-        await self._place.keep(self._confirmer.end_lsn, last, is_urgent=True)
+        await self._note_place(last, is_urgent=True)
+
+    async def _note_place(self, last: Transaction | None, *, is_urgent: bool = False) -> None:
+        """Snapshots first: a request before the place does not come again."""
+        lsn = self._confirmer.end_lsn
+        await self._snapshots.keep()
+        await self._place.keep(lsn, last, is_urgent=is_urgent)
 
     async def _keep_place(self) -> None:
         """Note beside the messages how far this is, where the last one may be deleted; and what they are filled from.
@@ -327,7 +333,7 @@ class Streaming:
         while True:
             await asyncio.sleep(_PLACE_PERIOD_S)
             if self._history.is_certain:
-                await self._place.keep(self._confirmer.end_lsn, self._last_transaction())
+                await self._note_place(self._last_transaction())
                 self._confirmer.confirm_news()
             if has_new_source and self._confirmer.has_stored:
                 # Not before a message of this session is stored: what an old primary may still have stored
@@ -366,8 +372,7 @@ class Streaming:
             log.warning("pipeline.drain_timeout", outstanding=self._window.outstanding_count)
         with suppress(SinkError):
             await self._sink.checkpoints.restore()  # somebody may just have let the sink delete its last message
-        await self._place.keep(self._confirmer.end_lsn, self._last_transaction(), is_urgent=True)
-        await self._snapshots.settle()
+        await self._note_place(self._last_transaction(), is_urgent=True)
         self._confirmer.confirm()
         log.info(
             "pipeline.drained",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import NamedTuple, TypeAlias
@@ -78,10 +79,8 @@ class Deliveries:
         self.decoder = decoder
         self.changed = asyncio.Event()
         """Set whenever a request has changed the runs."""
-        self.newest: ControlEvent | None = None
-        """The newest control event of this session."""
-        self.newest_number = 0
-        """Its delivery number."""
+        self.controls: deque[tuple[int, ControlEvent]] = deque()
+        """Control events of this session with their delivery numbers: `SavedState` takes what is durable."""
         self._key = key
         self._denial = denial
         self._subjects = snapshot_subjects(prefix)
@@ -217,7 +216,7 @@ class Deliveries:
                     return TooLargeRow(error.message)
                 if isinstance(made, Control):
                     self.moved.saved(number)
-                    self.newest_number = number
+                    self._note_control(number, block)
 
     async def _request(self, message: LogicalMessage, send: Send) -> None:
         default = f"{message.commit_lsn:X}-{message.ordinal}"
@@ -241,15 +240,18 @@ class Deliveries:
             refused = self.runs.refused(control.run, error.message, hint=error.hint)
             self._progress.told(refused, self.runs, message.commit_time)
             return
-        self.newest_number = await send(block)
+        self._note_control(await send(block), block)
         self.decoder.mark_selected()  # the transaction has an event
         self.changed.set()
+
+    def _note_control(self, number: int, block: Block) -> None:
+        self.controls.extend((number, each) for each in block.changes if isinstance(each, ControlEvent))
 
     def _control(self, control: Control, at: At, ordinal: int) -> Block:
         """The control event. Its transaction is not complete with it: others may come behind a request."""
         self._progress.told(control, self.runs, at.commit_time)
         names = ["run"] if control.table is None else [encode_token(control.schema or ""), encode_token(control.table)]
-        self.newest = event = ControlEvent(
+        event = ControlEvent(
             id=event_id(Position(at.commit_lsn, ordinal), self._key), snapshot=control, commit_time=at.commit_time
         )
         route = (self._subjects + ".".join(names)).encode()

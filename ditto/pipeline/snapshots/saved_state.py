@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -12,46 +12,46 @@ from msgspec.structs import replace
 
 from ditto.errors import SinkError
 from ditto.formats.snapshot_events import ControlEvent, OpenRun
-from ditto.pipeline.snapshots.deliveries import Deliveries
 from ditto.sinks.base import CheckpointStore
 
 log = structlog.get_logger()
 
-_PERIOD_S: Final = 1.0
 _MAX_BYTES: Final = 64 << 10
 """nats-server takes 128 KiB of metadata in all."""
 
 
 class SavedState:
-    """Of one session. `acknowledged` gives the delivery number up to which everything is durable."""
+    """Of one session. `controls` are its control events with their delivery numbers, which are taken from there once
+    they are durable; `acknowledged` gives the number up to which everything is.
+    """
 
     def __init__(
-        self, checkpoints: CheckpointStore, deliveries: Deliveries, *, acknowledged: Callable[[], int]
+        self,
+        checkpoints: CheckpointStore,
+        controls: deque[tuple[int, ControlEvent]],
+        *,
+        acknowledged: Callable[[], int],
     ) -> None:
         self._checkpoints = checkpoints
-        self._deliveries = deliveries
+        self._controls = controls
         self._acknowledged = acknowledged
+        self._newest: ControlEvent | None = None
+        """The newest one of this session that is durable."""
         self._saved: object = None
         self._kept: tuple[OpenRun, ...] | None = None
         self._has_failed = False
 
-    async def run(self) -> None:
-        """Until cancelled: keep it, at most once a second."""
-        while True:
-            await asyncio.sleep(_PERIOD_S)
-            await self.keep()
-
     async def keep(self) -> None:
-        """Keep the newest control event where it is durable. How far a table is changes all the time: that is kept
-        only where the stream itself may lose it. Elsewhere the table begins anew, should somebody purge the stream.
+        """Keep the newest control event that is durable; while rows are stored there is always one that is not yet.
+
+        How far a table is changes all the time: that is kept only where the stream itself may lose it. Elsewhere the
+        table begins anew, should somebody purge the stream.
         """
-        newest = self._deliveries.newest
-        if (
-            newest is None
-            or newest is self._saved
-            or self._has_failed
-            or self._deliveries.newest_number > self._acknowledged()
-        ):
+        controls, acknowledged = self._controls, self._acknowledged()
+        while controls and controls[0][0] <= acknowledged:
+            self._newest = controls.popleft()[1]
+        newest = self._newest
+        if newest is None or newest is self._saved or self._has_failed:
             return
         kept = newest if self._checkpoints.may_lose_tail else _anew(newest)
         if kept.snapshot.open == self._kept:

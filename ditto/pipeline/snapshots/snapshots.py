@@ -56,7 +56,7 @@ class Snapshots:
             ensure_routes=ends.sink.ensure_routes,
             checkpoint=checkpoint,
         )
-        self._state = SavedState(ends.sink.checkpoints, self._deliveries, acknowledged=acknowledged)
+        self._state = SavedState(ends.sink.checkpoints, self._deliveries.controls, acknowledged=acknowledged)
         self._runner = Runner(ready.prepared, self._deliveries, progress=progress, clock=ends.clock)
 
     @property
@@ -66,7 +66,7 @@ class Snapshots:
 
     def beside(self) -> list[Coroutine[Any, Any, None]]:
         """What is to run beside the stream; each until it is cancelled."""
-        return [self._runner.run(), self._runner.save_moved(), self._state.run()]
+        return [self._runner.run(), self._runner.save_moved()]
 
     def limit(self, lsn: int) -> int:
         """How much of this LSN may be confirmed."""
@@ -98,6 +98,6 @@ class Snapshots:
         if block.is_at_barrier:
             await self._deliveries.at_barrier(send)
 
-    async def settle(self) -> None:
-        """The session is asked to stop: keep how far snapshots are beside the stream."""
+    async def keep(self) -> None:
+        """Keep how far snapshots are beside the stream."""
         await self._state.keep()

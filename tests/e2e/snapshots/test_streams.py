@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from nats.js.api import RetentionPolicy, StreamConfig
 
+from ditto.lsn import parse_lsn
+from ditto.sinks.jetstream.stream_metadata import read_place
+
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
@@ -71,4 +74,36 @@ async def test_every_row_comes(world: World, name: str) -> None:
     # then come again.
     most = 0 if name.startswith("max") else ROWS
     assert len(consumer.reads) - ROWS <= most
+    assert await ditto.stop() == 0
+
+
+async def test_the_place_never_passes_a_run_that_is_not_kept(world: World) -> None:
+    # A place behind the request, without the run beside it, made the next session forget the run.
+    rows = 6000
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)", f"INSERT INTO t SELECT generate_series(1, {rows})")
+    settings = {"snapshot_chunk_rows": "1", "events_subject": "{prefix}.{schema}.{table}.{action}"}
+    consumer = Consumer()
+    async with world.jetstream() as jetstream:
+        config = StreamConfig(
+            name=world.stream, subjects=[f"{world.name}.>"], allow_rollup_hdrs=True, **STREAMS["work_queue"]
+        )
+        await jetstream.add_stream(config)
+        await consumer.begin(world, jetstream)
+        ditto = await world.streaming(**settings)
+        body = json.dumps({"start": ["public.t"], "run": "r"})
+        requested = parse_lsn(str(world.sql(f"SELECT pg_logical_emit_message(true, 'ditto.snapshot', '{body}')")[0][0]))
+        async with asyncio.timeout(60):
+            while True:
+                found = (await jetstream.stream_info(world.stream)).config.metadata or {}
+                place = read_place(found)
+                if place is not None and place.lsn > requested:
+                    break
+                await asyncio.sleep(0.02)
+            assert not consumer.is_finished, "it was over before a place was noted: use more rows"
+            ditto.kill()
+            await world.slot_is_free()
+            before = len(set(consumer.reads))
+            ditto = await world.streaming(**settings)
+            while len(set(consumer.reads)) < before + 100:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
     assert await ditto.stop() == 0
