@@ -143,13 +143,18 @@ async def read_publication(control: Control, publication: str) -> Publication:
         )
         for row in await control.fetch(query, [publication], doing=doing)
     }
-    rows = await control.fetch(_PUBLICATION, [publication], doing=doing)
+    return Publication(tables=tables, xid=await publication_xid(control, publication))
+
+
+async def publication_xid(control: Control, publication: str) -> int:
+    """The transaction that last changed the publication itself. Needs no lock. Raises PublicationMissing."""
+    rows = await control.fetch(_PUBLICATION, [publication], doing="look up the publication")
     if not rows:
         raise PublicationMissing(
             f"publication {publication} does not exist",
             hint="set postgres.publication as it is for ditto run: it tells which tables to compare",
         )
-    return Publication(tables=tables, xid=int(rows[0]["xid"]))
+    return int(rows[0]["xid"])
 
 
 async def find_table(control: Control, name: TableName, published: Published) -> Table | None:

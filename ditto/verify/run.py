@@ -18,7 +18,7 @@ from ditto.routing.type_settings import interval_style
 from ditto.sinks.choose import choose_reader, open_reader
 from ditto.source.sql import open_control
 from ditto.units import counted
-from ditto.verify.catalogue import Publication, TableName, read_publication, table_keys
+from ditto.verify.catalogue import Publication, TableName, publication_xid, read_publication, table_keys
 from ditto.verify.compare import compare
 from ditto.verify.difference import Difference, Unjudged
 from ditto.verify.replay import Replay, replay
@@ -66,7 +66,7 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
     waiting = f"Waiting for the {kind}"
     async with open_control(config.postgres.dsn) as control:
         notes = []
-        await read_publication(control, config.postgres.publication)  # one that is missing is not worth a wait
+        await publication_xid(control, config.postgres.publication)  # one that is missing is not worth a wait
         on_progress(waiting, 0, 1)
         try:
             await wait(config, await control.wal_lsn(), timeout_s=timeout_s)

@@ -68,6 +68,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_hanging_tests_fail_in_a_worker_and_the_others_run(tmp_path: Path) -> None:
     result = run(tmp_path, "-n", "1")
     assert result.returncode == 1
@@ -83,6 +84,7 @@ def test_a_hanging_test_ends_without_workers(tmp_path: Path, test: str) -> None:
     assert f"in test_hangs_{test}" in result.stderr  # where it hung
 
 
+@pytest.mark.long
 def test_fixtures_that_hang_after_a_failure(tmp_path: Path) -> None:
     result = run(tmp_path, "-n", "0", "-k", "fails_before")
     assert result.returncode == 1

@@ -111,8 +111,9 @@ async def test_as_many_as_there_is_room_for(tmp_path: Path, monkeypatch: pytest.
     append(path)
     async with serving(path) as client:
         async with client.stream("GET", PATH) as stream:
-            await read(stream.aiter_lines(), ": alive")
-            answer = await client.get(PATH)
+            lines = stream.aiter_lines()  # one that nobody refers to any more closes its stream
+            await read(lines, ": alive")
+            answer = await client.get(PATH, timeout=10)
             assert (answer.status_code, answer.json()["type"]) == (503, "urn:ditto:error:TooManyStreams")
             assert answer.headers["retry-after"]
         async with asyncio.timeout(20):  # the one that is closed makes room
@@ -129,7 +130,8 @@ async def test_the_server_ends_with_streams_open(tmp_path: Path) -> None:
     async with asyncio.timeout(20):
         async with serving(path) as client:
             stream = await client.send(client.build_request("GET", PATH), stream=True)
-            await read(stream.aiter_lines(), ": alive")
+            lines = stream.aiter_lines()  # one that nobody refers to any more closes its stream
+            await read(lines, ": alive")
         if left := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(left)
 

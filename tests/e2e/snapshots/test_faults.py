@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ROWS_PER_S = 3_000
 """Of each run: one second or two for each table."""
 FEW_AND_MANY = [pytest.param(1, id="once"), pytest.param(5, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+MANY = [pytest.param(5, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
 
 
 class Broken(Scene):
@@ -118,7 +119,7 @@ async def test_the_walsender_is_terminated(world: World, count: int) -> None:
     await scene.interrupted(fault, count=count, kinds={"ConnectionLost"})
 
 
-@pytest.mark.parametrize("count", FEW_AND_MANY)
+@pytest.mark.parametrize("count", MANY)
 async def test_the_connection_that_reads_is_terminated(world: World, count: int) -> None:
     scene = Broken(world, seed=count)
     await scene.begun()
@@ -143,7 +144,8 @@ async def test_the_connection_that_reads_is_terminated(world: World, count: int)
     assert not scene.ditto.logs("session.failed"), "the stream goes on"
 
 
-@pytest.mark.parametrize("mode", ["fast", pytest.param("immediate", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
 async def test_postgresql_restarts(postgres_world: World, mode: Literal["fast", "immediate"]) -> None:
     scene = Broken(postgres_world, seed=4)
     await scene.begun()
@@ -165,6 +167,7 @@ async def test_a_standby_takes_over(world: World) -> None:
     await scene.is_right()
 
 
+@pytest.mark.long
 async def test_a_pause_that_outlives_the_process(world: World) -> None:
     """Paused, restarted, resumed: nothing is read meanwhile, and nothing twice."""
     scene = Broken(world, seed=6)
@@ -186,8 +189,8 @@ async def test_a_pause_that_outlives_the_process(world: World) -> None:
     await scene.is_right()
 
 
-@pytest.mark.parametrize("is_killed", [False, True])
-@pytest.mark.parametrize("when", ["reading", "paused", "down", "started again"])
+@pytest.mark.parametrize("is_killed", [pytest.param(False, marks=pytest.mark.long), True])
+@pytest.mark.parametrize("when", ["reading", pytest.param("paused", marks=pytest.mark.long), "down", "started again"])
 async def test_rows_that_move_to_where_all_was_read(world: World, when: str, is_killed: bool) -> None:
     """The event of such a move leaves out the large column that did not change: only one more READ tells it."""
     scene = Broken(world, seed=7)
