@@ -36,13 +36,18 @@ class Place:
     def _is_kept(self) -> bool:
         return self._checkpoints.may_lose_tail and not self._has_failed
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is too early to note anything that is not urgent."""
+        return self._is_kept and self._clock() < self._due_at
+
     def limit(self, lsn: int) -> int:
         """How much of this may be confirmed: not more than is noted."""
         return min(lsn, self._lsn) if self._is_kept else lsn
 
     async def keep(self, lsn: int, last: Transaction | None, *, is_urgent: bool = False) -> None:
         """Note that everything before `lsn` is stored, where that is new and due. `last` may be one after it."""
-        if not self._is_kept or lsn <= self._lsn or not (is_urgent or self._clock() >= self._due_at):
+        if not self._is_kept or lsn <= self._lsn or (self.is_waiting and not is_urgent):
             return
         began_at = self._clock()
         try:

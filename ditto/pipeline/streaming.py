@@ -319,6 +319,8 @@ class Streaming:
 
     async def _note_place(self, last: Transaction | None, *, is_urgent: bool = False) -> None:
         """Snapshots first: a request before the place does not come again."""
+        if self._place.is_waiting and not is_urgent:
+            return  # each of both is an update of the stream
         lsn = self._confirmer.end_lsn
         await self._snapshots.keep()
         await self._place.keep(lsn, last, is_urgent=is_urgent)

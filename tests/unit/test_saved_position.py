@@ -26,6 +26,7 @@ async def test_nothing_is_kept_where_the_sink_keeps_its_last_message() -> None:
     await place.keep(0x100, LAST)
     assert sink.beside == []
     assert place.limit(0x100) == 0x100
+    assert not place.is_waiting
 
 
 @fake_time
@@ -53,7 +54,9 @@ async def test_it_is_kept_every_two_seconds_and_at_once_where_that_is_urgent() -
     assert [each.lsn for each in sink.beside] == [0x100]
     await place.keep(0x120, None, is_urgent=True)
     assert [each.lsn for each in sink.beside] == [0x100, 0x120]
+    was_waiting = place.is_waiting
     await asyncio.sleep(2)
+    assert (was_waiting, place.is_waiting) == (True, False)
     await place.keep(0x120, None)  # nothing new
     await place.keep(0x130, None)
     assert [each.lsn for each in sink.beside] == [0x100, 0x120, 0x130]

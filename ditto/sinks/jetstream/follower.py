@@ -22,10 +22,9 @@ from ditto.sinks.jetstream.api_answers import StreamState, unreadable
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.message_kinds import message_maker
 from ditto.sinks.jetstream.stream import Stream
+from ditto.sinks.reader_retry import retry_delay_s
 from ditto.tasks import end
 
-_RETRY_FIRST_S: Final = 0.5
-_RETRY_CAP_S: Final = 10.0
 _WATCH_PERIOD_S: Final = 0.5
 
 
@@ -75,7 +74,7 @@ class Follower:
                 failures = 0 if self._sequence > before else failures + 1
                 if failures <= 1:
                     self._on_lost(error)
-                await asyncio.sleep(min(_RETRY_CAP_S, _RETRY_FIRST_S * 2 ** min(failures, 10)))
+                await asyncio.sleep(retry_delay_s(failures))
             else:
                 return
 

@@ -17,6 +17,7 @@ from ditto.sinks.rabbitmq.scanning import Message, Scan, messages, messages_of
 from ditto.sinks.rabbitmq.stored_state import KIND
 from ditto.sinks.rabbitmq.streams import Streams, existing
 from ditto.sinks.rabbitmq.writer import greatest_id
+from ditto.sinks.reader_retry import retry_delay_s
 
 if TYPE_CHECKING:
     from ditto.config import PipelineConfig
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 _MARKS: Final = 100
 """How many messages that are none of the events' are looked past, where the last ones are asked for."""
-_RETRY_FIRST_S: Final = 0.5
-_RETRY_CAP_S: Final = 10.0
 
 
 class RabbitMQReader:
@@ -129,7 +128,7 @@ class RabbitMQReader:
                 failures += 1
                 if failures == 1:
                     on_lost(error)
-                await asyncio.sleep(min(_RETRY_CAP_S, _RETRY_FIRST_S * 2 ** min(failures, 10)))
+                await asyncio.sleep(retry_delay_s(failures))
             finally:
                 await self.close()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ditto.errors import SinkError, StreamNotFound
 from ditto.lsn import ORIGIN, Position
 from ditto.sinks.base import Held, Part, ReadMessage, Start
+from ditto.sinks.reader_retry import retry_delay_s
 from ditto.sinks.redis.connecting import open_wire
 from ditto.sinks.redis.entries import Entry, Kinds, commit_time, entries_of, merged
 from ditto.sinks.redis.stored_state import KIND, entry_id, keys_of, read_state
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 _PERIOD_S: Final = 0.1
 """How often the tail is looked at for more."""
-_RETRY_FIRST_S: Final = 0.5
-_RETRY_CAP_S: Final = 10.0
 
 
 class RedisReader:
@@ -124,7 +123,7 @@ class RedisReader:
                 failures += 1
                 if failures == 1:
                     on_lost(error)
-                await asyncio.sleep(min(_RETRY_CAP_S, _RETRY_FIRST_S * 2 ** min(failures, 10)))
+                await asyncio.sleep(retry_delay_s(failures))
             finally:
                 await self.close()
 
