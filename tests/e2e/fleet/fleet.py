@@ -136,11 +136,12 @@ class Fleet:
         return next(each for each in self.view.nodes() if each.name == name)
 
     async def streams(self, name: str, *, on: str | None = None, timeout_s: float = 30) -> float:
-        """Wait until it streams, on that node; returns how long that took."""
+        """Wait until it streams with its newest revision, on that node; returns how long that took."""
         began_at = time.monotonic()
+        newest = await self._newest(name)
         await self.until(
             lambda: (
-                name in self.view.records.values
+                self.view.records.revisions.get(name, 0) >= newest
                 and self.pipeline(name).state == "streaming"
                 and self.pipeline(name).revision == self.pipeline(name).running_revision
                 and on in {None, self.pipeline(name).node}
@@ -151,13 +152,20 @@ class Fleet:
         return time.monotonic() - began_at
 
     async def is_in(self, name: str, state: str, *, timeout_s: float = 30) -> PipelineSummary:
-        """Wait until it is in that state."""
+        """Wait until its newest revision is in that state."""
+        newest = await self._newest(name)
         await self.until(
-            lambda: name in self.view.records.values and self.pipeline(name).state == state,
+            lambda: self.view.records.revisions.get(name, 0) >= newest and self.pipeline(name).state == state,
             lambda: f"{name} is {state}: {self.view.records.values.get(name) and self.pipeline(name)}",
             timeout_s=timeout_s,
         )
         return self.pipeline(name)
+
+    async def _newest(self, name: str) -> int:
+        """The revision that the control plane has: the test's own view follows it a moment later."""
+        stored = await self.store.get(name)
+        assert stored is not None
+        return stored.revision
 
     async def until(self, is_so: Callable[[], bool], what: str | Callable[[], str], *, timeout_s: float = 30) -> None:
         """Poll; fails with the logs of all nodes after the deadline."""
