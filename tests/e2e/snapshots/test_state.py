@@ -56,7 +56,9 @@ async def state_test(world: World, *, seed: int, impl: str, is_synchronous: bool
     assert await scene.ditto.stop() == 0
 
 
-@pytest.mark.parametrize(("impl", "is_synchronous"), [("c", True), ("python", False)])
+@pytest.mark.parametrize(
+    ("impl", "is_synchronous"), [("c", True), pytest.param("python", False, marks=pytest.mark.long)]
+)
 async def test_every_row_is_as_of_its_position(postgres_world: World, impl: str, is_synchronous: bool) -> None:
     await state_test(postgres_world, seed=1, impl=impl, is_synchronous=is_synchronous, pace=QUICK, runs=2)
 
@@ -71,6 +73,7 @@ def begin_epoch(postgres: PostgresServer) -> None:
     postgres.start()
 
 
+@pytest.mark.long
 async def test_transaction_ids_past_32_bits(postgres_world: World) -> None:
     """Changes carry 32 bits, snapshots 64."""
     world = postgres_world
