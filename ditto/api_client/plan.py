@@ -71,7 +71,7 @@ def make_plan(client: FleetClient, files: Sequence[DocumentFile], *, prunes: boo
     return plan
 
 
-_ABOUT_ONE = frozenset({"ConfigError", "PipelineRefused", "RuleUnfit", "RuleError"})
+_ABOUT_ONE = frozenset({"ConfigError", "MissingHere", "PipelineRefused", "RuleUnfit", "RuleError"})
 
 
 def _step(client: FleetClient, file: DocumentFile) -> Step:

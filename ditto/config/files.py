@@ -15,7 +15,7 @@ from ditto.config.conversion import Setting
 from ditto.config.keys import PIPELINE, Model
 from ditto.config.renamed_keys import with_current_paths
 from ditto.config.suggestions import unknown
-from ditto.errors import ConfigError
+from ditto.errors import ConfigError, MissingHere
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,7 +180,7 @@ def _interpolate(path: str, text: str, origin: str, environ: Mapping[str, str]) 
         if found["has_default"]:  # as in a shell, a default also replaces an empty variable
             return environ.get(name, "").rstrip("\r\n") or found["default"]
         if name not in environ:
-            raise ConfigError(
+            raise MissingHere(
                 f"{path} {origin} needs the environment variable {name}, which is not set",
                 hint=f"set it, or give a default: ${{{name}:-default}}",
                 key=path,

@@ -2,6 +2,7 @@
 
     DittoError
     ├── ConfigError                 the configuration cannot be used
+    │   ├── MissingHere             a variable, a file or a package that this machine does not have
     │   ├── RuleUnfit               a rule in events.tables does not fit its table
     │   └── RuleError               a rule of a table cannot be worked out for a change
     ├── SourceError                 PostgreSQL, or what it sent
@@ -88,6 +89,7 @@ from ditto.errors.base import (
 )
 from ditto.errors.configuration import (
     ConfigError,
+    MissingHere,
     RuleError,
     RuleUnfit,
 )
@@ -167,6 +169,7 @@ __all__ = [
     "FleetError",
     "IdentityMissing",
     "LoginDenied",
+    "MissingHere",
     "NatsUnsuitable",
     "NoJetStream",
     "NoServer",

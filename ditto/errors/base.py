@@ -14,6 +14,8 @@ class DittoError(Exception):
     depends_on_settings: ClassVar[bool] = False
     """Judged by settings of nats-server or the stream as the session read them when it began: final only where the next
     session, which reads them anew, says the same."""
+    is_local: ClassVar[bool] = False
+    """The cause is this machine: on another one, with the same configuration, it may not be there."""
     exit_code: ClassVar[int] = 1
     retry_after_s: float = 0.0
     """The other end asks not to be tried again before."""

@@ -16,6 +16,15 @@ class ConfigError(DittoError):
     is_retryable_later = True  # a file that it names is being replaced
 
 
+class MissingHere(ConfigError):
+    """The configuration refers to something that this machine does not have: a variable, a file, an optional package.
+
+    Give the machine what the message names. A fleet runs the pipeline on a node that has it.
+    """
+
+    is_local = True
+
+
 class RuleUnfit(ConfigError):
     """A rule in `events.tables` does not fit its table: it names a column that is not there, or not in every change.
 

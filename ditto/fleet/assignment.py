@@ -1,6 +1,6 @@
 """Which node runs which pipeline. Pure: every node works out the same from the same state, and nobody decides for all.
 
-Rendezvous hashing: each pipeline ranks the nodes that have its labels, by a hash of both names, and goes to the first
+Rendezvous hashing: each pipeline ranks the nodes that have its labels and can run it, by a hash of both names, and goes to the first
 one. Where a node comes or goes, only its own pipelines move. A node that is full keeps those that it runs, then those
 that rank highest there; the others go to the next node of their own rank.
 """
@@ -18,6 +18,8 @@ class Wanted(Struct, frozen=True):
 
     name: str
     labels: Mapping[str, str] = {}
+    excluded: frozenset[str] = frozenset()
+    """Nodes that cannot run it."""
 
 
 class Candidate(Struct, frozen=True):
@@ -57,8 +59,10 @@ def assign(
 
 
 def can_run(pipeline: Wanted, node: Candidate) -> bool:
-    """Whether the node has all labels that the pipeline asks for."""
-    return all(node.labels.get(name) == value for name, value in pipeline.labels.items())
+    """Whether the node is none of those that cannot, and has all labels that the pipeline asks for."""
+    return node.name not in pipeline.excluded and all(
+        node.labels.get(name) == value for name, value in pipeline.labels.items()
+    )
 
 
 def _ranked(pipeline: Wanted, nodes: Iterable[Candidate]) -> list[str]:

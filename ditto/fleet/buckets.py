@@ -18,10 +18,10 @@ from nats.js.api import KeyValueConfig
 from nats.js.kv import KV_DEL, KV_PURGE, KeyValue
 
 from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable
-from ditto.fleet.records import ASSIGNMENTS, NODES, PIPELINES, STATUS
+from ditto.fleet.records import ASSIGNMENTS, NODES, PIPELINES, READINESS, STATUS
 from ditto.sinks.jetstream.connection import Connection
 
-HISTORY: Final = {PIPELINES: 64, NODES: 1, ASSIGNMENTS: 1, STATUS: 1}
+HISTORY: Final = {PIPELINES: 64, NODES: 1, ASSIGNMENTS: 1, STATUS: 1, READINESS: 1}
 """How many revisions of an entry each bucket keeps."""
 _TIMEOUT_S: Final = 5.0
 

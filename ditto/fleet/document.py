@@ -26,7 +26,7 @@ from ditto.config.keys import KEYS, SECTIONS
 from ditto.config.load import compose
 from ditto.config.mask import mask_url
 from ditto.config.model import Http
-from ditto.errors import ConfigError, PipelineRefused
+from ditto.errors import ConfigError, MissingHere, PipelineRefused
 from ditto.log import MASK
 
 Document = dict[str, Any]
@@ -152,6 +152,19 @@ def resolve(name: str, document: Document, environ: Mapping[str, str], *, log: L
             )
         raise
     return msgspec.structs.replace(config, name=name, http=Http(), log=log or Log())
+
+
+def labels_of(document: Document) -> dict[str, str]:
+    """`placement.labels`, as far as it is one: the document has been checked when it was stored."""
+    placement = document.get("placement")
+    labels = placement.get("labels") if isinstance(placement, dict) else None
+    return {str(name): str(value) for name, value in labels.items()} if isinstance(labels, dict) else {}
+
+
+def is_isolated(document: Document) -> bool:
+    """`placement.isolated`."""
+    placement = document.get("placement")
+    return isinstance(placement, dict) and placement.get("isolated") is True
 
 
 def difference(before: Document, after: Document, environ: Mapping[str, str]) -> Change:
@@ -304,9 +317,10 @@ def _with_files(node: Any, path: str) -> Any:
         text = _read(file).rstrip("\r\n")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
-        raise ConfigError(
-            f"{path} refers to the file {file}, which this node cannot read: {reason}",
-            hint="put the file there on every node that may run the pipeline, or let placement.labels choose the nodes",
+        raise MissingHere(
+            f"{path} refers to the file {file}, which cannot be read: {reason}",
+            hint="put the file there on every node that may run the pipeline, or let placement.labels choose the nodes; "
+            "a node looks again every 10 s",
             key=path,
         ) from None
     return text.replace("${", "$${")

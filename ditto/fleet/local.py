@@ -13,12 +13,11 @@ import structlog
 
 from ditto.errors import ControlPlaneLost
 from ditto.fleet.channel import Reload, Start, Stop
-from ditto.fleet.document import difference
+from ditto.fleet.document import difference, is_isolated
 from ditto.fleet.leases import Leases, Taken
 from ditto.fleet.records import Failure, Stored
 from ditto.fleet.requests import Fault
 from ditto.fleet.suspects import STEADY_S
-from ditto.fleet.view import is_isolated
 from ditto.fleet.workers import Run, Worker, WorkerGone, Workers
 from ditto.monitoring.timestamps import rfc3339
 from ditto.pipeline.supervisor import backoff_s
@@ -38,17 +37,24 @@ class LocalPipeline:
         self,
         name: str,
         *,
+        node: str,
         leases: Leases,
         workers: Workers,
         connected: Callable[[], Awaitable[None]],
         is_closing: Callable[[], bool],
+        refuse: Callable[[Stored, Fault], None],
     ) -> None:
-        """`connected` waits for the control plane. `is_closing`: the node ends, and waits for nothing."""
+        """`connected` waits for the control plane. `is_closing`: the node ends, and waits for nothing. `refuse` is
+        called with an error whose cause is this node: another one may run the pipeline.
+        """
         self.name = name
+        self._node = node
         self._leases = leases
         self._workers = workers
         self._connected = connected
         self._is_closing = is_closing
+        self._refuse = refuse
+        self._is_refused = False
         self._want: Stored | None = None
         self._wake = asyncio.Event()
         self._taken: Taken | None = None
@@ -83,7 +89,7 @@ class LocalPipeline:
             raise
 
     async def _keep_running(self) -> None:
-        while self._want is not None and self._failure is None:
+        while self._want is not None and self._failure is None and not self._is_refused:
             if self._taken is None:
                 await self._take()
             elif self.is_lost:
@@ -175,8 +181,11 @@ class LocalPipeline:
             worker.tell(Stop(self.name))
             raise
         self._crashes = 0
-        if fault is not None:
-            self._failure = _failure(stored, fault)
+        if fault is not None and fault.is_local:
+            self._refuse(stored, fault)
+            self._is_refused = True
+        elif fault is not None:
+            self._failure = failure_of(stored, fault, node=self._node)
 
     async def _woken_or(self, other: asyncio.Future[Any]) -> None:
         waking = asyncio.ensure_future(self._wake.wait())
@@ -202,7 +211,8 @@ def _needs_restart(before: Stored, after: Stored) -> bool:
     return difference(old.document, new.document, os.environ).effect in {"restart", "new slot"}
 
 
-def _failure(stored: Stored, fault: Fault) -> Failure:
+def failure_of(stored: Stored, fault: Fault, *, node: str) -> Failure:
+    """What is kept of an error."""
     return Failure(
         revision=stored.revision,
         attempt=stored.record.attempt,
@@ -211,4 +221,5 @@ def _failure(stored: Stored, fault: Fault) -> Failure:
         hint=fault.hint,
         code=fault.code,
         at=rfc3339(time.time()),
+        node=node,
     )

@@ -19,6 +19,7 @@ import structlog
 from ditto.config import ServerConfig
 from ditto.config.fleet_values import is_name
 from ditto.errors import ConfigError, ControlPlaneLost, DittoError, NodeNameTaken
+from ditto.fleet.bucket_copy import Copy
 from ditto.fleet.control_plane import ControlPlane
 from ditto.fleet.handover import Handover
 from ditto.fleet.heartbeat import Heartbeat
@@ -27,11 +28,12 @@ from ditto.fleet.local import LocalPipeline
 from ditto.fleet.membership import BEAT_S, Membership
 from ditto.fleet.metrics import merge
 from ditto.fleet.node_metrics import NodeMetrics
-from ditto.fleet.records import NODES, STATUS
+from ditto.fleet.readiness import Judge
+from ditto.fleet.records import NODES, READINESS, STATUS
 from ditto.fleet.requests import Answer, Ask, Fault, Requests, answered, subject
 from ditto.fleet.status_writer import StatusWriter
 from ditto.fleet.store import PipelineStore
-from ditto.fleet.view import Copy, View
+from ditto.fleet.view import View
 from ditto.fleet.workers import Workers
 from ditto.sinks.jetstream.connection import Connection
 from ditto.tasks import deciding_error, end
@@ -66,6 +68,7 @@ class Node:
         self._leases = Leases(self.control_plane, self.view, node=config.name, instance=self.instance)
         self._workers = Workers(config.name, config.log, count=config.workers)
         self._heartbeat = Heartbeat(config, instance=self.instance, api_url=api_url)
+        self._readiness = Judge(self.view, node=config.name, instance=self.instance, has_news=self._reconcile)
         self._locals: dict[str, LocalPipeline] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._handover = Handover(self.view, node=config.name)
@@ -161,6 +164,7 @@ class Node:
         try:
             await self._heartbeat.leave(self.control_plane.bucket(NODES))
             await self._status_writer().clear()
+            await self.control_plane.bucket(READINESS).delete(self.name, after=0)
         except DittoError as error:
             log.debug("node.not_left", reason=error.message)
 
@@ -204,6 +208,7 @@ class Node:
             group.create_task(self._beat())
             group.create_task(self._follow_changes())
             group.create_task(self._status_writer().run())
+            group.create_task(self._readiness.run(self.control_plane.bucket(READINESS)))
             group.create_task(self._sweep())
             group.create_task(self._check())
             group.create_task(connection.guard(asyncio.Event().wait()))
@@ -255,6 +260,8 @@ class Node:
             for key in list(self.view.workers.values):
                 if key.rpartition(".")[0] not in nodes:
                     await self.control_plane.bucket(STATUS).delete(key, after=self.view.workers.revisions[key])
+            for name in [each for each in self.view.readiness.values if each not in nodes]:
+                await self.control_plane.bucket(READINESS).delete(name, after=self.view.readiness.revisions[name])
 
     # ------------------------------------------------------------------------------------ what runs here
 
@@ -266,22 +273,26 @@ class Node:
         mine = {name for name, node in targets.items() if node == self.name}
         if not self._heartbeat.is_draining:
             for name in mine - self._locals.keys():
-                self._begin(name)
+                if self._readiness.accepts(name):
+                    self._begin(name)
         elsewhere = sorted(name for name in self._locals if targets.get(name, self.name) != self.name)
         given_up = self._handover.begin(elsewhere)
         for name, local in self._locals.items():
             if name in mine:
-                local.set(self.view.stored(name))
+                if self._readiness.accepts(name):  # otherwise it goes on with what it has
+                    local.set(self.view.stored(name))
             elif name in given_up or name not in elsewhere:
                 local.set(None, is_handed_over=name in elsewhere)
 
     def _begin(self, name: str) -> None:
         local = LocalPipeline(
             name,
+            node=self.name,
             leases=self._leases,
             workers=self._workers,
             connected=self._wait_for_connection,
             is_closing=lambda: self._is_closing,
+            refuse=self._readiness.refuse,
         )
         local.set(self.view.stored(name))
         self._locals[name] = local

@@ -19,6 +19,9 @@ ASSIGNMENTS: Final = "ditto_assignments"
 STATUS: Final = "ditto_status"
 """How what runs is: a worker a key (`NODE.WORKER`), `WorkerEntry`."""
 
+READINESS: Final = "ditto_readiness"
+"""What each node cannot run, and why: a node a key, `Readiness`."""
+
 Action = Literal["apply", "pause", "resume", "restart", "rollback"]
 
 T = TypeVar("T", bound=Struct)
@@ -66,7 +69,10 @@ class NodeEntry(Struct, frozen=True, kw_only=True):
 
 
 class Failure(Struct, frozen=True, kw_only=True):
-    """The error that ended a pipeline, and that is not retried until its revision or its attempt changes."""
+    """The error that ended a pipeline, and that is not retried until its revision or its attempt changes.
+
+    In an assignment it holds for the whole fleet, in a node's readiness for that node.
+    """
 
     revision: int
     attempt: int
@@ -77,6 +83,18 @@ class Failure(Struct, frozen=True, kw_only=True):
     code: int
     """The exit code that `ditto run` would have ended with."""
     at: str
+    node: str = ""
+    """On which that was."""
+
+
+class Readiness(Struct, frozen=True, kw_only=True):
+    """Which pipelines a node can run, as far as it has looked."""
+
+    instance: str
+    judged: int = 0
+    """It has looked at every record of a revision up to this one."""
+    refused: dict[str, Failure] = {}
+    """By pipeline: what the node does not have for it. All others it can run."""
 
 
 class Assignment(Struct, frozen=True, kw_only=True):

@@ -54,6 +54,8 @@ class Fault(Struct, frozen=True):
     message: str
     hint: str | None
     code: int
+    is_local: bool = False
+    """The cause is the node."""
 
 
 class Answer(Struct, frozen=True):
@@ -71,7 +73,7 @@ def subject(node: str, op: str) -> str:
 def fault_of(error: DittoError) -> Fault:
     """Without secrets."""
     hint = mask_secrets(error.hint) if error.hint else None
-    return Fault(type(error).__name__, mask_secrets(error.message), hint, error.exit_code)
+    return Fault(type(error).__name__, mask_secrets(error.message), hint, error.exit_code, error.is_local)
 
 
 def error_of(fault: Fault) -> DittoError:

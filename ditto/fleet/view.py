@@ -4,96 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 import msgspec
-import structlog
-from msgspec import Struct
 
-from ditto.errors import ControlPlaneUnsuitable
-from ditto.fleet.assignment import Candidate, Wanted, assign, can_run
+from ditto.fleet.bucket_copy import Copy
 from ditto.fleet.buckets import Entry
+from ditto.fleet.document import labels_of
 from ditto.fleet.membership import Membership
+from ditto.fleet.placement import Placement
 from ditto.fleet.records import (
     ASSIGNMENTS,
     NODES,
     PIPELINES,
+    READINESS,
     STATUS,
     Assignment,
     Failure,
     NodeEntry,
     Problem,
+    Readiness,
     Record,
     Running,
     Stored,
     WorkerEntry,
-    decode,
 )
 from ditto.fleet.status import NodeSummary, PipelineSummary
 from ditto.fleet.store import unknown
 
-log = structlog.get_logger()
-
 _PERIOD_S: Final = 0.25
 """Between two items of `changes`."""
-
-T = TypeVar("T", bound=Struct)
-
-
-class Copy(Generic[T]):
-    """One bucket: values and revisions by key."""
-
-    def __init__(self, bucket: str, kind: type[T]) -> None:
-        self.bucket = bucket
-        self._kind = kind
-        self.values: dict[str, T] = {}
-        self.revisions: dict[str, int] = {}
-        self._fresh: dict[str, T] | None = {}
-        """What has been listed, until all is."""
-
-    def begin(self) -> None:
-        """The bucket is about to be listed: what is known stays until that is done."""
-        self._fresh = {}
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether it has been listed."""
-        return self._fresh is None
-
-    def complete(self) -> None:
-        """The list is complete."""
-        if self._fresh is not None:
-            self.values = self._fresh
-            self.revisions = {key: self.revisions[key] for key in self.values}
-            self._fresh = None
-
-    def written(self, key: str, value: T | None, revision: int) -> None:
-        """This node has written it: known before the watcher says so."""
-        into = self.values if self._fresh is None else self._fresh
-        if value is None:
-            into.pop(key, None)
-        else:
-            into[key] = value
-        self.revisions[key] = revision
-
-    def take(self, entry: Entry) -> T | None:
-        """One entry of the watcher; the value, None where it is gone or cannot be read."""
-        into = self.values if self._fresh is None else self._fresh
-        if self._fresh is None and entry.revision < self.revisions.get(entry.key, 0):
-            return into.get(entry.key)  # this node has written it since
-        self.revisions[entry.key] = entry.revision
-        if entry.value is None:
-            into.pop(entry.key, None)
-            return None
-        try:
-            value = decode(entry.value, self._kind, f"{self.bucket}/{entry.key}")
-            if isinstance(value, NodeEntry) and value.name != entry.key:
-                raise ControlPlaneUnsuitable(f"the entry {self.bucket}/{entry.key} is that of another node")
-        except ControlPlaneUnsuitable as error:
-            log.warning("fleet.entry_unreadable", reason=error.message, hint=error.hint)
-            return None
-        into[entry.key] = value
-        return value
 
 
 class View:
@@ -105,7 +45,17 @@ class View:
         self.nodes_copy: Copy[NodeEntry] = Copy(NODES, NodeEntry)
         self.assignments: Copy[Assignment] = Copy(ASSIGNMENTS, Assignment)
         self.workers: Copy[WorkerEntry] = Copy(STATUS, WorkerEntry)
-        self.copies: tuple[Copy[Any], ...] = (self.records, self.nodes_copy, self.assignments, self.workers)
+        self.readiness: Copy[Readiness] = Copy(READINESS, Readiness)
+        self.copies: tuple[Copy[Any], ...] = (
+            self.records,
+            self.nodes_copy,
+            self.assignments,
+            self.workers,
+            self.readiness,
+        )
+        self.placement = Placement(
+            membership, records=self.records, assignments=self.assignments, readiness=self.readiness
+        )
         self.is_connected = False
         self._changed: set[asyncio.Event] = set()
         self._targets: dict[str, str] | None = None
@@ -163,43 +113,15 @@ class View:
 
     # ------------------------------------------------------------------------------------ deciding
 
-    def failure(self, name: str) -> Failure | None:
-        """Why it has failed, where neither its record nor its attempt has changed since."""
-        assignment, record = self.assignments.values.get(name), self.records.values.get(name)
-        failed = None if assignment is None else assignment.failed
-        if failed is None or record is None:
-            return None
-        is_same = (failed.revision, failed.attempt) == (self.records.revisions[name], record.attempt)
-        return failed if is_same else None
-
-    def candidates(self) -> list[Candidate]:
-        """The live nodes that take pipelines."""
-        return [
-            Candidate(each.name, each.labels, each.max_pipelines)
-            for each in self.membership.live()
-            if not each.draining
-        ]
-
     def targets(self) -> dict[str, str]:
         """The node that is to run each pipeline that is to run and can."""
         if self._targets is None:
-            wanted = [
-                self._wanted(name, record)
-                for name, record in self.records.values.items()
-                if not record.paused and self.failure(name) is None
-            ]
-            holders = {name: each.node for name, each in self.assignments.values.items() if each.node is not None}
-            self._targets = assign(wanted, self.candidates(), holders)
+            self._targets = self.placement.targets()
         return self._targets
 
     def holder(self, name: str) -> Assignment | None:
         """Who holds its lease: a node that is alive, or was."""
-        assignment = self.assignments.values.get(name)
-        return None if assignment is None or assignment.node is None else assignment
-
-    @staticmethod
-    def _wanted(name: str, record: Record) -> Wanted:
-        return Wanted(name, labels_of(record.document))
+        return self.placement.holder(name)
 
     # ------------------------------------------------------------------------------------ being shown
 
@@ -221,7 +143,7 @@ class View:
         is_held = holder is not None and self.membership.is_alive(holder.node, holder.instance)
         worker, running = self._running_of(name, holder) if is_held and holder is not None else (None, None)
         if running is not None and holder is not None:
-            return _of_running(stored, holder.node, worker, running)
+            return _of_running(stored, holder.node, worker, running, self._not_taken(stored, running))
         state, node, reason, problem = self._of_idle(stored, holder, is_held=is_held)
         return PipelineSummary(
             name=name,
@@ -271,21 +193,32 @@ class View:
         if stored.record.paused:
             by = f" by {stored.record.by}" if stored.record.by else ""
             return "paused", None, f"it was paused{by}", None
-        if (failed := self.failure(name)) is not None:
-            return "failed", None, failed.message, Problem(message=failed.message, hint=failed.hint, code=failed.code)
+        if (failed := self.placement.failure(name)) is not None:
+            return "failed", failed.node or None, failed.message, _problem(failed)
         if is_held and holder is not None:
             return "assigned", holder.node, f"node {holder.node} is about to start it", None
         target = self.targets().get(name)
         if target is not None:
             gone = f"node {holder.node} is gone, " if holder is not None else ""
             return "assigned", target, f"{gone}node {target} is about to start it", None
-        live = self.candidates()
-        wanted = self._wanted(name, stored.record)
-        if not live:
+        if not self.placement.candidates():
             return "unassigned", None, "no live node takes pipelines", None
-        if not any(can_run(wanted, each) for each in live):
+        if not self.placement.labelled(name):
             return "unassigned", None, "no live node has the labels of placement.labels", None
+        if (failed := self.placement.refused_by_all(name)) is not None:
+            return "failed", failed.node or None, failed.message, _problem(failed)
         return "unassigned", None, "the nodes that could run it are full (max_pipelines)", None
+
+    def _not_taken(self, stored: Stored, running: Running) -> Problem | None:
+        """Why the newest revision is not what runs."""
+        if running.revision >= stored.revision or stored.record.paused:
+            return None
+        refused = self.placement.refused_by_all(stored.name)
+        if refused is None:
+            return None
+        return Problem(
+            message=f"revision {stored.revision} is refused: {refused.message}", hint=refused.hint, code=refused.code
+        )
 
     def _running_of(self, name: str, holder: Assignment) -> tuple[str | None, Running | None]:
         if self._running is None:
@@ -307,14 +240,20 @@ def _is_same(before: NodeEntry | None, after: NodeEntry) -> bool:
     return before is not None and msgspec.structs.replace(before, beat=after.beat) == after
 
 
-def _of_running(stored: Stored, node: str | None, worker: str | None, running: Running) -> PipelineSummary:
+def _problem(failed: Failure) -> Problem:
+    return Problem(message=failed.message, hint=failed.hint, code=failed.code)
+
+
+def _of_running(
+    stored: Stored, node: str | None, worker: str | None, running: Running, not_taken: Problem | None
+) -> PipelineSummary:
     return PipelineSummary(
         name=stored.name,
         node=node,
         worker=worker,
         state=running.state,
         reason=running.reason,
-        error=running.error,
+        error=running.error or not_taken,
         revision=stored.revision,
         running_revision=running.revision,
         lag_s=running.lag_s,
@@ -327,16 +266,3 @@ def _of_running(stored: Stored, node: str | None, worker: str | None, running: R
         labels=labels_of(stored.record.document),
         updated=running.updated,
     )
-
-
-def labels_of(document: dict[str, Any]) -> dict[str, str]:
-    """`placement.labels`, as far as it is one: the document has been checked when it was stored."""
-    placement = document.get("placement")
-    labels = placement.get("labels") if isinstance(placement, dict) else None
-    return {str(name): str(value) for name, value in labels.items()} if isinstance(labels, dict) else {}
-
-
-def is_isolated(document: dict[str, Any]) -> bool:
-    """`placement.isolated`."""
-    placement = document.get("placement")
-    return isinstance(placement, dict) and placement.get("isolated") is True

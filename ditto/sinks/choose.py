@@ -17,26 +17,38 @@ if TYPE_CHECKING:
     from ditto.sinks.base import Capabilities, MakeSink, Reader
 
 
-def choose_sink(config: PipelineConfig) -> MakeSink:
-    """The sink whose section `config` has; JetStream where it has none."""
+def require_library(config: PipelineConfig) -> None:
+    """Raise MissingHere where the sink's client library, which is an extra, is not installed. Imports none."""
     if config.kafka is not None:
-        from ditto.sinks.kafka.library import require_library
+        from ditto.sinks.kafka import library as kafka
 
-        require_library()
+        kafka.require_library()
+    if config.redis is not None:
+        from ditto.sinks.redis import library as redis
+
+        redis.require_library()
+    if config.rabbitmq is not None:
+        from ditto.sinks.rabbitmq import library as rabbitmq
+
+        rabbitmq.require_library()
+    if config.webhook is not None:
+        from ditto.sinks.webhook import library as webhook
+
+        webhook.require_library()
+
+
+def choose_sink(config: PipelineConfig) -> MakeSink:
+    """The sink whose section `config` has; JetStream where it has none. Raises MissingHere without its library."""
+    require_library(config)
+    if config.kafka is not None:
         from ditto.sinks.kafka.sink import KafkaSink
 
         return KafkaSink
     if config.redis is not None:
-        from ditto.sinks.redis.library import require_library
-
-        require_library()
         from ditto.sinks.redis.sink import RedisSink
 
         return RedisSink
     if config.rabbitmq is not None:
-        from ditto.sinks.rabbitmq.library import require_library
-
-        require_library()
         if config.rabbitmq.has_exchange:
             from ditto.sinks.rabbitmq.exchange_sink import ExchangeSink
 
@@ -45,9 +57,6 @@ def choose_sink(config: PipelineConfig) -> MakeSink:
 
         return RabbitMQSink
     if config.webhook is not None:
-        from ditto.sinks.webhook.library import require_library
-
-        require_library()
         from ditto.sinks.webhook.sink import WebhookSink
 
         return WebhookSink
@@ -70,25 +79,17 @@ def capabilities(config: PipelineConfig) -> Capabilities:
 
 
 def choose_reader(config: PipelineConfig) -> Reader:
-    """What reads that sink back. Raises ConfigError where nothing can be read again."""
+    """What reads that sink back. Raises ConfigError where nothing can be read again, or its library is missing."""
+    require_library(config)
     if config.kafka is not None:
-        from ditto.sinks.kafka.library import require_library
-
-        require_library()
         from ditto.sinks.kafka.reader import KafkaReader
 
         return KafkaReader(config)
     if config.redis is not None:
-        from ditto.sinks.redis.library import require_library
-
-        require_library()
         from ditto.sinks.redis.reader import RedisReader
 
         return RedisReader(config)
     if config.rabbitmq is not None:
-        from ditto.sinks.rabbitmq.library import require_library
-
-        require_library()
         if config.rabbitmq.has_exchange:
             raise ConfigError(
                 f"the events of this configuration go to exchange {config.rabbitmq.exchange.name} of RabbitMQ, where "

@@ -6,21 +6,21 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ditto.errors import ConfigError
+from ditto.errors import ConfigError, MissingHere
 
 if TYPE_CHECKING:
     from ditto.config import ClientTls
 
 
 def check_readable(tls: ClientTls, section: str) -> None:
-    """Raise ConfigError where a file cannot be read; `section` is `nats.tls`."""
+    """Raise MissingHere where a file cannot be read; `section` is `nats.tls`."""
     for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
         if path is not None:
             try:
                 Path(path).read_bytes()
             except OSError as error:
                 key = f"{section}.{name}"
-                raise ConfigError(f"{key}: cannot read {path}: {error.strerror}", key=key) from None
+                raise MissingHere(f"{key}: cannot read {path}: {error.strerror}", key=key) from None
 
 
 def tls_context(tls: ClientTls, section: str) -> ssl.SSLContext:

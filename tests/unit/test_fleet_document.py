@@ -139,7 +139,7 @@ def test_what_cannot_be_resolved_names_the_key_and_the_pipeline() -> None:
     assert found.value.hint is not None
     assert "set PW for every node" in found.value.hint
     assert ":-" not in found.value.hint  # a default in place of a secret is refused
-    with pytest.raises(ConfigError, match=r"nats.creds refers to the file /nowhere, which this node cannot read"):
+    with pytest.raises(ConfigError, match=r"nats.creds refers to the file /nowhere, which cannot be read"):
         resolve("orders", {"nats": {"creds": "file:/nowhere"}}, {})
     with pytest.raises(ConfigError, match=r"postgres.slt of pipeline orders is not a known key"):
         resolve("orders", {"postgres": {"slt": "x"}}, {})

@@ -65,12 +65,15 @@ class FakeWorkers:
 class Scene:
     def __init__(self) -> None:
         self.leases, self.workers = FakeLeases(), FakeWorkers()
+        self.refused: list[tuple[int, str]] = []
         self.local = LocalPipeline(
             "shop",
+            node="n1",
             leases=cast("Leases", self.leases),
             workers=cast("Workers", self.workers),
             connected=self._connected,
             is_closing=lambda: False,
+            refuse=lambda stored, fault: self.refused.append((stored.revision, fault.message)),
         )
         self.local.set(stored(1))
         self.task = asyncio.create_task(self.local.run())
@@ -116,9 +119,20 @@ async def test_an_error_is_kept_in_the_lease() -> None:
     await scene.task
     (failure,) = scene.leases.freed
     assert failure is not None
-    assert (failure.kind, failure.message, failure.hint, failure.code, failure.revision) == (
-        "SlotMissing", "no slot", "make one", 3, 1,
+    assert (failure.kind, failure.message, failure.hint, failure.code, failure.revision, failure.node) == (
+        "SlotMissing", "no slot", "make one", 3, 1, "n1",
     )  # fmt: skip
+    assert scene.refused == []
+
+
+@fake_time
+async def test_an_error_of_this_node_frees_the_lease_for_another_one() -> None:
+    scene = Scene()
+    await asyncio.sleep(1)
+    scene.workers.run.set_result(Fault("MissingHere", "no such file", None, 2, is_local=True))
+    await scene.task
+    assert scene.leases.freed == [None]
+    assert scene.refused == [(1, "no such file")]
 
 
 @fake_time

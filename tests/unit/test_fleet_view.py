@@ -6,10 +6,11 @@ import msgspec
 import pytest
 
 from ditto.errors import PipelineUnknown
+from ditto.fleet.bucket_copy import Copy
 from ditto.fleet.buckets import Entry
 from ditto.fleet.membership import Membership
-from ditto.fleet.records import Assignment, Failure, NodeEntry, Record, Running, WorkerEntry
-from ditto.fleet.view import Copy, View
+from ditto.fleet.records import Assignment, Failure, NodeEntry, Readiness, Record, Running, WorkerEntry
+from ditto.fleet.view import View
 
 
 class Scene:
@@ -41,6 +42,19 @@ class Scene:
     def held(self, name: str, node: str, instance: str = "") -> None:
         value = Assignment(node=node, instance=instance or f"{node}-1")
         self.put(self.view.assignments, name, value)  # type: ignore[arg-type]
+
+    def ready(self, node: str, judged: int, **missing: str) -> None:
+        """The node has looked at everything up to this revision, and has what is missing there for some pipelines."""
+        refused = {
+            name: Failure(
+                revision=self.view.records.revisions[name],
+                attempt=self.view.records.values[name].attempt,
+                kind="MissingHere", message=f"{what} is missing", hint=f"set {what}", code=2, at="", node=node,
+            )
+            for name, what in missing.items()
+        }  # fmt: skip
+        value = Readiness(instance=f"{node}-1", judged=judged, refused=refused)
+        self.put(self.view.readiness, node, value)  # type: ignore[arg-type]
 
     def runs(self, name: str, node: str, **more: object) -> None:
         running = Running(name=name, state="streaming", reason="it works", revision=1)
@@ -74,11 +88,11 @@ def test_paused_and_failed() -> None:
     assert scene.view.targets() == {}
     revision = scene.pipeline("shop", attempt=1)
     failed = Failure(
-        revision=revision, attempt=1, kind="SlotMissing", message="no slot", hint="make one", code=3, at=""
+        revision=revision, attempt=1, kind="SlotMissing", message="no slot", hint="make one", code=3, at="", node="n1"
     )
     scene.put(scene.view.assignments, "shop", Assignment(failed=failed))  # type: ignore[arg-type]
     shown = scene.view.pipeline("shop")
-    assert shown.state == "failed"
+    assert (shown.state, shown.node) == ("failed", "n1")
     assert shown.error is not None
     assert (shown.error.message, shown.error.hint, shown.error.code) == ("no slot", "make one", 3)
     assert scene.view.targets() == {}
@@ -184,3 +198,70 @@ def test_an_entry_in_the_place_of_another_node_is_nobodys() -> None:
         scene.view.take(copy, None)
     assert [each.name for each in scene.view.nodes()] == ["n2"]
     assert not scene.view.membership.is_alive("n3", "n2-1")
+
+
+def test_a_pipeline_that_runs_moves_only_to_a_node_that_has_looked_and_can() -> None:
+    scene = Scene()
+    revision = scene.pipeline("shop")
+    scene.node("n1")
+    scene.node("n2")
+    first = scene.view.targets()["shop"]
+    second = {"n1": "n2", "n2": "n1"}[first]
+    scene.held("shop", second)
+    assert scene.view.targets() == {"shop": second}, "the first choice has not looked yet"
+    scene.ready(first, revision, shop="PASSWORD")
+    assert scene.view.targets() == {"shop": second}
+    scene.ready(first, revision)
+    assert scene.view.targets() == {"shop": first}
+    newer = scene.pipeline("shop", attempt=1)
+    assert scene.view.targets() == {"shop": second}, "and not at this revision"
+    scene.ready(first, newer)
+    assert scene.view.targets() == {"shop": first}
+    scene.ready(second, newer, shop="PASSWORD")
+    scene.ready(first, newer, shop="PASSWORD")
+    assert scene.view.targets() == {"shop": second}, "no other node can"
+
+
+def test_one_that_runs_nowhere_goes_to_the_next_node_and_has_failed_where_none_can() -> None:
+    scene = Scene()
+    revision = scene.pipeline("shop")
+    scene.node("n1")
+    scene.node("n2")
+    first = scene.view.targets()["shop"]
+    second = {"n1": "n2", "n2": "n1"}[first]
+    scene.ready(first, revision, shop="PASSWORD")
+    assert scene.view.targets() == {"shop": second}
+    scene.ready(second, revision, shop="ca.pem")
+    assert scene.view.targets() == {}
+    shown = scene.view.pipeline("shop")
+    assert (shown.state, shown.node) == ("failed", None)
+    assert shown.error is not None
+    missing = {first: "PASSWORD", second: "ca.pem"}
+    expected = "; ".join(f"{node}: {missing[node]} is missing" for node in ("n1", "n2"))
+    assert shown.error.message == f"no live node can run it; {expected}"
+    assert (shown.error.hint, shown.error.code) == (f"set {missing['n1']}", 2)
+    scene.ready(second, revision, shop="PASSWORD")
+    assert "n1 and n2: PASSWORD is missing" in scene.view.pipeline("shop").reason
+    scene.node("n3")
+    assert scene.view.targets() == {"shop": "n3"}, "a node that joins may have it"
+    scene.ready("n3", revision, shop="PASSWORD")
+    scene.node("n1", instance="another")
+    assert scene.view.targets() == {"shop": "n1"}, "another process of that node, too"
+    scene.ready(second, revision)
+    scene.node("n1", labels={"zone": "b"})
+    scene.pipeline("shop", document={"placement": {"labels": {"zone": "b"}}})
+    assert scene.view.targets() == {"shop": "n1"}
+
+
+def test_a_revision_that_no_node_can_take_is_told_of_where_the_former_one_runs() -> None:
+    scene = Scene()
+    scene.node("n1")
+    revision = scene.pipeline("shop")
+    scene.held("shop", "n1")
+    scene.runs("shop", "n1", revision=revision)
+    newer = scene.pipeline("shop", attempt=1)
+    scene.ready("n1", newer, shop="PASSWORD")
+    shown = scene.view.pipeline("shop")
+    assert shown.state == "streaming"
+    assert shown.error is not None
+    assert shown.error.message == (f"revision {newer} is refused: no live node can run it; n1: PASSWORD is missing")

@@ -19,7 +19,7 @@ import msgspec
 from nats.aio.client import RawCredentials
 
 from ditto.config import NatsConnection
-from ditto.errors import ConfigError
+from ditto.errors import ConfigError, MissingHere
 
 _PORT: Final = 4222
 _JWT: Final = re.compile(rb"BEGIN NATS USER JWT[^\r\n]*\s+([^\s]+)")
@@ -116,7 +116,7 @@ def _read(key: str, path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
+        raise MissingHere(f"{key}: cannot read {path}: {error.strerror}") from None
 
 
 def _check_seed(key: str, seed: str) -> None:

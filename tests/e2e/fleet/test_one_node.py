@@ -61,7 +61,7 @@ async def test_an_error_ends_one_pipeline_and_no_other(fleet: Fleet, open_world:
         assert failed.error is not None
         assert failed.error.code == 3
         assert failed.error.hint
-        assert (failed.node, failed.running_revision) == (None, None)
+        assert (failed.node, failed.running_revision) == ("n1", None)
         await fleet.streams("good")
         await fleet.apply("bad", document(bad))
         await fleet.streams("bad")

@@ -33,11 +33,20 @@ async def test_entries_that_nobody_can_read(fleet: Fleet, control_plane: NatsSer
             with Ledger(world) as ledger:
                 await ledger.goes_on(10)
                 js = client.jetstream()
-                for bucket in ("ditto_pipelines", "ditto_nodes", "ditto_assignments", "ditto_status"):
+                for bucket in (
+                    "ditto_pipelines",
+                    "ditto_nodes",
+                    "ditto_assignments",
+                    "ditto_status",
+                    "ditto_readiness",
+                ):
                     store = await js.key_value(bucket)
                     for index, value in enumerate(GARBAGE):
                         await store.put(f"x{index}", value)
-                    await store.put({"ditto_nodes": "n1", "ditto_status": "n1.1"}.get(bucket, "shop"), GARBAGE[-1])
+                    await store.put(
+                        {"ditto_nodes": "n1", "ditto_status": "n1.1", "ditto_readiness": "n1"}.get(bucket, "shop"),
+                        GARBAGE[-1],
+                    )
                 for value in GARBAGE:
                     for op in ("drain", "status"):
                         await client.publish(f"ditto.node.n1.{op}", value)

@@ -1,0 +1,72 @@
+"""A bucket of the control plane in memory: kept up to date by its watcher, and by what this node writes itself."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import structlog
+from msgspec import Struct
+
+from ditto.errors import ControlPlaneUnsuitable
+from ditto.fleet.buckets import Entry
+from ditto.fleet.records import NodeEntry, decode
+
+log = structlog.get_logger()
+
+T = TypeVar("T", bound=Struct)
+
+
+class Copy(Generic[T]):
+    """One bucket: values and revisions by key."""
+
+    def __init__(self, bucket: str, kind: type[T]) -> None:
+        self.bucket = bucket
+        self._kind = kind
+        self.values: dict[str, T] = {}
+        self.revisions: dict[str, int] = {}
+        self._fresh: dict[str, T] | None = {}
+        """What has been listed, until all is."""
+
+    def begin(self) -> None:
+        """The bucket is about to be listed: what is known stays until that is done."""
+        self._fresh = {}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has been listed."""
+        return self._fresh is None
+
+    def complete(self) -> None:
+        """The list is complete."""
+        if self._fresh is not None:
+            self.values = self._fresh
+            self.revisions = {key: self.revisions[key] for key in self.values}
+            self._fresh = None
+
+    def written(self, key: str, value: T | None, revision: int) -> None:
+        """This node has written it: known before the watcher says so."""
+        into = self.values if self._fresh is None else self._fresh
+        if value is None:
+            into.pop(key, None)
+        else:
+            into[key] = value
+        self.revisions[key] = revision
+
+    def take(self, entry: Entry) -> T | None:
+        """One entry of the watcher; the value, None where it is gone or cannot be read."""
+        into = self.values if self._fresh is None else self._fresh
+        if self._fresh is None and entry.revision < self.revisions.get(entry.key, 0):
+            return into.get(entry.key)  # this node has written it since
+        self.revisions[entry.key] = entry.revision
+        if entry.value is None:
+            into.pop(entry.key, None)
+            return None
+        try:
+            value = decode(entry.value, self._kind, f"{self.bucket}/{entry.key}")
+            if isinstance(value, NodeEntry) and value.name != entry.key:
+                raise ControlPlaneUnsuitable(f"the entry {self.bucket}/{entry.key} is that of another node")
+        except ControlPlaneUnsuitable as error:
+            log.warning("fleet.entry_unreadable", reason=error.message, hint=error.hint)
+            return None
+        into[entry.key] = value
+        return value

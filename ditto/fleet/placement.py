@@ -1,0 +1,124 @@
+"""Which node is to run which pipeline, from what the buckets say now: `assign` with what each node has found out.
+
+A node looks at each document before it is to run it (`readiness`), and says which ones it cannot run: a variable, a
+file or a package is missing there. Such a pipeline goes to the next node of its rank. One that runs on a live node
+leaves it only for a node that has looked at its newest revision and can run it; and stays where no other node can.
+"""
+
+from __future__ import annotations
+
+from ditto.fleet.assignment import Candidate, Wanted, assign, can_run
+from ditto.fleet.bucket_copy import Copy
+from ditto.fleet.document import labels_of
+from ditto.fleet.membership import Membership
+from ditto.fleet.records import Assignment, Failure, Readiness, Record
+
+
+class Placement:
+    """No call waits for anything, or changes anything."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        *,
+        records: Copy[Record],
+        assignments: Copy[Assignment],
+        readiness: Copy[Readiness],
+    ) -> None:
+        self._membership = membership
+        self._records = records
+        self._assignments = assignments
+        self._readiness = readiness
+
+    def targets(self) -> dict[str, str]:
+        """The node that is to run each pipeline that is to run and can."""
+        candidates = self.candidates()
+        wanted = [
+            self._wanted(name, candidates)
+            for name, record in self._records.values.items()
+            if not record.paused and self.failure(name) is None
+        ]
+        holders = {name: each.node for name, each in self._assignments.values.items() if each.node is not None}
+        return assign(wanted, candidates, holders)
+
+    def candidates(self) -> list[Candidate]:
+        """The live nodes that take pipelines."""
+        return [
+            Candidate(each.name, each.labels, each.max_pipelines)
+            for each in self._membership.live()
+            if not each.draining
+        ]
+
+    def labelled(self, name: str) -> list[str]:
+        """Those of them that have the labels of the pipeline."""
+        wanted = Wanted(name, labels_of(self._records.values[name].document))
+        return [each.name for each in self.candidates() if can_run(wanted, each)]
+
+    def holder(self, name: str) -> Assignment | None:
+        """Who holds its lease: a node that is alive, or was."""
+        assignment = self._assignments.values.get(name)
+        return None if assignment is None or assignment.node is None else assignment
+
+    def failure(self, name: str) -> Failure | None:
+        """The error that ended it for the whole fleet, where neither its record nor its attempt has changed since."""
+        assignment = self._assignments.values.get(name)
+        failed = None if assignment is None else assignment.failed
+        return failed if failed is not None and self._is_of_now(name, failed) else None
+
+    def refusal(self, node: str, name: str) -> Failure | None:
+        """Why that node cannot run the newest revision, as far as the node has said."""
+        said = self._said_by(node)
+        failed = None if said is None else said.refused.get(name)
+        return failed if failed is not None and self._is_of_now(name, failed) else None
+
+    def refused_by_all(self, name: str) -> Failure | None:
+        """One failure of all refusals, where no live node can run it; None where one may."""
+        nodes = self.labelled(name)
+        refusals = [refusal for node in nodes if (refusal := self.refusal(node, name)) is not None]
+        if not refusals or len(refusals) < len(nodes):
+            return None
+        by_message: dict[str, list[str]] = {}
+        for each in refusals:
+            by_message.setdefault(each.message, []).append(each.node)
+        reasons = [f"{' and '.join(found)}: {message}" for message, found in by_message.items()]
+        first = refusals[0]
+        return Failure(
+            revision=first.revision,
+            attempt=first.attempt,
+            kind=first.kind,
+            message=f"no live node can run it; {'; '.join(reasons)}",
+            hint=first.hint,
+            code=first.code,
+            at=first.at,
+            node=first.node if len(refusals) == 1 else "",
+        )
+
+    def _wanted(self, name: str, candidates: list[Candidate]) -> Wanted:
+        wanted = Wanted(name, labels_of(self._records.values[name].document))
+        holder = self.holder(name)
+        home = None
+        if holder is not None and self._membership.is_alive(holder.node, holder.instance):
+            home = next((each.name for each in candidates if each.name == holder.node and can_run(wanted, each)), None)
+        excluded = {each.name for each in candidates if self._is_excluded(each.name, name, home)}
+        if home is not None and all(each.name in excluded or not can_run(wanted, each) for each in candidates):
+            excluded.remove(home)  # nobody else can: it goes on there, with the revision that it has
+        return Wanted(name, wanted.labels, frozenset(excluded))
+
+    def _is_excluded(self, node: str, name: str, home: str | None) -> bool:
+        if self.refusal(node, name) is not None:
+            return True
+        return home is not None and node != home and not self._has_judged(node, name)
+
+    def _has_judged(self, node: str, name: str) -> bool:
+        said = self._said_by(node)
+        return said is not None and said.judged >= self._records.revisions[name]
+
+    def _said_by(self, node: str) -> Readiness | None:
+        """An entry of an earlier process of that node says nothing."""
+        said = self._readiness.values.get(node)
+        return said if said is not None and self._membership.is_alive(node, said.instance) else None
+
+    def _is_of_now(self, name: str, failed: Failure) -> bool:
+        record = self._records.values.get(name)
+        now = None if record is None else (self._records.revisions[name], record.attempt)
+        return (failed.revision, failed.attempt) == now
