@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ditto.check.finding import Finding, bad, ok
-from ditto.check.place import compare_place
+from ditto.check.place import compare_sink
 from ditto.sinks.file.sink import FileSink
 from ditto.units import size
 
@@ -44,20 +44,8 @@ async def check_file(
     is_active = source is not None and source.slot is not None and source.slot.active_pid is not None
     if not is_running and not is_active:
         found.append(await asyncio.to_thread(check_lock, path))
-    if not is_running and source is not None and source.identity is not None:
-        sink = FileSink(config, clock=time.monotonic)
-        try:
-            found += await compare_place(
-                source.control,
-                config,
-                source.identity,
-                source.slot,
-                sink=sink.capabilities,
-                inspect=sink.inspect,
-                has_trace=_no_lease,
-            )
-        finally:
-            await sink.close()
+    if not is_running:
+        found += await compare_sink(config, source, FileSink(config, clock=time.monotonic))
 
 
 def check_path(path: Path) -> Finding:
@@ -111,7 +99,3 @@ def check_lock(path: Path) -> Finding:
     finally:
         os.close(descriptor)
     return ok(check, f"file {path} can be locked", why)
-
-
-async def _no_lease() -> bool:
-    return False

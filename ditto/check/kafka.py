@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ditto.check.finding import Finding, bad, failed, named, ok
-from ditto.check.place import compare_place
+from ditto.check.place import compare_sink
 from ditto.errors import DittoError
 from ditto.routing.router import Router
 from ditto.sinks.kafka.client import Admin
@@ -42,23 +42,8 @@ async def check_kafka(
     except DittoError as error:
         found.append(failed("kafka.topics", error))
         return
-    if not is_running and source is not None and source.identity is not None:
-        sink = KafkaSink(config, clock=time.monotonic)
-        try:
-            await sink.connect()
-            found += await compare_place(
-                source.control,
-                config,
-                source.identity,
-                source.slot,
-                sink=sink.capabilities,
-                inspect=sink.inspect,
-                has_trace=_no_lease,
-            )
-        except DittoError as error:
-            found.append(failed("topic.tail", error))
-        finally:
-            await sink.close()
+    if not is_running:
+        found += await compare_sink(config, source, KafkaSink(config, clock=time.monotonic))
 
 
 def _check_topics(config: Config, kafka: Kafka, source: Source | None, admin: Admin, brokers: int) -> list[Finding]:
@@ -118,7 +103,3 @@ def _copies(admin: Admin, names: set[str], brokers: int) -> list[Finding]:
     if brokers == 1:
         return [ok(check, "1 replica: there is one broker", why)]
     return [bad("warning", check, f"1 replica: {named(single)}", f"{why}; kafka-reassign-partitions.sh adds replicas")]
-
-
-async def _no_lease() -> bool:
-    return False

@@ -6,13 +6,39 @@ from collections.abc import Awaitable, Callable
 
 from ditto.check.finding import Finding, bad, failed, ok
 from ditto.check.role import Identity
+from ditto.check.source import Source
 from ditto.config import Config
 from ditto.errors import DittoError, StreamGap
 from ditto.lsn import format_lsn
 from ditto.pipeline.start_position import decide_start, gap_error, is_slot_used
-from ditto.sinks.base import Capabilities, PipelineId, SinkState
+from ditto.sinks.base import Capabilities, PipelineId, Sink, SinkState
 from ditto.source.slot import Slot, settled_slot
 from ditto.source.sql import Control
+
+
+async def compare_sink(config: Config, source: Source | None, sink: Sink) -> list[Finding]:
+    """Of a sink without leases, which is connected for it and closed. Nothing where PostgreSQL could not be asked."""
+    if source is None or source.identity is None:
+        return []
+
+    async def no_lease() -> bool:
+        return False
+
+    try:
+        await sink.connect()
+        return await compare_place(
+            source.control,
+            config,
+            source.identity,
+            source.slot,
+            sink=sink.capabilities,
+            inspect=sink.inspect,
+            has_trace=no_lease,
+        )
+    except DittoError as error:
+        return [failed(f"{sink.capabilities.kind}.tail", error)]
+    finally:
+        await sink.close()
 
 
 async def compare_place(

@@ -10,7 +10,7 @@ from rstream import schema
 from rstream.constants import OffsetType
 
 from ditto.check.finding import Finding, bad, failed, named, ok, unseen
-from ditto.check.place import compare_place
+from ditto.check.place import compare_sink
 from ditto.errors import DittoError
 from ditto.sinks.rabbitmq.connection import Connection, connect
 from ditto.sinks.rabbitmq.exchange_connection import ExchangeConnection
@@ -55,8 +55,8 @@ async def check_rabbitmq(
         found.append(unseen("rabbitmq.streams", error))
     finally:
         await connection.close()
-    if not is_running and source is not None and source.identity is not None:
-        found += await _place(config, source)
+    if not is_running:
+        found += await compare_sink(config, source, RabbitMQSink(config, clock=time.monotonic))
 
 
 def _credentials(config: RabbitMQ) -> Finding:
@@ -154,28 +154,3 @@ async def _exchange(config: RabbitMQ) -> list[Finding]:
     finally:
         await connection.close()
     return found
-
-
-async def _place(config: Config, source: Source) -> list[Finding]:
-    if source.identity is None:
-        return []
-    sink = RabbitMQSink(config, clock=time.monotonic)
-    try:
-        await sink.connect()
-        return await compare_place(
-            source.control,
-            config,
-            source.identity,
-            source.slot,
-            sink=sink.capabilities,
-            inspect=sink.inspect,
-            has_trace=_no_lease,
-        )
-    except DittoError as error:
-        return [failed("stream.tail", error)]
-    finally:
-        await sink.close()
-
-
-async def _no_lease() -> bool:
-    return False

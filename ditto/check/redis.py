@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ditto.check.finding import Finding, bad, failed, named, ok, unseen
-from ditto.check.place import compare_place
+from ditto.check.place import compare_sink
 from ditto.check.redis_server import (
     check_cluster,
     check_eviction,
@@ -68,8 +68,8 @@ async def check_redis(
             return
         descriptions = f"{redis.key_prefix}{description_subjects(config.events.prefix)}"
         found.append(await check_streams(keys, streams, wire, descriptions=descriptions))
-        if not is_running and source is not None and source.identity is not None:
-            found += await _place(config, source)
+        if not is_running:
+            found += await compare_sink(config, source, RedisSink(config, clock=time.monotonic))
     except DittoError as error:
         found.append(unseen("redis.server", error))
     finally:
@@ -131,26 +131,3 @@ async def check_streams(keys: Keys, needed: Collection[str], wire: Wire, *, desc
         fix = f"delete what others have written, with its stream, or restore Ditto's key {keys.state}"
         return bad("error", check, what, f"{why}; {fix}")
     return ok(check, f"{counted(len(there), 'stream')} of Ditto's, and no others in the way", why)
-
-
-async def _place(config: Config, source: Source) -> list[Finding]:
-    if source.identity is None:
-        return []
-    sink = RedisSink(config, clock=time.monotonic)
-    try:
-        await sink.connect()
-        return await compare_place(
-            source.control,
-            config,
-            source.identity,
-            source.slot,
-            sink=sink.capabilities,
-            inspect=sink.inspect,
-            has_trace=_no_lease,
-        )
-    finally:
-        await sink.close()
-
-
-async def _no_lease() -> bool:
-    return False
