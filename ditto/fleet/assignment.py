@@ -1,8 +1,8 @@
 """Which node runs which pipeline. Pure: every node works out the same from the same state, and nobody decides for all.
 
-Rendezvous hashing: each pipeline ranks the nodes that have its labels and can run it, by a hash of both names, and goes to the first
-one. Where a node comes or goes, only its own pipelines move. A node that is full keeps those that it runs, then those
-that rank highest there; the others go to the next node of their own rank.
+Rendezvous hashing: each pipeline ranks the nodes that have its labels and can run it, by a hash of both names, and goes
+to the first one. Where a node comes or goes, only its own pipelines move. A node that is full keeps those that it runs,
+then those that rank highest there; the others go to the next node of their own rank.
 """
 
 from __future__ import annotations

@@ -319,8 +319,8 @@ def _with_files(node: Any, path: str) -> Any:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
         raise MissingHere(
             f"{path} refers to the file {file}, which cannot be read: {reason}",
-            hint="put the file there on every node that may run the pipeline, or let placement.labels choose the nodes; "
-            "a node looks again every 10 s",
+            hint="put the file there on every node that may run the pipeline, or let placement.labels choose the "
+            "nodes; a node looks again every 10 s",
             key=path,
         ) from None
     return text.replace("${", "$${")
