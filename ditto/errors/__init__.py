@@ -63,6 +63,7 @@
         ├── SnapshotUnknown         no run has that name
         ├── TooManyStreams          *  the node sends live events to as many clients as it takes
         ├── NoServer                no node answers at that address
+        ├── NodeCrashed             an unexpected error ended a node, again and again
         └── PipelineCrashed         an unexpected error ended the pipeline
 
 A class's docstring says what happened, and after an empty line what a user does about it; the reference of the errors
@@ -97,6 +98,7 @@ from ditto.errors.fleet import (
     ControlPlaneLost,
     ControlPlaneUnsuitable,
     FleetError,
+    NodeCrashed,
     NodeNameTaken,
     NodeSilent,
     NodeUnknown,
@@ -173,6 +175,7 @@ __all__ = [
     "NatsUnsuitable",
     "NoJetStream",
     "NoServer",
+    "NodeCrashed",
     "NodeNameTaken",
     "NodeSilent",
     "NodeUnknown",

@@ -92,3 +92,12 @@ class PipelineCrashed(FleetError):
     """
 
     exit_code = 1
+
+
+class NodeCrashed(FleetError):
+    """An unexpected error ended the connection of a node to its control plane again and again: a mistake in Ditto.
+
+    Please report it, with the lines `node.crashed` of the log. Other nodes run the pipelines.
+    """
+
+    exit_code = 1

@@ -17,7 +17,7 @@ from msgspec import Struct
 from nats.js.api import KeyValueConfig
 from nats.js.kv import KV_DEL, KV_PURGE, KeyValue
 
-from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable
+from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable, SinkError
 from ditto.fleet.records import ASSIGNMENTS, NODES, PIPELINES, READINESS, STATUS
 from ditto.sinks.jetstream.connection import Connection
 
@@ -97,6 +97,8 @@ class Bucket:
                 item: KeyValue.Entry | None = await self._connection.guard(_next(watcher))
                 yield None if item is None else _entry(item)
         except Exception as error:
+            if not is_about_connection(self._connection, error):
+                raise
             raise self._lost(error) from error
         finally:
             with suppress(Exception):  # the connection may be gone
@@ -112,8 +114,8 @@ class Bucket:
             nats.js.errors.NoKeysError,
         ):
             raise
-        except nats.js.errors.ServiceUnavailableError as error:
-            raise self._lost(error) from error
+        except (nats.js.errors.ServiceUnavailableError, nats.js.errors.NotFoundError) as error:
+            raise self._lost(error) from error  # without the bucket, too: the next connection makes it anew
         except nats.js.errors.APIError as error:
             if error.err_code in {10071, 10164}:
                 raise
@@ -121,6 +123,8 @@ class Bucket:
                 raise self._lost(error) from error
             raise self._unsuitable(error) from error
         except Exception as error:
+            if not is_about_connection(self._connection, error):
+                raise
             raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> ControlPlaneLost:
@@ -136,6 +140,13 @@ class Bucket:
 
 async def _next(watcher: KeyValue.KeyWatcher) -> KeyValue.Entry | None:
     return cast("KeyValue.Entry | None", await watcher.updates(timeout=None))  # type: ignore[no-untyped-call]
+
+
+def is_about_connection(connection: Connection, error: Exception) -> bool:
+    """Whether the error is one of NATS or of the network, or follows from the end of the connection. Any other one is a
+    mistake in Ditto, which does not go away.
+    """
+    return isinstance(error, nats.errors.Error | SinkError | OSError | TimeoutError) or connection.failure.done()
 
 
 def lost(connection: Connection, error: Exception, what: str) -> ControlPlaneLost:
@@ -169,6 +180,8 @@ async def open_buckets(connection: Connection, *, domain: str | None, replicas: 
                     "create streams",
                 ) from error
         except Exception as error:
+            if not is_about_connection(connection, error):
+                raise
             raise lost(connection, error, f"bucket {name}") from error
         found[name] = Bucket(store, connection, name)
     return found

@@ -31,8 +31,10 @@ class ControlPlane:
         self._replicas = replicas
         self._connection: Connection | None = None
         self._buckets: dict[str, Bucket] = {}
-        self._created = ""
-        """When the bucket of the pipelines was, which this process has seen first."""
+        self._created: dict[str, str] = {}
+        """When each bucket of this connection was."""
+        self._first_created = ""
+        """When that of the pipelines was, which this process has seen first."""
         self.reason = "not connected yet"
         """Why there is no connection."""
 
@@ -71,6 +73,8 @@ class ControlPlane:
             raise
         try:
             self._buckets = await open_buckets(connection, domain=self._config.domain, replicas=self._replicas)
+            self._created = {name: await each.created() for name, each in self._buckets.items()}
+            self._first_created = self._first_created or self.created(PIPELINES)
             self._connection = connection
             yield connection
         except Exception as error:
@@ -80,18 +84,33 @@ class ControlPlane:
             self._connection = None
             await close(connection)
 
+    def created(self, name: str) -> str:
+        """When the bucket was, which this connection (or the last one) uses: revisions of another one say nothing."""
+        return self._created.get(name, "")
+
     async def check(self) -> None:
-        """Raise ControlPlaneUnsuitable where the bucket of the pipelines is gone, or another one: that it is empty says
-        nothing about which pipelines are to run, and a watcher of the former one hears of nothing.
+        """Raise where a bucket is gone, or another one: a watcher of the former one hears of nothing.
+
+        ControlPlaneUnsuitable for that of the pipelines: that it is empty says nothing about which are to run.
+        ControlPlaneLost for the others: what is in them is written again after the next connection.
         """
-        created = await self.bucket(PIPELINES).created()
-        self._created = self._created or created
-        if created != self._created:
-            raise ControlPlaneUnsuitable(
-                f"bucket {PIPELINES} is not the one that this node began with: it was deleted, or NATS has lost it",
-                hint="pipelines that run go on; restart one node, apply all pipelines there, then restart the other "
-                "nodes",
+        if self.created(PIPELINES) != self._first_created:
+            raise self._replaced()
+        for name in self._created:
+            created = await self.bucket(name).created()
+            if created == self._created[name]:
+                continue
+            if name == PIPELINES:
+                raise self._replaced()
+            raise ControlPlaneLost(
+                f"bucket {name} was deleted, and is another one now", hint="the node writes into it what belongs there"
             )
+
+    def _replaced(self) -> ControlPlaneUnsuitable:
+        return ControlPlaneUnsuitable(
+            f"bucket {PIPELINES} is not the one that this node began with: it was deleted, or NATS has lost it",
+            hint="pipelines that run go on; restart one node, apply all pipelines there, then restart the other nodes",
+        )
 
     async def request(self, subject: str, body: Any, *, timeout_s: float, whom: str) -> bytes:
         """Ask a node. Raises NodeSilent where none answers, and ControlPlaneLost."""

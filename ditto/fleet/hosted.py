@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, Literal
 
 import structlog
 
 from ditto.check.snapshot_request import check_request
 from ditto.config import Config, Log, secrets
-from ditto.errors import DittoError, NotRunning, PipelineCrashed, SnapshotRefused
+from ditto.errors import DittoError, NotRunning, SnapshotRefused
 from ditto.fleet.channel import Reload, Start
+from ditto.fleet.crashes import pipeline_crashed, where
 from ditto.fleet.document import Document, resolve
 from ditto.fleet.records import Problem, Running
 from ditto.fleet.requests import Ask, Fault, SnapshotRequest, answered, fault_of
@@ -37,7 +36,6 @@ _BEGINNING_S: Final = 10.0
 """A pipeline that does not stream by then lets the next one begin."""
 _BEGUN: Final = frozenset({"streaming", "standby", "waiting", "stopped"})
 _ASK_S: Final = 8.0
-_FRAMES: Final = 8
 _POLL_S: Final = 0.1
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -93,17 +91,8 @@ class Hosted:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  it ends this pipeline, and no other
-            # Not its text, which may quote a row or a password.
-            frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-            where = [f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames]
-            log.error("pipeline.crashed", kind=type(error).__name__, where=where)
-            return fault_of(
-                PipelineCrashed(
-                    f"an unexpected {type(error).__name__} ended the pipeline",
-                    hint="please report it, with the line pipeline.crashed in the node's log; ditto pipelines resume "
-                    "starts the pipeline again",
-                )
-            )
+            log.error("pipeline.crashed", kind=type(error).__name__, where=where(error))
+            return fault_of(pipeline_crashed(error))
         return None
 
     async def _follow(self, turns: asyncio.Semaphore, monitors: list[PipelineMonitor]) -> None:

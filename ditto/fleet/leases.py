@@ -28,6 +28,8 @@ class Taken(Struct, frozen=True):
     revision: int
     from_dead: bool
     """The node that had it is dead."""
+    bucket: str = ""
+    """When the bucket was created in which the lease is."""
 
 
 class Leases:
@@ -38,6 +40,10 @@ class Leases:
         self._view = view
         self._node = node
         self._instance = instance
+
+    @property
+    def _created(self) -> str:
+        return self._control_plane.created(ASSIGNMENTS)
 
     @property
     def _bucket(self) -> Bucket:
@@ -59,16 +65,28 @@ class Leases:
         if revision is None:
             return None
         self._written(pipeline, value, revision)
-        return Taken(revision, from_dead=is_other)
+        return Taken(revision, from_dead=is_other, bucket=self._created)
 
     def is_lost(self, pipeline: str, taken: Taken) -> bool:
         """Whether another node has taken it since."""
         found = self._view.assignments.values.get(pipeline)
-        is_newer = self._view.assignments.revisions.get(pipeline, 0) > taken.revision
-        return is_newer and (found is None or found.instance != self._instance)
+        return found is not None and found.instance != self._instance and self._is_newer(pipeline, taken)
+
+    def is_gone(self, pipeline: str, taken: Taken) -> bool:
+        """Whether the entry has been deleted, or the whole bucket: it has to be taken again."""
+        if taken.bucket != self._created:
+            return True
+        return pipeline not in self._view.assignments.values and self._is_newer(pipeline, taken)
+
+    def _is_newer(self, pipeline: str, taken: Taken) -> bool:
+        if taken.bucket != self._created:
+            return self._view.is_current
+        return self._view.assignments.revisions.get(pipeline, 0) > taken.revision
 
     async def free(self, pipeline: str, taken: Taken, *, failure: Failure | None = None) -> None:
         """It runs here no longer; nothing happens where another node has taken it. Raises ControlPlaneLost."""
+        if taken.bucket != self._created:
+            return
         if pipeline in self._view.records.values:
             value = Assignment(failed=failure, since=rfc3339(time.time()))
             revision = await self._bucket.write(pipeline, msgspec.json.encode(value), after=taken.revision)

@@ -11,12 +11,13 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from ditto.errors import ControlPlaneLost
+from ditto.errors import ControlPlaneLost, DittoError
 from ditto.fleet.channel import Reload, Start, Stop
+from ditto.fleet.crashes import pipeline_crashed, where
 from ditto.fleet.document import difference, is_isolated
 from ditto.fleet.leases import Leases, Taken
 from ditto.fleet.records import Failure, Stored
-from ditto.fleet.requests import Fault
+from ditto.fleet.requests import Fault, fault_of
 from ditto.fleet.suspects import STEADY_S
 from ditto.fleet.workers import Run, Worker, WorkerGone, Workers
 from ditto.monitoring.timestamps import rfc3339
@@ -68,11 +69,17 @@ class LocalPipeline:
         """Whether another node has taken the lease that this one had."""
         return self._taken is not None and self._leases.is_lost(self.name, self._taken)
 
+    @property
+    def _is_gone(self) -> bool:
+        """Whether the lease that this node had was deleted."""
+        return self._taken is not None and self._leases.is_gone(self.name, self._taken)
+
     def set(self, want: Stored | None, *, is_handed_over: bool = False) -> None:
         """What it is to be from now on. `is_handed_over`: another node is to run it, in place of this one."""
         before, self._want = self._want, want
         self._fallback = before or self._fallback if is_handed_over else None
-        if (before is None) != (want is None) or (before and want and before.revision != want.revision) or self.is_lost:
+        is_other = (before is None) != (want is None) or (before and want and before.revision != want.revision)
+        if is_other or self.is_lost or self._is_gone:
             self._wake.set()
 
     async def run(self) -> None:
@@ -84,6 +91,13 @@ class LocalPipeline:
                     return
                 # Without the control plane nobody can take it over: it goes on here.
                 self._want = self._fallback
+        except Exception as error:
+            if isinstance(error, DittoError) or (stored := self._want) is None:
+                await self._free()
+                raise
+            log.error("pipeline.crashed", pipeline=self.name, kind=type(error).__name__, where=where(error))
+            self._failure = failure_of(stored, fault_of(pipeline_crashed(error)), node=self._node)
+            await self._free()
         except BaseException:
             await self._free()
             raise
@@ -112,6 +126,16 @@ class LocalPipeline:
             await self._until_woken(asyncio.sleep(_LOOK_S))
         else:
             log.info("pipeline.taken", pipeline=self.name, from_dead=self._taken.from_dead)
+
+    async def _take_again(self) -> None:
+        """The pipeline goes on meanwhile. Where another node was faster, the lease is lost, and it ends here."""
+        try:
+            taken = await self._leases.take(self.name)
+        except ControlPlaneLost:
+            return  # the next beat wakes
+        if taken is not None:
+            log.info("pipeline.taken_again", pipeline=self.name, reason="its entry in ditto_assignments was deleted")
+            self._taken = msgspec.structs.replace(taken, from_dead=False)
 
     async def _free(self) -> bool:
         """So that another node can take it, or, with a failure, none does; False where that cannot be, and another node
@@ -166,6 +190,8 @@ class LocalPipeline:
                 if run.done():
                     break
                 want = self._want
+                if want is not None and self._is_gone and not self.is_lost:
+                    await self._take_again()
                 if want is None or self.is_lost:
                     worker.tell(Stop(self.name))
                     break

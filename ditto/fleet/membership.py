@@ -33,9 +33,14 @@ class Membership:
         self._ticked_at = clock()
 
     def begin(self, entries: dict[str, NodeEntry]) -> None:
-        """These are all there are; whether they live will show."""
-        self._entries = dict(entries)
-        self._alive_until = dict.fromkeys(entries, self._clock() + DEAD_S + _GRACE_S)
+        """These are all there are; whether they live will show.
+
+        One that was alive and is not among them may have left, or its entry was deleted, and it writes another one.
+        """
+        now = self._clock()
+        missing = {each.name: each for each in self.live() if each.name not in entries}
+        self._entries = {**missing, **entries}
+        self._alive_until = dict.fromkeys(entries, now + DEAD_S + _GRACE_S) | dict.fromkeys(missing, now + DEAD_S)
         self._ticked_at = self._clock()
 
     def note(self, entry: NodeEntry) -> None:

@@ -18,9 +18,10 @@ import structlog
 
 from ditto.config import ServerConfig
 from ditto.config.fleet_values import is_name
-from ditto.errors import ConfigError, ControlPlaneLost, DittoError, NodeNameTaken
+from ditto.errors import ConfigError, ControlPlaneLost, DittoError, NodeCrashed, NodeNameTaken
 from ditto.fleet.bucket_copy import Copy
 from ditto.fleet.control_plane import ControlPlane
+from ditto.fleet.crashes import Crashes, where
 from ditto.fleet.handover import Handover
 from ditto.fleet.heartbeat import Heartbeat
 from ditto.fleet.leases import Leases
@@ -35,6 +36,7 @@ from ditto.fleet.status_writer import StatusWriter
 from ditto.fleet.store import PipelineStore
 from ditto.fleet.view import View
 from ditto.fleet.workers import Workers
+from ditto.pipeline.supervisor import backoff_s
 from ditto.sinks.jetstream.connection import Connection
 from ditto.tasks import deciding_error, end
 
@@ -170,22 +172,36 @@ class Node:
 
     async def _periods(self) -> None:
         """One connection to the control plane after the other."""
+        crashes = Crashes()
         while True:
+            delay_s = _RETRY_S * random.uniform(0.5, 1)  # noqa: S311  no secret
             try:
                 async with self.control_plane.connected() as connection:
                     await self._period(connection)
-            except DittoError as error:
-                self._judge(error)
-            except BaseExceptionGroup as group:
-                deciding = deciding_error(group)
-                if not isinstance(deciding, DittoError):
-                    raise
-                self._judge(deciding)
+            except Exception as error:  # noqa: BLE001  all of them are looked at
+                deciding = deciding_error(error) if isinstance(error, BaseExceptionGroup) else error
+                if isinstance(deciding, DittoError):
+                    self._judge(deciding)
+                else:
+                    crashes.note()
+                    self._crashed(deciding, crashes)
+                    delay_s = max(delay_s, backoff_s(crashes.count))
             finally:
                 self._connected.clear()
                 self.view.is_connected = False
                 self.view.touch()
-            await asyncio.sleep(_RETRY_S * random.uniform(0.5, 1))  # noqa: S311  no secret
+            await asyncio.sleep(delay_s)
+
+    def _crashed(self, error: BaseException, crashes: Crashes) -> None:
+        """Raise where it has happened too often: it would happen for ever."""
+        log.error("node.crashed", node=self.name, kind=type(error).__name__, where=where(error), in_a_row=crashes.count)
+        self._reason = f"an unexpected {type(error).__name__} has ended its connection to the control plane"
+        if crashes.are_too_many:
+            raise NodeCrashed(
+                f"an unexpected {type(error).__name__} has ended the node's connection to the control plane "
+                f"{crashes.count} times in a row",
+                hint="please report it, with the lines node.crashed in the node's log; other nodes take the pipelines",
+            ) from error
 
     def _judge(self, error: DittoError) -> None:
         """Raise it where it is final: at the first connection, and where another node has the name."""
@@ -255,7 +271,10 @@ class Node:
             await asyncio.sleep(_SWEEP_S * random.uniform(1, 2))  # noqa: S311  not all at once
             await self._leases.sweep()
             for name in self.membership.forgotten():
-                await self.control_plane.bucket(NODES).delete(name, after=self.view.nodes_copy.revisions[name])
+                if (revision := self.view.nodes_copy.revisions.get(name)) is None:
+                    self.membership.leave(name)
+                else:
+                    await self.control_plane.bucket(NODES).delete(name, after=revision)
             nodes = {each.name for each in self.membership.all()}
             for key in list(self.view.workers.values):
                 if key.rpartition(".")[0] not in nodes:

@@ -24,15 +24,22 @@ class FakeLeases:
         self.is_away = False
         self.is_anothers = False
         self.has_lost = False
+        self.is_deleted = False
+        self.taken = 0
         self.freed: list[Failure | None] = []
 
     async def take(self, _pipeline: str) -> Taken | None:
         if self.is_away:
             raise ControlPlaneLost("away")
+        self.taken += 1
+        self.is_deleted = False
         return None if self.is_anothers else Taken(1, from_dead=True)
 
     def is_lost(self, _pipeline: str, _taken: Taken) -> bool:
         return self.has_lost
+
+    def is_gone(self, _pipeline: str, _taken: Taken) -> bool:
+        return self.is_deleted
 
     async def free(self, _pipeline: str, _taken: Taken, *, failure: Failure | None = None) -> None:
         if self.is_away:
@@ -187,3 +194,29 @@ async def test_what_is_paused_does_not_go_on() -> None:
     scene.leases.is_away = False
     await scene.task
     assert scene.leases.freed == [None]
+
+
+@fake_time
+async def test_a_lease_that_was_deleted_is_taken_again_while_the_pipeline_goes_on() -> None:
+    scene = Scene()
+    await asyncio.sleep(1)
+    scene.leases.is_deleted = True
+    scene.local.set(stored(1))
+    await asyncio.sleep(1)
+    assert (scene.leases.taken, scene.leases.is_deleted, scene.workers.told) == (2, False, [])
+    scene.local.set(None)
+    await scene.task
+    assert scene.leases.freed == [None]
+
+
+@fake_time
+async def test_an_unexpected_error_fails_the_pipeline_and_is_not_tried_for_ever() -> None:
+    scene = Scene()
+    await asyncio.sleep(1)
+    scene.workers.run.set_exception(KeyError("hunter2"))
+    await scene.task
+    (failure,) = scene.leases.freed
+    assert failure is not None
+    assert (failure.kind, failure.code) == ("PipelineCrashed", 1)
+    assert "KeyError" in failure.message
+    assert "hunter2" not in failure.message

@@ -77,3 +77,14 @@ def test_one_that_leaves_is_gone_at_once_and_a_dead_one_is_forgotten() -> None:
     assert [each.name for each in membership.all()] == ["n2", "own"]
     pass_time(membership, clock, 700)
     assert "n2" in membership.forgotten()
+
+
+def test_a_node_whose_entry_was_deleted_with_the_bucket_has_time_to_write_another_one() -> None:
+    clock = Clock()
+    membership = begun(clock)
+    membership.begin({"own": entry("own"), "n1": entry("n1")})
+    assert live(membership) == ["n1", "n2", "own"]
+    pass_time(membership, clock, int(DEAD_S) - 1)
+    assert membership.is_alive("n2", "n2-1")
+    pass_time(membership, clock, 2, "n1")
+    assert live(membership) == ["n1", "own"]

@@ -187,6 +187,7 @@ class Fleet:
                         for copy in self.view.copies:
                             group.create_task(self._copy(copy))
                         group.create_task(self._tick())
+                        group.create_task(self._check())
             except Exception:  # noqa: BLE001  the control plane is away: again
                 self.view.is_connected = False
                 await asyncio.sleep(0.2)
@@ -200,6 +201,14 @@ class Fleet:
             self.view.membership.tick()
             self.view.touch()
             await asyncio.sleep(0.5)
+
+    async def _check(self) -> None:
+        """A watcher of a bucket that was deleted hears of nothing."""
+        while True:
+            await asyncio.sleep(1)
+            for copy in self.view.copies:
+                created = await self.control_plane.bucket(copy.bucket).created()
+                assert created == self.control_plane.created(copy.bucket), "it is another one: connect again"
 
     async def _not_here(self, ask: object) -> bytes:
         raise AssertionError(f"asked the test itself for {ask}")
