@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nats.errors
 import pytest
@@ -18,50 +17,48 @@ from ditto.fleet.crashes import Crashes
 from ditto.fleet.node import Node
 from unit.fakes import fake_time
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 
 def unconnected_node() -> Node:
     return Node(load_server(None, {"DITTO_NODE": "n1", "DITTO_MAX_PIPELINES": "0"}), api_url="")
+
+
+class Failing:
+    """A connection to the control plane that cannot be made."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        self.attempts: list[float] = []
+
+    async def __aenter__(self) -> None:
+        self.attempts.append(asyncio.get_running_loop().time())
+        raise self._error
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
 
 
 @fake_time
 async def test_an_unexpected_error_is_tried_again_a_few_times_and_ends_the_node(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    attempts = []
-
-    @asynccontextmanager
-    async def connected(_: ControlPlane) -> AsyncIterator[None]:
-        attempts.append(asyncio.get_running_loop().time())
-        raise ExceptionGroup("", [KeyError("hunter2")])
-        yield
-
-    monkeypatch.setattr(ControlPlane, "connected", connected)
+    failing = Failing(ExceptionGroup("", [KeyError("hunter2")]))
+    monkeypatch.setattr(ControlPlane, "connected", lambda _: failing)
     with pytest.raises(NodeCrashed, match=r"an unexpected KeyError has ended .* 6 times in a row") as caught:
         await unconnected_node().run()
     assert caught.value.exit_code == 1
-    assert len(attempts) == 6
-    assert attempts[-1] - attempts[0] > 4
+    assert len(failing.attempts) == 6
+    assert failing.attempts[-1] - failing.attempts[0] > 4
     assert "hunter2" not in str(capfd.readouterr())
 
 
 @fake_time
 async def test_a_lost_connection_is_tried_again_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    attempts = []
-
-    @asynccontextmanager
-    async def connected(_: ControlPlane) -> AsyncIterator[None]:
-        attempts.append(1)
-        raise ControlPlaneLost("away")
-        yield
-
-    monkeypatch.setattr(ControlPlane, "connected", connected)
+    failing = Failing(ControlPlaneLost("away"))
+    monkeypatch.setattr(ControlPlane, "connected", lambda _: failing)
     node = unconnected_node()
     running = asyncio.create_task(node.run())
     await asyncio.sleep(600)
-    assert len(attempts) > 500
+    assert len(failing.attempts) > 500
     node.stop()
     await running
 
