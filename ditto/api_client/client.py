@@ -23,6 +23,8 @@ _LOOK_TIMEOUT_S: Final = 15.0
 """The same of a GET: a node waits for another one for 5 s (`fleet/requests.py`). A node that takes longer hangs."""
 _ADDRESS_HINT: Final = "it looks like http://127.0.0.1:7480; several are separated by commas"
 _NOBODY: Final = "does a node of the fleet run there (ditto serve)? Give the address of one: --server, or DITTO_SERVER"
+_NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "record layer failure")
+"""In the words of OpenSSL, where the other end answers in plain text."""
 _PROBLEM: Final = "application/problem+json"
 _TYPE: Final = "urn:ditto:error:"
 _BY_EXIT_CODE: Final[Mapping[int, type[DittoError]]] = {1: DittoError, 2: ConfigError, 3: SourceError, 4: SinkError}
@@ -101,7 +103,8 @@ class FleetClient:
         """
         is_look = method == "GET"
         timeout = httpx.Timeout(_LOOK_TIMEOUT_S if is_look else _TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
-        reasons = []
+        reasons: list[str] = []
+        hint = _NOBODY
         for server in self._servers:
             try:
                 url = f"{server}{path}"
@@ -110,17 +113,32 @@ class FleetClient:
                 ), server
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                    raise NoServer(
-                        f"the certificate of {server} is not trusted: {error}",
-                        hint="give the file of its authority: --ca, or DITTO_SERVER_CA",
-                    ) from error
+                    raise _untrusted(server, error) from error
+                if any(each in str(error) for each in _NO_TLS):
+                    reasons.append(f"{server} does not use TLS")
+                    hint = f"ask it without: http{server.removeprefix('https')}"
+                    continue
                 reasons.append(f"no answer from {server}: {_reason(error)}")
             except httpx.HTTPError as error:
                 if is_look and isinstance(error, httpx.ReadTimeout):
                     reasons.append(f"no answer from {server} within {_LOOK_TIMEOUT_S:g} s")
                     continue
-                raise NoServer(f"no answer from {server}: {_reason(error)}", hint=_NOBODY) from error
-        raise NoServer("; ".join(reasons), hint=_NOBODY)
+                if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError) and server.startswith("http:"):
+                    hint = f"does the node use TLS (http.tls)? Then ask https{server.removeprefix('http')}"
+                raise NoServer(f"no answer from {server}: {_reason(error)}", hint=hint) from error
+        raise NoServer("; ".join(reasons), hint=hint)
+
+
+def _untrusted(server: str, error: httpx.HTTPError) -> NoServer:
+    if "ostname mismatch" in str(error) or "IP address mismatch" in str(error):
+        return NoServer(
+            f"the certificate of {server} is that of another name: {error}",
+            hint="ask the node by a name or an address that its certificate (http.tls.cert) has",
+        )
+    return NoServer(
+        f"the certificate of {server} is not trusted: {error}",
+        hint="give the file of its authority: --ca, or DITTO_SERVER_CA",
+    )
 
 
 def path_of(pipeline: str, *more: str) -> str:

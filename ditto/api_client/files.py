@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ditto.config.files import SUFFIXES, parse, parse_yaml
+from ditto.config.files import SUFFIXES, SYNTAX_HINT, SyntaxFault, parse, parse_yaml
 from ditto.errors import ConfigError, DittoError
 
 STANDARD_INPUT: Final = Path("-")
@@ -75,8 +75,8 @@ def _read(sources: list[Any]) -> Documents:
 def _from_standard_input() -> Any:
     try:
         return parse_yaml(sys.stdin.read())
-    except ValueError as error:
-        raise ConfigError(f"standard input is not valid YAML: {error}") from None
+    except SyntaxFault as error:
+        raise ConfigError(f"standard input{error.place} is not valid YAML: {error}", hint=SYNTAX_HINT) from None
 
 
 def _mapping(document: Any, origin: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ditto.cli.fleet_options import confirm, fleet_options, json_option, open_client, yes_option
 from ditto.cli.options import echo_json, examples, say
-from ditto.cli.pipelines_apply import apply
+from ditto.cli.pipelines_apply import apply, print_change, print_notes
 from ditto.cli.pipelines_status import list_pipelines, status
 from ditto.cli.show import show
 from ditto.config import SINKS
@@ -204,7 +204,6 @@ def rollback(name: str, revision: int | None, is_sure: bool, **options: Any) -> 
     """Use an earlier document of a pipeline again, as a new revision. Shows the difference, and asks."""
     from ditto.api.fleet.documents import Applied  # noqa: PLC0415 -- other commands need not import it
     from ditto.api_client.client import path_of  # noqa: PLC0415 -- the same
-    from ditto.cli.pipelines_apply import print_change  # noqa: PLC0415 -- the same
 
     with open_client(**options) as client:
         now = _read(client, name)
@@ -216,6 +215,7 @@ def rollback(name: str, revision: int | None, is_sure: bool, **options: Any) -> 
             say(f"Revision {to} has the same document as revision {now.revision}: nothing has changed.")
             return
         print_change(name, now.document, earlier.document, planned)
+        print_notes(name, planned)
         if not confirm(f"Use revision {to} again?", is_sure=is_sure, what="roll the pipeline back"):
             say("The pipeline stays as it is.")
             raise click.exceptions.Exit(1)

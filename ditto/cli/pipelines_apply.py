@@ -31,6 +31,7 @@ _EFFECTS = {
     "new slot": "would store elsewhere or read another slot: it begins anew there, and events between are missing "
     "(new slot)",
 }
+NEW_SLOT = "new slot"
 _REPLACED = "has an entry that cannot be read, which is replaced; it starts"
 
 
@@ -81,7 +82,7 @@ def apply(path: Path, prune: bool, checks: bool, dry_run: bool, is_sure: bool, *
 
     A node checks every document first: where one is wrong, nothing is applied. Then the difference is printed, and what
     each change does to the pipeline. On a terminal there is a question; without one changes are applied, and only
-    deletions (--prune) need --yes. A pipeline that somebody else has changed meanwhile is left alone. References
+    deletions (--prune) and pipelines that begin in a new slot or store elsewhere need --yes. A pipeline that somebody else has changed meanwhile is left alone. References
     (${NAME}, file:/path) are passed on as they are: the node fills them in.
 
     A pipeline is called as its file says (name), or like the file.
@@ -100,10 +101,10 @@ def apply(path: Path, prune: bool, checks: bool, dry_run: bool, is_sure: bool, *
         _print(plan)
         if dry_run or not plan.changes:
             return
-        deletions = sum(each.after is None for each in plan.changes)
-        if deletions or sys.stdin.isatty():
+        losses = _losses(plan)
+        if losses or sys.stdin.isatty():
             question = f"Apply {counted(len(plan.changes), 'change')}?"
-            if not confirm(question, is_sure=is_sure, what=f"delete {counted(deletions, 'pipeline')}"):
+            if not confirm(question, is_sure=is_sure, what=losses):
                 say("Nothing is applied.")
                 raise click.exceptions.Exit(1)
         _carry_out(client, plan)
@@ -121,17 +122,37 @@ def _refused(faults: list[DittoError]) -> DittoError:
     return kind(f"{last.message}; nothing is applied", hint=last.hint)
 
 
+def _losses(plan: Plan) -> str:
+    """What nobody applies unasked: what is deleted, and what would lose events."""
+    deleted = sum(each.after is None for each in plan.changes)
+    moved = [each.name for each in plan.changes if each.applied is not None and each.applied.change.effect == NEW_SLOT]
+    return " and ".join(
+        part
+        for part in (
+            f"delete {counted(deleted, 'pipeline')}" if deleted else "",
+            f"let {', '.join(map(printable, moved))} read a new slot or store elsewhere" if moved else "",
+        )
+        if part
+    )
+
+
 def _print(plan: Plan) -> None:
     for step in plan.changes:
         before = None if step.before is None else step.before.document
         effect = _REPLACED if step.is_unreadable and step.after is not None else None
         print_change(step.name, before, step.after, step.applied, effect=effect)
     for step in plan.steps:
-        for note in [] if step.applied is None else step.applied.notes:
-            click.echo(f"note: {printable(step.name)}: {printable(note)}")
+        if step.applied is not None:
+            print_notes(step.name, step.applied)
     same = len(plan.steps) - len(plan.changes)
     if same:
         click.echo(f"{counted(same, 'pipeline')} unchanged")
+
+
+def print_notes(name: str, applied: Applied) -> None:
+    """What a node has to say about the document."""
+    for note in applied.notes:
+        click.echo(f"note: {printable(name)}: {printable(note)}")
 
 
 def print_change(

@@ -212,7 +212,7 @@ def _one(found: PipelineStatus) -> RenderableType:
 
     parts: list[RenderableType] = [_table([found.summary]), *_errors([found.summary])]
     if found.status is not None:
-        parts += [Text(), status_table(found.status)]
+        parts += [Text(), status_table(found.status, is_of_fleet=True)]
     elif found.reason:
         parts += [Text(), Text(printable(found.reason))]
     return Group(*parts)

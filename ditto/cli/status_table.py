@@ -20,17 +20,20 @@ if TYPE_CHECKING:
 _STYLES = {"streaming": "green", "standby": "cyan", "waiting": "red"}
 
 
-def status_table(status: Status) -> Table:
-    """One line for each thing that there is to know. Names and servers' words are made printable, and are no markup."""
+def status_table(status: Status, *, is_of_fleet: bool = False) -> Table:
+    """One line for each thing that there is to know. Names and servers' words are made printable, and are no markup.
+
+    In a fleet (`is_of_fleet`) a revision is that of the control plane, and the process counts reloads.
+    """
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value, style in _lines(status):
+    for name, value, style in _lines(status, is_of_fleet=is_of_fleet):
         table.add_row(name, Text(indented(value), style=style))
     return table
 
 
-def _lines(status: Status) -> Iterator[tuple[str, str, str]]:
+def _lines(status: Status, *, is_of_fleet: bool) -> Iterator[tuple[str, str, str]]:
     """Name, value, style."""
     servers = status.servers
     yield "pipeline", printable(status.pipeline), ""
@@ -59,7 +62,7 @@ def _lines(status: Status) -> Iterator[tuple[str, str, str]]:
         yield "window", f"{window.events:,} of {counted(window.max_events, 'event')}, {bytes_of}", ""
         yield "sessions", _sessions(process), ""
         if process.configuration is not None:
-            yield "configuration", *_configuration(process.configuration)
+            yield "configuration", *_configuration(process.configuration, is_of_fleet=is_of_fleet)
     for snapshot in status.snapshots:
         yield "snapshot", _snapshot(snapshot), ""
     if servers.sink is not None:
@@ -107,9 +110,12 @@ def _sessions(process: Process) -> str:
     return f"ended: {ended}" if process.state in {"waiting", "stopped"} else f"one is running; ended: {ended}"
 
 
-def _configuration(found: ConfigurationStatus) -> tuple[str, str]:
-    """`revision 2 since …`, and its style."""
+def _configuration(found: ConfigurationStatus, *, is_of_fleet: bool) -> tuple[str, str]:
+    """`revision 2 since …`, in a fleet `since …, reloaded 1 time`, and its style."""
     text = f"revision {found.revision} since {found.loaded_at}"
+    if is_of_fleet:
+        reloaded = f", reloaded {counted(found.revision - 1, 'time')}" if found.revision > 1 else ""
+        text = f"since {found.loaded_at}{reloaded}"
     if found.is_pending:
         return f"{text}; the next one is used when the transaction ends that is being stored", "yellow"
     if found.refusal is not None:

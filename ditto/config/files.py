@@ -42,21 +42,40 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+SYNTAX_HINT: Final = "the place is file:line:column, where reading stops: the fault is there, or in the line before"
+
+
+class SyntaxFault(ValueError):
+    """Where a file is not what its extension says, and why: never quotes the text there."""
+
+    def __init__(self, problem: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(problem)
+        self.place = "" if line is None or column is None else f":{line}:{column}"
+        """To be put behind the name of the file, as compilers do."""
+
+
 def parse_yaml(text: str) -> Any:
-    """Raises ValueError, which names the place and never quotes the text there."""
+    """Raises SyntaxFault."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 -- a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        where = (mark.line + 1, mark.column + 1) if mark else ()
         # What PyYAML quotes may be a password that began with * or !; <tokens> and _EXPECTED are its own words.
         problem = error.problem or "unreadable"
         own = _EXPECTED.match(problem)
         kept = 0 if own is None else own.end()
         problem = problem[:kept] + re.sub(r"'(?!<).*'", "'…'", problem[kept:], flags=re.DOTALL)
-        raise ValueError(where + problem) from None
+        raise SyntaxFault(problem, *where) from None
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        raise SyntaxFault(
+            "it has a character that YAML does not allow",
+            before.count("\n") + 1,
+            len(before) - before.rfind("\n"),
+        ) from None
     except yaml.YAMLError:
-        raise ValueError("it has a character that YAML does not allow") from None
+        raise SyntaxFault("unreadable") from None
 
 
 def _parse_json(text: str) -> Any:
@@ -73,14 +92,30 @@ def _parse_json(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=mapping)
     except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+        raise SyntaxFault(error.msg, error.lineno, error.colno) from None
+
+
+_TOML_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+def _parse_toml(text: str) -> Any:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = _TOML_PLACE.search(str(error))
+        problem = _TOML_PLACE.sub("", str(error))
+        if found is None:
+            raise SyntaxFault(problem) from None
+        if found[1] is None:
+            raise SyntaxFault(problem, text.count("\n") + 1, len(text) - text.rfind("\n")) from None
+        raise SyntaxFault(problem, int(found[1]), int(found[2])) from None
 
 
 _PARSERS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
     {
         ".yaml": ("YAML", parse_yaml),
         ".yml": ("YAML", parse_yaml),
-        ".toml": ("TOML", tomllib.loads),
+        ".toml": ("TOML", _parse_toml),
         ".json": ("JSON", _parse_json),
     }
 )
@@ -111,12 +146,17 @@ def parse(file: Path) -> Any:
         return read_text(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
-            f"the configuration file {file} cannot be read: {error.strerror or type(error).__name__}", file=str(file)
+            f"the configuration file {file} cannot be read: {error.strerror or type(error).__name__}",
+            hint="give the path of a file that is there, and that this user may read",
+            file=str(file),
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"the configuration file {file} is not UTF-8 text", file=str(file)) from None
     except ValueError as error:
-        raise ConfigError(f"the configuration file {file} is not valid {language}: {error}", file=str(file)) from None
+        place = error.place if isinstance(error, SyntaxFault) else ""
+        raise ConfigError(
+            f"the configuration file {file}{place} is not valid {language}: {error}", hint=SYNTAX_HINT, file=str(file)
+        ) from None
 
 
 def _collect(

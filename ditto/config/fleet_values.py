@@ -12,18 +12,21 @@ from ditto.config.impossible import Impossible
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-_LONGEST: Final = 63
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*"
+"""Of pipelines and nodes: none looks like an option of a command."""
+LONGEST_NAME: Final = 63
+NAME_RULE: Final = "letters, digits, _ and -, with single dots between them, the first a letter or a digit, at most 63"
+_NAME: Final = re.compile(NAME)
 
 
 def is_name(text: str) -> bool:
     """Whether a pipeline or a node of a fleet can be called so: also a key of a bucket."""
-    return len(text) <= _LONGEST and _NAME.fullmatch(text) is not None
+    return len(text) <= LONGEST_NAME and _NAME.fullmatch(text) is not None
 
 
 def _node(value: str | None) -> str | None:
     if value is not None and not is_name(value):
-        raise Impossible("must be letters, digits, _ and -, with single dots between them, at most 63")
+        raise Impossible(f"must be {NAME_RULE}", hint="give another one, such as n1; by default a node has the name of its host")
     return value
 
 

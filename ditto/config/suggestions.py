@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
+from typing import Final
 
 from ditto.config.keys import PIPELINE, Model, variable_of
+from ditto.config.model import SINKS
 from ditto.errors import ConfigError
+
+_ADDRESSES: Final = ("dsn", "url", "brokers")
+_IN_ADDRESS: Final = (
+    *("host", "hostname", "server", "servers", "port", "user", "username", "password"),
+    *("database", "dbname", "sslmode", "sslrootcert", "url", "uri", "dsn", "address"),
+)
+"""What an address may have, in the words of other programs."""
 
 
 def _nearest(path: str, model: Model) -> str | None:
@@ -15,18 +25,43 @@ def _nearest(path: str, model: Model) -> str | None:
 
 
 def _nearest_known(path: str, model: Model) -> str | None:
-    known = [*model.keys, *model.former, *model.sections]
-    names = {key.rpartition(".")[2]: key for key in reversed(known)}
-    last = path.rpartition(".")[2]
+    section, _, last = path.rpartition(".")
+    known = [each for each in (*model.keys, *model.former, *model.sections) if _is_possible(section, each)]
     if same := get_close_matches(path, known, n=1, cutoff=0.95):
         return same[0]
-    if last in names:  # the right name in the wrong section
-        return names[last]
+    names: dict[str, set[str]] = {}
+    for each in known:
+        names.setdefault(each.rpartition(".")[2], set()).add(model.former.get(each, each))
+    if last in names and (only := _only(names[last])):  # the right name in the wrong section
+        return only
+    if address := _address(path, model):
+        return address
+    if last in names:
+        return None
     if whole := get_close_matches(path, known, n=1, cutoff=0.75):
         return whole[0]
     if name := get_close_matches(last, list(names), n=1, cutoff=0.7):
-        return names[name[0]]
+        return _only(names[name[0]])
     return next(iter(get_close_matches(path, known, n=1, cutoff=0.5)), None)
+
+
+def _is_possible(section: str, known: str) -> bool:
+    """A pipeline has one sink: in the section of a sink nobody means a key of another one."""
+    own, other = section.partition(".")[0], known.partition(".")[0]
+    return own == other or not {own, other} <= set(SINKS)
+
+
+def _only(paths: set[str]) -> str | None:
+    """A name that several sections have says nothing about which one was meant."""
+    return next(iter(paths)) if len(paths) == 1 else None
+
+
+def _address(path: str, model: Model) -> str | None:
+    """The address of the section, for a part of it that is no key of its own: `postgres.dsn` for `postgres.password`."""
+    section, _, last = path.rpartition(".")
+    if not get_close_matches(last, _IN_ADDRESS, n=1, cutoff=0.85):
+        return None
+    return next((key for name in _ADDRESSES if (key := f"{section}.{name}") in model.keys), None)
 
 
 def unknown(path: str, origin: str, model: Model = PIPELINE) -> ConfigError:
@@ -37,15 +72,29 @@ def unknown(path: str, origin: str, model: Model = PIPELINE) -> ConfigError:
         siblings = [key for key in model.keys if key.startswith(f"{section}.")]
     else:
         siblings = [*(key for key in model.keys if "." not in key), *model.sections]
+    hint = None if nearest else f"known are {', '.join(siblings)}"
+    if nearest is not None and nearest == _address(path, model):
+        hint = _how(nearest, model)
     return ConfigError(
-        f"{path} {origin} is not a known key" + (f": did you mean {nearest}?" if nearest else ""),
-        hint=None if nearest else f"known are {', '.join(siblings)}",
-        key=path,
+        f"{path} {origin} is not a known key" + (f": did you mean {nearest}?" if nearest else ""), hint=hint, key=path
     )
+
+
+def _how(address: str, model: Model) -> str:
+    examples = " or ".join(map(json.dumps, model.keys[address].examples))
+    return f"{address} has it, such as {examples}" if examples else f"{address} has it"
 
 
 def unknown_variable(variable: str, model: Model = PIPELINE) -> ConfigError:
     """The error for an environment variable that looks like Ditto's and belongs to no key."""
+    for section in model.sections:
+        name = variable.removeprefix(f"{variable_of(section)}_").lower()
+        if name != variable.lower() and (address := _address(f"{section}.{name}", model)):
+            return ConfigError(
+                f"the environment variable {variable} belongs to no key: did you mean {variable_of(address)}?",
+                hint=_how(address, model),
+                variable=variable,
+            )
     known = {variable_of(path): path for path in (*model.keys, *model.former)}
     if below := {name: path for name, path in known.items() if name.startswith(f"{variable}_")}:  # that of a section
         known = below

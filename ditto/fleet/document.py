@@ -21,7 +21,7 @@ from ditto.config import Config, Log, webhook
 from ditto.config.changes import changed_keys, needs_restart
 from ditto.config.dsn import SECRETS, mask_dsn, parameters_of
 from ditto.config.files import settings_of
-from ditto.config.fleet_values import is_name
+from ditto.config.fleet_values import NAME_RULE, is_name
 from ditto.config.keys import KEYS, SECTIONS
 from ditto.config.load import compose
 from ditto.config.mask import mask_url
@@ -77,8 +77,8 @@ def check_name(name: str) -> None:
     """Raise PipelineRefused for a name that no pipeline can have."""
     if not is_name(name):
         raise PipelineRefused(
-            "the name of a pipeline must be letters, digits, _ and -, with single dots between them, at most 63",
-            hint="give another name",
+            f"the name of a pipeline must be {NAME_RULE}",
+            hint="give another name, such as shop: the key name of the file, or the name of the file itself",
         )
 
 

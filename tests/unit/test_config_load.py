@@ -290,11 +290,43 @@ def test_references_that_lead_nowhere(tmp_path: Path) -> None:
         ),
         ("events: {messages: {a: {subjet: x}}}", "events.messages.a.subjet", "events.messages.a.subject"),
         ("nats: {ack_timeout_s: 3}", "nats.ack_timeout_s", "nats.ack_timeout"),
+        ("kafka: {lease_ttl: 3s}", "kafka.lease_ttl", "delivery.lease_ttl"),
     ],
 )
 def test_unknown_keys_name_the_nearest(text: str, wrong: str, nearest: str, tmp_path: Path) -> None:
     file = write(tmp_path, text)
     assert refusal(file) == f"{wrong} in {file} is not a known key: did you mean {nearest}?"
+
+
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        *((f"postgres.{name}", "postgres.dsn") for name in ("password", "user", "host", "sslmode", "dbname", "url")),
+        ("nats.host", "nats.url"),
+        ("redis.database", "redis.url"),
+        ("rabbitmq.hostname", "rabbitmq.url"),
+        ("kafka.servers", "kafka.brokers"),
+    ],
+)
+def test_a_part_of_an_address_leads_to_the_address_of_its_own_section(path: str, address: str, tmp_path: Path) -> None:
+    section, name = path.split(".")
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, f"{section}: {{{name}: hunter2}}"), {}, {})
+    assert caught.value.message.endswith(f" is not a known key: did you mean {address}?")
+    assert str(caught.value.hint).startswith(f"{address} has it")
+    variable, of_address = (f"DITTO_{each.replace('.', '_').upper()}" for each in (path, address))
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, {variable: "hunter2"})
+    assert caught.value.message.endswith(f"did you mean {of_address}?")
+
+
+@pytest.mark.parametrize("path", ["kafka.stream", "redis.replicas", "kafka.domain", "postgres.ca"])
+def test_nobody_means_a_key_of_another_sink(path: str, tmp_path: Path) -> None:
+    section, name = path.split(".")
+    with pytest.raises(ConfigError, match="is not a known key") as caught:
+        load(write(tmp_path, f"{section}: {{{name}: x}}"), {}, {})
+    other = {"kafka", "redis", "rabbitmq", "nats", "webhook"} - {section}
+    assert not any(f"did you mean {each}" in caught.value.message for each in other)
 
 
 def test_an_unknown_key_that_resembles_nothing_lists_the_known(tmp_path: Path) -> None:
@@ -330,7 +362,7 @@ def test_variables_that_are_not_meant_for_the_configuration(variable: str) -> No
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("c.yaml", "a: [1", "is not valid YAML: line"),
+        ("c.yaml", "a: [1", "c.yaml:1:6 is not valid YAML: expected"),
         ("c.yaml", "a: [1", "expected ',' or ']', but got '"),
         ("c.yaml", "a: 1\nb\nc: 2", "could not find expected ':'"),
         ("c.yaml", "password: *hidden", "found undefined alias '…'"),
@@ -340,10 +372,11 @@ def test_variables_that_are_not_meant_for_the_configuration(variable: str) -> No
         ("c.yaml", "nats: nats://localhost", "nats in"),
         ("c.yaml", "nats: []", "nats in"),
         ("c.yaml", "events: {topics: {1: x}}", "not text"),
-        ("c.yaml", "a: \x07", "is not valid YAML"),
-        ("c.json", "{", "is not valid JSON: line 1"),
+        ("c.yaml", "a: 1\nb: \x07", "c.yaml:2:4 is not valid YAML"),
+        ("c.json", "{", "c.json:1:2 is not valid JSON"),
         ("c.json", '{"nats": {}, "nats": {}}', "duplicate key nats"),
-        ("c.toml", "nats = ", "is not valid TOML"),
+        ("c.toml", "a = 1\nnats = ", "c.toml:2:8 is not valid TOML"),
+        ("c.toml", "a = 1\n[nats\nb = 1", "c.toml:2:6 is not valid TOML"),
         ("c.ini", "", "extensions .yaml, .yml, .toml, .json"),
     ],
 )

@@ -154,7 +154,8 @@ def test_one_bad_file_and_nothing_is_applied(ask: Ask, folder: Path) -> None:
     (folder / "notes.txt").write_text("no configuration")
     shown = ask("pipelines", "apply", "-f", str(folder), code=2)
     assert "a.yaml: postgres.slott of pipeline a is not a known key: did you mean postgres.slot?" in shown
-    assert "b.yaml is not valid YAML" in shown
+    assert "b.yaml:2:1 is not valid YAML" in shown
+    assert shown.count("hint: ") == 3
     assert "nats.password has a secret written out" in shown
     assert "are both of a pipeline shop" in shown
     assert "nothing is applied" in shown
@@ -176,6 +177,16 @@ def test_prune_deletes_what_has_no_file_and_asks(ask: Ask, folder: Path, tmp_pat
     assert "has no configuration" in ask("pipelines", "apply", "-f", str(tmp_path / "empty"), "--prune", code=2)
 
 
+def test_what_would_lose_events_is_not_applied_unasked(ask: Ask, folder: Path) -> None:
+    ask("pipelines", "apply", "-f", str(folder))
+    (folder / "shop.yaml").write_text(FILE.replace("slot: shop", "slot: other"))
+    shown = ask("pipelines", "apply", "-f", str(folder), code=2)
+    assert shown.index("events between are missing (new slot)") < shown.index("let shop read a new slot or store")
+    assert "hint: give --yes" in shown
+    assert ask.revision("shop") == 1
+    assert "shop: changed" in ask("pipelines", "apply", "-f", str(folder), "--yes")
+
+
 @pytest.mark.usefixtures("terminal")
 def test_on_a_terminal_it_asks(ask: Ask, folder: Path) -> None:
     assert "Nothing is applied." in ask("pipelines", "apply", "-f", str(folder), answer="n\n", code=1)
@@ -193,7 +204,7 @@ def test_what_somebody_else_has_changed_meanwhile_is_left_alone(
     ask: Ask, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask("pipelines", "apply", "-f", str(folder))
-    (folder / "shop.yaml").write_text(FILE + "events: {prefix: other}\n")
+    (folder / "shop.yaml").write_text(FILE + "delivery: {lease_ttl: 20s}\n")
     monkeypatch.setattr("ditto.cli.pipelines_apply._print", lambda _: ask("pipelines", "pause", "shop"))
     shown = ask("pipelines", "apply", "-f", str(folder), code=5)
     assert "shop: pipeline shop is at revision 2, changed by admin, and not at 1" in shown
@@ -337,6 +348,14 @@ def test_tls_and_a_certificate_that_is_replaced(ask: Ask, tmp_path: Path, monkey
         assert "is not trusted" in shown
         assert "--ca" in shown
         assert "There is no pipeline" in ask("pipelines", "list", "--ca", ca, DITTO_SERVER=address)
+        shown = ask("pipelines", "list", "--ca", ca, code=5, DITTO_SERVER=f"https://localhost:{port}")
+        assert "is that of another name" in shown
+        shown = ask("pipelines", "list", code=5, DITTO_SERVER=f"http://127.0.0.1:{port}")
+        assert f"Then ask {address}" in shown
+        plain = ask.environ["DITTO_SERVER"]
+        shown = ask("pipelines", "list", code=5, DITTO_SERVER=plain.replace("http:", "https:"))
+        assert "does not use TLS" in shown
+        assert f"ask it without: {plain}" in shown
         issue(tmp_path, trustme.CA())
         eventually(lambda: ask.works("pipelines", "list", "--ca", ca, DITTO_SERVER=address), "the new one is used")
     assert "cannot be read" in ask("pipelines", "list", "--ca", str(tmp_path / "nothing.pem"), code=2)

@@ -145,7 +145,7 @@ def test_what_cannot_be_resolved_names_the_key_and_the_pipeline() -> None:
         resolve("orders", {"postgres": {"slt": "x"}}, {})
 
 
-@pytest.mark.parametrize("name", ["", "a b", ".a", "a.", "a..b", "a*", "a>", "ä", "x" * 64])
+@pytest.mark.parametrize("name", ["", "a b", ".a", "a.", "a..b", "a*", "a>", "ä", "x" * 64, "-x", "_x"])
 def test_names_that_cannot_be(name: str) -> None:
     with pytest.raises(PipelineRefused):
         check_name(name)

@@ -70,7 +70,8 @@ def _token_refused(*, is_given: bool) -> TokenRefused:
     if is_given:
         return TokenRefused(
             "this token is not one of those that the node knows",
-            hint="send Authorization: Bearer TOKEN with a token whose SHA-256 is in auth.tokens of the node",
+            hint="send Authorization: Bearer TOKEN (commands: --token or DITTO_TOKEN) with a token whose SHA-256 is in "
+            "auth.tokens of the node",
         )
     return TokenRefused(
         "no token is given, and the node asks for one",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ditto.config.dsn import make_dsn
 from ditto.config.events import Action
-from ditto.config.files import parse_yaml
+from ditto.config.files import SYNTAX_HINT, SyntaxFault, parse_yaml
 from ditto.config.importers.draft import REFERENCE, Draft, Imported
 from ditto.config.keys import SECTIONS
 from ditto.errors import ConfigError
@@ -75,8 +75,8 @@ def read_wal_listener(file: Path) -> Imported:
         raise ConfigError(f"{file} cannot be read: {error.strerror or type(error).__name__}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{file} is not UTF-8 text") from None
-    except ValueError as error:
-        raise ConfigError(f"{file} is not valid YAML: {error}") from None
+    except SyntaxFault as error:
+        raise ConfigError(f"{file}{error.place} is not valid YAML: {error}", hint=SYNTAX_HINT) from None
     return _Translation(file, _flatten(root)).run()
 
 
