@@ -50,6 +50,8 @@ class Stored(Struct, frozen=True):
     record: Record
     is_readable: bool = True
     """False: something else is there, and the record is an empty one (`PipelineStore.find`)."""
+    is_first: bool = False
+    """In a history: there was no pipeline before it, or none that could be read."""
 
 
 class NodeEntry(Struct, frozen=True, kw_only=True):

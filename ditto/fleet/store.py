@@ -10,7 +10,7 @@ import msgspec
 
 from ditto.errors import ControlPlaneUnsuitable, PipelineUnknown, PipelineUnreadable, RevisionConflict
 from ditto.fleet import document
-from ditto.fleet.buckets import Bucket, Entry
+from ditto.fleet.buckets import HISTORY, Bucket, Entry
 from ditto.fleet.control_plane import ControlPlane
 from ditto.fleet.records import PIPELINES, Action, Record, Stored, decode
 from ditto.monitoring.timestamps import rfc3339
@@ -80,10 +80,15 @@ class PipelineStore:
         """
         document.check_name(name)
         found = []
-        for each in await self._bucket.history(name):
+        kept = await self._bucket.history(name)
+        is_first = len(kept) < HISTORY[PIPELINES]
+        for each in kept:
             if each.value is not None:
                 with suppress(PipelineUnreadable):
-                    found.append(_stored(each))
+                    found.append(msgspec.structs.replace(_stored(each), is_first=is_first))
+                    is_first = False
+                    continue
+            is_first = True
         if not found:
             raise unknown(name)
         return found

@@ -80,7 +80,8 @@ class FakeStore:
         self._check()
         if name not in self.revisions:
             raise PipelineUnknown(f"there is no pipeline {name}")
-        return self.revisions[name]
+        first, *others = self.revisions[name]
+        return [msgspec.structs.replace(first, is_first=True), *others]
 
     def _check(self) -> None:
         if self.fault is not None:

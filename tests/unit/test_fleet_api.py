@@ -169,13 +169,21 @@ async def test_a_page_cannot_change_anything_by_a_request_that_is_no_json() -> N
     node = FakeNode({"DITTO_AUTH_ALLOW_LOOPBACK": "true"})
     await put(node, "shop", DOCUMENT)
     async with client_of(node, None, address="127.0.0.1", host="localhost") as client:
-        assert (await client.post("/v1/pipelines/shop/pause")).status_code == 415
+        for name, value in (("Origin", "https://evil.example.com"), ("Sec-Fetch-Site", "cross-site")):
+            for method, path in (("POST", "/v1/pipelines/shop/pause"), ("DELETE", "/v1/pipelines/shop")):
+                sent = await client.request(method, path, headers={name: value, "If-Match": "*"})
+                assert sent.status_code == 415, (name, method)
+                assert "Content-Type" in sent.json()["hint"]
         sent = await client.post("/v1/pipelines/shop/pause", content="{}", headers={"Content-Type": "text/plain"})
         assert sent.status_code == 415
         sent = await client.post("/v1/pipelines/shop/pause", headers={"Content-Type": "application/json"})
         assert sent.status_code == 200
+        assert (await client.post("/v1/pipelines/shop/resume")).status_code == 200, "curl sends no Origin"
+        assert (await client.delete("/v1/pipelines/shop", headers={"If-Match": "*"})).status_code == 200
+    await put(node, "shop", DOCUMENT)
     async with client_of(node, "operate") as client:  # a token is no cookie
-        assert (await client.post("/v1/pipelines/shop/pause")).status_code == 200
+        sent = await client.post("/v1/pipelines/shop/pause", headers={"Origin": "https://evil.example.com"})
+        assert sent.status_code == 200
 
 
 async def test_a_name_of_somebody_else_is_not_answered() -> None:
@@ -282,10 +290,10 @@ async def test_history_and_rollback() -> None:
     _, history = await ask(node, "GET", f"{path}/history", role="read")
     told = [(each["revision"], each["action"], each["by"], each["paused"]) for each in history["revisions"]]
     assert told == [(3, "pause", "operate", True), (2, "apply", "admin", False), (1, "apply", "admin", False)]
-    assert [each["change"] and each["change"]["keys"] for each in history["revisions"]] == [
-        [],
-        ["delivery.lease_ttl"],
-        None,
+    assert [(each["change"]["effect"], each["change"]["keys"]) for each in history["revisions"]] == [
+        ("nothing", []),
+        ("restart", ["delivery.lease_ttl"]),
+        ("start", []),
     ]
     assert (await ask(node, "GET", f"{path}?revision=1"))[1]["document"] == DOCUMENT
     assert problem(await ask(node, "GET", f"{path}?revision=99"))[0] == 404

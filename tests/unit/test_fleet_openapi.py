@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -78,6 +79,10 @@ async def test_every_route_says_how_it_can_fail_and_which_role_it_needs() -> Non
             assert operation["description"], place
             assert ("x-role" in operation) == (not is_probe), place
             assert operation["security"] == ([] if is_probe else [{"token": []}]), place
+            for each in operation.get("parameters", ()):
+                if (each["in"], each["name"]) == ("path", "name"):
+                    assert re.search(each["schema"]["pattern"], "shop.eu-1"), place
+                    assert not re.search(each["schema"]["pattern"], "-x"), place
             failures = {code: each for code, each in operation["responses"].items() if code >= "400"}
             assert is_probe or {"400", "401", "403", "405", "421", "500"} <= failures.keys(), place
             for code, each in failures.items():

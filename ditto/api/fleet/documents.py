@@ -102,7 +102,7 @@ class Revision(Struct, frozen=True, kw_only=True):
     by: str
     at: str
     paused: bool
-    change: Annotated[Change | None, Meta(description="Against the revision before; null where that is not kept.")]
+    change: Annotated[Change | None, Meta(description="Against the revision before; null where that is not kept any more.")]
 
 
 class History(Struct, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ class FleetGate:
     A web page can make its visitor's browser ask a server of the visitor's network under a name of the page's owner
     (DNS rebinding): such a name is one of the public DNS, and is in the Host header. `hosts` are the allowed names.
     Nor may a page change anything where no token is needed, by a request that a browser sends without asking the
-    server first: such a request cannot be JSON.
+    server first: such a request cannot be JSON. One without a body need not be JSON, where no browser has sent it.
     """
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator, *, hosts: Iterable[str]) -> None:
@@ -52,8 +52,9 @@ class FleetGate:
                 return
             if method not in READING and not _is_json(headers):
                 has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-                if has_body or identity.name == LOOPBACK:
-                    await _refuse(send, plain_problem(415, f"send it as Content-Type: {_JSON}"))
+                if has_body or (identity.name == LOOPBACK and _is_from_browser(headers)):
+                    hint = f"curl: -H 'Content-Type: {_JSON}'"
+                    await _refuse(send, plain_problem(415, f"send it as Content-Type: {_JSON}", hint=hint))
                     return
             scope = {**scope, "state": {**scope.get("state", {}), IDENTITY: identity}}  # type: ignore[assignment]
         if method == "HEAD":
@@ -64,6 +65,11 @@ class FleetGate:
 
 def _is_json(headers: dict[str, str]) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == _JSON
+
+
+def _is_from_browser(headers: dict[str, str]) -> bool:
+    """Every browser says where the page is from that makes it send a request which can change anything."""
+    return "origin" in headers or "sec-fetch-site" in headers
 
 
 def _token_refused(*, is_given: bool) -> TokenRefused:

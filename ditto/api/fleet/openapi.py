@@ -13,6 +13,7 @@ from ditto.api.fleet.gate import OPEN_PATHS
 from ditto.api.fleet.problems import MEDIA_TYPE
 from ditto.api.fleet.responses import EVERYWHERE, about
 from ditto.config import schema
+from ditto.config.fleet_values import LONGEST_NAME, NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +80,9 @@ def _complete(path: str, method: str, operation: dict[str, Any], *, role: str | 
         if method == "get" and status in {413, 415}:
             continue
         responses[str(status)] = {"description": about(status), "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
+    for each in operation.get("parameters", ()):
+        if (each["in"], each["name"]) == ("path", "name"):
+            each["schema"] |= {"pattern": f"^{NAME}$", "maxLength": LONGEST_NAME}
     for status, response in responses.items():
         if status == "401":
             response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}

@@ -234,13 +234,18 @@ def _entries(kept: list[Stored], node: FleetNode) -> list[Revision]:
 
 def _entry(stored: Stored, before: Stored | None, node: FleetNode) -> Revision:
     record = stored.record
+    change: Change | None = None
+    if stored.is_first:
+        change = Change(effect="start")
+    elif before is not None:
+        change = change_of(before.record.document, record.document, node)
     return Revision(
         revision=stored.revision,
         action=record.action,
         by=record.by,
         at=record.at,
         paused=record.paused,
-        change=None if before is None else change_of(before.record.document, record.document, node),
+        change=change,
     )
 
 
