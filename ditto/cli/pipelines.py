@@ -140,6 +140,10 @@ def delete(name: str, drop_slot: bool, is_sure: bool, **options: Any) -> None:
     say(f"The pipeline {printable(name)} is gone.")
     if done.slot_dropped:
         say(f"The slot {printable(done.slot)} is dropped.")
+    elif drop_slot:
+        say(f"There was no slot {printable(done.slot)}.")
+    if not done.kept:
+        say("Nothing of it stays: it has made no slot, no publication and stored nothing, or somebody has removed them.")
     for each in done.kept:
         say(f"  {printable(each)}")
 
@@ -152,12 +156,13 @@ def _becomes(document: dict[str, Any], *, drops_slot: bool) -> str:
     stored = f"stream {nats.get('stream', 'DITTO')}" if other is None else f"what is stored by {other}"
     if drops_slot:
         return (
-            f"The replication slot {slot} is dropped: changes that are not stored yet are lost, and a new pipeline "
-            f"that stores in the same place would have a gap. The publication {publication} and {stored} stay."
+            f"The replication slot {slot} is dropped, if there is one: changes that are not stored yet are lost, and a "
+            f"new pipeline that stores in the same place would have a gap. As far as there are the publication "
+            f"{publication} and {stored}, they stay."
         )
     return (
-        f"The replication slot {slot}, the publication {publication} and {stored} stay: PostgreSQL keeps WAL for the "
-        "slot until it is dropped (--drop-slot)."
+        f"As far as there are the replication slot {slot}, the publication {publication} and {stored}, they stay: "
+        "PostgreSQL keeps WAL for a slot until it is dropped (--drop-slot)."
     )
 
 

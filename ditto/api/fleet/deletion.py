@@ -8,6 +8,7 @@ import time
 from typing import Final
 
 from ditto.api.fleet.documents import Deleted
+from ditto.api.fleet.remains import look, sentences
 from ditto.config import Config
 from ditto.errors import ConfigError, DittoError, NotPossibleNow, SlotInUse
 from ditto.fleet.document import resolve
@@ -31,16 +32,20 @@ async def remove(node: FleetNode, found: Stored, *, drops_slot: bool, by: str) -
         if drops_slot:
             raise
         config = None
-    revision = found.revision
+    revision, is_dropped = found.revision, False
     if drops_slot and config is not None:
-        revision = await _drop(node, found, config, by=by)
+        revision, is_dropped = await _drop(node, found, config, by=by)
     await node.store.delete(found.name, after=revision)
-    return Deleted(
-        name=found.name,
-        slot=_slot(found, config),
-        slot_dropped=drops_slot,
-        kept=_kept(found, config, has_slot=not drops_slot),
-    )
+    if config is None:
+        slot = _slot(found)
+        kept = [
+            f"the replication slot {slot} stays, if there is one, and PostgreSQL keeps its WAL until it is dropped: "
+            f"ditto slot drop --slot {slot} --dsn DSN",
+            "the publication and what is stored stay",
+        ]
+        return Deleted(name=found.name, slot=slot, slot_dropped=False, kept=kept)
+    kept = sentences(config, await look(config), is_slot_dropped=drops_slot)
+    return Deleted(name=found.name, slot=config.postgres.slot, slot_dropped=is_dropped, kept=kept)
 
 
 async def _remove_unreadable(node: FleetNode, found: Stored, *, drops_slot: bool) -> Deleted:
@@ -54,8 +59,10 @@ async def _remove_unreadable(node: FleetNode, found: Stored, *, drops_slot: bool
     return Deleted(name=found.name, slot="", slot_dropped=False, kept=kept)
 
 
-async def _drop(node: FleetNode, found: Stored, config: Config, *, by: str) -> int:
-    """Pause the pipeline, wait until nobody reads the slot, and drop it; the revision that is the newest now."""
+async def _drop(node: FleetNode, found: Stored, config: Config, *, by: str) -> tuple[int, bool]:
+    """Pause the pipeline, wait until nobody reads the slot, and drop it; the revision that is the newest now, and
+    whether there was a slot.
+    """
     slot = config.postgres.slot
     deadline = time.monotonic() + _TIMEOUT_S
     try:
@@ -69,8 +76,7 @@ async def _drop(node: FleetNode, found: Stored, config: Config, *, by: str) -> i
             revision = found.revision
             if not found.record.paused:
                 revision = (await node.store.change(found, "pause", by=by, paused=True)).revision
-            await _drop_when_free(control, found.name, slot, deadline)
-            return revision
+            return revision, await _drop_when_free(control, found.name, slot, deadline)
     except TimeoutError:
         raise NotPossibleNow(
             f"the slot {slot} could not be dropped within {_TIMEOUT_S:g} s; pipeline {found.name} is paused, and there",
@@ -78,18 +84,19 @@ async def _drop(node: FleetNode, found: Stored, config: Config, *, by: str) -> i
         ) from None
 
 
-async def _drop_when_free(control: Control, name: str, slot: str, deadline: float) -> None:
+async def _drop_when_free(control: Control, name: str, slot: str, deadline: float) -> bool:
+    """Whether there was one."""
     while True:
         held = await find_slot(control, slot)
         if held is None:
-            return
+            return False
         if held.active_pid is None:
             try:
                 await drop_slot(control, slot)
             except SlotInUse:
                 pass
             else:
-                return
+                return True
         if time.monotonic() > deadline - 1:
             raise _in_use(name, slot, held.active_pid or 0, is_paused=True)
         await asyncio.sleep(_POLL_S)
@@ -104,32 +111,6 @@ def _in_use(name: str, slot: str, pid: int, *, is_paused: bool) -> DittoError:
     )
 
 
-def _slot(found: Stored, config: Config | None) -> str:
-    if config is not None:
-        return config.postgres.slot
+def _slot(found: Stored) -> str:
     given = found.record.document.get("postgres", {})
     return str(given.get("slot", "ditto")) if isinstance(given, dict) else "ditto"
-
-
-def _kept(found: Stored, config: Config | None, *, has_slot: bool) -> list[str]:
-    """A sentence for each thing that stays."""
-    slot = _slot(found, config)
-    kept = []
-    if has_slot:
-        kept.append(
-            f"the replication slot {slot} stays, and PostgreSQL keeps its WAL until it is dropped: ditto slot drop "
-            f"--slot {slot} --dsn DSN"
-        )
-    if config is None:
-        return [*kept, "the publication and what is stored stay"]
-    publication = config.postgres.publication
-    kept.append(f"the publication {publication} stays: DROP PUBLICATION {publication} removes it")
-    return [*kept, _sink(config)]
-
-
-def _sink(config: Config) -> str:
-    if config.sink == "nats":
-        return f"the stream {config.nats.stream} stays with its events: nats stream rm {config.nats.stream} removes it"
-    if config.file is not None:
-        return f"the file {config.file.path} stays on the node that wrote it"
-    return f"what is stored by {config.sink} stays"

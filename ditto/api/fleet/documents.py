@@ -142,8 +142,14 @@ class Deleted(Struct, frozen=True, kw_only=True):
 
     name: str
     slot: str
-    slot_dropped: bool
-    kept: Annotated[list[str], Meta(description="What is still there, and how to remove it, a sentence each.")]
+    slot_dropped: Annotated[bool, Meta(description="False, too, where there was no slot to drop.")]
+    kept: Annotated[
+        list[str],
+        Meta(
+            description="What is still there, and how to remove it, a sentence each; and what may be there, where a "
+            "server could not be asked."
+        ),
+    ]
 
 
 class Nodes(Struct, frozen=True, kw_only=True):
