@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import click
 
-from ditto.cli.fleet_options import fleet_options, open_client
+from ditto.cli.fleet_options import confirm, fleet_options, open_client, yes_option
 from ditto.cli.options import examples, say, seconds
 from ditto.errors import NotPossibleNow
 from ditto.printable_text import printable
 from ditto.units import counted
 
+if TYPE_CHECKING:
+    from ditto.api_client.client import FleetClient
+
 _POLL_S: Final = 0.5
 
 
-@click.command(epilog=examples("ditto drain n1", "ditto drain n1 --timeout 0s"))
+@click.command(epilog=examples("ditto drain n1", "ditto drain n1 --timeout 0s --yes"))
 @click.argument("node", metavar="NODE")
 @fleet_options
 @click.option(
@@ -26,19 +30,28 @@ _POLL_S: Final = 0.5
     show_envvar=True,
     help="How long to wait until it runs no pipeline any more; 0s: do not wait.  [default: 60s]",
 )
-def drain(node: str, timeout: str, **options: Any) -> None:
+@yes_option("DITTO_DRAIN_YES")
+def drain(node: str, timeout: str, is_sure: bool, **options: Any) -> None:
     """Let a node hand its pipelines over to the others, one after the other: before its machine is shut down.
+
+    Where no other node has the labels of some, or room, they would run nowhere: the command names them and asks.
 
     The node takes no pipelines until its process is started again, and goes on answering. SIGTERM drains it too, and
     ends it.
     """
-    from urllib.parse import quote  # noqa: PLC0415 -- with the others
-
     from ditto.api.fleet.documents import Draining, Nodes  # noqa: PLC0415 -- other commands need not import it
 
-    wait_s = seconds(timeout, "--timeout")
+    wait_s, path = seconds(timeout, "--timeout"), f"/v1/nodes/{quote(node, safe='')}/drain"
     with open_client(**options) as client:
-        done = client.ask("POST", f"/v1/nodes/{quote(node, safe='')}/drain", Draining)
+        planned = client.ask("POST", path, Draining, params={"dry_run": True})
+        if planned.unplaced:
+            click.echo(f"No other node can take {_named(planned.unplaced)}: nothing would run there.")
+            if not confirm(
+                f"Drain node {printable(node)}?", is_sure=is_sure, what=f"let {_named(planned.unplaced)} run nowhere"
+            ):
+                say("The node goes on.")
+                raise click.exceptions.Exit(1)
+        done = client.ask("POST", path, Draining)
         say(f"Node {printable(node)} drains: it runs {counted(done.pipelines, 'pipeline')}.")
         deadline = time.monotonic() + wait_s
         left = done.pipelines
@@ -51,5 +64,23 @@ def drain(node: str, timeout: str, **options: Any) -> None:
                     hint="ditto pipelines status says which: is there another node with their labels, and room?",
                 )
             time.sleep(_POLL_S if left else 0)
-    if wait_s:
-        say(f"Node {printable(node)} runs no pipeline any more.")
+        if wait_s:
+            say(f"Node {printable(node)} runs no pipeline any more.")
+        if done.unplaced:
+            _say_what_runs_nowhere(client, done.unplaced)
+
+
+def _say_what_runs_nowhere(client: FleetClient, names: list[str]) -> None:
+    """With the reasons that the fleet has by now."""
+    from ditto.api.fleet.documents import Listing  # noqa: PLC0415 -- other commands need not import it
+
+    reasons: dict[str, list[str]] = {}
+    for each in client.get("/v1/pipelines", Listing).pipelines:
+        if each.name in names and each.state == "unassigned":
+            reasons.setdefault(each.reason, []).append(each.name)
+    for reason, found in reasons.items():
+        say(f"{_named(found)} {'runs' if len(found) == 1 else 'run'} nowhere now: {printable(reason)}.")
+
+
+def _named(names: list[str]) -> str:
+    return f"{'pipeline' if len(names) == 1 else 'the pipelines'} {', '.join(map(printable, names))}"

@@ -143,7 +143,9 @@ def delete(name: str, drop_slot: bool, is_sure: bool, **options: Any) -> None:
     elif drop_slot:
         say(f"There was no slot {printable(done.slot)}.")
     if not done.kept:
-        say("Nothing of it stays: it has made no slot, no publication and stored nothing, or somebody has removed them.")
+        say(
+            "Nothing of it stays: it has made no slot, no publication and stored nothing, or somebody has removed them."
+        )
     for each in done.kept:
         say(f"  {printable(each)}")
 

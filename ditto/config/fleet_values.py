@@ -26,7 +26,9 @@ def is_name(text: str) -> bool:
 
 def _node(value: str | None) -> str | None:
     if value is not None and not is_name(value):
-        raise Impossible(f"must be {NAME_RULE}", hint="give another one, such as n1; by default a node has the name of its host")
+        raise Impossible(
+            f"must be {NAME_RULE}", hint="give another one, such as n1; by default a node has the name of its host"
+        )
     return value
 
 

@@ -30,9 +30,9 @@ class Placement:
         self._assignments = assignments
         self._readiness = readiness
 
-    def targets(self) -> dict[str, str]:
-        """The node that is to run each pipeline that is to run and can."""
-        candidates = self.candidates()
+    def targets(self, *, without: str | None = None) -> dict[str, str]:
+        """The node that is to run each pipeline that is to run and can; as if one node took none."""
+        candidates = [each for each in self.candidates() if each.name != without]
         wanted = [
             self._wanted(name, candidates)
             for name, record in self._records.values.items()

@@ -82,5 +82,8 @@ class ClusterView(Protocol):
     def nodes(self) -> list[NodeSummary]:
         """All, by name; a dead one for as long as pipelines are assigned to it, and ten minutes."""
 
+    def unplaced_without(self, node: str) -> list[str]:
+        """The pipelines that would run nowhere without that node: no other one has their labels, or room."""
+
     def changes(self) -> AsyncIterator[None]:
         """An item when something has changed since the one before; never more than a few a second."""

@@ -119,6 +119,16 @@ class View:
             self._targets = self.placement.targets()
         return self._targets
 
+    def unplaced_without(self, node: str) -> list[str]:
+        """See ClusterView."""
+        placed = self.placement.targets(without=node)
+        runs = {
+            name
+            for name, each in self.assignments.values.items()
+            if each.node == node and name in self.records.values and not self.records.values[name].paused
+        }
+        return sorted((self.targets().keys() | runs) - placed.keys())
+
     def holder(self, name: str) -> Assignment | None:
         """Who holds its lease: a node that is alive, or was."""
         return self.placement.holder(name)

@@ -96,6 +96,7 @@ class FakeView:
     def __init__(self, store: FakeStore) -> None:
         self._store = store
         self.summaries: dict[str, PipelineSummary] = {}
+        self.unplaced: list[str] = []
         self.nodes_found = [
             NodeSummary(
                 name="n1",
@@ -124,6 +125,9 @@ class FakeView:
 
     def nodes(self) -> list[NodeSummary]:
         return self.nodes_found
+
+    def unplaced_without(self, node: str) -> list[str]:
+        return self.unplaced
 
     def changes(self) -> AsyncIterator[None]:
         raise NotImplementedError

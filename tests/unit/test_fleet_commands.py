@@ -294,6 +294,16 @@ def test_nodes_and_drain(ask: Ask) -> None:
     ask.node.view.nodes_found[0] = msgspec.structs.replace(ask.node.view.nodes_found[0], pipelines=2)
     assert "drains: it runs 2 pipelines" in ask("drain", "n1", "--timeout", "0s")
     assert "runs 2 pipelines still, after 10ms" in ask("drain", "n1", "--timeout", "10ms", code=5)
+    ask.node.view.nodes_found[0] = msgspec.structs.replace(ask.node.view.nodes_found[0], pipelines=0)
+    ask.node.fill("shop")
+    ask.node.view.unplaced, ask.node.requests.asked = ["shop"], []
+    shown = ask("drain", "n1", code=2)
+    assert "No other node can take pipeline shop" in shown
+    assert "hint: give --yes" in shown
+    assert not ask.node.requests.asked
+    assert "pipeline shop runs nowhere now: no node is there." in ask("drain", "n1", "--yes")
+    assert ask.node.requests.asked == [("drain", "n1")]
+    ask.node.store.revisions.clear()
     ask.node.view.is_current = False
     for command in (("nodes",), ("pipelines", "list"), ("pipelines", "status")):
         assert "has lost the control plane" in ask(*command)

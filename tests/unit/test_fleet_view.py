@@ -131,6 +131,23 @@ def test_labels_and_drained_nodes() -> None:
     assert scene.view.targets() == {"shop": "n2"}
 
 
+def test_what_would_run_nowhere_without_a_node() -> None:
+    scene = Scene()
+    scene.node("n1", labels={"zone": "a"})
+    scene.node("n2", max_pipelines=1)
+    scene.pipeline("labelled", document={"placement": {"labels": {"zone": "a"}}})
+    assert scene.view.unplaced_without("n1") == ["labelled"]
+    assert scene.view.unplaced_without("n2") == []
+    for name in ("a", "b"):
+        scene.pipeline(name)
+    assert len(scene.view.unplaced_without("n1")) == 2, "the other one has room for one"
+    scene.held("labelled", "n1")
+    scene.node("n1", labels={"zone": "a"}, draining=True)
+    assert "labelled" in scene.view.unplaced_without("n1"), "also while it drains"
+    scene.pipeline("labelled", paused=True, document={"placement": {"labels": {"zone": "a"}}})
+    assert "labelled" not in scene.view.unplaced_without("n1")
+
+
 def test_an_older_revision_than_the_one_written_here_changes_nothing() -> None:
     scene = Scene()
     scene.pipeline("shop")

@@ -102,7 +102,9 @@ class Revision(Struct, frozen=True, kw_only=True):
     by: str
     at: str
     paused: bool
-    change: Annotated[Change | None, Meta(description="Against the revision before; null where that is not kept any more.")]
+    change: Annotated[
+        Change | None, Meta(description="Against the revision before; null where that is not kept any more.")
+    ]
 
 
 class History(Struct, frozen=True, kw_only=True):
@@ -167,3 +169,8 @@ class Draining(Struct, frozen=True, kw_only=True):
 
     node: str
     pipelines: Annotated[int, Meta(description="How many it has now.")]
+    unplaced: Annotated[
+        list[str],
+        Meta(description="Those that run nowhere afterwards, until another node has their labels, and room."),
+    ] = []
+    dry_run: Annotated[bool, Meta(description="Nothing was done.")] = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import Request, get, post
-from litestar.params import PathParameter
+from litestar.params import PathParameter, QueryParameter
 
 from ditto.api.fleet.access import ROLE, audit, known_fleet
 from ditto.api.fleet.documents import Draining, Nodes
@@ -37,7 +37,11 @@ def node_handlers(node: FleetNode) -> list[Any]:
         responses=fails(404, 503),
     )
     async def drain(
-        request: Request[Any, Any, Any], name: Annotated[str, PathParameter(description="Name of the node.")]
+        request: Request[Any, Any, Any],
+        name: Annotated[str, PathParameter(description="Name of the node.")],
+        dry_run: Annotated[
+            bool, QueryParameter(name="dry_run", description="Say what would become of its pipelines, and do nothing.")
+        ] = False,
     ) -> Draining:
         """Its pipelines go to other nodes, one after the other. The node takes no more until it is started again."""
         view = known_fleet(node)
@@ -49,8 +53,10 @@ def node_handlers(node: FleetNode) -> list[Any]:
         found = next((each for each in view.nodes() if each.name == name and each.state != "dead"), None)
         if found is None:
             raise NodeUnknown(f"there is no live node {name[:63]!r}", hint="ditto nodes shows all of them")
-        await node.requests.drain(name)
-        audit(request, "drain", node=name)
-        return Draining(node=name, pipelines=found.pipelines)
+        unplaced = view.unplaced_without(name)
+        if not dry_run:
+            await node.requests.drain(name)
+            audit(request, "drain", node=name, unplaced=unplaced)
+        return Draining(node=name, pipelines=found.pipelines, unplaced=unplaced, dry_run=dry_run)
 
     return [nodes, drain]
