@@ -73,11 +73,16 @@ def unknown(path: str, origin: str, model: Model = PIPELINE) -> ConfigError:
     else:
         siblings = [*(key for key in model.keys if "." not in key), *model.sections]
     hint = None if nearest else f"known are {', '.join(siblings)}"
-    if nearest is not None and nearest == _address(path, model):
+    if nearest is not None and nearest == _address(path, model) and not _is_misspelt(path, nearest):
         hint = _how(nearest, model)
     return ConfigError(
         f"{path} {origin} is not a known key" + (f": did you mean {nearest}?" if nearest else ""), hint=hint, key=path
     )
+
+
+def _is_misspelt(path: str, key: str) -> bool:
+    last, own = (each.rpartition(".")[2] for each in (path, key))
+    return bool(get_close_matches(last, [own], n=1, cutoff=0.7))
 
 
 def _how(address: str, model: Model) -> str:
