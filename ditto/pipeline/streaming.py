@@ -18,6 +18,7 @@ from ditto.lsn import Checkpoint, Transaction, format_lsn
 from ditto.monitoring.session_counters import SessionCounters
 from ditto.monitoring.state import States
 from ditto.pipeline.beginning import Ready
+from ditto.pipeline.blocked import tell_of_blocking
 from ditto.pipeline.checkpoint_timing import CheckpointTiming, Progress
 from ditto.pipeline.confirmer import Confirmer
 from ditto.pipeline.fitting import make_fitting
@@ -110,6 +111,7 @@ class Streaming:
             self._keep_place(),
             self._leaving.wake(),
             self._report_progress(),
+            tell_of_blocking(self._sink, self._states),
             *self._snapshots.beside(),
         ]
 
@@ -369,12 +371,12 @@ class Streaming:
         try:
             async with asyncio.timeout(_DRAIN_TIMEOUT_S):
                 await self._window.settle()
+                with suppress(SinkError):
+                    await self._sink.checkpoints.restore()  # somebody may just have let the sink delete its last message
+                await self._note_place(self._last_transaction(), is_urgent=True)
         except TimeoutError:
             # Nothing is lost by it: what is stored is found again at the next start.
             log.warning("pipeline.drain_timeout", outstanding=self._window.outstanding_count)
-        with suppress(SinkError):
-            await self._sink.checkpoints.restore()  # somebody may just have let the sink delete its last message
-        await self._note_place(self._last_transaction(), is_urgent=True)
         self._confirmer.confirm()
         log.info(
             "pipeline.drained",

@@ -231,6 +231,10 @@ class Sink(Protocol):
     def retries(self) -> int:
         """Requests that were sent again, by a sink that may do so within a session."""
 
+    @property
+    def blocked(self) -> SinkError | None:
+        """Why the sink stores nothing at the moment, where it waits for that to end within the session."""
+
     async def connect(self) -> None: ...
 
     async def inspect(self, pipeline: PipelineId) -> SinkState:

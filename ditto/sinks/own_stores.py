@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ditto.sinks.base import CheckpointStore, SchemaStore
 
 if TYPE_CHECKING:
+    from ditto.errors import SinkError
     from ditto.lsn import Checkpoint
 
 
@@ -40,6 +41,11 @@ class OwnStores(CheckpointStore, SchemaStore):
     def retries(self) -> int:
         """Nothing is sent again."""
         return 0
+
+    @property
+    def blocked(self) -> SinkError | None:
+        """What stores nothing ends the session."""
+        return None
 
     def lease_store(self, slot: str) -> None:
         """There is none: a takeover waits for PostgreSQL's own time-outs."""

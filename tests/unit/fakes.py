@@ -154,6 +154,7 @@ class FakeSink:
         self.waited_s = 0.0
         self.foreign_answers = 0
         self.retries = 0
+        self.blocked: SinkError | None = None
         self.is_acknowledging = False
         """Whatever is sent is acknowledged at once."""
         self.acknowledges_at_flush = True

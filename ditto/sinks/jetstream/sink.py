@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ditto.config import PipelineConfig
-from ditto.errors import SinkLost
+from ditto.errors import SinkError, SinkLost
 from ditto.routing.router import checkpoint_subject
 from ditto.sinks.base import Batch, Capabilities, Clock, PipelineId, SinkState
 from ditto.sinks.jetstream.capabilities import capabilities
@@ -64,6 +64,11 @@ class JetStreamSink:
     def retries(self) -> int:
         """Nothing is sent again."""
         return 0
+
+    @property
+    def blocked(self) -> SinkError | None:
+        """What stores nothing ends the session."""
+        return None
 
     # ------------------------------------------------------------------------------------ set-up
 

@@ -30,6 +30,7 @@ _LIMIT: Final = 1 << 20
 _MOST_FRAME: Final = 64 << 20
 """Of one frame, where the server names no limit."""
 _CONFIRM: Final = b"\x00\x03\x00\x01"
+_HEARTBEAT: Final = b"\x00\x17\x00\x01"
 
 Answer = TypeVar("Answer", bound=schema.Frame)
 
@@ -78,7 +79,8 @@ class Connection:
         self._publishers: dict[int, Publisher] = {}
         self._chunks: dict[int, deque[schema.Deliver]] = {}
         self._has_chunk = asyncio.Event()
-        self._heard_at = clock()
+        self._heard_at = self._answered_at = clock()
+        """When a frame came; and one that is no heartbeat, which also comes from a server that reads nothing."""
         self._published_at = clock()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -217,6 +219,8 @@ class Connection:
             while True:
                 data = await self._frame()
                 self._heard_at = self._clock()
+                if not data.startswith(_HEARTBEAT):
+                    self._answered_at = self._heard_at
                 if data.startswith(_CONFIRM):
                     publisher, ids = confirmed_ids(data)
                     if (found := self._publishers.get(publisher)) is not None:
@@ -268,8 +272,11 @@ class Connection:
             if self._unanswered:
                 doing, since, _ = next(iter(self._unanswered.values()))
                 is_waiting = True
-            for limit_s, begin in ((self._timeout_s, since if is_waiting else now), (3 * _HEARTBEAT_S, 0.0)):
-                if now - max(self._heard_at, begin) >= limit_s:
+            for limit_s, since_s in (
+                (self._timeout_s, max(self._answered_at, since) if is_waiting else now),
+                (3 * _HEARTBEAT_S, self._heard_at),
+            ):
+                if now - since_s >= limit_s:
                     self.fail(silent(self.where, limit_s, doing))
                     return
 

@@ -134,6 +134,20 @@ class ExchangeConnection:
             raise SinkLost("not connected to RabbitMQ")
         return await self._connection.channel()
 
+    async def unblocked(self) -> None:
+        """Wait while the server blocks publishers."""
+        if (found := self._connection) is not None and (transport := found.transport) is not None:
+            await transport.connection.ready()
+
+    async def is_blocked(self) -> bool:
+        """Whether the server has said that it takes nothing from publishers."""
+        try:
+            async with asyncio.timeout(0):
+                await self.unblocked()
+        except TimeoutError:
+            return True
+        return False
+
     async def publish(self, message: aio_pika.Message, route: str) -> None:
         """Until the server has confirmed it. Raises SinkError."""
         if self._exchange is None or self._channel is None:

@@ -22,7 +22,7 @@ from ditto.sinks.messages_only import MessagesOnly
 from ditto.sinks.progress import Progress
 from ditto.sinks.rabbitmq.amqp import KEY, POSITION, SNAPSHOT, TRACEPARENT, pairs_of
 from ditto.sinks.rabbitmq.exchange_connection import ExchangeConnection
-from ditto.sinks.rabbitmq.server_errors import silent
+from ditto.sinks.rabbitmq.server_errors import alarm, silent
 from ditto.tasks import end
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class ExchangeSink(MessagesOnly):
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._tasks: list[asyncio.Task[None]] = []
         self._heard_at = self._ticked_at = 0.0
+        self._blocked: SinkError | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -68,6 +69,11 @@ class ExchangeSink(MessagesOnly):
             max_bytes=self._config.exchange.max_bytes,
             keeps_tail=False,
         )
+
+    @property
+    def blocked(self) -> SinkError | None:
+        """An alarm of the server. The session goes on: the next one would publish the same messages again."""
+        return self._blocked
 
     # ------------------------------------------------------------------------------------ set-up
 
@@ -142,6 +148,7 @@ class ExchangeSink(MessagesOnly):
                 continue
             for number, (route, message) in enumerate(self._messages(batch), batch.first):
                 await self._room.acquire()
+                await self._connection.unblocked()
                 if self._progress.failure is not None:
                     return
                 self._start(number, asyncio.create_task(self._publish(route, message)))
@@ -211,7 +218,9 @@ class ExchangeSink(MessagesOnly):
                 self._fail(error)
                 return
             self._ticked_at = self._clock()
-            if not self._under_way:
+            is_blocked = await self._connection.is_blocked()
+            self._blocked = alarm(self._connection.where, "memory or disk space") if is_blocked else None
+            if is_blocked or not self._under_way:
                 self._heard_at = self._ticked_at
             elif self._ticked_at - self._heard_at >= timeout_s:
                 self._fail(silent(self._connection.where, timeout_s, "publish events"))

@@ -30,7 +30,7 @@ _LOGIN: Final = frozenset({7, 8, 9, 10})
 _LOOPBACK: Final = 11
 _VIRTUAL_HOST: Final = 12
 _DENIED: Final = 16
-_PRECONDITION: Final = 17
+PRECONDITION: Final = 17
 
 _NAMES: Final = {
     13: "the server does not know that request",
@@ -67,7 +67,7 @@ def refused(code: int, where: str, doing: str, *, stream: str = "") -> SinkError
             hint="the guide to RabbitMQ has the permissions that Ditto needs (rabbitmqctl set_permissions)",
             **context,
         )
-    if code == _PRECONDITION:
+    if code == PRECONDITION:
         return StreamUnusable(
             f"{begin}: the server refuses the request (precondition failed)",
             hint="is there a queue of that name that is no stream, or a stream with other settings? Give Ditto another "
@@ -113,8 +113,17 @@ def silent(where: str, timeout_s: float, doing: str) -> AckTimeout:
     """The server has not answered for too long."""
     return AckTimeout(
         f"{where} has not answered for {timeout_s:g} s (to {doing})",
-        hint="see the server's log, load and disk: over its limits for memory or disk (rabbitmq-diagnostics alarms) it "
-        "reads nothing from publishers. Ditto tries again",
+        hint="see the server's log, load and disk: while an alarm is on (rabbitmq-diagnostics alarms), it reads "
+        "nothing from publishers. Ditto tries again",
+    )
+
+
+def alarm(where: str, of: str) -> NotNow:
+    """The server takes nothing from publishers, because it has too little `of`."""
+    return NotNow(
+        f"{where} blocks publishers: its alarm for {of} is on",
+        hint="rabbitmq-diagnostics alarms names the node: make room there, or change its limit (disk_free_limit, "
+        "vm_memory_high_watermark). Ditto goes on by itself",
     )
 
 

@@ -23,7 +23,7 @@ from rstream import schema
 from ditto.errors import ChainBroken, SinkError
 from ditto.sinks.rabbitmq.amqp import message
 from ditto.sinks.rabbitmq.frames import publish_frames
-from ditto.sinks.rabbitmq.server_errors import OK, refused
+from ditto.sinks.rabbitmq.server_errors import OK, PRECONDITION, alarm, refused
 
 if TYPE_CHECKING:
     from ditto.sinks.rabbitmq.connection import Connection
@@ -96,9 +96,12 @@ class Writer:
         """Overtake every other session, with a mark on that route; it is stored on return."""
         connection, stream = self._connection, self.stream
         begin = await greatest_id(connection, stream) + _JUMP
-        await connection.demand(
-            f"publish to stream {stream}", schema.DeclarePublisher, self._number, NAME, stream, stream=stream
-        )
+        doing = f"publish to stream {stream}"
+        answer = await connection.ask(doing, schema.DeclarePublisher, self._number, NAME, stream)
+        if answer.response_code == PRECONDITION:  # of a publisher with a name as short as this, that is all it can be
+            raise alarm(connection.where, "disk space")
+        if answer.response_code != OK:
+            raise refused(answer.response_code, connection.where, doing, stream=stream)
         connection.add_publisher(self._number, self)
         self._sent = self._confirmed = self.stored = begin - 1
         self.mark = Mark(begin, secrets.token_hex(16))
