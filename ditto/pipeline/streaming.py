@@ -371,8 +371,8 @@ class Streaming:
         try:
             async with asyncio.timeout(_DRAIN_TIMEOUT_S):
                 await self._window.settle()
-                with suppress(SinkError):
-                    await self._sink.checkpoints.restore()  # somebody may just have let the sink delete its last message
+                with suppress(SinkError):  # somebody may just have let the sink delete its last message
+                    await self._sink.checkpoints.restore()
                 await self._note_place(self._last_transaction(), is_urgent=True)
         except TimeoutError:
             # Nothing is lost by it: what is stored is found again at the next start.
