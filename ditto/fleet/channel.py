@@ -58,6 +58,10 @@ class Question(Struct, frozen=True, tag=True):
     ask: Ask | None = None
 
 
+class Alive(Struct, frozen=True, tag=True):
+    """The node's event loop runs: every second. A worker that does not hear it ends its pipelines."""
+
+
 class Report(Struct, frozen=True, tag=True):
     """How all pipelines of the worker are: every two seconds. Also says that its event loop runs."""
 
@@ -78,7 +82,7 @@ class Reply(Struct, frozen=True, tag=True):
     body: bytes
 
 
-ToWorker = Configure | Start | Reload | Stop | Question
+ToWorker = Configure | Start | Reload | Stop | Question | Alive
 FromWorker = Report | Ended | Reply
 
 

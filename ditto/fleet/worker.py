@@ -1,7 +1,7 @@
 """A worker process of a node: one event loop, many pipelines. `python -m ditto.fleet.worker --fd N`.
 
 Each pipeline is a task of its own, and an error ends that one only. Signals are the node's affair. Where the node is
-gone, the worker ends all of its pipelines in order, and itself: another node takes them.
+gone, or frozen, the worker ends all of its pipelines in order, and itself: another node takes them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ditto.fleet.hosted import Hosted
 from ditto.fleet.requests import Answer, Fault
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.service import event_loop
+from ditto.tasks import end
 
 if TYPE_CHECKING:
     from ditto.fleet.metrics import Metrics
@@ -34,6 +35,11 @@ log = structlog.get_logger()
 
 REPORT_S: Final = 2.0
 _SETTLE_S: Final = 0.2
+_LOOK_S: Final = 1.0
+_SILENT_LOOKS: Final = 6
+"""After so many looks in a row without a message of the node, which sends one each second, its process is frozen, and
+other nodes have counted it as dead for two seconds. Looks are counted and not seconds: the time that this process was
+frozen itself does not count."""
 _AT_ONCE: Final = 12
 """Pipelines that begin at the same time: each makes half a dozen connections."""
 _ORPHAN_S: Final = 5.0
@@ -52,21 +58,41 @@ class Worker:
         self._monitors: list[PipelineMonitor] = []
         self._log_config = Configure("", "", "info", "auto")
         self._metrics: Metrics | None = None
+        self._silent_looks = 0
         self._news = asyncio.Event()
         """A pipeline has entered another state."""
 
     async def run(self) -> None:
-        """Until the node closes the socket."""
+        """Until the node closes the socket, or is silent."""
         reporting = asyncio.create_task(self._report())
+        reading = asyncio.create_task(self._read())
+        watching = asyncio.create_task(self._watch_node())
         try:
-            while line := await self._channel.read():
-                self._take(msgspec.json.decode(line, type=ToWorker))
+            await asyncio.wait([reading, watching], return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                reading.result()
         finally:
-            reporting.cancel()
+            await end(reporting, reading, watching)
             for each in self._hosted.values():
                 each.stop(within_s=_ORPHAN_S)
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=_ORPHAN_S)
+
+    async def _read(self) -> None:
+        while line := await self._channel.read():
+            self._silent_looks = 0
+            self._take(msgspec.json.decode(line, type=ToWorker))
+
+    async def _watch_node(self) -> None:
+        while self._silent_looks < _SILENT_LOOKS:
+            await asyncio.sleep(_LOOK_S)
+            self._silent_looks += 1
+        log.error(
+            "worker.node_silent",
+            silent_s=_SILENT_LOOKS * _LOOK_S,
+            pipelines=len(self._hosted),
+            hint="the node's process is frozen, or its event loop hangs; the pipelines end here and run on other nodes",
+        )
 
     def _take(self, message: ToWorker) -> None:
         match message:
@@ -134,8 +160,8 @@ class Worker:
         return self._metrics.render()
 
 
-async def _main(end: socket.socket) -> None:
-    channel = await Channel.over(end)
+async def _main(to_node: socket.socket) -> None:
+    channel = await Channel.over(to_node)
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
     await Worker(channel).run()
@@ -146,8 +172,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     log_stream.replace_standard_error()
-    end = socket.socket(fileno=int(sys.argv[sys.argv.index("--fd") + 1]))
-    event_loop.run(_main(end))
+    event_loop.run(_main(socket.socket(fileno=int(sys.argv[sys.argv.index("--fd") + 1]))))
     if (stream := log_stream.current()) is not None:
         stream.drain()
     os._exit(0)  # what has not ended in time must not keep the process

@@ -21,7 +21,19 @@ import structlog
 
 from ditto.config import Log
 from ditto.errors import NotRunning
-from ditto.fleet.channel import Channel, Configure, Ended, FromWorker, Question, Reload, Reply, Report, Start, Stop
+from ditto.fleet.channel import (
+    Alive,
+    Channel,
+    Configure,
+    Ended,
+    FromWorker,
+    Question,
+    Reload,
+    Reply,
+    Report,
+    Start,
+    Stop,
+)
 from ditto.fleet.records import Running
 from ditto.fleet.requests import Answer, Ask, Fault, fault_of
 from ditto.fleet.suspects import Suspects
@@ -33,6 +45,8 @@ log = structlog.get_logger()
 
 _HANGS_S: Final = 20.0
 """Without a report for so long a worker is ended; it reports every two seconds."""
+_SILENT_S: Final = 6.0
+"""Without a report for so long its pipelines are not said to stream any more."""
 _LOOK_S: Final = 1.0
 _FROZEN_S: Final = 5.0
 _END_S: Final = 8.0
@@ -119,10 +133,20 @@ class Worker:
         else:
             self._channel.send(message)
 
-    def tell(self, message: Stop | Reload) -> None:
-        """Something about a pipeline that runs there."""
+    def tell(self, message: Stop | Reload | Alive) -> None:
+        """Something about a pipeline that runs there, or that the node is alive."""
         if self._channel is not None:
             self._channel.send(message)
+
+    def note_silence(self) -> None:
+        """What it has reported last is not known to be so any more."""
+        reason = (
+            f"worker process {self.number} has not been heard of for {_SILENT_S:g} s; it is ended after {_HANGS_S:g} s"
+        )
+        silent = [msgspec.structs.replace(each, state="waiting", reason=reason, lag_s=None) for each in self.reported]
+        if silent != self.reported:
+            self.reported = silent
+            self._has_news()
 
     async def ask(self, ask: Ask | None, *, timeout_s: float) -> bytes:
         """Raises TimeoutError, also where the process has ended."""
@@ -309,15 +333,20 @@ class Workers:
                 )
 
     async def _watch(self) -> None:
-        """End a worker whose event loop hangs. Where this process itself was frozen, nothing was heard."""
+        """Tell each worker that the node is alive, and end one whose event loop hangs. Where this process itself was
+        frozen, nothing was heard.
+        """
         looked_at = time.monotonic()
         while True:
             await asyncio.sleep(_LOOK_S)
             now = time.monotonic()
             was_frozen, looked_at = now - looked_at > _FROZEN_S, now
             for worker in self._workers:
+                worker.tell(Alive())
                 if was_frozen:
                     worker.heard_at = now
                 elif now - worker.heard_at > _HANGS_S:
                     log.error("worker.hangs", worker=worker.number, worker_pid=worker.pid, silent_s=_HANGS_S)
                     worker.kill()
+                elif now - worker.heard_at > _SILENT_S:
+                    worker.note_silence()

@@ -58,8 +58,10 @@ class NodeProcess(DittoProcess):
         """SIGKILL of the node's process alone: its workers find out."""
         os.kill(self.pid, signal.SIGKILL)
 
-    def freeze(self) -> None:
-        for each in self.processes():
+    def freeze(self, *, workers: bool = True, node: bool = True) -> None:
+        """The node's process, its workers, or all."""
+        own, *others = self.processes()
+        for each in ([own] if node else []) + (others if workers else []):
             each.suspend()
 
     def thaw(self) -> None:

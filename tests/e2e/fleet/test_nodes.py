@@ -13,7 +13,6 @@ from e2e.ledger import Ledger, matches_ledger
 if TYPE_CHECKING:
     from ditto.testing.servers import NatsServer
     from e2e.conftest import OpenWorld
-    from e2e.world import World
 
 TAKEOVER_S = 15.0
 
@@ -45,28 +44,6 @@ async def test_pipelines_of_a_killed_node_run_elsewhere(fleet: Fleet, open_world
             await ledger.goes_on(20)
         await matches_ledger(worlds[name])
         assert [each for each, home in homes.items() if home == "n2" and fleet.pipeline(each).node != "n2"] == []
-
-
-@pytest.mark.long
-async def test_pipelines_of_a_frozen_node_run_elsewhere_and_it_comes_back(fleet: Fleet, world: World) -> None:
-    async with fleet.watching():
-        await start(fleet, "n1", "n2")
-        await fleet.apply("shop", document(world))
-        await fleet.streams("shop")
-        home = fleet.pipeline("shop").node
-        other = {"n1": "n2", "n2": "n1"}[home or ""]
-        with Ledger(world) as ledger:
-            await ledger.goes_on(20)
-            fleet.nodes[home or ""].freeze()
-            frozen_at = time.monotonic()
-            await fleet.streams("shop", on=other)
-            assert time.monotonic() - frozen_at < TAKEOVER_S
-            await ledger.goes_on(20)
-            fleet.nodes[home or ""].thaw()
-            await fleet.live("n1", "n2")
-            await fleet.streams("shop", on=home)
-            await ledger.goes_on(20)
-        await matches_ledger(world)
 
 
 async def test_a_node_that_drains_hands_over(fleet: Fleet, open_world: OpenWorld) -> None:
