@@ -81,9 +81,10 @@ def apply(path: Path, prune: bool, checks: bool, dry_run: bool, is_sure: bool, *
     """Create and change pipelines, as files say.
 
     A node checks every document first: where one is wrong, nothing is applied. Then the difference is printed, and what
-    each change does to the pipeline. On a terminal there is a question; without one changes are applied, and only
-    deletions (--prune) and pipelines that begin in a new slot or store elsewhere need --yes. A pipeline that somebody else has changed meanwhile is left alone. References
-    (${NAME}, file:/path) are passed on as they are: the node fills them in.
+    each change does to the pipeline. On a terminal there is a question. Without one changes are applied, and only
+    deletions (--prune), and pipelines that would read a new slot or store elsewhere, need --yes. A pipeline that
+    somebody else has changed meanwhile is left alone. References (${NAME}, file:/path) are passed on as they are: the
+    node fills them in.
 
     A pipeline is called as its file says (name), or like the file.
     """

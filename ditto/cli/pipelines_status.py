@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from ditto.api_client.client import FleetClient
     from ditto.fleet.status import PipelineSummary
 
-_STYLES = {"streaming": "green", "standby": "cyan", "failed": "bold red", "unassigned": "bold red", "paused": "yellow"}
+_STYLES = {
+    "streaming": "green",
+    "standby": "cyan",
+    "failed": "bold red",
+    "unassigned": "bold red",
+    "paused": "yellow",
+    "changing": "yellow",
+}
 _BAD = frozenset({"failed", "unassigned"})
 _COLUMNS = ("PIPELINE", "STATE", "NODE", "LAG", "EVENTS/S", "RETAINED WAL", "REVISION", "SINK")
 

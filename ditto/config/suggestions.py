@@ -57,7 +57,7 @@ def _only(paths: set[str]) -> str | None:
 
 
 def _address(path: str, model: Model) -> str | None:
-    """The address of the section, for a part of it that is no key of its own: `postgres.dsn` for `postgres.password`."""
+    """The address of the section, for a part of it that is no key: `postgres.dsn` for `postgres.password`."""
     section, _, last = path.rpartition(".")
     if not get_close_matches(last, _IN_ADDRESS, n=1, cutoff=0.85):
         return None

@@ -14,6 +14,7 @@ ORDER: Final = (
     "waiting",
     "connecting",
     "starting",
+    "changing",
     "assigned",
     "draining",
     "stopped",

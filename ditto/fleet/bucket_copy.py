@@ -24,6 +24,8 @@ class Copy(Generic[T]):
         self._kind = kind
         self.values: dict[str, T] = {}
         self.revisions: dict[str, int] = {}
+        self.newest = 0
+        """The highest revision of any key that was heard of."""
         self._fresh: dict[str, T] | None = {}
         """What has been listed, until all is."""
 
@@ -55,6 +57,7 @@ class Copy(Generic[T]):
     def take(self, entry: Entry) -> T | None:
         """One entry of the watcher; the value, None where it is gone or cannot be read."""
         into = self.values if self._fresh is None else self._fresh
+        self.newest = max(self.newest, entry.revision)
         if self._fresh is None and entry.revision < self.revisions.get(entry.key, 0):
             return into.get(entry.key)  # this node has written it since
         self.revisions[entry.key] = entry.revision

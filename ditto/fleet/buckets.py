@@ -51,6 +51,11 @@ class Bucket:
         status = await self._ask(self._store.status())
         return str(status.stream_info.created)
 
+    async def newest(self) -> int:
+        """The highest revision of all keys."""
+        status = await self._ask(self._store.status())
+        return status.stream_info.state.last_seq
+
     async def get(self, key: str) -> Entry | None:
         """The newest revision; None where there is none, or it was deleted."""
         try:

@@ -141,8 +141,9 @@ class Hosted:
             self._refused = Problem(
                 message=f"revision {message.revision} is refused: {fault.message}", hint=fault.hint, code=fault.code
             )
-            return
-        self._refused, self._revision, self._attempt = None, message.revision, message.attempt
+        else:
+            self._refused, self._revision, self._attempt = None, message.revision, message.attempt
+        self._has_news()
 
     # ------------------------------------------------------------------------------------ how it is
 

@@ -44,5 +44,8 @@ class FleetNode(Protocol):
     def is_ready(self) -> bool:
         """Whether it is part of the fleet: live. One that was, and is cut off, goes on with its pipelines."""
 
+    async def catch_up(self) -> None:
+        """Wait until `view` has what was stored before this was called; not while the control plane is away."""
+
     async def metrics(self) -> bytes:
         """Those of all pipelines that it runs, and of its processes, in Prometheus' text format."""

@@ -30,7 +30,7 @@ from ditto.fleet.membership import BEAT_S, Membership
 from ditto.fleet.metrics import merge
 from ditto.fleet.node_metrics import NodeMetrics
 from ditto.fleet.readiness import Judge
-from ditto.fleet.records import NODES, READINESS, STATUS
+from ditto.fleet.records import NODES, PIPELINES, READINESS, STATUS
 from ditto.fleet.requests import Answer, Ask, Fault, Requests, answered, subject
 from ditto.fleet.status_writer import StatusWriter
 from ditto.fleet.store import PipelineStore
@@ -50,6 +50,7 @@ _HAND_OVER_S: Final = 25.0
 _DRAIN_S: Final = 15.0
 """How long the end of the process waits for pipelines that drain."""
 _LOOK_S: Final = 0.25
+_CATCH_UP_S: Final = 2.0
 
 
 class Node:
@@ -114,6 +115,13 @@ class Node:
     def workers(self) -> Workers:
         """Its processes."""
         return self._workers
+
+    async def catch_up(self) -> None:
+        """See FleetNode."""
+        with suppress(DittoError, TimeoutError):
+            async with asyncio.timeout(_CATCH_UP_S):
+                newest = await self.control_plane.bucket(PIPELINES).newest()
+            await self.view.reach(newest, timeout_s=_CATCH_UP_S)
 
     async def metrics(self) -> bytes:
         """See FleetNode."""

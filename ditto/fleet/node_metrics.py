@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ditto.fleet.node import Node
 
 
-PIPELINE_STATES: Final = (*get_args(State), "assigned", "unassigned", "paused", "failed")
+PIPELINE_STATES: Final = (*get_args(State), "changing", "assigned", "unassigned", "paused", "failed")
 _NODE_STATES: Final = ("live", "draining", "dead")
 
 Sample = tuple[tuple[str, ...], float]

@@ -20,8 +20,9 @@ class PipelineSummary(Struct, frozen=True, kw_only=True):
     worker: str | None
     """Which process of the node."""
     state: str
-    """Of one that runs: starting, connecting, standby, streaming, draining, waiting; otherwise `paused`, `failed`,
-    `assigned` (the node is about to start it) or `unassigned`."""
+    """Of one that runs with the newest revision: starting, connecting, standby, streaming, draining, waiting; with an
+    earlier one, and nothing keeps it from taking the newest: `changing`; otherwise `paused`, `failed`, `assigned` (the
+    node is about to start it) or `unassigned`."""
     reason: str
     error: Problem | None
     """Why it has failed, what it waits after, or why the newest revision was refused by what runs."""

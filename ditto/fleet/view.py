@@ -111,6 +111,20 @@ class View:
         finally:
             self._changed.discard(event)
 
+    async def reach(self, revision: int, *, timeout_s: float) -> None:
+        """Wait until this revision of the pipelines has been heard of, or the control plane is lost."""
+        event, records = asyncio.Event(), self.records
+        self._changed.add(event)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.is_connected and not (records.is_complete and records.newest >= revision):
+                    await event.wait()
+                    event.clear()
+        except TimeoutError:
+            records.newest = max(records.newest, revision)  # somebody has purged it: nobody will hear of it
+        finally:
+            self._changed.discard(event)
+
     # ------------------------------------------------------------------------------------ deciding
 
     def targets(self) -> dict[str, str]:
@@ -257,13 +271,19 @@ def _problem(failed: Failure) -> Problem:
 def _of_running(
     stored: Stored, node: str | None, worker: str | None, running: Running, not_taken: Problem | None
 ) -> PipelineSummary:
+    state, reason, error = running.state, running.reason, running.error or not_taken
+    if running.revision < stored.revision and (stored.record.paused or error is None):
+        change = (
+            "it is about to be paused" if stored.record.paused else f"revision {stored.revision} is about to be taken"
+        )
+        state, reason = "changing", f"{change}; revision {running.revision} is {running.state}"
     return PipelineSummary(
         name=stored.name,
         node=node,
         worker=worker,
-        state=running.state,
-        reason=running.reason,
-        error=running.error or not_taken,
+        state=state,
+        reason=reason,
+        error=error,
         revision=stored.revision,
         running_revision=running.revision,
         lag_s=running.lag_s,

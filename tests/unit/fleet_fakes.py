@@ -178,6 +178,9 @@ class FakeNode:
         self.requests: Any = FakeRequests()
         self.app: Any = make_app(self)
 
+    async def catch_up(self) -> None:
+        """The view is the store."""
+
     async def metrics(self) -> bytes:
         return b'ditto_leader{pipeline="shop"} 1\n'
 

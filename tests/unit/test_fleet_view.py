@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -9,7 +11,7 @@ from ditto.errors import PipelineUnknown
 from ditto.fleet.bucket_copy import Copy
 from ditto.fleet.buckets import Entry
 from ditto.fleet.membership import Membership
-from ditto.fleet.records import Assignment, Failure, NodeEntry, Readiness, Record, Running, WorkerEntry
+from ditto.fleet.records import Assignment, Failure, NodeEntry, Problem, Readiness, Record, Running, WorkerEntry
 from ditto.fleet.view import View
 
 
@@ -129,6 +131,40 @@ def test_labels_and_drained_nodes() -> None:
     assert "full" in scene.view.pipeline("shop").reason
     scene.node("n2", labels={"zone": "b"})
     assert scene.view.targets() == {"shop": "n2"}
+
+
+def test_what_runs_with_an_earlier_revision_is_changing() -> None:
+    scene = Scene()
+    scene.node("n1")
+    former = scene.pipeline("shop")
+    scene.held("shop", "n1")
+    scene.runs("shop", "n1", revision=former)
+    assert scene.view.pipeline("shop").state == "streaming"
+    newest = scene.pipeline("shop", attempt=1)
+    shown = scene.view.pipeline("shop")
+    assert (shown.state, shown.revision, shown.running_revision) == ("changing", newest, former)
+    assert shown.reason == f"revision {newest} is about to be taken; revision {former} is streaming"
+    scene.runs("shop", "n1", revision=former, error=Problem(message=f"revision {newest} is refused: …"))
+    assert scene.view.pipeline("shop").state == "streaming", "with the error: it stays so"
+    scene.pipeline("shop", paused=True)
+    assert scene.view.pipeline("shop").state == "changing"
+    scene.runs("shop", "n1", revision=scene.pipeline("shop"))
+    assert scene.view.pipeline("shop").state == "streaming"
+
+
+async def test_waiting_for_a_revision_of_any_pipeline() -> None:
+    scene = Scene()
+    revision = scene.pipeline("shop")
+    await scene.view.reach(revision, timeout_s=10)
+    waiting = asyncio.create_task(scene.view.reach(revision + 1, timeout_s=10))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    scene.pipeline("other")
+    await waiting
+    await scene.view.reach(revision + 9, timeout_s=0.05)
+    await scene.view.reach(revision + 9, timeout_s=10)  # nobody waits again for what does not come
+    scene.view.is_connected = False
+    await scene.view.reach(revision + 99, timeout_s=10)
 
 
 def test_what_would_run_nowhere_without_a_node() -> None:

@@ -55,11 +55,13 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         "/v1/pipelines",
         summary="All pipelines of the fleet",
         opt={ROLE: "read"},
-        sync_to_thread=False,
         responses=fails(503),
     )
-    def list_pipelines() -> Listing:
-        """Each with its node, state, lag and last error. From memory: no server is asked."""
+    async def list_pipelines() -> Listing:
+        """Each with its node, state, lag and last error, as of now: a change that was answered, by whichever node, is
+        in it. While the control plane is away, as of when it was lost (`is_current`).
+        """
+        await node.catch_up()
         view = known_fleet(node)
         return Listing(pipelines=view.pipelines(), answered_by=node.name, is_current=view.is_current)
 

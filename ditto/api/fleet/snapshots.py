@@ -61,6 +61,7 @@ def snapshot_handlers(node: FleetNode) -> list[Any]:
         the role `read` without their conditions, in which there may be values.
         """
         await known(node, name)
+        await node.catch_up()
         found = await node.requests.snapshots(name)
         if not identity_of(request).may("operate"):
             for each in found.runs:
@@ -78,6 +79,7 @@ def snapshot_handlers(node: FleetNode) -> list[Any]:
     async def start(request: Request[Any, Any, Any], name: Name, data: StartBody) -> SnapshotAccepted:
         """The tables have to exist, to be published and to be selected by `events.tables`; `{}` asks for all."""
         await known(node, name)
+        await node.catch_up()
         run = await node.requests.start_snapshot(
             name, data.tables, where=data.where, max_rows_per_s=data.max_rows_per_s
         )

@@ -25,6 +25,7 @@ def status_handlers(node: FleetNode) -> list[Any]:
     )
     async def status(name: Name) -> PipelineStatus:
         """What the list has, and all that the node knows that runs it: both servers, sessions, snapshots."""
+        await node.catch_up()
         summary = known_fleet(node).pipeline(name)
         try:
             return PipelineStatus(summary=summary, status=await node.requests.status(name))

@@ -111,6 +111,7 @@ async def test_every_node_answers_for_the_whole_fleet(fleet: Fleet, world: World
             assert (refused.status_code, refused.json()["detail"]) == (422, "there is no table nothing")
             async with client(fleet, str(runs), "read") as there:
                 assert 'pipeline="shop"' in (await there.get("/metrics")).text
+                await each_change_is_seen_at_once(away, [away, there], document(world))
 
             # Paused here, stopped there; deleted with its slot, which is held until then.
             assert (await away.post("/v1/pipelines/shop/pause")).json()["changed"]
@@ -124,6 +125,33 @@ async def test_every_node_answers_for_the_whole_fleet(fleet: Fleet, world: World
             assert gone.json()["slot_dropped"]
             assert not world.sql(f"SELECT FROM pg_replication_slots WHERE slot_name = '{world.name}'")
             assert (await reader.get("/v1/pipelines/shop")).status_code == 404
+
+
+async def each_change_is_seen_at_once(
+    writer: httpx.AsyncClient, readers: list[httpx.AsyncClient], made: dict[str, Any]
+) -> None:
+    """Whichever node is asked, the answer is about the revision that was made, never the state of the one before."""
+    path = "/v1/pipelines/shop"
+    for number in range(10):
+        changed = {**made, "events": {**made["events"], "tables": {"orders": ["insert"]}}} if number % 2 else made
+        done = await writer.put(path, json=changed, headers={"If-Match": "*"})
+        for reader in readers:
+            check(await reader.get(f"{path}/status"), done, may_be_paused=False)
+        verb = "restart" if number % 2 else "pause"
+        done = await writer.post(f"{path}/{verb}")
+        for reader in readers:
+            check(await reader.get("/v1/pipelines"), done, may_be_paused=verb == "pause")
+        done = await writer.post(f"{path}/resume")
+        for reader in readers:
+            check(await reader.get(f"{path}/status"), done, may_be_paused=False)
+
+
+def check(answer: httpx.Response, done: httpx.Response, *, may_be_paused: bool) -> None:
+    told = answer.json()
+    summary = told["pipelines"][0] if "pipelines" in told else told["summary"]
+    assert summary["revision"] == done.json()["revision"], summary
+    assert summary["state"] != "paused" or may_be_paused, summary
+    assert summary["state"] != "streaming" or summary["running_revision"] == summary["revision"], summary
 
 
 async def snapshot_state(reader: httpx.AsyncClient, run: str) -> str:
