@@ -72,12 +72,12 @@ class NodeProcess(DittoProcess):
 class Fleet:
     """Nodes with one control plane. `store` and `view` are a connection of the test's own to it."""
 
-    def __init__(self, nats_url: str, folder: Path) -> None:
+    def __init__(self, nats_url: str, folder: Path, *, connection: NatsConnection | None = None) -> None:
         self.nats_url = nats_url
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
         self.everything: list[NodeProcess] = []
-        self.control_plane = ControlPlane(NatsConnection(url=nats_url))
+        self.control_plane = ControlPlane(connection or NatsConnection(url=nats_url))
         self.store = PipelineStore(self.control_plane)
         self.view = View(Membership("test"))
         self.requests = Requests("test", self.control_plane, self.view, self._not_here)
