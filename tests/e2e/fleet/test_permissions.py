@@ -1,4 +1,4 @@
-"""NATS permissions: nodes with exactly what docs/operations.md lists for them, and a pipeline with what it lists there."""
+"""NATS permissions: nodes with exactly what docs/operations.md lists for them, and a pipeline with its own list."""
 
 from __future__ import annotations
 
