@@ -14,7 +14,9 @@ from ditto.log import mask_secrets
 log = structlog.get_logger()
 
 State = Literal["starting", "connecting", "standby", "streaming", "draining", "waiting", "stopped"]
-"""`waiting` is between two sessions, or for a sink that is blocked (`Sink.blocked`); the others are those of a session, and the beginning and the end."""
+"""`waiting` is between two sessions, or for a sink that is blocked (`Sink.blocked`); the others are those of a
+session, and the beginning and the end.
+"""
 
 READY: Final[frozenset[State]] = frozenset({"streaming", "standby"})
 

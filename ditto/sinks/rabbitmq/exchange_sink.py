@@ -34,6 +34,10 @@ _AT_ONCE: Final = 500
 _AROUND_BYTES: Final = 200
 _LONGEST_KEY: Final = 255
 _TICK_S: Final = 0.5
+_ROUTED_S: Final = 3.0
+"""A server that has just begun takes messages, and may know no queue for them for up to a second. So the first message
+of a session is sent alone, and again for so long: nothing that comes behind it can overtake it."""
+_ROUTED_PERIOD_S: Final = 0.2
 _FROZEN_S: Final = 5.0
 """A process that stood still for so long has maybe been replaced: another Ditto may have published what waits here."""
 
@@ -57,6 +61,7 @@ class ExchangeSink(MessagesOnly):
         self._tasks: list[asyncio.Task[None]] = []
         self._heard_at = self._ticked_at = 0.0
         self._blocked: SinkError | None = None
+        self._is_routed = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -151,7 +156,13 @@ class ExchangeSink(MessagesOnly):
                 await self._connection.unblocked()
                 if self._progress.failure is not None:
                     return
-                self._start(number, asyncio.create_task(self._publish(route, message)))
+                if self._is_routed:
+                    self._start(number, asyncio.create_task(self._publish(route, message)))
+                    continue
+                first = asyncio.create_task(self._publish_first(route, message))
+                self._start(number, first)
+                await asyncio.wait([first])
+                self._is_routed = True
 
     def _start(self, number: int, task: asyncio.Task[None]) -> None:
         """Tasks begin in the order in which they are created, and in that order aiormq lets them write."""
@@ -163,6 +174,20 @@ class ExchangeSink(MessagesOnly):
             if self._progress.failure is None:
                 self._check_awake()
                 await self._connection.publish(message, route)
+        finally:
+            self._room.release()
+
+    async def _publish_first(self, route: str, message: Message) -> None:
+        until = self._clock() + _ROUTED_S
+        try:
+            while self._progress.failure is None:
+                self._check_awake()
+                try:
+                    return await self._connection.publish(message, route)
+                except StreamUnusable:
+                    if self._clock() >= until:
+                        raise
+                await asyncio.sleep(_ROUTED_PERIOD_S)
         finally:
             self._room.release()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import psutil
 import pytest
 
 import ditto
-from e2e.kills import killed_at_random
 from e2e.ledger import Ledger, matches_ledger
 from e2e.process import eventually
 
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from e2e.sinks.file_world import FileWorld
-
-ROWS = 100_000
 
 
 async def test_the_file_against_the_tables(file_world: FileWorld) -> None:
@@ -51,35 +47,6 @@ async def test_the_file_against_the_tables(file_world: FileWorld) -> None:
     assert all(address.port == world.postgres.port for address in connections), "PostgreSQL alone"
     assert await ditto.stop() == 0
     assert world.path.stat().st_mode & 0o007 == 0, "not for everybody"
-
-
-@pytest.mark.parametrize("kill_count", [2, pytest.param(25, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
-async def test_killed_at_random_moments(file_world: FileWorld, kill_count: int) -> None:
-    world, chance = file_world, random.Random(kill_count)
-    ditto = await world.streaming()
-    with Ledger(world, seed=kill_count) as ledger:
-        ditto = await killed_at_random(
-            world, ditto, lambda _: ledger.goes_on(chance.randint(5, 40)), count=kill_count, chance=chance
-        )
-    await matches_ledger(world)
-    assert await ditto.stop() == 0
-
-
-async def test_killed_in_the_middle_of_a_big_transaction(file_world: FileWorld) -> None:
-    world = file_world
-    world.sql("CREATE TABLE t (id int PRIMARY KEY, name text)")
-    ditto = await world.streaming()
-    world.sql(f"INSERT INTO t SELECT n, 'row ' || n FROM generate_series(1, {ROWS}) AS n")
-    killed_at = []
-    for point in (1, 20_000, 50_000):
-        await world.holds(point)
-        ditto.kill()
-        killed_at.append(await world.message_count())
-        assert world.confirmed_lsn <= (await world.tail()).commit_lsn
-        ditto = world.ditto()
-    assert killed_at[0] < ROWS, "the first kill came too late to test anything"
-    await world.fence(timeout_s=60)
-    assert [event.change[2] for event in await world.events()] == list(range(1, ROWS + 1))
 
 
 async def test_a_signal_stores_and_confirms_what_was_read(file_world: FileWorld) -> None:

@@ -12,9 +12,7 @@ import pytest
 
 from ditto.testing.kafka_server import KafkaServer
 from ditto.testing.process import free_port
-from e2e.kills import killed_at_random
 from e2e.ledger import Ledger, matches_ledger
-from e2e.process import POLL_S
 from e2e.proxy import Proxy
 from e2e.sinks.kafka_world import kafka_world_on, server_ends
 
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
     from ditto.testing.servers import PostgresServer
     from e2e.sinks.kafka_world import KafkaWorld
-
-ROWS = 200_000
 
 
 async def test_the_topics_against_the_tables(kafka_world: KafkaWorld) -> None:
@@ -54,35 +50,6 @@ async def test_the_topics_against_the_tables(kafka_world: KafkaWorld) -> None:
     keyless = [each for each in found if each.topic.endswith("_keyless")]
     assert {(each.key, each.partition) for each in keyless} == {(None, 0)}
     assert await ditto.stop() == 0
-
-
-@pytest.mark.parametrize("kill_count", [2, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
-async def test_killed_at_random_moments(kafka_world: KafkaWorld, kill_count: int) -> None:
-    world, chance = kafka_world, random.Random(kill_count)
-    ditto = await world.streaming()
-    with Ledger(world, seed=kill_count) as ledger:
-        ditto = await killed_at_random(
-            world, ditto, lambda _: ledger.goes_on(chance.randint(5, 40)), count=kill_count, chance=chance
-        )
-    await matches_ledger(world)
-    assert await ditto.stop() == 0
-
-
-@pytest.mark.long
-async def test_killed_in_the_middle_of_a_big_transaction(kafka_world: KafkaWorld) -> None:
-    world = kafka_world
-    world.sql("CREATE TABLE t (id int PRIMARY KEY, name text)")
-    ditto = await world.streaming()
-    world.sql(f"INSERT INTO t SELECT n, 'row ' || n FROM generate_series(1, {ROWS}) AS n")
-    for point in (1, 20_000):
-        while (await world.tail()).ordinal < point:  # noqa: ASYNC110  of another process
-            await asyncio.sleep(POLL_S)
-        ditto.kill()
-        stored = await world.message_count()
-        assert world.confirmed_lsn <= (await world.tail()).commit_lsn
-        assert stored < ROWS, "the kill came too late to test anything"
-        ditto = world.ditto()
-    assert [event.change[2] for event in await world.events(timeout_s=60)] == list(range(1, ROWS + 1))
 
 
 @pytest.mark.long

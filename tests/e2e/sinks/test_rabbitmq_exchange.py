@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-import signal
 from typing import TYPE_CHECKING
 
 import aio_pika
 import pytest
 
-from e2e.kills import killed_at_random
-from e2e.ledger import Ledger, matches_ledger
-from e2e.proxy import Proxy
 from e2e.values.test_round_trip import check
 
 if TYPE_CHECKING:
@@ -50,76 +44,6 @@ async def test_the_queue_against_the_tables(exchange_world: ExchangeWorld) -> No
     told = world.run("status", "--json")
     assert "the events go to an exchange of RabbitMQ" in told.stdout
     assert await ditto.stop() == 0
-
-
-@pytest.mark.parametrize("kill_count", [2, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
-async def test_killed_at_random_moments(exchange_world: ExchangeWorld, kill_count: int) -> None:
-    world, chance = exchange_world, random.Random(kill_count)
-    ditto = await world.streaming()
-    with Ledger(world, seed=kill_count) as ledger:
-        ditto = await killed_at_random(
-            world, ditto, lambda _: ledger.goes_on(chance.randint(5, 40)), count=kill_count, chance=chance
-        )
-    await matches_ledger(world)
-    assert await ditto.stop() == 0
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-async def test_the_server_is_killed(own_exchange_world: ExchangeWorld) -> None:
-    world, chance = own_exchange_world, random.Random(5)
-    ditto = await world.streaming()
-    with Ledger(world, seed=5) as ledger:
-        for number in range(1, 6):
-            await ledger.goes_on(chance.randint(20, 60))
-            world.server.kill()
-            await asyncio.sleep(chance.uniform(0, 0.5))
-            await asyncio.to_thread(world.server.start)
-            await ditto.streaming(count=number + 1, timeout_s=60)
-    await matches_ledger(world)
-    assert await ditto.stop() == 0
-
-
-@pytest.mark.long
-async def test_the_server_hangs_and_the_connection_is_cut(exchange_world: ExchangeWorld) -> None:
-    world, chance = exchange_world, random.Random(3)
-    async with Proxy(world.server.amqp_port) as proxy:
-        ditto = await world.streaming(rabbitmq_url=f"amqp://127.0.0.1:{proxy.port}", rabbitmq_ack_timeout="2s")
-        with Ledger(world, seed=7) as ledger:
-            await ledger.goes_on(20)
-            world.server.pause()
-            failure = await ditto.logged("session.failed", kind="AckTimeout")
-            assert "has not answered for 2 s" in failure["error"]
-            world.server.resume()
-            await ditto.streaming(count=2, timeout_s=60)
-            for number in range(2):
-                await ledger.goes_on(20)
-                proxy.cut_later(from_client=chance.randint(1, 20_000))
-                await ditto.streaming(count=number + 3, timeout_s=60)
-        await matches_ledger(world)
-        assert await ditto.stop() == 0
-
-
-@pytest.mark.long
-async def test_two_at_once_and_a_stale_one_that_thaws(exchange_world: ExchangeWorld) -> None:
-    world = exchange_world
-    first = await world.streaming()
-    with Ledger(world, seed=11) as ledger:
-        await ledger.goes_on(20)
-        second = world.ditto()
-        await second.logged("slot.standby")
-        first.send(signal.SIGSTOP)
-        await ledger.goes_on(20)
-        world.sql(
-            f"SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = '{world.name}'"
-        )
-        await second.streaming(timeout_s=60)
-        await ledger.goes_on(20)
-        first.send(signal.SIGCONT)
-        await first.logged("session.failed")
-        await ledger.goes_on(20)
-    await matches_ledger(world)
-    assert await second.stop() == 0
 
 
 async def test_what_is_refused(exchange_world: ExchangeWorld, rabbitmq_authority: Authority) -> None:
