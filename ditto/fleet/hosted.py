@@ -60,6 +60,7 @@ class Hosted:
         self._pipeline: Pipeline | None = None
         self._monitor: PipelineMonitor | None = None
         self._reloads: Reloads | None = None
+        self._reload_turn = asyncio.Lock()
         self._refused: Problem | None = None
         self._rate = Rate()
 
@@ -76,7 +77,7 @@ class Hosted:
         """
         structlog.contextvars.bind_contextvars(pipeline=self.name)
         try:
-            self._config = self._next = self._resolve(self._start.document)
+            self._config = self._next = await self._resolve(self._start.document)
             await self._follow(turns, monitors)
         except DittoError as error:
             log.error(
@@ -122,8 +123,9 @@ class Hosted:
             monitors.remove(monitor)
             await self._reloads.close()
 
-    def _resolve(self, document: Document) -> Config:
-        config = resolve(self.name, document, os.environ, log=self._log)
+    async def _resolve(self, document: Document) -> Config:
+        """Beside the event loop, which is that of other pipelines too: a large document takes seconds."""
+        config = await asyncio.to_thread(resolve, self.name, document, os.environ, log=self._log)
         keep_secret(secrets(config))
         return config
 
@@ -131,19 +133,20 @@ class Hosted:
 
     async def reload(self, message: Reload) -> None:
         """Take it between two transactions. One that is refused changes nothing, and is told of in `running`."""
-        try:
-            self._next = self._resolve(message.document)
-            if self._reloads is not None:
-                await self._reloads.begin()
-            self._config = self._next
-        except DittoError as error:
-            fault = fault_of(error)
-            self._refused = Problem(
-                message=f"revision {message.revision} is refused: {fault.message}", hint=fault.hint, code=fault.code
-            )
-        else:
-            self._refused, self._revision, self._attempt = None, message.revision, message.attempt
-        self._has_news()
+        async with self._reload_turn:
+            try:
+                self._next = await self._resolve(message.document)
+                if self._reloads is not None:
+                    await self._reloads.begin()
+                self._config = self._next
+            except DittoError as error:
+                fault = fault_of(error)
+                self._refused = Problem(
+                    message=f"revision {message.revision} is refused: {fault.message}", hint=fault.hint, code=fault.code
+                )
+            else:
+                self._refused, self._revision, self._attempt = None, message.revision, message.attempt
+            self._has_news()
 
     # ------------------------------------------------------------------------------------ how it is
 

@@ -197,7 +197,7 @@ class LocalPipeline:
                     break
                 if want.revision == stored.revision:
                     continue
-                if _needs_restart(stored, want):
+                if await asyncio.to_thread(_needs_restart, stored, want):  # seconds for large documents
                     worker.tell(Stop(self.name))
                     break
                 worker.tell(Reload(self.name, want.record.document, want.revision, want.record.attempt))

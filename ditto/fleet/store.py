@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
@@ -45,7 +46,7 @@ class PipelineStore:
         """Write it after this revision (None: there is to be none). Raises RevisionConflict, and PipelineRefused for a
         document that has a secret in it. Values are not looked at: `document.resolve` does that.
         """
-        document.check(name, record.document)
+        await asyncio.to_thread(document.check, name, record.document)  # a second for a large one
         revision = await self._bucket.write(name, msgspec.json.encode(record), after=after or 0)
         if revision is None:
             raise self._conflict(name, after)

@@ -27,7 +27,7 @@ async def remove(node: FleetNode, found: Stored, *, drops_slot: bool, by: str) -
     if not found.is_readable:
         return await _remove_unreadable(node, found, drops_slot=drops_slot)
     try:
-        config: Config | None = resolve(found.name, found.record.document, os.environ)
+        config: Config | None = await asyncio.to_thread(resolve, found.name, found.record.document, os.environ)
     except ConfigError:
         if drops_slot:
             raise

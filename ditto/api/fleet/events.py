@@ -89,7 +89,7 @@ def event_handlers(node: FleetNode) -> list[Any]:
         """
         stored = await known(node, name)
         choice = choose(table or [], action or [])
-        config = resolve(name, stored.record.document, os.environ, log=node.config.log)
+        config = await asyncio.to_thread(resolve, name, stored.record.document, os.environ, log=node.config.log)
         keep_secret(secrets(config))
         _check_place(node, name, config)
         check_room()

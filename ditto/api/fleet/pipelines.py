@@ -109,12 +109,12 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         pipeline, is required, except with `dry_run`. The same document again makes no new revision. An entry that
         cannot be read is replaced.
         """
-        notes = check_document(name, data, os.environ)
+        notes = await asyncio.to_thread(check_document, name, data, os.environ)  # seconds for a large document
         data.pop("name", None)  # it is the pipeline's own, and said by the path
         found = await node.store.find(name)
         Precondition(if_match, if_none_match).check(name, found, is_required=not dry_run)
         former = found.record.document if found is not None and found.is_readable else None
-        change = change_of(former, data, node)
+        change = await asyncio.to_thread(change_of, former, data, node)
         revision = None if found is None else found.revision
         if not dry_run and (former is None or canonical(former) != canonical(data)):
             before = Record(document={}) if found is None else found.record
@@ -187,8 +187,8 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         found = await known(node, name)
         Precondition(if_match).check(name, found, is_required=not dry_run)
         earlier = _revision(name, data.revision, await node.store.history(name))
-        notes = check_document(name, earlier.record.document, os.environ)
-        change = change_of(found.record.document, earlier.record.document, node)
+        notes = await asyncio.to_thread(check_document, name, earlier.record.document, os.environ)
+        change = await asyncio.to_thread(change_of, found.record.document, earlier.record.document, node)
         revision = found.revision
         if not dry_run and canonical(earlier.record.document) != canonical(found.record.document):
             record = msgspec.structs.replace(found.record, document=earlier.record.document)

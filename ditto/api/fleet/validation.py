@@ -52,10 +52,12 @@ def validation_handlers(node: FleetNode) -> list[Any]:
         found = await node.store.find(name)
         if data is None:
             data = (await known(node, name)).record.document
-        notes = check_document(name, data, os.environ)
-        change = change_of(found.record.document if found is not None and found.is_readable else None, data, node)
+        # A large document takes seconds, and the node has to be heard of meanwhile.
+        notes = await asyncio.to_thread(check_document, name, data, os.environ)
+        former = found.record.document if found is not None and found.is_readable else None
+        change = await asyncio.to_thread(change_of, former, data, node)
         try:
-            config = resolve(name, data, os.environ, log=node.config.log)
+            config = await asyncio.to_thread(resolve, name, data, os.environ, log=node.config.log)
         except ConfigError as error:
             findings = [failed("configuration.references", error)]
         else:
