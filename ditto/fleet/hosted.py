@@ -6,7 +6,8 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from typing import Final, Literal
+from contextlib import AbstractContextManager
+from typing import Final, Literal, TypeAlias
 
 import structlog
 
@@ -38,6 +39,8 @@ _BEGUN: Final = frozenset({"streaming", "standby", "waiting", "stopped"})
 _ASK_S: Final = 8.0
 _POLL_S: Final = 0.1
 
+Watched: TypeAlias = Callable[[PipelineMonitor], AbstractContextManager[None]]
+"""What counts and exports a pipeline while the body runs."""
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "pretty", "json"]
 
@@ -70,15 +73,15 @@ class Hosted:
         if self.task is not None:
             asyncio.get_running_loop().call_later(within_s, self.task.cancel)
 
-    async def run(self, turns: asyncio.Semaphore, monitors: list[PipelineMonitor]) -> Fault | None:
+    async def run(self, turns: asyncio.Semaphore, watched: Watched) -> Fault | None:
         """Until it is asked to stop, or an error ends it that is not retried: that is returned.
 
-        `turns` limits how many begin at the same time; `monitors` has it while it runs.
+        `turns` limits how many begin at the same time; its monitor is `watched` while it runs.
         """
         structlog.contextvars.bind_contextvars(pipeline=self.name)
         try:
             self._config = self._next = await self._resolve(self._start.document)
-            await self._follow(turns, monitors)
+            await self._follow(turns, watched)
         except DittoError as error:
             log.error(
                 "pipeline.failed",
@@ -96,7 +99,7 @@ class Hosted:
             return fault_of(pipeline_crashed(error))
         return None
 
-    async def _follow(self, turns: asyncio.Semaphore, monitors: list[PipelineMonitor]) -> None:
+    async def _follow(self, turns: asyncio.Semaphore, watched: Watched) -> None:
         self._pipeline = pipeline = Pipeline(config=self._config, suspects_holder=self._start.suspects_holder)
         self._monitor = monitor = PipelineMonitor(pipeline)
         self._reloads = Reloads(self._config, pipeline, read=lambda: self._next)
@@ -113,14 +116,13 @@ class Hosted:
             self._has_news()
 
         pipeline.states.listeners.append(on_state)
-        monitors.append(monitor)
         try:
-            async with monitor.watch_servers():
-                await follow(pipeline, stop=self._stop)
-            pipeline.states.enter("stopped", reason="it was asked to stop")
+            with watched(monitor):
+                async with monitor.watch_servers():
+                    await follow(pipeline, stop=self._stop)
+                pipeline.states.enter("stopped", reason="it was asked to stop")
         finally:
             give_back()
-            monitors.remove(monitor)
             await self._reloads.close()
 
     async def _resolve(self, document: Document) -> Config:

@@ -12,8 +12,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
-from contextlib import suppress
+import uuid
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -24,12 +25,14 @@ from ditto import log as logging
 from ditto.fleet.channel import Channel, Configure, Ended, Question, Reload, Reply, Report, Start, Stop, ToWorker
 from ditto.fleet.hosted import Hosted
 from ditto.fleet.requests import Answer, Fault
+from ditto.monitoring.exporters import opentelemetry
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.service import event_loop
 from ditto.tasks import end
 
 if TYPE_CHECKING:
     from ditto.fleet.metrics import Metrics
+    from ditto.monitoring.otel import Telemetry
 
 log = structlog.get_logger()
 
@@ -50,13 +53,14 @@ _COLLECT_AFTER: Final = 50_000  # more containers than before
 class Worker:
     """All pipelines of this process."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, config: Configure, telemetry: Telemetry | None) -> None:
         self._channel = channel
+        self._config = config
+        self._telemetry = telemetry
         self._hosted: dict[str, Hosted] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._monitors: list[PipelineMonitor] = []
-        self._log_config = Configure("", "", "info", "auto")
         self._metrics: Metrics | None = None
         self._silent_looks = 0
         self._news = asyncio.Event()
@@ -97,11 +101,9 @@ class Worker:
     def _take(self, message: ToWorker) -> None:
         match message:
             case Configure():
-                self._log_config = message
-                logging.configure(message.log_level, message.log_format)
-                structlog.contextvars.bind_contextvars(node=message.node, worker=message.worker)
+                pass  # it comes first, and once
             case Start():
-                config = self._log_config
+                config = self._config
                 hosted = Hosted(
                     message, log_level=config.log_level, log_format=config.log_format, has_news=self._news.set
                 )
@@ -126,12 +128,24 @@ class Worker:
     async def _host(self, hosted: Hosted) -> None:
         fault: Fault | None = None
         try:
-            fault = await hosted.run(self._turns, self._monitors)
+            fault = await hosted.run(self._turns, self._watched)
         finally:
             if self._hosted.get(hosted.name) is hosted:
                 del self._hosted[hosted.name]
                 crowd.set_size(len(self._hosted))
             self._channel.send(Ended(hosted.name, fault))
+
+    @contextmanager
+    def _watched(self, monitor: PipelineMonitor) -> Iterator[None]:
+        self._monitors.append(monitor)
+        if self._telemetry is not None:
+            self._telemetry.add(monitor)
+        try:
+            yield
+        finally:
+            self._monitors.remove(monitor)
+            if self._telemetry is not None:
+                self._telemetry.remove(monitor)
 
     async def _answer(self, question: Question) -> None:
         if question.ask is None:
@@ -164,7 +178,13 @@ async def _main(to_node: socket.socket) -> None:
     channel = await Channel.over(to_node)
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)
-    await Worker(channel).run()
+    if not (line := await channel.read()):
+        return
+    config = msgspec.json.decode(line, type=Configure)
+    logging.configure(config.log_level, config.log_format)
+    structlog.contextvars.bind_contextvars(node=config.node, worker=config.worker)
+    async with opentelemetry(os.environ, instance=uuid.uuid4().hex) as telemetry:
+        await Worker(channel, config, telemetry).run()
 
 
 def main() -> None:

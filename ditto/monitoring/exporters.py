@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 import structlog
 
 from ditto.config.model import Http
 from ditto.monitoring.configuration_status import Reload
 from ditto.pipeline.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from ditto.monitoring.otel import Telemetry
 
 log = structlog.get_logger()
 
@@ -36,20 +40,33 @@ async def run_exporters(pipelines: Sequence[Pipeline], *, http: Http, reload: Re
             from ditto.api.server import serve_http  # noqa: PLC0415
 
             await stack.enter_async_context(serve_http(http.listen, monitors, http, reload=reload))
-        if has_otel:
-            try:
-                from ditto.monitoring.otel import run_opentelemetry  # noqa: PLC0415
-            except ImportError as error:
-                log.warning(
-                    "otel.not_installed",
-                    reason=str(error),
-                    hint="pip install 'ditto-cdc[otel]', or unset the OTEL_* variables",
-                )
-            else:
-                await stack.enter_async_context(run_opentelemetry(monitors, os.environ))
+        telemetry = await stack.enter_async_context(opentelemetry(os.environ, instance=monitors[0].counters.run_id))
+        if telemetry is not None:
+            for monitor in monitors:
+                telemetry.add(monitor)
         for monitor in monitors:
             await stack.enter_async_context(monitor.watch_servers())
         yield
+
+
+@asynccontextmanager
+async def opentelemetry(environ: Mapping[str, str], *, instance: str) -> AsyncIterator[Telemetry | None]:
+    """Metrics and traces of this process while the body runs; None where they are not asked for, or cannot be."""
+    if not is_otel_asked(environ):
+        yield None
+        return
+    try:
+        from ditto.monitoring.otel import run_opentelemetry  # noqa: PLC0415
+    except ImportError as error:
+        log.warning(
+            "otel.not_installed",
+            reason=str(error),
+            hint="pip install 'ditto-cdc[otel]', or unset the OTEL_* variables",
+        )
+        yield None
+        return
+    async with run_opentelemetry(environ, instance=instance) as telemetry:
+        yield telemetry
 
 
 def is_otel_asked(environ: Mapping[str, str]) -> bool:

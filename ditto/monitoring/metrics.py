@@ -8,13 +8,13 @@ are bounded: the tables beyond the first `MAX_TABLES` count together as `other`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, get_args
 
 from ditto import log_stream
 from ditto.config import EVENT_ACTIONS, READ
 from ditto.lsn import parse_lsn
-from ditto.monitoring.counters import STAGES, Histogram
+from ditto.monitoring.counters import ACK_BOUNDS_S, STAGES, STORED_BOUNDS_S, Histogram
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
 from ditto.monitoring.state import State
 from ditto.monitoring.status_document import Slot
@@ -41,6 +41,7 @@ class Distribution(NamedTuple):
     name: str
     about: str
     read: Callable[[PipelineMonitor], Histogram]
+    bounds_s: Sequence[float]
 
 
 def _counter(name: str, about: str, read: Callable[[PipelineMonitor], float]) -> Metric:
@@ -299,12 +300,14 @@ DISTRIBUTIONS: Final[tuple[Distribution, ...]] = (
         "ditto_acknowledgement_seconds",
         "From sending the last event of a block to its acknowledgement; one block at a time, 20 a second at most.",
         lambda m: m.counters.ack_s,
+        ACK_BOUNDS_S,
     ),
     Distribution(
         "ditto_commit_to_stored_seconds",
         "From the commit of the last event of a block to its acknowledgement; one block at a time, "
         "20 a second at most.",
         lambda m: m.counters.stored_s,
+        STORED_BOUNDS_S,
     ),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
@@ -47,15 +47,33 @@ Signal = Literal["TRACES", "METRICS"]
 _SIGNALS: Final[tuple[Signal, ...]] = ("TRACES", "METRICS")
 
 
+class Telemetry:
+    """What a process exports: of the pipelines that it has at the time."""
+
+    def __init__(self, metrics: Metrics, traces: Traces) -> None:
+        self._metrics = metrics
+        self._traces = traces
+
+    def add(self, monitor: PipelineMonitor) -> None:
+        """Export those of this pipeline too."""
+        self._metrics.add(monitor)
+        self._traces.add(monitor)
+
+    def remove(self, monitor: PipelineMonitor) -> None:
+        """It has ended."""
+        self._metrics.remove(monitor)
+        self._traces.remove(monitor)
+
+
 @asynccontextmanager
-async def run_opentelemetry(monitors: Sequence[PipelineMonitor], environ: Mapping[str, str]) -> AsyncIterator[None]:
-    """Export while the body runs, and the rest at its end."""
-    attributes = {"service.version": __version__, "service.instance.id": monitors[0].counters.run_id}
+async def run_opentelemetry(environ: Mapping[str, str], *, instance: str) -> AsyncIterator[Telemetry]:
+    """Export while the body runs, and the rest at its end. `instance` names the process."""
+    attributes = {"service.version": __version__, "service.instance.id": instance}
     if not environ.get("OTEL_SERVICE_NAME") and "service.name=" not in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         attributes[SERVICE_NAME] = "ditto"
     resource = Resource.create(attributes)
-    metrics = Metrics(monitors, resource, _metric_exporter(environ))
-    traces = Traces(monitors, resource, _span_exporter(environ))
+    metrics = Metrics(resource, _metric_exporter(environ))
+    traces = Traces(resource, _span_exporter(environ))
     snapshots = asyncio.ensure_future(metrics.keep_snapshots())
     for signal in _SIGNALS:
         if _exporter(environ, signal) not in _EXPORTERS:
@@ -66,7 +84,7 @@ async def run_opentelemetry(monitors: Sequence[PipelineMonitor], environ: Mappin
             )
     log.info("otel.exporting", traces=_exporter(environ, "TRACES"), metrics=_exporter(environ, "METRICS"))
     try:
-        yield
+        yield Telemetry(metrics, traces)
     finally:
         await asyncio.sleep(0)  # the last states
         await end(snapshots)
@@ -96,10 +114,8 @@ def _metric_exporter(environ: Mapping[str, str]) -> MetricExporter | None:
 class Metrics:
     """Mirrors `ditto.monitoring.metrics`. The SDK asks from a thread of its own, and gets the last snapshot."""
 
-    def __init__(
-        self, monitors: Sequence[PipelineMonitor], resource: Resource, exporter: MetricExporter | None
-    ) -> None:
-        self._monitors = monitors
+    def __init__(self, resource: Resource, exporter: MetricExporter | None) -> None:
+        self._monitors: list[PipelineMonitor] = []
         self._samples: dict[str, list[tuple[str, Sample]]] = {}
         readers = [] if exporter is None else [PeriodicExportingMetricReader(exporter)]
         self._provider = MeterProvider(readers, resource, shutdown_on_exit=False)
@@ -107,16 +123,23 @@ class Metrics:
         for metric in METRICS:
             make = meter.create_observable_counter if metric.kind == "counter" else meter.create_observable_gauge
             make(_name(metric.name), [partial(self._observe, metric)], _unit(metric.name), metric.about)
-        for distribution in DISTRIBUTIONS:
-            histograms = {monitor.label: distribution.read(monitor) for monitor in monitors}
-            instrument = meter.create_histogram(
-                _name(distribution.name),
-                "s",
-                distribution.about,
-                explicit_bucket_boundaries_advisory=next(iter(histograms.values())).bounds_s,
+        self._instruments = {
+            each.name: meter.create_histogram(
+                _name(each.name), "s", each.about, explicit_bucket_boundaries_advisory=each.bounds_s
             )
-            for label, histogram in histograms.items():
-                histogram.listeners.append(_deferred(partial(instrument.record, attributes={PIPELINE: label})))
+            for each in DISTRIBUTIONS
+        }
+
+    def add(self, monitor: PipelineMonitor) -> None:
+        """Another pipeline."""
+        self._monitors.append(monitor)
+        for each in DISTRIBUTIONS:
+            record = partial(self._instruments[each.name].record, attributes={PIPELINE: monitor.label})
+            each.read(monitor).listeners.append(_deferred(record))
+
+    def remove(self, monitor: PipelineMonitor) -> None:
+        """A pipeline that has ended: its numbers are not exported any more."""
+        self._monitors.remove(monitor)
 
     def snapshot(self) -> None:
         """Read all samples."""
@@ -146,16 +169,24 @@ class Metrics:
 class Traces:
     """A span for each session, with its states as events, and below it one for a block now and then."""
 
-    def __init__(self, monitors: Sequence[PipelineMonitor], resource: Resource, exporter: SpanExporter | None) -> None:
+    def __init__(self, resource: Resource, exporter: SpanExporter | None) -> None:
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         if exporter is not None:
             self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        tracer = self._provider.get_tracer("ditto", __version__)
-        self._pipelines = [_PipelineTraces(monitor, tracer) for monitor in monitors]
+        self._tracer = self._provider.get_tracer("ditto", __version__)
+        self._pipelines: dict[PipelineMonitor, _PipelineTraces] = {}
+
+    def add(self, monitor: PipelineMonitor) -> None:
+        """Another pipeline."""
+        self._pipelines[monitor] = _PipelineTraces(monitor, self._tracer)
+
+    def remove(self, monitor: PipelineMonitor) -> None:
+        """A pipeline that has ended, after its last state was told of."""
+        asyncio.get_running_loop().call_soon(self._pipelines.pop(monitor).close)
 
     def close(self) -> None:
         """End the spans that are open, export them, and end."""
-        for each in self._pipelines:
+        for each in self._pipelines.values():
             each.close()
         self._provider.shutdown()
 

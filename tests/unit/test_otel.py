@@ -30,8 +30,13 @@ async def test_a_fault_of_the_sdk_does_not_reach_the_one_who_counts() -> None:
 
 async def test_each_pipeline_has_samples_of_its_own() -> None:
     monitors = [PipelineMonitor(Pipeline(config=Config(postgres=Postgres(slot=slot)))) for slot in ("a", "b")]
-    metrics = otel.Metrics(monitors, Resource.create(), None)
+    metrics = otel.Metrics(Resource.create(), None)
+    for monitor in monitors:
+        metrics.add(monitor)
     monitors[0].counters.events = 3
     metrics.snapshot()
     assert metrics._samples["ditto_events_sent_total"] == [("a", ((), 3)), ("b", ((), 0))]
+    metrics.remove(monitors[0])
+    metrics.snapshot()
+    assert metrics._samples["ditto_events_sent_total"] == [("b", ((), 0))]
     metrics.close()
