@@ -11,7 +11,7 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from ditto.config import Config, Nats, PipelineConfig, Postgres
 from ditto.decoding.messages import Block
@@ -25,6 +25,7 @@ from ditto.source.replication import Replication
 from ditto.source.sql import Control
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 # ---------------------------------------------------------------------------------------- time
 
@@ -54,6 +55,17 @@ class FakeTime(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jump.now
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, function: Callable[..., T], *arguments: Any
+    ) -> asyncio.Future[T]:
+        """At once, and not in a thread: its time would be another one."""
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # noqa: BLE001  it is passed on
+            future.set_exception(error)
+        return future
 
 
 def fake_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
