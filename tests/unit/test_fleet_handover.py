@@ -20,7 +20,7 @@ def test_the_next_ones_follow_when_the_first_ones_stream_elsewhere() -> None:
     assert handover.begin(names) == {"p0", "p1", "p2"}
     scene.held("p0", "n2")
     assert handover.begin(names[1:]) == {"p1", "p2"}, "p0 does not stream yet"
-    scene.runs("p0", "n2")
+    scene.runs("p0", "n2", revision=scene.view.records.revisions["p0"])
     assert handover.begin(names[1:]) == {"p1", "p2", "p3"}
     scene.now += 2.5  # p1 and p2 are nowhere: they do not keep the others
     assert handover.begin(names[3:]) == {"p3", "p4", "p5"}
