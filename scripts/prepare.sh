@@ -33,7 +33,7 @@ END
 # for pycodestyle there), or the command ends here.
 prepare() {
     find_python
-    "$python" scripts/prepare.py "$1" || exit
+    "$python" -m scripts.prepare "$1" || exit
     PATH=$PWD/.venv/bin:$PATH
     export PATH
 }
