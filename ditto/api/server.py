@@ -10,6 +10,7 @@ import math
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
 import structlog
 import uvicorn
@@ -25,6 +26,8 @@ from ditto.monitoring.pipeline_monitor import PipelineMonitor
 log = structlog.get_logger()
 
 BACKLOG = 128
+SEND_BUFFER: Final = 128 * 1024
+"""Bytes that the kernel keeps of an answer: many slow clients take little memory, and what a client takes is soon seen."""
 _CLOSE_TIMEOUT_S = 1
 
 
@@ -45,9 +48,10 @@ def bind(listen: str) -> list[socket.socket]:
     host, port = split_address(listen)
     try:
         if not host and socket.has_dualstack_ipv6():
-            return [socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)]
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return [socket.create_server((host, port), family=family, backlog=BACKLOG)]
+            made = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+        else:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            made = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         hint = "give another port, or stop what uses this one: a second Ditto on the same machine needs its own"
         if error.errno == errno.EADDRNOTAVAIL:
@@ -57,6 +61,8 @@ def bind(listen: str) -> list[socket.socket]:
             hint=hint,
             key="http.listen",
         ) from error
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    return [made]
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from ditto.console.sessions import LONGEST_S, Session, Sessions
 from ditto.console.sign_in import LEAVE, PATH, START, inside, sign_in_page
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger()
 
@@ -28,6 +28,8 @@ _BUILT_IN: Final = "/_nicegui"
 _SOCKET: Final = "/_nicegui_ws"
 _READING: Final = frozenset({"GET", "HEAD"})
 _LARGEST_FORM: Final = 8192
+_MOST_PAGES: Final = 100
+"""Open pages with a websocket each; their connections are not among those that the server limits."""
 
 
 class ConsoleGate:
@@ -35,6 +37,7 @@ class ConsoleGate:
 
     The cookie is sent only with requests that begin on a page of this server (SameSite=Strict). Where no token is
     needed there is no cookie: hence what changes something, and every websocket, has to come from such a page, too.
+    A websocket outlives the request that opened it: what it sends after the session has ended reaches no page.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class ConsoleGate:
         self._hosts = own_hosts(hosts)
         self._is_tls = is_tls
         self._local: Session | None = None
+        self._pages = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or answer it."""
@@ -86,7 +90,32 @@ class ConsoleGate:
                 await self._refuse(scope, receive, send, 401, "sign in first")
             return
         scope[SESSION] = session
-        await self._app(scope, receive, send)
+        if scope["type"] == "websocket" and session is not None:
+            await self._connect(session, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _connect(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry the messages of a page for as long as the session lasts.
+
+        Later ones are dropped, also the answers to the library's pings, which then closes the connection; meanwhile
+        the page learns that it has to sign in.
+        """
+        if self._pages >= _MOST_PAGES:
+            await self._refuse(scope, receive, send, 503, "too many pages are open")
+            return
+
+        async def while_signed_in() -> Message:
+            while True:
+                message = await receive()
+                if message["type"] != "websocket.receive" or self._sessions.find(session.key) is not None:
+                    return message
+
+        self._pages += 1
+        try:
+            await self._app(scope, while_signed_in, send)
+        finally:
+            self._pages -= 1
 
     def _session(self, request: Request) -> Session | None:
         found = self._sessions.find(request.cookies.get(self._cookie(request)))

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from ditto.api.fleet.server import serve_fleet
 from ditto.config import KEYS
 from ditto.config.server import HttpTls
 from ditto.console import editor, mount, yaml_text
+from ditto.console import gate as console_gate
 from ditto.console.courses import POINTS, STEP_S, Course, Courses, known, spark, total
 from ditto.console.event_stream import ServerEvent, read_events
 from ditto.console.fleet import Fleet
@@ -164,6 +166,52 @@ async def test_a_websocket_of_another_page_is_closed(origin: str | None) -> None
     scope = {"type": "websocket", "path": "/_nicegui_ws/socket.io/", "headers": headers, "query_string": b""}
     await gate({**scope, "client": ("127.0.0.1", 4000)}, receive, send)
     assert [each["type"] for each in sent] == ["websocket.close"]
+
+
+async def page_of(
+    gate: Any, cookie: str, said: list[str], *, then: Callable[[], None] = lambda: None
+) -> tuple[list[Any], list[Any]]:
+    """What a page with this session says on its websocket, as the library hears it, and what it is answered."""
+    coming = iter([{"type": "websocket.connect"}, *({"type": "websocket.receive", "text": each} for each in said)])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        message = next(coming, {"type": "websocket.disconnect", "code": 1005})
+        if message.get("text") == said[-1]:
+            then()
+        return message
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    heard: list[Any] = []
+    headers = [(b"host", b"n1:7480"), (b"origin", b"https://n1:7480"), (b"cookie", cookie.encode())]
+    scope = {"type": "websocket", "path": "/_nicegui_ws/socket.io/", "headers": headers, "query_string": b""}
+    await gate({**scope, "client": ("10.1.2.3", 4000), "heard": heard}, receive, send)
+    return heard, sent
+
+
+async def listening(scope: Any, receive: Any, send: Any) -> None:
+    """Stands for the library's end of a websocket."""
+    while (message := await receive())["type"] != "websocket.disconnect":
+        scope["heard"].append(message.get("text", message["type"]))
+
+
+async def test_what_a_page_says_after_its_session_has_ended_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = Sessions()
+    session = sessions.begin(Identity("anna", "admin"))
+    gate: Any = ConsoleGate(
+        listening, Authenticator(FakeNode().config.auth), sessions, node="n1", hosts=[], is_tls=True
+    )
+    cookie = f"ditto_session_7480={session.key}"
+    heard, sent = await page_of(gate, cookie, ["first", "second"], then=lambda: sessions.end(session.key))
+    assert (heard, sent) == (["websocket.connect", "first"], [])
+    heard, sent = await page_of(gate, cookie, ["with a cookie that is not valid any more"])
+    assert (heard, [each["type"] for each in sent]) == ([], ["websocket.close"])
+    monkeypatch.setattr(console_gate, "_MOST_PAGES", 0)
+    other = sessions.begin(Identity("anna", "admin"))
+    heard, sent = await page_of(gate, f"ditto_session_7480={other.key}", ["one page too many"])
+    assert (heard, [each["type"] for each in sent]) == ([], ["websocket.close"])
 
 
 def test_sessions_end_by_time_and_by_number() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from ditto.api import connection_limits
+from ditto.api import connection_limits, server
 from ditto.api.fleet import connections, events
 from ditto.api.fleet.server import serve_fleet
 from ditto.config.server import HttpTls
@@ -117,11 +118,69 @@ async def test_as_many_as_there_is_room_for(tmp_path: Path, monkeypatch: pytest.
             assert (answer.status_code, answer.json()["type"]) == (503, "urn:ditto:error:TooManyStreams")
             assert answer.headers["retry-after"]
         async with asyncio.timeout(20):  # the one that is closed makes room
-            while True:
-                async with client.stream("GET", PATH) as stream:
-                    if stream.status_code == 200:
-                        break
-                await asyncio.sleep(0.05)
+            await room(client)
+
+
+@asynccontextmanager
+async def raw_client(client: httpx.AsyncClient) -> AsyncIterator[asyncio.StreamReader]:
+    """Has asked for all events that are there, and takes as little as it wants to."""
+    own = socket.socket()
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    own.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(own, ("127.0.0.1", client.base_url.port))
+    reader, writer = await asyncio.open_connection(sock=own, limit=4096)
+    head = f"GET {PATH}?last=100 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKENS['operate']}\r\n\r\n"
+    writer.write(head.encode())
+    try:
+        yield reader
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def room(client: httpx.AsyncClient) -> None:
+    """Wait until a stream more is taken."""
+    while True:
+        async with client.stream("GET", PATH) as stream:
+            if stream.status_code == 200:
+                return
+        await asyncio.sleep(0.05)
+
+
+def write_much(path: Path) -> None:
+    """More than all buffers hold."""
+    for _ in range(10):
+        append(path, data={"name": "x" * 200_000})
+    append(path, data={"name": "the last"})
+
+
+async def test_a_client_that_takes_nothing_is_closed_and_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_STREAMS", 1)
+    monkeypatch.setattr(connection_limits, "STALL_TIMEOUT_S", 0.5)
+    write_much(path := tmp_path / "events.jsonl")
+    async with serving(path) as client, raw_client(client) as reader, asyncio.timeout(30):
+        assert b"200" in await reader.readline()
+        await room(client)
+
+
+async def test_a_client_that_takes_little_by_little_gets_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "SEND_BUFFER", 4096)
+    monkeypatch.setattr(connection_limits, "STALL_TIMEOUT_S", 1.0)
+    write_much(path := tmp_path / "events.jsonl")
+    async with serving(path) as client, raw_client(client) as reader, asyncio.timeout(30):
+        clock, read, tail = asyncio.get_running_loop().time, 0, b""
+        began_at = clock()
+        while b"the last" not in tail:
+            part = await reader.read(10_000)
+            assert part, f"closed after {read} bytes"
+            read, tail = read + len(part), (tail + part)[-1000:]
+            if clock() - began_at < 2.5:
+                await asyncio.sleep(0.1)
 
 
 async def test_the_server_ends_with_streams_open(tmp_path: Path) -> None:
