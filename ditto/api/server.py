@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 BACKLOG = 128
 SEND_BUFFER: Final = 128 * 1024
-"""Bytes that the kernel keeps of an answer: many slow clients take little memory, and what a client takes is soon seen."""
+"""Bytes of an answer that the kernel keeps: slow clients take little memory, and it is soon seen that one reads."""
 _CLOSE_TIMEOUT_S = 1
 
 

@@ -24,6 +24,7 @@ from ditto.console.gate import ConsoleGate
 from ditto.console.headers import SafePages
 from ditto.console.nodes import nodes_page
 from ditto.console.overview import overview
+from ditto.console.own_pages import guard
 from ditto.console.pipeline import pipeline_page
 from ditto.console.sessions import Sessions
 from ditto.console.visit import Visit
@@ -61,6 +62,7 @@ async def console(fleet: Fleet, config: ServerConfig, courses: Courses) -> Async
     core.app.config.socket_io_js_transports = ["websocket"]
     logging.getLogger("nicegui").setLevel(logging.CRITICAL + 1)  # its texts may quote what a page shows
     pages.on_exception(_log)
+    guard(core.sio)
     gate = ConsoleGate(
         outer,
         Authenticator(config.auth),

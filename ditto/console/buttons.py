@@ -22,6 +22,8 @@ class Buttons:
         self._visit = visit
         self._name = name
         self._pause: ui.button | None = None
+        self.is_deleting = False
+        """The pipeline is going or gone, and the page says what stays of it."""
         if not visit.may("operate"):
             return
         with ui.element("div").classes("actions").props('role="group" aria-label="Actions"'):
@@ -66,10 +68,12 @@ class Buttons:
 
             async def delete() -> None:
                 revision = visit.fleet.view.stored(name).revision
+                self.is_deleting = True
                 done = await visit.attempt(
                     lambda: visit.fleet.delete(visit.caller, name, after=revision, drop_slot=bool(drop.value))
                 )
                 if done is None:
+                    self.is_deleting = False
                     return
                 dialog.close()
                 with ui.dialog(value=True).props("persistent"), ui.card().classes("dialog"):

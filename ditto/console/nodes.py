@@ -110,7 +110,7 @@ def _about(node: NodeSummary, own: list[PipelineSummary], course: str, *, is_thi
         f'<div class="fact"><span>Largest lag</span><b>{words.lag(max(lags, default=None))}</b></div>'
         f'<div class="fact"><span>Failed</span><b>{sum(each.state == "failed" for each in own)}</b></div></div>{line}'
         f'<div class="facts"><div class="fact"><span>Workers</span><b>{node.workers}</b></div>'
-        f'<div class="fact"><span>Started</span><b>{ago(node.started)}</b></div>'
+        f'<div class="fact"><span>Started</span><b>{html.escape(ago(node.started))}</b></div>'
         f'<div class="fact"><span>Version</span><b>{html.escape(node.version)}</b></div></div>'
         + (f'<div class="muted" style="padding-top: .4rem">{labels}</div>' if labels else "")
     )

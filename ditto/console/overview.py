@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections import Counter
 from typing import Any, Final
 from urllib.parse import quote
@@ -172,7 +173,7 @@ class _Overview:
     def _filter(self, state: str, count: int) -> None:
         pressed = "true" if state == self._state else "false"
         with ui.element("button").props(f'type="button" aria-pressed="{pressed}"') as button:
-            ui.html(f"{state or 'all'} <b>{count}</b>", sanitize=False, tag="span")
+            ui.html(f"{html.escape(state) or 'all'} <b>{count}</b>", sanitize=False, tag="span")
         button.on("click", lambda: self._choose(state))
 
     def _choose(self, state: str) -> None:

@@ -42,7 +42,8 @@ def pipeline_page(visit: Visit, name: str, tab: str) -> None:
             try:
                 found = visit.fleet.view.pipeline(name)
             except PipelineUnknown:
-                ui.navigate.to("/")
+                if not head.buttons.is_deleting:
+                    ui.navigate.to("/")
                 return
             head.show(found)
             if charts is not None:
@@ -114,7 +115,7 @@ class _Head:
             ui.html(f"<h1 class='title'>{title}</h1>", sanitize=False)
             self._state = ui.html("", sanitize=False).props('role="status" aria-label="State"')
             ui.element("div").classes("grow")
-            self._buttons = Buttons(visit, summary.name)
+            self.buttons = Buttons(visit, summary.name)
         self._why = ui.html("", sanitize=False).classes("w-full").props('role="status"')
 
     def show(self, summary: PipelineSummary) -> None:
@@ -122,7 +123,7 @@ class _Head:
         state = html.escape(summary.state)
         _set(self._state, f'<span class="state s-{state}">{state}</span>')
         _set(self._why, why(summary))
-        self._buttons.show(summary)
+        self.buttons.show(summary)
 
 
 def why(summary: PipelineSummary) -> str:

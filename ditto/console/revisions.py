@@ -42,8 +42,8 @@ class _Revisions:
     def _row(self, each: Revision, before: Revision | None, *, is_newest: bool) -> None:
         keys = ", ".join(each.change.keys[:6]) if each.change is not None else ""
         effect = f"{each.change.effect}" if each.change is not None and each.action in {"apply", "rollback"} else ""
-        at = html.escape(each.at, quote=True)
-        when = f'<time datetime="{at}" title="{clock(each.at)} UTC">{ago(each.at)}</time>'
+        at, shown_at, since = (html.escape(text, quote=True) for text in (each.at, clock(each.at), ago(each.at)))
+        when = f'<time datetime="{at}" title="{shown_at} UTC">{since}</time>'
         with ui.element("div").classes("revision"):
             ui.html(
                 f'<b class="number">{each.revision}</b> <b>{html.escape(each.action)}</b> '

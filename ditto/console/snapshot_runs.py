@@ -127,7 +127,7 @@ class _Run:
         state = html.escape(run.state)
         head = (
             f'<span class="state s-{state}">{state}</span> <b class="mono">{html.escape(run.run)}</b> '
-            f'<span class="muted">{_KINDS.get(run.kind, run.kind)}, {clock(run.requested_at)} UTC</span>'
+            f'<span class="muted">{_KINDS.get(run.kind, "")}, {html.escape(clock(run.requested_at))} UTC</span>'
         )
         _set(self._head, head)
         reason = (

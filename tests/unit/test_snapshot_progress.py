@@ -64,6 +64,18 @@ def test_a_run_whose_tables_are_read() -> None:
     assert run.rows == 300
 
 
+def test_a_run_that_is_cancelled_stays_so_when_its_reader_goes_on() -> None:
+    told = Told()
+    told.tell(told.runs.begun(told.started(), key=("id",)))
+    told.progress.begin("r", "public", "a", estimated_rows=10)
+    told.tell(told.runs.requested(Cancel("r"), "r"))
+    told.progress.begin("r", "public", "a", estimated_rows=10)
+    told.progress.reading()
+    told.progress.waiting([])
+    told.progress.retrying("the connection is lost")
+    assert told.states() == ("cancelled", ["cancelled", "cancelled"])
+
+
 def test_a_table_that_fails_before_it_has_begun_fails_its_run_at_the_end() -> None:
     told = Told()
     told.tell(*told.runs.ended(told.started(), "failed", reason="no SELECT", hint="grant it"))

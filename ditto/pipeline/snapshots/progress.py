@@ -104,26 +104,26 @@ class Progress:
             found is not None
         ) else None  # fmt: skip
         self._marks.clear()
-        if found is not None:
+        if found is not None and not found.is_ended:
             found.state = "reading"
         if self._table is not None:
             self._table.estimated_rows = estimated_rows
 
     def waiting(self, waits: Sequence[Blocker]) -> None:
         """The table waits for these transactions."""
-        if self._table is not None:
-            self._table.state = "waiting" if waits else "reading"
-            self._table.waits_for = ", ".join(each.text for each in waits[:3]) or None
+        if (table := self._unended()) is not None:
+            table.state = "waiting" if waits else "reading"
+            table.waits_for = ", ".join(each.text for each in waits[:3]) or None
 
     def retrying(self, reason: str) -> None:
         """Reading has failed, and is tried again."""
-        if self._table is not None and not self._table.is_ended:
-            self._table.state, self._table.waits_for = "waiting", reason
+        if (table := self._unended()) is not None:
+            table.state, table.waits_for = "waiting", reason
 
     def reading(self) -> None:
         """Rows are read."""
-        if self._table is not None:
-            self._table.state, self._table.waits_for = "reading", None
+        if (table := self._unended()) is not None:
+            table.state, table.waits_for = "reading", None
 
     def stored(self, rows: int, size: int) -> None:
         """So many rows were sent."""
@@ -140,6 +140,10 @@ class Progress:
             table.rows_per_s = round(sum(count for _, count in self._marks) / seconds, 1)
 
     # ------------------------------------------------------------------------------------ internals
+
+    def _unended(self) -> TableStatus | None:
+        """The table that is read: none where its run was cancelled while the reader was on its way."""
+        return None if self._table is None or self._table.is_ended else self._table
 
     def _find(self, control: Control) -> TableStatus | None:
         run = self._status.find(control.run)

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import socket
-import sys
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -16,12 +10,12 @@ import pytest
 import trustme
 from unit.fleet_fakes import TOKENS
 
-import ditto
-from ditto.testing.process import ServerProcess, free_port
 from e2e.console.browser import chromium, visitor
+from e2e.console.staging import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from playwright.async_api import Browser
 
@@ -35,36 +29,6 @@ PAGES: Final = (
     "/pipelines/orders-eu?tab=configuration",
     "/pipelines/orders-eu?tab=history",
 )
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of a node with made-up figures."""
-    with stage(tmp_path_factory.mktemp("stage"), "50") as port:
-        yield f"http://127.0.0.1:{port}"
-
-
-@contextmanager
-def stage(folder: Path, *arguments: str) -> Iterator[int]:
-    port = free_port()
-    top = Path(ditto.__file__).parent.parent
-    process = ServerProcess(
-        [sys.executable, "-m", "e2e.console.stage", str(port), *arguments],
-        name="stage",
-        log_path=folder / "log",
-        last_signal=signal.SIGKILL,
-        env={**os.environ, "PYTHONPATH": f"{top}:{top / 'tests'}"},
-    )
-    try:
-        process.wait_until(lambda: _answers(port), timeout_s=60)
-        yield port
-    finally:
-        process.end(signal.SIGKILL)
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def test_many_pipelines_are_searched_filtered_and_ordered(url: str) -> None:
