@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from unit.fleet_fakes import DOCUMENT, FakeNode, summary
@@ -24,7 +24,7 @@ ATTACK: Final = (
 
 
 async def _fill(node: FakeNode) -> None:
-    tables = {"events": {"tables": {f'public."{ATTACK}"': {}}}}
+    tables: dict[str, Any] = {"events": {"tables": {f'public."{ATTACK}"': {}}}}
     first = await node.store.put("shop", Record(document=DOCUMENT, by=ATTACK, at=ATTACK), after=None)
     later = await node.store.put("shop", Record(document={**DOCUMENT, **tables}, by=ATTACK, at=ATTACK), after=1)
     assert first.revision != later.revision

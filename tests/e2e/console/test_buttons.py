@@ -99,12 +99,12 @@ async def read_alone(rita: Visitor, url: str) -> None:
         shown = [name.strip() for name in await rita.page.get_by_role("button").all_inner_texts()]
         assert "person" in shown
         assert not [name for name in shown for word in CHANGING if word in name], path
-    for path, body in (("pipelines/shop/pause", {}), ("nodes/n1/drain", {}), ("pipelines/shop/snapshots", {})):
+    for path in ("pipelines/shop/pause", "nodes/n1/drain", "pipelines/shop/snapshots"):
         for token, status in ((None, 401), ("token-of-rita", 403)):
             headers = {"Content-Type": "application/json"}
             if token is not None:
                 headers["Authorization"] = f"Bearer {token}"
-            asked = [f"{url}/v1/{path}", {"method": "POST", "headers": headers, "body": json.dumps(body)}]
+            asked = [f"{url}/v1/{path}", {"method": "POST", "headers": headers, "body": "{}"}]
             assert await rita.page.evaluate(FETCH, asked) == status, path
 
 
