@@ -1,6 +1,7 @@
 """A RabbitMQ node with its plugin for streams, on free loopback ports, from the system's packages.
 
-The node has an epmd of its own, which tells nobody else of it, and a folder for everything that it keeps.
+The node has an epmd of its own, which tells nobody else of it, and a folder for everything that it keeps. Those of a
+cluster share an epmd (`rabbitmq_cluster`).
 """
 
 from __future__ import annotations
@@ -33,11 +34,19 @@ def rabbitmq_program(name: str = "rabbitmq-server") -> str:
     raise DittoError(f"there is no {name}", hint="apt-get install rabbitmq-server")
 
 
+def epmd_process(port: int, folder: Path) -> ServerProcess:
+    """Of nodes on this machine, on a port of its own."""
+    command = ["epmd", "-port", str(port), "-address", "127.0.0.1"]
+    return ServerProcess(command, name="epmd", log_path=folder / "epmd.log", last_signal=signal.SIGKILL)
+
+
 class RabbitMQServer(OwnServer):
     """Around a folder; its data and its ports are the same after a restart.
 
     `settings` are lines of its configuration; they may be changed between starts. With `certificates`, those of
     the authority, its own and the key of that, there are listeners for TLS too. Its port is that of streams.
+    `epmd_port` is that of an epmd which somebody else runs, for nodes that are to know each other; they have the same
+    cookie then.
     """
 
     def __init__(
@@ -46,8 +55,10 @@ class RabbitMQServer(OwnServer):
         *,
         settings: Mapping[str, str] | None = None,
         certificates: tuple[Path, Path, Path] | None = None,
+        epmd_port: int | None = None,
     ) -> None:
         super().__init__(None)
+        self._epmd_port = epmd_port
         self.folder = folder
         self.settings = dict(settings or {})
         self._certificates = certificates
@@ -77,15 +88,25 @@ class RabbitMQServer(OwnServer):
     def amqp_url(self) -> str:
         return f"amqp://127.0.0.1:{self.amqp_port}"
 
+    @property
+    def node(self) -> str:
+        """What it is called among nodes."""
+        return f"ditto{self.amqp_port}@localhost"
+
     def start(self) -> Self:
         """Start it, and return when it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        cookie = self.folder / ".erlang.cookie"
+        if self._epmd_port is not None and not cookie.exists():
+            cookie.touch(mode=0o600)
+            cookie.write_text("DITTO")
         return super().start()
 
     def _launch(self, port: int) -> ServerProcess:
         if self._port is None:
             self._end_epmd()
             self._ports = {name: free_port() for name in ("amqp", "epmd", "distribution", "stream_tls", "amqps")}
+            self._ports["epmd"] = self._epmd_port or self._ports["epmd"]
         folder, ports = self.folder, self._ports
         given = {
             "listeners.tcp.default": f"127.0.0.1:{ports['amqp']}",
@@ -106,10 +127,8 @@ class RabbitMQServer(OwnServer):
         (folder / "enabled_plugins").write_text("[rabbitmq_stream].\n")
         (folder / "env").touch()
         env = self._env()
-        if self._epmd is None:
-            command = ["epmd", "-port", str(ports["epmd"]), "-address", "127.0.0.1"]
-            log_path = folder / "epmd.log"
-            self._epmd = ServerProcess(command, name="epmd", log_path=log_path, last_signal=signal.SIGKILL, env=env)
+        if self._epmd is None and self._epmd_port is None:
+            self._epmd = epmd_process(ports["epmd"], folder)
         log_path = folder / "rabbitmq.log"
         program = [rabbitmq_program()]
         return ServerProcess(program, name="rabbitmq-server", log_path=log_path, last_signal=signal.SIGKILL, env=env)
@@ -131,7 +150,7 @@ class RabbitMQServer(OwnServer):
             "HOME": folder,
             "ERL_EPMD_PORT": str(ports["epmd"]),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"ditto{ports['amqp']}@localhost",
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_DIST_PORT": str(ports["distribution"]),
             "RABBITMQ_MNESIA_BASE": f"{folder}/data",
             "RABBITMQ_LOG_BASE": f"{folder}/log",

@@ -22,7 +22,7 @@ from ditto.source.sql import open_control
 from ditto.verify import Replay, compare, read_publication, table_keys
 from ditto.verify.tables import copy_for
 from e2e.conftest import _drop_slots
-from e2e.process import POLL_S
+from e2e.process import POLL_S, eventually
 from e2e.world import Stored, World
 
 if TYPE_CHECKING:
@@ -97,6 +97,11 @@ class ReplayedWorld(World):
                 ["the fence has not arrived", *(process.output for process in self._processes)]
             )
             await asyncio.sleep(POLL_S)
+
+    async def catches_up(self, *, timeout_s: float = 60) -> None:
+        """Wait until everything that is committed now is stored and confirmed, while others may write on."""
+        lsn = int(self.value("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"))
+        await eventually(lambda: self.confirmed_lsn >= lsn, "everything is confirmed", timeout_s=timeout_s)
 
     async def events(self, *, timeout_s: float = 30) -> list[Stored]:
         """Every event, once all that is committed now has arrived; without checkpoints and fences."""

@@ -49,11 +49,12 @@ async def test_the_queue_against_the_tables(exchange_world: ExchangeWorld) -> No
 async def test_what_is_refused(exchange_world: ExchangeWorld, rabbitmq_authority: Authority) -> None:
     """A message that no queue gets; logins, hosts and certificates that are wrong; a server that is not there."""
     world = exchange_world
+    ditto = await world.streaming()
+    await world.fence()
     connection = await aio_pika.connect(world.server.amqp_url)
     async with connection:
         channel = await connection.channel()
         await channel.queue_delete(world.name)
-    ditto = await world.streaming()
     world.sql("INSERT INTO fence DEFAULT VALUES")
     assert await ditto.ended() == 4
     assert f"no queue is bound for routing key {world.fence_subject}" in ditto.sentence()

@@ -61,6 +61,13 @@ async def refusal(world: RabbitMQWorld, **settings: object) -> str:
     return sentence
 
 
+async def finding(world: RabbitMQWorld, **settings: object) -> str:
+    """What `ditto check` says of the connection: the sentence and the hint with which `ditto run` would stop."""
+    found = (await world.checked(**settings))["rabbitmq.connect"]
+    assert found.level == "error"
+    return f"{found.what} {found.why}"
+
+
 async def test_tls_with_a_certificate_of_the_client(
     rabbitmq_world: RabbitMQWorld, rabbitmq_authority: Authority, stranger: Authority
 ) -> None:
@@ -73,13 +80,13 @@ async def test_tls_with_a_certificate_of_the_client(
         "rabbitmq_tls_key": str(user.key),
     }
     await stores(world, **url, **tls)
-    found = await refusal(world, **url, **{**tls, "rabbitmq_tls_ca": str(stranger.file)})
+    found = await finding(world, **url, **{**tls, "rabbitmq_tls_ca": str(stranger.file)})
     assert "certificate" in found
     assert "rabbitmq.tls.ca" in found
     found = await refusal(world, **url, rabbitmq_tls_ca=str(rabbitmq_authority.file))
     assert "certificate required" in found
     assert "rabbitmq.tls.cert" in found
-    found = await refusal(world, rabbitmq_url=f"rabbitmq-stream+tls://localhost:{port}", **tls)
+    found = await finding(world, rabbitmq_url=f"rabbitmq-stream+tls://localhost:{port}", **tls)
     assert "rabbitmq.url has to hold a name" in found, "the certificate is of another name"
     process = world.ditto(rabbitmq_url=f"rabbitmq-stream+tls://127.0.0.1:{world.server.port}", **tls)
     failure = await process.logged("session.failed")
@@ -99,20 +106,19 @@ async def test_a_user_with_the_permissions_of_the_guide(rabbitmq_world: RabbitMQ
     assert await ditto.stop() == 0
     verified = world.run("verify", events_schemas=True, **login)
     assert verified.returncode == 0, verified.stderr
-    checked = world.run("check", "--all", **login)
-    assert "the user may write and read both streams" in checked.stdout
-    assert checked.returncode == 0, checked.stdout
+    checked = await world.checked(**login)
+    assert "the user may write and read both streams" in checked["rabbitmq.permissions"].what
+    assert not [each for each in checked.values() if each.level == "error"]
     url = world.server.url.replace("://", "://ditto:hushhush@")
     await stores(world, rabbitmq_url=f"{url}/shop", rabbitmq_stream_name=world.stream)
     found = await refusal(world, **{**login, "rabbitmq_user": "reader"})
     assert "no permission" in found
     assert "rabbitmqctl set_permissions" in found
-    checked = world.run("check", **{**login, "rabbitmq_user": "reader"})
-    assert checked.returncode == 1
-    assert "rabbitmq.permissions" in checked.stdout
+    checked = await world.checked(**{**login, "rabbitmq_user": "reader"})
+    assert checked["rabbitmq.permissions"].level == "error"
     found = await refusal(world, **{**login, "rabbitmq_stream_name": "other", "postgres_slot": f"{world.name}_other"})
     assert "cannot create stream other: the user has no permission" in found
-    found = await refusal(world, **{**login, "rabbitmq_url": f"{world.server.url}/nowhere"})
+    found = await finding(world, **{**login, "rabbitmq_url": f"{world.server.url}/nowhere"})
     assert "the virtual host nowhere does not exist" in found
     assert "rabbitmqctl add_vhost" in found
 
@@ -122,7 +128,7 @@ async def test_logins_that_are_refused(rabbitmq_world: RabbitMQWorld, users: Non
     found = await refusal(world, rabbitmq_user="ditto", rabbitmq_password="wrongone")
     assert "refuses user ditto or the password" in found
     assert "rabbitmq.password" in found
-    found = await refusal(world, rabbitmq_user="ditto", rabbitmq_password="hushhush")
+    found = await finding(world, rabbitmq_user="ditto", rabbitmq_password="hushhush")
     assert "the virtual host / does not exist, or user ditto has no permissions in it" in found
-    found = await refusal(world, rabbitmq_url="rabbitmq-stream://ditto:hushhush@rabbit.test:5552")
+    found = await finding(world, rabbitmq_url="rabbitmq-stream://ditto:hushhush@rabbit.test:5552")
     assert "has no TLS: Ditto does not show it the password" in found

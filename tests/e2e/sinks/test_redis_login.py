@@ -86,6 +86,13 @@ async def refusal(world: RedisWorld, **settings: object) -> str:
     return sentence
 
 
+async def finding(world: RedisWorld, **settings: object) -> str:
+    """What `ditto check` says of the connection: the sentence and the hint with which `ditto run` would stop."""
+    found = (await world.checked(**settings))["redis.connect"]
+    assert found.level == "error"
+    return f"{found.what} {found.why}"
+
+
 async def test_tls_with_a_certificate_of_the_client(
     world: RedisWorld, authority: Authority, stranger: Authority
 ) -> None:
@@ -93,19 +100,20 @@ async def test_tls_with_a_certificate_of_the_client(
     user = authority.issue(user="ditto", for_server=False)
     url = {"redis_url": f"rediss://127.0.0.1:{port}"}
     tls = {"redis_tls_ca": str(authority.file), "redis_tls_cert": str(user.cert), "redis_tls_key": str(user.key)}
-    await stores(world, **url, **tls)
-    found = await refusal(world, **url, **{**tls, "redis_tls_ca": str(stranger.file)})
+    process = world.ditto(redis_url=f"rediss://127.0.0.1:{world.server.port}", **tls)
+    found = await finding(world, **url, **{**tls, "redis_tls_ca": str(stranger.file)})
     assert "certificate" in found
     assert "redis.tls.ca" in found
     found = await refusal(world, **url, redis_tls_ca=str(authority.file))
     assert "certificate required" in found
     assert "redis.tls.cert" in found
-    found = await refusal(world, redis_url=f"rediss://localhost:{port}", **tls)
+    found = await finding(world, redis_url=f"rediss://localhost:{port}", **tls)
     assert "redis.url has to hold a name" in found, "the certificate is of another name"
-    process = world.ditto(redis_url=f"rediss://127.0.0.1:{world.server.port}", **tls)
     failure = await process.logged("session.failed")
     assert "no answer in time" in failure["error"]
     assert "redis:// where the port does no TLS" in failure["hint"]
+    assert await process.stop() == 0
+    await stores(world, **url, **tls)
 
 
 async def test_a_user_with_the_permissions_of_the_guide(world: RedisWorld) -> None:
@@ -117,9 +125,9 @@ async def test_a_user_with_the_permissions_of_the_guide(world: RedisWorld) -> No
     assert await ditto.stop() == 0
     verified = world.run("verify", events_schemas=True, **login)
     assert verified.returncode == 0, verified.stderr
-    checked = world.run("check", "--all", **login)
-    assert "redis.permissions" in checked.stdout
-    assert checked.returncode == 0, checked.stdout
+    checked = await world.checked(**login)
+    assert checked["redis.permissions"].level == "ok"
+    assert not [each for each in checked.values() if each.level == "error"]
     url = f"redis://ditto:hushhush@127.0.0.1:{world.server.port}"
     await stores(world, redis_url=url)
 
@@ -131,10 +139,9 @@ async def test_logins_that_are_refused(world: RedisWorld) -> None:
     found = await refusal(world, redis_user="reader", redis_password="hushhush")
     assert "no permission" in found
     assert "ACL SETUSER" in found
-    checked = world.run("check", redis_user="reader", redis_password="hushhush")
-    assert checked.returncode == 1
-    assert "redis.permissions" in checked.stdout
-    found = await refusal(world, redis_url="redis://redis.test:6379", redis_password="hushhush")
+    checked = await world.checked(redis_user="reader", redis_password="hushhush")
+    assert checked["redis.permissions"].level == "error"
+    found = await finding(world, redis_url="redis://redis.test:6379", redis_password="hushhush")
     assert "has no TLS: Ditto does not show it the password" in found
     with world.client() as client:
         client.execute_command("ACL", "SETUSER", "ditto", "-xadd")
@@ -143,8 +150,8 @@ async def test_logins_that_are_refused(world: RedisWorld) -> None:
             found = await refusal(world, redis_user="ditto", redis_password="hushhush")
             assert "no permission" in found
             assert f"key {world.fence_subject}" in found
-            checked = world.run("check", redis_user="ditto", redis_password="hushhush")
-            assert "the user may not: XADD" in checked.stdout
+            checked = await world.checked(redis_user="ditto", redis_password="hushhush")
+            assert "the user may not: XADD" in checked["redis.permissions"].what
         finally:
             client.execute_command("ACL", "SETUSER", "ditto", "+xadd")
 
