@@ -1,12 +1,15 @@
 /* Loaded before libc: the wall clock shifted by the seconds in the file that CLOCK_SHIFT names, as they stand now.
    The monotonic clock is left alone, as by a step of a machine's clock. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,4 +49,29 @@ time_t time(time_t *out) {
     if (out)
         *out = now.tv_sec;
     return now.tv_sec;
+}
+
+/* Deadlines by the wall clock (librdkafka's) are computed from the shifted one, and waited for by the kernel's. Those by
+   the monotonic clock are small numbers. */
+static struct timespec unshifted(const struct timespec *until) {
+    struct timespec moved = *until;
+    if (shift && moved.tv_sec > 1000000000)
+        moved.tv_sec -= *shift;
+    return moved;
+}
+
+int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *until) {
+    static int (*wait)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+    struct timespec moved = unshifted(until);
+    if (!wait)
+        wait = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
+    return wait(condition, mutex, &moved);
+}
+
+int cnd_timedwait(cnd_t *condition, mtx_t *mutex, const struct timespec *until) {
+    static int (*wait)(cnd_t *, mtx_t *, const struct timespec *);
+    struct timespec moved = unshifted(until);
+    if (!wait)
+        wait = dlsym(RTLD_NEXT, "cnd_timedwait");
+    return wait(condition, mutex, &moved);
 }

@@ -37,7 +37,7 @@ class Clock:
     def __init__(self, folder: Path) -> None:
         library, self._file = folder / "clock_shim.so", folder / "shift"
         source = Path(__file__).parents[1] / "clock_shim.c"
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
         self.environment = {"LD_PRELOAD": str(library), "CLOCK_SHIFT": str(self._file)}
         self.step_to(0)
 
