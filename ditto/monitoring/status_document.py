@@ -125,7 +125,7 @@ class Process(msgspec.Struct, frozen=True):
     pid: int
     started: str
     state: str
-    """starting, connecting, standby, streaming, draining, waiting (for the next session or a blocked sink) or stopped."""
+    """starting, connecting, standby, streaming, draining, waiting (for the next session or the sink) or stopped."""
     reason: str
     is_ready: bool
     """Streams or stands by."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ditto.testing.process import free_port
 from ditto.testing.rabbitmq_server import RabbitMQServer, epmd_process
@@ -50,6 +50,6 @@ class RabbitMQCluster:
         return len(_facts(queue, asked).get("online", []))
 
 
-def _facts(queue: str, asked: RabbitMQServer) -> dict[str, object]:
+def _facts(queue: str, asked: RabbitMQServer) -> dict[str, Any]:
     printed = asked.tool("list_queues", "name", "leader", "online", "--formatter", "json", "--quiet")
     return next((each for each in json.loads(printed) if each["name"] == queue), {})

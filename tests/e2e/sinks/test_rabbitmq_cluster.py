@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +14,16 @@ from e2e.process import eventually
 from e2e.sinks.rabbitmq_world import rabbitmq_world_on
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from ditto.testing.rabbitmq_server import RabbitMQServer
     from ditto.testing.servers import PostgresServer
+
+
+def is_whole(cluster: RabbitMQCluster, streams: Iterable[str], asked: RabbitMQServer) -> bool:
+    """Each stream has three copies."""
+    return all(cluster.online_count(stream, asked=asked) == 3 for stream in streams)
 
 
 @pytest.mark.long
@@ -33,12 +41,7 @@ async def test_the_leader_is_killed(shared_postgres: PostgresServer, tmp_path: P
             for led in (*streams, None):
                 await ledger.goes_on(20)
                 asked = world.server
-                for stream in streams:
-                    await eventually(
-                        lambda stream=stream, asked=asked: cluster.online_count(stream, asked=asked) == 3,
-                        "every copy is there",
-                        timeout_s=90,
-                    )
+                await eventually(partial(is_whole, cluster, streams, asked), "every copy is there", timeout_s=90)
                 killed = cluster.nodes[0] if led is None else cluster.leader(led, asked=asked)
                 assert killed is not None
                 killed.kill()
