@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from ditto.cli.options import echo_json, examples, say, seconds
 from ditto.cli.show import show
 from ditto.errors import ControlPlaneLost, NodeSilent, NoServer
 from ditto.printable_text import indented, printable
-from ditto.units import size, span
+from ditto.units import counted, size, span
 
 if TYPE_CHECKING:
     from ditto.api.fleet.documents import Listing, PipelineStatus
@@ -34,6 +35,9 @@ _STYLES = {
     "changing": "yellow",
 }
 _BAD = frozenset({"failed", "unassigned"})
+_FIRST = ("failed", "unassigned", "waiting")
+_LAST = ("paused", "standby", "streaming")
+"""A screen may be too low for all pipelines: what needs somebody is at the top, what works at the bottom."""
 _COLUMNS = ("PIPELINE", "STATE", "NODE", "LAG", "EVENTS/S", "RETAINED WAL", "REVISION", "SINK")
 
 
@@ -77,7 +81,7 @@ def status(name: str | None, watch: bool, every: str, is_json: bool, **options: 
     """
     period_s = seconds(every, "--every")
     with open_client(**options) as client:
-        look = _look_at_all(client) if name is None else _look_at_one(client, name)
+        look = _look_at_all(client, is_watched=watch) if name is None else _look_at_one(client, name)
         if watch:
             _watch(look, period_s, is_json=is_json)
             return
@@ -94,11 +98,13 @@ _Look = Callable[[], tuple[bytes, Callable[[], RenderableType], bool]]
 """As JSON, for people, and whether all is well."""
 
 
-def _look_at_all(client: FleetClient) -> _Look:
+def _look_at_all(client: FleetClient, *, is_watched: bool) -> _Look:
+    has_screen = is_watched and Console().is_terminal
+
     def look() -> tuple[bytes, Callable[[], RenderableType], bool]:
         found = _all(client)
         is_good = not any(each.state in _BAD for each in found.pipelines)
-        return msgspec.json.encode(found), lambda: _everything(found), is_good
+        return msgspec.json.encode(found), lambda: _screen(found) if has_screen else _everything(found), is_good
 
     return look
 
@@ -190,6 +196,21 @@ def _revision(summary: PipelineSummary) -> str:
 
 def _everything(found: Listing) -> RenderableType:
     return Group(_table(found.pipelines), *_errors(found.pipelines), *_age(found))
+
+
+def _screen(found: Listing) -> RenderableType:
+    """How many are in which state, then those first that need somebody."""
+    states = Counter(each.state for each in found.pipelines)
+    counts = ", ".join(f"{states[state]:,} {printable(state)}" for state in sorted(states, key=_rank))
+    pipelines = sorted(found.pipelines, key=lambda each: _rank(each.state))
+    head = Text(f"{counted(len(pipelines), 'pipeline')}{': ' if counts else ''}{counts}", style="bold")
+    return Group(*_age(found), head, _table(pipelines), *_errors(pipelines))
+
+
+def _rank(state: str) -> int:
+    """The others are between the first ones and the last ones."""
+    order = (*_FIRST, "", *_LAST)
+    return order.index(state) if state in order else len(_FIRST)
 
 
 def _age(found: Listing) -> list[RenderableType]:

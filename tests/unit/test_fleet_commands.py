@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from ditto.cli import main
 from ditto.config.server import HttpTls
 from ditto.errors import ConfigError, ControlPlaneLost
 from ditto.testing.process import free_port
-from unit.fleet_fakes import DOCUMENT, TOKENS, FakeNode, eventually, failed
+from unit.fleet_fakes import DOCUMENT, TOKENS, FakeNode, eventually, failed, summary
 
 FILE = "postgres: {dsn: 'postgres://127.0.0.1:9/shop', slot: shop}\nnats: {url: nats://127.0.0.1:9, stream: SHOP}\n"
 
@@ -283,6 +284,25 @@ def test_watching_waits_for_a_fleet_that_is_away_until_interrupted(
     shown = ask("pipelines", "status", "--watch", "--json", code=130)
     assert shown.count('{"pipelines"') == 3
     assert "no answer from" in ask("pipelines", "status", "--watch", code=5, DITTO_SERVER=f"{server}9")
+
+
+def test_on_a_screen_what_needs_somebody_is_at_the_top(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"pipeline-{number:03}" for number in range(60)]
+    ask.node.fill(*names)
+    for name in names:
+        ask.node.view.summaries[name] = summary(name, state="streaming")
+    ask.node.view.summaries["pipeline-057"] = failed("pipeline-057", 1)
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ditto.cli.pipelines_status.time.sleep", interrupt)
+    screen = {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": "80", "LINES": "20"}
+    shown = ask("pipelines", "status", "--watch", code=130, **screen)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines()
+    assert lines[0].rstrip() == "60 pipelines: 1 failed, 59 streaming"
+    assert lines[2].startswith("pipeline-057  failed")
+    assert all(len(line.rstrip()) <= 80 for line in lines)
 
 
 def test_nodes_and_drain(ask: Ask) -> None:

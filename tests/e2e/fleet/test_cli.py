@@ -105,6 +105,21 @@ async def test_pipelines_from_files_to_their_end(fleet: Fleet, open_world: OpenW
         for name in ("shop", "orders"):
             await fleet.streams(name, on=stays)
         assert "draining" in await command("nodes")
+        refused = await command("drain", stays, code=2)
+        assert "No other node can take the pipelines orders, shop: nothing would run there." in refused
+        assert fleet.node(stays).state == "live"
+
+        # One that has never run has left nothing behind.
+        never = {"slot": f"{shop.name}_never", "publication": f"{shop.name}_never"}
+        made = document(shop, postgres=never, nats={"stream": "NEVER"}, placement={"labels": {"zone": "nowhere"}})
+        (tmp_path / "never.yaml").write_text(yaml.safe_dump(made))
+        await command("pipelines", "apply", "-f", str(tmp_path / "never.yaml"))
+        await fleet.is_in("never", "unassigned")
+        assert "Nothing of it stays" in await command("pipelines", "delete", "never", "--yes")
+        await command("pipelines", "apply", "-f", str(tmp_path / "never.yaml"))
+        told = json.loads(await command("pipelines", "history", "never", "--json"))
+        assert [each["change"]["effect"] for each in told["revisions"]] == ["start", "start"]
+        assert "There was no slot" in await command("pipelines", "delete", "never", "--drop-slot", "--yes")
 
         assert "streaming" in await command("pipelines", "status", "shop")
         (folder / "orders.yaml").unlink()
