@@ -47,7 +47,9 @@ def drain(node: str, timeout: str, is_sure: bool, **options: Any) -> None:
         if planned.unplaced:
             click.echo(f"No other node can take {_named(planned.unplaced)}: nothing would run there.")
             if not confirm(
-                f"Drain node {printable(node)}?", is_sure=is_sure, what=f"let {_named(planned.unplaced)} run nowhere"
+                f"Drain node {printable(node)}?",
+                is_sure=is_sure,
+                what=f"let {counted(len(planned.unplaced), 'pipeline')} run nowhere",
             ):
                 say("The node goes on.")
                 raise click.exceptions.Exit(1)

@@ -98,6 +98,19 @@ async def test_pipelines_from_files_to_their_end(fleet: Fleet, open_world: OpenW
             assert b"Traceback" not in await watching.stdout.read()
             assert await watching.wait() == 130
 
+        # Where both go into one file, the difference is before the reason why nothing is applied.
+        elsewhere = tmp_path / "shop.yaml"
+        elsewhere.write_text(yaml.safe_dump(document(shop, events={"prefix": "elsewhere"})))
+        applying = await command.begin("pipelines", "apply", "-f", str(elsewhere))
+        assert applying.stdout is not None
+        async with asyncio.timeout(60):
+            lines = (await applying.stdout.read()).decode().splitlines()
+            assert await applying.wait() == 2
+        assert [line[:12] for line in lines] == [
+            *("shop would s", "    events:", "  -   prefix", "  +   prefix", "    nats:"),
+            *("ditto: error", "  hint: give"),
+        ]
+
         # All of one node's pipelines go to the other one.
         leaves = str(fleet.pipeline("shop").node)
         stays = "n2" if leaves == "n1" else "n1"
