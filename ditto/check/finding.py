@@ -58,9 +58,10 @@ def bad(
 
 
 def failed(check: str, error: DittoError) -> Finding:
-    """The finding for an error with which `ditto run` would stop."""
+    """The finding for an error with which `ditto run` would stop, or wait."""
+    effect = "ditto run waits, and tries again" if error.is_retryable else "ditto run stops with this error"
     statement = error.statement if isinstance(error, RuleUnfit) else None
-    return bad("error", check, error.message, error.hint or "ditto run stops with this error", psql=statement)
+    return bad("error", check, error.message, error.hint or effect, psql=statement)
 
 
 def unseen(check: str, error: DittoError) -> Finding:

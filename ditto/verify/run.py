@@ -11,7 +11,7 @@ from ditto.config import Config
 from ditto.config.format_rules import DEBEZIUM
 from ditto.errors import DittoError
 from ditto.formats.choose import readable_types
-from ditto.lsn import format_lsn
+from ditto.lsn import ORIGIN, Position, format_lsn
 from ditto.monitoring.wait import NotReached, wait
 from ditto.routing.router import Router
 from ditto.routing.type_settings import interval_style
@@ -90,6 +90,7 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
         if (outbox := config.events.outbox) is not None and outbox.name in left_out:
             left_out[outbox.name] = "its rows are messages (events.outbox)"
         async with open_reader(config) as reader:
+            before = (await reader.look()).tail or ORIGIN  # a place beside the messages may be after the last of them
             copy = await replay(
                 reader,
                 keys={name: key for name, key in keys.items() if name not in ruled.keyless},
@@ -118,7 +119,7 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
         notes += result.notes
         if ruled.columns:
             notes.append("events that were stored before a rule of events.tables was changed are as it was then")
-        notes += await _explanations(config, copy, kind)
+        notes += await _explanations(config, copy, kind, after=max(before, copy.position))
     return Report(
         sink=kind,
         events=copy.events,
@@ -160,11 +161,11 @@ def _without_truncated(
     return told, [Unjudged(table, "its TRUNCATEs are filtered out, and there may have been one") for table in tables]
 
 
-async def _explanations(config: Config, copy: Replay, kind: str) -> list[str]:
+async def _explanations(config: Config, copy: Replay, kind: str, *, after: Position) -> list[str]:
     notes = ["rows that were there before the slot was created have no events before a snapshot has read them"]
     notes += [f"snapshot {run} has not ended" for run in copy.open_runs]
     with suppress(DittoError):
-        tail = await wait(config, copy.position.commit_lsn + 1, timeout_s=0)
+        tail = await wait(config, after.commit_lsn + 1, timeout_s=0)
         notes.append(
             f"the {kind} has gone on to {format_lsn(tail.commit_lsn)} meanwhile: tables that somebody writes to while "
             "they are compared differ"

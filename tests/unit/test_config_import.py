@@ -146,7 +146,7 @@ def test_of_another_broker_the_rest_is_taken_over(tmp_path: Path, kind: str) -> 
 def test_rabbitmq(tmp_path: Path) -> None:
     publisher = {
         "type": "rabbitmq", "address": "amqp://guest:guest@localhost:5672/", "topic": "wal", "topicPrefix": "p_",
-        "exchangeKind": "direct",
+        "exchangeKind": "direct", "enableTLS": True, "caCert": "ca.pem", "messageKeyFrom": "id",
     }  # fmt: skip
     result = imported(tmp_path, {**FULL, "publisher": publisher})
     assert result.exit_code == 0, result.output
@@ -158,6 +158,10 @@ def test_rabbitmq(tmp_path: Path) -> None:
     assert Router(load(file, {}, {}).events, database="d").routes("public", "users")[0] == b"wal.p_notifier"
     assert "nats" not in yaml.safe_load(result.stdout)
     assert "publisher.exchangeKind: is direct" in result.stderr
+    assert "amqps://, and rabbitmq.tls.ca for the files" in result.stderr
+    assert "publisher.messageKeyFrom: for Kafka only" in result.stderr
+    assert "nats.tls" not in result.stderr
+    assert "NATS has no" not in result.stderr
 
 
 def test_kafka_where_there_is_a_sink_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

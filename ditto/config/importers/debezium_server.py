@@ -145,7 +145,7 @@ def _postgres(draft: Draft) -> None:
     if "password" in parts and REFERENCE not in parts["password"]:
         draft.note(
             f"{_SOURCE}database.password",
-            "stands in postgres.dsn as it is: better write ${NAME} there, or set PGPASSWORD",
+            "is written out in postgres.dsn: better write ${NAME} there, or set PGPASSWORD",
         )
     if parts.get("sslkey", "").endswith((".der", ".pk8")):
         draft.note(f"{_SOURCE}database.sslkey", "libpq reads PEM: openssl pkey -inform DER -in KEY -out KEY.pem")

@@ -132,7 +132,7 @@ class _Translation(Draft):
         self.put("postgres.dsn", " ".join(f"{name}={_quoted(value)}" for name, value in parts.items()))
         if "password" in parts and REFERENCE not in parts["password"]:
             self.note(
-                "database.password", "stands in postgres.dsn as it is: better write ${NAME} there, or set PGPASSWORD"
+                "database.password", "is written out in postgres.dsn: better write ${NAME} there, or set PGPASSWORD"
             )
         slot = self.take("listener.slotname")
         if slot is not None:
@@ -184,6 +184,13 @@ class _Translation(Draft):
             self.put("rabbitmq.url", address)
         if topic:
             self.put("rabbitmq.exchange.name", topic)
+        files = {"cacert": "ca", "clientcert": "cert", "clientkey": "key"}
+        given = [f"rabbitmq.tls.{ours}" for theirs, ours in files.items() if self.take(f"publisher.{theirs}")]
+        if self.take("publisher.enabletls") or given:
+            keys = f", and {', '.join(given)} for the files" if given else ""
+            self.note("publisher.enableTLS", f"wal-listener used it for Kafka only: give an address amqps://{keys}")
+        if self.take("publisher.messagekeyfrom"):
+            self.note("publisher.messageKeyFrom", "for Kafka only; `key` of a table sets the header Ditto-Key")
         kind = self.take("publisher.exchangekind")
         if kind not in (None, "topic"):
             self.note(

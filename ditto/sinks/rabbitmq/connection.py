@@ -202,7 +202,11 @@ class Connection:
     async def _frame(self) -> bytes:
         length = int.from_bytes(await self._reader.readexactly(4), "big")
         if not 4 <= length <= max(self.frame_max, _MOST_FRAME):
-            raise AnswerUnreadable(f"{self.where} answers with something else than frames of streams")
+            raise AnswerUnreadable(
+                f"{self.where} answers with something else than frames of streams",
+                hint="see rabbitmq.url: streams have a port of their own, 5552 for rabbitmq-stream://, and 5551 for "
+                "rabbitmq-stream+tls://; amqp:// is for an exchange",
+            )
         return await self._reader.readexactly(length)
 
     def _decoded(self, data: bytes) -> schema.Frame:

@@ -237,4 +237,6 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
     return None
 
 
-_UNREACHED: Final = "is the server running there, and is it reached? See rabbitmq.url: amqp:// usually is port 5672"
+_UNREACHED: Final = (
+    "is the server running there, and is it reached? See rabbitmq.url: amqp:// usually is port 5672, amqps:// port 5671"
+)

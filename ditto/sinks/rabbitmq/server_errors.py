@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -140,6 +141,10 @@ def _words(error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, EOFError):
         return "the server has closed the connection"
+    if isinstance(error, ConnectionResetError):
+        return os.strerror(errno.ECONNRESET)
+    if isinstance(error.__cause__, OSError | EOFError) and error.__cause__ is not error:
+        return _words(error.__cause__)  # aiormq puts the repr of that into its own words
     return str(error) or type(error).__name__
 
 

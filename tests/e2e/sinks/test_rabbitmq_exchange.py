@@ -82,7 +82,13 @@ async def test_what_is_refused(exchange_world: ExchangeWorld, rabbitmq_authority
         assert "wrongone" not in ditto.output
     failure = await world.ditto(rabbitmq_url="amqp://127.0.0.1:1").logged("session.failed", kind="SinkLost")
     assert "Connection refused" in failure["error"]
-    assert "amqp:// usually is port 5672" in failure["hint"]
+    assert "amqp:// usually is port 5672, amqps:// port 5671" in failure["hint"]
+    for other, said in (
+        (world.server.port, "the server has closed the connection"),
+        (tls_port, "Connection reset by peer"),
+    ):
+        failure = await world.ditto(rabbitmq_url=f"amqp://127.0.0.1:{other}").logged("session.failed", kind="SinkLost")
+        assert failure["error"] == f"RabbitMQ at 127.0.0.1:{other}: {said}", "the port of another protocol"
 
 
 async def test_tls_and_check(exchange_world: ExchangeWorld, rabbitmq_authority: Authority) -> None:

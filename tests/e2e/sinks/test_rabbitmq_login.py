@@ -132,3 +132,11 @@ async def test_logins_that_are_refused(rabbitmq_world: RabbitMQWorld, users: Non
     assert "the virtual host / does not exist, or user ditto has no permissions in it" in found
     found = await finding(world, rabbitmq_url="rabbitmq-stream://ditto:hushhush@rabbit.test:5552")
     assert "has no TLS: Ditto does not show it the password" in found
+    server = world.server
+    for url, said in (
+        (f"rabbitmq-stream://127.0.0.1:{server.amqp_port}", "answers with something else than frames of streams"),
+        (f"rabbitmq-stream+tls://127.0.0.1:{server.port}", "Connection reset by peer"),
+    ):
+        failure = await world.ditto(rabbitmq_url=url).logged("session.failed")
+        assert failure["error"].endswith(f" {said}"), "the port of another protocol"
+        assert "see rabbitmq.url: " in failure["hint"].lower()

@@ -64,7 +64,7 @@ async def test_where_tail_begins_and_what_status_and_wait_say(rabbitmq_world: Ra
     nothing = run(world, "wait", "0/1", "--timeout", "0s")
     assert nothing.returncode == 1
     assert f"stream {world.name} has not reached 0/1" in nothing.stderr
-    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (0)")
     ditto = await world.streaming()
     for number in range(1, 11):
         world.sql(f"INSERT INTO t VALUES ({number})")
@@ -87,6 +87,9 @@ async def test_where_tail_begins_and_what_status_and_wait_say(rabbitmq_world: Ra
     assert len(run(world, "tail", "--no-follow", "--json", "--last", "4").stdout.splitlines()) == 4
     lsn = world.value("SELECT pg_current_wal_lsn()::text")
     done = await asyncio.to_thread(run, world, "wait", lsn)
+    differing = await asyncio.to_thread(run, world, "verify")
+    assert "1 difference" in differing.stdout
+    assert "meanwhile" not in differing.stdout, "the place is after the last event, and nobody has written since"
     assert done.returncode == 0, done.stderr
     assert parse_lsn(done.stdout.strip()) >= parse_lsn(lsn)
     told = json.loads(run(world, "status", "--json").stdout)
