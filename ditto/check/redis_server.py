@@ -145,7 +145,7 @@ async def check_persistence(config: Redis, facts: Facts, wire: Wire, delivery: D
     if when == "always" or (when in {"everysec", None} and delivery.confirm_delay_s >= _EVERYSEC_S):
         return ok(check, what, why)
     if when == "everysec":
-        then = "a power failure may take the last second with it. CONFIG SET appendfsync always helps too, and is slower"
+        then = "a power failure may take the last second with it. appendfsync always prevents that, and is slower"
         return bad(
             "warning", check, what, f"{why}; {then}", configuration=f"delivery: {{confirm_delay: {_EVERYSEC_S:g}s}}"
         )
