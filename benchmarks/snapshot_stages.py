@@ -20,14 +20,13 @@ from ditto.decoding.column_kinds import KINDS
 from ditto.decoding.event_id import event_key
 from ditto.decoding.messages import Column, Relation
 from ditto.decoding.snapshot_rows import Rows
+from ditto.pipeline.snapshots.limits import PIECE_BYTES, PIECE_ROWS
 from ditto.routing.table_plans import Routes, TablePlan
 from ditto.testing.servers import PostgresServer
 
 STAGES: Final = ("COPY to rows", "READ changes", "encode")
 """Reading from libpq and taking COPY's text apart is one call; CPU time of the thread."""
 _CHUNK_BYTES: Final = 4 << 20
-_PIECE_ROWS: Final = 256
-_PIECE_BYTES: Final = 128 << 10
 _REPETITIONS: Final = 3
 
 
@@ -87,7 +86,7 @@ def _publish(decoder: Decoder, plan: TablePlan, rows: Rows, lsn: int, spent: dic
     start = 0
     while start < rows.count:
         started = time.thread_time()
-        stop = rows.piece(start, max_rows=_PIECE_ROWS, max_bytes=_PIECE_BYTES)
+        stop = rows.piece(start, max_rows=PIECE_ROWS, max_bytes=PIECE_BYTES)
         block = decoder.read_block_of(
             plan,
             rows,

@@ -30,13 +30,16 @@ class Snapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chunk_rows: Annotated[
         int,
         Meta(ge=1, le=1_000_000),
-        _doc("The most rows that are read at once. Live events wait while the rows of one chunk are sent."),
-    ] = 5_000
+        _doc(
+            "The most rows that are read at once. Live events wait while the rows of one chunk are sent; where that "
+            "takes more than some 10 ms and there are live events, fewer rows are read."
+        ),
+    ] = 20_000
     chunk_bytes: Annotated[
         int,
         Meta(ge=1, le=64 << 20),
         _doc("About how many bytes are read at once; the first of the two limits holds. Two chunks are in memory."),
-    ] = 2_097_152
+    ] = 4_194_304
     max_rows_per_s: Annotated[
         int,
         Meta(ge=0),

@@ -50,6 +50,8 @@ _SNAPSHOT_AHEAD: Final = 2_000
 """Messages that may be unacknowledged when more rows of a snapshot are sent. Live events come behind these: with a full
 window of 16,000 they came 0.2 s later, and no more rows were stored in a second.
 """
+_SNAPSHOT_AHEAD_BYTES: Final = 4 << 20
+"""The same in bytes, where messages are groups. The sink works at them while the next rows are read."""
 _PLACE_PERIOD_S: Final = 1.0
 _RESTORE_PERIOD_S: Final = 30.0
 
@@ -185,8 +187,9 @@ class Streaming:
 
     async def _forward_made(self, block: Block) -> int:
         """Send what a snapshot stores here; returns the delivery number of its last message."""
-        await self._window.wait_for_few(_SNAPSHOT_AHEAD)
+        await self._window.wait_for_few(_SNAPSHOT_AHEAD, _SNAPSHOT_AHEAD_BYTES)
         await self._forward(block, is_made=True)
+        await asyncio.sleep(0)  # for the next chunk, which the server sends meanwhile
         return self._window.sent
 
     async def _forward_held(self) -> None:

@@ -51,13 +51,17 @@ class Window:
             outstanding + count <= self._max_count and self.outstanding_bytes + size <= self._max_bytes
         )
 
-    async def wait_for_few(self, count: int) -> None:
-        """Wait until no more than so many messages are outstanding."""
-        while self.outstanding_count > count:
+    async def wait_for_few(self, count: int, size: int) -> None:
+        """Wait until no more than so many messages of so many bytes are outstanding."""
+
+        def are_few() -> bool:
+            return self.outstanding_count <= count and self.outstanding_bytes <= size
+
+        while not are_few():
             self._moved.clear()
             if self.outstanding_count < self._ack_interval:
                 await self._flush()
-            if self.outstanding_count > count:
+            if not are_few():
                 await self._moved.wait()
 
     async def wait_for_room(self, count: int, size: int) -> None:

@@ -20,18 +20,20 @@ def test_chunks_grow_while_they_are_quick_and_shrink_where_they_are_not() -> Non
     assert size.rows == 5000
     size.took(3.0)
     assert size.rows == 2500
-    size.held(0.2, 2500)
+    size.held(0.2, 2500, has_waited=False)
+    assert size.rows == 2500, "no event has waited"
+    size.held(0.2, 2500, has_waited=True)
     assert size.rows == 150
     size.took(0.6)
     assert size.rows == 150
     size.took(0.01)
     assert size.rows == 150, "it grows with chunks that did not hold the stream for long"
     for _ in range(8):
-        size.held(0.001, 150)
+        size.held(0.001, 150, has_waited=True)
     size.took(0.01)
     assert size.rows == 300
     for _ in range(20):
-        size.held(1.0, 1)
+        size.held(1.0, 1, has_waited=True)
     assert size.rows == 1
 
 

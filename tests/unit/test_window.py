@@ -120,7 +120,7 @@ async def test_settling_flushes_and_waits_for_everything() -> None:
 async def test_rows_of_a_snapshot_wait_until_few_messages_are_under_way() -> None:
     scene = Scene()
     scene.window.add(6, 60)
-    waiting = asyncio.create_task(scene.window.wait_for_few(4))
+    waiting = asyncio.create_task(scene.window.wait_for_few(4, 1000))
     await settle()
     assert not waiting.done()
     scene.window.acknowledge(1)
@@ -132,8 +132,20 @@ async def test_rows_of_a_snapshot_wait_until_few_messages_are_under_way() -> Non
 
 
 @fake_time
+async def test_rows_of_a_snapshot_wait_until_few_bytes_are_under_way() -> None:
+    scene = Scene()
+    scene.window.add(3, 3000)
+    scene.window.add(3, 30)
+    waiting = asyncio.create_task(scene.window.wait_for_few(100, 1000))
+    await settle()
+    assert not waiting.done()
+    scene.window.acknowledge(3)
+    await waiting
+
+
+@fake_time
 async def test_few_messages_are_flushed_where_the_sink_may_keep_the_acknowledgement_back() -> None:
     scene = Scene(ack_interval=5, answers_flush=True)
     scene.window.add(4, 40)
-    await scene.window.wait_for_few(3)
+    await scene.window.wait_for_few(3, 1000)
     assert scene.flushed == 1

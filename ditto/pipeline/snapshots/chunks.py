@@ -21,7 +21,7 @@ from ditto.decoding.messages import Block
 from ditto.errors import SnapshotRefused
 from ditto.formats.snapshot_events import Control
 from ditto.pipeline.snapshots.deliveries import At, Deliveries
-from ditto.pipeline.snapshots.limits import ChunkSize, Limits
+from ditto.pipeline.snapshots.limits import PIECE_BYTES, PIECE_ROWS, ChunkSize, Limits
 from ditto.pipeline.snapshots.progress import Progress
 from ditto.pipeline.snapshots.runs import Current
 from ditto.routing.table_plans import TablePlan
@@ -38,8 +38,6 @@ MAX_RECORDED_BYTES: Final = 32 << 20
 changes may need more: then the chunk is read again, when that transaction has gone by."""
 _MAX_WAITING: Final = 1
 """Chunks that wait for their markers while the next one is read."""
-_PIECE_ROWS: Final = 256
-_PIECE_BYTES: Final = 128 << 10
 
 
 class Restart(Exception):
@@ -185,7 +183,7 @@ class ChunkedTable:
         cursor = self._stored_cursor if chunk.cursor is None else tuple(chunk.cursor)
         start = stored = 0
         while start < rows.count:
-            stop = rows.piece(start, max_rows=_PIECE_ROWS, max_bytes=_PIECE_BYTES)
+            stop = rows.piece(start, max_rows=PIECE_ROWS, max_bytes=PIECE_BYTES)
             block = decoder.read_block_of(
                 self._plan,
                 rows,
@@ -200,6 +198,7 @@ class ChunkedTable:
                 moved_cursor=None if cursor is None else list(cursor),
             )
             block.snapshot_run = run
+            block.is_drained = False  # more rows follow at once, or how far they are
             stored += row_count(block)
             yield block
             start = stop
@@ -221,7 +220,7 @@ class ChunkedTable:
                 yield control
         else:
             yield advanced
-        self._size.held(self._clock() - began_at, rows.count)
+        self._size.held(self._clock() - began_at, rows.count, has_waited=self._deliveries.take_has_events())
 
     def give_up_recorded(self) -> None:
         """There is too much of it: the chunks that wait for their markers are read again."""

@@ -22,6 +22,7 @@ from ditto.decoding.messages import Block
 from ditto.formats.snapshot_events import Control
 from ditto.pipeline.snapshots.chunks import Restart, row_count
 from ditto.pipeline.snapshots.deliveries import At, Deliveries
+from ditto.pipeline.snapshots.limits import PIECE_BYTES, PIECE_ROWS
 from ditto.pipeline.snapshots.progress import Progress
 from ditto.pipeline.snapshots.runs import Current
 from ditto.routing.table_plans import TablePlan
@@ -36,8 +37,6 @@ _HOLD_S: Final = 0.5
 """How long the stream is held at each marker: making a slot takes 40 to 60 ms where transactions are short."""
 _MAX_HOLD_S: Final = 4.0
 """The same when the stream was past C before: it was held for too short a time."""
-_PIECE_ROWS: Final = 256
-_PIECE_BYTES: Final = 128 << 10
 
 
 class WholeTable:
@@ -152,7 +151,7 @@ class WholeTable:
         async for rows in cut.rows():
             start = stored = 0
             while start < rows.count:
-                stop = rows.piece(start, max_rows=_PIECE_ROWS, max_bytes=_PIECE_BYTES)
+                stop = rows.piece(start, max_rows=PIECE_ROWS, max_bytes=PIECE_BYTES)
                 block = self._deliveries.decoder.read_block_of(
                     self._plan,
                     rows,
@@ -167,6 +166,7 @@ class WholeTable:
                     moved_cursor=None,
                 )
                 block.snapshot_run = current.run.run
+                block.is_drained = False  # more rows follow at once, or the end
                 stored += row_count(block)
                 yield block
                 ordinal += stop - start

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+PIECE_ROWS: Final = 500
+"""In one block, and so in one group: as many as a group has by default."""
+PIECE_BYTES: Final = 128 << 10
 _TRANSACTION_S: Final = 1.0
 """How long a chunk's transaction should stay open at most: it holds back VACUUM, and an ALTER TABLE that waits."""
 _HOLD_S: Final = 0.012
@@ -34,9 +37,9 @@ class ChunkSize:
         elif seconds < _TRANSACTION_S / _GROWTH / _GROWTH:
             self.rows = max(1, min(self._max_rows, int(self._most), self.rows * _GROWTH))
 
-    def held(self, seconds: float, rows: int) -> None:
-        """The stream was held for so long while so many rows were sent."""
-        if seconds > _HOLD_S and rows:
+    def held(self, seconds: float, rows: int, *, has_waited: bool) -> None:
+        """The stream was held for so long while so many rows were sent. `has_waited`: it has events of its own."""
+        if seconds > _HOLD_S and rows and has_waited:
             self._most = rows * _HOLD_S / seconds
             self.rows = max(1, min(self.rows, int(self._most)))
         else:

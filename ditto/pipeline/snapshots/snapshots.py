@@ -89,6 +89,8 @@ class Snapshots:
         if self._decoder.moved:
             self._moved.add(self._decoder.moved)
             self._decoder.forget_moved(list(self._decoder.moved))
+        if block.changes:
+            self._deliveries.note_events()
         self._runner.check_memory()
         if self._decoder.void_request_count != self._void_requests:
             self._void_requests = self._decoder.void_request_count
