@@ -18,7 +18,6 @@ from benchmarks.metering import Meter
 from ditto.config import Config, Nats
 from ditto.formats.payloads import Payloads
 from ditto.sinks.base import Batch, PipelineId
-from ditto.sinks.jetstream.batches import FLOW
 from ditto.sinks.jetstream.sink import JetStreamSink
 from ditto.testing.servers import NatsServer
 
@@ -97,7 +96,7 @@ class _Stored:
         """Wait until this delivery is."""
         while self._number < number:
             self._moved.clear()
-            if sent - self._number < FLOW:
+            if sent - self._number < self._sink.capabilities.ack_interval:
                 await self._sink.flush()
             if self._number < number:
                 await self._moved.wait()

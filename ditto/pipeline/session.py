@@ -99,7 +99,7 @@ async def _hold_slot(prepared: Prepared, pipeline: Pipeline, *, stop: asyncio.Ev
     window = Window(
         max_count=delivery.max_in_flight,
         max_bytes=delivery.max_in_flight_bytes,
-        ack_interval=ends.sink.capabilities.ack_interval,
+        ack_interval=lambda: ends.sink.capabilities.ack_interval,
         flush=ends.sink.flush,
         clock=ends.clock,
     )

@@ -19,7 +19,7 @@ class Window:
         *,
         max_count: int,
         max_bytes: int,
-        ack_interval: int,
+        ack_interval: Callable[[], int],
         flush: Callable[[], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
@@ -59,7 +59,7 @@ class Window:
 
         while not are_few():
             self._moved.clear()
-            if self.outstanding_count < self._ack_interval:
+            if self.outstanding_count < self._ack_interval():
                 await self._flush()
             if not are_few():
                 await self._moved.wait()
@@ -71,7 +71,7 @@ class Window:
         began_at = self._clock()
         while not self.has_room(count, size):
             self._moved.clear()
-            if self.outstanding_count < self._ack_interval:
+            if self.outstanding_count < self._ack_interval():
                 await self._flush()
             if not self.has_room(count, size):
                 await self._moved.wait()

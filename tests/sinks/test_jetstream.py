@@ -18,7 +18,7 @@ from ditto.sinks.choose import choose_sink
 from ditto.sinks.jetstream.batches import Batches
 from ditto.testing.servers import NatsServer
 from sinks.contract import LSN, SinkContract, Store, acknowledges, events, opened, payloads
-from sinks.messages import batch, transaction
+from sinks.messages import batch, event, transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -110,6 +110,20 @@ class TestJetStreamSink(SinkContract):
             for index, message in enumerate(sent):
                 await sink.send(batch([message], first=index + 1, is_urgent=is_urgent and index == len(sent) - 1))
             await acknowledges(sink, len(sent))
+
+    async def test_large_messages_do_not_wait_for_the_end_of_their_batch(self, store: Store) -> None:
+        large = [(Position(LSN, number), event(Position(LSN, number), text="x" * 200_000)) for number in range(1, 13)]
+        small = transaction(LSN + 8, 100)
+        async with opened(store) as sink:
+            assert sink.capabilities.ack_interval == 256
+            for index, message in enumerate(large):
+                await sink.send(batch([message], first=index + 1, more_follows=True))
+                assert sink.capabilities.ack_interval == 2, "as many as are half a megabyte"
+            await sink.send(batch(small, first=13, more_follows=True))
+            assert sink.capabilities.ack_interval == 256, "another batch: these would be acknowledged 50 times"
+            await sink.flush()
+            await acknowledges(sink, 112)
+            assert events(await store.messages()) == payloads(large + small)
 
 
 async def test_a_server_that_goes_is_noticed_while_its_answers_are_read_late(tmp_path: Path) -> None:

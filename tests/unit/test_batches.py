@@ -33,6 +33,17 @@ def test_acknowledgements_count_from_where_the_batch_began() -> None:
     assert batches.stored_sequence == 612
 
 
+def test_large_messages_are_acknowledged_more_often() -> None:
+    batches = begun()
+    for count, size, flow in ((1, 100, 256), (4, 600_000, 3), (1, 5_000_000, 1), (100, 0, 256), (500, 150_000, 256)):
+        batches.fit(count, size)
+        assert (batches.flow, batches.reply) == (flow, b"_INBOX.x.n1.%d.fail." % flow)
+    batches.fit(1, 5_000_000)
+    batches.sent(1, is_committed=True)
+    batches.ended()
+    assert (batches.flow, batches.reply) == (256, b"_INBOX.x.n2.256.fail.")
+
+
 def test_the_next_batch_follows_one_that_is_stored_completely() -> None:
     batches = begun()
     first = batches.reply

@@ -33,7 +33,7 @@ class Scene:
 
     def __init__(self, *, delay_s: float = 0.0) -> None:
         self.server, self.sink, self.counters, self.commits = FakeReplication(), FakeSink(), Counters(), Commits()
-        self.window = Window(max_count=100, max_bytes=1000, ack_interval=1, flush=self.sink.flush, clock=now)
+        self.window = Window(max_count=100, max_bytes=1000, ack_interval=lambda: 1, flush=self.sink.flush, clock=now)
         self.confirmer = Confirmer(
             self.server,
             synchronous=self.commits,

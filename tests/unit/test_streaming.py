@@ -144,7 +144,9 @@ class Scene:
             nats=Nats(),
             delivery=Delivery(max_in_flight=max_in_flight, confirm_delay_s=0.0),
         )
-        self.window = Window(max_count=max_in_flight, max_bytes=10**6, ack_interval=1, flush=self.sink.flush, clock=now)
+        self.window = Window(
+            max_count=max_in_flight, max_bytes=10**6, ack_interval=lambda: 1, flush=self.sink.flush, clock=now
+        )
 
     @property
     def sent(self) -> list[int]:

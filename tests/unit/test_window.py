@@ -16,7 +16,9 @@ class Scene:
     def __init__(self, *, ack_interval: int = 1, answers_flush: bool = False) -> None:
         self.flushed = 0
         self._answers_flush = answers_flush
-        self.window = Window(max_count=10, max_bytes=1000, ack_interval=ack_interval, flush=self._flush, clock=now)
+        self.window = Window(
+            max_count=10, max_bytes=1000, ack_interval=lambda: ack_interval, flush=self._flush, clock=now
+        )
 
     async def _flush(self) -> None:
         self.flushed += 1

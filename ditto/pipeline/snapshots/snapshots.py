@@ -89,7 +89,7 @@ class Snapshots:
         if self._decoder.moved:
             self._moved.add(self._decoder.moved)
             self._decoder.forget_moved(list(self._decoder.moved))
-        if block.changes:
+        if block.changes or block.is_reply_requested:  # or a commit waits for Ditto
             self._deliveries.note_events()
         self._runner.check_memory()
         if self._decoder.void_request_count != self._void_requests:

@@ -17,6 +17,9 @@ from ditto.sinks.jetstream.pure_frames import OP_COMMIT, OP_COMMIT_ONLY
 
 FLOW: Final = 256
 """Every so many messages of a batch the server acknowledges: the window opens in steps of this."""
+FLOW_BYTES: Final = 512 << 10
+"""A batch that begins with large messages is acknowledged after about so many bytes: 256 groups of 500 events would be
+more than a window may hold, and each time that is full the batch would have to end, and the next one to wait for it."""
 
 
 class _Ack(Struct, tag="ack"):
@@ -92,6 +95,8 @@ class Batches:
         self._stream_bytes, self._name_bytes = stream.encode(), name.encode()
         self._reply_begins = f"{inbox}.{name}".encode()
         self._base_sequence = last_sequence
+        self.flow = FLOW
+        """Every so many messages of the current batch the server acknowledges."""
         self.reply = b""
         """What comes before the number in the reply subjects of the current batch."""
         self.count = 0
@@ -106,9 +111,17 @@ class Batches:
 
     def _begin(self) -> None:
         self._number += 1
+        self.flow = FLOW
         self.reply = b"%b%d.%d.fail." % (self._reply_begins, self._number, FLOW)
         self.count = 0
         self.is_committing = False
+
+    def fit(self, count: int, size: int) -> None:
+        """So many messages of so many bytes are about to begin the batch."""
+        flow = max(1, min(FLOW, FLOW_BYTES * count // max(1, size)))
+        if flow != self.flow:
+            self.flow = flow
+            self.reply = b"%b%d.%d.fail." % (self._reply_begins, self._number, flow)
 
     @property
     def _token(self) -> str:

@@ -7,7 +7,7 @@ from ditto.sinks.base import Capabilities
 from ditto.sinks.jetstream.batches import FLOW
 
 
-def capabilities(config: Nats, *, max_bytes: int = 0) -> Capabilities:
+def capabilities(config: Nats, *, max_bytes: int = 0, ack_interval: int = FLOW) -> Capabilities:
     """`max_bytes` is known once the stream has been looked at."""
     return Capabilities(
         "stream",
@@ -15,6 +15,6 @@ def capabilities(config: Nats, *, max_bytes: int = 0) -> Capabilities:
         "nats.stream and events.prefix",
         "raise max_payload of nats-server (and max_msg_size of the stream), up to the 32 MB that its file store takes",
         max_bytes=max_bytes,
-        ack_interval=FLOW,
+        ack_interval=ack_interval,
         is_fenced=True,
     )

@@ -17,7 +17,7 @@ import structlog
 
 from ditto.errors import AckTimeout, SinkError, SinkLost
 from ditto.sinks.base import Batch, MessageTooLarge
-from ditto.sinks.jetstream.batches import FLOW, Batches
+from ditto.sinks.jetstream.batches import Batches
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.frames import FrameTooLarge, frame_block
 from ditto.sinks.jetstream.key_headers import with_keys
@@ -31,6 +31,9 @@ log = structlog.get_logger()
 # few messages, or when it was quiet before them, unless the server lags behind; and after this time in any case.
 _QUIET_S: Final = 0.002
 _FEW: Final = 16
+
+_MOST_ACKS: Final = 8
+"""A batch that would be acknowledged more often within one block is not gone on with."""
 
 _LOOK_PERIOD_S: Final = 0.5
 
@@ -91,6 +94,11 @@ class Publisher:
         return self._batches.stored_sequence
 
     @property
+    def ack_interval(self) -> int:
+        """Fewer messages than these may stay without an acknowledgement until the batch ends."""
+        return self._batches.flow
+
+    @property
     def _outstanding(self) -> int:
         return self._batches.sent_sequence - self._batches.stored_sequence
 
@@ -106,7 +114,12 @@ class Publisher:
         if is_behind := batches.is_committing:
             await self._wait_for_end()
             now = self._clock()
-        is_committed = not batch.more_follows and (was_quiet or count <= _FEW) and self._outstanding < FLOW
+        if not batches.count:
+            batches.fit(count, len(batch.payloads.data))
+        elif count >= _MOST_ACKS * batches.flow:  # large messages have begun the batch, and these are small
+            await self.settle()
+            now = self._clock()
+        is_committed = not batch.more_follows and (was_quiet or count <= _FEW) and self._outstanding < batches.flow
         try:
             data = frame_block(
                 batch.routes,
@@ -191,7 +204,7 @@ class Publisher:
         if self._failure is not None or not batches.count or batches.is_committing:
             return
         remaining_s = self._sent_at + _QUIET_S - self._clock()
-        if remaining_s > 0 or self._outstanding >= FLOW:
+        if remaining_s > 0 or self._outstanding >= batches.flow:
             self._quiet = asyncio.get_running_loop().call_later(max(remaining_s, _QUIET_S / 2), self._on_quiet)
         else:
             self.flush()

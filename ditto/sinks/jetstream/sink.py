@@ -43,7 +43,9 @@ class JetStreamSink:
     @property
     def capabilities(self) -> Capabilities:
         """The largest message is that of the connection's server and the stream's settings, whichever is smaller."""
-        return capabilities(self._config, max_bytes=self._max_bytes())
+        if self._client is None:
+            return capabilities(self._config)
+        return capabilities(self._config, max_bytes=self._max_bytes(), ack_interval=self._publisher.ack_interval)
 
     def _max_bytes(self) -> int:
         if self._client is None:
