@@ -74,11 +74,11 @@ class ChunkReading:
         """Another value when something has been read."""
         return self._rows.size
 
-    async def run(self, connection: AsyncConnection[TupleRow]) -> Chunk:
-        """Read it, in a transaction of its own. Raises TableChanged, CopyFailed, ConnectionLost, psycopg's errors."""
+    async def run(self, connection: AsyncConnection[TupleRow], look: str = "") -> Chunk:
+        """Read it, in a transaction of its own; `look` is as for `begin`. Raises TableChanged, CopyFailed, ConnectionLost, psycopg's errors."""
         began_at = time.monotonic()
         table, rows = self._table, self._rows
-        snapshot = await begin(connection, table)
+        snapshot = await begin(connection, table, look=look)
         end = await self._end(connection)
         await self._copy_main(connection, end)
         if self.is_cut:
@@ -163,11 +163,20 @@ class ChunkReading:
         return self._rows.count - self._rows.moved_count < self._row_limit
 
 
-async def begin(connection: AsyncConnection[TupleRow], table: SnapshotTable, more: str = "") -> TxSnapshot:
-    """Begin the transaction and take its snapshot. Raises TableChanged where the table is not as described."""
+def snapshot_and_fingerprint(table: SnapshotTable) -> str:
+    """The query for both: the first one of a transaction."""
+    return f"SELECT pg_catalog.pg_current_snapshot()::text, {table.fingerprint_sql}"
+
+
+async def begin(
+    connection: AsyncConnection[TupleRow], table: SnapshotTable, more: str = "", *, look: str = ""
+) -> TxSnapshot:
+    """Begin the transaction and take its snapshot. Raises TableChanged where the table is not as described.
+
+    `more` comes before the first query; `look` is `snapshot_and_fingerprint` where that is prepared.
+    """
     statements = [table.begin("REPEATABLE READ READ ONLY"), *filter(None, [more])]
-    question = f"SELECT pg_catalog.pg_current_snapshot()::text, {table.fingerprint_sql}"
-    snapshot, fingerprint = await one_row(connection, *statements, question)
+    snapshot, fingerprint = await one_row(connection, *statements, look or snapshot_and_fingerprint(table))
     if fingerprint != table.fingerprint:
         raise TableChanged(table.name)
     return TxSnapshot.parse(str(snapshot))

@@ -22,7 +22,7 @@ from ditto.errors import AccessDenied, ConnectionLost, SnapshotRefused
 from ditto.hints import identifier
 from ditto.source.blockers import Tell, nobody, wait_for_lock, writers_before
 from ditto.source.connection import connect
-from ditto.source.snapshot_chunk import Chunk, ChunkReading
+from ditto.source.snapshot_chunk import Chunk, ChunkReading, snapshot_and_fingerprint
 from ditto.source.snapshot_key import text_literal
 from ditto.source.snapshot_requests import emit_function
 from ditto.source.snapshot_table import SnapshotTable, describe_table
@@ -38,7 +38,12 @@ _SETTINGS: Final[dict[str, Any]] = {
     "enable_incremental_sort": "off",
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
 }
+
+_LOOK: Final = "ditto_look"
+_MARK: Final = "ditto_mark"
+"""Prepared statements, of one table at a time."""
 
 T = TypeVar("T")
 
@@ -53,11 +58,16 @@ class SnapshotReader:
         self._control_: Control | None = None
         self._row_bytes: dict[str, float] = {}
         """By fingerprint, the mean of the last chunk."""
+        self._prepared: SnapshotTable | None = None
+        """The table whose statements the connection has."""
 
     async def connect(self, dsn: str) -> None:
         """Raises AccessDenied, ConnectionLost, ServerNotReady."""
         self._dsn = dsn
-        self._control_ = Control(await connect(dsn, intervalstyle=self.interval_style, **_SETTINGS))
+        self._prepared = None
+        connection = await connect(dsn, intervalstyle=self.interval_style, **_SETTINGS)
+        connection.prepare_threshold = None  # statements of psycopg's own would take those of `_prepare` away
+        self._control_ = Control(connection)
 
     async def close(self) -> None:
         """Close the connection, whatever it is doing."""
@@ -129,7 +139,12 @@ class SnapshotReader:
             moved=moved,
             row_bytes=self._row_bytes.get(table.fingerprint),
         )
-        chunk = await self._run(reading.run, table, doing="read", tell=tell, progress=reading.progress)
+
+        async def read(connection: AsyncConnection[TupleRow]) -> Chunk:
+            await self._prepare(connection, table)
+            return await reading.run(connection, f"EXECUTE {_LOOK}")
+
+        chunk = await self._run(read, table, doing="read", tell=tell, progress=reading.progress)
         if chunk.rows.count:
             self._row_bytes = {table.fingerprint: max(1.0, chunk.rows.size / chunk.rows.count)}
         await self._end_statement()
@@ -140,12 +155,10 @@ class SnapshotReader:
 
         Raises SnapshotRefused, ConnectionLost, and AccessDenied, which concerns every table.
         """
-        marker = (
-            f"SELECT CASE WHEN {table.fingerprint_sql} = {text_literal(table.fingerprint)} THEN "
-            f"pg_catalog.pg_logical_emit_message(true, '{MARKER_PREFIX}', {text_literal(token)})::text END AS lsn"
-        )
 
         async def emit(connection: AsyncConnection[TupleRow]) -> bool:
+            await self._prepare(connection, table)
+            marker = f"EXECUTE {_MARK} ({text_literal(token)})"
             row = await one_row(connection, table.begin("READ COMMITTED READ WRITE"), marker, "COMMIT")
             return row[0] is not None
 
@@ -158,6 +171,21 @@ class SnapshotReader:
                 error.message,
                 hint=f"GRANT EXECUTE ON FUNCTION {emit_function(self.control.version)} TO {await self._role()}",
             ) from error
+
+    async def _prepare(self, connection: AsyncConnection[TupleRow], table: SnapshotTable) -> None:
+        """Prepare the two statements of each chunk that look at the catalogue: planning one takes 1.4 ms."""
+        if self._prepared is table:
+            return
+        self._prepared = None
+        marked = f"pg_catalog.pg_logical_emit_message(true, '{MARKER_PREFIX}', $1)::text"
+        for statement in (
+            "DEALLOCATE ALL",
+            f"PREPARE {_LOOK} AS {snapshot_and_fingerprint(table)}",
+            f"PREPARE {_MARK} (text) AS SELECT CASE WHEN {table.fingerprint_sql} = {text_literal(table.fingerprint)} "
+            f"THEN {marked} END AS lsn",
+        ):
+            await connection.execute(statement.encode())
+        self._prepared = table
 
     async def _end_statement(self) -> None:
         """Where the rest of a COPY is not wanted: a new connection takes less time than to read it for nothing."""

@@ -17,7 +17,7 @@ from ditto.sinks.jetstream.pure_frames import OP_COMMIT, OP_COMMIT_ONLY
 
 FLOW: Final = 256
 """Every so many messages of a batch the server acknowledges: the window opens in steps of this."""
-FLOW_BYTES: Final = 512 << 10
+FLOW_BYTES: Final = 1 << 20
 """A batch that begins with large messages is acknowledged after about so many bytes: 256 groups of 500 events would be
 more than a window may hold, and each time that is full the batch would have to end, and the next one to wait for it."""
 
@@ -65,6 +65,10 @@ class _Kind(Struct):
     error: Fault | None = None
 
 
+_kind: Final = msgspec.json.Decoder(_Kind)
+_typed: Final = msgspec.json.Decoder(_Ack | _Gap | _Err)
+
+
 def read_answer(data: bytes) -> _Ack | _Gap | _Err | _End | Fault | None:
     """An answer of JetStream to a message of a batch; None for what others send who listen on the message's subject."""
     try:
@@ -72,10 +76,10 @@ def read_answer(data: bytes) -> _Ack | _Gap | _Err | _End | Fault | None:
             end = _end.decode(data)
             if end.type is None and end.error is None:
                 return end
-        kind = msgspec.json.decode(data, type=_Kind)
+        kind = _kind.decode(data)
         if kind.type is not None:
-            return msgspec.json.decode(data, type=_Ack | _Gap | _Err)
-        return kind.error or msgspec.json.decode(data, type=_End)
+            return _typed.decode(data)
+        return kind.error or _end.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
