@@ -118,7 +118,7 @@ class TestJetStreamSink(SinkContract):
             assert sink.capabilities.ack_interval == 256
             for index, message in enumerate(large):
                 await sink.send(batch([message], first=index + 1, more_follows=True))
-                assert sink.capabilities.ack_interval == 2, "as many as are half a megabyte"
+                assert sink.capabilities.ack_interval == 5, "as many as are a megabyte"
             await sink.send(batch(small, first=13, more_follows=True))
             assert sink.capabilities.ack_interval == 256, "another batch: these would be acknowledged 50 times"
             await sink.flush()

@@ -35,7 +35,7 @@ def test_acknowledgements_count_from_where_the_batch_began() -> None:
 
 def test_large_messages_are_acknowledged_more_often() -> None:
     batches = begun()
-    for count, size, flow in ((1, 100, 256), (4, 600_000, 3), (1, 5_000_000, 1), (100, 0, 256), (500, 150_000, 256)):
+    for count, size, flow in ((1, 100, 256), (4, 600_000, 6), (1, 5_000_000, 1), (100, 0, 256), (500, 150_000, 256)):
         batches.fit(count, size)
         assert (batches.flow, batches.reply) == (flow, b"_INBOX.x.n1.%d.fail." % flow)
     batches.fit(1, 5_000_000)

@@ -66,7 +66,7 @@ class _Kind(Struct):
 
 
 _kind: Final = msgspec.json.Decoder(_Kind)
-_typed: Final = msgspec.json.Decoder(_Ack | _Gap | _Err)
+_typed: Final[msgspec.json.Decoder[_Ack | _Gap | _Err]] = msgspec.json.Decoder(_Ack | _Gap | _Err)
 
 
 def read_answer(data: bytes) -> _Ack | _Gap | _Err | _End | Fault | None:
