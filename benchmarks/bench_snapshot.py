@@ -100,20 +100,7 @@ class Bench:
                 live.append(rows / (drain.duration_s - drain.set_up_s))
                 snapshots.append(await self._snapshot(workload))
                 copies.append(rows / self._copy(workload.table))
-        rates = [each.rows / each.duration_s for each in snapshots]
-        return {
-            "part": "throughput",
-            "rows": rows,
-            "repetitions": repetitions,
-            "live_events_per_s": round(statistics.median(live)),
-            "snapshot_rows_per_s": round(statistics.median(rates)),
-            "copy_rows_per_s": round(statistics.median(copies)),
-            "to_live": _median_ratio(rates, live),
-            "to_copy": _median_ratio(rates, copies),
-            "client_cpu_us": round(statistics.median(each.cpu_s for each in snapshots) / rows * 1e6, 3),
-            "peak_rss_mb": round(max(each.peak_rss_bytes for each in snapshots) / 1e6, 1),
-            "longest_transaction_s": round(max(each.longest_transaction_s for each in snapshots), 3),
-        }
+        return {"part": "throughput", "rows": rows, "repetitions": repetitions} | _compared(snapshots, live, copies)
 
     def _copy(self, table: str) -> float:
         """Seconds that psql takes."""
@@ -140,21 +127,9 @@ class Bench:
                     live[contender.name].append(rows / (drain.duration_s - drain.set_up_s))
                 snapshots.append(await self._snapshot(workload, in_groups=True))
                 copies.append(rows / self._copy(workload.table))
-        rates = [each.rows / each.duration_s for each in snapshots]
-        return {
-            "part": "groups",
-            "rows": rows,
-            "repetitions": repetitions,
-            "live_events_per_s": round(statistics.median(live[self._live.name])),
-            "live_events_in_groups_per_s": round(statistics.median(live[self._groups.name])),
-            "snapshot_rows_per_s": round(statistics.median(rates)),
-            "copy_rows_per_s": round(statistics.median(copies)),
-            "to_live": _median_ratio(rates, live[self._live.name]),
-            "to_copy": _median_ratio(rates, copies),
-            "client_cpu_us": round(statistics.median(each.cpu_s for each in snapshots) / rows * 1e6, 3),
-            "peak_rss_mb": round(max(each.peak_rss_bytes for each in snapshots) / 1e6, 1),
-            "longest_transaction_s": round(max(each.longest_transaction_s for each in snapshots), 3),
-        }
+        found = _compared(snapshots, live[self._live.name], copies)
+        found |= {"live_events_in_groups_per_s": round(statistics.median(live[self._groups.name]))}
+        return {"part": "groups", "rows": rows, "repetitions": repetitions} | found
 
     async def _snapshot(self, workload: Workload, *, in_groups: bool = False) -> Snapshot:
         contender = self._groups if in_groups else self._live
@@ -313,6 +288,21 @@ class Bench:
         }
 
 
+def _compared(snapshots: Sequence[Snapshot], live: Sequence[float], copies: Sequence[float]) -> dict[str, Any]:
+    """Snapshots beside live events and COPY, both in rows a second, of the same rounds."""
+    rates = [each.rows / each.duration_s for each in snapshots]
+    return {
+        "live_events_per_s": round(statistics.median(live)),
+        "snapshot_rows_per_s": round(statistics.median(rates)),
+        "copy_rows_per_s": round(statistics.median(copies)),
+        "to_live": _median_ratio(rates, live),
+        "to_copy": _median_ratio(rates, copies),
+        "client_cpu_us": round(statistics.median(each.cpu_s / each.rows for each in snapshots) * 1e6, 3),
+        "peak_rss_mb": round(max(each.peak_rss_bytes for each in snapshots) / 1e6, 1),
+        "longest_transaction_s": round(max(each.longest_transaction_s for each in snapshots), 3),
+    }
+
+
 def _median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return round(statistics.median(one / other for one, other in zip(ours, theirs, strict=True)), 3)
 
@@ -384,13 +374,7 @@ def main(*, quick: bool | None = None) -> dict[str, Any]:
     parser.add_argument("--before", type=Path, help="a checkout with its .venv, to compare the live events with")
     arguments = parser.parse_args(None if quick is None else ["--quick"] * quick)
     is_quick = arguments.quick
-    parts = arguments.part or [
-        "throughput",
-        "groups",
-        "latency",
-        "memory",
-        *["unused"] * (arguments.before is not None),
-    ]
+    parts = arguments.part or ["throughput", "groups", "latency", "memory", *["unused"] * bool(arguments.before)]
     if "unused" in parts and arguments.before is None:
         parser.error("--part unused needs --before")
     plan = Plan(
