@@ -30,6 +30,8 @@ log = structlog.get_logger()
 # wait for that, which takes 1.5 ms under load. So a batch ends where nothing more comes for the moment: at once after a
 # few messages, or when it was quiet before them, unless the server lags behind; and after this time in any case.
 _QUIET_S: Final = 0.002
+_MORE_S: Final = 0.02
+"""The same where more is about to come, and nobody waits: rows of a snapshot are made and read in turn."""
 _FEW: Final = 16
 
 _MOST_ACKS: Final = 8
@@ -62,6 +64,7 @@ class Publisher:
         self._room: asyncio.Event | None = None  # there while somebody waits for the end of the batch
         self._unstored: deque[tuple[int, float]] = deque()  # of each batch: the sequence of its last message, when sent
         self._sent_at = -_QUIET_S
+        self._patience_s = _QUIET_S  # how long the open batch is left open behind what was sent last
         self._ended_at = 0.0
         self._quiet: asyncio.TimerHandle | None = None
         self._look: asyncio.TimerHandle | None = None
@@ -114,11 +117,11 @@ class Publisher:
         if is_behind := batches.is_committing:
             await self._wait_for_end()
             now = self._clock()
-        if not batches.count:
-            batches.fit(count, len(batch.payloads.data))
-        elif count >= _MOST_ACKS * batches.flow:  # large messages have begun the batch, and these are small
+        if batches.count and count >= _MOST_ACKS * batches.flow:  # large messages have begun it, and these are small
             await self.settle()
             now = self._clock()
+        if not batches.count:
+            batches.fit(count, len(batch.payloads.data))
         is_committed = not batch.more_follows and (was_quiet or count <= _FEW) and self._outstanding < batches.flow
         try:
             data = frame_block(
@@ -139,6 +142,7 @@ class Publisher:
             )
         except FrameTooLarge as error:
             raise MessageTooLarge(error.index, error.size, self._max_size) from error
+        self._patience_s = _MORE_S if batch.more_follows and not batch.is_urgent else _QUIET_S
         self._write(data, batch.first, count, now=now, is_committed=is_committed)
         if is_committed and (shortcut := self._connection.shortcut) is not None:
             shortcut.expect(batches.expected(self._subscription), self._on_end)
@@ -203,9 +207,11 @@ class Publisher:
         batches = self._batches
         if self._failure is not None or not batches.count or batches.is_committing:
             return
-        remaining_s = self._sent_at + _QUIET_S - self._clock()
+        remaining_s = self._sent_at + self._patience_s - self._clock()
         if remaining_s > 0 or self._outstanding >= batches.flow:
-            self._quiet = asyncio.get_running_loop().call_later(max(remaining_s, _QUIET_S / 2), self._on_quiet)
+            self._quiet = asyncio.get_running_loop().call_later(
+                _QUIET_S if remaining_s > _QUIET_S else max(remaining_s, _QUIET_S / 2), self._on_quiet
+            )
         else:
             self.flush()
 
