@@ -19,7 +19,7 @@ _BLOCK_BYTES: Final = 256 << 10
 _MUCH_BYTES: Final = 8 << 10
 _PAUSE_S: Final = 0.001
 """Where rows come fast, more of them are let gather before they are read: PostgreSQL sends 8 KB at a time, and Ditto
-would wake up for each. With it Ditto's CPU time was 0.67 µs a row instead of 0.74, PostgreSQL's 0.59 instead of 0.61."""
+would wake up for each. With it Ditto took 0.67 µs of CPU a row instead of 0.74, PostgreSQL 0.59 instead of 0.61."""
 SILENCE_LIMIT_S: Final = 60.0
 
 

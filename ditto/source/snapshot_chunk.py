@@ -75,7 +75,10 @@ class ChunkReading:
         return self._rows.size
 
     async def run(self, connection: AsyncConnection[TupleRow], look: str = "") -> Chunk:
-        """Read it, in a transaction of its own; `look` is as for `begin`. Raises TableChanged, CopyFailed, ConnectionLost, psycopg's errors."""
+        """Read it, in a transaction of its own; `look` is as for `begin`.
+
+        Raises TableChanged, CopyFailed, ConnectionLost, psycopg's errors.
+        """
         began_at = time.monotonic()
         table, rows = self._table, self._rows
         snapshot = await begin(connection, table, look=look)
