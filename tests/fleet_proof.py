@@ -58,8 +58,10 @@ class Proof:
         self.fleet = Fleet(self.control_plane.url, self.folder)
         self._stack.callback(self.fleet.close)
         self.control: dict[str, Proxy] = {}
+        self.to_events: dict[str, Proxy] = {}
         self.to_postgres: dict[str, list[Proxy]] = {}
         for name in NODES:
+            self.to_events[name] = await self._proxies.enter_async_context(Proxy(self.events.port))
             self.control[name] = await self._proxies.enter_async_context(Proxy(self.control_plane.port))
             self.to_postgres[name] = [
                 await self._proxies.enter_async_context(Proxy(each.port)) for each in self.postgres
@@ -77,6 +79,7 @@ class Proof:
     def start(self, name: str) -> None:
         """A node that reaches everything through its own proxies."""
         ports = {f"PG{number}": str(proxy.port) for number, proxy in enumerate(self.to_postgres[name])}
+        ports["EVENTS"] = str(self.to_events[name].port)
         node = self.fleet.start(
             name,
             nats_url=f"nats://127.0.0.1:{self.control[name].port}",
@@ -85,7 +88,7 @@ class Proof:
         assert node.is_running
 
     def document(self, name: str) -> dict[str, Any]:
-        """The port of PostgreSQL is a reference: each node has another one."""
+        """The ports of PostgreSQL and of the events' NATS are references: each node has others."""
         world, number = self.worlds[name], int(name[1:]) % 3
         return {
             "postgres": {
@@ -93,7 +96,7 @@ class Proof:
                 "slot": name,
                 "publication": name,
             },
-            "nats": {"url": self.events.url, "stream": world.stream},
+            "nats": {"url": "nats://127.0.0.1:${EVENTS}", "stream": world.stream},
             "events": {"prefix": name},
         }
 
@@ -182,6 +185,8 @@ async def prove(proof: Proof) -> None:
         await proof.all_stream("n1 is thawed")
         say("n1 was frozen and is thawed")
         await cut_from_control_plane(proof, ledgers)
+        await cut_from_events(proof, ledgers)
+        await cut_from_all_nats(proof, ledgers)
         await cut_from_postgres(proof, ledgers)
         for node in NODES:
             names, at = proof.homes(node), time.time()
@@ -211,29 +216,53 @@ async def prove(proof: Proof) -> None:
 
 async def cut_from_control_plane(proof: Proof, ledgers: dict[str, Ledger]) -> None:
     """The node's pipelines go on, although others stand by for them; afterwards they are where they belong."""
-    proxy = proof.control["n2"]
     names = proof.homes("n2")
-    proxy.is_silent = True
-    proxy.cut()
+    set_silent([proof.control["n2"]], True)
     await proof.fleet.nodes["n2"].logged("node.cut_off", timeout_s=WAIT_S)
     await asyncio.sleep(10)  # others count it as dead, and stand by
     await going_on(ledgers, names[:3], proof)
-    proxy.is_silent = False
-    proxy.cut()
+    set_silent([proof.control["n2"]], False)
     await proof.fleet.live(*NODES)
     await proof.all_stream("n2 was cut off from the control plane")
     say("n2 was cut off from the control plane")
 
 
+async def cut_from_events(proof: Proof, ledgers: dict[str, Ledger]) -> None:
+    """Only from the NATS that stores the events: its pipelines wait, and go on."""
+    names = proof.homes("n1")
+    set_silent([proof.to_events["n1"]], True)
+    await asyncio.sleep(15)
+    set_silent([proof.to_events["n1"]], False)
+    await proof.all_stream("n1 was cut off from the events' NATS")
+    await going_on(ledgers, names[:3], proof)
+    say("n1 was cut off from the events' NATS")
+
+
+async def cut_from_all_nats(proof: Proof, ledgers: dict[str, Ledger]) -> None:
+    """From both: it can store nothing, and others take its pipelines."""
+    names, at = proof.homes("n2"), time.time()
+    proxies = [proof.control["n2"], proof.to_events["n2"]]
+    set_silent(proxies, True)
+    await proof.away("a node is cut off from all NATS", names, at, of="n2")
+    await going_on(ledgers, names[:3], proof)
+    set_silent(proxies, False)
+    await proof.fleet.live(*NODES)
+    await proof.all_stream("n2 was cut off from all NATS")
+    say("n2 was cut off from all NATS")
+
+
+def set_silent(proxies: Iterable[Proxy], is_silent: bool) -> None:
+    """Nothing passes any more, or everything again; connections that are open end."""
+    for proxy in proxies:
+        proxy.is_silent = is_silent
+        proxy.cut()
+
+
 async def cut_from_postgres(proof: Proof, ledgers: dict[str, Ledger]) -> None:
     """Its pipelines wait, and go on."""
-    for proxy in proof.to_postgres["n3"]:
-        proxy.is_silent = True
-        proxy.cut()
+    set_silent(proof.to_postgres["n3"], True)
     await asyncio.sleep(15)
-    for proxy in proof.to_postgres["n3"]:
-        proxy.is_silent = False
-        proxy.cut()
+    set_silent(proof.to_postgres["n3"], False)
     await proof.all_stream("n3 was cut off from PostgreSQL")
     await going_on(ledgers, proof.homes("n3")[:3], proof)
     say("n3 was cut off from PostgreSQL")
