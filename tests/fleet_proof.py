@@ -110,7 +110,10 @@ class Proof:
             return [
                 f"{each.name}:{each.state}@{each.node}"
                 for each in found
-                if each.state != "streaming" or each.node not in live or each.node != fleet.view.targets()[each.name]
+                if each.state != "streaming"
+                or each.node not in live
+                or each.node != fleet.view.targets()[each.name]
+                or not all(fleet.view.placement.has_judged(node, each.name) for node in live)
             ]
 
         await fleet.until(lambda: not missing(), lambda: f"{doing}: {missing()[:8]}", timeout_s=WAIT_S)

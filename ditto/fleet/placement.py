@@ -107,9 +107,10 @@ class Placement:
     def _is_excluded(self, node: str, name: str, home: str | None) -> bool:
         if self.refusal(node, name) is not None:
             return True
-        return home is not None and node != home and not self._has_judged(node, name)
+        return home is not None and node != home and not self.has_judged(node, name)
 
-    def _has_judged(self, node: str, name: str) -> bool:
+    def has_judged(self, node: str, name: str) -> bool:
+        """Whether that node has looked at the newest revision of the pipeline."""
         said = self._said_by(node)
         return said is not None and said.judged >= self._records.revisions[name]
 
