@@ -49,6 +49,7 @@ class Judge:
         self._has_news = has_news
         self._verdicts: dict[str, _Verdict] = {}
         self._judged = 0
+        self._looked_at: dict[str, int] = {}
         self._wake = asyncio.Event()
 
     def accepts(self, name: str) -> bool:
@@ -97,6 +98,8 @@ class Judge:
 
     async def _look(self, *, is_again: bool) -> None:
         """At each document that is new; `is_again`: and at those that were refused."""
+        if not is_again and self._view.records.revisions == self._looked_at:
+            return
         revisions = dict(self._view.records.revisions)
         names = sorted(self._view.records.values)
         self._verdicts = {name: each for name, each in self._verdicts.items() if name in self._view.records.values}
@@ -111,6 +114,7 @@ class Judge:
                 self._note(stored, fault)
             self._has_news()
         self._judged = max((revisions[name] for name in names), default=0)
+        self._looked_at = revisions
 
     def _is_due(self, name: str, revision: int, *, is_again: bool) -> bool:
         verdict = self._verdicts.get(name)
