@@ -103,6 +103,18 @@ class TestExchangeSink(SinkContract):
             with pytest.raises(StreamUnusable, match="no queue is bound for routing key shop_public_t"):
                 await asyncio.wait_for(sink.acknowledged(), 10)
 
+    async def test_a_queue_that_is_known_a_moment_later(self, store: QueueStore) -> None:
+        """As where the server has just started: the first message is sent again, and none of the others overtakes it."""
+        await store.queue.delete()
+        sent = transaction(LSN, 20)
+        async with opened(store) as sink:
+            await sink.send(batch(sent, first=1))
+            await asyncio.sleep(0.5)  # what the server takes to know the queue
+            await store.connection.close()
+            await store.bind()
+            await acknowledges(sink, 20)
+        assert await store.messages() == [payload for _, payload in sent]
+
     async def test_a_queue_that_is_full(self, server: RabbitMQServer) -> None:
         store = QueueStore(server)
         await store.bind(**{"x-max-length": 2, "x-overflow": "reject-publish"})

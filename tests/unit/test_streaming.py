@@ -413,6 +413,25 @@ async def test_draining_ends_at_its_deadline() -> None:
 
 
 @fake_time
+async def test_draining_ends_at_its_deadline_where_the_place_cannot_be_noted() -> None:
+    scene = Scene()
+    scene.sink.may_lose_tail = True
+
+    async def stuck(checkpoint: Checkpoint) -> None:
+        del checkpoint
+        await asyncio.sleep(1000)
+
+    scene.sink.save_beside = stuck  # type: ignore[method-assign]
+    async with scene.running() as reading:
+        scene.source.bring(block(0x200))
+        await asyncio.sleep(1)
+        await end(reading)
+        began_at = now()
+        await scene.streaming.drain(reason="it was asked to stop")
+        assert now() - began_at == pytest.approx(30.0)
+
+
+@fake_time
 async def test_a_fault_of_the_sink_reaches_the_reader() -> None:
     scene = Scene()
     scene.sink.send_fault = SinkLost("gone")
