@@ -104,7 +104,7 @@ class TestExchangeSink(SinkContract):
                 await asyncio.wait_for(sink.acknowledged(), 10)
 
     async def test_a_queue_that_is_known_a_moment_later(self, store: QueueStore) -> None:
-        """As where the server has just started: the first message is sent again, and none of the others overtakes it."""
+        """As where the server has just started: the first message is sent again, and no other one overtakes it."""
         await store.queue.delete()
         sent = transaction(LSN, 20)
         async with opened(store) as sink:

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from sinks.kafka_reading import consume, delete_topics
+import pytest
+from sinks.kafka_reading import consume, delete_topics, expire
 
 from e2e.formats.test_commands import FORMATS, run
 from e2e.process import POLL_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from e2e.sinks.kafka_world import KafkaWorld
@@ -124,15 +126,16 @@ async def test_check_and_status(kafka_world: KafkaWorld) -> None:
     assert "kafka-topics.sh" in str(missing["kafka.topics"])
 
 
-async def test_topics_of_events_may_be_deleted(kafka_world: KafkaWorld) -> None:
-    """Where Ditto goes on, the record alone says."""
+@pytest.mark.parametrize("remove", [delete_topics, pytest.param(expire, marks=pytest.mark.long)])
+async def test_topics_of_events_may_be_deleted(kafka_world: KafkaWorld, remove: Callable[..., None]) -> None:
+    """Or their events expire. Where Ditto goes on, the record alone says."""
     world = kafka_world
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
     ditto = await world.streaming()
     world.sql("INSERT INTO t SELECT generate_series(1, 10)")
     await world.fence()
     assert await ditto.stop() == 0
-    await asyncio.to_thread(delete_topics, world.kafka.brokers, f"{world.name}_public_t".__eq__)
+    await asyncio.to_thread(remove, world.kafka.brokers, f"{world.name}_public_t".__eq__)
     ditto = await world.streaming()
     world.sql("INSERT INTO t SELECT generate_series(11, 20)")
     assert [event.change[2] for event in await world.events()] == list(range(11, 21))
