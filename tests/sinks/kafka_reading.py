@@ -59,6 +59,7 @@ def consume(
             "enable.auto.commit": False,
             "isolation.level": isolation,
             "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 20,
             "log_level": 0,
         }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sinks.kafka_reading import consume, delete_topics, expire
 
+from ditto.sinks.base import Start
 from e2e.formats.test_commands import FORMATS, run
 from e2e.process import POLL_S
 
@@ -139,6 +140,8 @@ async def test_topics_of_events_may_be_deleted(kafka_world: KafkaWorld, remove: 
     ditto = await world.streaming()
     world.sql("INSERT INTO t SELECT generate_series(11, 20)")
     assert [event.change[2] for event in await world.events()] == list(range(11, 21))
+    read = [each.payload for each in await world.read_from(Start())]
+    assert sum(b'"table":"t"' in payload for payload in read) == 10, "by Ditto's own reader"
     assert await ditto.stop() == 0
 
 
