@@ -46,9 +46,9 @@ _MAX_HELD: Final = 1 << 20
 """Bytes of blocks that wait for the sink to take new routes, while Relation after Relation comes: where hundreds of
 tables come at once, a change of the stream for each of them would take a minute, and one for all of them milliseconds.
 """
-_SNAPSHOT_AHEAD: Final = 2_000
-"""Messages that may be unacknowledged when more rows of a snapshot are sent. Live events come behind these: with a full
-window of 16,000 they came 0.2 s later, and no more rows were stored in a second.
+_SNAPSHOT_AHEAD: Final = 500
+"""Messages that may be unacknowledged when more rows of a snapshot are sent, 2,000 at once. Live events come behind
+these: with a full window of 16,000 they came 0.2 s later, and no more rows were stored in a second.
 """
 _SNAPSHOT_AHEAD_BYTES: Final = 4 << 20
 """The same in bytes, where messages are groups. The sink works at them while the next rows are read."""

@@ -12,29 +12,39 @@ from ditto.pipeline.snapshots.moved_rows import MANY, MovedRows
 from unit.fakes import fake_time, now
 
 
-def test_chunks_grow_while_they_are_quick_and_shrink_where_they_are_not() -> None:
+def test_chunks_grow_while_they_are_read_quickly() -> None:
     size = ChunkSize(max_rows=5000, max_bytes=1)
     found = [size.rows]
     for _ in range(3):
-        size.took(0.01)
+        size.held(0.2, size.rows, has_events=False)
+        size.took(0.01, has_events=False)
         found.append(size.rows)
-    assert found == [1000, 4000, 5000, 5000]
-    size.took(3.0)
+    assert found == [1000, 4000, 5000, 5000], "no event waits"
+    size.took(3.0, has_events=False)
     assert size.rows == 2500
-    size.held(0.2, 2500, has_waited=False)
-    assert size.rows == 2500, "no event has waited"
-    size.held(0.2, 2500, has_waited=True)
+    size.took(0.6, has_events=False)
+    assert size.rows == 2500
+
+
+def test_chunks_are_small_where_events_would_wait_for_them() -> None:
+    size = ChunkSize(max_rows=5000, max_bytes=1)
+    size.took(0.01, has_events=False)
+    assert size.rows == 4000
+    for _ in range(3):
+        size.took(0.01, has_events=True)
+        assert size.rows == 1000, "until it is known how long they wait"
+    for _ in range(9):
+        size.held(0.01, 1000, has_events=True)
+        size.took(0.01, has_events=True)
+    assert size.rows == 2357
+    size.held(0.2, 2500, has_events=True)
     assert size.rows == 150
-    size.took(0.6)
+    size.took(0.01, has_events=True)
     assert size.rows == 150
-    size.took(0.01)
-    assert size.rows == 150, "it grows with chunks that did not hold the stream for long"
-    for _ in range(8):
-        size.held(0.001, 150, has_waited=True)
-    size.took(0.01)
-    assert size.rows == 321
+    size.took(0.01, has_events=False)
+    assert size.rows == 600
     for _ in range(20):
-        size.held(1.0, 1, has_waited=True)
+        size.held(1.0, 1, has_events=True)
     assert size.rows == 1
 
 

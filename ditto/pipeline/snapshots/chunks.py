@@ -9,6 +9,7 @@ with a slot, 3 to 6 of 300 had rows that were stale already.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
@@ -36,6 +37,8 @@ log = structlog.get_logger()
 MAX_RECORDED_BYTES: Final = 32 << 20
 """Of changes between the snapshot of a chunk and its marker, usually some milliseconds. A transaction of a million
 changes may need more: then the chunk is read again, when that transaction has gone by."""
+_RECENT_S: Final = 0.2
+"""A stream that has brought events within this time has some at the moment."""
 _MAX_WAITING: Final = 1
 """Chunks that wait for their markers while the next one is read."""
 
@@ -80,6 +83,7 @@ class ChunkedTable:
         self._limits = limits
         self._progress = progress
         self._clock = clock
+        self._events_at = -math.inf
         self._moved = deliveries.moved
         self._read: deque[_Read] = deque()
         self._cursor = current.run.cursor  # of the last row that was read
@@ -142,7 +146,7 @@ class ChunkedTable:
             moved=self._moved.waiting,
             tell=self._tell,
         )
-        self._size.took(chunk.took_s)
+        self._size.took(chunk.took_s, has_events=self._has_events)
         self._limits.spend(chunk.rows.count)
         token, done = self._deliveries.expect(partial(self._make, chunk))
         self._read.append(_Read(chunk, token, done))
@@ -174,7 +178,7 @@ class ChunkedTable:
             return
         if self._moved.are_too_many:  # or this may be the last chunk, and nobody would look again
             raise too_many_moved(self._current)
-        began_at = self._clock()
+        began_at, has_events = self._clock(), self._has_events
         decoder, run, rows = self._decoder, self._current.run.run, chunk.rows
         rows.overlay(decoder.recorded_invisible_in(chunk.snapshot), self._table.key)
         following = self._read[1].chunk if len(self._read) > 1 else chunk
@@ -220,7 +224,16 @@ class ChunkedTable:
                 yield control
         else:
             yield advanced
-        self._size.held(self._clock() - began_at, rows.count, has_waited=self._deliveries.take_has_events())
+        self._size.held(self._clock() - began_at, rows.count, has_events=has_events)
+
+    def note_events(self) -> None:
+        """The stream has brought events of its own."""
+        self._events_at = self._clock()
+
+    @property
+    def _has_events(self) -> bool:
+        """Whether it does so at the moment: they wait while the rows of a chunk are sent."""
+        return self._clock() - self._events_at < _RECENT_S
 
     def give_up_recorded(self) -> None:
         """There is too much of it: the chunks that wait for their markers are read again."""

@@ -91,7 +91,6 @@ class Deliveries:
         self.checkpoint = checkpoint
         """Store that everything before an LSN is stored: at a marker, before which commits may wait for that."""
         self._recorded: tuple[int | None, tuple[int, ...], tuple[str, ...]] = (None, (), ())
-        self._has_events = False
         self._marked: dict[str, _Marked] = {}
         self._barrier: tuple[At, Make, asyncio.Future[None]] | None = None
 
@@ -150,15 +149,6 @@ class Deliveries:
         await self._emit(secrets.token_hex(8))
 
     # ------------------------------------------------------------------------------------ for the stream
-
-    def note_events(self) -> None:
-        """The stream has brought events of its own."""
-        self._has_events = True
-
-    def take_has_events(self) -> bool:
-        """Whether it has since the last call."""
-        has_events, self._has_events = self._has_events, False
-        return has_events
 
     async def at_message(self, message: LogicalMessage, send: Send) -> None:
         """The stream has reached a request or a marker; `send` sends a block."""

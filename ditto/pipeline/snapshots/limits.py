@@ -20,6 +20,9 @@ _GROWTH: Final = 4
 _SHRINKING: Final = 2
 _QUICK_S: Final = _TRANSACTION_S / _GROWTH / 2
 """A chunk that was read in less time is followed by a larger one."""
+_LIVE_ROWS: Final = 1_000
+"""So many at first where there are live events: how long these wait is only known when chunks have been sent, and the
+next two are read by then."""
 _RECOVERY: Final = 1.1
 
 
@@ -30,20 +33,24 @@ class ChunkSize:
         self._max_rows = max_rows
         self.bytes = max_bytes
         """The limit in bytes."""
-        self._most = float(max_rows)  # as far as holding the stream allows
+        self._most = float(min(_LIVE_ROWS, max_rows))  # as far as holding the stream allows where it has events
         self.rows = min(_FIRST_ROWS, max_rows)
         """The limit in rows, for the next chunk."""
 
-    def took(self, seconds: float) -> None:
-        """The transaction that read the last chunk was open for so long."""
+    def took(self, seconds: float, *, has_events: bool) -> None:
+        """The transaction that read the last chunk was open for so long. `has_events`: the stream has its own."""
         if seconds > _TRANSACTION_S:
             self.rows = max(1, self.rows // _SHRINKING)
         elif seconds < _QUICK_S:
-            self.rows = max(1, min(self._max_rows, int(self._most), self.rows * _GROWTH))
+            self.rows = min(self._max_rows, self.rows * _GROWTH)
+        if has_events:
+            self.rows = max(1, min(self.rows, int(self._most)))
 
-    def held(self, seconds: float, rows: int, *, has_waited: bool) -> None:
-        """The stream was held for so long while so many rows were sent. `has_waited`: it has events of its own."""
-        if seconds > _HOLD_S and rows and has_waited:
+    def held(self, seconds: float, rows: int, *, has_events: bool) -> None:
+        """The stream was held for so long while so many rows were sent."""
+        if not has_events:
+            return
+        if seconds > _HOLD_S and rows:
             self._most = rows * _HOLD_S / seconds
             self.rows = max(1, min(self.rows, int(self._most)))
         else:

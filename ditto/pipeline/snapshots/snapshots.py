@@ -89,8 +89,8 @@ class Snapshots:
         if self._decoder.moved:
             self._moved.add(self._decoder.moved)
             self._decoder.forget_moved(list(self._decoder.moved))
-        if block.changes or block.is_reply_requested:  # or a commit waits for Ditto
-            self._deliveries.note_events()
+        if (table := self._runner.chunked) is not None and (block.changes or block.is_reply_requested):
+            table.note_events()  # or a commit waits for Ditto
         self._runner.check_memory()
         if self._decoder.void_request_count != self._void_requests:
             self._void_requests = self._decoder.void_request_count
