@@ -82,7 +82,13 @@ def snapshot_handlers(monitors: list[PipelineMonitor]) -> list[Any]:
 
         async def ask(control: Control) -> None:
             checked = await check_request(control, monitor.config, data.tables, where=data.where)
-            body = start_body(checked.names, run=run, where=data.where, max_rows_per_s=data.max_rows_per_s)
+            body = start_body(
+                checked.names,
+                slot=monitor.config.postgres.slot,
+                run=run,
+                where=data.where,
+                max_rows_per_s=data.max_rows_per_s,
+            )
             await send(control, body)
 
         await _ask(monitor, run, ask)
@@ -94,7 +100,8 @@ def snapshot_handlers(monitors: list[PipelineMonitor]) -> list[Any]:
             if not objection.is_unknown or time.monotonic() > deadline:
                 raise HTTPException(objection.what, status_code=404 if objection.is_unknown else 409)
             await asyncio.sleep(_POLL_S)
-        await _ask(monitor, run, lambda control: send(control, verb_body(verb, run)))
+        body = verb_body(verb, run, slot=monitor.config.postgres.slot)
+        await _ask(monitor, run, lambda control: send(control, body))
         return Accepted(run)
 
     @post("/v1/snapshots/{run:str}/pause", summary="Pause a snapshot", status_code=202, raises=[NotFoundException])

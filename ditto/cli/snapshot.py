@@ -91,7 +91,9 @@ def start(tables: tuple[str, ...], where: str | None, max_rows_per_s: int | None
     async def ask() -> Readable:
         async with open_writable(config.postgres.dsn) as control:
             checked = await check_request(control, config, tables, where=where)
-            await send(control, start_body(checked.names, run=run, where=where, max_rows_per_s=max_rows_per_s))
+            slot = config.postgres.slot
+            body = start_body(checked.names, slot=slot, run=run, where=where, max_rows_per_s=max_rows_per_s)
+            await send(control, body)
         return checked
 
     checked = asyncio.run(ask())
@@ -217,7 +219,7 @@ def _change(verb: Verb, done: str, run: str | None, url: str | None, options: di
             time.sleep(_POLL_S)  # somebody may just have asked for it
         if objection is not None:
             raise ConfigError(objection.what, hint="ditto snapshot status lists the runs")
-    lsn = asyncio.run(request(config.postgres.dsn, verb_body(verb, run or "")))
+    lsn = asyncio.run(request(config.postgres.dsn, verb_body(verb, run or "", slot=config.postgres.slot)))
     what = f"run {run}" if run else "all runs"
     say(f"The request is in the WAL, before {lsn}: Ditto {done} {what} when it comes to it.")
 

@@ -207,9 +207,15 @@ class Hosted:
             async with asyncio.timeout(_ASK_S), open_writable(self._config.postgres.dsn) as control:
                 if request.verb == "start":
                     found = await check_request(control, self._config, request.tables, where=request.where)
-                    body = start_body(found.names, run=run, where=request.where, max_rows_per_s=request.max_rows_per_s)
+                    body = start_body(
+                        found.names,
+                        slot=self._config.postgres.slot,
+                        run=run,
+                        where=request.where,
+                        max_rows_per_s=request.max_rows_per_s,
+                    )
                 else:
-                    body = verb_body(request.verb, run)
+                    body = verb_body(request.verb, run, slot=self._config.postgres.slot)
                 await send(control, body)
         except TimeoutError as error:
             raise SnapshotRefused(

@@ -183,7 +183,7 @@ class _Preparation:
             # A stream that takes no control events could not say how far the snapshot is: refused now, not then.
             self._routes.add(control_subjects(self._config.events.prefix))
             await sink.prepare(self._ends.pipeline, self._routes)
-            await request(self._ends.control, kind="initial", tables=snapshot.tables or ())
+            await request(self._ends.control, slot=slot.name, kind="initial", tables=snapshot.tables or ())
 
     async def _compare_source(self, state: SinkState) -> tuple[bool, Timelines]:
         """Whether timeline or publication are new, and the server's timelines."""

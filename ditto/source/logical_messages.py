@@ -25,6 +25,10 @@ async def emit(control: Control, prefix: str, content: str) -> None:
     await control.change(EMIT, [prefix, content], doing="send a logical message")
 
 
-async def request(control: Control, *, kind: str, tables: Sequence[str] = ()) -> None:
-    """Ask for a snapshot of these tables, or of all: the request comes back with the changes, and is stored."""
-    await emit(control, SNAPSHOT_PREFIX, msgspec.json.encode({"start": list(tables), "kind": kind}).decode())
+async def request(control: Control, *, slot: str, kind: str, tables: Sequence[str] = ()) -> None:
+    """Ask the Ditto of this slot for a snapshot of these tables, or of all.
+
+    The request comes back with the changes, and is stored.
+    """
+    body = {"start": list(tables), "kind": kind, "slot": slot}
+    await emit(control, SNAPSHOT_PREFIX, msgspec.json.encode(body).decode())

@@ -33,16 +33,23 @@ def new_run() -> str:
 
 
 def start_body(
-    tables: Sequence[str], *, run: str, where: str | None = None, max_rows_per_s: int | None = None
+    tables: Sequence[str], *, slot: str, run: str, where: str | None = None, max_rows_per_s: int | None = None
 ) -> dict[str, Any]:
-    """The request to read these tables: names or globs as in `events.tables`; none means every selected one."""
+    """The request to the Ditto of this slot to read tables: names or globs as in `events.tables`; none means every
+    selected one.
+    """
     given = {"where": where, "max_rows_per_s": max_rows_per_s}
-    return {"start": list(tables), "run": run, **{name: value for name, value in given.items() if value is not None}}
+    return {
+        "start": list(tables),
+        "run": run,
+        "slot": slot,
+        **{name: value for name, value in given.items() if value is not None},
+    }
 
 
-def verb_body(verb: Verb, run: str) -> dict[str, Any]:
-    """The request to change a run; an empty `run` means all that have not ended."""
-    return {verb: run}
+def verb_body(verb: Verb, run: str, *, slot: str) -> dict[str, Any]:
+    """The request to the Ditto of this slot to change a run; an empty `run` means all that have not ended."""
+    return {verb: run, "slot": slot}
 
 
 async def request(dsn: str, body: dict[str, Any]) -> str:

@@ -95,6 +95,7 @@ class Scene:
             self.runs,
             decoder=self.decoder,
             moved=self.moved,
+            slot="ditto",
             key=ID_KEY,
             prefix="ditto",
             denial="",

@@ -42,7 +42,7 @@ def active(runs: Runs) -> str | None:
             b'{"start": ["public.trades"], "where": "id > 5", "max_rows_per_s": 7, "run": "a-1"}',
             Start(("public.trades",), "a-1", "id > 5", 7),
         ),
-        (b'{"pause": ""}', Pause("")),
+        (b'{"pause": "", "slot": "ditto_2"}', Pause("", "ditto_2")),
         (b'{"resume": "a"}', Resume("a")),
         (b'{"cancel": "a"}', Cancel("a")),
     ],

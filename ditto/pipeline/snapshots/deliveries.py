@@ -66,6 +66,7 @@ class Deliveries:
         *,
         decoder: Decoder,
         moved: MovedRows,
+        slot: str,
         key: bytes,
         prefix: str,
         denial: str,
@@ -81,6 +82,7 @@ class Deliveries:
         """Set whenever a request has changed the runs."""
         self.controls: deque[tuple[int, ControlEvent]] = deque()
         """Control events of this session with their delivery numbers: `SavedState` takes what is durable."""
+        self._slot = slot
         self._key = key
         self._denial = denial
         self._subjects = snapshot_subjects(prefix)
@@ -222,7 +224,10 @@ class Deliveries:
     async def _request(self, message: LogicalMessage, send: Send) -> None:
         default = f"{message.commit_lsn:X}-{message.ordinal}"
         try:
-            control = self.runs.requested(parse_request(message.content), default, at=message.commit_time)
+            request = parse_request(message.content)
+            if request.slot not in {"", self._slot}:  # another Ditto that reads this database is asked
+                return
+            control = self.runs.requested(request, default, at=message.commit_time)
         except ValueError as error:
             control = self.runs.refused(default, f"the request cannot be read: {error}")
         log.info("snapshot.request", run=control.run, state=control.state, reason=control.reason)

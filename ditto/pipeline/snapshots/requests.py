@@ -25,24 +25,29 @@ class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     where: str = ""
     max_rows_per_s: int = 0
     kind: Kind = "request"
+    slot: str = ""
+    """Whose Ditto is asked; "" for each that reads the database."""
 
 
 class Pause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Stop reading after the chunk; "" for every run."""
 
     pause: str
+    slot: str = ""
 
 
 class Resume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Go on."""
 
     resume: str
+    slot: str = ""
 
 
 class Cancel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """End a run; what is stored stays."""
 
     cancel: str
+    slot: str = ""
 
 
 Request: TypeAlias = Start | Pause | Resume | Cancel

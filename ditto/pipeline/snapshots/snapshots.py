@@ -48,6 +48,7 @@ class Snapshots:
             runs,
             decoder=ready.decoder,
             moved=self._moved,
+            slot=ready.prepared.slot.name,
             key=event_key(ends.pipeline.system_identifier, ready.prepared.slot.name),
             prefix=ends.config.events.prefix,
             denial=denial,
@@ -79,7 +80,7 @@ class Snapshots:
     async def heal_gap(self) -> None:
         """Ask for a snapshot of everything, where `delivery.on_gap` says so: events are missing for good."""
         if self._config.delivery.on_gap == "snapshot":
-            await request(self._control, kind="gap")
+            await request(self._control, slot=self._config.postgres.slot, kind="gap")
 
     async def after(self, block: Block, send: Send, *, is_certain: bool) -> None:
         """The block has been sent: store what belongs at its end. `send` sends a block of snapshots.

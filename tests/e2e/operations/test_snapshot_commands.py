@@ -21,6 +21,7 @@ from e2e.operations.test_http import samples, status
 from e2e.operations.test_snapshot_requests import command, post
 from e2e.operations.test_tail import printed
 from e2e.process import eventually
+from e2e.snapshots.finished import snapshot_finished
 from e2e.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -231,3 +232,21 @@ async def test_a_table_without_a_key_and_what_verify_says(world: World) -> None:
     assert process.returncode == 0, told.decode() + complaint.decode()
     assert re.search(r"^snapshots +1,982 rows read$", told.decode(), re.MULTILINE)
     assert re.search(r"^result +stream equals tables$", told.decode(), re.MULTILINE)
+
+
+async def test_another_ditto_of_the_database_passes_a_request_over(world: World) -> None:
+    """One that is sent by SQL, and names no slot, is for both."""
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t SELECT generate_series(1, 3)")
+    await world.streaming()
+    other = f"{world.name}_b"
+    second = {"postgres_slot": other, "nats_stream": other.upper(), "events_prefix": other}
+    process = await world.streaming(**second, snapshot_mode="initial")
+    await process.logged("snapshot.finished")
+    code, out, err = await command(world, "start", "-t", "t", **{f"DITTO_{k.upper()}": v for k, v in second.items()})
+    assert code == 0, err
+    await process.logged("snapshot.request", run=out.strip())
+    await world.fence()
+    assert await world.events() == []
+    world.sql("""SELECT pg_logical_emit_message(true, 'ditto.snapshot', '{"start": ["t"]}')""")
+    await snapshot_finished(world)
+    assert sum(each.event.get("action") == "READ" for each in await world.events()) == 3

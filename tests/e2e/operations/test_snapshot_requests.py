@@ -108,12 +108,15 @@ async def test_commands_send_messages_that_have_a_position(world: World) -> None
         assert f"Ditto {verb}s {f'run {name}' if name else 'all runs'}" in err
     assert len(set(runs)) == 3
     assert requests(world) == [
-        {"start": [], "run": runs[0]},
-        {"start": ["public.trades", "acc*"], "run": runs[1]},
-        {"start": ["trades"], "run": runs[2], "where": "n > 5 AND id < 7", "max_rows_per_s": 100},
-        {"pause": runs[0]},
-        {"resume": runs[0]},
-        {"cancel": ""},
+        {**each, "slot": world.name}
+        for each in (
+            {"start": [], "run": runs[0]},
+            {"start": ["public.trades", "acc*"], "run": runs[1]},
+            {"start": ["trades"], "run": runs[2], "where": "n > 5 AND id < 7", "max_rows_per_s": 100},
+            {"pause": runs[0]},
+            {"resume": runs[0]},
+            {"cancel": ""},
+        )
     ]
 
 
@@ -183,7 +186,7 @@ async def test_over_http(world: World) -> None:
         code, answer = post(port, "/v1/snapshots", {"tables": ["trades"], "where": "id > 1", "max_rows_per_s": 5})
         assert code == 202, answer
         assert requests(world, other) == [
-            {"start": ["trades"], "run": answer["run"], "where": "id > 1", "max_rows_per_s": 5}
+            {"start": ["trades"], "run": answer["run"], "slot": world.name, "where": "id > 1", "max_rows_per_s": 5}
         ]
         code, answer = post(port, "/v1/snapshots", {"tables": ["trade"]})
         assert (code, answer["detail"]) == (400, "there is no table trade: did you mean trades?")
