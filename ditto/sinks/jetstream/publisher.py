@@ -17,7 +17,7 @@ import structlog
 
 from ditto.errors import AckTimeout, SinkError, SinkLost
 from ditto.sinks.base import Batch, MessageTooLarge
-from ditto.sinks.jetstream.batches import Batches
+from ditto.sinks.jetstream.batches import FLOW, Batches
 from ditto.sinks.jetstream.connection import Connection
 from ditto.sinks.jetstream.frames import FrameTooLarge, frame_block
 from ditto.sinks.jetstream.key_headers import with_keys
@@ -117,7 +117,8 @@ class Publisher:
         if is_behind := batches.is_committing:
             await self._wait_for_end()
             now = self._clock()
-        if batches.count and count >= _MOST_ACKS * batches.flow:  # large messages have begun it, and these are small
+        if batches.count and batches.flow < FLOW and count >= _MOST_ACKS * batches.flow:
+            # Large messages have begun it, and these are small.
             await self.settle()
             now = self._clock()
         if not batches.count:
