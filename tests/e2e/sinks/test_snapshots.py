@@ -65,6 +65,7 @@ async def test_the_broker_is_killed_in_the_middle_of_a_snapshot(own_kafka_world:
     assert await scene.ditto.stop() == 0
 
 
+@pytest.mark.long
 async def test_standard_output(file_world: FileWorld) -> None:
     world, output = file_world, file_world.folder / "output"
     make_tables(world)
