@@ -89,8 +89,8 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     node: Annotated[
         str | None,
         _doc(
-            "Name of the node in its fleet, where no other may have it: letters, digits, `.`, `_` and `-`, at most 63. "
-            "By default the host name.",
+            "Name of the node in its fleet, where no other may have it: letters, digits, `.`, `_` and `-`, the first a "
+            "letter or a digit, at most 63. By default the host name.",
             "n1",
         ),
     ] = None

@@ -29,7 +29,9 @@ from ditto.config.webhook import WEBHOOK_CHECKS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-TEXTS: Mapping[str, str] = MappingProxyType({"name": r"[A-Za-z0-9._-]{1,63}", "postgres.slot": r"[a-z0-9_]{1,63}"})
+TEXTS: Mapping[str, str] = MappingProxyType(
+    {"name": r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "postgres.slot": r"[a-z0-9_]{1,63}"}
+)
 """By key: the pattern that the whole text has to match."""
 
 _NAME_BYTES = 63  # NAMEDATALEN - 1: PostgreSQL cuts longer names off, or refuses them
@@ -55,7 +57,7 @@ def _dsn(value: str) -> str:
 
 def _name(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(TEXTS["name"], value):
-        raise Impossible("must be 1 to 63 letters, digits, and the signs . _ -")
+        raise Impossible("must be 1 to 63 letters, digits, and the signs . _ -, the first a letter or a digit")
     return value
 
 

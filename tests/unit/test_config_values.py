@@ -55,6 +55,8 @@ def load_json(tmp_path: Path, path: str, value: Any) -> Any:
         ("postgres.slot", "", "lower-case letters"),
         ("postgres.slot", "My-Slot", "lower-case letters"),
         ("postgres.slot", "s\nt", "lower-case letters"),
+        ("name", "-x", "the first a letter or a digit"),
+        ("name", "a b", "letters, digits, and the signs"),
         ("postgres.slot", "s" * 64, "lower-case letters"),
         ("postgres.publication", "", "1 to 63 bytes"),
         ("postgres.publication", "ü" * 32, "1 to 63 bytes"),
