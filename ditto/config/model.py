@@ -204,8 +204,8 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: Annotated[
         str | None,
         _doc(
-            "Name of the pipeline in metrics, status and logs: letters, digits, `.`, `_` and `-`, the first a letter or "
-            "a digit, at most 63. By default the name of the slot.",
+            "Name of the pipeline in metrics, status and logs: letters, digits, `.`, `_` and `-`, the first a letter "
+            "or a digit, at most 63. By default the name of the slot.",
             "shop",
         ),
     ] = None
