@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import OFFSET_END, Consumer, IsolationLevel, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-_TIMEOUT_S: Final = 60.0
+_TIMEOUT_S: Final = 150.0
 
 
 class Consumed(NamedTuple):
