@@ -144,7 +144,7 @@ def commands() -> str:
         "",
         "<!-- Made by docs/generate.py from the commands' own help. -->",
         "",
-        "Exit codes: 0 ok, 1 internal error, 2 usage or configuration, 3 PostgreSQL, 4 NATS or the file, 5 the fleet,",
+        "Exit codes: 0 ok, 1 internal error, 2 usage or configuration, 3 PostgreSQL, 4 the sink, 5 the fleet,",
         "130 interrupted. Those that look for something (`check`, `demo`, `health`, `pipelines status`, `snapshot",
         "status`, `status`, `verify`, `wait`) exit with 1 where it is not as it should be.",
     ]
@@ -223,7 +223,7 @@ def errors_page() -> str:
     titles = {
         "ConfigError": "Configuration",
         "SourceError": "PostgreSQL",
-        "SinkError": "NATS or the file",
+        "SinkError": "The sink: NATS, Kafka, Redis, RabbitMQ, a webhook or the file",
         "FleetError": "The fleet",
     }
     for branch in sorted(_ours(errors.DittoError), key=lambda kind: kind.exit_code):

@@ -164,4 +164,4 @@ def _print_versions(ctx: click.Context, _parameter: click.Parameter, is_asked: b
     help="Print the versions of Ditto and of what it runs on, and exit.",
 )
 def main(debug: bool) -> None:
-    """Every committed PostgreSQL change, once and in order, in a NATS JetStream stream."""
+    """Every committed PostgreSQL change as an event: in NATS JetStream, Kafka, Redis, RabbitMQ, a file, or at a webhook."""

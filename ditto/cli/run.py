@@ -19,7 +19,7 @@ from ditto.config import KEYS
 )
 @configuration()
 def run(**options: Any) -> None:
-    """Store every change in the stream or the file, until stopped.
+    """Store every change in the sink, until stopped.
 
     The first SIGINT or SIGTERM stops reading, waits for what is outstanding and confirms it; the second quits. SIGHUP
     reads the configuration again, as ditto reload does; it stops Ditto where the terminal closes, and is ignored under

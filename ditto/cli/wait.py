@@ -30,7 +30,7 @@ from ditto.lsn import format_lsn, parse_lsn
     help="How long to wait, such as 500ms, 5s or 2m.  [default: 30s]",
 )
 def wait(lsn: str, timeout: str, **options: Any) -> None:
-    """Wait until the stream, or the file, holds everything that was committed before LSN.
+    """Wait until the sink holds everything that was committed before LSN.
 
     Ask PostgreSQL for pg_current_wal_lsn() after a COMMIT, and when this returns the events of that transaction are
     stored. Exits with 1 when the time is over.

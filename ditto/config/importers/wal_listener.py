@@ -305,6 +305,9 @@ class _Translation(Draft):
         self.notes.append(
             "WAL_… environment variables are not read: Ditto's begin with DITTO_, see ditto config show --help"
         )
+        if "exchange" in self.settings.get("rabbitmq", {}):
+            self.notes.append("the slot has been read by wal-listener, and Ditto goes on from there: stop wal-listener")
+            return
         prefix = self.settings.get("events", {}).get("prefix", "ditto")
         self.notes.append(
             f"Ditto stores messages of its own on {prefix}._checkpoint: consumers of {prefix}.* get them, too, and "
