@@ -28,15 +28,26 @@ class Copy(Generic[T]):
         """The highest revision of any key that was heard of."""
         self._fresh: dict[str, T] | None = {}
         """What has been listed, until all is."""
+        self._listed: set[str] = set()
+        """All keys of which the list has something, also that they were deleted, or what cannot be read."""
 
     def begin(self) -> None:
         """The bucket is about to be listed: what is known stays until that is done."""
-        self._fresh = {}
+        self._fresh, self._listed = {}, set()
 
     @property
     def is_complete(self) -> bool:
         """Whether it has been listed."""
         return self._fresh is None
+
+    @property
+    def oldest(self) -> int:
+        """The lowest revision of all values, 0 without any."""
+        return min((self.revisions[key] for key in self.values), default=0)
+
+    def lost(self) -> list[str]:
+        """Keys that were there before, and of which the list has nothing, not even that they were deleted."""
+        return [] if self._fresh is None else sorted(self.values.keys() - self._listed)
 
     def complete(self) -> None:
         """The list is complete."""
@@ -61,6 +72,7 @@ class Copy(Generic[T]):
         if self._fresh is None and entry.revision < self.revisions.get(entry.key, 0):
             return into.get(entry.key)  # this node has written it since
         self.revisions[entry.key] = entry.revision
+        self._listed.add(entry.key)
         if entry.value is None:
             into.pop(entry.key, None)
             return None
@@ -70,6 +82,8 @@ class Copy(Generic[T]):
                 raise ControlPlaneUnsuitable(f"the entry {self.bucket}/{entry.key} is that of another node")
         except ControlPlaneUnsuitable as error:
             log.warning("fleet.entry_unreadable", reason=error.message, hint=error.hint)
+            if self._fresh is not None and entry.key in self.values:
+                self._fresh[entry.key] = self.values[entry.key]  # as without the list: what was there before holds
             return None
         into[entry.key] = value
         return value

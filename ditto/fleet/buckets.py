@@ -56,6 +56,11 @@ class Bucket:
         status = await self._ask(self._store.status())
         return status.stream_info.state.last_seq
 
+    async def first(self) -> int:
+        """The lowest revision that is kept of any key; above `newest` where nothing is."""
+        status = await self._ask(self._store.status())
+        return status.stream_info.state.first_seq
+
     async def get(self, key: str) -> Entry | None:
         """The newest revision; None where there is none, or it was deleted."""
         try:

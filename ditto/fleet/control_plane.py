@@ -21,6 +21,8 @@ from ditto.sinks.jetstream.servers import close, connect, usable
 from ditto.tasks import deciding_error
 
 _OPEN_S: Final = 20.0
+_HINT: Final = "pipelines that run go on; restart one node, apply all pipelines there, then restart the other nodes"
+_MOST_NAMES: Final = 5
 
 
 class ControlPlane:
@@ -88,8 +90,9 @@ class ControlPlane:
         """When the bucket was, which this connection (or the last one) uses: revisions of another one say nothing."""
         return self._created.get(name, "")
 
-    async def check(self) -> None:
-        """Raise where a bucket is gone, or another one: a watcher of the former one hears of nothing.
+    async def check(self, *, oldest: int = 0) -> None:
+        """Raise where a bucket is gone, or another one: a watcher of the former one hears of nothing. Nor does it hear
+        of a purge, after which `oldest`, a revision of a pipeline, is not there any more.
 
         ControlPlaneUnsuitable for that of the pipelines: that it is empty says nothing about which are to run.
         ControlPlaneLost for the others: what is in them is written again after the next connection.
@@ -105,11 +108,13 @@ class ControlPlane:
             raise ControlPlaneLost(
                 f"bucket {name} was deleted, and is another one now", hint="the node writes into it what belongs there"
             )
+        if oldest and await self.bucket(PIPELINES).first() > oldest:
+            raise ControlPlaneLost(f"bucket {PIPELINES} was purged", hint="the node lists what is left")
 
     def _replaced(self) -> ControlPlaneUnsuitable:
         return ControlPlaneUnsuitable(
             f"bucket {PIPELINES} is not the one that this node began with: it was deleted, or NATS has lost it",
-            hint="pipelines that run go on; restart one node, apply all pipelines there, then restart the other nodes",
+            hint=_HINT,
         )
 
     async def request(self, subject: str, body: Any, *, timeout_s: float, whom: str) -> bytes:
@@ -134,6 +139,15 @@ class ControlPlane:
             f"the control plane is away: {reason or self.reason}",
             hint="pipelines that run go on; nothing can be changed until NATS is back",
         )
+
+
+def entries_lost(names: list[str]) -> ControlPlaneUnsuitable:
+    """The error for pipelines that are gone without a deletion."""
+    named = ", ".join(names[:_MOST_NAMES]) + (f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "")
+    return ControlPlaneUnsuitable(
+        f"bucket {PIPELINES} has lost entries that nobody has deleted (it was purged, or NATS has lost data): {named}",
+        hint=_HINT,
+    )
 
 
 def _why(error: Exception) -> str:

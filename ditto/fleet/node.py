@@ -20,7 +20,7 @@ from ditto.config import ServerConfig
 from ditto.config.fleet_values import is_name
 from ditto.errors import ConfigError, ControlPlaneLost, DittoError, NodeCrashed, NodeNameTaken
 from ditto.fleet.bucket_copy import Copy
-from ditto.fleet.control_plane import ControlPlane
+from ditto.fleet.control_plane import ControlPlane, entries_lost
 from ditto.fleet.crashes import Crashes, where
 from ditto.fleet.handover import Handover
 from ditto.fleet.heartbeat import Heartbeat
@@ -239,6 +239,8 @@ class Node:
 
     async def _watch(self, copy: Copy[Any]) -> None:
         async for entry in self.control_plane.bucket(copy.bucket).watch():
+            if entry is None and copy is self.view.records and (lost := copy.lost()):
+                raise entries_lost(lost)
             self.view.take(copy, entry)
             if self.view.is_current and not self._connected.is_set():
                 self._connected.set()
@@ -272,7 +274,7 @@ class Node:
     async def _check(self) -> None:
         while True:
             await asyncio.sleep(_CHECK_S)
-            await self.control_plane.check()
+            await self.control_plane.check(oldest=self.view.records.oldest)
 
     async def _sweep(self) -> None:
         while True:

@@ -35,7 +35,7 @@ class _Verdict(Struct, frozen=True):
     revision: int
     failure: Failure | None = None
     is_final: bool = False
-    """Nothing that the look would find was missing: the pipeline has failed here, and is tried again after a change."""
+    """The pipeline has failed here, and the look finds nothing that is missing: it is tried again after a change."""
 
 
 class Judge:
@@ -48,6 +48,8 @@ class Judge:
         self._instance = instance
         self._has_news = has_news
         self._verdicts: dict[str, _Verdict] = {}
+        self._failed: set[str] = set()
+        """Pipelines that have failed here, to be looked at: what is missing now may be there later."""
         self._judged = 0
         self._looked_at: dict[str, int] = {}
         self._wake = asyncio.Event()
@@ -62,6 +64,7 @@ class Judge:
         """It has failed here for a reason that another node may not have."""
         failure = failure_of(stored, fault, node=self._node)
         self._verdicts[stored.name] = _Verdict(stored.revision, failure, is_final=True)
+        self._failed.add(stored.name)
         self._tell(failure, stored.name)
         self._wake.set()
 
@@ -98,12 +101,13 @@ class Judge:
 
     async def _look(self, *, is_again: bool) -> None:
         """At each document that is new; `is_again`: and at those that were refused."""
-        if not is_again and self._view.records.revisions == self._looked_at:
+        if not is_again and not self._failed and self._view.records.revisions == self._looked_at:
             return
         revisions = dict(self._view.records.revisions)
         names = sorted(self._view.records.values)
         self._verdicts = {name: each for name, each in self._verdicts.items() if name in self._view.records.values}
         due = [name for name in names if self._is_due(name, revisions[name], is_again=is_again)]
+        self._failed.difference_update(due)
         for first in range(0, len(due), _AT_ONCE):
             some = [
                 self._view.stored(name) for name in due[first : first + _AT_ONCE] if name in self._view.records.values
@@ -118,14 +122,14 @@ class Judge:
 
     def _is_due(self, name: str, revision: int, *, is_again: bool) -> bool:
         verdict = self._verdicts.get(name)
-        if verdict is None or verdict.revision != revision:
+        if verdict is None or verdict.revision != revision or name in self._failed:
             return True
         return is_again and verdict.failure is not None and not verdict.is_final
 
     def _note(self, stored: Stored, fault: Fault | None) -> None:
         before = self._verdicts.get(stored.name)
-        if before is not None and before.revision == stored.revision and before.is_final:
-            return  # it has failed meanwhile
+        if before is not None and before.revision == stored.revision and before.is_final and fault is None:
+            return  # another look would find nothing either, and it would fail again
         failure = None if fault is None else failure_of(stored, fault, node=self._node)
         if before is not None and before.revision == stored.revision and before.failure and failure:
             failure = msgspec.structs.replace(failure, at=before.failure.at)

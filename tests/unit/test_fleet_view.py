@@ -242,6 +242,28 @@ def test_an_entry_that_nobody_can_read_changes_nothing(value: bytes) -> None:
     assert scene.view.nodes() == []
 
 
+def test_listing_again_keeps_what_was_there_before_an_entry_that_nobody_can_read() -> None:
+    scene = Scene()
+    scene.pipeline("shop")
+    scene.view.begin()
+    scene.view.take(scene.view.records, Entry("shop", b"garbage", 7))
+    assert scene.view.records.lost() == []
+    scene.view.take(scene.view.records, None)
+    assert [each.name for each in scene.view.pipelines()] == ["shop"]
+
+
+def test_a_list_without_an_entry_that_nobody_has_deleted() -> None:
+    scene = Scene()
+    for name in ("deleted", "lost", "shop"):
+        scene.pipeline(name)
+    assert scene.view.records.oldest == 1
+    assert scene.view.records.lost() == []
+    scene.view.begin()
+    scene.put(scene.view.records, "deleted", None)
+    scene.pipeline("shop")
+    assert scene.view.records.lost() == ["lost"]
+
+
 def test_an_entry_in_the_place_of_another_node_is_nobodys() -> None:
     scene = Scene()
     scene.view.begin()

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -66,7 +66,8 @@ class NodeProcess(DittoProcess):
 
     def thaw(self) -> None:
         for each in self.processes():
-            each.resume()
+            with suppress(psutil.NoSuchProcess):  # a worker whose node was frozen has ended by itself
+                each.resume()
 
 
 class Fleet:

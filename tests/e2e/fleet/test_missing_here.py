@@ -86,3 +86,27 @@ async def test_a_pipeline_moves_when_the_file_is_there_and_takes_no_revision_tha
             await fleet.streams(name, on="n1")
             await ledger.goes_on(10)
         await matches_ledger(world)
+
+
+@pytest.mark.long
+async def test_a_file_that_was_away_when_the_pipeline_began_again_is_looked_for(
+    fleet: Fleet, world: World, tmp_path: Path
+) -> None:
+    secret, elsewhere = tmp_path / "dsn", tmp_path / "elsewhere"
+    secret.write_text(world.dsn)
+    async with fleet.watching():
+        node = fleet.start("n1")
+        await fleet.live("n1")
+        await fleet.apply("shop", document(world, postgres={"dsn": f"file:{secret}"}))
+        await fleet.streams("shop")
+        with Ledger(world) as ledger:
+            await ledger.goes_on(10)
+            secret.rename(elsewhere)
+            for worker in node.processes()[1:]:
+                worker.kill()
+            failed = await fleet.is_in("shop", "failed")
+            assert "a node looks again every 10 s" in str(failed.error)
+            elsewhere.rename(secret)
+            await fleet.streams("shop")
+            await ledger.goes_on(10)
+        await matches_ledger(world)

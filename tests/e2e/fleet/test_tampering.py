@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import nats
+import pytest
 
 from e2e.fleet.fleet import Fleet, document
 from e2e.ledger import Ledger, matches_ledger
+from e2e.process import eventually
 
 if TYPE_CHECKING:
     from ditto.testing.servers import NatsServer
@@ -56,6 +58,13 @@ async def test_entries_that_nobody_can_read(fleet: Fleet, control_plane: NatsSer
                 await fleet.live("n1")
                 assert node.is_running
                 assert not node.logs("node.draining")
+                # And also where everything is listed anew.
+                control_plane.restart()
+                await node.logged("node.live", count=2)
+                await fleet.live("n1")
+                await ledger.goes_on(10)
+                assert not node.logs("pipeline.freed")
+                await eventually(lambda: client.is_connected, "the test's own client is back")
                 await (await js.key_value("ditto_pipelines")).delete("shop")
                 await world.slot_is_free()
                 await fleet.apply("shop", document(world))
@@ -71,8 +80,9 @@ async def test_entries_that_nobody_can_read(fleet: Fleet, control_plane: NatsSer
             await client.close()
 
 
-async def test_a_bucket_of_pipelines_that_is_deleted_stops_none(
-    fleet: Fleet, control_plane: NatsServer, world: World
+@pytest.mark.parametrize("is_purged", [False, True], ids=["deleted", "purged"])
+async def test_a_bucket_of_pipelines_that_is_lost_stops_none(
+    fleet: Fleet, control_plane: NatsServer, world: World, is_purged: bool
 ) -> None:
     async with fleet.watching():
         node = fleet.start("n1")
@@ -84,10 +94,15 @@ async def test_a_bucket_of_pipelines_that_is_deleted_stops_none(
             with Ledger(world) as ledger:
                 await ledger.goes_on(10)
                 js = client.jetstream()
-                await js.delete_key_value("ditto_pipelines")
-                await js.create_key_value(bucket="ditto_pipelines", history=64)
-                said = await node.logged("node.cut_off")
-                assert "not the one that this node began with" in said["reason"]
+                if is_purged:
+                    await js.purge_stream("KV_ditto_pipelines")
+                    said = await node.logged("node.cut_off", count=2)
+                    assert "lost entries that nobody has deleted (it was purged, or NATS has lost data): shop" in str(said)
+                else:
+                    await js.delete_key_value("ditto_pipelines")
+                    await js.create_key_value(bucket="ditto_pipelines", history=64)
+                    said = await node.logged("node.cut_off")
+                    assert "not the one that this node began with" in said["reason"]
                 await ledger.goes_on(30)
                 assert not node.logs("pipeline.stopping")
                 # As the hint says.
