@@ -143,9 +143,10 @@ class ControlPlane:
 
 def entries_lost(names: list[str]) -> ControlPlaneUnsuitable:
     """The error for pipelines that are gone without a deletion."""
-    named = ", ".join(names[:_MOST_NAMES]) + (f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "")
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ControlPlaneUnsuitable(
-        f"bucket {PIPELINES} has lost entries that nobody has deleted (it was purged, or NATS has lost data): {named}",
+        f"bucket {PIPELINES} has lost entries that nobody has deleted (it was purged, or NATS has lost data): "
+        f"{', '.join(names[:_MOST_NAMES])}{more}",
         hint=_HINT,
     )
 
