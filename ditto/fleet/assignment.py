@@ -2,7 +2,8 @@
 
 Rendezvous hashing: each pipeline ranks the nodes that have its labels and can run it, by a hash of both names, and goes
 to the first one. Where a node comes or goes, only its own pipelines move. A node that is full keeps those that it runs,
-then those that rank highest there; the others go to the next node of their own rank.
+then those that rank highest there; the others go to the next node of their own rank. A pipeline for which all its nodes
+are full takes the place of one that can move to a node with room.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ def assign(
 ) -> dict[str, str]:
     """The node of each pipeline; one that no node can run is left out. `holders` are the nodes that run them now."""
     now = holders or {}
+    wanted = list(pipelines)
     candidates = {each.name: each for each in nodes if each.max_pipelines}
-    ranked = {each.name: _ranked(each, candidates.values()) for each in pipelines}
+    ranked = {each.name: _ranked(each, candidates.values()) for each in wanted}
     held: dict[str, set[str]] = {name: set() for name in candidates}
     found: dict[str, str] = {}
     waiting = sorted(ranked, reverse=True)
@@ -55,7 +57,35 @@ def assign(
             if last != pipeline:
                 waiting.append(last)
                 break
+    _make_room([each for each in wanted if each.name not in found], wanted, candidates, held, found)
     return found
+
+
+def _make_room(
+    homeless: list[Wanted],
+    wanted: list[Wanted],
+    candidates: Mapping[str, Candidate],
+    held: Mapping[str, set[str]],
+    found: dict[str, str],
+) -> None:
+    by_name = {each.name: each for each in wanted}
+    for pipeline in sorted(homeless, key=lambda each: each.name):
+        roomy = [each for each in candidates.values() if len(held[each.name]) < each.max_pipelines]
+        if not roomy:
+            return
+        moves = (
+            (node, moved, there)
+            for node in _ranked(pipeline, candidates.values())[::-1]
+            for moved in sorted(held[node], key=lambda each, node=node: _score(each, node))  # type: ignore[misc]
+            for there in _ranked(by_name[moved], roomy)[::-1]
+        )
+        move = next(moves, None)
+        if move is not None:
+            node, moved, there = move
+            held[node].remove(moved)
+            held[there].add(moved)
+            held[node].add(pipeline.name)
+            found[moved], found[pipeline.name] = there, node
 
 
 def can_run(pipeline: Wanted, node: Candidate) -> bool:

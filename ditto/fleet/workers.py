@@ -45,6 +45,9 @@ log = structlog.get_logger()
 
 _HANGS_S: Final = 20.0
 """Without a report for so long a worker is ended; it reports every two seconds."""
+_BEGINS_S: Final = 120.0
+"""So long its first report may take: on a machine whose cores are taken, the imports alone can be longer than _HANGS_S.
+Another process would take as long, and its pipelines would be taken for suspects."""
 _SILENT_S: Final = 6.0
 """Without a report for so long its pipelines are not said to stream any more."""
 _LOOK_S: Final = 1.0
@@ -75,6 +78,7 @@ class Worker:
         self.runs: dict[str, Run] = {}
         self.reported: list[Running] = []
         self.heard_at = time.monotonic()
+        self.silent_at_most_s = _BEGINS_S
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
         self._questions: dict[int, asyncio.Future[bytes]] = {}
@@ -189,6 +193,7 @@ class Worker:
         try:
             while line := await channel.read():
                 self.heard_at = time.monotonic()
+                self.silent_at_most_s = _HANGS_S
                 self._take(msgspec.json.decode(line, type=FromWorker))
         finally:
             channel.close()
@@ -345,8 +350,9 @@ class Workers:
                 worker.tell(Alive())
                 if was_frozen:
                     worker.heard_at = now
-                elif now - worker.heard_at > _HANGS_S:
-                    log.error("worker.hangs", worker=worker.number, worker_pid=worker.pid, silent_s=_HANGS_S)
+                elif now - worker.heard_at > worker.silent_at_most_s:
+                    silent_s = worker.silent_at_most_s
+                    log.error("worker.hangs", worker=worker.number, worker_pid=worker.pid, silent_s=silent_s)
                     worker.kill()
                 elif now - worker.heard_at > _SILENT_S:
                     worker.note_silence()

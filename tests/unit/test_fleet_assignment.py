@@ -45,3 +45,14 @@ def test_labels_are_a_subset() -> None:
     able = [Candidate("n1", {"zone": "a", "disk": "fast"}), Candidate("n2", {"zone": "b"})]
     wanted = [Wanted("x", {"zone": "a"}), Wanted("y", {"zone": "b", "disk": "fast"}), Wanted("z", {"disk": "fast"})]
     assert assign(wanted, able) == {"x": "n1", "z": "n1"}
+
+
+def test_a_full_node_makes_room_for_what_only_it_can_run() -> None:
+    able = [Candidate("n1"), Candidate("n2", {"zone": "b"}, max_pipelines=1)]
+    anywhere = [each for each in PIPELINES if assign([each], able) == {each.name: "n2"}][:1]
+    wanted = [*anywhere, Wanted("only-there", {"zone": "b"}), Wanted("too-many", {"zone": "b"})]
+    running = {anywhere[0].name: "n2"}
+    expected = {anywhere[0].name: "n1", "only-there": "n2"}
+    assert assign(wanted, able, running) == expected
+    assert assign(wanted, able, expected) == expected
+    assert assign(wanted, able[1:], running) == running  # nothing is stopped that could not go on elsewhere
