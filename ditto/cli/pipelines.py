@@ -67,7 +67,9 @@ def _act(names: tuple[str, ...], verb: str, done: str, already: str, options: di
     with open_client(**options) as client:
         for name in names:
             found = client.ask("POST", path_of(name, verb), Done)
-            say(f"{printable(name)}: {done if found.changed else already} (revision {found.revision})")
+            stays = verb == "restart" and found.paused
+            told = "is paused, and stays so" if stays else done if found.changed else already
+            say(f"{printable(name)}: {told} (revision {found.revision})")
 
 
 @pipelines.command(epilog=examples("ditto pipelines pause shop"))

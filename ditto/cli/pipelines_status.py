@@ -232,6 +232,8 @@ def _errors(pipelines: list[PipelineSummary]) -> list[RenderableType]:
         lines.append(Text(f"  {indented(message)}"))
         if each.error is not None and each.error.hint:
             lines.append(Text(f"  hint: {indented(each.error.hint)}"))
+        if each.state == "failed" and each.node is not None:
+            lines.append(Text(f"  then: ditto pipelines resume {printable(each.name)}"))
     return lines
 
 
@@ -241,6 +243,6 @@ def _one(found: PipelineStatus) -> RenderableType:
     parts: list[RenderableType] = [_table([found.summary]), *_errors([found.summary])]
     if found.status is not None:
         parts += [Text(), status_table(found.status, is_of_fleet=True)]
-    elif found.reason:
+    elif found.reason and (found.summary.error is None or found.summary.error.message not in found.reason):
         parts += [Text(), Text(printable(found.reason))]
     return Group(*parts)

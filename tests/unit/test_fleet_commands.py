@@ -222,19 +222,20 @@ def test_pause_resume_restart_history_rollback_delete(ask: Ask, folder: Path) ->
     ask("pipelines", "apply", "-f", str(folder))
     assert "shop: is paused (revision 3)" in ask("pipelines", "pause", "shop")
     assert "was paused already" in ask("pipelines", "pause", "shop")
+    assert "shop: is paused, and stays so (revision 4)" in ask("pipelines", "restart", "shop")
     assert "shop: goes on" in ask("pipelines", "resume", "shop")
     assert "shop: begins anew" in ask("pipelines", "restart", "shop")
     told = json.loads(ask("pipelines", "history", "shop", "--json"))
-    assert [each["action"] for each in told["revisions"]] == ["restart", "resume", "pause", "apply", "apply"]
+    assert [each["action"] for each in told["revisions"]] == ["restart", "resume", "restart", "pause", "apply", "apply"]
     assert "delivery.lease_ttl" in ask("pipelines", "history", "shop")
     assert "nobody can be asked" in ask("pipelines", "rollback", "shop", code=2)
     shown = ask("pipelines", "rollback", "shop", "--yes")
     assert "ends its session and begins another (restart)" in shown
     assert "  - delivery:" in shown
-    assert "shop: revision 6 has the document of revision 1." in shown
+    assert "shop: revision 7 has the document of revision 1." in shown
     assert "nothing has changed" in ask("pipelines", "rollback", "shop", "--to", "1")
     assert "lease_ttl: 20s" in ask("pipelines", "get", "shop", "--revision", "2")
-    assert json.loads(ask("pipelines", "get", "shop", "--json"))["revision"] == 6
+    assert json.loads(ask("pipelines", "get", "shop", "--json"))["revision"] == 7
     assert "there is no terminal" in ask("pipelines", "delete", "shop", code=2)
     shown = ask("pipelines", "delete", "shop", "--yes")
     assert "ditto slot drop --slot shop" in shown
@@ -248,10 +249,10 @@ def test_list_and_status_say_what_is_wrong(ask: Ask, folder: Path) -> None:
     ask("pipelines", "apply", "-f", str(folder))
     ask("pipelines", "pause", "shop")
     assert "paused" in ask("pipelines", "status")
-    ask.node.view.summaries["shop"] = failed("shop", 2)
+    ask.node.view.summaries["shop"] = msgspec.structs.replace(failed("shop", 2), node="n1")
     shown = ask("pipelines", "status", code=1)
     assert "the slot is gone" in shown
-    assert "hint: create it" in shown
+    assert "hint: create it\n  then: ditto pipelines resume shop" in shown
     assert "does not run" in ask("pipelines", "status", "shop", code=1)
     assert json.loads(ask("pipelines", "status", "--json", code=1))["pipelines"][0]["error"]["code"] == 3
     assert "failed" in ask("pipelines", "list")

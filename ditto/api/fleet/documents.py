@@ -137,6 +137,8 @@ class Done(Struct, frozen=True, kw_only=True):
     revision: int
     changed: bool
     """False where it was so already."""
+    paused: bool
+    """Whether it is paused now: a restart leaves it so."""
 
 
 class Deleted(Struct, frozen=True, kw_only=True):
