@@ -243,6 +243,12 @@ def _one(found: PipelineStatus) -> RenderableType:
     parts: list[RenderableType] = [_table([found.summary]), *_errors([found.summary])]
     if found.status is not None:
         parts += [Text(), status_table(found.status, is_of_fleet=True)]
-    elif found.reason and (found.summary.error is None or found.summary.error.message not in found.reason):
+    elif found.reason and not _is_told(found.summary, found.reason):
         parts += [Text(), Text(printable(found.reason))]
     return Group(*parts)
+
+
+def _is_told(summary: PipelineSummary, reason: str) -> bool:
+    """Whether `_errors` has said it."""
+    told = summary.reason if summary.error is None else summary.error.message
+    return summary.state in _BAD and bool(told) and str(told) in reason

@@ -141,7 +141,7 @@ class FakeRequests:
         self.asked: list[tuple[str, ...]] = []
 
     async def status(self, pipeline: str) -> Any:
-        raise NotRunning(f"pipeline {pipeline} does not run: it is unassigned")
+        raise NotRunning(f"pipeline {pipeline} does not run: it is failed (the slot is gone)")
 
     async def snapshots(self, pipeline: str) -> Snapshots:
         if pipeline not in self.runs:
