@@ -210,7 +210,6 @@ class Deliveries:
                 ordinal = block.ordinals[-1]
                 if isinstance(made, Control):
                     block.delivered = Delivered(at.commit_lsn, at.commit_lsn, 1)
-                    block.is_drained = made.state != "reading"  # otherwise the next chunk is about to come
                 try:
                     number = await send(block)
                 except EventTooLarge as error:
