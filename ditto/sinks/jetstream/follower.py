@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from ditto.config import Nats
@@ -57,6 +59,7 @@ class Follower:
         self._has_begun = False
         self._end_sequence = 0
         self._done: asyncio.Future[None]
+        self._subscription: Subscription | None = None
 
     async def run(self) -> None:
         """Until cancelled; or, where it is not endless, until the message that was the last when it began.
@@ -85,6 +88,8 @@ class Follower:
         try:
             await client.guard(self._read(client))
         finally:
+            client.forget_messages()
+            await self._unsubscribe()
             await end(watching)
             await servers.close(client)
 
@@ -115,6 +120,7 @@ class Follower:
                     pending_msgs_limit=0,
                     pending_bytes_limit=0,
                 )
+                self._subscription = subscription
                 consumer = await subscription.consumer_info()
         except nats.js.errors.APIError as error:
             raise StreamUnusable(f"stream {name} cannot be followed: {error.description}", stream=name) from error
@@ -125,6 +131,13 @@ class Follower:
         delivered = consumer.delivered.consumer_seq if consumer.delivered else 0
         if not self._is_endless and not consumer.num_pending and not delivered and not self._done.done():
             self._done.set_result(None)  # there is nothing from there on
+
+    async def _unsubscribe(self) -> None:
+        """End nats-py's tasks, which outlive a client that could not be closed in time."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            with suppress(Exception):
+                await subscription.unsubscribe()
 
     def _place(self, state: StreamState) -> ConsumerConfig:
         """Where to begin."""
