@@ -164,4 +164,4 @@ def _print_versions(ctx: click.Context, _parameter: click.Parameter, is_asked: b
     help="Print the versions of Ditto and of what it runs on, and exit.",
 )
 def main(debug: bool) -> None:
-    """Every committed PostgreSQL change as an event: in NATS JetStream, Kafka, Redis, RabbitMQ, a file, or at a webhook."""
+    """Every committed PostgreSQL change as an event: in NATS, Kafka, Redis, RabbitMQ or a file, or at a webhook."""
