@@ -11,20 +11,18 @@ import sys
 from ditto import log_stream
 from ditto.service import signals
 
-_INTERRUPTED = 130
 _COLLECT_AFTER = 50_000  # more containers than before
 
 
 def main() -> None:
     """Run the command that the arguments name."""
-    signals.end_on_request()
+    signals.end_at_once()
     log_stream.replace_standard_error()
     gc.set_threshold(_COLLECT_AFTER)  # what is imported stays: a tenth of the imports' time was looking for garbage
-    try:
-        _import_structlog()
-        from ditto.cli import main as command  # noqa: PLC0415
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+    _import_structlog()
+    from ditto.cli import main as command  # noqa: PLC0415
+
+    signals.end_on_request()
     command(prog_name="ditto")
 
 

@@ -22,11 +22,24 @@ _KILLED: Final = 128
 """What shells add to the number of the signal that ended a process."""
 
 
+def end_at_once() -> None:
+    """End with 128 and the signal's number, until `end_on_request`: while modules are imported there is nothing to
+    clean up, and what a handler raises then is lost where it meets a module that catches everything, or a destructor.
+    """
+    for number in (*STOPPING, signal.SIGHUP):
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+            signal.signal(number, _exit)
+
+
 def end_on_request() -> None:
-    """End with 128 and the signal's number on SIGTERM and SIGHUP, until something else handles them."""
+    """End with 128 and the signal's number on SIGTERM and SIGHUP, until something else handles them; SIGINT raises
+    KeyboardInterrupt.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if signal.getsignal(number) in {signal.SIG_DFL, _exit}:
             signal.signal(number, _end)
+    if signal.getsignal(signal.SIGINT) is _exit:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def is_hang_up_ignored() -> bool:
@@ -41,6 +54,10 @@ def has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    os._exit(_KILLED + number)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

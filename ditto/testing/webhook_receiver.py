@@ -65,6 +65,7 @@ class Receiver:
         self, file: Path, *, port: int | None = None, tls: ssl.SSLContext | None = None, keeps_bodies: bool = True
     ) -> None:
         self.file = file
+        _end_with_a_line(file)
         self.port = port or free_port()
         self.script: deque[Answer] = deque()
         self.usual = Answer()
@@ -191,6 +192,13 @@ class Receiver:
                 return
             with self.file.open("ab") as file:
                 file.write(json.dumps([headers, b64encode(body).decode()]).encode() + b"\n")
+
+
+def _end_with_a_line(file: Path) -> None:
+    """A receiver that was killed may have written a part of its last line."""
+    if file.exists():
+        with file.open("r+b") as lines:
+            lines.truncate(lines.read().rfind(b"\n") + 1)
 
 
 def read_taken(file: Path) -> list[Taken]:

@@ -108,6 +108,7 @@ async def longest_silence_s(world: World) -> float:
     return longest
 
 
+@pytest.mark.long
 async def test_the_leader_steps_down(world: World, cluster: Cluster) -> None:
     ditto, _, leader = await streaming(world, cluster)
     with Traffic(world, pause_s=PAUSE_S) as traffic:

@@ -29,6 +29,7 @@ def settings() -> dict[str, str]:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.long
 async def test_the_whole_way(fleet: Fleet, control_plane: NatsServer, world: World) -> None:
     world.sql(
         "CREATE TABLE orders (id int PRIMARY KEY, note text)",

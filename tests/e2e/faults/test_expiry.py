@@ -60,7 +60,7 @@ def goes_on(ditto: DittoProcess) -> None:
     assert {entry["kind"] for entry in ditto.logs("session.failed")} <= {"ChainBroken"}
 
 
-@pytest.mark.parametrize("has_markers", [False, True])
+@pytest.mark.parametrize("has_markers", [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize("is_killed", [False, pytest.param(True, marks=pytest.mark.long)])
 async def test_idle_for_longer_than_the_age(world: World, has_markers: bool, is_killed: bool) -> None:
     """Running, stopped in between, and killed in between."""

@@ -45,6 +45,7 @@ async def test_a_root_is_named_and_its_partitions_are_published(world: World) ->
     assert "names the partitioned table public.root" in ditto.sentence()
 
 
+@pytest.mark.long
 async def test_partitions_are_named_one_by_one(world: World) -> None:
     """That is a selection of all rows; a partition that is made later, and not named, ends that."""
     world.sql(*ROOT, f"CREATE PUBLICATION {world.name} FOR TABLE root, fence")
@@ -73,6 +74,7 @@ async def test_a_leaf_is_named_and_the_root_is_published(world: World) -> None:
     assert [event.change for event in await world.events()] == [("root", "INSERT", 1)]
 
 
+@pytest.mark.long
 async def test_actions_that_are_named_and_not_published(world: World) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
     world.sql(f"CREATE PUBLICATION {world.name} FOR TABLE t, fence WITH (publish = 'insert')")

@@ -28,7 +28,7 @@ LONG = (pytest.mark.long, pytest.mark.timeout(1200))
 @pytest.mark.parametrize(
     ("sink", "kill_count"),
     [
-        ("file", 1),
+        pytest.param("file", 1, marks=LONG),
         *(pytest.param(sink, 3, marks=LONG) for sink in ("redis", "kafka", "rabbitmq")),
         *(pytest.param(sink, 20, marks=LONG) for sink in ("file", "redis", "kafka", "rabbitmq")),
     ],

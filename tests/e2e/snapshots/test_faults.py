@@ -108,7 +108,7 @@ async def test_nats_is_killed(nats_world: World, kill_count: int) -> None:
     await scene.interrupted(fault, count=kill_count, kinds={"SinkLost", "NotNow", "AckTimeout"})
 
 
-@pytest.mark.parametrize("count", FEW_AND_MANY)
+@pytest.mark.parametrize("count", MANY)
 async def test_the_walsender_is_terminated(world: World, count: int) -> None:
     scene = Broken(world, seed=count)
     await scene.begun()

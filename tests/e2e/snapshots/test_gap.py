@@ -32,7 +32,8 @@ async def lost(world: World, how: str) -> None:
         world.sql(f"SELECT pg_drop_replication_slot('{world.name}')")
 
 
-@pytest.mark.parametrize("how", [pytest.param("purged", marks=pytest.mark.long), "slot"])
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["purged", "slot"])
 async def test_a_snapshot_heals_what_consumers_have(world: World, how: str) -> None:
     scene = await Scene(world, delivery_on_gap="snapshot").begun()
     await written(world, 1)

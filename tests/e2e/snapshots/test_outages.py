@@ -87,7 +87,7 @@ async def test_more_requests_than_can_be_kept(world: World) -> None:
     assert not ditto.logs("session.failed")
 
 
-@pytest.mark.parametrize("is_paused", [False, True])
+@pytest.mark.parametrize("is_paused", [False, pytest.param(True, marks=pytest.mark.long)])
 async def test_more_moved_rows_than_can_be_kept(world: World, is_paused: bool) -> None:
     """Their keys are part of the control event: the table fails, before that is too large for a message."""
     ditto = await reading(world)
@@ -130,7 +130,7 @@ async def test_the_stream_gives_up_the_subjects(world: World) -> None:
     await all_read(world, ditto)
 
 
-@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize("is_killed", [False, pytest.param(True, marks=pytest.mark.long)])
 async def test_the_stream_is_purged(world: World, is_killed: bool) -> None:
     """With the messages it loses how far the table was read: the run is known all the same, and reads it anew."""
     ditto = await reading(world)

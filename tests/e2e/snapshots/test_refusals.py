@@ -233,6 +233,7 @@ async def test_a_request_that_is_not_transactional_leaves_a_trace(run: Run) -> N
     assert not run.recording.controls()
 
 
+@pytest.mark.long
 async def test_the_right_to_write_messages_is_missed_once_in_the_log(run: Run) -> None:
     await run.begin()
     functions = run.world.sql("SELECT oid::regprocedure::text FROM pg_proc WHERE proname = 'pg_logical_emit_message'")

@@ -113,6 +113,7 @@ async def test_the_initial_snapshot(world: World) -> None:
     assert {each["run"] for each in scene.recording.controls()} == {run}
 
 
+@pytest.mark.long
 async def test_a_partitioned_table(world: World) -> None:
     """Published as its root: rows go from one partition to another as deletions and insertions."""
     shapes = [PARTITIONED, JOURNAL]
