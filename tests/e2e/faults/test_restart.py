@@ -125,10 +125,16 @@ async def test_the_second_signal_quits(world: World) -> None:
     async with Proxy(world.nats_server.port) as proxy:
         ditto = await world.streaming(nats_url=f"nats://127.0.0.1:{proxy.port}")
         await world.fence()
-        await world.confirms_tail()  # or the answer to the fence might be what is swallowed
+        await world.confirms_tail()
         proxy.is_silent = True
         world.sql("INSERT INTO t SELECT generate_series(1, 100)")
-        await eventually(lambda: proxy.swallowed_bytes > 10_000, "the events are on their way")
+        end = world.value("SELECT pg_current_wal_lsn()")
+        sent = (
+            f"SELECT sent_lsn >= '{end}' FROM pg_stat_replication JOIN pg_replication_slots ON pid = active_pid "
+            f"WHERE slot_name = '{world.name}'"
+        )
+        # On their way, or behind something else whose answer was swallowed: then they wait for that.
+        await eventually(lambda: proxy.swallowed_bytes > 0 and world.value(sent), "the events are on their way")
         ditto.send(signal.SIGTERM)
         await ditto.logged("pipeline.draining")
         assert ditto.is_running, "it waits for the acknowledgements"
