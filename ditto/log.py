@@ -25,6 +25,30 @@ MASK = "***"
 _HANDLER = "ditto"
 _SHORTEST = 4
 """A shorter secret is part of too many innocent words."""
+_WORDS: Final = frozenset(
+    (
+        *("access", "admin", "broker", "client", "cluster", "credentials", "database", "default", "ditto", "events"),
+        *(
+            "guest",
+            "kafka",
+            "localhost",
+            "nats",
+            "none",
+            "null",
+            "pass",
+            "passphrase",
+            "passwd",
+            "password",
+            "pipeline",
+        ),
+        *("postgres", "postgresql", "public", "rabbitmq", "redis", "replication", "root", "secret", "server", "stream"),
+        *("pipeline", "subject", "table", "test", "token", "user", "webhook"),
+    )
+)
+"""Words of Ditto's own sentences. As a password such a word is known to everybody who tries one, and is masked only
+where it stands as a credential: everywhere else it would spoil what is said.
+"""
+_NAMED: Final = r"((?i:pass(?:word|wd|phrase)?|pwd|secret|token|auth|credentials?)['\"]?\s*(?:[:=]\s*['\"]?|['\"]))"
 
 # The user part is everything before the last @ of the address: a password may hold one itself.
 _URL_PASSWORD = re.compile(r"\b([a-z][a-z0-9+.-]*://[^\s:/@]*):\S*@", re.IGNORECASE)
@@ -32,7 +56,7 @@ _URL_TOKEN = re.compile(r"\b((?:nats|tls)://)[^\s:/@]+@", re.IGNORECASE)
 _ASSIGNED = re.compile(r"\b((?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE)
 
 
-_known: set[str] = set()
+_known: dict[str, re.Pattern[str]] = {}
 _is_json = False
 
 
@@ -43,16 +67,30 @@ def is_json() -> bool:
 
 def keep_secret(secrets: Iterable[str]) -> None:
     """From now on mask these everywhere: a library may put them into an error by themselves."""
-    _known.update(secret for secret in secrets if len(secret) >= _SHORTEST)
+    _known.update((secret, _place_of(secret)) for secret in secrets if len(secret) >= _SHORTEST)
+
+
+def _place_of(secret: str) -> re.Pattern[str]:
+    """Where a secret is masked: everywhere, but a word (`_WORDS`) only as a value of what is called like a secret, and
+    between : and @.
+    """
+    found = re.escape(secret)
+    return re.compile(rf"{_NAMED}{found}(?!\w)|(?<=:){found}(?=@)" if secret.lower() in _WORDS else found)
 
 
 def mask_secrets(text: str) -> str:
     """`text` with *** in place of the known secrets, and of what looks like one: in URLs, and after `password=`."""
-    for secret in _known:
-        text = text.replace(secret, MASK)
+    for secret, place in _known.items():
+        if secret in text:
+            text = place.sub(_masked, text)
     text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
     text = _URL_TOKEN.sub(rf"\1{MASK}@", text)
     return _ASSIGNED.sub(rf"\1{MASK}", text)
+
+
+def _masked(found: re.Match[str]) -> str:
+    """What names the secret stays."""
+    return f"{found[1] or ''}{MASK}" if found.re.groups else MASK
 
 
 def _mask(value: Any) -> Any:

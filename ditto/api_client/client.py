@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import quote
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from ditto import errors
-from ditto.errors import ConfigError, DittoError, FleetError, NoServer, SinkError, SourceError
+from ditto.errors import ConfigError, DittoError, FleetError, NodeStarting, NoServer, SinkError, SourceError
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:7480"
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -21,6 +22,9 @@ _TIMEOUT_S: Final = 95.0
 """Longer than a node takes for its answer (`api/fleet/connections.py`)."""
 _LOOK_TIMEOUT_S: Final = 15.0
 """The same of a GET: a node waits for another one for 5 s (`fleet/requests.py`). A node that takes longer hangs."""
+_STARTING_S: Final = 15.0
+"""How long a node that has just been started is waited for: it knows the fleet after a second or two."""
+_POLL_S: Final = 0.5
 _ADDRESS_HINT: Final = "it looks like http://127.0.0.1:7480; several are separated by commas"
 _NOBODY: Final = "does a node of the fleet run there (ditto serve)? Give the address of one: --server, or DITTO_SERVER"
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "record layer failure")
@@ -42,8 +46,18 @@ class _Problem(Struct):
 class FleetClient:
     """A client; to be closed. `servers` are addresses of nodes, `ca` trusts other authorities than the system does."""
 
-    def __init__(self, servers: Sequence[str], *, token: str | None = None, ca: Path | None = None) -> None:
-        """Raises ConfigError for what is no address, and for a file that holds no certificate."""
+    def __init__(
+        self,
+        servers: Sequence[str],
+        *,
+        token: str | None = None,
+        ca: Path | None = None,
+        on_wait: Callable[[NodeStarting], None] = lambda _: None,
+    ) -> None:
+        """Raises ConfigError for what is no address, and for a file that holds no certificate. `on_wait` is called with
+        the answer of a node that is starting, before it is waited for.
+        """
+        self._on_wait = on_wait
         self._servers = [_checked(each) for each in servers] or [DEFAULT_SERVER]
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._http = httpx.Client(
@@ -82,7 +96,16 @@ class FleetClient:
         if is_new:
             headers["If-None-Match"] = "*"
         content = b"" if body is None else msgspec.json.encode(body)
-        answer, server = self._send(method, path, headers, content, params)
+        deadline = time.monotonic() + _STARTING_S
+        while True:
+            answer, server = self._send(method, path, headers, content, params)
+            starting = _starting(answer)
+            if starting is None:
+                break
+            if time.monotonic() > deadline:
+                raise starting
+            self._on_wait(starting)
+            time.sleep(_POLL_S)
         try:
             if answer.is_success:
                 return msgspec.json.decode(answer.content, type=kind)
@@ -97,7 +120,8 @@ class FleetClient:
     def _send(
         self, method: str, path: str, headers: Mapping[str, str], content: bytes, params: Mapping[str, Any] | None
     ) -> tuple[httpx.Response, str]:
-        """The answer of the first node to which a connection can be made, and its address.
+        """The answer of the first node to which a connection can be made, and its address; one that is starting is
+        passed over, as long as there are others.
 
         A GET goes on to the next node where one does not answer. A change does not: the node may have made it.
         """
@@ -105,12 +129,16 @@ class FleetClient:
         timeout = httpx.Timeout(_LOOK_TIMEOUT_S if is_look else _TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
         reasons: list[str] = []
         hint = _NOBODY
+        starting: tuple[httpx.Response, str] | None = None
         for server in self._servers:
             try:
                 url = f"{server}{path}"
-                return self._http.request(
+                answer = self._http.request(
                     method, url, headers=headers, content=content, params=params, timeout=timeout
-                ), server
+                )
+                if _starting(answer) is None:
+                    return answer, server
+                starting = answer, server
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if "CERTIFICATE_VERIFY_FAILED" in str(error):
                     raise _untrusted(server, error) from error
@@ -126,7 +154,20 @@ class FleetClient:
                 if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError) and server.startswith("http:"):
                     hint = f"does the node use TLS (http.tls)? Then ask https{server.removeprefix('http')}"
                 raise NoServer(f"no answer from {server}: {_reason(error)}", hint=hint) from error
+        if starting is not None:
+            return starting
         raise NoServer("; ".join(reasons), hint=hint)
+
+
+def _starting(answer: httpx.Response) -> NodeStarting | None:
+    """Its error, where that node does not know the fleet yet: it has done nothing."""
+    if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+        return None
+    try:
+        error = _error(msgspec.json.decode(answer.content, type=_Problem))
+    except msgspec.MsgspecError:
+        return None
+    return error if isinstance(error, NodeStarting) else None
 
 
 def _untrusted(server: str, error: httpx.HTTPError) -> NoServer:

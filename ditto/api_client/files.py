@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,27 +27,53 @@ class Documents(NamedTuple):
 
     files: list[DocumentFile]
     faults: list[DittoError]
+    unread: int = 0
+    """How many files are in subdirectories, which were not asked for."""
 
 
-def read_documents(path: Path) -> Documents:
-    """The pipelines in a file, in a directory (each file of its own level), or on standard input (YAML, `-`).
+def read_documents(path: Path, *, is_recursive: bool = False) -> Documents:
+    """The pipelines in a file, in a directory (with `is_recursive` in all directories below, too), or on standard input
+    (YAML, `-`).
 
     A pipeline is called as its document says (`name`), or like its file. Raises ConfigError for a path that is not
     there, and for a directory without any.
     """
+    unread = 0
     if path == STANDARD_INPUT:
         return _read([("standard input", None, _from_standard_input)])
     if path.is_dir():
-        found = sorted(each for each in path.iterdir() if _is_document(each))
+        found, below = _in_directory(path)
+        if is_recursive:
+            found += below
+        else:
+            unread = len(below)
         if not found:
+            suffixes = f"a file of each ends in {', '.join(SUFFIXES)}"
             raise ConfigError(
-                f"{path} has no configuration of a pipeline in it", hint=f"a file of each ends in {', '.join(SUFFIXES)}"
+                f"{path} has no configuration of a pipeline in it",
+                hint=f"{files_below(unread)} not read: --recursive reads them" if unread else suffixes,
             )
     elif path.exists():
         found = [path]
     else:
         raise ConfigError(f"there is no file {path}", hint="give a file, a directory, or - for standard input")
-    return _read([(str(each), each.stem, lambda each=each: parse(each)) for each in found])
+    return _read([(str(each), each.stem, lambda each=each: parse(each)) for each in found])._replace(unread=unread)
+
+
+def files_below(count: int) -> str:
+    """The beginning of a sentence about them."""
+    return f"{count:,} file{'s' if count > 1 else ''} in subdirectories {'are' if count > 1 else 'is'}"
+
+
+def _in_directory(path: Path) -> tuple[list[Path], list[Path]]:
+    """The documents at its own level, and those below; nothing of directories that are hidden, or links."""
+    own: list[Path] = []
+    below: list[Path] = []
+    for folder, names, files in os.walk(path):
+        names[:] = sorted(each for each in names if not each.startswith("."))
+        found = [each for each in map(Path(folder).joinpath, sorted(files)) if _is_document(each)]
+        (own if Path(folder) == path else below).extend(found)
+    return own, below
 
 
 def _is_document(path: Path) -> bool:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ditto import log
+from ditto.cli.options import say
 from ditto.errors import ConfigError
-from ditto.log import keep_secret
+from ditto.log import keep_secret, mask_secrets
+from ditto.printable_text import printable
 
 if TYPE_CHECKING:
     from ditto.api_client.client import FleetClient
+    from ditto.errors import NodeStarting
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -65,7 +68,14 @@ def open_client(server: str, token: str | None, ca: Path | None) -> Iterator[Fle
     if token:
         keep_secret([token])
     servers = [each.strip() for each in server.split(",") if each.strip()]
-    with FleetClient(servers, token=token or None, ca=ca) as client:
+    said: set[str] = set()
+
+    def on_wait(starting: NodeStarting) -> None:
+        if starting.message not in said:
+            say(f"{printable(mask_secrets(starting.message))}; waiting for it")
+        said.add(starting.message)
+
+    with FleetClient(servers, token=token or None, ca=ca, on_wait=on_wait) as client:
         yield client
 
 

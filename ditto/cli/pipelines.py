@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ditto.cli.fleet_options import confirm, fleet_options, json_option, open_client, yes_option
 from ditto.cli.options import echo_json, examples, say
-from ditto.cli.pipelines_apply import apply, print_change, print_notes
+from ditto.cli.pipelines_apply import apply, nowhere, print_change, print_notes
 from ditto.cli.pipelines_status import list_pipelines, status
 from ditto.cli.show import show
 from ditto.config import SINKS
@@ -69,7 +69,7 @@ def _act(names: tuple[str, ...], verb: str, done: str, already: str, options: di
             found = client.ask("POST", path_of(name, verb), Done)
             stays = verb == "restart" and found.paused
             told = "is paused, and stays so" if stays else done if found.changed else already
-            say(f"{printable(name)}: {told} (revision {found.revision})")
+            say(f"{printable(name)}: {told} (revision {found.revision}){nowhere(found.unassigned)}")
 
 
 @pipelines.command(epilog=examples("ditto pipelines pause shop"))
@@ -229,7 +229,8 @@ def rollback(name: str, revision: int | None, is_sure: bool, **options: Any) -> 
             say("The pipeline stays as it is.")
             raise click.exceptions.Exit(1)
         done = client.ask("POST", path, Applied, body=body, revision=now.revision)
-    say(f"{printable(name)}: revision {done.revision} has the document of revision {to}.")
+    end = nowhere(done.unassigned)
+    say(f"{printable(name)}: revision {done.revision} has the document of revision {to}{end}.")
 
 
 def _read(client: FleetClient, name: str, revision: int | None = None) -> PipelineDocument:

@@ -18,9 +18,10 @@ from ditto.printable_text import indented, printable
 from ditto.units import counted
 
 if TYPE_CHECKING:
-    from ditto.api.fleet.documents import Applied
+    from ditto.api.fleet.documents import Applied, Deleted
     from ditto.api_client.client import FleetClient
     from ditto.api_client.plan import Plan, Step
+    from ditto.fleet.records import Problem
 
 _STYLES = {"+": "green", "-": "red"}
 _EFFECTS = {
@@ -76,8 +77,16 @@ _REPLACED = "has an entry that cannot be read, which is replaced; it starts"
     show_envvar=True,
     help="Print the difference, and change nothing.  [default: apply it]",
 )
+@click.option(
+    "-R",
+    "--recursive",
+    is_flag=True,
+    envvar="DITTO_PIPELINES_APPLY_RECURSIVE",
+    show_envvar=True,
+    help="Read the subdirectories of the directory, too.  [default: they are not read, which is said]",
+)
 @yes_option("DITTO_PIPELINES_APPLY_YES")
-def apply(path: Path, prune: bool, checks: bool, dry_run: bool, is_sure: bool, **options: Any) -> None:
+def apply(path: Path, prune: bool, checks: bool, dry_run: bool, recursive: bool, is_sure: bool, **options: Any) -> None:
     """Create and change pipelines, as files say.
 
     A node checks every document first: where one is wrong, nothing is applied. Then the difference is printed, and what
@@ -86,14 +95,17 @@ def apply(path: Path, prune: bool, checks: bool, dry_run: bool, is_sure: bool, *
     somebody else has changed meanwhile is left alone. References (${NAME}, file:/path) are passed on as they are: the
     node fills them in.
 
-    A pipeline is called as its file says (name), or like the file.
+    A pipeline is called as its file says (name), or like the file. One that no live node can run is applied, too, with
+    a warning: it is unassigned until a node can.
     """
-    from ditto.api_client.files import read_documents  # noqa: PLC0415 -- other commands need not import it
+    from ditto.api_client.files import files_below, read_documents  # noqa: PLC0415 -- other commands need not import it
     from ditto.api_client.plan import make_plan  # noqa: PLC0415 -- the same
 
     if prune and not path.is_dir():
         raise click.UsageError("--prune goes with a directory: it deletes every pipeline that has no file there")
-    documents = read_documents(path)
+    documents = read_documents(path, is_recursive=recursive)
+    if documents.unread:
+        say(f"{files_below(documents.unread)} not read: --recursive reads them")
     with open_client(**options) as client:
         plan = make_plan(client, documents.files, prunes=prune, checks=checks)
         faults = [*documents.faults, *plan.faults]
@@ -154,6 +166,10 @@ def print_notes(name: str, applied: Applied) -> None:
     """What a node has to say about the document."""
     for note in applied.notes:
         click.echo(f"note: {printable(name)}: {printable(note)}")
+    if applied.unassigned is not None:
+        click.echo(f"warning: {printable(name)} would run nowhere: {printable(applied.unassigned.message)}")
+        if applied.unassigned.hint:
+            click.echo(f"  hint: {indented(applied.unassigned.hint)}")
 
 
 def print_change(
@@ -179,15 +195,20 @@ def _carry_out(client: FleetClient, plan: Plan) -> None:
 
     for done, step in enumerate(plan.changes):
         try:
-            carry_out(client, step)
+            answer = carry_out(client, step)
         except DittoError as error:
             rest = len(plan.changes) - done
             say(f"{counted(done, 'change')} applied, {rest} not")
             raise type(error)(f"{printable(step.name)}: {error.message}", hint=error.hint) from error
-        say(_said(step))
+        say(_said(step, answer))
 
 
-def _said(step: Step) -> str:
+def _said(step: Step, answer: Applied | Deleted) -> str:
     is_new = step.before is None and not step.is_unreadable
     what = "created" if is_new else "deleted" if step.after is None else "changed"
-    return f"{printable(step.name)}: {what}"
+    return f"{printable(step.name)}: {what}{nowhere(getattr(answer, 'unassigned', None))}"
+
+
+def nowhere(problem: Problem | None) -> str:
+    """The end of a line about a pipeline that no live node can run."""
+    return "" if problem is None else f"; it is unassigned: {printable(problem.message)}"

@@ -17,7 +17,7 @@ from rich.text import Text
 from ditto.cli.fleet_options import fleet_options, json_option, open_client
 from ditto.cli.options import echo_json, examples, say, seconds
 from ditto.cli.show import show
-from ditto.errors import ControlPlaneLost, NodeSilent, NoServer
+from ditto.errors import ControlPlaneLost, NodeSilent, NodeStarting, NoServer
 from ditto.printable_text import indented, printable
 from ditto.units import counted, size, span
 
@@ -45,13 +45,14 @@ _COLUMNS = ("PIPELINE", "STATE", "NODE", "LAG", "EVENTS/S", "RETAINED WAL", "REV
 @fleet_options
 @json_option("DITTO_PIPELINES_LIST_JSON")
 def list_pipelines(is_json: bool, **options: Any) -> None:
-    """Print all pipelines of the fleet: state, node, lag, throughput, retained WAL."""
+    """Print all pipelines of the fleet: state, node, lag, throughput, retained WAL; and why some run nowhere."""
     with open_client(**options) as client:
         found = _all(client)
     if is_json:
         echo_json(msgspec.json.encode(found))
     else:
-        show(Group(_table(found.pipelines), *_age(found)))
+        stopped = [each for each in found.pipelines if each.state in _BAD]
+        show(Group(_table(found.pipelines), *_errors(stopped), *_age(found)))
 
 
 @click.command(
@@ -133,7 +134,7 @@ def _watch(look: _Look, period_s: float, *, is_json: bool) -> None:
                     echo_json(document)
                 else:
                     screen.update(shown(), refresh=True)
-            except (NoServer, ControlPlaneLost, NodeSilent) as error:
+            except (NoServer, ControlPlaneLost, NodeSilent, NodeStarting) as error:
                 if not has_looked:
                     raise
                 if not is_lost:

@@ -13,16 +13,20 @@ import structlog
 from fastapi import FastAPI, Request
 from nicegui import app as pages
 from nicegui import core, ui
+from nicegui.client import Client
+from nicegui.page import page
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import PlainTextResponse, Response
 
 from ditto.api.fleet.auth import Authenticator
 from ditto.config.server import ServerConfig
 from ditto.console.courses import Courses
 from ditto.console.creation import creation_page
 from ditto.console.fleet import Fleet
-from ditto.console.gate import ConsoleGate
+from ditto.console.gate import BUILT_IN, SESSION, ConsoleGate
 from ditto.console.headers import SafePages
 from ditto.console.nodes import nodes_page
+from ditto.console.not_found import no_page, no_pipeline
 from ditto.console.overview import overview
 from ditto.console.own_pages import guard
 from ditto.console.pipeline import pipeline_page
@@ -100,7 +104,18 @@ def _register(fleet: Fleet, courses: Courses, sessions: Sessions) -> None:
 
     @ui.page("/pipelines/{name}")
     def _pipeline(request: Request, name: str, tab: str = "") -> None:
+        here = visit(request)
         try:
-            pipeline_page(visit(request), name, tab)
+            pipeline_page(here, name, tab)
         except PipelineUnknown:
-            ui.navigate.to("/")
+            no_pipeline(here, name)
+            here.client.status_code = 503 if fleet.is_starting() else 404
+
+    @pages.exception_handler(404)
+    async def _nothing(request: Request, _error: Exception) -> Response:
+        """Of an asset, or for nobody who is signed in, without a page."""
+        if request.scope.get(SESSION) is None or request.url.path.startswith(BUILT_IN):
+            return PlainTextResponse("there is nothing here\n", status_code=404)
+        with Client(page(""), request=request) as client:
+            no_page(visit(request))
+        return client.build_response(request, 404)

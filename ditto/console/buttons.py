@@ -15,6 +15,11 @@ _DONE = {
 }
 
 
+def label(button: ui.button, of: str) -> None:
+    """Give a button, of which a page has several with the same text, a name of its own for those who hear the page."""
+    button.props["aria-label"] = f"{button.text} {of}"
+
+
 class Buttons:
     """In the head of the page."""
 
@@ -35,10 +40,10 @@ class Buttons:
         self._restart = ui.button("Restart", icon="restart_alt", on_click=lambda: self._do("restart"), color=None)
         for each in (self._pause, self._resume, self._restart):
             each.props("outline no-caps")
+            label(each, f"pipeline {self._name}")
         if self._visit.may("admin"):
-            ui.button("Delete", icon="delete", on_click=self._ask_delete, color=None).props("outline no-caps").classes(
-                "danger"
-            )
+            delete = ui.button("Delete", icon="delete", on_click=self._ask_delete, color=None)
+            label(delete.props("outline no-caps").classes("danger"), f"pipeline {self._name}")
 
     def show(self, summary: PipelineSummary) -> None:
         """Only those that do something now."""

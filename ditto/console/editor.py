@@ -125,7 +125,7 @@ class Editor:
             hint = f'<span class="hint">{html.escape(error.hint)}</span>' if error.hint else ""
             self._verdict.set_content(f'<div class="banner bad"><b>{html.escape(error.message)}</b>{hint}</div>')
             return None
-        self._verdict.set_content(f'<div class="banner calm">{_effect(applied)}</div>')
+        self._verdict.set_content(f'<div class="banner {_kind(applied)}">{_effect(applied)}</div>')
         return document, applied
 
     async def _validate(self) -> None:
@@ -176,14 +176,19 @@ class Editor:
 
 
 def _kind(applied: Applied) -> str:
-    return "warn" if applied.change.effect == "new slot" else "calm"
+    return "warn" if applied.change.effect == "new slot" or applied.unassigned is not None else "calm"
 
 
 def _effect(applied: Applied) -> str:
     keys = ", ".join(applied.change.keys[:12])
     changed = f' <span class="muted">Keys: <code>{html.escape(keys)}</code></span>' if keys else ""
     notes = "".join(f'<span class="hint">{html.escape(note)}</span>' for note in applied.notes)
-    return f"<b>The configuration is good.</b> {_EFFECTS[applied.change.effect]}{changed}{notes}"
+    nowhere = ""
+    if (problem := applied.unassigned) is not None:
+        hint = f" Hint: {problem.hint}" if problem.hint else ""
+        text = f"The pipeline would run nowhere: {problem.message}.{hint}"
+        nowhere = f'<span class="hint">{html.escape(text)}</span>'
+    return f"<b>The configuration is good.</b> {_EFFECTS[applied.change.effect]}{changed}{nowhere}{notes}"
 
 
 def _findings(checked: Checked) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from ditto.api.fleet.documents import Applied, Checked, Deleted, History, PipelineDocument
+from ditto.api.fleet.documents import Applied, Checked, Deleted, Draining, History, PipelineDocument
 from ditto.console.event_stream import ServerEvent, read_events
 from ditto.console.in_process import Caller, InProcess
 from ditto.fleet.document import Document
@@ -25,9 +25,13 @@ _PIPELINES: Final = "/v1/pipelines/"
 class Fleet:
     """The fleet, as every person sees it. Each call raises the DittoError that the API answers with."""
 
-    def __init__(self, node: str, view: ClusterView, api: InProcess) -> None:
+    def __init__(
+        self, node: str, view: ClusterView, api: InProcess, *, is_starting: Callable[[], bool] = lambda: False
+    ) -> None:
         self.node = node
         """The name of this node."""
+        self.is_starting = is_starting
+        """Whether this node does not know the fleet yet."""
         self.view = view
         """What runs."""
         self._api = api
@@ -89,9 +93,10 @@ class Fleet:
         async with self._api.open(caller, "GET", _path(name, "events"), query=query) as parts:
             yield read_events(parts)
 
-    async def drain(self, caller: Caller, node: str) -> None:
-        """Hand the pipelines of a node over to the others."""
-        await self._api.ask(caller, "POST", f"/v1/nodes/{quote(node, safe='')}/drain")
+    async def drain(self, caller: Caller, node: str, *, dry_run: bool = False) -> Draining:
+        """Hand the pipelines of a node over to the others, or say what would become of them."""
+        query = [("dry_run", "true")] if dry_run else []
+        return await self._ask(Draining, caller, "POST", f"/v1/nodes/{quote(node, safe='')}/drain", query=query)
 
     async def _ask(self, kind: type[T], caller: Caller, method: str, path: str, **options: Any) -> T:
         return msgspec.json.decode(await self._api.ask(caller, method, path, **options), type=kind)

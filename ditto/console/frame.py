@@ -61,7 +61,8 @@ def frame(visit: Visit, title: str, current: str = "") -> Iterator[None]:
         yield
 
     def look() -> None:
-        text = "" if visit.fleet.view.is_current else _LOST
+        is_lost = not visit.fleet.view.is_current
+        text = _STARTING if visit.fleet.is_starting() else _LOST if is_lost else ""
         if lost.content != text:
             lost.set_content(text)
         lost.set_visibility(bool(text))
@@ -69,6 +70,11 @@ def frame(visit: Visit, title: str, current: str = "") -> Iterator[None]:
     visit.often(look)
 
 
+_STARTING: Final = (
+    '<div class="banner warn"><b>This node is starting.</b> It has not reached the control plane yet, and does not '
+    "know the fleet: pipelines and nodes appear when it has. Where it stays so, look at <code>nats.url</code> of the "
+    "node's configuration, and at nats-server.</div>"
+)
 _LOST: Final = (
     '<div class="banner warn"><b>The control plane does not answer.</b> This page shows the fleet as of when it was '
     "lost. Pipelines that run go on; nothing is started or changed.</div>"

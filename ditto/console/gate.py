@@ -24,7 +24,8 @@ SESSION: Final = "ditto.session"
 """Where the scope of a request has the session of who asks."""
 _OPEN: Final = ("/console/",)
 """The style sheet and the icon: the page that signs in shows them."""
-_BUILT_IN: Final = "/_nicegui"
+BUILT_IN: Final = "/_nicegui"
+"""Where the library has its own scripts and styles."""
 _SOCKET: Final = "/_nicegui_ws"
 _READING: Final = frozenset({"GET", "HEAD"})
 _LARGEST_FORM: Final = 8192
@@ -82,7 +83,7 @@ class ConsoleGate:
             await self._sign_out(session)(scope, receive, send)
             return
         if session is None and not path.startswith(_OPEN):
-            if scope["type"] == "http" and request.method in _READING and not path.startswith(_BUILT_IN):
+            if scope["type"] == "http" and request.method in _READING and not path.startswith(BUILT_IN):
                 then = path + (f"?{request.url.query}" if request.url.query else "")
                 target = PATH if then == START else f"{PATH}?next={quote(then, safe='')}"
                 await RedirectResponse(target, status_code=303)(scope, receive, send)

@@ -108,7 +108,9 @@ def _entry(key: Key, *, can_add: bool) -> str:
     if key.default is not None:
         facts.append(f"default: <code>{html.escape(key.default)}</code>")
     path = html.escape(key.path, quote=True)
-    button = f'<button type="button" class="add" data-key="{path}">Add</button>' if can_add else ""
+    button = (
+        f'<button type="button" class="add" data-key="{path}" aria-label="Add {path}">Add</button>' if can_add else ""
+    )
     return (
         f'<details><summary class="mono">{path}</summary><div>{html.escape(key.about)}</div>'
         f'<div class="muted">{"; ".join(facts)}</div>{button}</details>'

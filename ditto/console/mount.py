@@ -56,7 +56,8 @@ async def with_console(node: FleetNode, *, courses: Courses | None = None) -> As
         return
     courses = courses or Courses(node.view)
     keeping = asyncio.create_task(courses.keep(), name="courses")
-    pages = _Pages(Fleet(node.name, node.view, InProcess(api)), node.config, courses)
+    fleet = Fleet(node.name, node.view, InProcess(api), is_starting=lambda: node.state == "connecting")
+    pages = _Pages(fleet, node.config, courses)
     try:
         yield _Beside(gated(api, node), pages)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -12,21 +13,11 @@ from nicegui import ui
 from ditto.console import words
 from ditto.console.courses import spark
 from ditto.console.frame import frame
+from ditto.console.pipelines_table import PipelinesTable
 from ditto.console.visit import Visit
 from ditto.fleet.status import PipelineSummary
 
-_PAGE_SIZE: Final = 100
 _MANY: Final = 200
-_COLUMNS: Final[list[dict[str, Any]]] = [
-    {"name": "name", "label": "Pipeline", "field": "name", "align": "left", "sortable": True},
-    {"name": "rank", "label": "State", "field": "rank", "align": "left", "sortable": True},
-    {"name": "node", "label": "Node", "field": "node", "align": "left", "sortable": True},
-    {"name": "sink", "label": "Sink", "field": "sink", "align": "left", "sortable": True},
-    {"name": "lag", "label": "Lag", "field": "lag", "align": "right", "sortable": True},
-    {"name": "rate", "label": "Events/s", "field": "rate", "align": "right", "sortable": True},
-    {"name": "course", "label": "Last 10 minutes", "field": "name", "align": "left"},
-    {"name": "retained", "label": "Retained WAL", "field": "retained", "align": "left", "sortable": True},
-]
 _ORDERS: Final = {
     "rank": "Trouble first",
     "name": "Name",
@@ -36,39 +27,6 @@ _ORDERS: Final = {
     "node": "Node",
 }
 _DESCENDING: Final = frozenset({"lag", "rate", "retained"})
-_BODY: Final = r"""
-<q-tr :props="props" @click="$parent.$emit('open', props.row.name)">
-  <q-td key="name" :props="props"><a class="plain" :href="props.row.href" @click.stop>{{ props.row.name }}</a>
-    <div v-if="props.row.why" class="why" :title="props.row.why">{{ props.row.why }}</div>
-    <div v-if="props.row.snapshot" class="muted">{{ props.row.snapshot }}</div></q-td>
-  <q-td key="rank" :props="props"><span :class="'state s-' + props.row.state">{{ props.row.state }}</span></q-td>
-  <q-td key="node" :props="props">{{ props.row.node || '\u2013' }}</q-td>
-  <q-td key="sink" :props="props">{{ props.row.sink || '\u2013' }}</q-td>
-  <q-td key="lag" :props="props" class="number">{{ props.row.lag_text }}</q-td>
-  <q-td key="rate" :props="props" class="number">{{ props.row.rate_text }}</q-td>
-  <q-td key="course" :props="props"><svg class="spark" viewBox="0 0 90 22" aria-hidden="true">
-    <polyline :points="props.row.spark"/></svg></q-td>
-  <q-td key="retained" :props="props"><span class="number">{{ props.row.retained_text }}</span>
-    <div v-if="props.row.meter !== null" :class="'meter ' + props.row.meter_class">
-      <i :style="{ width: props.row.meter + '%' }"></i></div></q-td>
-</q-tr>
-"""
-_CARD: Final = r"""
-<div class="col-12 q-pa-xs">
-<a class="card" :href="props.row.href">
-  <div class="top"><b>{{ props.row.name }}</b>
-    <span :class="'state s-' + props.row.state">{{ props.row.state }}</span></div>
-  <div v-if="props.row.why" class="why">{{ props.row.why }}</div>
-  <div v-if="props.row.snapshot" class="muted">{{ props.row.snapshot }}</div>
-  <div class="facts">
-    <div class="fact"><span>Lag</span><b>{{ props.row.lag_text }}</b></div>
-    <div class="fact"><span>Events/s</span><b>{{ props.row.rate_text }}</b></div>
-    <div class="fact"><span>WAL</span><b>{{ props.row.retained_short }}</b></div>
-  </div>
-  <div class="top muted"><span>{{ props.row.node || 'no node' }} · {{ props.row.sink || '\u2013' }}</span>
-    <svg class="spark" viewBox="0 0 90 22" aria-hidden="true"><polyline :points="props.row.spark"/></svg></div>
-</a></div>
-"""
 
 
 def overview(visit: Visit) -> None:
@@ -100,18 +58,9 @@ class _Overview:
                 .props('outlined dense options-dense aria-label="Order"')
                 .style("min-width: 9.5rem")
             )
-        self._filters = ui.element("div").classes("filters").props('role="group" aria-label="Filter by state"')
-        self._counts: list[tuple[str, int]] = []
-        self._table = (
-            ui.table(
-                rows=[], columns=_COLUMNS, row_key="name", pagination={"rowsPerPage": _PAGE_SIZE, "sortBy": "rank"}
-            )
-            .classes("fleet")
-            .props('flat :grid="Quasar.Screen.lt.md" :rows-per-page-options="[25, 50, 100, 0]" binary-state-sort')
-        )
-        self._table.add_slot("body", _BODY)
-        self._table.add_slot("item", _CARD)
-        self._table.add_slot("no-data", '<div class="q-pa-md muted">No pipeline is like that.</div>')
+        self._filter_bar = ui.element("div").classes("filters").props('role="group" aria-label="Filter by state"')
+        self._filters: dict[str, _Filter] = {}
+        self._table = PipelinesTable()
         self._table.on("open", lambda event: ui.navigate.to(f"/pipelines/{quote(event.args, safe='')}"))
         self._empty = ui.element("div").classes("panel")
         with self._empty:
@@ -133,7 +82,7 @@ class _Overview:
     def look(self) -> None:
         """Show what is known now."""
         found = self._visit.fleet.view.pipelines()
-        self._empty.set_visibility(not found)
+        self._empty.set_visibility(not found and not self._visit.fleet.is_starting())
         self._table.set_visibility(bool(found))
         self._show_sum(found)
         self._show_filters(found)
@@ -148,7 +97,7 @@ class _Overview:
         rows.sort(key=lambda row: (row["rank"], row["name"]))
         if rows != self._shown:
             self._shown = rows
-            self._table.rows = rows
+            self._table.show(rows)
 
     def _show_sum(self, found: list[PipelineSummary]) -> None:
         rate = sum(each.events_per_s or 0.0 for each in found)
@@ -158,32 +107,25 @@ class _Overview:
             self._sum.set_text(text)
 
     def _show_filters(self, found: list[PipelineSummary]) -> None:
-        counts = Counter(each.state for each in found)
-        shown = [("", len(found)), *sorted(counts.items(), key=lambda item: words.state_rank(item[0]))]
-        if self._state and self._state not in counts:
-            shown.append((self._state, 0))
-        if shown == self._counts:
-            return
-        self._counts = shown
-        self._filters.clear()
-        with self._filters:
-            for state, count in shown:
-                self._filter(state, count)
-
-    def _filter(self, state: str, count: int) -> None:
-        pressed = "true" if state == self._state else "false"
-        with ui.element("button").props(f'type="button" aria-pressed="{pressed}"') as button:
-            ui.html(f"{html.escape(state) or 'all'} <b>{count}</b>", sanitize=False, tag="span")
-        button.on("click", lambda: self._choose(state))
+        """Each button stays where it is while its number changes: somebody may be about to press it."""
+        counts = {"": len(found), **Counter(each.state for each in found)}
+        for state in sorted({*counts, *self._filters, self._state}, key=_filter_rank):
+            if state not in self._filters:
+                with self._filter_bar:
+                    self._filters[state] = _Filter(state, self._choose)
+        for place, state in enumerate(sorted(self._filters, key=_filter_rank)):
+            is_chosen = state == self._state
+            self._filters[state].show(
+                counts.get(state, 0), place, is_chosen=is_chosen, is_there=not state or state in counts or is_chosen
+            )
 
     def _choose(self, state: str) -> None:
         self._state = "" if state == self._state else state
-        self._counts = []
         self.look()
 
     def _sort(self) -> None:
         order = str(self._order.value)
-        self._table.pagination = {**self._table.pagination, "sortBy": order, "descending": order in _DESCENDING}
+        self._table.sort(order, is_descending=order in _DESCENDING)
 
     def _row(self, each: PipelineSummary) -> dict[str, Any]:
         ratio = words.wal_ratio(each)
@@ -194,7 +136,7 @@ class _Overview:
             "rank": words.state_rank(each.state),
             "node": each.node or "",
             "sink": each.sink,
-            "why": each.error.message if each.error is not None else each.reason if each.state == "unassigned" else "",
+            "why": "" if each.error is None else each.error.message,
             "snapshot": _snapshots(each),
             "lag": -1 if each.lag_s is None else each.lag_s,
             "lag_text": words.lag(each.lag_s),
@@ -207,6 +149,32 @@ class _Overview:
             "meter": None if ratio is None else round(100 * ratio),
             "meter_class": meter_class(ratio),
         }
+
+
+class _Filter:
+    """The button of one state, or of all."""
+
+    def __init__(self, state: str, choose: Callable[[str], None]) -> None:
+        self._shown: tuple[int, int, bool, bool] | None = None
+        self._state = state
+        with ui.element("button").props('type="button"') as self._button:
+            self._text = ui.html("", sanitize=False, tag="span")
+        self._button.on("click", lambda: choose(state))
+
+    def show(self, count: int, place: int, *, is_chosen: bool, is_there: bool) -> None:
+        """With its number, at its place."""
+        if self._shown == (now := (count, place, is_chosen, is_there)):
+            return
+        if self._shown is None or self._shown[1] != place:
+            self._button.move(target_index=place)
+        self._shown = now
+        self._text.set_content(f"{html.escape(self._state) or 'all'} <b>{count}</b>")
+        self._button.props(f'aria-pressed="{"true" if is_chosen else "false"}"')
+        self._button.set_visibility(is_there)
+
+
+def _filter_rank(state: str) -> tuple[bool, int, str]:
+    return bool(state), words.state_rank(state), state
 
 
 def meter_class(ratio: float | None) -> str:

@@ -43,7 +43,7 @@ def pipeline_page(visit: Visit, name: str, tab: str) -> None:
                 found = visit.fleet.view.pipeline(name)
             except PipelineUnknown:
                 if not head.buttons.is_deleting:
-                    ui.navigate.to("/")
+                    ui.navigate.reload()  # says that there is no such pipeline
                 return
             head.show(found)
             if charts is not None:

@@ -8,6 +8,7 @@ from nicegui import ui
 
 from ditto.api.fleet.documents import Revision
 from ditto.console import yaml_text
+from ditto.console.buttons import label
 from ditto.console.visit import Visit
 from ditto.console.words import ago, clock
 
@@ -52,13 +53,11 @@ class _Revisions:
                 f'<div class="muted mono">{html.escape(" ".join(filter(None, (effect, keys))))}</div>',
                 sanitize=False,
             ).classes("grow")
-            ui.button("Difference", on_click=lambda: self._differ(each.revision, before), color=None).props(
-                "flat dense no-caps"
-            )
+            differ = ui.button("Difference", on_click=lambda: self._differ(each.revision, before), color=None)
+            label(differ.props("flat dense no-caps"), f"of revision {each.revision}")
             if self._visit.may("admin") and not is_newest:
-                ui.button("Roll back", icon="undo", on_click=lambda: self._ask(each.revision), color=None).props(
-                    "outline dense no-caps"
-                ).classes("q-px-sm")
+                back = ui.button("Roll back", icon="undo", on_click=lambda: self._ask(each.revision), color=None)
+                label(back.props("outline dense no-caps").classes("q-px-sm"), f"to revision {each.revision}")
             elif is_newest:
                 ui.label("newest").classes("muted")
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from nicegui import ui
 
+from ditto.console.buttons import label
 from ditto.console.fleet import Verb
 from ditto.console.visit import Visit
 from ditto.console.words import clock
@@ -107,20 +108,20 @@ class _Run:
             with ui.element("div").classes("row-line"):
                 self._head = ui.html("", sanitize=False).classes("grow")
                 if visit.may("operate"):
-                    for verb, label, icon in _VERBS:
-                        self._buttons[verb] = self._button(visit, name, run, verb, label, icon)
+                    for verb, text, icon in _VERBS:
+                        self._buttons[verb] = self._button(visit, name, run, verb, text, icon)
             self._body = ui.html("", sanitize=False).classes("w-full")
 
     @staticmethod
-    def _button(visit: Visit, name: str, run: str, verb: Verb, label: str, icon: str) -> ui.button:
+    def _button(visit: Visit, name: str, run: str, verb: Verb, text: str, icon: str) -> ui.button:
         async def change() -> None:
             await visit.attempt(
-                lambda: visit.fleet.change_snapshot(visit.caller, name, run, verb), done=f"{label}: asked for"
+                lambda: visit.fleet.change_snapshot(visit.caller, name, run, verb), done=f"{text}: asked for"
             )
 
-        return (
-            ui.button(label, icon=icon, on_click=change, color=None).props("outline dense no-caps").classes("q-px-sm")
-        )
+        button = ui.button(text, icon=icon, on_click=change, color=None).props("outline dense no-caps")
+        label(button, f"snapshot {run}")
+        return button.classes("q-px-sm")
 
     def show(self, run: RunStatus) -> None:
         """Show what is known now."""

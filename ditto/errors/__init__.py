@@ -54,6 +54,7 @@
         ├── PipelineRefused         a document with a secret in it, or a name that cannot be
         ├── NodeUnknown             no live node has that name
         ├── NodeNameTaken           another live node has the name of this one
+        ├── NodeStarting            *  the node does not know the fleet yet
         ├── NodeSilent              *  the node that runs the pipeline does not answer
         ├── NotRunning              no node runs the pipeline at the moment
         ├── TokenRefused            no token, or none that the node knows
@@ -101,6 +102,7 @@ from ditto.errors.fleet import (
     NodeCrashed,
     NodeNameTaken,
     NodeSilent,
+    NodeStarting,
     NodeUnknown,
     NotRunning,
     PipelineCrashed,
@@ -178,6 +180,7 @@ __all__ = [
     "NodeCrashed",
     "NodeNameTaken",
     "NodeSilent",
+    "NodeStarting",
     "NodeUnknown",
     "NotNow",
     "NotPossibleNow",

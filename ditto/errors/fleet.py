@@ -69,6 +69,16 @@ class NodeNameTaken(FleetError):
     """
 
 
+class NodeStarting(FleetError):
+    """The node has just been started, and does not know the fleet yet: it has not reached the control plane so far.
+
+    Ask again in a few seconds; commands do so by themselves for 15 s. Where it stays so, look at `nats.url` of the
+    node's configuration, and at nats-server.
+    """
+
+    is_retryable = True
+
+
 class NodeSilent(FleetError):
     """The node that runs the pipeline does not answer.
 

@@ -17,6 +17,7 @@ from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable, DittoError, N
 from ditto.fleet.buckets import Bucket, lost, open_buckets
 from ditto.fleet.records import PIPELINES
 from ditto.sinks.jetstream.connection import Connection
+from ditto.sinks.jetstream.permissions import OF_NODES
 from ditto.sinks.jetstream.servers import close, connect, usable
 from ditto.tasks import deciding_error
 
@@ -65,7 +66,9 @@ class ControlPlane:
         """
         try:
             async with asyncio.timeout(_OPEN_S):
-                connection = await connect(self._config, accept=lambda made: usable(made, self._config))
+                connection = await connect(
+                    self._config, accept=lambda made: usable(made, self._config), permissions=OF_NODES
+                )
         except TimeoutError as error:
             raise self._lost("no answer in time") from error
         except SinkError as error:
@@ -74,7 +77,10 @@ class ControlPlane:
                 raise ControlPlaneLost(f"the control plane is away: {error.message}", hint=error.hint) from error
             raise
         try:
-            self._buckets = await open_buckets(connection, domain=self._config.domain, replicas=self._replicas)
+            # What the user may not do ends this at once, with the subject: nats-py would wait for an answer.
+            self._buckets = await connection.guard(
+                open_buckets(connection, domain=self._config.domain, replicas=self._replicas)
+            )
             self._created = {name: await each.created() for name, each in self._buckets.items()}
             self._first_created = self._first_created or self.created(PIPELINES)
             self._connection = connection

@@ -7,11 +7,17 @@ leaves it only for a node that has looked at its newest revision and can run it;
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from ditto.fleet.assignment import Candidate, Wanted, assign, can_run
 from ditto.fleet.bucket_copy import Copy
 from ditto.fleet.document import labels_of
 from ditto.fleet.membership import Membership
-from ditto.fleet.records import Assignment, Failure, Readiness, Record
+from ditto.fleet.records import Assignment, Failure, Problem, Readiness, Record
+
+_CODE: Final = 5
+_MOST_NAMES: Final = 5
 
 
 class Placement:
@@ -30,14 +36,18 @@ class Placement:
         self._assignments = assignments
         self._readiness = readiness
 
-    def targets(self, *, without: str | None = None) -> dict[str, str]:
-        """The node that is to run each pipeline that is to run and can; as if one node took none."""
+    def targets(self, *, without: str | None = None, beside: Wanted | None = None) -> dict[str, str]:
+        """The node that is to run each pipeline that is to run and can; as if one node took none, or as if there were
+        one more pipeline, or another one in place of that with its name.
+        """
         candidates = [each for each in self.candidates() if each.name != without]
         wanted = [
             self._wanted(name, candidates)
             for name, record in self._records.values.items()
-            if not record.paused and self.failure(name) is None
+            if not record.paused and self.failure(name) is None and (beside is None or name != beside.name)
         ]
+        if beside is not None:
+            wanted.append(beside)
         holders = {name: each.node for name, each in self._assignments.values.items() if each.node is not None}
         return assign(wanted, candidates, holders)
 
@@ -53,6 +63,43 @@ class Placement:
         """Those of them that have the labels of the pipeline."""
         wanted = Wanted(name, labels_of(self._records.values[name].document))
         return [each.name for each in self.candidates() if can_run(wanted, each)]
+
+    def obstacle(self, name: str, labels: Mapping[str, str]) -> Problem | None:
+        """Why no live node would run a pipeline with these labels now; None where one would."""
+        wanted = Wanted(name, labels)
+        unlabelled = self.unlabelled(wanted)
+        if unlabelled is not None or name in self.targets(beside=wanted):
+            return unlabelled
+        return self.full(wanted)
+
+    def unlabelled(self, wanted: Wanted) -> Problem | None:
+        """Where there is no live node that takes pipelines, or none with these labels."""
+        candidates = self.candidates()
+        if not candidates:
+            return Problem(
+                message="no live node takes pipelines",
+                hint="start a node, or start one again that drains: ditto nodes shows all of them",
+                code=_CODE,
+            )
+        if any(can_run(wanted, each) for each in candidates):
+            return None
+        labels = ", ".join(f"{name}={value}" for name, value in sorted(wanted.labels.items()))
+        return Problem(
+            message=f"no live node has the labels {labels} (placement.labels)",
+            hint="start a node with these labels, or give the pipeline those of a live node: ditto nodes shows them",
+            code=_CODE,
+        )
+
+    def full(self, wanted: Wanted) -> Problem:
+        """Where there are such nodes, and none has room."""
+        able = [each for each in self.candidates() if can_run(wanted, each)]
+        names = ", ".join(f"{each.name} takes {each.max_pipelines}" for each in able[:_MOST_NAMES])
+        more = f" and {len(able) - _MOST_NAMES} more" if len(able) > _MOST_NAMES else ""
+        return Problem(
+            message=f"the nodes that could run it are full (max_pipelines: {names}{more})",
+            hint="start another node, or raise max_pipelines of one and restart it",
+            code=_CODE,
+        )
 
     def holder(self, name: str) -> Assignment | None:
         """Who holds its lease: a node that is alive, or was."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from ditto.fleet.document import Document
 from ditto.fleet.records import Problem, Stored
 from ditto.monitoring.status_document import SnapshotSummary
 
@@ -25,7 +26,8 @@ class PipelineSummary(Struct, frozen=True, kw_only=True):
     node is about to start it) or `unassigned`."""
     reason: str
     error: Problem | None
-    """Why it has failed, what it waits after, or why the newest revision was refused by what runs."""
+    """Why it has failed, what it waits after, why no node can run it, or why the newest revision was refused by what
+    runs."""
     revision: int
     """The newest."""
     running_revision: int | None
@@ -85,6 +87,9 @@ class ClusterView(Protocol):
 
     def unplaced_without(self, node: str) -> list[str]:
         """The pipelines that would run nowhere without that node: no other one has their labels, or room."""
+
+    def obstacle(self, name: str, document: Document) -> Problem | None:
+        """Why no live node would run that pipeline with that document; None where one would, or nobody knows."""
 
     def changes(self) -> AsyncIterator[None]:
         """An item when something has changed since the one before; never more than a few a second."""

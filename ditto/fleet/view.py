@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
+from ditto.fleet.assignment import Wanted
 from ditto.fleet.bucket_copy import Copy
 from ditto.fleet.buckets import Entry
-from ditto.fleet.document import labels_of
+from ditto.fleet.document import Document, labels_of
 from ditto.fleet.membership import Membership
 from ditto.fleet.placement import Placement
 from ditto.fleet.records import (
@@ -143,6 +144,10 @@ class View:
         }
         return sorted((self.targets().keys() | runs) - placed.keys())
 
+    def obstacle(self, name: str, document: Document) -> Problem | None:
+        """See ClusterView."""
+        return self.placement.obstacle(name, labels_of(document)) if self.is_current else None
+
     def holder(self, name: str) -> Assignment | None:
         """Who holds its lease: a node that is alive, or was."""
         return self.placement.holder(name)
@@ -225,13 +230,11 @@ class View:
         if target is not None:
             gone = f"node {holder.node} is gone, " if holder is not None else ""
             return "assigned", target, f"{gone}node {target} is about to start it", None
-        if not self.placement.candidates():
-            return "unassigned", None, "no live node takes pipelines", None
-        if not self.placement.labelled(name):
-            return "unassigned", None, "no live node has the labels of placement.labels", None
         if (failed := self.placement.refused_by_all(name)) is not None:
             return "failed", failed.node or None, failed.message, _problem(failed)
-        return "unassigned", None, "the nodes that could run it are full (max_pipelines)", None
+        wanted = Wanted(name, labels_of(stored.record.document))
+        problem = self.placement.unlabelled(wanted) or self.placement.full(wanted)
+        return "unassigned", None, problem.message, problem
 
     def _not_taken(self, stored: Stored, running: Running) -> Problem | None:
         """Why the newest revision is not what runs."""

@@ -97,6 +97,7 @@ class FakeView:
         self._store = store
         self.summaries: dict[str, PipelineSummary] = {}
         self.unplaced: list[str] = []
+        self.obstacles: dict[str, Problem] = {}
         self.nodes_found = [
             NodeSummary(
                 name="n1",
@@ -128,6 +129,9 @@ class FakeView:
 
     def unplaced_without(self, node: str) -> list[str]:
         return self.unplaced
+
+    def obstacle(self, name: str, _document: object) -> Problem | None:
+        return self.obstacles.get(name)
 
     def changes(self) -> AsyncIterator[None]:
         raise NotImplementedError
@@ -199,7 +203,7 @@ def summary(name: str, *, revision: int = 1, paused: bool = False, **more: Any) 
         "worker": None,
         "state": "paused" if paused else "unassigned",
         "reason": "" if paused else "no node is there",
-        "error": None,
+        "error": None if paused or more.get("state") else Problem(message="no node is there", hint="start one", code=5),
         "revision": revision,
         "running_revision": None,
         **more,

@@ -8,8 +8,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ from ditto.api.fleet.checking import check_document
 from ditto.api.fleet.server import serve_fleet
 from ditto.config import KEYS
 from ditto.config.server import HttpTls
-from ditto.console import editor, mount, yaml_text
+from ditto.console import editor, mount, words, yaml_text
 from ditto.console import gate as console_gate
 from ditto.console.courses import POINTS, STEP_S, Course, Courses, known, spark, total
 from ditto.console.event_stream import ServerEvent, read_events
@@ -37,6 +38,8 @@ from ditto.console.sign_in import inside, sign_in_page
 from ditto.console.templates import TEMPLATES, filled
 from ditto.console.words import NONE, lag, rate, wal_of_limit, wal_ratio
 from ditto.errors import ConfigError, PipelineUnknown, RevisionConflict, RoleMissing
+from ditto.fleet.node_metrics import PIPELINE_STATES
+from ditto.monitoring.snapshot_status import RunState, TableState
 from unit.fleet_fakes import DOCUMENT, ROLES, TOKENS, FakeNode, client_of, summary
 
 ADMIN = Caller(Identity("anna", "admin"), "10.1.2.3")
@@ -305,6 +308,13 @@ def test_the_editor_shows_what_the_role_may_see(role: Role, monkeypatch: pytest.
     editor.change_editor(cast("Any", visit), "shop")
     shown = "https://hooks.example.com/***" if role == "read" else "https://hooks.example.com/services/hunter2"
     assert given == [{"webhook": {"url": shown}}]
+
+
+def test_each_state_has_a_colour() -> None:
+    style = (Path(words.__file__).parent / "style.css").read_text()
+    states = {*PIPELINE_STATES, *get_args(RunState), *get_args(TableState), "live", "draining", "dead"}
+    assert {each for each in states if f".s-{each}" not in style} == set()
+    assert set(PIPELINE_STATES) <= set(words.ORDER)
 
 
 async def test_a_document_is_checked_without_being_stored() -> None:

@@ -383,10 +383,30 @@ async def test_no_node_drains_while_the_control_plane_is_away() -> None:
 
 
 async def test_a_node_that_knows_nothing_yet_says_so() -> None:
-    node = FakeNode()
-    node.state, node.is_ready = "connecting", False
-    for path in ("/v1/pipelines", "/v1/nodes", "/v1/pipelines/shop/status"):
-        assert problem(await ask(node, "GET", path)) == (503, "ControlPlaneLost"), path
+    node = await filled()
+    node.state, node.is_ready, node.reason = "connecting", False, "it connects to the control plane"
+    for method, path in (*READ, *OPERATE, *ADMIN):
+        if path == "/metrics":
+            continue
+        async with client_of(node) as client:
+            answer = await client.request(method, path, json=BODIES.get((method, path)))
+            assert problem((answer.status_code, answer.json())) == (503, "NodeStarting"), path
+            assert answer.headers["retry-after"] == "2"
+            assert "node n1 is starting: it connects to the control plane" in answer.json()["detail"]
+    assert not node.requests.asked
+    assert problem(await ask(node, "POST", "/v1/pipelines/shop/pause", role="read"))[0] == 403
+    assert (await ask(node, "GET", "/schema/openapi.json"))[0] == 200
+
+
+async def test_no_snapshot_is_asked_for_of_a_pipeline_that_is_paused() -> None:
+    node = await filled()
+    assert (await ask(node, "POST", "/v1/pipelines/shop/pause"))[0] == 200
+    for path in ("snapshots", "snapshots/run1/pause", "snapshots/run1/cancel"):
+        found = await ask(node, "POST", f"/v1/pipelines/shop/{path}", body={"tables": []} if path[9:] == "" else None)
+        assert problem(found) == (409, "NotRunning")
+        assert "pipeline shop is paused" in found[1]["detail"]
+        assert "ditto pipelines resume shop" in found[1]["hint"]
+    assert not node.requests.asked
 
 
 async def test_snapshots_are_asked_of_the_node_that_runs_the_pipeline() -> None:

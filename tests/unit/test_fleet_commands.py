@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import re
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import structlog
 import trustme
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from ditto.api.fleet.auth import digest
 from ditto.api.fleet.server import serve_fleet
@@ -25,87 +20,10 @@ from ditto.cli import main
 from ditto.config.server import HttpTls
 from ditto.errors import ConfigError, ControlPlaneLost
 from ditto.testing.process import free_port
-from unit.fleet_fakes import DOCUMENT, TOKENS, FakeNode, eventually, failed, summary
+from unit.fleet_asking import FILE, Ask, _log_as_before, ask, folder, serving, terminal
+from unit.fleet_fakes import TOKENS, FakeNode, eventually, failed, summary
 
-FILE = "postgres: {dsn: 'postgres://127.0.0.1:9/shop', slot: shop}\nnats: {url: nats://127.0.0.1:9, stream: SHOP}\n"
-
-
-@contextmanager
-def serving(node: FakeNode, *, port: int = 0, tls: HttpTls | None = None) -> Iterator[int]:
-    """Its port."""
-    begun, found, loop = threading.Event(), [], asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    async def run() -> None:
-        async with serve_fleet(node.app, f"127.0.0.1:{port}", tls or HttpTls()) as bound:
-            found.append(bound)
-            begun.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
-    thread.start()
-    try:
-        assert begun.wait(10)
-        yield found[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()
-
-
-class Ask:
-    """Commands for one node."""
-
-    def __init__(self, node: FakeNode, port: int) -> None:
-        self.node = node
-        self.environ = {"DITTO_SERVER": f"http://127.0.0.1:{port}", "DITTO_TOKEN": TOKENS["admin"]}
-
-    def __call__(self, *arguments: str, code: int = 0, answer: str | None = None, **environ: str) -> str:
-        """What is printed, standard error last."""
-        given = {**self.environ, **environ}
-        found: Result = CliRunner().invoke(main, arguments, env=given, input=answer, prog_name="ditto")
-        assert found.exit_code == code, found.output
-        return found.output
-
-    def works(self, *arguments: str, **environ: str) -> bool:
-        """Whether it exits with 0."""
-        found = CliRunner().invoke(main, arguments, env={**self.environ, **environ}, prog_name="ditto")
-        return found.exit_code == 0
-
-    def revision(self, name: str) -> int:
-        return int(self.node.store.revisions[name][-1].revision)
-
-
-@pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
-    """Commands configure the log of their process."""
-    before, level = structlog.get_config(), logging.getLogger().level
-    yield
-    structlog.configure(**before)
-    logging.getLogger().setLevel(level)
-
-
-@pytest.fixture
-def ask() -> Iterator[Ask]:
-    node = FakeNode()
-    with serving(node) as port:
-        yield Ask(node, port)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """With the pipeline `shop`."""
-    made = tmp_path / "pipelines"
-    made.mkdir()
-    (made / "shop.yaml").write_text(FILE)
-    return made
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard input is one."""
-    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
-
+__all__ = ["_log_as_before", "ask", "folder", "terminal"]
 
 # ------------------------------------------------------------------------------------ nodes that cannot be asked
 
@@ -126,91 +44,28 @@ def test_a_name_that_leads_elsewhere_is_refused(ask: Ask, name: str) -> None:
     assert "hint: " in said
 
 
-# ------------------------------------------------------------------------------------ apply
+def test_a_node_that_is_starting_is_passed_over_or_waited_for(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask.node.state, ask.node.reason = "connecting", "it connects to the control plane"
+    waited: list[float] = []
 
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            ask.node.state = "live"
 
-def test_apply_creates_shows_and_changes_only_what_differs(ask: Ask, folder: Path) -> None:
-    shown = ask("pipelines", "apply", "-f", str(folder))
-    assert "shop is new, and starts" in shown
-    assert "  + postgres:" in shown
-    assert ask.node.store.revisions["shop"][-1].record.document == DOCUMENT
-    assert "1 pipeline unchanged" in ask("pipelines", "apply", "-f", str(folder))
-    assert ask.revision("shop") == 1
-    (folder / "shop.yaml").write_text(FILE + "events: {tables: {orders: [insert]}}\n")
-    shown = ask("pipelines", "apply", "-f", str(folder), "--dry-run")
-    assert "shop takes the change between two transactions (reload)" in shown
-    assert "  +   tables:" in shown
-    assert ask.revision("shop") == 1, "nothing is applied"
-    assert "shop: changed" in ask("pipelines", "apply", "-f", str(folder / "shop.yaml"))
-    assert ask.revision("shop") == 2
-    again = ask("pipelines", "get", "shop")
-    assert "1 pipeline unchanged" in ask("pipelines", "apply", "-f", "-", answer=again)
-
-
-def test_one_bad_file_and_nothing_is_applied(ask: Ask, folder: Path) -> None:
-    (folder / "a.yaml").write_text("postgres: {slott: x}\n")
-    (folder / "b.yaml").write_text("nats: [\n")
-    (folder / "c.json").write_text('{"nats": {"user": "u", "password": "hunter2"}}')
-    (folder / "d.toml").write_text('name = "shop"\n')
-    (folder / "notes.txt").write_text("no configuration")
-    shown = ask("pipelines", "apply", "-f", str(folder), code=2)
-    assert "a.yaml: postgres.slott of pipeline a is not a known key: did you mean postgres.slot?" in shown
-    assert "b.yaml:2:1 is not valid YAML" in shown
-    assert shown.count("hint: ") == 3
-    assert "nats.password has a secret written out" in shown
-    assert "are both of a pipeline shop" in shown
-    assert "nothing is applied" in shown
-    assert "hunter2" not in shown
-    assert not ask.node.store.revisions
-
-
-def test_prune_deletes_what_has_no_file_and_asks(ask: Ask, folder: Path, tmp_path: Path) -> None:
-    ask("pipelines", "apply", "-f", str(folder))
-    (folder / "shop.yaml").rename(folder / "orders.yaml")
-    shown = ask("pipelines", "apply", "-f", str(folder), "--prune", code=2)
-    assert "nobody can be asked" in shown
-    assert list(ask.node.store.revisions) == ["shop"], "nothing at all"
-    shown = ask("pipelines", "apply", "-f", str(folder), "--prune", "--yes")
-    assert "shop is deleted; its slot and what is stored stay" in shown
-    assert list(ask.node.store.revisions) == ["orders"]
-    assert "goes with a directory" in ask("pipelines", "apply", "-f", str(folder / "orders.yaml"), "--prune", code=2)
-    (tmp_path / "empty").mkdir()
-    assert "has no configuration" in ask("pipelines", "apply", "-f", str(tmp_path / "empty"), "--prune", code=2)
-
-
-def test_what_would_lose_events_is_not_applied_unasked(ask: Ask, folder: Path) -> None:
-    ask("pipelines", "apply", "-f", str(folder))
-    (folder / "shop.yaml").write_text(FILE.replace("slot: shop", "slot: other"))
-    shown = ask("pipelines", "apply", "-f", str(folder), code=2)
-    assert shown.index("events between are missing (new slot)") < shown.index("let shop read a new slot or store")
-    assert "hint: give --yes" in shown
-    assert ask.revision("shop") == 1
-    assert "shop: changed" in ask("pipelines", "apply", "-f", str(folder), "--yes")
-
-
-@pytest.mark.usefixtures("terminal")
-def test_on_a_terminal_it_asks(ask: Ask, folder: Path) -> None:
-    assert "Nothing is applied." in ask("pipelines", "apply", "-f", str(folder), answer="n\n", code=1)
-    assert not ask.node.store.revisions
-    assert "shop: created" in ask("pipelines", "apply", "-f", str(folder), answer="y\n")
-    assert "The pipeline stays." in ask("pipelines", "delete", "shop", answer="n\n", code=1)
-    shown = ask("pipelines", "delete", "shop", "--drop-slot", answer="n\n", code=1)
-    assert "The replication slot shop is dropped, if there is one" in shown
-    shown = ask("pipelines", "delete", "shop", answer="y\n")
-    assert "the replication slot shop, the publication ditto and stream SHOP, they stay" in shown
-    assert "The pipeline shop is gone." in shown
-
-
-def test_what_somebody_else_has_changed_meanwhile_is_left_alone(
-    ask: Ask, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ask("pipelines", "apply", "-f", str(folder))
-    (folder / "shop.yaml").write_text(FILE + "delivery: {lease_ttl: 20s}\n")
-    monkeypatch.setattr("ditto.cli.pipelines_apply._print", lambda _: ask("pipelines", "pause", "shop"))
-    shown = ask("pipelines", "apply", "-f", str(folder), code=5)
-    assert "shop: pipeline shop is at revision 2, changed by admin, and not at 1" in shown
-    assert "0 changes applied, 1 not" in shown
-    assert ask.revision("shop") == 2
+    monkeypatch.setattr("ditto.api_client.client.time.sleep", wait)
+    with serving(FakeNode()) as other:
+        shown = ask("pipelines", "list", DITTO_SERVER=f"{ask.environ['DITTO_SERVER']},http://127.0.0.1:{other}")
+    assert not waited
+    assert "There is no pipeline" in shown
+    shown = ask("pipelines", "list")
+    assert shown.count("node n1 is starting: it connects to the control plane; waiting for it") == 1
+    assert "There is no pipeline" in shown
+    ask.node.state = "connecting"
+    monkeypatch.setattr("ditto.api_client.client._STARTING_S", 0.0)
+    shown = ask("pipelines", "get", "shop", code=5)
+    assert "node n1 is starting" in shown
+    assert "hint: ask again in a few seconds" in shown
 
 
 # ------------------------------------------------------------------------------------ the others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,8 +26,11 @@ async def test_the_reason_after_several_errors_at_once_is_that_of_one(
     async def nothing(*_: object, **__: object) -> Any:
         return {}
 
-    for name in ("connect", "open_buckets", "close"):
-        monkeypatch.setattr(control_plane, name, nothing)
+    async def connection(*_: object, **__: object) -> Any:
+        return SimpleNamespace(guard=lambda work: work)
+
+    for name, replaced in (("connect", connection), ("open_buckets", nothing), ("close", nothing)):
+        monkeypatch.setattr(control_plane, name, replaced)
     plane = ControlPlane(NatsConnection())
     with pytest.raises(ExceptionGroup):
         async with plane.connected():

@@ -71,6 +71,7 @@ def test_states_from_nothing_to_streaming() -> None:
     scene.pipeline("shop")
     assert (scene.view.pipeline("shop").state, scene.view.pipeline("shop").node) == ("unassigned", None)
     assert scene.view.pipeline("shop").reason == "no live node takes pipelines"
+    assert hint_of(scene, "shop") == "start a node, or start one again that drains: ditto nodes shows all of them"
     scene.node("n1")
     assert (scene.view.pipeline("shop").state, scene.view.pipeline("shop").node) == ("assigned", "n1")
     scene.held("shop", "n1")
@@ -340,3 +341,41 @@ def test_a_revision_that_no_node_can_take_is_told_of_where_the_former_one_runs()
     assert shown.state == "streaming"
     assert shown.error is not None
     assert shown.error.message == (f"revision {newer} is refused: no live node can run it; n1: PASSWORD is missing")
+
+
+def hint_of(scene: Scene, name: str) -> str | None:
+    """That of the reason why it is unassigned, which is its error, too."""
+    shown = scene.view.pipeline(name)
+    assert shown.state == "unassigned"
+    assert shown.error is not None
+    assert (shown.error.message, shown.error.code) == (shown.reason, 5)
+    return shown.error.hint
+
+
+def test_why_no_node_runs_a_pipeline_is_said_before_and_after_it_is_stored() -> None:
+    scene = Scene()
+    scene.node("n1", labels={"zone": "a"}, max_pipelines=1)
+    there, elsewhere = ({"placement": {"labels": {"zone": zone, "disk": "fast"}}} for zone in "ab")
+    labels = "no live node has the labels disk=fast, zone=b (placement.labels)"
+    found = scene.view.obstacle("shop", elsewhere)
+    assert found is not None
+    assert found.message == labels
+    scene.pipeline("shop", document=elsewhere)
+    assert scene.view.pipeline("shop").reason == labels
+    assert "ditto nodes shows them" in str(hint_of(scene, "shop"))
+    scene.node("n1", labels={"zone": "a", "disk": "fast"}, max_pipelines=1)
+    assert scene.view.obstacle("shop", there) is None
+    scene.pipeline("shop", document=there)
+    assert scene.view.obstacle("shop", there) is None, "it has the place"
+    full = "the nodes that could run it are full (max_pipelines: n1 takes 1)"
+    found = scene.view.obstacle("orders", there)
+    assert found is not None
+    assert found.message == full
+    scene.held("shop", "n1")
+    scene.pipeline("orders", document=there)
+    assert scene.view.pipeline("orders").reason == full
+    assert hint_of(scene, "orders") == "start another node, or raise max_pipelines of one and restart it"
+    scene.node("n2", labels={"zone": "a", "disk": "fast"}, max_pipelines=1)
+    assert scene.view.obstacle("orders", there) is None
+    scene.view.is_connected = False
+    assert scene.view.obstacle("orders", elsewhere) is None, "nobody knows"

@@ -166,6 +166,29 @@ def test_a_traceback_shows_no_local_variables(form: Any, stderr: io.StringIO) ->
     assert "alice" not in stderr.getvalue()
 
 
+def test_a_password_that_is_a_word_spoils_no_sentence_and_is_masked_where_it_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log, "_known", {})
+    log.keep_secret(["secret", "postgres", SECRET])
+    for text in (
+        "webhook.secret is missing: give a secret, see secrets",
+        "role postgres of postgres://db/shop has no secret_key",
+        "unknown key 'secret'",
+    ):
+        assert log.mask_secrets(text) == text
+    for text, shown in (
+        ("host=h password=secret", "host=h password=***"),
+        ("postgres://postgres:secret@h/d", "postgres://postgres:***@h/d"),
+        ("redis://:secret@h, u:postgres@h", "redis://:***@h, u:***@h"),
+        ("""{"user": "u", "pass": "secret"}""", """{"user": "u", "pass": "***"}"""),
+        ("{'password': 'secret', 'token':'postgres'}", "{'password': '***', 'token':'***'}"),
+        ("ALTER ROLE u PASSWORD 'secret'", "ALTER ROLE u PASSWORD '***'"),
+        (f"the word x{SECRET}x", "the word x***x"),
+    ):
+        assert log.mask_secrets(text) == shown
+
+
 def test_addresses_without_secrets_stay_readable() -> None:
     for text in ("nats://h:4222", "postgres://u@h:5432/d", "https://example.com/a@b", "table users: 3 rows"):
         assert log.mask_secrets(text) == text

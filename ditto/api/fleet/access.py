@@ -8,20 +8,22 @@ import structlog
 
 from ditto.api.fleet.auth import Identity, Role
 from ditto.api.fleet.gate import IDENTITY
-from ditto.errors import ControlPlaneLost, RoleMissing
+from ditto.errors import NodeStarting, RoleMissing
 
 if TYPE_CHECKING:
     from litestar import Request
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
+    from litestar.types import Guard
 
     from ditto.fleet.interface import FleetNode
-    from ditto.fleet.status import ClusterView
 
 log = structlog.get_logger()
 
 ROLE: Final = "role"
 """The option of a handler: the role that it needs. A handler without it takes everybody who is let in."""
+_OF_THE_FLEET: Final = "/v1/"
+"""All other routes are about the node itself."""
 
 
 def check_role(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -47,13 +49,18 @@ def identity_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Identity:
     return found
 
 
-def known_fleet(node: FleetNode) -> ClusterView:
-    """What the node knows of the fleet, which may be old. Raises ControlPlaneLost where it has never known anything."""
-    if node.state == "connecting":
-        raise ControlPlaneLost(
-            f"node {node.name} has not reached the control plane yet", hint="look at nats.url of its configuration"
-        )
-    return node.view
+def knows_the_fleet(node: FleetNode) -> Guard:
+    """A guard: a node that has just been started would say that there is nothing. Raises NodeStarting."""
+
+    def check(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        if node.state == "connecting" and connection.url.path.startswith(_OF_THE_FLEET):
+            raise NodeStarting(
+                f"node {node.name} is starting: {node.reason}",
+                hint="ask again in a few seconds; where it stays so, look at nats.url of the node's configuration, and "
+                "at nats-server",
+            )
+
+    return check
 
 
 def audit(request: Request[Any, Any, Any], what: str, **fields: object) -> None:

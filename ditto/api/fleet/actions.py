@@ -39,7 +39,13 @@ def action_handlers(node: FleetNode) -> list[Any]:
                 again=action != "pause",
             )
             audit(request, action, pipeline=name, revision=found.revision)
-        done = Done(name=name, revision=found.revision, changed=is_wanted, paused=found.record.paused)
+        done = Done(
+            name=name,
+            revision=found.revision,
+            changed=is_wanted,
+            paused=found.record.paused,
+            unassigned=None if found.record.paused else node.view.obstacle(name, found.record.document),
+        )
         return Response(done, headers=etag(found.revision))
 
     @post("/v1/pipelines/{name:str}/pause", summary="Pause a pipeline", **common)

@@ -8,7 +8,7 @@ from litestar import Litestar
 from litestar.openapi.config import OpenAPIConfig
 
 from ditto import __version__
-from ditto.api.fleet.access import check_role
+from ditto.api.fleet.access import check_role, knows_the_fleet
 from ditto.api.fleet.actions import action_handlers
 from ditto.api.fleet.auth import Authenticator
 from ditto.api.fleet.events import event_handlers
@@ -55,7 +55,7 @@ def make_api(node: FleetNode) -> Litestar:
     ]
     return Litestar(
         [*options_handlers(handlers), *handlers],
-        guards=[check_role],
+        guards=[check_role, knows_the_fleet(node)],
         exception_handlers={Exception: on_error},
         logging_config=None,
         request_max_body_size=_MAX_BODY_BYTES,

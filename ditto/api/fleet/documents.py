@@ -8,11 +8,17 @@ from msgspec import Meta, Struct
 
 from ditto.check.finding import Finding
 from ditto.fleet.document import shown
-from ditto.fleet.records import Action, Stored
+from ditto.fleet.records import Action, Problem, Stored
 from ditto.fleet.status import NodeSummary, PipelineSummary
 from ditto.monitoring.status_document import Status
 
 Effect: TypeAlias = Literal["nothing", "reload", "restart", "new slot", "start", "stop"]
+
+
+Unassigned: TypeAlias = Annotated[
+    Problem | None,
+    Meta(description="Why no live node would run it now: it is `unassigned` until one can. Null where one would."),
+]
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -72,6 +78,7 @@ class Applied(Struct, frozen=True, kw_only=True):
     change: Change
     dry_run: Annotated[bool, Meta(description="Nothing was stored.")] = False
     notes: Annotated[list[str], Meta(description="What is in the document and has no effect.")] = []
+    unassigned: Unassigned = None
 
 
 class Listing(Struct, frozen=True, kw_only=True):
@@ -139,6 +146,7 @@ class Done(Struct, frozen=True, kw_only=True):
     """False where it was so already."""
     paused: bool
     """Whether it is paused now: a restart leaves it so."""
+    unassigned: Unassigned = None
 
 
 class Deleted(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from litestar import Request, get, post
 from litestar.params import PathParameter, QueryParameter
 
-from ditto.api.fleet.access import ROLE, audit, known_fleet
+from ditto.api.fleet.access import ROLE, audit
 from ditto.api.fleet.documents import Draining, Nodes
 from ditto.api.fleet.responses import fails
 from ditto.errors import ControlPlaneLost, NodeUnknown
@@ -26,7 +26,7 @@ def node_handlers(node: FleetNode) -> list[Any]:
     )
     def nodes() -> Nodes:
         """Each with its state, labels and number of pipelines."""
-        view = known_fleet(node)
+        view = node.view
         return Nodes(nodes=view.nodes(), answered_by=node.name, is_current=view.is_current)
 
     @post(
@@ -44,7 +44,7 @@ def node_handlers(node: FleetNode) -> list[Any]:
         ] = False,
     ) -> Draining:
         """Its pipelines go to other nodes, one after the other. The node takes no more until it is started again."""
-        view = known_fleet(node)
+        view = node.view
         if not view.is_current:
             raise ControlPlaneLost(
                 f"node {node.name} has lost the control plane, without which nothing can be handed over",

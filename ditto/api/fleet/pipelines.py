@@ -11,7 +11,7 @@ import msgspec
 from litestar import Request, Response, delete, get, post, put
 from litestar.params import Body, QueryParameter
 
-from ditto.api.fleet.access import ROLE, audit, identity_of, known_fleet
+from ditto.api.fleet.access import ROLE, audit, identity_of
 from ditto.api.fleet.checking import check_document
 from ditto.api.fleet.deletion import remove
 from ditto.api.fleet.documents import (
@@ -62,7 +62,7 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         in it. While the control plane is away, as of when it was lost (`is_current`).
         """
         await node.catch_up()
-        view = known_fleet(node)
+        view = node.view
         return Listing(pipelines=view.pipelines(), answered_by=node.name, is_current=view.is_current)
 
     @get(
@@ -123,7 +123,14 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
             )
             audit(request, "apply", pipeline=name, revision=revision, effect=change.effect, keys=change.keys)
         code = 201 if found is None and not dry_run else 200
-        applied = Applied(name=name, revision=revision, change=change, dry_run=dry_run, notes=notes)
+        applied = Applied(
+            name=name,
+            revision=revision,
+            change=change,
+            dry_run=dry_run,
+            notes=notes,
+            unassigned=node.view.obstacle(name, data),
+        )
         return Response(applied, status_code=code, headers={} if revision is None else etag(revision))
 
     @delete(
@@ -194,7 +201,14 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
             record = msgspec.structs.replace(found.record, document=earlier.record.document)
             revision = await store_record(node, request, name, record, action="rollback", after=revision)
             audit(request, "rollback", pipeline=name, revision=revision, to=data.revision, effect=change.effect)
-        applied = Applied(name=name, revision=revision, change=change, dry_run=dry_run, notes=notes)
+        applied = Applied(
+            name=name,
+            revision=revision,
+            change=change,
+            dry_run=dry_run,
+            notes=notes,
+            unassigned=node.view.obstacle(name, earlier.record.document),
+        )
         return Response(applied, headers=etag(revision))
 
     return [list_pipelines, read_pipeline, apply, delete_pipeline, history, rollback]

@@ -13,8 +13,9 @@ from msgspec import Meta, Struct
 from ditto.api.fleet.access import ROLE, audit, identity_of
 from ditto.api.fleet.pipelines import known
 from ditto.api.fleet.responses import Name, fails
-from ditto.errors import NotPossibleNow, SnapshotUnknown
+from ditto.errors import NotPossibleNow, NotRunning, SnapshotUnknown
 from ditto.fleet.interface import FleetNode
+from ditto.fleet.records import Stored
 from ditto.monitoring.snapshot_changes import GRACE_S, why_not
 from ditto.monitoring.status_document import Snapshots
 from ditto.source.snapshot_requests import Verb
@@ -78,7 +79,7 @@ def snapshot_handlers(node: FleetNode) -> list[Any]:
     )
     async def start(request: Request[Any, Any, Any], name: Name, data: StartBody) -> SnapshotAccepted:
         """The tables have to exist, to be published and to be selected by `events.tables`; `{}` asks for all."""
-        await known(node, name)
+        _check_runs(await known(node, name))
         await node.catch_up()
         run = await node.requests.start_snapshot(
             name, data.tables, where=data.where, max_rows_per_s=data.max_rows_per_s
@@ -87,7 +88,7 @@ def snapshot_handlers(node: FleetNode) -> list[Any]:
         return SnapshotAccepted(run=run)
 
     async def change(request: Request[Any, Any, Any], name: str, verb: Verb, run: str) -> SnapshotAccepted:
-        await known(node, name)
+        _check_runs(await known(node, name))
         deadline = time.monotonic() + GRACE_S
         while (objection := why_not(await node.requests.snapshots(name), verb, run)) is not None:
             if not objection.is_unknown:
@@ -121,3 +122,12 @@ def snapshot_handlers(node: FleetNode) -> list[Any]:
         return await change(request, name, "cancel", run)
 
     return [snapshots, start, pause, resume, cancel]
+
+
+def _check_runs(stored: Stored) -> None:
+    """A node may still run it that has not heard of the pause yet. Raises NotRunning."""
+    if stored.record.paused:
+        raise NotRunning(
+            f"pipeline {stored.name} is paused: it takes requests for snapshots while it runs",
+            hint=f"ditto pipelines resume {stored.name} lets it go on; then ask again",
+        )

@@ -6,7 +6,7 @@ from typing import Any
 
 from litestar import get
 
-from ditto.api.fleet.access import ROLE, known_fleet
+from ditto.api.fleet.access import ROLE
 from ditto.api.fleet.documents import PipelineStatus
 from ditto.api.fleet.responses import Name, fails
 from ditto.errors import NodeSilent, NotRunning
@@ -26,7 +26,7 @@ def status_handlers(node: FleetNode) -> list[Any]:
     async def status(name: Name) -> PipelineStatus:
         """What the list has, and all that the node knows that runs it: both servers, sessions, snapshots."""
         await node.catch_up()
-        summary = known_fleet(node).pipeline(name)
+        summary = node.view.pipeline(name)
         try:
             return PipelineStatus(summary=summary, status=await node.requests.status(name))
         except (NotRunning, NodeSilent) as error:

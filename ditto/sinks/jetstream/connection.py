@@ -32,6 +32,7 @@ _REFUSAL_S: Final = 0.002
 """A server that has no room says so right after its INFO, and closes. Written to, the connection would break before
 that was read."""
 _FAREWELL: Final = re.compile(rb"-ERR '([^'\r\n]*)'")
+_COMPLAINT: Final = re.compile(rb"-ERR\s+'(.+)'\r\n")
 _VERSION: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
 
 T = TypeVar("T")
@@ -115,6 +116,8 @@ class Connection(Client):
         """Where messages are read before nats-py does; None over a WebSocket, and before `listen`."""
         self._writable: asyncio.Transport | None = None  # what `write` may write to, past nats-py's two layers
         self._flushing: asyncio.Future[Any] | None = None
+        self.words = ""
+        """The server's last complaint as it came: nats-py gives it on in lower case."""
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets what the connection ended by, or what the server refused that was no request."""
 
@@ -145,6 +148,11 @@ class Connection(Client):
             self.wants_certificate = True
             if not self._has_certificate:
                 raise NoCertificate("it wants a certificate from the client")
+
+    async def _process_err(self, err_msg: str) -> None:
+        found = _COMPLAINT.match(self._ps.buf)
+        self.words = found[1].decode("utf-8", "replace") if found else ""
+        await super()._process_err(err_msg)
 
     async def _process_pong(self) -> None:
         if self.is_connecting:
@@ -277,6 +285,7 @@ def check_contract(client: Client) -> None:
     for name, parameters in (
         ("_flush_pending", ["force_flush"]),
         ("_process_info", ["info", "initial_connection"]),
+        ("_process_err", ["err_msg"]),
         ("_process_pong", []),
         ("_process_msg", ["sid", "subject", "reply", "data", "headers"]),
     ):

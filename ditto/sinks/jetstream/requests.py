@@ -7,7 +7,6 @@ cancellation.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -15,14 +14,11 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from ditto.errors import AckTimeout, AnswerUnreadable, RequestTooLarge, SinkDenied, SinkError, SinkLost
+from ditto.errors import AckTimeout, AnswerUnreadable, RequestTooLarge, SinkError, SinkLost
+from ditto.sinks.jetstream.permissions import OF_PIPELINES, Refusal
 
-# nats-py gives the server's words in lower case.
-_REFUSAL: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 _HEADER_ROOM: Final = 128
 """Bytes that the headers of a request have at most."""
-
-PERMISSIONS_HINT: Final = 'docs/operations.md lists under "NATS permissions" which ones each command needs'
 
 
 class _Request:
@@ -46,13 +42,15 @@ class Requests:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.permissions = OF_PIPELINES
+        """The section of docs/operations.md that lists what the user needs."""
         self._inbox = ""
         self._count = 0
         self._waiting: dict[str, _Request] = {}
         """By the subject of the answer."""
         self._asked: set[str] = set()
-        """The subjects of all requests so far, in lower case."""
-        self._inbox_refusal = ""
+        """The subjects of all requests so far."""
+        self._inbox_refusal: Refusal | None = None
         """The server's words where it does not let the inbox be subscribed to: no answer can come."""
 
     async def ask(
@@ -79,15 +77,15 @@ class Requests:
                 "with events.subject: '{prefix}.{schema}.{table}'",
             )
         request = _Request(subject, doing, is_answer)
-        self._asked.add(subject.lower())
+        self._asked.add(subject)
         self._count += 1
         number = self._count
         try:
             await self._subscribe()
             reply = f"{self._inbox}.{number}"
             self._waiting[reply] = request
-            if self._inbox_refusal:
-                raise _denied(doing, self._inbox_refusal, f"subscribe to {self._inbox}.*")
+            if self._inbox_refusal is not None:
+                raise self._denied(request, self._inbox_refusal)
             await self._client.publish(subject, body, reply=reply, headers=None if headers is None else dict(headers))
             await asyncio.wait([request.answer], timeout=timeout_s)
         except (nats.errors.Error, OSError) as error:
@@ -123,22 +121,20 @@ class Requests:
         else:
             request.has_foreign_answer = True
 
-    def refused(self, words: str) -> bool:
-        """Fail the requests that the server refuses with these words; returns whether they are about a request."""
-        found = _REFUSAL.search(words.lower())
-        if found is None:
-            return False
-        kind, subject = found.groups()
-        if kind == "subscription":
-            if subject != f"{self._inbox}.*".lower():
+    def refused(self, refusal: Refusal) -> bool:
+        """Fail the requests that the server does not let through; returns whether that is about a request."""
+        is_inbox = refusal.verb == "subscribe"
+        if is_inbox:
+            if refusal.subject != f"{self._inbox}.*":
                 return False
-            self._inbox_refusal = words
+            self._inbox_refusal = refusal
         for request in list(self._waiting.values()):
-            if kind == "subscription":
-                request.fail(_denied(request.doing, words, f"subscribe to {self._inbox}.*"))
-            elif request.subject.lower() == subject:
-                request.fail(_denied(request.doing, words, f"publish to {request.subject}"))
-        return kind == "subscription" or subject in self._asked
+            if is_inbox or request.subject == refusal.subject:
+                request.fail(self._denied(request, refusal))
+        return is_inbox or refusal.subject in self._asked
+
+    def _denied(self, request: _Request, refusal: Refusal) -> SinkError:
+        return refusal.denied(f"cannot {request.doing}", self.permissions)
 
     def lost(self, error: SinkError) -> None:
         """The connection has ended: no answer comes any more."""
@@ -152,7 +148,3 @@ def is_unanswered(message: Msg) -> bool:
     https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-4.md
     """
     return not message.data and (message.headers or {}).get("Status") == "503"
-
-
-def _denied(doing: str, words: str, missing: str) -> SinkDenied:
-    return SinkDenied(f"cannot {doing}: {words}", hint=f"let the user {missing}; {PERMISSIONS_HINT}")

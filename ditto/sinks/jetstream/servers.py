@@ -20,7 +20,6 @@ from ditto.errors import (
     LoginDenied,
     NatsUnsuitable,
     NoJetStream,
-    SinkDenied,
     SinkError,
     SinkLost,
 )
@@ -34,7 +33,7 @@ from ditto.sinks.jetstream.credentials import (
     is_local,
     is_secret,
 )
-from ditto.sinks.jetstream.requests import PERMISSIONS_HINT
+from ditto.sinks.jetstream.permissions import OF_PIPELINES, refusal
 from ditto.sinks.tls import tls_context
 
 OLDEST_VERSION: Final = (2, 14)
@@ -63,8 +62,11 @@ class _Place(NamedTuple):
     is_local: bool
 
 
-async def connect(config: NatsConnection, *, accept: Accept | None = None) -> Connection:
+async def connect(
+    config: NatsConnection, *, accept: Accept | None = None, permissions: str = OF_PIPELINES
+) -> Connection:
     """Connect to an address that takes the connection and that `accept` takes; each has a time limit of its own.
+    `permissions` is the section of docs/operations.md that lists what the user needs.
 
     Begins with any of the servers: one that is cut off from the others takes connections all the same, and the next
     session must not end there again. nats-py's own reconnect is off: the pipeline's next session is the reconnect.
@@ -84,7 +86,7 @@ async def connect(config: NatsConnection, *, accept: Accept | None = None) -> Co
         refused: list[SinkError] = []
         for place in places:
             try:
-                connection = await _connect(config, to, place)
+                connection = await _connect(config, to, place, permissions)
                 if accept is not None:
                     await _try(accept, connection)
             except SinkError as error:
@@ -148,7 +150,7 @@ async def _places(to: Address) -> list[_Place]:
     ]
 
 
-async def _connect(config: NatsConnection, to: Address, place: _Place) -> Connection:
+async def _connect(config: NatsConnection, to: Address, place: _Place, permissions: str) -> Connection:
     """Raises SinkLost, SinkDenied, AnswerUnreadable and ConfigError."""
     identity = authentication(config) or to.options
     has_secret = is_secret(identity) and not place.is_local
@@ -160,15 +162,16 @@ async def _connect(config: NatsConnection, to: Address, place: _Place) -> Connec
         keeps_secret=has_secret and not config.allow_plaintext_credentials,
         is_encrypted=handshake_first,
     )
+    connection.requests.permissions = permissions
     is_reading = False
 
     async def on_error(error: Exception) -> None:
         if not is_reading:
             raise error  # otherwise nats-py tries the same address again
-        words = str(error).removeprefix("nats: ")
         # The connection stays open, and a message that was refused has gone: nobody would ever acknowledge it.
-        if "permissions violation" in words.lower() and not connection.requests.refused(words):
-            connection.fail(SinkDenied(f"NATS at {place.words} refuses: {words}", hint=PERMISSIONS_HINT))
+        refused = refusal(connection.words or str(error))
+        if refused is not None and not connection.requests.refused(refused):
+            connection.fail(refused.denied(f"NATS at {place.words}", permissions))
 
     async def on_closed() -> None:
         connection.fail(lost(connection))

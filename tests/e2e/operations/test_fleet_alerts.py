@@ -73,7 +73,7 @@ async def test_each_situation_and_its_way_out(
             await fleet.apply("shop", document(nats_world, placement={"labels": {"zone": "b"}}))
             await watching.fires("DittoPipelineUnassigned")
             said = await ditto("pipelines", "status", "shop", code=1)
-            assert "no live node has the labels of placement.labels" in said
+            assert "no live node has the labels zone=b (placement.labels)" in said
             start("n3", free_port(), DITTO_LABELS='{"zone": "b"}')
             await fleet.streams("shop", on="n3")
             await watching.calms("DittoPipelineUnassigned")

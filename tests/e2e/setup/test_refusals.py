@@ -110,7 +110,7 @@ async def test_a_user_who_may_not_ask_for_streams(world: World, tmp_path: Path) 
     config = f'authorization {{ users: [{{ user: u, password: "p", permissions: {json.dumps(permissions)} }}] }}'
     with NatsServer(tmp_path / "limited", config=config) as server:
         sentence = await refusal(world, 4, nats_url=server.url, nats_user="u", nats_password="p")
-        assert "permissions violation" in sentence
+        assert "the NATS user may not publish to $JS.API.STREAM." in sentence
 
 
 async def test_a_stream_of_another_slot(world: World) -> None:
