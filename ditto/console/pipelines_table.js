@@ -3,24 +3,32 @@
 export default {
   template: `
     <q-table flat binary-state-sort class="fleet" :rows="rows" :columns="columns" row-key="name" v-model:pagination="page"
-             :rows-per-page-options="[25, 50, 100, 0]" :grid="$q.screen.lt.md">
-      <template #body="props">
-        <q-tr :key="props.row.name" :props="props" @click="$emit('open', props.row.name)">
-          <q-td key="name" :props="props"><a class="plain" :href="props.row.href" @click.stop>{{ props.row.name }}</a>
-            <div v-if="props.row.why" class="why" :title="props.row.why">{{ props.row.why }}</div>
-            <div v-if="props.row.snapshot" class="muted">{{ props.row.snapshot }}</div></q-td>
-          <q-td key="rank" :props="props">
-            <span :class="'state s-' + props.row.state">{{ props.row.state }}</span></q-td>
-          <q-td key="node" :props="props">{{ props.row.node || '\u2013' }}</q-td>
-          <q-td key="sink" :props="props">{{ props.row.sink || '\u2013' }}</q-td>
-          <q-td key="lag" :props="props" class="number">{{ props.row.lag_text }}</q-td>
-          <q-td key="rate" :props="props" class="number">{{ props.row.rate_text }}</q-td>
-          <q-td key="course" :props="props"><svg class="spark" viewBox="0 0 90 22" aria-hidden="true">
-            <polyline :points="props.row.spark"/></svg></q-td>
-          <q-td key="retained" :props="props"><span class="number">{{ props.row.retained_text }}</span>
-            <div v-if="props.row.meter !== null" :class="'meter ' + props.row.meter_class">
-              <i :style="{ width: props.row.meter + '%' }"></i></div></q-td>
-        </q-tr>
+             :rows-per-page-options="[25, 50, 100, 0]" :grid="$q.screen.lt.md"
+             @row-click="(event, row) => $emit('open', row.name)">
+      <template #body-cell-name="props">
+        <q-td :props="props"><a class="plain" :href="props.row.href" @click.stop>{{ props.row.name }}</a>
+          <div v-if="props.row.why" class="why" :title="props.row.why">{{ props.row.why }}</div>
+          <div v-if="props.row.snapshot" class="muted">{{ props.row.snapshot }}</div></q-td>
+      </template>
+      <template #body-cell-rank="props">
+        <q-td :props="props"><span :class="'state s-' + props.row.state">{{ props.row.state }}</span></q-td>
+      </template>
+      <template #body-cell-node="props"><q-td :props="props">{{ props.row.node || '\u2013' }}</q-td></template>
+      <template #body-cell-sink="props"><q-td :props="props">{{ props.row.sink || '\u2013' }}</q-td></template>
+      <template #body-cell-lag="props">
+        <q-td :props="props" class="number">{{ props.row.lag_text }}</q-td>
+      </template>
+      <template #body-cell-rate="props">
+        <q-td :props="props" class="number">{{ props.row.rate_text }}</q-td>
+      </template>
+      <template #body-cell-course="props">
+        <q-td :props="props"><svg class="spark" viewBox="0 0 90 22" aria-hidden="true">
+          <polyline :points="props.row.spark"/></svg></q-td>
+      </template>
+      <template #body-cell-retained="props">
+        <q-td :props="props"><span class="number">{{ props.row.retained_text }}</span>
+          <div v-if="props.row.meter !== null" :class="'meter ' + props.row.meter_class">
+            <i :style="{ width: props.row.meter + '%' }"></i></div></q-td>
       </template>
       <template #item="props">
         <div :key="props.row.name" class="col-12 q-pa-xs">
@@ -41,14 +49,14 @@ export default {
       </template>
       <template #no-data><div class="q-pa-md muted">No pipeline is like that.</div></template>
     </q-table>`,
-  props: { rows: Array, columns: Array, order: Object, size: Number },
+  props: { rows: Array, columns: Array, sort_by: String, descending: Boolean, size: Number },
   emits: ["open"],
   data() {
-    return { page: { rowsPerPage: this.size, page: 1, ...this.order } };
+    return { page: { page: 1, rowsPerPage: this.size, sortBy: this.sort_by, descending: this.descending } };
   },
   watch: {
-    order(now) {
-      this.page = { ...this.page, ...now };
+    sort_by(name) {
+      this.page = { ...this.page, sortBy: name, descending: this.descending };
     },
   },
 };

@@ -36,5 +36,6 @@ class PipelinesTable(Element, component="pipelines_table.js"):
 
     def sort(self, column: str, *, is_descending: bool) -> None:
         """By that column from now on."""
-        self._props["order"] = {"sortBy": column, "descending": is_descending}
+        self._props["sort_by"] = column
+        self._props["descending"] = is_descending
         self.update()

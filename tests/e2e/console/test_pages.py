@@ -50,6 +50,11 @@ async def test_many_pipelines_are_searched_filtered_and_ordered(url: str) -> Non
         await page.get_by_role("columnheader", name="Lag").click()
         await page.get_by_role("columnheader", name="Lag").click()
         await page.wait_for_function("document.querySelector('.fleet tbody tr').innerText.includes('5 min')")
+        # What is clicked on stays where it is while the figures change.
+        kept = [await each.element_handle() for each in (rows.first, page.get_by_role("button", name="failed 2"))]
+        seen = await rows.first.inner_text()
+        await page.wait_for_function("([row, seen]) => !row.isConnected || row.innerText != seen", arg=[kept[0], seen])
+        assert [await each.evaluate("element => element.isConnected") for each in kept if each] == [True, True]
         await page.get_by_role("link", name="audit-eu", exact=True).focus()
         await page.keyboard.press("Enter")
         await page.get_by_role("heading", name="audit-eu").wait_for()
@@ -58,6 +63,13 @@ async def test_many_pipelines_are_searched_filtered_and_ordered(url: str) -> Non
         await page.locator("body").press("n")
         await page.get_by_role("heading", name="New pipeline").wait_for()
         assert anna.complaints == []
+        for path, heading in (("/pipelines/<b>x", "There is no pipeline <b>x"), ("/nowhere", "There is no such page")):
+            answer = await page.goto(f"{url}{path}")
+            assert answer is not None
+            assert answer.status == 404
+            await page.get_by_role("heading", name=heading).wait_for()
+            await page.get_by_role("link", name="All pipelines").click()
+            await page.get_by_role("heading", name="Pipelines").wait_for()
 
 
 @pytest.mark.long
@@ -86,8 +98,8 @@ async def test_the_editor_takes_keys_of_the_schema_and_says_what_is_wrong(url: s
     async with chromium() as browser, visitor(browser, url) as anna:
         await anna.sign_in(TOKENS["admin"])
         await anna.go("/new")
-        await anna.page.get_by_label("Name").fill("shop")
-        await anna.page.get_by_label("Template").click()
+        await anna.page.get_by_label("Name", exact=True).fill("shop")
+        await anna.page.get_by_label("Template", exact=True).click()
         await anna.page.get_by_role("option", name="Tables to Kafka").click()
         await anna.page.locator(".cm-content", has_text="brokers").wait_for()
         await anna.sees("The configuration is good.")

@@ -60,7 +60,7 @@ async def create(anna: Visitor, world: World) -> None:
     """From a template, with what it has to be changed for these servers."""
     page = anna.page
     await page.get_by_role("button", name="New pipeline").first.click()
-    await page.get_by_label("Name").fill("shop")
+    await page.get_by_label("Name", exact=True).fill("shop")
     await page.locator(".cm-content", has_text="slot: shop").wait_for()
     await anna.write(yaml_text.written(document(world)))
     await page.get_by_role("button", name="Review and create").click()
