@@ -57,8 +57,9 @@ async def _fill(node: FakeNode) -> None:
             version=ATTACK,
             started=ATTACK,
         )
-        for name, state in ((ATTACK, "live"), (f"n2{ATTACK}", ATTACK))
+        for name, state in ((ATTACK, "live"), (f"n2{ATTACK}", ATTACK), ("plain", "live"))
     ]
+    node.view.unplaced = [ATTACK]
 
 
 async def main(port: int) -> None:

@@ -171,7 +171,7 @@ TABS: Final = ("snapshots", "configuration", "history")
 
 
 async def look_into_dialogs(anna: Visitor, path: str) -> None:
-    names = {"/nodes": "Drain", "/pipelines/shop?tab=history": "Difference"}
+    names = {"/nodes": "Drain node plain", "/pipelines/shop?tab=history": "Difference"}
     if (name := names.get(path)) is not None:
         await anna.page.get_by_role("button", name=name).first.click()
         await anna.page.get_by_role("dialog").get_by_text("<img src=/stolen").first.wait_for()
