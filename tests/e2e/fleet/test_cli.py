@@ -126,8 +126,13 @@ async def test_pipelines_from_files_to_their_end(fleet: Fleet, open_world: OpenW
         never = {"slot": f"{shop.name}_never", "publication": f"{shop.name}_never"}
         made = document(shop, postgres=never, nats={"stream": "NEVER"}, placement={"labels": {"zone": "nowhere"}})
         (tmp_path / "never.yaml").write_text(yaml.safe_dump(made))
-        await command("pipelines", "apply", "-f", str(tmp_path / "never.yaml"))
+        why = "no live node has the labels zone=nowhere (placement.labels)"
+        shown = await command("pipelines", "apply", "-f", str(tmp_path / "never.yaml"))
+        assert f"warning: never would run nowhere: {why}" in shown
+        assert f"never: created; it is unassigned: {why}" in shown
         await fleet.is_in("never", "unassigned")
+        for shown in (await command("pipelines", "list"), await command("pipelines", "status", "never", code=1)):
+            assert f"never (unassigned)\n  {why}\n  hint: start a node with these labels" in shown
         assert "Nothing of it stays" in await command("pipelines", "delete", "never", "--yes")
         await command("pipelines", "apply", "-f", str(tmp_path / "never.yaml"))
         told = json.loads(await command("pipelines", "history", "never", "--json"))
