@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from psycopg import AsyncConnection
@@ -54,14 +54,19 @@ class ChunkReading:
         max_bytes: int,
         moved: Sequence[Moved],
         row_bytes: float | None,
+        on_rows: Callable[[], object],
     ) -> None:
-        """`row_bytes` is the mean size of the rows that came last; None for the first chunk of a table."""
+        """`row_bytes` is the mean size of the rows that came last; None for the first chunk of a table.
+
+        `on_rows` is called when the server begins to send rows.
+        """
         if not table.key:
             raise ValueError(f"{table.name} has no key to read it in chunks")
         self._table = table
         self._cursor = cursor
         self._where = where
         self._max_bytes = max_bytes
+        self._on_rows = on_rows
         self._moved = moved
         fitting = max(1, int(max_bytes / (row_bytes or table.estimated_row_bytes)))
         self._row_limit = min(max_rows, fitting, max_rows if row_bytes else _FIRST_ROWS)
@@ -131,6 +136,7 @@ class ChunkReading:
             f"{self._table.filtered(*conditions, self._where)} {order_by(key)} LIMIT {self._row_limit}"
         )
         copy = await start_copy(connection, query)
+        self._on_rows()
         await copy.read(self._rows, max_bytes=_EXCESS * self._max_bytes)
         self.is_cut = not copy.is_ended
 

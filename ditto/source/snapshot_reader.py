@@ -124,8 +124,11 @@ class SnapshotReader:
         max_bytes: int,
         moved: Sequence[Moved] = (),
         tell: Tell = nobody,
+        on_rows: Callable[[], object] = lambda: None,
     ) -> Chunk:
         """Read the rows after the cursor, and those that `moved` to a key at or before it.
+
+        `on_rows` is called when the server begins to send the first of these.
 
         `where` is what `check_where` returned, or empty. `max_bytes` is about what comes; at worst it is the double,
         and the last row. Raises TableChanged, SnapshotRefused, ConnectionLost.
@@ -138,6 +141,7 @@ class SnapshotReader:
             max_bytes=max_bytes,
             moved=moved,
             row_bytes=self._row_bytes.get(table.fingerprint),
+            on_rows=on_rows,
         )
 
         async def read(connection: AsyncConnection[TupleRow]) -> Chunk:
