@@ -20,6 +20,7 @@ cdef class ReadLines:
         self, BlockBuilder builder, const Cell *cells, tuple key, list cursor, uint64_t commit_lsn, uint64_t ordinal
     ) except -1
     cdef int add_value(self, const Cell *cell, int kind) except -1
+    cdef bint add_timestamp(self, const Cell *cell, int kind) except -1
     cdef int add_cursor(self, const Cell *cells, tuple key, list cursor) except -1
     cdef int close(self) except -1
 

@@ -11,7 +11,7 @@ from libc.stdint cimport uint64_t
 from ditto.decoding._block cimport BlockBuilder, Plan
 from ditto.decoding._cells cimport CELL_TEXT, Cell, key_cell, key_text
 from ditto.decoding._column_values cimport convert_value, is_plain_int
-from ditto.decoding._scalar_values cimport check_utf8, is_ascii, is_json_null, is_number
+from ditto.decoding._scalar_values cimport check_utf8, find_space, is_ascii, is_json_null, is_number
 from ditto.formats._output cimport (
     Output, add_buffer, add_bytes, close_output, expect, open_output, put, put_bytes, reserve,
 )
@@ -26,6 +26,9 @@ cdef enum:
     KIND_INT = 2
     KIND_FLOAT = 3
     KIND_JSON = 4
+    KIND_TIMESTAMP = 5
+    KIND_TIMESTAMPTZ = 6
+    KIND_TIMESTAMP_UTC = 8
 
 cdef enum:
     FIRST_ROOM = 1024
@@ -113,10 +116,32 @@ cdef class ReadLines:
             reserve(out, cell.size)
             put(out, <const char *>cell.data, cell.size)
             return 0
+        if kind in (KIND_TIMESTAMP, KIND_TIMESTAMPTZ, KIND_TIMESTAMP_UTC) and self.add_timestamp(cell, kind):
+            return 0
         value = convert_value(cell.data, cell.size, kind)
         if type(value) is str:
             return add_json_text(out, value)
         return add_buffer(out, value if type(value) is make_raw else encode(value))
+
+    cdef bint add_timestamp(self, const Cell *cell, int kind) except -1:
+        """False where the text is to stay as it is."""
+        cdef Output *out = &self.out
+        cdef bint has_zone = kind == KIND_TIMESTAMPTZ
+        cdef Py_ssize_t space = find_space(cell.data, cell.size, has_zone)
+        cdef Py_ssize_t size = cell.size - 3 if has_zone else cell.size
+        cdef Py_ssize_t begin = out.used
+        if space < 0 or space >= size:
+            return False
+        add_json_data(out, <const char *>cell.data, size)
+        if out.used - begin != size + 2:  # with escapes, as no timestamp has them
+            out.used = begin
+            return False
+        out.start[begin + 1 + space] = 0x54
+        if kind != KIND_TIMESTAMP:
+            out.used -= 1
+            reserve(out, AROUND)
+            put(out, b'Z"', 2)
+        return True
 
     cdef int add_cursor(self, const Cell *cells, tuple key, list cursor) except -1:
         cdef Output *out = &self.out

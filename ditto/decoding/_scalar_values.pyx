@@ -144,25 +144,30 @@ cdef bint is_number(const uint8_t *p, Py_ssize_t n) noexcept:
     return p == end
 
 
-cdef object to_timestamp(const uint8_t *p, Py_ssize_t n, bint has_zone, bint is_utc):
-    """`2026-01-02 03:04:05.1` with a T, and Z for +00 or with `is_utc`; infinity and BC unchanged."""
-    cdef Py_ssize_t length = n
+cdef Py_ssize_t find_space(const uint8_t *p, Py_ssize_t n, bint has_zone) noexcept:
+    """Where a timestamp has the space that becomes a T; less than 0 in a text that stays as it is."""
     cdef Py_ssize_t space = -1
     cdef Py_ssize_t i
-    cdef uint8_t *out
     if has_zone:
         if n < 3 or p[n - 3] != 0x2B or p[n - 2] != 0x30 or p[n - 1] != 0x30:
-            return to_text(p, n)
-        length = n - 3
+            return -1
     elif n == 0 or not is_digit(p[n - 1]):
-        return to_text(p, n)
+        return -1
     for i in range(n):
         if p[i] >= 0x80:
-            return to_text(p, n)
+            return -1
         if p[i] == 0x20:
             if space >= 0:
-                return to_text(p, n)
+                return -1
             space = i
+    return space
+
+
+cdef object to_timestamp(const uint8_t *p, Py_ssize_t n, bint has_zone, bint is_utc):
+    """`2026-01-02 03:04:05.1` with a T, and Z for +00 or with `is_utc`; infinity and BC unchanged."""
+    cdef Py_ssize_t length = n - 3 if has_zone else n
+    cdef Py_ssize_t space = find_space(p, n, has_zone)
+    cdef uint8_t *out
     if space < 0:
         return to_text(p, n)
     text = PyUnicode_New(length + is_utc, 0x7F)

@@ -20,6 +20,7 @@ cdef class SnapshotSupport(BlockBuilder):
     cdef object read_table_plan
     cdef Plan read_plan
     cdef ReadLines read_lines  # those of `read_plan`, where its rows need no more than their bytes
+    cdef list kept_ordinals
     cdef ChangedRow changed
     cdef readonly list recorded
     cdef readonly Py_ssize_t recorded_bytes
@@ -29,6 +30,7 @@ cdef class SnapshotSupport(BlockBuilder):
     cdef int record_change(self, Cursor *c, Plan plan) except -1
     cdef Plan plan_for_reading(self, object plan)
     cdef ReadLines open_lines(self, Plan plan, str run, str commit_time, Py_ssize_t row_count)
+    cdef list ordinals_from(self, uint64_t first, Py_ssize_t count)
     cdef object route_row(self, Rows rows, Plan plan, uint64_t lsn, uint64_t ordinal)
     cdef int add_routings(self, object block, list routings, Plan plan, Py_ssize_t row_count) except -1
     cdef int refuse_row(self, bytes row, Plan plan, uint64_t commit_lsn, uint64_t ordinal) except -1

@@ -33,6 +33,7 @@ cdef enum:
 cdef enum:
     MESSAGE_HEAD = 5  # tag and OID
     READ_ACTION = 4   # among the routes and counts
+    MOST_KEPT = 1 << 15
 
 cdef str A_READ = "READ"
 cdef object unset = UNSET
@@ -57,6 +58,7 @@ cdef class SnapshotSupport(BlockBuilder):
         self.is_invisible = True
         self.recorded = []
         self.moved = []
+        self.kept_ordinals = []
 
     # ------------------------------------------------------------------------------------ recording
 
@@ -159,7 +161,7 @@ cdef class SnapshotSupport(BlockBuilder):
         cdef Reading reading
         cdef ReadLines lines = None
         cdef list changes = []
-        cdef list ordinals = []
+        cdef list ordinals
         cdef list routings = None
         cdef bint has_cursor
         cdef bint is_moved
@@ -181,6 +183,7 @@ cdef class SnapshotSupport(BlockBuilder):
             rows.check_index(start)
             rows.check_index(stop - 1)
             lines = self.open_lines(known, run, commit_time, stop - start)
+        ordinals = self.ordinals_from(first_ordinal, max(stop - start, 0)) if routings is None else []
         reading = Reading(self, rows, known, run, commit_time)
         reading.start, reading.first_moved = start, first_moved
         reading.commit_lsn, reading.first_ordinal, reading.xid = commit_lsn, first_ordinal, xid
@@ -195,6 +198,7 @@ cdef class SnapshotSupport(BlockBuilder):
                     if routing is None:
                         continue
                     routings.append(routing)
+                    PyList_Append(ordinals, ordinal)
                 if rows.spans[index].size > self.max_size:
                     self.refuse_row(rows.row(index), known, commit_lsn, ordinal)
                 if lines is None:
@@ -212,7 +216,6 @@ cdef class SnapshotSupport(BlockBuilder):
             except UnicodeDecodeError:  # it quotes the bytes: not to be chained
                 name, kinds = f"{known.namespace}.{known.name}", known.kinds[:known.count]
                 raise row_not_utf8(rows.row(index), known.names, kinds, relation=name) from None
-            PyList_Append(ordinals, ordinal)
         count = len(ordinals)
         if lines is not None:
             lines.close()
@@ -235,6 +238,16 @@ cdef class SnapshotSupport(BlockBuilder):
         if self.has_transactions:
             block.transactions = {commit_lsn: begun_at(xid, commit_time)}
         return block
+
+    cdef list ordinals_from(self, uint64_t first, Py_ssize_t count):
+        """So many, one after the other. Each chunk begins at 1: numbers that are kept cost less than new ones."""
+        cdef Py_ssize_t stop
+        if first == 0 or first + <uint64_t>count > MOST_KEPT:
+            return list(range(first, first + <uint64_t>count))
+        stop = <Py_ssize_t>first - 1 + count
+        if len(self.kept_ordinals) < stop:
+            self.kept_ordinals.extend(range(len(self.kept_ordinals) + 1, stop + 1))
+        return self.kept_ordinals[first - 1:stop]
 
     cdef ReadLines open_lines(self, Plan plan, str run, str commit_time, Py_ssize_t row_count):
         """What writes these rows as Ditto's own events; None where that takes more than their values."""
