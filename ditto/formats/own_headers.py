@@ -46,8 +46,15 @@ def own_lines(
     if commit_time:
         lines += f"{COMMIT_TIME}: {commit_time}\r\n"
     if isinstance(mark, SnapshotMark):
-        lines += f"{MARK}: {json.dumps(msgspec.to_builtins(mark), separators=(',', ':'))}\r\n"
+        lines += f"{MARK}: {_ascii_json(mark)}\r\n"
     return lines.encode()
+
+
+def _ascii_json(mark: SnapshotMark) -> str:
+    written = msgspec.json.encode(mark)
+    if written.isascii():
+        return written.decode()
+    return json.dumps(msgspec.to_builtins(mark), separators=(",", ":"))  # with other characters escaped
 
 
 def read_own(header: Callable[[str], str | None]) -> OwnPlace | None:
