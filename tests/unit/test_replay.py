@@ -6,8 +6,9 @@ import pytest
 from nats.aio.msg import Msg
 
 from ditto.errors import SinkLost
-from ditto.sinks.jetstream.stream_batches import BATCH_MESSAGES, BatchReader
+from ditto.sinks.jetstream.batch_reader import BatchReader
 
+BATCH = 40
 CHECKPOINT = "ditto._checkpoint"
 
 
@@ -20,23 +21,23 @@ def status(subject: str, code: str, words: str = "") -> Msg:
     return Msg(None, subject, "", b"", {"Status": code, "Description": words})  # type: ignore[arg-type]
 
 
-def reader(*, last: int) -> BatchReader:
-    return BatchReader("ditto", last_sequence=last)
+def reader(*, last: int | None) -> BatchReader:
+    return BatchReader("ditto", batch=BATCH, last_sequence=last)
 
 
 async def test_what_is_said_of_an_earlier_batch_does_not_end_a_later_one() -> None:
-    reading = reader(last=BATCH_MESSAGES + 3)
+    reading = reader(last=BATCH + 3)
     first = reading.expect_batch("inbox")
-    for sequence in range(1, BATCH_MESSAGES + 1):
+    for sequence in range(1, BATCH + 1):
         await reading.on_message(message(sequence))
     assert reading.batch.done()
     reading.expect_batch("inbox")
     await reading.on_message(status(first, "409", "Batch Completed"))
     assert not reading.batch.done()
-    for sequence in range(BATCH_MESSAGES + 1, BATCH_MESSAGES + 4):
+    for sequence in range(BATCH + 1, BATCH + 4):
         await reading.on_message(message(sequence))
     await reading.batch
-    assert (reading.messages, reading.is_done) == (BATCH_MESSAGES + 3, True)
+    assert (reading.messages, reading.is_done) == (BATCH + 3, True)
 
 
 async def test_a_batch_that_is_full_is_followed_by_another() -> None:
@@ -60,13 +61,35 @@ async def test_messages_that_were_removed_meanwhile_are_not_waited_for(code: str
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [("409", "Consumer Deleted"), ("409", "Message Size Exceeds MaxBytes"), ("503", ""), ("409", "Server Shutdown")],
+    [("409", "Consumer Deleted"), ("503", ""), ("409", "Server Shutdown")],
 )
 async def test_what_keeps_it_from_the_end_is_an_error(code: str, words: str) -> None:
     reading = reader(last=9)
     await reading.on_message(status(reading.expect_batch("inbox"), code, words))
     with pytest.raises(SinkLost, match=words or "no consumer"):
         await reading.batch
+
+
+async def test_a_message_that_is_larger_than_a_batch_gets_a_larger_one_once() -> None:
+    reading = reader(last=9)
+    words = "Message Size Exceeds MaxBytes"
+    await reading.on_message(status(reading.expect_batch("inbox"), "409", words))
+    await reading.batch
+    assert (reading.needs_room, reading.is_done) == (True, False)
+    await reading.on_message(status(reading.expect_batch("inbox"), "409", words))
+    with pytest.raises(SinkLost, match=words):
+        await reading.batch
+
+
+@pytest.mark.parametrize("code", ["404", "408"])
+async def test_a_stream_that_is_followed_has_no_end(code: str) -> None:
+    reading = reader(last=None)
+    await reading.on_message(status(reading.expect_batch("inbox"), code, "Request Timeout"))
+    await reading.batch
+    reading.expect_batch("inbox")
+    await reading.on_message(message(1, pending=0))
+    assert not reading.batch.done()
+    assert not reading.is_done
 
 
 async def test_a_message_that_was_lost_on_the_way_is_an_error() -> None:

@@ -34,8 +34,8 @@ _ALIVE_S: Final = 15.0
 """After so long without an event a comment is sent: proxies close what is silent."""
 _ALIVE: Final = b": alive\n\n"
 
-_QUEUED: Final = 16
-"""Events that wait for a slow client."""
+_QUEUED: Final = 4
+"""Events that wait for a slow client, besides those that the reader has: each may have megabytes."""
 
 Queue: TypeAlias = asyncio.Queue[bytes | None]
 Action: TypeAlias = Literal["insert", "update", "delete", "truncate", "read", "message"]

@@ -131,20 +131,12 @@ class Account(Struct, frozen=True):
     limits: AccountLimits | None = None
 
 
-class Delivered(Struct, frozen=True):
-    """How far a consumer has got."""
-
-    consumer_seq: int = 0
-    stream_seq: int = 0
-
-
 class ConsumerInfo(Struct, frozen=True):
-    """CONSUMER.CREATE and CONSUMER.INFO."""
+    """CONSUMER.CREATE."""
 
     name: str
     num_pending: int = 0
     """Messages that it has not delivered yet."""
-    delivered: Delivered = Delivered()
 
 
 class Deleted(Struct, frozen=True):

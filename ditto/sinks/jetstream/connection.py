@@ -266,14 +266,6 @@ class Connection(Client):
             if hasattr(socket, option):  # macOS has only some of them
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
-    def forget_messages(self) -> None:
-        """Drop what has come and nobody has taken, up to 32 MB a consumer: nats-py's objects refer to each other, so
-        that it would stay until the next collection of garbage.
-        """
-        for subscription in self._subs.values():
-            while not subscription._pending_queue.empty():  # noqa: SLF001
-                subscription._pending_queue.get_nowait()  # noqa: SLF001
-
     def abandon(self) -> None:
         """Close what a failed attempt to connect has left open; its own error is what counts."""
         if self._transport is not None:  # nats-py leaves it open when the handshake fails

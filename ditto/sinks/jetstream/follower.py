@@ -1,39 +1,45 @@
-"""Gets the stream's messages in order through an ordered consumer, over lost connections, and changes nothing."""
+"""Gets the stream's messages in order, over lost connections and lost consumers, and changes nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import nats.errors
-import nats.js.errors
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from ditto.config import Nats
-from ditto.errors import NotNow, SinkError, SinkLost, StreamNotFound, StreamUnusable
+from ditto.errors import SinkError, SinkLost, StreamNotFound
 from ditto.sinks.base import ReadMessage
 from ditto.sinks.jetstream import servers
-from ditto.sinks.jetstream.api import API_TIMEOUT_S
-from ditto.sinks.jetstream.api_answers import StreamState, unreadable
+from ditto.sinks.jetstream.api import Api
+from ditto.sinks.jetstream.api_answers import StreamState
+from ditto.sinks.jetstream.batch_reader import KEPT_NS, BatchReader, BatchRequests, reading
 from ditto.sinks.jetstream.connection import Connection
-from ditto.sinks.jetstream.message_kinds import message_maker
-from ditto.sinks.jetstream.stream import Stream
 from ditto.sinks.reader_retry import retry_delay_s
-from ditto.tasks import end
 
+_BATCH_MESSAGES: Final = 500
+_BATCH_BYTES: Final = 256 * 1024
+"""Twice as much is in memory for somebody who does not take it: a batch that is handed on, and the next one."""
+_EXPIRES_S: Final = 30
+"""Less than the server keeps a consumer that nobody asks."""
+_HEARTBEAT_S: Final = 5
+_SILENT_S: Final = 15.0
+"""Without a message or a heartbeat the consumer has gone, with the server that kept it."""
 _WATCH_PERIOD_S: Final = 0.5
+_NEW_S: Final = 1.0
+"""A consumer that is lost as soon as it was made is a fault, and not made again at once."""
+_NS: Final = 1_000_000_000
 
 
 class Follower:
-    """Gives each message to `on_message`, from the chosen one on; those of the server's own are left out.
+    """The messages from the chosen one on; those of the server's own are left out.
 
-    What `on_message` raises ends it. `on_lost` is called with the error when a connection ends; it is made again.
+    `on_lost` is called with the error when a connection ends; it is made again.
     """
 
     def __init__(
@@ -41,15 +47,13 @@ class Follower:
         config: Nats,
         *,
         prefix: str,
-        on_message: Callable[[ReadMessage], Awaitable[None]],
         on_lost: Callable[[SinkError], None],
         since: datetime | None = None,
         last: int | None = None,
         is_endless: bool = True,
     ) -> None:
         self._config = config
-        self._make = message_maker(prefix)
-        self._on_message = on_message
+        self._prefix = prefix
         self._on_lost = on_lost
         self._since = since
         self._last = last
@@ -58,11 +62,9 @@ class Follower:
         """Of the last message that was handed on; where there was none, the one to begin after."""
         self._has_begun = False
         self._end_sequence = 0
-        self._done: asyncio.Future[None]
-        self._subscription: Subscription | None = None
 
-    async def run(self) -> None:
-        """Until cancelled; or, where it is not endless, until the message that was the last when it began.
+    async def messages(self) -> AsyncGenerator[list[ReadMessage]]:
+        """For ever; or, where it is not endless, until the message that was the last when it began.
 
         Raises StreamNotFound, and what keeps it from connecting the first time. Later losses are tried again.
         """
@@ -70,7 +72,9 @@ class Follower:
         while True:
             before = self._sequence
             try:
-                await self._follow()
+                async with aclosing(self._connected()) as parts:
+                    async for part in parts:
+                        yield part
             except SinkError as error:
                 if not self._has_begun or not error.is_retryable:
                     raise
@@ -81,69 +85,90 @@ class Follower:
             else:
                 return
 
-    async def _follow(self) -> None:
-        self._done = asyncio.get_running_loop().create_future()
+    async def _connected(self) -> AsyncGenerator[list[ReadMessage]]:
         client = await servers.connect(self._config, accept=partial(servers.usable, config=self._config))
-        watching = asyncio.ensure_future(self._watch(client))
         try:
-            await client.guard(self._read(client))
+            api = Api(client.requests, domain=self._config.domain)
+            state = await client.guard(self._look(api))
+            if not self._has_begun:
+                self._end_sequence = state.last_seq
+                if not self._is_endless and not state.messages:
+                    return
+            while True:
+                async with aclosing(self._consumed(client, api, state)) as parts:
+                    async for part in parts:
+                        yield part
+                if not self._is_endless and self._sequence >= self._end_sequence:
+                    return
+        except nats.errors.Error as error:
+            raise SinkLost(f"cannot {self._doing}: {str(error) or type(error).__name__}") from error
         finally:
-            client.forget_messages()
-            await self._unsubscribe()
-            await end(watching)
             await servers.close(client)
 
-    async def _read(self, client: Connection) -> None:
-        stream = Stream(client, self._config)
-        if not await stream.look():
-            raise StreamNotFound(f"there is no stream {stream.name}", hint="has ditto run yet?", stream=stream.name)
-        state = stream.state
-        if not self._has_begun:
-            self._end_sequence = state.last_seq
-            if not self._is_endless and not state.messages:
-                return
-        await self._subscribe(client, state)
-        self._has_begun = True
-        await self._done
+    @property
+    def _doing(self) -> str:
+        return f"follow stream {self._config.stream}"
 
-    async def _subscribe(self, client: Connection, state: StreamState) -> None:
+    async def _look(self, api: Api) -> StreamState:
         name = self._config.stream
-        try:
-            async with asyncio.timeout(API_TIMEOUT_S):
-                subscription = await client.jetstream(domain=self._config.domain).subscribe(
-                    ">",
-                    stream=name,
-                    ordered_consumer=True,
-                    config=self._place(state),
-                    cb=self._take,
-                    # nats-py drops what is over its limits and goes on; flow control bounds what is under way.
-                    pending_msgs_limit=0,
-                    pending_bytes_limit=0,
-                )
-                self._subscription = subscription
-                consumer = await subscription.consumer_info()
-        except nats.js.errors.APIError as error:
-            raise StreamUnusable(f"stream {name} cannot be followed: {error.description}", stream=name) from error
-        except (nats.errors.Error, TimeoutError) as error:
-            raise _not_now(name) from error
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # nats-py does not check the answers
-            raise unreadable(error, doing=f"follow stream {name}", request=f"CONSUMER.CREATE.{name}") from error
-        delivered = consumer.delivered.consumer_seq if consumer.delivered else 0
-        if not self._is_endless and not consumer.num_pending and not delivered and not self._done.done():
-            self._done.set_result(None)  # there is nothing from there on
+        info = await api.stream_info(name, self._doing)
+        if info is None:
+            raise StreamNotFound(f"there is no stream {name}", hint="has ditto run yet?", stream=name)
+        return info.state
 
-    async def _unsubscribe(self) -> None:
-        """End nats-py's tasks, which outlive a client that could not be closed in time."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            with suppress(Exception):
-                await subscription.unsubscribe()
+    async def _consumed(self, client: Connection, api: Api, state: StreamState) -> AsyncGenerator[list[ReadMessage]]:
+        """What one consumer gives, until it is lost; the next one begins after the last message of this one."""
+        name = self._config.stream
+        wanted = {"ack_policy": "none", "mem_storage": True, "inactive_threshold": KEPT_NS, **self._place(state)}
+        consumer = await client.guard(api.create_consumer(name, wanted, self._doing))
+        began_at = time.monotonic()
+        self._has_begun = True
+        if not self._is_endless and not consumer.num_pending:
+            self._sequence = self._end_sequence  # there is nothing from there on
+            return
+        batches = BatchReader(
+            self._prefix, batch=_BATCH_MESSAGES, last_sequence=None if self._is_endless else self._end_sequence
+        )
+        async with reading(
+            client, api, batches, of=(name, consumer.name), terms=self._terms(), max_bytes=_BATCH_BYTES
+        ) as requests:
+            try:
+                async with aclosing(self._batches(client, batches, requests)) as parts:
+                    async for part in parts:
+                        yield part
+            except _ConsumerLost as error:
+                if not batches.messages and time.monotonic() - began_at < _NEW_S:
+                    raise SinkLost(f"cannot {self._doing}: {error}", stream=name) from error
 
-    def _place(self, state: StreamState) -> ConsumerConfig:
+    async def _batches(
+        self, client: Connection, batches: BatchReader, requests: BatchRequests
+    ) -> AsyncGenerator[list[ReadMessage]]:
+        await requests.ask()
+        while True:
+            await client.guard(_news(client, batches))
+            found = batches.take()
+            ended = batches.batch if batches.batch.done() else None
+            error = None if ended is None else ended.exception()
+            self._sequence = self._end_sequence if batches.is_done else max(self._sequence, batches.sequence)
+            if ended is not None and error is None and not batches.is_done:
+                await requests.ask()  # the next batch comes while this one is handed on
+            if found:
+                yield found
+            if batches.is_done:
+                return
+            if error is not None:
+                raise _ConsumerLost(str(error)) from error
+
+    def _terms(self) -> dict[str, Any]:
+        if not self._is_endless:
+            return {"batch": _BATCH_MESSAGES, "no_wait": True}
+        return {"batch": _BATCH_MESSAGES, "expires": _EXPIRES_S * _NS, "idle_heartbeat": _HEARTBEAT_S * _NS}
+
+    def _place(self, state: StreamState) -> dict[str, Any]:
         """Where to begin."""
         if not self._sequence and self._since is not None:
             moment = self._since.isoformat().replace("+00:00", "Z")
-            return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=moment)  # type: ignore[arg-type]
+            return {"deliver_policy": "by_start_time", "opt_start_time": moment}
         if not self._sequence:
             first = state.first_seq
             if self._last is not None:
@@ -152,39 +177,22 @@ class Follower:
                 self._sequence = state.last_seq
             else:
                 self._sequence = max(first - 1, 0)
-        return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=self._sequence + 1)
-
-    async def _take(self, message: Msg) -> None:
-        # In a task of nats-py, which would swallow what is raised here.
-        if self._done.done():
-            return
-        try:
-            metadata = message.metadata
-            sequence = metadata.sequence.stream
-            is_past = not self._is_endless and sequence > self._end_sequence
-            if not is_past:
-                stored_at = metadata.timestamp.timestamp()
-                made = self._make(sequence, message.subject, message.data, message.headers, stored_at)
-                if made is not None:
-                    await self._on_message(made)
-                self._sequence = sequence
-            if not self._is_endless and (is_past or sequence >= self._end_sequence or not metadata.num_pending):
-                self._done.set_result(None)
-        except Exception as error:  # noqa: BLE001  raised where the end is awaited
-            _fail(self._done, error)
-
-    async def _watch(self, client: Connection) -> None:
-        """nats-py may close a connection without a word."""
-        while not client.is_closed:  # noqa: ASYNC110  nats-py has no event for it
-            await asyncio.sleep(_WATCH_PERIOD_S)
-        _fail(self._done, SinkLost("the connection to NATS ended"))
+        return {"deliver_policy": "by_start_sequence", "opt_start_seq": self._sequence + 1}
 
 
-def _not_now(name: str) -> NotNow:
-    return NotNow(f"JetStream does not answer for stream {name}", hint="it is starting, or has no leader", stream=name)
+class _ConsumerLost(Exception):
+    """The server has removed the consumer, or lost it, or one of its messages was lost on the way."""
 
 
-def _fail(done: asyncio.Future[None], error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)
-        done.exception()  # retrieved: asyncio would report it if nothing awaits it any more
+async def _news(client: Connection, batches: BatchReader) -> None:
+    """Wait until something has come. Raises _ConsumerLost, SinkLost."""
+    deadline = time.monotonic() + _SILENT_S
+    while not batches.news.is_set():
+        if client.is_closed:  # nats-py may close a connection without a word
+            raise SinkLost("the connection to NATS ended")
+        if time.monotonic() > deadline:
+            raise _ConsumerLost("nothing has come for a while")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WATCH_PERIOD_S):
+                await batches.news.wait()
+    batches.news.clear()

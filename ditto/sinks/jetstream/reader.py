@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 import nats.errors
@@ -21,16 +20,12 @@ from ditto.sinks.jetstream.follower import Follower
 from ditto.sinks.jetstream.requests import Requests
 from ditto.sinks.jetstream.stream import Stream
 from ditto.sinks.jetstream.stream_batches import read_batches
-from ditto.tasks import end
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
     from ditto.config import PipelineConfig
     from ditto.decoding.change import StoredObject
-
-_AHEAD: Final = 1000
-"""Messages that wait for what follows the stream."""
 
 
 class StreamReader:
@@ -85,24 +80,18 @@ class StreamReader:
     async def follow(
         self, start: Start, *, is_endless: bool, on_lost: Callable[[SinkError], None]
     ) -> AsyncGenerator[Sequence[ReadMessage]]:
-        """Through an ordered consumer, on connections of its own."""
-        waiting: asyncio.Queue[ReadMessage] = asyncio.Queue(_AHEAD)
+        """Through consumers and connections of its own."""
         follower = Follower(
             self._config,
             prefix=self._prefix,
-            on_message=waiting.put,
             on_lost=on_lost,
             since=start.since,
             last=start.last,
             is_endless=is_endless,
         )
-        running = asyncio.ensure_future(follower.run())
-        try:
-            while found := await _some(waiting, running):
-                yield found
-            await running
-        finally:
-            await end(running)
+        async with aclosing(follower.messages()) as parts:
+            async for part in parts:
+                yield part
 
     async def read_object(self, stored: StoredObject) -> bytes | None:
         """From the object store beside the stream."""
@@ -139,20 +128,6 @@ async def read_stream(client: Client, stream: str, *, prefix: str, domain: str |
         raise AckTimeout(f"cannot {doing}: nats-server did not answer", hint="is it overloaded?") from error
     except nats.errors.Error as error:
         raise SinkLost(f"cannot {doing}: {str(error) or type(error).__name__}", stream=stream) from error
-
-
-async def _some(waiting: asyncio.Queue[ReadMessage], running: asyncio.Future[None]) -> list[ReadMessage]:
-    """What waits, once something does; nothing where the end has come before."""
-    coming = asyncio.ensure_future(waiting.get())
-    try:
-        ends: set[asyncio.Future[Any]] = {running, coming}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        found = [coming.result()] if coming.done() else []
-    finally:
-        coming.cancel()
-    while not waiting.empty():
-        found.append(waiting.get_nowait())
-    return found
 
 
 async def _next(parts: AsyncGenerator[Part]) -> Part | None:

@@ -41,6 +41,9 @@ async def forwarding(
         if "STREAM.UPDATE" in subject and updates is not None:
             updates.append(json.loads(body))
             body = json.dumps({name: each for name, each in updates[-1].items() if name != "future"}).encode()
+        if "CONSUMER.MSG.NEXT" in subject:  # it has many answers, which go to whoever asks
+            await client.publish(subject, body, reply=message.reply)
+            return
         right = await client.request(subject, body, timeout=5, headers=message.headers)
         wrong = next((each for part, each in odd.items() if part in message.subject), right.data)
         if callable(wrong):
@@ -101,9 +104,9 @@ async def test_an_odd_answer_is_tried_again(world: World, part: str, answer: obj
         assert len(await world.events()) == 0
 
 
-@pytest.mark.parametrize("answer", [{"name": 5}, {"config": 5}, {"delivered": []}, {"num_pending": "many"}])
+@pytest.mark.parametrize("answer", [{"name": 5}, {"config": 5}, {"num_pending": "many"}])
 async def test_an_odd_answer_about_a_consumer(world: World, answer: object) -> None:
-    odd: dict[str, Any] = {"CONSUMER.CREATE": answer, "CONSUMER.INFO": answer}
+    odd: dict[str, Any] = {"CONSUMER.CREATE": answer}
     async with forwarding(world.nats_server, odd):
         await world.streaming(nats_domain=DOMAIN)
         world.sql("INSERT INTO fence DEFAULT VALUES")

@@ -107,9 +107,16 @@ async def test_it_follows_changes_nothing_and_ends_quietly(world: World, tmp_pat
             world.sql("INSERT INTO t VALUES (7, 'x') ON CONFLICT (id) DO UPDATE SET note = 'y'")
             await world.fence()
             assert time.monotonic() < deadline
+        # Its consumer goes away, as with the server that kept it; and a row comes that is larger than a batch.
+        async with world.jetstream() as jetstream:
+            for consumer in await jetstream.consumers_info(world.stream):
+                await jetstream.delete_consumer(world.stream, consumer.name)
+        world.sql("INSERT INTO t VALUES (8, repeat('x', 700000)), (9, 'z')")
+        await eventually(lambda: "id=9" in path.read_text(), "it goes on")
         process.send_signal(signal.SIGINT)
         _, err = await asyncio.to_thread(process.communicate, timeout=30)
     assert (process.returncode, err) == (130, b"")
+    assert [path.read_text().count(f"INSERT    public.t  id={each}\n") for each in (8, 9)] == [1, 1]
     assert "fence" not in path.read_text()
     assert "id=1" not in path.read_text(), "it begins at the end"
     assert (await world.info()).config == before
