@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from collections.abc import Awaitable
+from typing import Annotated, Any, Final, TypeVar
 
 from litestar import Request, Response, get, post
 from litestar.exceptions import (
@@ -18,22 +16,27 @@ from litestar.exceptions import (
 from litestar.params import Body, Parameter
 from msgspec import Meta, Struct
 
-from ditto.check.snapshot_request import check_request
-from ditto.errors import ConfigError, DittoError, PublicationMissing, SlotMissing, SnapshotRefused, TableNotPublished
+from ditto.check.snapshot_asking import change_snapshot, start_snapshot
+from ditto.errors import (
+    ConfigError,
+    DittoError,
+    NotPossibleNow,
+    PublicationMissing,
+    SlotMissing,
+    SnapshotRefused,
+    SnapshotUnknown,
+    TableNotPublished,
+)
 from ditto.log import mask_secrets
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
-from ditto.monitoring.snapshot_changes import GRACE_S, why_not
 from ditto.monitoring.status_document import Snapshots
-from ditto.source.snapshot_requests import Verb, new_run, open_writable, send, start_body, verb_body
-from ditto.source.sql import Control
+from ditto.source.snapshot_requests import Verb
 
-TIMEOUT_S: Final = 8.0
-"""For what PostgreSQL is asked: less than a connection may take in all (`connection_limits`)."""
-_POLL_S: Final = 0.1
 _MAX_BODY_BYTES: Final = 64 * 1024
 _BAD_REQUEST: Final = (ConfigError, SnapshotRefused, TableNotPublished)
-_NOT_YET: Final = (PublicationMissing, SlotMissing)
+_NOT_YET: Final = (PublicationMissing, SlotMissing, NotPossibleNow)
 
+T = TypeVar("T")
 RunId = Annotated[str, Parameter(description="The id of a run.")]
 
 
@@ -78,30 +81,11 @@ def snapshot_handlers(monitors: list[PipelineMonitor]) -> list[Any]:
         """
         if data is None:
             raise ClientException("the body is not JSON: it is empty; {} asks for every table")
-        run = new_run()
-
-        async def ask(control: Control) -> None:
-            checked = await check_request(control, monitor.config, data.tables, where=data.where)
-            body = start_body(
-                checked.names,
-                slot=monitor.config.postgres.slot,
-                run=run,
-                where=data.where,
-                max_rows_per_s=data.max_rows_per_s,
-            )
-            await send(control, body)
-
-        await _ask(monitor, run, ask)
-        return Accepted(run)
+        asking = start_snapshot(monitor.config, data.tables, where=data.where, max_rows_per_s=data.max_rows_per_s)
+        return Accepted(await _answered(asking))
 
     async def change(verb: Verb, run: str) -> Accepted:
-        deadline = time.monotonic() + GRACE_S
-        while (objection := why_not(monitor.snapshots(), verb, run)) is not None:
-            if not objection.is_unknown or time.monotonic() > deadline:
-                raise HTTPException(objection.what, status_code=404 if objection.is_unknown else 409)
-            await asyncio.sleep(_POLL_S)
-        body = verb_body(verb, run, slot=monitor.config.postgres.slot)
-        await _ask(monitor, run, lambda control: send(control, body))
+        await _answered(change_snapshot(monitor.config, monitor.snapshots, verb, run))
         return Accepted(run)
 
     @post("/v1/snapshots/{run:str}/pause", summary="Pause a snapshot", status_code=202, raises=[NotFoundException])
@@ -122,14 +106,12 @@ def snapshot_handlers(monitors: list[PipelineMonitor]) -> list[Any]:
     return [snapshots, start, pause, resume, cancel]
 
 
-async def _ask(monitor: PipelineMonitor, run: str, ask: Callable[[Control], Awaitable[object]]) -> None:
-    """Do it on a connection of its own. Raises HTTPException."""
+async def _answered(asking: Awaitable[T]) -> T:
+    """Raises HTTPException."""
     try:
-        async with asyncio.timeout(TIMEOUT_S), open_writable(monitor.config.postgres.dsn) as control:
-            await ask(control)
-    except TimeoutError as error:
-        detail = f"PostgreSQL has not answered within {TIMEOUT_S:g} s: GET /v1/snapshots tells whether run {run} begins"
-        raise HTTPException(detail, status_code=503) from error
+        return await asking
+    except SnapshotUnknown as error:
+        raise HTTPException(error.message, status_code=404) from error
     except DittoError as error:
         code = 400 if isinstance(error, _BAD_REQUEST) else 409 if isinstance(error, _NOT_YET) else 503
         hint = f" ({error.hint})" if error.hint else ""

@@ -11,9 +11,9 @@ from typing import Final, Literal, TypeAlias
 
 import structlog
 
-from ditto.check.snapshot_request import check_request
+from ditto.check.snapshot_asking import change_snapshot, start_snapshot
 from ditto.config import Config, Log, secrets
-from ditto.errors import DittoError, NotRunning, SnapshotRefused
+from ditto.errors import DittoError, NotRunning
 from ditto.fleet.channel import Reload, Start
 from ditto.fleet.crashes import pipeline_crashed, where
 from ditto.fleet.document import Document, resolve
@@ -21,14 +21,12 @@ from ditto.fleet.records import Problem, Running
 from ditto.fleet.requests import Ask, Fault, SnapshotRequest, answered, fault_of
 from ditto.log import keep_secret
 from ditto.monitoring.pipeline_monitor import PipelineMonitor, Rate
-from ditto.monitoring.snapshot_changes import GRACE_S, why_not
 from ditto.monitoring.state import Transition
 from ditto.monitoring.status_document import SnapshotSummary
 from ditto.monitoring.timestamps import rfc3339
 from ditto.pipeline.pipeline import Pipeline
 from ditto.pipeline.supervisor import follow
 from ditto.service.reload import Reloads
-from ditto.source.snapshot_requests import new_run, open_writable, send, start_body, verb_body
 from ditto.tasks import until
 
 log = structlog.get_logger()
@@ -36,8 +34,6 @@ log = structlog.get_logger()
 _BEGINNING_S: Final = 10.0
 """A pipeline that does not stream by then lets the next one begin."""
 _BEGUN: Final = frozenset({"streaming", "standby", "waiting", "stopped"})
-_ASK_S: Final = 8.0
-_POLL_S: Final = 0.1
 
 Watched: TypeAlias = Callable[[PipelineMonitor], AbstractContextManager[None]]
 """What counts and exports a pipeline while the body runs."""
@@ -199,39 +195,13 @@ class Hosted:
         raise NotRunning(f"the worker of pipeline {self.name} does not know what {ask.op} is")
 
     async def _snapshot(self, monitor: PipelineMonitor, request: SnapshotRequest) -> str:
-        """Send the request to PostgreSQL, as everybody does; returns the run."""
-        run = request.run or new_run()
-        if request.verb != "start":
-            await self._check_change(monitor, request)
-        try:
-            async with asyncio.timeout(_ASK_S), open_writable(self._config.postgres.dsn) as control:
-                if request.verb == "start":
-                    found = await check_request(control, self._config, request.tables, where=request.where)
-                    body = start_body(
-                        found.names,
-                        slot=self._config.postgres.slot,
-                        run=run,
-                        where=request.where,
-                        max_rows_per_s=request.max_rows_per_s,
-                    )
-                else:
-                    body = verb_body(request.verb, run, slot=self._config.postgres.slot)
-                await send(control, body)
-        except TimeoutError as error:
-            raise SnapshotRefused(
-                f"PostgreSQL has not answered within {_ASK_S:g} s: whether run {run} begins is not known",
-                hint="look at the snapshots of the pipeline before asking again",
-            ) from error
-        return run
-
-    async def _check_change(self, monitor: PipelineMonitor, request: SnapshotRequest) -> None:
+        """Returns the run."""
         if request.verb == "start":
-            return
-        deadline = time.monotonic() + GRACE_S
-        while (objection := why_not(monitor.snapshots(), request.verb, request.run)) is not None:
-            if not objection.is_unknown or time.monotonic() > deadline:
-                raise SnapshotRefused(objection.what, hint="the snapshots of the pipeline are listed with their states")
-            await asyncio.sleep(_POLL_S)
+            return await start_snapshot(
+                self._config, request.tables, where=request.where, max_rows_per_s=request.max_rows_per_s
+            )
+        await change_snapshot(self._config, monitor.snapshots, request.verb, request.run)
+        return request.run
 
 
 class _Once:

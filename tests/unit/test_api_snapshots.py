@@ -86,7 +86,7 @@ async def test_the_runs_and_their_tables_are_told() -> None:
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "cancel"])
 async def test_a_run_that_is_not_there_and_one_that_has_ended(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ditto.api.snapshots.GRACE_S", 0.2)
+    monkeypatch.setattr("ditto.check.snapshot_asking.GRACE_S", 0.2)
     async with server() as port:
         code, answer = await ask(port, f"/v1/snapshots/none/{verb}", JSON)
         assert (code, answer["detail"].partition(":")[0]) == (404, "there is no run 'none'")
