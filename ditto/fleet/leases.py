@@ -7,6 +7,7 @@ the slot and the sink's fence decide.
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import msgspec
 import structlog
@@ -20,6 +21,9 @@ from ditto.fleet.view import View
 from ditto.monitoring.timestamps import rfc3339
 
 log = structlog.get_logger()
+
+_ROOM: Final = b" " * 256
+"""So much longer the lease of another node may be: names have 63 characters at most."""
 
 
 class Taken(Struct, frozen=True):
@@ -66,6 +70,25 @@ class Leases:
             return None
         self._written(pipeline, value, revision)
         return Taken(revision, from_dead=is_other, bucket=self._created)
+
+    def is_held_elsewhere(self, pipeline: str) -> bool:
+        """Whether another live node has it, as far as this one has heard."""
+        holder = self._view.holder(pipeline)
+        if holder is None or holder.instance == self._instance:
+            return False
+        return self._view.membership.is_alive(holder.node, holder.instance)
+
+    async def renew(self, pipeline: str, taken: Taken) -> Taken | None:
+        """Write it again, to see whether another node could write its own. None where another node has taken it. Raises
+        ControlPlaneLost, also where the bucket is full.
+        """
+        value = Assignment(node=self._node, instance=self._instance, since=rfc3339(time.time()))
+        # A full bucket takes an entry that is shorter than the one before, and so that of a lease that is freed.
+        revision = await self._bucket.write(pipeline, msgspec.json.encode(value) + _ROOM, after=taken.revision)
+        if revision is None:
+            return None
+        self._written(pipeline, value, revision)
+        return msgspec.structs.replace(taken, revision=revision)
 
     def is_lost(self, pipeline: str, taken: Taken) -> bool:
         """Whether another node has taken it since."""

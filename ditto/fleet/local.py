@@ -27,7 +27,7 @@ from ditto.tasks import end
 log = structlog.get_logger()
 
 _LOOK_S: Final = 0.5
-"""How often a lease is tried that another node has: a change wakes it sooner."""
+"""How often a lease is tried that could not be taken: the node wakes it sooner when it is free."""
 _PATIENCE_S: Final = 2.0
 
 
@@ -61,6 +61,7 @@ class LocalPipeline:
         self._taken: Taken | None = None
         self._crashes = 0
         self._failure: Failure | None = None
+        self._told: tuple[str, str] | None = None
         self._fallback: Stored | None = None
         """What it goes on with here, where it cannot be handed over."""
 
@@ -79,7 +80,8 @@ class LocalPipeline:
         before, self._want = self._want, want
         self._fallback = before or self._fallback if is_handed_over else None
         is_other = (before is None) != (want is None) or (before and want and before.revision != want.revision)
-        if is_other or self.is_lost or self._is_gone:
+        may_take = want is not None and self._taken is None and not self._leases.is_held_elsewhere(self.name)
+        if is_other or may_take or self.is_lost or self._is_gone:
             self._wake.set()
 
     async def run(self) -> None:
@@ -117,11 +119,11 @@ class LocalPipeline:
         await self._until_woken(self._connected())
         if self._want is None:
             return
-        try:
-            self._taken = await self._leases.take(self.name)
-        except ControlPlaneLost:
-            await self._until_woken(asyncio.sleep(_LOOK_S))
-            return
+        if not self._leases.is_held_elsewhere(self.name):
+            try:
+                self._taken = await self._leases.take(self.name)
+            except ControlPlaneLost as error:
+                self._tell("pipeline.not_taken", error)
         if self._taken is None:
             await self._until_woken(asyncio.sleep(_LOOK_S))
         else:
@@ -136,6 +138,23 @@ class LocalPipeline:
         if taken is not None:
             log.info("pipeline.taken_again", pipeline=self.name, reason="its entry in ditto_assignments was deleted")
             self._taken = msgspec.structs.replace(taken, from_dead=False)
+
+    async def _may_leave(self) -> bool:
+        """Whether another node can take it over, once it has ended here: the control plane takes the lease now."""
+        if self._taken is None or self._fallback is None:
+            return True
+        try:
+            self._taken = await self._leases.renew(self.name, self._taken) or self._taken
+        except ControlPlaneLost as error:
+            self._tell("pipeline.not_handed_over", error)
+            return False
+        return True
+
+    def _tell(self, event: str, error: ControlPlaneLost) -> None:
+        """Once for each reason."""
+        if (event, error.message) != self._told:
+            self._told = (event, error.message)
+            log.warning(event, pipeline=self.name, reason=error.message, hint=error.hint)
 
     async def _free(self) -> bool:
         """So that another node can take it, or, with a failure, none does; False where that cannot be, and another node
@@ -192,6 +211,9 @@ class LocalPipeline:
                 want = self._want
                 if want is not None and self._is_gone and not self.is_lost:
                     await self._take_again()
+                if want is None and not self.is_lost and not await self._may_leave():
+                    self._want = self._fallback  # until the node asks again
+                    continue
                 if want is None or self.is_lost:
                     worker.tell(Stop(self.name))
                     break

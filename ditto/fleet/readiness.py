@@ -29,13 +29,17 @@ log = structlog.get_logger()
 _AGAIN_S: Final = 10.0
 """How often what was missing is looked for again: a file may have been put there."""
 _AT_ONCE: Final = 16
+_MOST_FAILURES: Final = 3
+"""What was missing may be back before the next look, which then finds nothing: the pipeline is tried again. After so
+many failures the look does not see what is missing, and the pipeline is tried again after a change.
+"""
 
 
 class _Verdict(Struct, frozen=True):
     revision: int
     failure: Failure | None = None
-    is_final: bool = False
-    """The pipeline has failed here, and the look finds nothing that is missing: it is tried again after a change."""
+    failures: int = 0
+    """How often the pipeline has failed here although the look found nothing that is missing."""
 
 
 class Judge:
@@ -63,7 +67,9 @@ class Judge:
     def refuse(self, stored: Stored, fault: Fault) -> None:
         """It has failed here for a reason that another node may not have."""
         failure = failure_of(stored, fault, node=self._node)
-        self._verdicts[stored.name] = _Verdict(stored.revision, failure, is_final=True)
+        before = self._verdicts.get(stored.name)
+        failures = before.failures if before is not None and before.revision == stored.revision else 0
+        self._verdicts[stored.name] = _Verdict(stored.revision, failure, failures + 1)
         self._failed.add(stored.name)
         self._tell(failure, stored.name)
         self._wake.set()
@@ -115,7 +121,7 @@ class Judge:
             # Large documents take seconds, and the node has to be heard of meanwhile.
             found = await asyncio.to_thread(_missing, some)
             for stored, fault in zip(some, found, strict=True):
-                self._note(stored, fault)
+                self._note(stored, fault, is_again=is_again)
             self._has_news()
         self._judged = max((revisions[name] for name in names), default=0)
         self._looked_at = revisions
@@ -124,18 +130,23 @@ class Judge:
         verdict = self._verdicts.get(name)
         if verdict is None or verdict.revision != revision or name in self._failed:
             return True
-        return is_again and verdict.failure is not None and not verdict.is_final
+        return is_again and verdict.failure is not None and verdict.failures < _MOST_FAILURES
 
-    def _note(self, stored: Stored, fault: Fault | None) -> None:
+    def _note(self, stored: Stored, fault: Fault | None, *, is_again: bool) -> None:
         before = self._verdicts.get(stored.name)
-        if before is not None and before.revision == stored.revision and before.is_final and fault is None:
-            return  # another look would find nothing either, and it would fail again
+        if before is not None and before.revision != stored.revision:
+            before = None
+        failures = 0 if before is None or fault is not None else before.failures
+        if before is not None and before.failure is not None and failures:
+            if not is_again or failures >= _MOST_FAILURES:
+                return
+            log.info("pipeline.tried_again", pipeline=stored.name, reason="what was missing may be there now")
         failure = None if fault is None else failure_of(stored, fault, node=self._node)
-        if before is not None and before.revision == stored.revision and before.failure and failure:
+        if before is not None and before.failure and failure:
             failure = msgspec.structs.replace(failure, at=before.failure.at)
         elif failure is not None:
             self._tell(failure, stored.name)
-        self._verdicts[stored.name] = _Verdict(stored.revision, failure)
+        self._verdicts[stored.name] = _Verdict(stored.revision, failure, failures)
 
     def _entry(self) -> Readiness:
         refused = {name: each.failure for name, each in self._verdicts.items() if each.failure is not None}

@@ -133,7 +133,8 @@ class Requests:
 
     async def _of_pipeline(self, ask: Ask, kind: type[T], *, timeout_s: float = TIMEOUT_S) -> T:
         summary = self._view.pipeline(ask.pipeline)
-        if summary.node is None or summary.running_revision is None:
+        is_ending = ask.op == "snapshot" and self._view.stored(ask.pipeline).record.paused
+        if summary.node is None or summary.running_revision is None or is_ending:
             raise NotRunning(
                 f"pipeline {ask.pipeline} does not run: it is {summary.state}"
                 + (f" ({summary.reason})" if summary.reason else ""),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
 
 from ditto.errors import ControlPlaneLost
 from ditto.fleet.channel import Reload, Start, Stop
@@ -13,6 +15,9 @@ from ditto.fleet.records import Failure, Record, Stored
 from ditto.fleet.requests import Fault
 from ditto.fleet.workers import Run, WorkerGone, Workers
 from unit.fakes import fake_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BASE: dict[str, Any] = {"postgres": {"slot": "shop"}}
 
@@ -25,7 +30,9 @@ class FakeLeases:
         self.is_anothers = False
         self.has_lost = False
         self.is_deleted = False
+        self.is_full = False
         self.taken = 0
+        self.renewed = 0
         self.freed: list[Failure | None] = []
 
     async def take(self, _pipeline: str) -> Taken | None:
@@ -34,6 +41,15 @@ class FakeLeases:
         self.taken += 1
         self.is_deleted = False
         return None if self.is_anothers else Taken(1, from_dead=True)
+
+    async def renew(self, _pipeline: str, taken: Taken) -> Taken:
+        if self.is_away or self.is_full:
+            raise ControlPlaneLost("full" if self.is_full else "away")
+        self.renewed += 1
+        return taken
+
+    def is_held_elsewhere(self, _pipeline: str) -> bool:
+        return self.is_anothers
 
     def is_lost(self, _pipeline: str, _taken: Taken) -> bool:
         return self.has_lost
@@ -54,6 +70,7 @@ class FakeWorkers:
         self.started: list[tuple[Start, bool]] = []
         self.told: list[Stop | Reload] = []
         self.run: Run
+        self.on_stop: Callable[[], None] = lambda: None
 
     async def start(self, message: Start, *, is_isolated: bool) -> tuple[FakeWorkers, Run]:
         self.started.append((message, is_isolated))
@@ -63,6 +80,7 @@ class FakeWorkers:
     def tell(self, message: Stop | Reload) -> None:
         self.told.append(message)
         if isinstance(message, Stop):
+            self.on_stop()
             self.run.set_result(None)
 
     def release(self, _worker: object, _pipeline: str) -> None:
@@ -160,9 +178,11 @@ async def test_a_lease_of_another_node_is_waited_for_and_one_that_is_lost_is_not
     scene.leases.is_anothers = True
     await asyncio.sleep(5)
     assert not scene.workers.started
+    assert scene.leases.taken == 0, "the control plane is not asked for what is known"
     scene.leases.is_anothers = False
-    await asyncio.sleep(1)
-    assert len(scene.workers.started) == 1
+    scene.local.set(stored(1))
+    await asyncio.sleep(0.01)
+    assert len(scene.workers.started) == 1, "it is taken at once when it is free"
     scene.leases.has_lost = True
     scene.local.set(None)
     await scene.task
@@ -170,14 +190,30 @@ async def test_a_lease_of_another_node_is_waited_for_and_one_that_is_lost_is_not
 
 
 @fake_time
-async def test_what_cannot_be_handed_over_goes_on() -> None:
+@pytest.mark.parametrize("why", ["is_away", "is_full"])
+async def test_what_cannot_be_handed_over_goes_on_without_an_interruption(why: str) -> None:
     scene = Scene()
     await asyncio.sleep(1)
-    scene.leases.is_away = True
+    setattr(scene.leases, why, True)
+    for _ in range(3):
+        scene.local.set(None, is_handed_over=True)
+        await asyncio.sleep(1)
+    assert (len(scene.workers.started), scene.workers.told) == (1, [])
+    setattr(scene.leases, why, False)
+    scene.local.set(None, is_handed_over=True)
+    await scene.task
+    assert scene.leases.freed == [None]
+
+
+@fake_time
+async def test_what_has_ended_and_cannot_be_freed_goes_on() -> None:
+    scene = Scene()
+    await asyncio.sleep(1)
+    scene.workers.on_stop = lambda: setattr(scene.leases, "is_away", True)
     scene.local.set(None, is_handed_over=True)
     await asyncio.sleep(10)
     assert len(scene.workers.started) == 2, "the control plane was lost in between: nobody else can run it"
-    scene.leases.is_away = False
+    scene.leases.is_away, scene.workers.on_stop = False, lambda: None
     scene.local.set(None, is_handed_over=True)
     await scene.task
     assert scene.leases.freed == [None]

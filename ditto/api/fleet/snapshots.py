@@ -89,6 +89,7 @@ def snapshot_handlers(node: FleetNode) -> list[Any]:
 
     async def change(request: Request[Any, Any, Any], name: str, verb: Verb, run: str) -> SnapshotAccepted:
         _check_runs(await known(node, name))
+        await node.catch_up()
         deadline = time.monotonic() + GRACE_S
         while (objection := why_not(await node.requests.snapshots(name), verb, run)) is not None:
             if not objection.is_unknown:

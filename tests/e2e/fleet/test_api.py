@@ -115,6 +115,8 @@ async def test_every_node_answers_for_the_whole_fleet(fleet: Fleet, world: World
 
             # Paused here, stopped there; deleted with its slot, which is held until then.
             assert (await away.post("/v1/pipelines/shop/pause")).json()["changed"]
+            refused = await away.post("/v1/pipelines/shop/snapshots", json={"tables": ["orders"]})
+            assert (refused.status_code, "does not run" in refused.json()["detail"]) == (409, True), refused.text
             await fleet.is_in("shop", "paused")
             await world.slot_is_free()
             assert (await away.post("/v1/pipelines/shop/resume")).status_code == 200

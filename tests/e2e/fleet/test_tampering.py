@@ -116,3 +116,41 @@ async def test_a_bucket_of_pipelines_that_is_lost_stops_none(
             await matches_ledger(world)
         finally:
             await client.close()
+
+
+@pytest.mark.long
+async def test_where_the_bucket_of_the_leases_is_full_nothing_is_given_up(
+    fleet: Fleet, control_plane: NatsServer, world: World
+) -> None:
+    async with fleet.watching():
+        node = fleet.start("n1", labels='{"zone": "a"}')
+        await fleet.live("n1")
+        await fleet.apply("shop", document(world, placement={"labels": {"zone": "a"}}))
+        await fleet.streams("shop")
+        fleet.start("n2", labels='{"zone": "b"}')
+        await fleet.live("n1", "n2")
+        client = await nats.connect(control_plane.url)
+        try:
+            with Ledger(world) as ledger:
+                await ledger.goes_on(10)
+                await limit(client, most_bytes=64)
+                await fleet.apply("shop", document(world, placement={"labels": {"zone": "b"}}))
+                said = await node.logged("pipeline.not_handed_over")
+                assert "ditto_assignments" in said["reason"]
+                await ledger.goes_on(10)
+                await world.fence()
+                assert fleet.pipeline("shop").node == "n1"
+                assert not node.logs("pipeline.state", state="draining")
+                await limit(client, most_bytes=-1)
+                await fleet.streams("shop", on="n2")
+                await ledger.goes_on(10)
+            await matches_ledger(world)
+        finally:
+            await client.close()
+
+
+async def limit(client: nats.NATS, *, most_bytes: int) -> None:
+    js = client.jetstream()
+    config = (await js.stream_info("KV_ditto_assignments")).config
+    config.max_bytes = most_bytes
+    await js.update_stream(config)
