@@ -23,7 +23,9 @@ class Scene:
         self.store(5)
 
     def store(self, revision: int) -> None:
-        record = Record(document={"postgres": {"dsn": "postgres://h/shop", "slot": "shop"}, "nats": {"url": "nats://h"}})
+        record = Record(
+            document={"postgres": {"dsn": "postgres://h/shop", "slot": "shop"}, "nats": {"url": "nats://h"}}
+        )
         self.view.take(self.view.records, Entry("shop", msgspec.json.encode(record), revision))
         self.view.take(self.view.records, None)
 

@@ -12,6 +12,8 @@ from e2e.ledger import Ledger, matches_ledger
 from e2e.process import eventually
 
 if TYPE_CHECKING:
+    from nats.aio.client import Client
+
     from ditto.testing.servers import NatsServer
     from e2e.world import World
 
@@ -149,7 +151,7 @@ async def test_where_the_bucket_of_the_leases_is_full_nothing_is_given_up(
             await client.close()
 
 
-async def limit(client: nats.NATS, *, most_bytes: int) -> None:
+async def limit(client: Client, *, most_bytes: int) -> None:
     js = client.jetstream()
     config = (await js.stream_info("KV_ditto_assignments")).config
     config.max_bytes = most_bytes
