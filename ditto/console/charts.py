@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from typing import Any, Final
 
@@ -44,6 +45,8 @@ class Charts:
         limit = _limit(summary)
         lines = [] if limit is None else [{"yAxis": limit}]
         self._charts[2].options["series"][0]["markLine"]["data"] = lines
+        largest = max((each for each in columns[2] if not math.isnan(each)), default=0.0)
+        self._charts[2].options["yAxis"] |= steps(largest if limit is None or largest < limit / 3 else float(limit))
         for chart in self._charts:
             chart.update()
 
@@ -52,6 +55,12 @@ def _limit(summary: PipelineSummary) -> int | None:
     if summary.retained_bytes is None or summary.safe_bytes is None:
         return None
     return max(0, summary.retained_bytes) + max(0, summary.safe_bytes)
+
+
+def steps(largest: float) -> dict[str, float]:
+    """An axis of bytes in powers of two, so that its numbers are round ones."""
+    step = 2.0 ** max(8, math.ceil(math.log2(max(1.0, largest) / 4)))
+    return {"interval": step, "max": step * max(1, math.ceil(largest / step))}
 
 
 def _chart(name: str, text: str) -> ui.echart:
@@ -69,6 +78,7 @@ def _chart(name: str, text: str) -> ui.echart:
             "type": "value",
             "min": 0,
             "splitNumber": 3,
+            "minInterval": 0.001 if name == "Lag" else 1,
             "axisLabel": {"color": _GREY, ":formatter": text},
             "splitLine": {"lineStyle": {"color": _LINE}},
         },

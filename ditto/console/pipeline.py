@@ -117,6 +117,7 @@ class _Head:
             ui.element("div").classes("grow")
             self.buttons = Buttons(visit, summary.name)
         self._why = ui.html("", sanitize=False).classes("w-full").props('role="status"')
+        self._why.set_visibility(False)
 
     def show(self, summary: PipelineSummary) -> None:
         """Show what is known now."""

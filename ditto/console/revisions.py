@@ -45,21 +45,21 @@ class _Revisions:
         effect = f"{each.change.effect}" if each.change is not None and each.action in {"apply", "rollback"} else ""
         at, shown_at, since = (html.escape(text, quote=True) for text in (each.at, clock(each.at), ago(each.at)))
         when = f'<time datetime="{at}" title="{shown_at} UTC">{since}</time>'
+        is_now = " (newest)" if is_newest else ""
         with ui.element("div").classes("revision"):
             ui.html(
-                f'<b class="number">{each.revision}</b> <b>{html.escape(each.action)}</b> '
+                f'<b class="number">{each.revision}</b> <b>{html.escape(each.action)}</b>{is_now} '
                 f'<span class="muted">by {html.escape(each.by or "nobody")}, '
                 f"{when}</span>"
                 f'<div class="muted mono">{html.escape(" ".join(filter(None, (effect, keys))))}</div>',
                 sanitize=False,
             ).classes("grow")
-            differ = ui.button("Difference", on_click=lambda: self._differ(each.revision, before), color=None)
-            label(differ.props("flat dense no-caps"), f"of revision {each.revision}")
-            if self._visit.may("admin") and not is_newest:
-                back = ui.button("Roll back", icon="undo", on_click=lambda: self._ask(each.revision), color=None)
-                label(back.props("outline dense no-caps").classes("q-px-sm"), f"to revision {each.revision}")
-            elif is_newest:
-                ui.label("newest").classes("muted")
+            with ui.element("div").classes("actions"):
+                differ = ui.button("Difference", on_click=lambda: self._differ(each.revision, before), color=None)
+                label(differ.props("outline dense no-caps").classes("q-px-sm"), f"of revision {each.revision}")
+                if self._visit.may("admin") and not is_newest:
+                    back = ui.button("Roll back", icon="undo", on_click=lambda: self._ask(each.revision), color=None)
+                    label(back.props("outline dense no-caps").classes("q-px-sm"), f"to revision {each.revision}")
 
     async def _text(self, revision: int) -> str | None:
         found = await self._visit.attempt(lambda: self._visit.fleet.read(self._visit.caller, self._name, revision))

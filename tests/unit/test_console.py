@@ -24,7 +24,7 @@ from ditto.api.fleet.checking import check_document
 from ditto.api.fleet.server import serve_fleet
 from ditto.config import KEYS
 from ditto.config.server import HttpTls
-from ditto.console import editor, mount, words, yaml_text
+from ditto.console import charts, editor, mount, words, yaml_text
 from ditto.console import gate as console_gate
 from ditto.console.courses import POINTS, STEP_S, Course, Courses, known, spark, total
 from ditto.console.event_stream import ServerEvent, read_events
@@ -308,6 +308,14 @@ def test_the_editor_shows_what_the_role_may_see(role: Role, monkeypatch: pytest.
     editor.change_editor(cast("Any", visit), "shop")
     shown = "https://hooks.example.com/***" if role == "read" else "https://hooks.example.com/services/hunter2"
     assert given == [{"webhook": {"url": shown}}]
+
+
+@pytest.mark.parametrize(
+    ("largest", "interval", "top"),
+    [(0, 256, 256), (1024, 256, 1024), (400 * 1024**2, 128 * 1024**2, 512 * 1024**2), (3 * 2**30, 2**30, 3 * 2**30)],
+)
+def test_an_axis_of_bytes_has_round_numbers(largest: float, interval: float, top: float) -> None:
+    assert charts.steps(largest) == {"interval": interval, "max": top}
 
 
 def test_each_state_has_a_colour() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import ssl
@@ -291,4 +292,6 @@ def _words(error: Exception) -> str:
         return error.reason.replace("_", " ").lower()
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_TIMEOUT_S} s"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)  # asyncio's own words have the number and the address in them
     return str(error).removeprefix("nats: ").strip("'\" ") or type(error).__name__

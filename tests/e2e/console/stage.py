@@ -37,6 +37,7 @@ _STATES: Final = {
     30: "paused",
     33: "unassigned",
     41: "connecting",
+    44: "changing",
 }
 _SINKS: Final = ("nats", "nats", "kafka", "redis", "webhook", "file")
 _GONE: Final = Problem(
@@ -48,6 +49,11 @@ _SILENT: Final = Problem(
     message="PostgreSQL at db-3.internal:5432 does not answer: connection refused",
     hint="look at the server; Ditto tries again",
     code=3,
+)
+_NOWHERE: Final = Problem(
+    message="no live node has the labels zone=c (placement.labels)",
+    hint="start a node with these labels, or give the pipeline those of a live node: ditto nodes shows them",
+    code=5,
 )
 _HOUR_S: Final = 3600
 
@@ -78,9 +84,9 @@ class StageView(FakeView):
         running = stored.revision if streams else None
         made: dict[str, Any] = {
             "state": state,
-            "reason": "no node has the labels zone=c" if state == "unassigned" else "",
+            "reason": _NOWHERE.message if state == "unassigned" else "",
             "node": None if state == "unassigned" else f"n{index % 3 + 1}",
-            "error": {"failed": _GONE, "waiting": _SILENT}.get(state),
+            "error": {"failed": _GONE, "waiting": _SILENT, "unassigned": _NOWHERE}.get(state),
             "running_revision": running,
             "lag_s": (312.0 if index == 9 else 0.02 + 0.4 * phase * wave) if streams else None,
             "events": int(3_000_000 * phase),
@@ -129,6 +135,7 @@ async def _fill(node: FakeNode, count: int) -> None:
         msgspec.structs.replace(first, name="n3", state="draining", labels={}, **more),
         msgspec.structs.replace(first, name="n4", state="dead", labels={"zone": "a"}, **more),
     ]
+    node.view.unplaced = ["audit-eu", "orders-eu", _LONG]
 
 
 def _ago(seconds: float) -> str:
