@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -12,6 +13,9 @@ from ditto.api.fleet.documents import Applied, Checked, Deleted, Listing, Pipeli
 from ditto.api_client.client import FleetClient, path_of
 from ditto.api_client.files import DocumentFile
 from ditto.errors import DittoError, PipelineUnknown, PipelineUnreadable
+
+_AT_ONCE: Final = 8
+"""Documents that are looked at at the same time: each takes two requests, and a node may be far away, or busy."""
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -52,15 +56,20 @@ def make_plan(client: FleetClient, files: Sequence[DocumentFile], *, prunes: boo
     TokenRefused, RoleMissing.
     """
     plan = Plan()
-    for each in files:
-        try:
-            plan.steps.append(_step(client, each))
-            if checks:
-                plan.faults += _findings(client, each)
-        except DittoError as error:
-            if type(error).__name__ not in _ABOUT_ONE:
-                raise
-            plan.faults.append(type(error)(f"{each.file}: {error.message}", hint=error.hint))
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        for each, looking in [(each, pool.submit(_look, client, each, checks=checks)) for each in files]:
+            try:
+                step, findings = looking.result()
+            except DittoError as error:
+                if type(error).__name__ not in _ABOUT_ONE:
+                    raise
+                plan.faults.append(type(error)(f"{each.file}: {error.message}", hint=error.hint))
+            else:
+                plan.steps.append(step)
+                plan.faults += findings
+    finally:
+        pool.shutdown(cancel_futures=True)
     if prunes:
         names = {each.name for each in files}
         for summary in client.get("/v1/pipelines", Listing).pipelines:
@@ -72,6 +81,10 @@ def make_plan(client: FleetClient, files: Sequence[DocumentFile], *, prunes: boo
 
 
 _ABOUT_ONE = frozenset({"ConfigError", "MissingHere", "PipelineRefused", "RuleUnfit", "RuleError"})
+
+
+def _look(client: FleetClient, file: DocumentFile, *, checks: bool) -> tuple[Step, list[DittoError]]:
+    return _step(client, file), list(_findings(client, file)) if checks else []
 
 
 def _step(client: FleetClient, file: DocumentFile) -> Step:

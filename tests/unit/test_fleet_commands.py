@@ -28,6 +28,26 @@ __all__ = ["_log_as_before", "ask", "folder", "terminal"]
 # ------------------------------------------------------------------------------------ nodes that cannot be asked
 
 
+def test_a_node_is_asked_about_several_documents_at_the_same_time(ask: Ask, folder: Path) -> None:
+    """Hundreds, one after the other, would wait for as many answers of a node that is far away or busy."""
+    for number in range(3):
+        (folder / f"more{number}.yaml").write_text(FILE.replace("SHOP", f"MORE{number}"))
+    are_there, asked, find = asyncio.Event(), 0, ask.node.store.find
+
+    async def found_late(name: str) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 4:
+            are_there.set()
+        async with asyncio.timeout(10):
+            await are_there.wait()
+        return await find(name)
+
+    ask.node.store.find = found_late
+    assert "more2 is new" in ask("pipelines", "apply", "-f", str(folder), "--dry-run")
+
+
+
 def test_a_node_that_hangs_is_passed_over_where_nothing_changes(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ditto.api_client.client._LOOK_TIMEOUT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, as the system does for a frozen process
