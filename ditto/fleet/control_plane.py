@@ -153,7 +153,9 @@ def entries_lost(names: list[str]) -> ControlPlaneUnsuitable:
     return ControlPlaneUnsuitable(
         f"bucket {PIPELINES} has lost entries that nobody has deleted (it was purged, or NATS has lost data): "
         f"{', '.join(names[:_MOST_NAMES])}{more}",
-        hint=_HINT,
+        hint="pipelines that run go on; where these were deleted with ditto pipelines delete while this node was away, "
+        "and the bucket was compacted since, restart this node; otherwise restart one node, apply all pipelines there, "
+        "then restart the other nodes",
     )
 
 

@@ -13,7 +13,7 @@ from ditto import __version__
 from ditto.config import ServerConfig
 from ditto.errors import ControlPlaneUnsuitable, NodeNameTaken
 from ditto.fleet.buckets import Bucket, Entry
-from ditto.fleet.membership import BEAT_S, DEAD_S
+from ditto.fleet.membership import BEAT_S, DEAD_S, silence_s, silent_s
 from ditto.fleet.records import NODES, NodeEntry, decode
 from ditto.monitoring.timestamps import rfc3339
 
@@ -36,6 +36,8 @@ class Heartbeat:
             started=rfc3339(time.time()),
         )
         self._revision = 0
+        self._answer_s = 0.0
+        """How long the last entry took to be stored."""
         self._has_left = False
         self._turn = asyncio.Lock()
 
@@ -70,9 +72,13 @@ class Heartbeat:
             await bucket.delete(self._entry.name, after=self._revision)
 
     async def _beat(self, bucket: Bucket) -> None:
-        self._entry = msgspec.structs.replace(self._entry, beat=self._entry.beat + 1)
+        self._entry = msgspec.structs.replace(
+            self._entry, beat=self._entry.beat + 1, silent_s=round(silence_s(self._answer_s), 1)
+        )
         value = msgspec.json.encode(self._entry)
+        began_at = time.monotonic()
         revision = await bucket.write(self._entry.name, value, after=self._revision)
+        self._answer_s = time.monotonic() - began_at
         if revision is None:
             # Another process's; or an earlier one of this process, whose answer was lost.
             found = await bucket.get(self._entry.name)
@@ -84,7 +90,7 @@ class Heartbeat:
         self._revision = revision
 
     async def _wait_until_silent(self, bucket: Bucket, found: Entry) -> Entry | None:
-        deadline = time.monotonic() + DEAD_S
+        deadline = time.monotonic() + self._silent_s(found)
         while time.monotonic() < deadline:
             await asyncio.sleep(min(_LOOK_S, BEAT_S))
             now = await bucket.get(self._entry.name)
@@ -93,6 +99,14 @@ class Heartbeat:
             if now.revision != found.revision:
                 raise self._taken()
         return found
+
+    @staticmethod
+    def _silent_s(entry: Entry) -> float:
+        """For how long it counts as alive."""
+        try:
+            return silent_s(decode(entry.value or b"", NodeEntry, f"{NODES}/{entry.key}"))
+        except ControlPlaneUnsuitable:
+            return DEAD_S
 
     @staticmethod
     def _instance_of(entry: Entry) -> str | None:

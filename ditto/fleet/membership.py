@@ -1,7 +1,8 @@
 """Which nodes are alive. Each writes its entry in `ditto_nodes` every second; one whose entry has not changed for four
 seconds, as this node sees it, counts as dead. No clock of two machines is compared.
 
-A node that was frozen itself, or cut off, has not seen what the others wrote: it begins to count anew.
+Where an answer of the control plane takes seconds, entries come as seldom: a node says in its entry for how long it may
+be silent. A node that was frozen itself, or cut off, has not seen what the others wrote: it begins to count anew.
 """
 
 from __future__ import annotations
@@ -14,11 +15,17 @@ from ditto.fleet.records import NodeEntry
 
 BEAT_S: Final = 1.0
 DEAD_S: Final = 4.0
+_LONGEST_S: Final = 20.0
 _GRACE_S: Final = 4.0
 """More for each node after this one has come (back): the others may be on their way back, too."""
 _FROZEN_S: Final = 2.0
 FORGOTTEN_S: Final = 600.0
 """A dead node is not shown any more after that."""
+
+
+def silence_s(answer_s: float) -> float:
+    """How long a node may be silent whose last entry was answered after `answer_s`: the next one comes a beat later."""
+    return min(max(DEAD_S, BEAT_S + 3 * answer_s), _LONGEST_S)
 
 
 class Membership:
@@ -40,13 +47,14 @@ class Membership:
         now = self._clock()
         missing = {each.name: each for each in self.live() if each.name not in entries}
         self._entries = {**missing, **entries}
-        self._alive_until = dict.fromkeys(entries, now + DEAD_S + _GRACE_S) | dict.fromkeys(missing, now + DEAD_S)
+        self._alive_until = {name: now + silent_s(each) + _GRACE_S for name, each in entries.items()}
+        self._alive_until |= {name: now + silent_s(each) for name, each in missing.items()}
         self._ticked_at = self._clock()
 
     def note(self, entry: NodeEntry) -> None:
         """It has been written."""
         self._entries[entry.name] = entry
-        self._alive_until[entry.name] = self._clock() + DEAD_S
+        self._alive_until[entry.name] = self._clock() + silent_s(entry)
 
     def leave(self, name: str) -> None:
         """It has been deleted: the node has gone in order."""
@@ -82,3 +90,8 @@ class Membership:
 
     def _lives(self, name: str) -> bool:
         return name == self._own or self._alive_until[name] > self._clock()
+
+
+def silent_s(entry: NodeEntry) -> float:
+    """For how long after that entry the node counts as alive."""
+    return min(max(entry.silent_s, DEAD_S), _LONGEST_S)

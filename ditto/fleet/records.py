@@ -68,6 +68,8 @@ class NodeEntry(Struct, frozen=True, kw_only=True):
     started: str = ""
     beat: int = 0
     """Counts up."""
+    silent_s: float = 4.0
+    """So long it may be silent: more than the default where the control plane takes long to answer it."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):

@@ -264,7 +264,7 @@ class View:
 
 
 def _is_same(before: NodeEntry | None, after: NodeEntry) -> bool:
-    return before is not None and msgspec.structs.replace(before, beat=after.beat) == after
+    return before is not None and msgspec.structs.replace(before, beat=after.beat, silent_s=after.silent_s) == after
 
 
 def _problem(failed: Failure) -> Problem:

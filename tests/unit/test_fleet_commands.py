@@ -47,7 +47,6 @@ def test_a_node_is_asked_about_several_documents_at_the_same_time(ask: Ask, fold
     assert "more2 is new" in ask("pipelines", "apply", "-f", str(folder), "--dry-run")
 
 
-
 def test_a_node_that_hangs_is_passed_over_where_nothing_changes(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ditto.api_client.client._LOOK_TIMEOUT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, as the system does for a frozen process

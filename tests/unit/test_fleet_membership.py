@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ditto.fleet.membership import DEAD_S, Membership
+import msgspec
+
+from ditto.fleet.membership import DEAD_S, Membership, silence_s
 from ditto.fleet.records import NodeEntry
 
 
@@ -47,6 +49,20 @@ def test_a_node_whose_entry_does_not_change_is_dead() -> None:
     membership.note(entry("n2"))
     assert membership.is_alive("n2", "n2-1")
     assert not membership.is_alive("n2", "n2-0")
+
+
+def test_a_node_that_the_control_plane_answers_late_may_be_silent_for_longer() -> None:
+    clock = Clock()
+    membership = begun(clock)
+    assert (silence_s(0.1), silence_s(4.0), silence_s(1000.0)) == (DEAD_S, 13.0, 20.0)
+    membership.note(msgspec.structs.replace(entry("n1"), silent_s=silence_s(4.0)))
+    membership.note(msgspec.structs.replace(entry("n2"), silent_s=1e9))
+    pass_time(membership, clock, 12)
+    assert live(membership) == ["n1", "n2", "own"]
+    pass_time(membership, clock, 1)
+    assert live(membership) == ["n2", "own"]
+    pass_time(membership, clock, 7)
+    assert live(membership) == ["own"], "whatever it says"
 
 
 def test_after_listing_nodes_get_time_to_come_back() -> None:
