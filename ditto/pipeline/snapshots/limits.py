@@ -23,6 +23,9 @@ _QUICK_S: Final = _TRANSACTION_S / _GROWTH / 2
 _LIVE_ROWS: Final = 1_000
 """So many at first where there are live events: how long these wait is only known when chunks have been sent, and the
 next two are read by then."""
+_LEAST_ROWS: Final = 100
+"""Where so few hold the stream for too long, the time is not theirs: on a machine that has too much to do, or in a process
+with many pipelines, each chunk waits for its turn, and with one row a chunk a table was read at 15 rows a second."""
 _RECOVERY: Final = 1.1
 
 
@@ -51,7 +54,7 @@ class ChunkSize:
         if not has_events:
             return
         if seconds > _HOLD_S and rows:
-            self._most = rows * _HOLD_S / seconds
+            self._most = max(float(_LEAST_ROWS), rows * _HOLD_S / seconds)
             self.rows = max(1, min(self.rows, int(self._most)))
         else:
             self._most = min(self._max_rows, max(1.0, self._most) * _RECOVERY)
