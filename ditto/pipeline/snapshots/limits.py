@@ -24,8 +24,8 @@ _LIVE_ROWS: Final = 1_000
 """So many at first where there are live events: how long these wait is only known when chunks have been sent, and the
 next two are read by then."""
 _LEAST_ROWS: Final = 100
-"""Where so few hold the stream for too long, the time is not theirs: on a machine that has too much to do, or in a process
-with many pipelines, each chunk waits for its turn, and with one row a chunk a table was read at 15 rows a second."""
+"""Where so few hold the stream for too long, the time is not theirs: on a machine that has too much to do, or in a
+process with many pipelines, each chunk waits for its turn: a table was read at 15 rows a second, one row a chunk."""
 _RECOVERY: Final = 1.1
 
 
