@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ _STARTING_S: Final = 15.0
 _POLL_S: Final = 0.5
 _ADDRESS_HINT: Final = "it looks like http://127.0.0.1:7480; several are separated by commas"
 _NOBODY: Final = "does a node of the fleet run there (ditto serve)? Give the address of one: --server, or DITTO_SERVER"
+_NUMBER: Final = re.compile(r"^\[Errno -?\d+\] ")
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "record layer failure")
 """In the words of OpenSSL, where the other end answers in plain text."""
 _PROBLEM: Final = "application/problem+json"
@@ -216,7 +218,7 @@ def _trust(ca: Path | None) -> ssl.SSLContext | bool:
 def _reason(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "timed out"
-    return str(error) or type(error).__name__
+    return _NUMBER.sub("", str(error)) or type(error).__name__
 
 
 def _error(problem: _Problem) -> DittoError:
