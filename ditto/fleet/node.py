@@ -221,8 +221,9 @@ class Node:
             log.warning("node.cut_off", node=self.name, reason=error.message, hint=error.hint)
 
     async def _period(self, connection: Connection) -> None:
-        await self.control_plane.check()
-        await self._heartbeat.join(self.control_plane.bucket(NODES))
+        # Guarded, as all that follows: what the user may not do is said at once, in place of a time-out.
+        await connection.guard(self.control_plane.check())
+        await connection.guard(self._heartbeat.join(self.control_plane.bucket(NODES)))
         self.view.begin()
         self.view.is_connected = True
         await connection.subscribe(subject(self.name, "*"), cb=self._on_request)

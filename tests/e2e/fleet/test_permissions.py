@@ -104,3 +104,27 @@ async def test_two_nodes_and_a_pipeline_with_what_is_documented_and_all_of_it_is
         assert not violations, violations
     unused = [each for each in publishable(node) if not any(matches(each, subject) for subject in published)]
     assert not unused, "what nobody uses is not needed"
+
+
+@pytest.mark.parametrize(
+    ("missing", "asked", "use"),
+    [
+        ("$JS.API.STREAM.INFO.KV_ditto_nodes", "$JS.API.STREAM.INFO.KV_ditto_nodes", "requests to JetStream"),
+        ("$KV.ditto_nodes.>", "$KV.ditto_nodes.n1", "the control plane of the fleet"),
+    ],
+)
+async def test_a_node_ends_with_the_subject_that_it_may_not_use(
+    tmp_path: Path, missing: str, asked: str, use: str
+) -> None:
+    node = user_of("NATS permissions of nodes").replace("$NODE_PASSWORD", '"node-secret"')
+    assert f'"{missing}", ' in node
+    limited = node.replace(f'"{missing}", ', "")
+    with NatsServer(tmp_path / "limited", config=f"authorization {{ users: [{limited}] }}") as server:
+        fleet = Fleet(server.url, tmp_path)
+        try:
+            ended = fleet.start("n1", environment={"DITTO_NATS_USER": "node", "DITTO_NATS_PASSWORD": "node-secret"})
+            assert await ended.ended() == 4, ended.output
+            assert f"the NATS user may not publish to {asked}, which is for {use}" in ended.output
+            assert 'docs/operations.md lists under "NATS permissions of nodes"' in ended.output.replace("\\", "")
+        finally:
+            fleet.close()
