@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from psycopg.sql import SQL, Identifier
@@ -50,6 +53,23 @@ def redis_command(config: Redis, *words: str) -> str:
         given = (("--cacert", config.tls.ca), ("--cert", config.tls.cert), ("--key", config.tls.key))
         options += ["--tls", *(part for name, path in given if path for part in (name, path))]
     return shlex.join(["redis-cli", *options, *words])
+
+
+def rabbitmq_permissions(user: str, vhost: str, names: Sequence[str], *, can_read: bool) -> str:
+    """The command that lets a user of RabbitMQ create, write and read what has these names, and nothing else."""
+    escaped = "|".join(re.sub(r"([^\w-])", r"\\\1", name) for name in names)
+    pattern = f"^({escaped})$" if len(names) > 1 else f"^{escaped}$"
+    return shell("rabbitmqctl", "set_permissions", "-p", vhost, user, pattern, pattern, pattern if can_read else "")
+
+
+def rabbitmq_definitions(**definitions: Sequence[dict[str, Any]]) -> str:
+    """The command that creates what is missing of these streams and exchanges. No plugin is needed for it."""
+    return f"echo {shlex.quote(json.dumps(definitions))} | rabbitmqctl import_definitions"
+
+
+def shell(*words: str) -> str:
+    """A command line."""
+    return shlex.join(words)
 
 
 def delete_message(config: Nats, sequence: int | None) -> str:

@@ -30,7 +30,7 @@ async def check_kafka(
         raise RuntimeError("there is no section kafka")
     check, why = "kafka.connection", "events are published to topics of Kafka, in transactions"
     try:
-        admin = await asyncio.to_thread(Admin, config.kafka)
+        admin = await asyncio.to_thread(Admin, config.kafka, Topics(config.kafka, config.events.prefix).access)
         metadata = await asyncio.to_thread(admin.metadata)
     except DittoError as error:
         found.append(failed(check, error))
@@ -54,7 +54,10 @@ def _check_topics(config: Config, kafka: Kafka, source: Source | None, admin: Ad
         needed |= topics.add(router.routes(*table).names)
     control = TopicAdmin(admin, kafka, topics)
     existing = control.existing()
-    found = [_existence(kafka, topics, needed - existing, len(needed))]
+    missing = needed - existing
+    found = [_existence(kafka, control, missing, len(needed))]
+    if not missing or kafka.topics.create:
+        found.append(_permissions(control, topics, sorted(needed & existing), sorted(missing)))
     settings = control.settings(needed & existing)
     found += [
         _compaction(name, settings.get(name, {})) for name in (topics.checkpoints, topics.own) if name in existing
@@ -63,17 +66,36 @@ def _check_topics(config: Config, kafka: Kafka, source: Source | None, admin: Ad
     return found
 
 
-def _existence(kafka: Kafka, topics: Topics, missing: set[str], count: int) -> Finding:
+def _existence(kafka: Kafka, control: TopicAdmin, missing: set[str], count: int) -> Finding:
     check, why = "kafka.topics", "each table's events have a topic, and Ditto has two of its own"
     if not missing:
         return ok(check, f"all {count} topics exist", why)
     names = sorted(missing)
     if kafka.topics.create:
         return ok(check, f"ditto run will create {named(names)}", why)
-    first = names[0]
-    options = " --partitions 1 --config cleanup.policy=compact" if first in {topics.own, topics.checkpoints} else ""
-    command = f"kafka-topics.sh --bootstrap-server {kafka.servers[0]} --create --topic {first}{options}"
-    return bad("error", check, f"missing, and kafka.topics.create is false: {named(names)}", why, command=command)
+    what = f"missing, and kafka.topics.create is false: {named(names)}"
+    return bad("error", check, what, why, command=control.creation(names))
+
+
+def _permissions(control: TopicAdmin, topics: Topics, existing: list[str], missing: list[str]) -> Finding:
+    """By what the broker says of topics that exist, and by whether it would create the others."""
+    check, why = "kafka.permissions", "Ditto creates topics, writes to them, and reads its own when it starts"
+    allowed = control.allowed(existing)
+    lacking = {"Create": control.forbidden(missing)}
+    for operation, names in (("Write", existing), ("Read", [topics.own, topics.checkpoints])):
+        lacking[operation] = [
+            name for name in names if (rights := allowed.get(name)) is not None and operation.upper() not in rights
+        ]
+    access = topics.access
+    if any(lacking.values()):
+        each = [f"{operation} for {named(names)}" for operation, names in lacking.items() if names]
+        what = f"{access.principal} has no permission {'; '.join(each)}"
+        names = {name for names in lacking.values() for name in names}
+        return bad("error", check, what, f"{why}{access.note}", command=access.topics_command(names))
+    unseen = [f"Write for {named(missing)}"] if missing else []
+    unseen += [f"topics {named(found)}"] if (found := [name for name in existing if allowed[name] is None]) else []
+    later = ", ".join([*unseen, "Write for the transactional id"])
+    return ok(check, f"nothing is missing that can be seen now; ditto run sees when it starts: {later}", why)
 
 
 def _compaction(name: str, settings: Mapping[str, str]) -> Finding:

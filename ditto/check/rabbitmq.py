@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from rstream import schema
@@ -12,17 +13,20 @@ from rstream.constants import OffsetType
 from ditto.check.finding import Finding, bad, failed, named, ok, unseen
 from ditto.check.place import compare_sink
 from ditto.errors import DittoError
+from ditto.routing.router import Router
 from ditto.sinks.rabbitmq.connection import Connection, connect
 from ditto.sinks.rabbitmq.exchange_connection import ExchangeConnection
 from ditto.sinks.rabbitmq.server import is_readable_on_the_way
-from ditto.sinks.rabbitmq.server_errors import OK
+from ditto.sinks.rabbitmq.server_errors import DENIED, OK, PRECONDITION, alarm
 from ditto.sinks.rabbitmq.sink import RabbitMQSink
+from ditto.sinks.rabbitmq.streams import creation
 from ditto.sinks.rabbitmq.writer import NAME
 from ditto.units import counted, size, span
 
 if TYPE_CHECKING:
     from ditto.check.source import Source
     from ditto.config import Config, Delivery, RabbitMQ
+    from ditto.sinks.rabbitmq.access import Right
 
 _OLDEST: Final = (3, 9)
 _NUMBER: Final = 200
@@ -40,7 +44,7 @@ async def check_rabbitmq(
     if rabbitmq is None:
         raise RuntimeError("there is no section rabbitmq")
     if rabbitmq.has_exchange:
-        found += await _exchange(rabbitmq)
+        found += await _exchange(config, rabbitmq, source)
         return
     try:
         connection = await connect(rabbitmq, clock=time.monotonic, on_failure=lambda _error: None)
@@ -88,33 +92,48 @@ async def _streams(config: RabbitMQ, connection: Connection, delivery: Delivery)
     names = [config.stream.name, config.stream.own]
     answer = await connection.ask("look for streams", schema.Metadata, names)
     by_name = {each.name: each for each in answer.metadata}
-    there = [name for name in names if by_name[name].response_code == OK]
-    missing = [name for name in names if name not in there]
+    missing = [name for name in names if by_name[name].response_code != OK]
     if missing and not config.stream.create:
-        return [bad("error", check, f"missing, and rabbitmq.stream.create is false: {named(missing)}", why)]
+        what = f"missing, and rabbitmq.stream.create is false: {named(missing)}"
+        command = creation(config.stream, missing, connection.access.vhost)
+        return [bad("error", check, what, why, command=command)]
     what = f"ditto run will create {named(missing)}" if missing else f"{named(names)} exist"
-    found = [ok(check, what, why), await _permissions(connection, there, has_to_create=bool(missing))]
-    if config.stream.name in there:
+    found = [ok(check, what, why), await _permissions(connection, names, missing)]
+    if config.stream.name not in missing:
         found.append(_copies(by_name[config.stream.name], delivery))
     return found
 
 
-async def _permissions(connection: Connection, names: list[str], *, has_to_create: bool) -> Finding:
-    check, why = "rabbitmq.permissions", "Ditto publishes to both streams, and reads them when it starts"
+async def _permissions(connection: Connection, names: list[str], missing: list[str]) -> Finding:
+    """Where a stream is missing, the server looks at the right before it sees that; and before it refuses settings
+    that no stream can have. Nothing is changed.
+    """
+    check, why = "rabbitmq.permissions", "Ditto creates both streams, publishes to them, and reads them when it starts"
+    impossible = [schema.Property("initial-cluster-size", "0"), schema.Property("queue-leader-locator", "none")]
+    offset = schema.OffsetSpec(OffsetType.NEXT)
+    lacking = []
     for name in names:
-        asked: tuple[tuple[str, Any, tuple[object, ...], Any], ...] = (
-            ("write", schema.DeclarePublisher, (NAME, name), schema.DeletePublisher),
-            ("read", schema.Subscribe, (name, schema.OffsetSpec(OffsetType.NEXT), 1, []), schema.Unsubscribe),
-        )
+        asked: list[tuple[Right, Any, tuple[object, ...], Any]] = [
+            ("write", schema.DeclarePublisher, (_NUMBER, NAME, name), schema.DeletePublisher),
+            ("read", schema.Subscribe, (_NUMBER, name, offset, 1, []), schema.Unsubscribe),
+        ]
+        if name in missing:
+            asked.append(("configure", schema.Create, (name, impossible), None))
         for right, request, fields, undo in asked:
-            try:
-                await connection.demand(f"{right} stream {name}", request, _NUMBER, *fields, stream=name)
-            except DittoError as error:
-                return failed(check, error)
-            await connection.demand("give it up again", undo, _NUMBER)
-    if has_to_create:
-        return ok(check, "whether the user may create streams (configure) shows when ditto run does it", why)
-    return ok(check, "the user may write and read both streams", why)
+            answer = await connection.ask(f"see the right to {right} stream {name}", request, *fields)
+            if answer.response_code == DENIED:
+                lacking.append(f"{right} stream {name}")
+            elif answer.response_code == OK and undo is not None:
+                await connection.demand("give it up again", undo, _NUMBER)
+            elif answer.response_code == PRECONDITION and name not in missing:
+                return failed(check, alarm(connection.where, "disk space"))
+    access = connection.access
+    if lacking:
+        what = f"user {access.user} has no permission in virtual host {access.vhost} to {', '.join(lacking)}"
+        then = f"{why}. The command takes away what else the user may do there"
+        return bad("error", check, what, then, command=access.command)
+    rights = "create, write and read" if missing else "write and read"
+    return ok(check, f"the user may {rights} both streams", why)
 
 
 def _copies(stream: schema.StreamMetadata, delivery: Delivery) -> Finding:
@@ -132,25 +151,38 @@ def _copies(stream: schema.StreamMetadata, delivery: Delivery) -> Finding:
     return bad("warning", check, what, why, configuration=f"delivery: {{confirm_delay: {_CONFIRM_DELAY_S}s}}")
 
 
-async def _exchange(config: RabbitMQ) -> list[Finding]:
+async def _exchange(config: Config, rabbitmq: RabbitMQ, source: Source | None) -> list[Finding]:
     """There is no place to compare: the slot says where to begin."""
-    connection = ExchangeConnection(config, lambda _error: None)
-    name, check = config.exchange.name, "rabbitmq.exchange"
+    connection = ExchangeConnection(rabbitmq, lambda _error: None)
+    name, check = rabbitmq.exchange.name, "rabbitmq.exchange"
     why = "events are published there; what no queue gets stops Ditto"
     try:
         await connection.connect()
         found = [ok("rabbitmq.connect", f"connected to {connection.where}", "everything goes there")]
-        found.append(_credentials(config))
-        if await connection.exists():
+        found.append(_credentials(rabbitmq))
+        exists = await connection.exists()
+        if exists:
             found.append(ok(check, f"exchange {name} exists", why))
-        elif config.exchange.create:
+        elif rabbitmq.exchange.create:
             found.append(ok(check, f"ditto run will create exchange {name}", f"{why}: bind queues to it before"))
         else:
-            found.append(
-                bad("error", check, f"there is no exchange {name}, and rabbitmq.exchange.create is false", why)
-            )
+            what = f"there is no exchange {name}, and rabbitmq.exchange.create is false"
+            return [*found, bad("error", check, what, why, command=connection.creation)]
+        check, rights = "rabbitmq.permissions", "write to it" if exists else "create it, and write to it"
+        denied = await connection.missing_rights(_route(config, source), exists=exists)
+        found.append(failed(check, denied) if denied else ok(check, f"the user may {rights}", why))
     except DittoError as error:
         return [failed("rabbitmq.connect", error)]
     finally:
         await connection.close()
     return found
+
+
+def _route(config: Config, source: Source | None) -> str:
+    """That of one of the tables."""
+    router = Router(config.events, database=source.database if source else "")
+    routes: set[str] = set()
+    for table in source.tables if source else ():
+        with suppress(DittoError):  # the checks of rules say it
+            routes |= router.routes(*table).names
+    return min(routes, default=config.events.prefix)

@@ -63,7 +63,7 @@ async def check_redis(
         found.append(check_memory(redis, facts))
         found.append(await check_persistence(redis, facts, wire, config.delivery))
         streams = _streams(config, source, found)
-        found.append(await check_permissions(keys, min(streams), wire))
+        found.append(await check_permissions(keys, streams, wire))
         if any(finding.level == "error" for finding in found[before:]):
             return
         descriptions = f"{redis.key_prefix}{description_subjects(config.events.prefix)}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from ditto.check.finding import Finding, bad, failed, ok
+from ditto.check.finding import Finding, bad, failed, named, ok
 from ditto.errors import RedisUnsuitable, SinkDenied
 from ditto.hints import redis_command
 from ditto.sinks.redis.server_facts import Facts, setting
 from ditto.units import counted, size, span
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ditto.config import Delivery, Redis
     from ditto.sinks.redis.stored_state import Keys
     from ditto.sinks.redis.wire import Wire
@@ -153,16 +155,18 @@ async def check_persistence(config: Redis, facts: Facts, wire: Wire, delivery: D
     return bad("warning", check, what, why, command=fix)
 
 
-async def check_permissions(keys: Keys, stream: str, wire: Wire) -> Finding:
-    """Whether the ACL user may give Ditto's commands for Ditto's keys, and for `stream`, one of those to come."""
+async def check_permissions(keys: Keys, streams: Collection[str], wire: Wire) -> Finding:
+    """Whether the ACL user may give Ditto's commands for Ditto's keys, and for the streams that are to come."""
     check, why = "redis.permissions", "ditto run needs them all, and the commands that read need the last ones"
     state, own, names = keys
+    any_stream = min(streams)
     commands = [
         *(["HGET", state, "f"], ["HMGET", state, "f"], ["HSET", state, "f", "v"], ["HINCRBY", state, "f", "1"]),
         *(["HSET", own, "f", "v"], ["HGETALL", own], ["SADD", names, "m"], ["EXISTS", state]),
-        *(["XADD", stream, "1-1", "f", "v"], ["EVALSHA", "0" * 40, "1", state], ["SCRIPT", "LOAD", "return 1"]),
-        *(["SMEMBERS", names], ["XLEN", stream], ["XRANGE", stream, "-", "+"], ["XREVRANGE", stream, "+", "-"]),
-        *(["XREAD", "STREAMS", stream, "0"], ["TYPE", stream]),
+        *(["EVALSHA", "0" * 40, "1", state], ["SCRIPT", "LOAD", "return 1"], ["SMEMBERS", names]),
+        *(["XADD", stream, "1-1", "f", "v"] for stream in sorted(streams)),
+        *(["XLEN", any_stream], ["XRANGE", any_stream, "-", "+"], ["XREVRANGE", any_stream, "+", "-"]),
+        *(["XREAD", "STREAMS", any_stream, "0"], ["TYPE", any_stream]),
     ]
     try:
         missing: list[bytes] = await wire.ask("see the permissions", "EVAL", _NEEDED, 0, json.dumps(commands))
@@ -170,7 +174,7 @@ async def check_permissions(keys: Keys, stream: str, wire: Wire) -> Finding:
         return failed(check, error)
     if not missing:
         return ok(check, "the user may give all commands", why)
-    words = ", ".join(each.decode(errors="replace") for each in missing)
-    return bad(
-        "error", check, f"the user may not: {words}", f"{why}; the guide to Redis has the ACL SETUSER that allows them"
-    )
+    words = [each.decode(errors="replace") for each in missing]
+    more = [key for _, _, key in (each.partition(" ") for each in words) if key in streams]
+    what = f"user {wire.access.user} may not: {named(words, limit=20)}"
+    return bad("error", check, what, f"{why}; ACL SAVE, or CONFIG REWRITE, keeps it", command=wire.access.command(more))

@@ -21,6 +21,7 @@ from ditto.pipeline.beginning import Ready
 from ditto.pipeline.blocked import tell_of_blocking
 from ditto.pipeline.checkpoint_timing import CheckpointTiming, Progress
 from ditto.pipeline.confirmer import Confirmer
+from ditto.pipeline.draining import wait_for_end
 from ditto.pipeline.fitting import make_fitting
 from ditto.pipeline.leaving import Leaving
 from ditto.pipeline.open_routes import open_routes
@@ -37,7 +38,6 @@ from ditto.sinks.base import Batch, MessageTooLarge
 
 log = structlog.get_logger()
 
-_DRAIN_TIMEOUT_S: Final = 30.0
 _REPORT_PERIOD_S: Final = 60.0
 _LARGE_BLOCK: Final = 4 << 20
 """Bytes; each step that such a block goes through takes some 10 ms or more: heartbeat, HTTP and acknowledgements wait
@@ -113,7 +113,7 @@ class Streaming:
             self._keep_place(),
             self._leaving.wake(),
             self._report_progress(),
-            tell_of_blocking(self._sink, self._states),
+            *([tell_of_blocking(self._sink, self._states)] if self._sink.capabilities.may_be_blocked else []),
             *self._snapshots.beside(),
         ]
 
@@ -368,21 +368,19 @@ class Streaming:
             )
 
     async def drain(self, *, reason: str) -> None:
-        """Everything that was sent is durable and confirmed, or the deadline has passed."""
+        """Everything that was sent is durable and confirmed; or the sink waits, or the deadline has passed."""
         self._states.enter("draining", reason=reason)
         log.info("pipeline.draining", outstanding=self._window.outstanding_count)
-        try:
-            async with asyncio.timeout(_DRAIN_TIMEOUT_S):
-                await self._window.settle()
-                with suppress(SinkError):  # somebody may just have let the sink delete its last message
-                    await self._sink.checkpoints.restore()
-                await self._note_place(self._last_transaction(), is_urgent=True)
-        except TimeoutError:
-            # Nothing is lost by it: what is stored is found again at the next start.
-            log.warning("pipeline.drain_timeout", outstanding=self._window.outstanding_count)
+        await wait_for_end(self._settle_all(), sink=self._sink, window=self._window)
         self._confirmer.confirm()
         log.info(
             "pipeline.drained",
             events=self._ends.counters.events,
             confirmed=format_lsn(self._confirmer.confirmed_lsn),
         )
+
+    async def _settle_all(self) -> None:
+        await self._window.settle()
+        with suppress(SinkError):  # somebody may just have let the sink delete its last message
+            await self._sink.checkpoints.restore()
+        await self._note_place(self._last_transaction(), is_urgent=True)

@@ -94,6 +94,8 @@ class Capabilities(NamedTuple):
     """Messages have keys: without `key` in the rules of a table its primary key is given."""
     is_fenced: bool = False
     """A second or stale writer is refused by the sink itself."""
+    may_be_blocked: bool = False
+    """Its server may take nothing for a long time within a session: the pipeline's state says so (`Sink.blocked`)."""
     prefers_blocks: bool = False
     """Many messages at once cost it little: PostgreSQL is the slower side, and messages may gather before it."""
 
@@ -233,7 +235,9 @@ class Sink(Protocol):
 
     @property
     def blocked(self) -> SinkError | None:
-        """Why the sink stores nothing at the moment, where it waits for that to end within the session."""
+        """Why nothing is on its way to be stored at the moment, where the sink waits for that to end within the session:
+        an alarm, the time until a request is tried again. A session that is to end does not wait for it.
+        """
 
     async def connect(self) -> None: ...
 

@@ -46,8 +46,9 @@ def test_what_is_refused(tmp_path: Path, section: str, said: str) -> None:
 def test_an_option_that_librdkafka_does_not_know() -> None:
     from ditto.sinks.kafka.client import Admin  # noqa: PLC0415  a client is made
 
+    config = Kafka(options={"no.such": 1})
     with pytest.raises(ConfigError, match="No such configuration property"):
-        Admin(Kafka(options={"no.such": 1}))
+        Admin(config, Topics(config, "ditto").access)
 
 
 def test_the_library_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 from redis import exceptions
 
+from ditto.config import Redis
 from ditto.errors import SinkError
+from ditto.sinks.redis.access import access_of
 from ditto.sinks.redis.server_errors import answered
+from ditto.sinks.redis.stored_state import keys_of
 
+ACCESS = access_of(Redis(), keys_of("", "ditto"))
 CASES = [
     ("OOM command not allowed when used memory > 'maxmemory'.", "NotNow", "memory is full"),
     ("LOADING Redis is loading the dataset in memory", "NotNow", "loading its data"),
@@ -27,7 +31,7 @@ CASES = [
     ("UNBLOCKED force unblock from blocking operation", "SinkLost", "became a replica"),
     ("NOAUTH Authentication required.", "LoginDenied", "asks for a password"),
     ("WRONGPASS invalid username-password pair or user is disabled.", "LoginDenied", "refuses the user"),
-    ("NOPERM User ditto has no permissions to run the 'xadd' command", "SinkDenied", "'xadd'"),
+    ("NOPERM User ditto has no permissions to run the 'xadd' command", "SinkDenied", "user default has no permission to give the command XADD"),
     ("DITTOFENCED the state says 3-0", "ChainBroken", "another session"),
     ("WRONGTYPE Operation against a key holding the wrong kind of value [key a]", "StreamUnusable", "key a holds"),
     (
@@ -43,7 +47,7 @@ CASES = [
 
 @pytest.mark.parametrize(("text", "kind", "said"), CASES, ids=[text.partition(" ")[0] for text, _, _ in CASES])
 def test_an_answer(text: str, kind: str, said: str) -> None:
-    error = answered(exceptions.ResponseError(text), "Redis at h:6379", "store events")
+    error = answered(exceptions.ResponseError(text), "Redis at h:6379", "store events", access=ACCESS)
     assert isinstance(error, SinkError)
     assert type(error).__name__ == kind
     assert error.message.startswith("Redis at h:6379: ")

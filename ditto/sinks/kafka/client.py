@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import ClusterMetadata
 
     from ditto.config import Kafka, KafkaTls
+    from ditto.sinks.kafka.access import Access
 
 T = TypeVar("T")
 
@@ -136,7 +137,8 @@ def request_timeout_s(config: Kafka) -> float:
 class Admin:
     """The connection by which topics are looked at and created."""
 
-    def __init__(self, config: Kafka) -> None:
+    def __init__(self, config: Kafka, access: Access) -> None:
+        self.access = access
         self._where = ", ".join(config.servers)
         self._seen = Seen()
         self.timeout_s = request_timeout_s(config)
@@ -158,9 +160,12 @@ class Admin:
                     continue
                 raise self.failed(reason or self._seen.any_reason or error_of(exception), doing) from None
 
-    def failed(self, error: KafkaError, doing: str) -> SinkError:
+    def failed(
+        self, error: KafkaError, doing: str, *, operation: str = "Describe", topic: str = ""
+    ) -> SinkError:
         """Ditto's error for one of librdkafka's."""
         self.client.poll(0)
         if error.code() in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT} and self._seen.any_reason is not None:
             error = self._seen.any_reason
-        return translate(error, f"{doing} to Kafka at {self._where}" if doing == "connect" else doing)
+        doing = f"{doing} to Kafka at {self._where}" if doing == "connect" else doing
+        return translate(error, doing, self.access, operation=operation, topic=topic)

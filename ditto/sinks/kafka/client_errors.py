@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -13,11 +13,13 @@ from ditto.errors import (
     LoginDenied,
     NotNow,
     PublishRejected,
-    SinkDenied,
     SinkError,
     SinkLost,
     StreamUnusable,
 )
+
+if TYPE_CHECKING:
+    from ditto.sinks.kafka.access import Access
 
 FENCED: Final = frozenset(
     {
@@ -121,8 +123,11 @@ def is_fencing(error: KafkaError) -> bool:
     return error.code() in FENCED
 
 
-def translate(error: KafkaError, doing: str, **context: str | int) -> SinkError:
-    """The error for one of librdkafka's; no row value is in one of these."""
+def translate(
+    error: KafkaError, doing: str, access: Access, *, operation: str = "Describe", topic: str = ""
+) -> SinkError:
+    """The error for one of librdkafka's; no row value is in one of these. `operation` is the right that was needed."""
+    context = {"topic": topic} if topic else {}
     code, reason = error.code(), _BROKER.sub("", _STATE.sub("", error.str()))
     begin = f"cannot {doing}"
     if code in FENCED:
@@ -148,11 +153,7 @@ def translate(error: KafkaError, doing: str, **context: str | int) -> SinkError:
         )
         return kind(f"{begin}: {reason}", hint=advice, **context)
     if code in _DENIED:
-        return SinkDenied(
-            f"{begin}: {reason}",
-            hint="the guide to Kafka lists the ACLs that Ditto's user needs (kafka-acls.sh --add)",
-            **context,
-        )
+        return access.denied(error, begin, operation=operation, topic=topic)
     if code in _LATE:
         return AckTimeout(
             f"{begin}: no answer in time ({reason})",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
+    from ditto.sinks.kafka.access import Access
+
 Place: TypeAlias = tuple[str, int]
 """Topic and partition."""
 
@@ -43,9 +45,14 @@ class Merge:
     """Reads places from one offset to another. `make` gives None for what is not to be read."""
 
     def __init__(
-        self, consumer: Any, spans: Mapping[Place, tuple[int, int]], make: Callable[[Message], ReadMessage | None]
+        self,
+        consumer: Any,
+        spans: Mapping[Place, tuple[int, int]],
+        make: Callable[[Message], ReadMessage | None],
+        access: Access,
     ) -> None:
         self._consumer = consumer
+        self._access = access
         self._make = make
         self._ends = {place: end for place, (start, end) in spans.items() if start < end}
         self._left = set(self._ends)
@@ -94,7 +101,8 @@ class Merge:
             elif error.code() in IRRELEVANT:
                 continue
             else:
-                raise translate(error, f"read topic {place[0]}", topic=str(place[0]))
+                topic = str(place[0])
+                raise translate(error, f"read topic {topic}", self._access, operation="Read", topic=topic)
             if reached >= self._ends[place]:
                 self._left.discard(place)
         self._pause()

@@ -222,11 +222,12 @@ class Publisher:
             return exception
         error = error_of(exception)
         if self._fatal is not None and not is_fencing(error):
-            return translate(self._fatal, doing)
+            return translate(self._fatal, doing, self._topics.access, operation="Write")
         if self._undelivered is not None and not is_fencing(error):
             refused, topic = self._undelivered
-            return translate(refused, f"store events in topic {topic}", topic=topic)
-        return translate(error, doing)
+            doing = f"store events in topic {topic}"
+            return translate(refused, doing, self._topics.access, operation="Write", topic=topic)
+        return translate(error, doing, self._topics.access, operation="Write")
 
     def fail(self, error: BaseException) -> BaseException:
         """End the session; returns the error that it ends with."""

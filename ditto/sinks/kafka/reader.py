@@ -60,7 +60,7 @@ class KafkaReader:
 
     def _connect(self) -> None:
         if self._admin is None:
-            self._admin = Admin(self._config)
+            self._admin = Admin(self._config, self._topics.access)
             self._admin.metadata()
             self._records = Records(self._config, self._admin)
 
@@ -124,7 +124,7 @@ class KafkaReader:
         state = self._look()
         if state is None:
             raise self._missing()
-        return state, Merge(self._consumer(), self._spans(), self._make)
+        return state, Merge(self._consumer(), self._spans(), self._make, self._topics.access)
 
     def _missing(self) -> StreamNotFound:
         own = self._topics.own
@@ -150,7 +150,7 @@ class KafkaReader:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._is_lost = translate(error, "read topics")
+            self._is_lost = translate(error, "read topics", self._topics.access, operation="Read")
 
     def _make(self, message: Message) -> ReadMessage | None:
         topic, key = message.topic() or "", message.key()
@@ -205,10 +205,10 @@ class KafkaReader:
         """What is there already and wanted."""
         if start.since is not None:
             since = self._since(spans, round(start.since.timestamp() * 1000))
-            return Merge(self._consumer(), since, self._make).parts()
+            return Merge(self._consumer(), since, self._make, self._topics.access).parts()
         if start.last is not None:
             return iter([self._last(spans, start.last)])
-        return iter([]) if is_endless else Merge(self._consumer(), spans, self._make).parts()
+        return iter([]) if is_endless else Merge(self._consumer(), spans, self._make, self._topics.access).parts()
 
     def _since(self, spans: Mapping[Place, tuple[int, int]], milliseconds: int) -> dict[Place, tuple[int, int]]:
         admin, _ = self._ends()
@@ -222,7 +222,7 @@ class KafkaReader:
         span = 2 * count + 16
         while True:
             some = {place: (max(start, end - span), end) for place, (start, end) in spans.items()}
-            found = [each for part in Merge(self._consumer(), some, self._make).parts() for each in part]
+            found = [each for part in Merge(self._consumer(), some, self._make, self._topics.access).parts() for each in part]
             if len(found) >= count or all(some[place][0] == spans[place][0] for place in spans):
                 return found[-count:] if count else []
             span *= 8
@@ -237,7 +237,8 @@ class KafkaReader:
             error = message.error()
             if error is not None:
                 if error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}:
-                    raise translate(error, f"read topic {message.topic()}")
+                    topic = message.topic() or ""
+                    raise translate(error, f"read topic {topic}", self._topics.access, operation="Read", topic=topic)
                 continue
             if message.topic() == self._topics.own and message.key() == TOPICS:
                 self._find_new(consumer, read_topics(message.value(), self._topics.own), followed)

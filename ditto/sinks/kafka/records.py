@@ -74,7 +74,7 @@ class Records:
                 )
                 found: int = futures[place].result().offset
             except KafkaException as exception:
-                error = self._admin.failed(error_of(exception), f"look up the end of topic {place.topic}")
+                error = self._admin.failed(error_of(exception), f"look up the end of topic {place.topic}", topic=place.topic)
                 # A leader that is being chosen, or has moved since the brokers were asked.
                 if not isinstance(error, NotNow) or time.monotonic() > deadline:
                     raise error from None
@@ -108,7 +108,7 @@ class Records:
                 elif error.code() == KafkaError._PARTITION_EOF:
                     reached = max(reached, offset)
                 elif error.code() not in IRRELEVANT:
-                    raise translate(error, f"read topic {topic}", topic=topic)
+                    raise translate(error, f"read topic {topic}", self._admin.access, operation="Read", topic=topic)
                 else:
                     continue
                 deadline = max(deadline, time.monotonic() + self._timeout_s / 2) if error is None else deadline

@@ -89,7 +89,7 @@ class KafkaSink(OwnStores):
         await self._thread.run(self._connect)
 
     def _connect(self) -> None:
-        admin = Admin(self._config)
+        admin = Admin(self._config, self._topics.access)
         admin.metadata()
         self._admin = admin
         self._topic_admin = TopicAdmin(admin, self._config, self._topics)
@@ -157,7 +157,9 @@ class KafkaSink(OwnStores):
         if failed or left:
             producer.purge()
             if failed:
-                raise translate(failed[0], f"store whose the topics are in topic {self._topics.own}")
+                own, access = self._topics.own, self._topics.access
+                doing = f"store whose the topics are in topic {own}"
+                raise translate(failed[0], doing, access, operation="Write", topic=own)
             raise SinkLost("the record that says whose the topics are was not stored in time")
 
     async def open(self, pipeline: PipelineId) -> SinkState:
@@ -193,7 +195,8 @@ class KafkaSink(OwnStores):
             producer.list_topics(timeout=timeout_s)  # without a connection, librdkafka tries the rest in half a second
             producer.init_transactions(request_timeout_s(self._config))
         except KafkaException as exception:
-            raise translate(error_of(exception), f"take transactional id {identifier}") from None
+            doing = f"take transactional id {identifier}"
+            raise translate(error_of(exception), doing, self._topics.access) from None
         state = self._look(pipeline, waits=True)
         self._publisher.begin(producer, self._thread, pipeline)
         return state

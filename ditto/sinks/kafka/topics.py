@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from ditto.config.kafka import LONGEST_TOPIC, is_topic
 from ditto.errors import NotNow, StreamNotFound, StreamUnusable, SubjectCollision
 from ditto.routing.router import description_subjects, snapshot_subjects
+from ditto.sinks.kafka.access import Access
 from ditto.sinks.kafka.client_errors import error_of
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ _COMPACTED: Final = {
 _OF_REPLICAS: Final = ("min.insync.replicas", "unclean.leader.election.enable")
 _LEADER_TIMEOUT_S: Final = 20.0
 _LOOK_S: Final = 1.0
+_DENIED: Final = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 _UNKNOWN: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 
 
@@ -63,6 +66,7 @@ class Topics:
     def __init__(self, config: Kafka, prefix: str) -> None:
         self.checkpoints = config.checkpoint_topic
         self.own = config.own_topic.replace("{prefix}", topic_of(prefix))
+        self.access = Access(config, topic_of(prefix))
         self._own_routes = (description_subjects(prefix), snapshot_subjects(prefix))
         self.names: dict[bytes, str] = {}
         """By route."""
@@ -106,6 +110,7 @@ class TopicAdmin:
     def __init__(self, admin: Admin, config: Kafka, topics: Topics) -> None:
         self._admin = admin
         self._config = config.topics
+        self._servers = ",".join(config.servers)
         self._topics = topics
         self._limits: dict[str, int] = {}
 
@@ -131,16 +136,61 @@ class TopicAdmin:
         missing = sorted(set(wanted) - self.existing())
         if missing and not self._config.create:
             raise StreamNotFound(
-                f"there is no topic {missing[0]}" + (f", nor {len(missing) - 1} others" if len(missing) > 1 else ""),
-                hint=f"create it (kafka-topics.sh --create --topic {missing[0]}"
-                + (" --config cleanup.policy=compact --partitions 1" if self._is_compacted(missing[0]) else "")
-                + "), or let Ditto create it: kafka.topics.create",
+                f"topics are missing, and kafka.topics.create is false: {', '.join(missing)}",
+                hint=f"create them: {self.creation(missing)}",
                 topic=missing[0],
             )
         if missing:
             self._create(missing)
             self._wait_for(missing)
         self._read_limits(set(wanted) - self._limits.keys())
+
+    def creation(self, names: Collection[str]) -> str:
+        """The command that creates these, as Ditto would."""
+        compacted = sorted(name for name in names if self._is_compacted(name))
+        return "; ".join(self._creation(each) for each in (compacted, sorted(set(names) - set(compacted))) if each)
+
+    def _creation(self, names: Sequence[str]) -> str:
+        """Of topics that are created in the same way."""
+        new = self._new(names[0])
+        words = ["kafka-topics.sh", "--bootstrap-server", self._servers, "--create"]
+        for option, number in (("--partitions", new.num_partitions), ("--replication-factor", new.replication_factor)):
+            words += [option, str(number)] if number > 0 else []
+        words += [word for key, value in new.config.items() for word in ("--config", f"{key}={value}")]
+        if len(names) == 1:
+            return shlex.join([*words, "--topic", names[0]])
+        return f'for topic in {shlex.join(names)}; do {shlex.join(words)} --topic "$topic"; done'
+
+    def forbidden(self, names: Collection[str]) -> list[str]:
+        """Those that this user may not create. The broker only looks whether it would: none is created."""
+        new = [self._new(name) for name in names]
+        timeout_s = self._admin.timeout_s
+        futures = self._admin.client.create_topics(new, validate_only=True, request_timeout=timeout_s) if new else {}
+        found = []
+        for name, future in futures.items():
+            try:
+                future.result()
+            except KafkaException as exception:
+                if error_of(exception).code() in _DENIED:
+                    found.append(name)
+        return found
+
+    def allowed(self, names: Collection[str]) -> dict[str, Collection[str] | None]:
+        """What this user may do with topics that exist, in Kafka's words; None where the broker does not say."""
+        timeout_s = self._admin.timeout_s
+        if not names:
+            return {}
+        futures = self._admin.client.describe_topics(
+            TopicCollection(list(names)), include_authorized_operations=True, request_timeout=timeout_s
+        )
+        found: dict[str, Collection[str] | None] = {}
+        for name, future in futures.items():
+            try:
+                operations = future.result().authorized_operations
+            except KafkaException:
+                operations = None
+            found[name] = None if operations is None else {each.name for each in operations}
+        return found
 
     def _create(self, names: Collection[str]) -> None:
         futures = self._admin.client.create_topics(
@@ -154,7 +204,7 @@ class TopicAdmin:
             except KafkaException as exception:
                 error = error_of(exception)
                 if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise self._admin.failed(error, f"create topic {name}") from None
+                    raise self._admin.failed(error, f"create topic {name}", operation="Create", topic=name) from None
 
     def _new(self, name: str) -> NewTopic:
         replicas = self._config.replication_factor or -1

@@ -18,6 +18,7 @@ from rstream.encoding import decode_frame, encode_frame
 from ditto import __version__
 from ditto.config import RabbitMQ, RabbitTls
 from ditto.errors import AnswerUnreadable, LoginDenied, SinkError, SinkLost
+from ditto.sinks.rabbitmq.access import Access, Right, access_of
 from ditto.sinks.rabbitmq.frames import confirmed_ids
 from ditto.sinks.rabbitmq.server import Address, address_of, check_login, login_of
 from ditto.sinks.rabbitmq.server_errors import OK, login_refused, refused, silent, unreachable
@@ -31,6 +32,8 @@ _MOST_FRAME: Final = 64 << 20
 """Of one frame, where the server names no limit."""
 _CONFIRM: Final = b"\x00\x03\x00\x01"
 _HEARTBEAT: Final = b"\x00\x17\x00\x01"
+_RIGHTS: Final[Mapping[type[schema.Frame], Right]] = {schema.Create: "configure", schema.DeclarePublisher: "write"}
+"""That a request needs; all others need `read`."""
 
 Answer = TypeVar("Answer", bound=schema.Frame)
 
@@ -60,6 +63,7 @@ class Connection:
         *,
         where: str,
         address: Address,
+        access: Access,
         timeout_s: float,
         clock: Callable[[], float],
         on_failure: Callable[[SinkError], None],
@@ -67,6 +71,7 @@ class Connection:
         self._reader, self._writer = reader, writer
         self.where = where
         self._address = address
+        self.access = access
         self._timeout_s = timeout_s
         self._clock = clock
         self._on_failure = on_failure
@@ -86,7 +91,7 @@ class Connection:
 
     # ------------------------------------------------------------------------------------ beginning
 
-    async def log_in(self, user: str, password: str, vhost: str) -> None:
+    async def log_in(self, password: str) -> None:
         """Raises LoginDenied, SinkDenied and what else keeps it from that."""
         mine = {"product": "Ditto", "version": __version__, "platform": "Python", "connection_name": "ditto"}
         told = [schema.Property(key, value) for key, value in mine.items()]
@@ -98,16 +103,16 @@ class Connection:
                 f"{self.where}: the server takes no passwords (it offers {', '.join(mechanisms.mechanisms)})",
                 hint="let it offer PLAIN (auth_mechanisms in rabbitmq.conf)",
             )
-        data = f"\0{user}\0{password}".encode()
+        data = f"\0{self.access.user}\0{password}".encode()
         logged_in = await self._first(schema.SaslAuthenticate, schema.SaslAuthenticateResponse, "PLAIN", data)
         if logged_in.response_code != OK:
-            raise login_refused(logged_in.response_code, self.where, user, vhost)
+            raise login_refused(logged_in.response_code, self.where, self.access)
         tune = await self._next(schema.Tune)
         self.frame_max = tune.frame_max or _MOST_FRAME
         self._writer.write(encode_frame(schema.Tune(tune.frame_max, min(tune.heartbeat or _HEARTBEAT_S, _HEARTBEAT_S))))
-        opened = await self._first(schema.Open, schema.OpenResponse, vhost)
+        opened = await self._first(schema.Open, schema.OpenResponse, self.access.vhost)
         if opened.response_code != OK:
-            raise login_refused(opened.response_code, self.where, user, vhost)
+            raise login_refused(opened.response_code, self.where, self.access)
 
     def begin(self) -> None:
         """From now on tasks read, and watch the time."""
@@ -149,8 +154,13 @@ class Connection:
         """The same; raises a SinkError where the answer is not OK."""
         answer = await self.ask(doing, request, *fields)
         if answer.response_code != OK:
-            raise refused(answer.response_code, self.where, doing, stream=stream)
+            raise self.refused(answer.response_code, doing, stream, request)
         return answer
+
+    def refused(self, code: int, doing: str, stream: str, request: object = None) -> SinkError:
+        """The error for an answer that is not OK to a request of that type."""
+        right = _RIGHTS.get(request, "read") if isinstance(request, type) else "read"
+        return refused(code, self.where, doing, access=self.access, stream=stream, right=right)
 
     def post(self, frame: bytes) -> None:
         """Send what has no answer of its own."""
@@ -247,7 +257,8 @@ class Connection:
         elif isinstance(frame, schema.PublishError):
             publisher = self._publishers.get(frame.publisher_id)
             stream = publisher.stream if publisher is not None else ""
-            raise refused(frame.errors[0].response_code, self.where, f"publish to stream {stream}", stream=stream)
+            code = frame.errors[0].response_code
+            raise self.refused(code, f"publish to stream {stream}", stream, schema.DeclarePublisher)
         elif isinstance(frame, schema.MetadataUpdate):
             stream = frame.metadata_info.stream
             raise SinkLost(
@@ -336,14 +347,14 @@ async def _connect(
         writer,
         where=str(address),
         address=address,
+        access=access_of(config, url),
         timeout_s=config.ack_timeout_s,
         clock=clock,
         on_failure=on_failure,
     )
-    login = login_of(config, url)
     try:
         async with asyncio.timeout(config.ack_timeout_s):
-            await connection.log_in(login.user, login.password, address.vhost)
+            await connection.log_in(login_of(config, url).password)
     except (OSError, EOFError) as error:
         writer.transport.abort()
         raise unreachable(error, address) from error

@@ -25,6 +25,8 @@ from ditto.errors import (
     StreamNotFound,
     StreamUnusable,
 )
+from ditto.hints import rabbitmq_definitions, shell
+from ditto.sinks.rabbitmq.access import Access, Right, access_of
 from ditto.sinks.rabbitmq.server import address_of, check_login, login_of
 from ditto.sinks.rabbitmq.server_errors import unreachable
 from ditto.sinks.tls import tls_context
@@ -47,6 +49,7 @@ class ExchangeConnection:
         self._config = config
         self._on_failure = on_failure
         self._address = address_of(config, config.servers[0])
+        self._access: Access = access_of(config, config.servers[0])
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._exchange: AbstractExchange | None = None
@@ -66,7 +69,7 @@ class ExchangeConnection:
 
     async def _connect(self, url: str) -> None:
         config, address = self._config, address_of(self._config, url)
-        self._address = address
+        self._address, self._access = address, access_of(config, url)
         check_login(config, url)
         login = login_of(config, url)
         context = tls_context(config.tls or RabbitTls(), "rabbitmq.tls") if address.has_tls else None
@@ -88,7 +91,7 @@ class ExchangeConnection:
                 self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
                 self._channel.close_callbacks.add(self._on_closed)
         except (aiormq.exceptions.AMQPError, OSError) as error:
-            raise self._reason(error, "connect", user=login.user) from error
+            raise self._reason(error, "connect") from error
 
     def _on_closed(self, _: object, error: BaseException | None) -> None:
         self._on_failure(
@@ -106,15 +109,22 @@ class ExchangeConnection:
             if not exchange.create:
                 raise StreamNotFound(
                     f"exchange {exchange.name} does not exist, and rabbitmq.exchange.create is false",
-                    hint="create it, durable and of type topic; or let Ditto do it",
+                    hint=f"create it: {self.creation}",
                     exchange=exchange.name,
                 )
             try:
                 async with await self._another() as channel:
                     await channel.declare_exchange(exchange.name, aio_pika.ExchangeType.TOPIC, durable=True)
             except (aiormq.exceptions.AMQPError, OSError) as error:
-                raise self._reason(error, f"create exchange {exchange.name}") from error
+                raise self._reason(error, f"create exchange {exchange.name}", right="configure") from error
         self._exchange = await self._channel.get_exchange(exchange.name, ensure=False)
+
+    @property
+    def creation(self) -> str:
+        """The command that creates the exchange, as Ditto would."""
+        name, vhost = self._config.exchange.name, self._access.vhost
+        kind = {"type": "topic", "durable": True, "auto_delete": False, "internal": False, "arguments": {}}
+        return rabbitmq_definitions(exchanges=[{"name": name, "vhost": vhost, **kind}])
 
     async def exists(self) -> bool:
         """The exchange does."""
@@ -127,6 +137,31 @@ class ExchangeConnection:
         except (aiormq.exceptions.AMQPError, OSError) as error:
             raise self._reason(error, f"use exchange {name}") from error
         return True
+
+    async def missing_rights(self, route: str, *, exists: bool) -> SinkError | None:
+        """The error with which a start, or the first event on that route, would end. Nothing is created or published:
+        the server looks at the right first, and then refuses arguments that it cannot take.
+        """
+        name = self._config.exchange.name
+        try:
+            if not exists:
+                async with await self._another() as channel:
+                    impossible = {"alternate-exchange": 0}
+                    await channel.declare_exchange(name, aio_pika.ExchangeType.TOPIC, durable=True, arguments=impossible)
+        except aiormq.exceptions.ChannelPreconditionFailed:
+            pass
+        except (aiormq.exceptions.AMQPError, OSError) as error:
+            return self._reason(error, f"create exchange {name}", right="configure")
+        try:
+            async with await self._another() as channel:
+                underlay: Any = await channel.get_underlay_channel()
+                properties = aiormq.spec.Basic.Properties(expiration="never")
+                await underlay.basic_publish(b"", exchange=name, routing_key=route, properties=properties)
+        except (aiormq.exceptions.ChannelPreconditionFailed, aiormq.exceptions.ChannelNotFoundEntity):
+            return None
+        except (aiormq.exceptions.AMQPError, OSError) as error:
+            return self._reason(error, f"publish to exchange {name}")
+        return None
 
     async def _another(self) -> AbstractChannel:
         """A channel for what may be refused, which closes a channel: that of the events stays."""
@@ -176,7 +211,7 @@ class ExchangeConnection:
                 async with asyncio.timeout(1):
                     await connection.close()
 
-    def _reason(self, error: BaseException, doing: str, *, user: str = "", route: str = "") -> SinkError:
+    def _reason(self, error: BaseException, doing: str, *, right: Right = "write", route: str = "") -> SinkError:
         found = aiormq.exceptions
         where, begin = self.where, f"{self.where}: cannot {doing}"
         text = str(error)
@@ -193,23 +228,15 @@ class ExchangeConnection:
             )
         if isinstance(error, found.AuthenticationError | found.ProbableAuthenticationError):
             return LoginDenied(
-                f"{where}: the server refuses user {user} or the password",
+                f"{where}: the server refuses user {self._access.user} or the password",
                 hint="check rabbitmq.user and rabbitmq.password; guest may connect from the server's own machine only",
             )
         # aiormq expects OpenOk, and tells no more of what came in its place.
         is_vhost_refused = isinstance(error, found.InvalidFrameError) and "Connection.OpenOk" in text
         if isinstance(error, found.ConnectionNotAllowed) or is_vhost_refused:
-            return SinkDenied(
-                f"{where}: the virtual host {self._address.vhost} does not exist, or user {user} has no permissions in "
-                "it",
-                hint="see the path of rabbitmq.url; rabbitmqctl add_vhost creates a virtual host, rabbitmqctl "
-                "set_permissions lets a user in",
-            )
+            return self._access.shut_out(where)
         if isinstance(error, found.ChannelAccessRefused):
-            return SinkDenied(
-                f"{begin}: the user has no permission",
-                hint="the guide to RabbitMQ has the permissions that Ditto needs (rabbitmqctl set_permissions)",
-            )
+            return self._denied(begin, right, text)
         if isinstance(error, found.ChannelNotFoundEntity):
             return StreamNotFound(
                 f"{begin}: it does not exist",
@@ -224,6 +251,18 @@ class ExchangeConnection:
         if isinstance(error, OSError):
             return unreachable(error, self._address, hint=_UNREACHED)
         return SinkLost(f"{begin}: the connection is lost", hint=_UNREACHED)
+
+    def _denied(self, begin: str, right: Right, text: str) -> SinkError:
+        name = self._config.exchange.name
+        if "access to topic '" in text:  # which routing key it is may hold what is in a row
+            access = self._access
+            command = shell("rabbitmqctl", "set_topic_permissions", "-p", access.vhost, access.user, name, ".*", ".*")
+            return SinkDenied(
+                f"{begin}: user {access.user} has no permission to {right} some of the routing keys of exchange {name} "
+                f"in virtual host {access.vhost}",
+                hint=f"{command} lets the user publish with every routing key there",
+            )
+        return self._access.denied(begin, right, f"exchange {name}")
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:

@@ -73,6 +73,7 @@ class ExchangeSink(MessagesOnly):
             size_hint="raise max_message_size of the server, and with it rabbitmq.exchange.max_bytes",
             max_bytes=self._config.exchange.max_bytes,
             keeps_tail=False,
+            may_be_blocked=True,
         )
 
     @property

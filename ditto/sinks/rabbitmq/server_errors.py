@@ -13,7 +13,6 @@ from ditto.errors import (
     LoginDenied,
     NotNow,
     PublishRejected,
-    SinkDenied,
     SinkError,
     SinkLost,
     StreamNotFound,
@@ -21,6 +20,7 @@ from ditto.errors import (
 )
 
 if TYPE_CHECKING:
+    from ditto.sinks.rabbitmq.access import Access, Right
     from ditto.sinks.rabbitmq.server import Address
 
 OK: Final = 1
@@ -30,7 +30,7 @@ NOT_AVAILABLE: Final = 6
 _LOGIN: Final = frozenset({7, 8, 9, 10})
 _LOOPBACK: Final = 11
 _VIRTUAL_HOST: Final = 12
-_DENIED: Final = 16
+DENIED: Final = 16
 PRECONDITION: Final = 17
 
 _NAMES: Final = {
@@ -45,8 +45,10 @@ _UNREACHED: Final = (
 )
 
 
-def refused(code: int, where: str, doing: str, *, stream: str = "") -> SinkError:
-    """The error for an answer that is not OK."""
+def refused(
+    code: int, where: str, doing: str, *, access: Access, stream: str = "", right: Right = "read"
+) -> SinkError:
+    """The error for an answer that is not OK; `right` is the one that was needed."""
     begin = f"{where}: cannot {doing}"
     context = {"stream": stream} if stream else {}
     if code == NO_STREAM:
@@ -62,12 +64,8 @@ def refused(code: int, where: str, doing: str, *, stream: str = "") -> SinkError
             "on by itself",
             **context,
         )
-    if code == _DENIED:
-        return SinkDenied(
-            f"{begin}: the user has no permission",
-            hint="the guide to RabbitMQ has the permissions that Ditto needs (rabbitmqctl set_permissions)",
-            **context,
-        )
+    if code == DENIED:
+        return access.denied(begin, right, f"stream {stream}", **context)
     if code == PRECONDITION:
         return StreamUnusable(
             f"{begin}: the server refuses the request (precondition failed)",
@@ -81,8 +79,9 @@ def refused(code: int, where: str, doing: str, *, stream: str = "") -> SinkError
     return PublishRejected(f"{begin}: {reason}", hint="see the server's log", **context)
 
 
-def login_refused(code: int, where: str, user: str, vhost: str) -> SinkError:
+def login_refused(code: int, where: str, access: Access) -> SinkError:
     """The error for an answer to the login, or to the opening of the virtual host."""
+    user = access.user
     if code == _LOOPBACK:
         return LoginDenied(
             f"{where}: user {user} may connect from the server's own machine only",
@@ -94,12 +93,8 @@ def login_refused(code: int, where: str, user: str, vhost: str) -> SinkError:
             hint="check rabbitmq.user and rabbitmq.password; rabbitmqctl authenticate_user tries them",
         )
     if code == _VIRTUAL_HOST:
-        return SinkDenied(
-            f"{where}: the virtual host {vhost} does not exist, or user {user} has no permissions in it",
-            hint="see the path of rabbitmq.url; rabbitmqctl add_vhost creates a virtual host, rabbitmqctl "
-            "set_permissions lets a user in",
-        )
-    return refused(code, where, "log in")
+        return access.shut_out(where)
+    return refused(code, where, "log in", access=access)
 
 
 def unreachable(error: BaseException, address: Address, *, hint: str = _UNREACHED) -> SinkError:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rstream import schema
 
 from ditto.errors import ChainBroken, StreamNotFound
+from ditto.hints import rabbitmq_definitions
 from ditto.routing.router import checkpoint_subject, description_subjects, snapshot_subjects
 from ditto.sinks.base import SinkState
 from ditto.sinks.event_place import EventPlace, place_of
 from ditto.sinks.rabbitmq.scanning import Message, Scan, messages, messages_of
-from ditto.sinks.rabbitmq.server_errors import NO_STREAM, OK, STREAM_EXISTS, refused
+from ditto.sinks.rabbitmq.server_errors import NO_STREAM, OK, STREAM_EXISTS
 from ditto.sinks.rabbitmq.stored_state import Record, decode_record, later
 from ditto.sinks.rabbitmq.writer import Mark, greatest_id, read_mark
 
@@ -52,7 +53,7 @@ async def existing(connection: Connection, *names: str) -> set[str]:
     found = set()
     for each in answer.metadata:
         if each.response_code not in {OK, NO_STREAM}:
-            raise refused(each.response_code, connection.where, f"look at stream {each.name}", stream=each.name)
+            raise connection.refused(each.response_code, f"look at stream {each.name}", each.name)
         if each.response_code == OK:
             found.add(each.name)
     return found
@@ -64,28 +65,50 @@ async def create(connection: Connection, stream: RabbitStream) -> None:
     if not missing:
         return
     if not stream.create:
-        name = min(missing)
+        names = sorted(missing)
+        are = f"streams {' and '.join(names)} do" if len(names) > 1 else f"stream {names[0]} does"
         raise StreamNotFound(
-            f"stream {name} does not exist, and rabbitmq.stream.create is false",
-            hint="create it: a durable queue with x-queue-type stream; or let Ditto do it",
-            stream=name,
+            f"{are} not exist, and rabbitmq.stream.create is false",
+            hint=f"create what is missing: {creation(stream, names, connection.access.vhost)}",
+            stream=names[0],
         )
-    common = {"queue-leader-locator": "least-leaders"}
-    if stream.replicas is not None:
-        common["initial-cluster-size"] = str(stream.replicas)
-    limits = {}
-    if stream.max_bytes:
-        limits["max-length-bytes"] = str(stream.max_bytes)
-    if stream.max_age_s:
-        limits["max-age"] = f"{round(stream.max_age_s)}s"
-    own = {"max-length-bytes": str(_OWN_BYTES), "stream-max-segment-size-bytes": str(_OWN_SEGMENT_BYTES)}
-    for name, settings in ((stream.name, common | limits), (stream.own, common | own)):
+    for name, settings in _settings(stream).items():
         if name in missing:
             doing = f"create stream {name}"
-            given = [schema.Property(key, value) for key, value in settings.items()]
+            given = [schema.Property(key, str(value)) for key, value in settings.items()]
             answer = await connection.ask(doing, schema.Create, name, given)
             if answer.response_code not in {OK, STREAM_EXISTS}:
-                raise refused(answer.response_code, connection.where, doing, stream=name)
+                raise connection.refused(answer.response_code, doing, name, schema.Create)
+
+
+def creation(stream: RabbitStream, names: Collection[str], vhost: str) -> str:
+    """The command that creates these, as Ditto would."""
+    queues = [
+        {
+            "name": name,
+            "vhost": vhost,
+            "durable": True,
+            "auto_delete": False,
+            "arguments": {"x-queue-type": "stream", **{f"x-{key}": value for key, value in settings.items()}},
+        }
+        for name, settings in _settings(stream).items()
+        if name in names
+    ]
+    return rabbitmq_definitions(queues=queues)
+
+
+def _settings(stream: RabbitStream) -> dict[str, dict[str, str | int]]:
+    """Those of both streams, by name."""
+    common: dict[str, str | int] = {"queue-leader-locator": "least-leaders"}
+    if stream.replicas is not None:
+        common["initial-cluster-size"] = stream.replicas
+    limits: dict[str, str | int] = {}
+    if stream.max_bytes:
+        limits["max-length-bytes"] = stream.max_bytes
+    if stream.max_age_s:
+        limits["max-age"] = f"{round(stream.max_age_s)}s"
+    own = {"max-length-bytes": _OWN_BYTES, "stream-max-segment-size-bytes": _OWN_SEGMENT_BYTES}
+    return {stream.name: common | limits, stream.own: common | own}
 
 
 class Streams:

@@ -23,7 +23,7 @@ from rstream import schema
 from ditto.errors import ChainBroken, SinkError
 from ditto.sinks.rabbitmq.amqp import message
 from ditto.sinks.rabbitmq.frames import publish_frames
-from ditto.sinks.rabbitmq.server_errors import OK, PRECONDITION, alarm, refused
+from ditto.sinks.rabbitmq.server_errors import OK, PRECONDITION, alarm
 
 if TYPE_CHECKING:
     from ditto.sinks.rabbitmq.connection import Connection
@@ -101,7 +101,7 @@ class Writer:
         if answer.response_code == PRECONDITION:  # of a publisher with a name as short as this, that is all it can be
             raise alarm(connection.where, "disk space")
         if answer.response_code != OK:
-            raise refused(answer.response_code, connection.where, doing, stream=stream)
+            raise connection.refused(answer.response_code, doing, stream, schema.DeclarePublisher)
         connection.add_publisher(self._number, self)
         self._sent = self._confirmed = self.stored = begin - 1
         self.mark = Mark(begin, secrets.token_hex(16))
@@ -157,7 +157,7 @@ class Writer:
                 )
                 if answer.response_code != OK:
                     self._connection.fail(
-                        refused(answer.response_code, self._connection.where, "publish events", stream=self.stream)
+                        self._connection.refused(answer.response_code, "publish events", self.stream)
                     )
                     return
                 if not confirmed <= answer.sequence <= self._sent:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from redis import exceptions
 
 from ditto.config import Redis
 from ditto.errors import RedisUnsuitable, SinkError
-from ditto.sinks.redis.server import address_of, connect, find_node
+from ditto.sinks.redis.access import Access, access_of
+from ditto.sinks.redis.server import Address, address_of, connect
+from ditto.sinks.redis.server_errors import answered, code_of, unreachable
 from ditto.sinks.redis.server_facts import Facts, look_at_server
 from ditto.sinks.redis.stored_state import Keys
 from ditto.sinks.redis.wire import Wire
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
 
 _REDIRECTIONS: Final = 3
 
@@ -20,11 +27,11 @@ async def open_wire(
     config: Redis, keys: Keys, *, clock: Callable[[], float], on_failure: Callable[[SinkError], object]
 ) -> Wire:
     """To the server, or to the node that has the keys. Raises SinkError and ConfigError."""
-    address = address_of(config)
+    address, access = address_of(config), access_of(config, keys)
     connection = await connect(config, address)
     for _ in range(_REDIRECTIONS):
         try:
-            found = await find_node(connection, address, keys.state)
+            found = await _find_node(connection, address, keys.state, access)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -33,7 +40,29 @@ async def open_wire(
         await connection.disconnect(nowait=True)
         address = found
         connection = await connect(config, address)
-    return Wire(connection, where=str(address), timeout_s=config.ack_timeout_s, clock=clock, on_failure=on_failure)
+    return Wire(
+        connection,
+        where=str(address),
+        access=access,
+        timeout_s=config.ack_timeout_s,
+        clock=clock,
+        on_failure=on_failure,
+    )
+
+
+async def _find_node(connection: AbstractConnection, address: Address, key: str, access: Access) -> Address:
+    """The node that has the key, as the cluster says; the same one where it is none."""
+    await connection.send_command("EXISTS", key)
+    try:
+        await connection.read_response()
+    except exceptions.ResponseError as error:
+        if code_of(error) != "MOVED":
+            raise answered(error, str(address), f"look at key {key}", access=access, keys=[key]) from error
+        host, _, port = str(error).split(" ")[-1].rpartition(":")
+        return address._replace(host=host or address.host, port=int(port))
+    except (exceptions.RedisError, OSError) as error:
+        raise unreachable(error, str(address)) from error
+    return address
 
 
 async def usable_server(config: Redis, wire: Wire) -> Facts:

@@ -101,7 +101,7 @@ class Publisher:
             elif self.progress.failure is None:
                 self.progress.move(number)
 
-        self._wire.post(parts, "store events", on_answer)
+        self._wire.post(parts, "store events", on_answer, keys=keys)
         self._count += 1
 
     def _check_sizes(self, batch: Batch) -> None:

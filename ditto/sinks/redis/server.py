@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from ditto import __version__
 from ditto.config import Redis, RedisTls
 from ditto.errors import LoginDenied
-from ditto.sinks.redis.server_errors import code_of, unreachable
+from ditto.sinks.redis.server_errors import unreachable
 from ditto.sinks.tls import tls_context
 
 _PORT: Final = 6379
@@ -50,10 +50,7 @@ def address_of(config: Redis) -> Address:
 
 async def connect(config: Redis, address: Address) -> AbstractConnection:
     """Raises SinkError and ConfigError."""
-    parts = urlsplit(config.url)
-    user, password = config.user, config.password
-    if password is None and parts.scheme != "unix" and parts.password is not None:
-        user, password = unquote(parts.username or "") or None, unquote(parts.password)
+    user, password = login(config)
     is_open = not (address.has_tls or address.path or _is_local(address.host))
     if password and is_open and not config.allow_plaintext_credentials:
         raise LoginDenied(
@@ -107,7 +104,7 @@ class _Context:
         return self._context
 
 
-def _login(config: Redis) -> tuple[str | None, str | None]:
+def login(config: Redis) -> tuple[str | None, str | None]:
     """User and password."""
     parts = urlsplit(config.url)
     if config.password is None and parts.scheme != "unix" and parts.password is not None:
@@ -117,7 +114,7 @@ def _login(config: Redis) -> tuple[str | None, str | None]:
 
 def sends_password_in_plain_text(config: Redis) -> bool:
     """Over a network that others may read."""
-    return bool(_login(config)[1]) and _is_readable(address_of(config))
+    return bool(login(config)[1]) and _is_readable(address_of(config))
 
 
 def _is_readable(address: Address) -> bool:
@@ -130,18 +127,3 @@ def _is_local(host: str) -> bool:
     except ValueError:
         return host == "localhost"
     return (getattr(given, "ipv4_mapped", None) or given).is_loopback
-
-
-async def find_node(connection: AbstractConnection, address: Address, key: str) -> Address:
-    """The node that has the key, as the cluster says; the same one where it is none."""
-    await connection.send_command("EXISTS", key)
-    try:
-        await connection.read_response()
-    except exceptions.ResponseError as error:
-        if code_of(error) != "MOVED":
-            raise unreachable(error, str(address)) from error
-        host, _, port = str(error).split(" ")[-1].rpartition(":")
-        return address._replace(host=host or address.host, port=int(port))
-    except (exceptions.RedisError, OSError) as error:
-        raise unreachable(error, str(address)) from error
-    return address

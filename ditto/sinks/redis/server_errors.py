@@ -6,7 +6,8 @@ import os
 import re
 import socket
 import ssl
-from typing import Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from redis import exceptions
 
@@ -17,11 +18,13 @@ from ditto.errors import (
     NotNow,
     PublishRejected,
     RedisUnsuitable,
-    SinkDenied,
     SinkError,
     SinkLost,
     StreamUnusable,
 )
+
+if TYPE_CHECKING:
+    from ditto.sinks.redis.access import Access
 
 _CODE: Final = re.compile(r"(?:-)?([A-Z][A-Z0-9]+)\b")
 _UNREACHED: Final = (
@@ -68,8 +71,12 @@ def code_of(error: exceptions.RedisError) -> str:
     return found[1] if found else ""
 
 
-def answered(error: exceptions.RedisError, where: str, doing: str) -> SinkError:
-    """The error for an error answer; no row value is in one of the server's."""
+def answered(
+    error: exceptions.RedisError, where: str, doing: str, *, access: Access | None, keys: Sequence[str] = ()
+) -> SinkError:
+    """The error for an error answer to a command for `keys`; no row value is in one of the server's. `access` is None
+    before Ditto has logged in.
+    """
     code, text = code_of(error), _SCRIPT.sub("", str(error))
     begin = f"{where}: cannot {doing}"
     if code in _NOT_NOW:
@@ -84,12 +91,9 @@ def answered(error: exceptions.RedisError, where: str, doing: str) -> SinkError:
             hint="let no other Ditto write to the same keys; during a takeover this is how the former holder is "
             "fenced. If somebody deleted Ditto's key (FLUSHDB, DEL), restore it",
         )
-    if code == "NOPERM" or "The user executing the script can't" in text:
-        return SinkDenied(
-            f"{begin}: the ACL user has no permission ({text})",
-            hint="ACL SETUSER as the guide says: the keys of redis.key_prefix, ditto:* and events.prefix, and the "
-            "commands of Ditto",
-        )
+    key = found[1] if (found := _KEY.search(text)) else ""
+    if access is not None and (code == "NOPERM" or "The user executing the script can't" in text):
+        return access.denied(begin, text, [key] if key else keys)
     if isinstance(error, exceptions.AuthenticationError) or code in {"NOAUTH", "WRONGPASS"}:
         return LoginDenied(
             f"{where}: the server refuses the user or the password"
@@ -97,7 +101,6 @@ def answered(error: exceptions.RedisError, where: str, doing: str) -> SinkError:
             else f"{where}: the server asks for a password",
             hint="check redis.user and redis.password; without redis.user the password is that of the user default",
         )
-    key = found[1] if (found := _KEY.search(text)) else ""
     if code == "WRONGTYPE":
         return StreamUnusable(
             f"{begin}: key {key} holds something else than a stream" if key else f"{begin}: a key has another type",
@@ -123,7 +126,7 @@ def unreachable(error: BaseException, where: str) -> SinkError:
     """The error for a connection that could not be made, or ended."""
     is_answer = isinstance(error, exceptions.AuthenticationError | exceptions.ResponseError)
     if isinstance(error, exceptions.RedisError) and (is_answer or error.status_code):
-        return answered(error, where, "connect")
+        return answered(error, where, "connect", access=None)
     if isinstance(error, exceptions.InvalidResponse):
         return AnswerUnreadable(f"{where} answers with something else than RESP", hint="is that a Redis server?")
     cause = _cause(error)

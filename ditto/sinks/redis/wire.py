@@ -20,6 +20,8 @@ from ditto.sinks.redis.server_errors import answered, unreachable
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
+    from ditto.sinks.redis.access import Access
+
 _LOOK_PERIOD_S: Final = 0.5
 
 
@@ -37,31 +39,33 @@ class Wire:
         connection: AbstractConnection,
         *,
         where: str,
+        access: Access,
         timeout_s: float,
         clock: Callable[[], float],
         on_failure: Callable[[SinkError], object],
     ) -> None:
         self._connection = connection
         self.where = where
+        self.access = access
         self._timeout_s = timeout_s
         self._clock = clock
         self._on_failure = on_failure
         self.failure: SinkError | None = None
         self._unsent: list[Buffer] = []
         self._has_more = asyncio.Event()
-        self._unanswered: deque[tuple[str, float, OnAnswer]] = deque()
+        self._unanswered: deque[tuple[str, Sequence[bytes], float, OnAnswer]] = deque()
         self._answered_at = 0.0
         self._tasks = [
             asyncio.create_task(task, name=f"redis-{name}")
             for name, task in (("send", self._send()), ("read", self._read()), ("watch", self._watch()))
         ]
 
-    def post(self, parts: Sequence[Buffer], doing: str, on_answer: OnAnswer) -> None:
-        """Send a command soon, behind those before. Raises what ended the connection."""
+    def post(self, parts: Sequence[Buffer], doing: str, on_answer: OnAnswer, *, keys: Sequence[bytes]) -> None:
+        """Send a command for these keys soon, behind those before. Raises what ended the connection."""
         if self.failure is not None:
             raise self.failure
         self._unsent += parts
-        self._unanswered.append((doing, self._clock(), on_answer))
+        self._unanswered.append((doing, keys, self._clock(), on_answer))
         self._has_more.set()
 
     async def ask(self, doing: str, *arguments: Buffer | str | int) -> Any:
@@ -77,7 +81,7 @@ class Wire:
                 future.set_exception(error)
 
         texts = [each if isinstance(each, bytes | bytearray | memoryview) else str(each).encode() for each in arguments]
-        self.post(command(*texts), doing, on_answer)
+        self.post(command(*texts), doing, on_answer, keys=_keys(texts))
         return await future
 
     async def _send(self) -> None:
@@ -108,10 +112,11 @@ class Wire:
             if not self._unanswered:
                 self._fail(SinkLost(f"{self.where}: an answer came to nothing that was asked"))
                 return
-            doing, _, on_answer = self._unanswered.popleft()
+            doing, keys, _, on_answer = self._unanswered.popleft()
             self._answered_at = self._clock()
             if isinstance(answer, exceptions.RedisError):
-                on_answer(None, answered(answer, self.where, doing))
+                named = [key.decode(errors="replace") for key in keys]
+                on_answer(None, answered(answer, self.where, doing, access=self.access, keys=named))
             else:
                 on_answer(answer, None)
 
@@ -120,7 +125,7 @@ class Wire:
             await asyncio.sleep(_LOOK_PERIOD_S)
             if not self._unanswered:
                 continue
-            doing, sent_at, _ = self._unanswered[0]
+            doing, _, sent_at, _ = self._unanswered[0]
             if self._clock() - max(sent_at, self._answered_at) >= self._timeout_s:
                 self._fail(
                     AckTimeout(
@@ -135,7 +140,7 @@ class Wire:
             return
         self.failure = error
         while self._unanswered:
-            _, _, on_answer = self._unanswered.popleft()
+            *_, on_answer = self._unanswered.popleft()
             on_answer(None, error)
         self._on_failure(error)
 
@@ -147,3 +152,13 @@ class Wire:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with suppress(exceptions.RedisError, OSError):
             await self._connection.disconnect(nowait=True)
+
+
+def _keys(command: Sequence[Buffer]) -> Sequence[bytes]:
+    """Of a command that is waited for: each of Ditto's has one key, or none."""
+    name = bytes(command[0])
+    if name == b"EVAL":
+        return [bytes(each) for each in command[3 : 3 + int(bytes(command[2]))]]
+    if name == b"XREAD":  # COUNT n STREAMS, as many keys as ids
+        return [bytes(each) for each in command[4 : 4 + (len(command) - 4) // 2]]
+    return [] if name in {b"SCRIPT", b"INFO", b"CONFIG", b"ACL"} else [bytes(each) for each in command[1:2]]

@@ -39,6 +39,8 @@ class Delivery:
         self._context = context
         self.retries = 0
         """Requests that were posted again, since the beginning."""
+        self.waits_for: SinkError | None = None
+        """The error of the last attempt, while the next one is waited for."""
         self._backoff = wait_random_exponential(multiplier=_FIRST_S, max=_CAP_S, min=_LEAST_S)
 
     async def deliver(self, request: Request) -> None:
@@ -64,7 +66,7 @@ class Delivery:
             await self._post(request)
 
         attempts = AsyncRetrying(
-            sleep=asyncio.sleep,
+            sleep=self._sleep,
             retry=retry_if_exception(_is_retried),
             wait=self._wait_s,
             stop=self._is_over,
@@ -76,12 +78,19 @@ class Delivery:
     def _wait_s(self, state: RetryCallState) -> float:
         return max(self._backoff(state), _asked_s(state))
 
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.waits_for = None
+
     def _is_over(self, state: RetryCallState) -> bool:
         return (state.seconds_since_start or 0.0) + state.upcoming_sleep > self._retry_for_s
 
     def _tell(self, state: RetryCallState, request: Request) -> None:
         self.retries += 1
         error = None if state.outcome is None else state.outcome.exception()
+        self.waits_for = error if isinstance(error, SinkError) else None
         log.warning(
             "webhook.retrying",
             error=error.message if isinstance(error, SinkError) else type(error).__name__,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ditto.decoding.event_id import event_key
-from ditto.errors import SinkLost
+from ditto.errors import SinkError, SinkLost
 from ditto.sinks.base import Batch, Capabilities, Clock, PipelineId, SinkState
 from ditto.sinks.messages_only import MessagesOnly
 from ditto.sinks.progress import Progress
@@ -70,6 +70,11 @@ class WebhookSink(MessagesOnly):
     def retries(self) -> int:
         """Requests that were posted again."""
         return self._delivery.retries
+
+    @property
+    def blocked(self) -> SinkError | None:
+        """What the last attempt ended with, until the next one begins."""
+        return self._delivery.waits_for
 
     async def connect(self) -> None:
         """See whether the receiver is there, before anything is read."""

@@ -1,0 +1,66 @@
+"""As whom Ditto works, on which keys, and what the user lacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from ditto.config import Redis
+from ditto.errors import SinkDenied
+from ditto.hints import redis_command
+from ditto.sinks.redis.server import login
+from ditto.sinks.redis.stored_state import Keys
+
+COMMANDS: Final = (
+    *("+@connection", "+info", "+config|get", "+script|load", "+eval", "+evalsha", "+exists", "+type"),
+    *("+hget", "+hmget", "+hgetall", "+hset", "+hincrby", "+sadd", "+smembers"),
+    *("+xadd", "+xlen", "+xrange", "+xrevrange", "+xread"),
+)
+"""Those that Ditto gives, as an ACL says them."""
+_GLOB: Final = re.compile(r"([\\*?\[\]])")
+_COMMAND: Final = re.compile(r"'([\w|-]+)' command")
+
+
+class Access(NamedTuple):
+    """Of one connection."""
+
+    config: Redis
+    user: str
+    patterns: tuple[str, ...]
+    """Of the keys that Ditto uses."""
+
+    def command(self, more: Sequence[str] = ()) -> str:
+        """Lets the user give Ditto's commands for its keys, and for `more`; takes nothing away."""
+        added = [f"~{escaped(key)}" for key in more if not self._covers(key)]
+        return redis_command(self.config, "ACL", "SETUSER", self.user, *self.patterns, *added, *COMMANDS)
+
+    def _covers(self, key: str) -> bool:
+        return any(key.startswith(pattern[1:-1].replace("\\", "")) for pattern in self.patterns)
+
+    def denied(self, begin: str, text: str, keys: Sequence[str]) -> SinkDenied:
+        """The error for the server's words; `keys` are those of the command."""
+        found = _COMMAND.search(text)
+        on = f"for key {keys[0]}" if len(keys) == 1 else f"for one of the keys {', '.join(keys)}" if keys else ""
+        if found is not None:
+            what = f"to give the command {found[1].upper()}"
+        elif "can't run this command" in text:  # a script tells none but the one that adds entries
+            what = f"to give the command XADD {on}" if on else "to give a command of Ditto's script"
+        else:
+            what = on or f"for that ({text})"
+        return SinkDenied(
+            f"{begin}: user {self.user} has no permission {what}",
+            hint=f"{self.command(keys)}; then ACL SAVE, or CONFIG REWRITE, so that it stays after a restart",
+        )
+
+
+def escaped(key: str) -> str:
+    """As a pattern of an ACL that matches nothing else."""
+    return _GLOB.sub(r"\\\1", key)
+
+
+def access_of(config: Redis, keys: Keys) -> Access:
+    """Of the pipeline that has these keys."""
+    begin = escaped(config.key_prefix)
+    patterns = (f"~{begin}*",) if begin else (f"~{keys.label}:*", f"~{keys.label.removeprefix('ditto:')}*")
+    return Access(config, login(config)[0] or "default", patterns)
