@@ -90,8 +90,8 @@ def _permissions(control: TopicAdmin, topics: Topics, existing: list[str], missi
     if any(lacking.values()):
         each = [f"{operation} for {named(names)}" for operation, names in lacking.items() if names]
         what = f"{access.principal} has no permission {'; '.join(each)}"
-        names = {name for names in lacking.values() for name in names}
-        return bad("error", check, what, f"{why}{access.note}", command=access.topics_command(names))
+        all_names = {name for names in lacking.values() for name in names}
+        return bad("error", check, what, f"{why}{access.note}", command=access.topics_command(all_names))
     unseen = [f"Write for {named(missing)}"] if missing else []
     unseen += [f"topics {named(found)}"] if (found := [name for name in existing if allowed[name] is None]) else []
     later = ", ".join([*unseen, "Write for the transactional id"])

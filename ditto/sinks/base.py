@@ -235,8 +235,8 @@ class Sink(Protocol):
 
     @property
     def blocked(self) -> SinkError | None:
-        """Why nothing is on its way to be stored at the moment, where the sink waits for that to end within the session:
-        an alarm, the time until a request is tried again. A session that is to end does not wait for it.
+        """Why nothing is on its way to be stored at the moment, where the sink waits for that to end within the
+        session: an alarm, the time until a request is tried again. A session that is to end does not wait for it.
         """
 
     async def connect(self) -> None: ...

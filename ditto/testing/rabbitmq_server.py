@@ -178,6 +178,16 @@ class RabbitMQServer(OwnServer):
             raise DittoError(f"{program} {' '.join(words)} failed\n{run.stdout}{run.stderr}")
         return run.stdout
 
+    def shell(self, command: str) -> None:
+        """Enter what a hint says, with its command-line tools in the path. Raises DittoError where it fails."""
+        env = self._env()
+        env["PATH"] = os.pathsep.join([*_PLACES, env.get("PATH", "")])
+        run = subprocess.run(
+            ["sh", "-c", command], env=env, capture_output=True, text=True, check=False, timeout=_TOOL_TIMEOUT_S
+        )
+        if run.returncode:
+            raise DittoError(f"{command} failed\n{run.stdout}{run.stderr}")
+
     def stop(self) -> None:
         """Stop a running server; nothing when it is stopped."""
         super().stop()

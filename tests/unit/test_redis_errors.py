@@ -31,7 +31,11 @@ CASES = [
     ("UNBLOCKED force unblock from blocking operation", "SinkLost", "became a replica"),
     ("NOAUTH Authentication required.", "LoginDenied", "asks for a password"),
     ("WRONGPASS invalid username-password pair or user is disabled.", "LoginDenied", "refuses the user"),
-    ("NOPERM User ditto has no permissions to run the 'xadd' command", "SinkDenied", "user default has no permission to give the command XADD"),
+    (
+        "NOPERM User ditto has no permissions to run the 'xadd' command",
+        "SinkDenied",
+        "user default has no permission to give the command XADD",
+    ),
     ("DITTOFENCED the state says 3-0", "ChainBroken", "another session"),
     ("WRONGTYPE Operation against a key holding the wrong kind of value [key a]", "StreamUnusable", "key a holds"),
     (

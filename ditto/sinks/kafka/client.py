@@ -160,9 +160,7 @@ class Admin:
                     continue
                 raise self.failed(reason or self._seen.any_reason or error_of(exception), doing) from None
 
-    def failed(
-        self, error: KafkaError, doing: str, *, operation: str = "Describe", topic: str = ""
-    ) -> SinkError:
+    def failed(self, error: KafkaError, doing: str, *, operation: str = "Describe", topic: str = "") -> SinkError:
         """Ditto's error for one of librdkafka's."""
         self.client.poll(0)
         if error.code() in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT} and self._seen.any_reason is not None:

@@ -222,7 +222,9 @@ class KafkaReader:
         span = 2 * count + 16
         while True:
             some = {place: (max(start, end - span), end) for place, (start, end) in spans.items()}
-            found = [each for part in Merge(self._consumer(), some, self._make, self._topics.access).parts() for each in part]
+            found = [
+                each for part in Merge(self._consumer(), some, self._make, self._topics.access).parts() for each in part
+            ]
             if len(found) >= count or all(some[place][0] == spans[place][0] for place in spans):
                 return found[-count:] if count else []
             span *= 8

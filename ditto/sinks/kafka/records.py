@@ -74,7 +74,9 @@ class Records:
                 )
                 found: int = futures[place].result().offset
             except KafkaException as exception:
-                error = self._admin.failed(error_of(exception), f"look up the end of topic {place.topic}", topic=place.topic)
+                error = self._admin.failed(
+                    error_of(exception), f"look up the end of topic {place.topic}", topic=place.topic
+                )
                 # A leader that is being chosen, or has moved since the brokers were asked.
                 if not isinstance(error, NotNow) or time.monotonic() > deadline:
                     raise error from None

@@ -156,7 +156,7 @@ class TopicAdmin:
         words = ["kafka-topics.sh", "--bootstrap-server", self._servers, "--create"]
         for option, number in (("--partitions", new.num_partitions), ("--replication-factor", new.replication_factor)):
             words += [option, str(number)] if number > 0 else []
-        words += [word for key, value in new.config.items() for word in ("--config", f"{key}={value}")]
+        words += [word for key, value in (new.config or {}).items() for word in ("--config", f"{key}={value}")]
         if len(names) == 1:
             return shlex.join([*words, "--topic", names[0]])
         return f'for topic in {shlex.join(names)}; do {shlex.join(words)} --topic "$topic"; done'

@@ -33,6 +33,7 @@ from ditto.sinks.tls import tls_context
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection
+    from aiormq.abc import FieldTable
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _HEARTBEAT_S: Final = 20
@@ -146,8 +147,10 @@ class ExchangeConnection:
         try:
             if not exists:
                 async with await self._another() as channel:
-                    impossible = {"alternate-exchange": 0}
-                    await channel.declare_exchange(name, aio_pika.ExchangeType.TOPIC, durable=True, arguments=impossible)
+                    impossible: FieldTable = {"alternate-exchange": 0}
+                    await channel.declare_exchange(
+                        name, aio_pika.ExchangeType.TOPIC, durable=True, arguments=impossible
+                    )
         except aiormq.exceptions.ChannelPreconditionFailed:
             pass
         except (aiormq.exceptions.AMQPError, OSError) as error:

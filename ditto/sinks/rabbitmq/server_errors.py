@@ -45,9 +45,7 @@ _UNREACHED: Final = (
 )
 
 
-def refused(
-    code: int, where: str, doing: str, *, access: Access, stream: str = "", right: Right = "read"
-) -> SinkError:
+def refused(code: int, where: str, doing: str, *, access: Access, stream: str = "", right: Right = "read") -> SinkError:
     """The error for an answer that is not OK; `right` is the one that was needed."""
     begin = f"{where}: cannot {doing}"
     context = {"stream": stream} if stream else {}

@@ -156,9 +156,7 @@ class Writer:
                     f"see what stream {self.stream} has", schema.QueryPublisherSequence, NAME, self.stream
                 )
                 if answer.response_code != OK:
-                    self._connection.fail(
-                        self._connection.refused(answer.response_code, "publish events", self.stream)
-                    )
+                    self._connection.fail(self._connection.refused(answer.response_code, "publish events", self.stream))
                     return
                 if not confirmed <= answer.sequence <= self._sent:
                     self._connection.fail(self._overtaken(is_gone=answer.sequence < confirmed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ditto.testing.rabbitmq_server import RabbitMQServer
-    from e2e.sinks.rabbitmq_world import RabbitMQWorld
+    from e2e.sinks.rabbitmq_world import ExchangeWorld, RabbitMQWorld
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,12 @@ async def refusal(world: RabbitMQWorld, **settings: object) -> str:
     assert "hushhush" not in ditto.output
     assert "wrongone" not in ditto.output
     return sentence
+
+
+def given_in(hint: str, beginning: str) -> str:
+    """The command that a hint gives to enter: up to where the hint goes on in words."""
+    command = hint[hint.index(beginning) :]
+    return re.split(r" gives | creates | lets |\)$", command, maxsplit=1)[0]
 
 
 async def finding(world: RabbitMQWorld, **settings: object) -> str:
@@ -111,16 +118,76 @@ async def test_a_user_with_the_permissions_of_the_guide(rabbitmq_world: RabbitMQ
     assert not [each for each in checked.values() if each.level == "error"]
     url = world.server.url.replace("://", "://ditto:hushhush@")
     await stores(world, rabbitmq_url=f"{url}/shop", rabbitmq_stream_name=world.stream)
-    found = await refusal(world, **{**login, "rabbitmq_user": "reader"})
-    assert "no permission" in found
-    assert "rabbitmqctl set_permissions" in found
-    checked = await world.checked(**{**login, "rabbitmq_user": "reader"})
-    assert checked["rabbitmq.permissions"].level == "error"
-    found = await refusal(world, **{**login, "rabbitmq_stream_name": "other", "postgres_slot": f"{world.name}_other"})
-    assert "cannot create stream other: the user has no permission" in found
-    found = await finding(world, **{**login, "rabbitmq_url": f"{world.server.url}/nowhere"})
-    assert "the virtual host nowhere does not exist" in found
-    assert "rabbitmqctl add_vhost" in found
+    reader = {**login, "rabbitmq_user": "reader"}
+    found = await refusal(world, **reader)
+    assert f"user reader has no permission to write stream {world.stream}.ditto in virtual host shop" in found
+    finding_ = (await world.checked(**reader))["rabbitmq.permissions"]
+    assert finding_.what.endswith(f" to write stream {world.stream}, write stream {world.stream}.ditto")
+    assert (finding_.level, finding_.fix) == ("error", given_in(found, "rabbitmqctl set_permissions"))
+    world.server.shell(finding_.fix)
+    await stores(world, **reader)
+    world.server.tool("set_permissions", "-p", "shop", "reader", "", "", ".*")
+
+
+async def test_rights_and_streams_that_are_missing(rabbitmq_world: RabbitMQWorld, users: None) -> None:
+    """A check sees what a start would end with, and creates nothing; what is printed repairs it."""
+    world = rabbitmq_world
+    world.vhost, world.stream = "shop", f"a.b+{world.name}"
+    url = {"rabbitmq_url": f"{world.server.url}/shop", "rabbitmq_stream_name": world.stream}
+    reader = {"rabbitmq_user": "reader", "rabbitmq_password": "hushhush", **url}
+    found = await refusal(world, **reader)
+    create = "has no permission to configure stream a.b+"
+    assert f"cannot create stream {world.stream}: user reader {create}" in found
+    seen = (await world.checked(**reader))["rabbitmq.permissions"]
+    assert (seen.level, seen.fix) == ("error", given_in(found, "rabbitmqctl set_permissions"))
+    for right in ("configure", "write"):
+        for stream in (world.stream, f"{world.stream}.ditto"):
+            assert f"{right} stream {stream}" in seen.what
+    not_created = {"rabbitmq_stream_create": False, **url}
+    found = await refusal(world, **not_created)
+    assert f"streams {world.stream} and {world.stream}.ditto do not exist" in found
+    missing = (await world.checked(**not_created))["rabbitmq.streams"]
+    assert (missing.level, missing.fix) == ("error", given_in(found, "echo "))
+    for fix in (seen.fix, missing.fix):
+        world.server.shell(fix)
+    assert "create" not in (await world.checked(**reader))["rabbitmq.permissions"].what
+    await stores(world, rabbitmq_stream_create=False, **reader)
+    world.server.tool("set_permissions", "-p", "shop", "reader", "", "", ".*")
+
+
+async def test_rights_and_an_exchange_that_are_missing(exchange_world: ExchangeWorld, users: None) -> None:
+    """The same of an exchange."""
+    world = exchange_world
+    name = world.name
+    reader = {"rabbitmq_user": "reader", "rabbitmq_password": "hushhush"}
+    reader["rabbitmq_url"] = f"{world.server.amqp_url}/shop"
+    not_created = {**reader, "rabbitmq_exchange_create": False}
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    found = await refusal(world, **reader)
+    assert f"cannot create exchange {name}: user reader has no permission to configure exchange {name} in" in found
+    seen = (await world.checked(**reader))["rabbitmq.permissions"]
+    assert f"{seen.what}\n  hint: {seen.why}" == found, "run and check say the same"
+    found = await refusal(world, **not_created)
+    missing = (await world.checked(**not_created))["rabbitmq.exchange"]
+    assert (missing.level, missing.fix) == ("error", given_in(found, "echo "))
+    world.server.shell(missing.fix)
+    ditto = await world.streaming(**reader)
+    world.sql("INSERT INTO t VALUES (1)")
+    assert await ditto.ended() == 4
+    found = ditto.sentence()
+    assert f"user reader has no permission to write exchange {name} in virtual host shop" in found
+    seen = (await world.checked(**reader))["rabbitmq.permissions"]
+    command = given_in(found, "rabbitmqctl set_permissions")
+    assert (seen.level, given_in(seen.why, "rabbitmqctl set_permissions")) == ("error", command)
+    world.server.shell(command)
+    assert (await world.checked(**reader))["rabbitmq.permissions"].level == "ok"
+    world.server.tool("set_topic_permissions", "-p", "shop", "reader", name, "^nothing$", "^$")
+    seen = (await world.checked(**reader))["rabbitmq.permissions"]
+    assert f"to write some of the routing keys of exchange {name}" in seen.what
+    world.server.shell(given_in(seen.why, "rabbitmqctl set_topic_permissions"))
+    assert (await world.checked(**reader))["rabbitmq.permissions"].level == "ok"
+    world.server.tool("clear_topic_permissions", "-p", "shop", "reader")
+    world.server.tool("set_permissions", "-p", "shop", "reader", "", "", ".*")
 
 
 async def test_logins_that_are_refused(rabbitmq_world: RabbitMQWorld, users: None) -> None:
@@ -128,6 +195,11 @@ async def test_logins_that_are_refused(rabbitmq_world: RabbitMQWorld, users: Non
     found = await refusal(world, rabbitmq_user="ditto", rabbitmq_password="wrongone")
     assert "refuses user ditto or the password" in found
     assert "rabbitmq.password" in found
+    found = await finding(world, rabbitmq_url=f"{world.server.url}/nowhere")
+    assert "the virtual host nowhere does not exist" in found
+    for command in ("rabbitmqctl add_vhost", "rabbitmqctl set_permissions"):
+        world.server.shell(given_in(found, command))
+    assert "rabbitmq.streams" in await world.checked(rabbitmq_url=f"{world.server.url}/nowhere")
     found = await finding(world, rabbitmq_user="ditto", rabbitmq_password="hushhush")
     assert "the virtual host / does not exist, or user ditto has no permissions in it" in found
     found = await finding(world, rabbitmq_url="rabbitmq-stream://ditto:hushhush@rabbit.test:5552")
