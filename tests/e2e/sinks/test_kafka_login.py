@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import serialization
 
 from ditto.testing.kafka_server import KafkaServer
 from e2e.certificates import Authority
+from e2e.sinks.kafka_tools import enter
 from e2e.sinks.kafka_world import kafka_world_on
 
 if TYPE_CHECKING:
@@ -152,8 +153,8 @@ async def test_a_certificate(world: KafkaWorld, authority: Authority, stranger: 
     assert "kafka.tls.ca: cannot read /nowhere.pem: No such file or directory" in missing
 
 
-async def test_one_who_may_nothing(world: KafkaWorld) -> None:
-    given = {"kafka_user": "guest", "kafka_password": "hush-plain", "kafka_mechanism": "plain"}
+async def test_one_who_may_nothing(world: KafkaWorld, tmp_path: Path) -> None:
+    given: dict[str, object] = {"kafka_user": "guest", "kafka_password": "hush-plain", "kafka_mechanism": "plain"}
     admin = AdminClient({"bootstrap.servers": world.kafka.brokers})
     anything: Any = None
     everybody = AclBindingFilter(
@@ -167,9 +168,49 @@ async def test_one_who_may_nothing(world: KafkaWorld) -> None:
     )
     for future in admin.delete_acls([everybody]).values():
         future.result()
-    said = await refusal(world, {**given})
-    assert "cannot create topic" in said
-    assert "ACLs" in said
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    operator = world.kafka.brokers
+    said = await refusal(world, given)
+    own = f"{world.name}._ditto"
+    assert f"cannot create topic {own}: User:guest has no permission Create for topic {own}" in said
+    found = (await world.checked(**given))["kafka.permissions"]
+    assert (found.level, found.fix) == ("error", said.partition("hint: ")[2])
+    assert f"{world.name}_public_t" in found.what
+    assert found.fix is not None
+    enter(found.fix, tmp_path, operator=operator)
+    found = (await world.checked(**given))["kafka.permissions"]
+    assert found.level == "ok"
+    assert "ditto run sees when it starts" in found.what
+    assert "Write for the transactional id" in found.what
+    said = await refusal(world, given)
+    assert "User:guest has no permission Write for its transactional id, which begins with ditto." in said
+    enter(said.partition("hint: ")[2], tmp_path, operator=operator)
+    ditto = await world.streaming(**given)
+    await world.fence()
+    assert await ditto.stop() == 0
+    writing = AclBindingFilter(
+        ResourceType.TOPIC,
+        world.name,
+        ResourcePatternType.PREFIXED,
+        "User:guest",
+        anything,
+        AclOperation.WRITE,
+        AclPermissionType.ANY,
+    )
+    for future in admin.delete_acls([writing]).values():
+        future.result()
+    found = (await world.checked(**given))["kafka.permissions"]
+    assert "User:guest has no permission Write for" in found.what
+    world.sql("INSERT INTO t VALUES (1)")
+    said = await refusal(world, given)
+    assert "User:guest has no permission Write for" in said
+    assert found.fix == said.partition("hint: ")[2]
+    enter(found.fix, tmp_path, operator=operator)
+    found = (await world.checked(**given))["kafka.permissions"]
+    assert (
+        found.what
+        == "nothing is missing that can be seen now; ditto run sees when it starts: Write for the transactional id"
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,12 +226,25 @@ async def test_a_broker_that_is_not_there(world: KafkaWorld, brokers: str, said:
     assert await ditto.stop() == 0
 
 
-async def test_topics_are_not_created(world: KafkaWorld) -> None:
-    given = {"kafka_user": "ditto", "kafka_password": "hush-plain", "kafka_mechanism": "plain"}
-    said = await refusal(world, {"kafka_topics_create": False, **given})
-    assert "there is no topic" in said
-    assert "kafka-topics.sh --create" in said
-    assert "kafka.topics.create" in said
+async def test_topics_are_not_created(world: KafkaWorld, tmp_path: Path) -> None:
+    given: dict[str, object] = {"kafka_user": "ditto", "kafka_password": "hush-plain", "kafka_mechanism": "plain"}
+    given["kafka_topics_create"] = False
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    said = await refusal(world, given)
+    names = (f"{world.name}._ditto", world.checkpoints, world.fence_subject, f"{world.name}_public_t")
+    assert "topics are missing, and kafka.topics.create is false" in said
+    for name in names:
+        assert name in said.partition("hint: ")[0]
+    found = (await world.checked(**given))["kafka.topics"]
+    assert (found.level, found.fix) == ("error", said.partition("hint: create them: ")[2])
+    assert found.fix is not None
+    enter(found.fix, tmp_path, operator=world.kafka.brokers)
+    found = await world.checked(**given)
+    assert found["kafka.topics"].what == "all 4 topics exist"
+    assert found["kafka.compaction"].level == "ok"
+    ditto = await world.streaming(**given)
+    await world.fence()
+    assert await ditto.stop() == 0
 
 
 async def test_a_password_that_would_be_shown(world: KafkaWorld) -> None:
