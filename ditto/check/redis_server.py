@@ -164,7 +164,7 @@ async def check_permissions(keys: Keys, streams: Collection[str], wire: Wire) ->
         *(["HGET", state, "f"], ["HMGET", state, "f"], ["HSET", state, "f", "v"], ["HINCRBY", state, "f", "1"]),
         *(["HSET", own, "f", "v"], ["HGETALL", own], ["SADD", names, "m"], ["EXISTS", state]),
         *(["EVALSHA", "0" * 40, "1", state], ["SCRIPT", "LOAD", "return 1"], ["SMEMBERS", names]),
-        *(["XADD", stream, "1-1", "f", "v"] for stream in sorted(streams)),
+        *(each for stream in sorted(streams) for each in (["EXISTS", stream], ["XADD", stream, "1-1", "f", "v"])),
         *(["XLEN", any_stream], ["XRANGE", any_stream, "-", "+"], ["XREVRANGE", any_stream, "+", "-"]),
         *(["XREAD", "STREAMS", any_stream, "0"], ["TYPE", any_stream]),
     ]
@@ -175,6 +175,9 @@ async def check_permissions(keys: Keys, streams: Collection[str], wire: Wire) ->
     if not missing:
         return ok(check, "the user may give all commands", why)
     words = [each.decode(errors="replace") for each in missing]
-    more = [key for _, _, key in (each.partition(" ") for each in words) if key in streams]
+    pairs = [(command, key) for command, _, key in (each.partition(" ") for each in words)]
+    barred = [key for command, key in pairs if command == "EXISTS"]  # it may be given: the first thing that Ditto does
+    lacks_commands = any(key not in barred for _, key in pairs)
+    command = wire.access.command(keys=barred, lacks_commands=lacks_commands)
     what = f"user {wire.access.user} may not: {named(words, limit=20)}"
-    return bad("error", check, what, f"{why}; ACL SAVE, or CONFIG REWRITE, keeps it", command=wire.access.command(more))
+    return bad("error", check, what, f"{why}; ACL SAVE, or CONFIG REWRITE, keeps it", command=command)

@@ -30,10 +30,14 @@ class Access(NamedTuple):
     patterns: tuple[str, ...]
     """Of the keys that Ditto uses."""
 
-    def command(self, more: Sequence[str] = ()) -> str:
-        """Lets the user give Ditto's commands for its keys, and for `more`; takes nothing away."""
-        added = [f"~{escaped(key)}" for key in more if not self._covers(key)]
-        return redis_command(self.config, "ACL", "SETUSER", self.user, *self.patterns, *added, *COMMANDS)
+    def command(self, *, keys: Sequence[str] = (), lacks_commands: bool = False) -> str:
+        """Lets the user use Ditto's keys, `keys` among them, where there are some; and give Ditto's commands. Takes
+        nothing away. The server refuses keys for one who may use them all.
+        """
+        more = [f"~{escaped(key)}" for key in keys if not self._covers(key)]
+        patterns = (*self.patterns, *more) if keys else ()
+        commands = COMMANDS if lacks_commands else ()
+        return redis_command(self.config, "ACL", "SETUSER", self.user, *patterns, *commands)
 
     def _covers(self, key: str) -> bool:
         return any(key.startswith(pattern[1:-1].replace("\\", "")) for pattern in self.patterns)
@@ -41,16 +45,19 @@ class Access(NamedTuple):
     def denied(self, begin: str, text: str, keys: Sequence[str]) -> SinkDenied:
         """The error for the server's words; `keys` are those of the command."""
         found = _COMMAND.search(text)
+        is_in_script = "can't run this command" in text
         on = f"for key {keys[0]}" if len(keys) == 1 else f"for one of the keys {', '.join(keys)}" if keys else ""
         if found is not None:
             what = f"to give the command {found[1].upper()}"
-        elif "can't run this command" in text:  # a script tells none but the one that adds entries
+        elif is_in_script:  # it tells none but the one that adds entries
             what = f"to give the command XADD {on}" if on else "to give a command of Ditto's script"
         else:
             what = on or f"for that ({text})"
+        lacks_commands = found is not None or is_in_script or not keys
+        command = self.command(keys=() if lacks_commands else keys, lacks_commands=lacks_commands)
         return SinkDenied(
             f"{begin}: user {self.user} has no permission {what}",
-            hint=f"{self.command(keys)}; then ACL SAVE, or CONFIG REWRITE, so that it stays after a restart",
+            hint=f"{command}; then ACL SAVE, or CONFIG REWRITE, so that it stays after a restart",
         )
 
 

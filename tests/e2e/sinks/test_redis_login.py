@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,7 +92,13 @@ async def finding(world: RedisWorld, **settings: object) -> str:
     """What `ditto check` says of the connection: the sentence and the hint with which `ditto run` would stop."""
     found = (await world.checked(**settings))["redis.connect"]
     assert found.level == "error"
-    return f"{found.what} {found.why}"
+    return f"{found.what}\n  hint: {found.why}"
+
+
+def enter(said: str) -> None:
+    """The command of the hint, as it is printed."""
+    command = said.partition("hint: ")[2].partition("; then ACL SAVE")[0]
+    subprocess.run(shlex.split(command), check=True, capture_output=True)
 
 
 async def test_tls_with_a_certificate_of_the_client(
@@ -136,24 +144,53 @@ async def test_logins_that_are_refused(world: RedisWorld) -> None:
     found = await refusal(world, redis_user="ditto", redis_password="wrongone")
     assert "refuses the user or the password" in found
     assert "redis.password" in found
-    found = await refusal(world, redis_user="reader", redis_password="hushhush")
-    assert "no permission" in found
-    assert "ACL SETUSER" in found
-    checked = await world.checked(redis_user="reader", redis_password="hushhush")
-    assert checked["redis.permissions"].level == "error"
     found = await finding(world, redis_url="redis://redis.test:6379", redis_password="hushhush")
     assert "has no TLS: Ditto does not show it the password" in found
+
+
+async def test_rights_that_are_missing(world: RedisWorld) -> None:
+    """The start and the check name user, command and key; what is printed gives the right."""
+    login = {"redis_user": "reader", "redis_password": "hushhush"}
+    found = await refusal(world, **login)
+    assert "cannot claim the streams: user reader has no permission to give the command EVAL" in found
+    seen = (await world.checked(**login))["redis.permissions"]
+    assert "cannot see the permissions: user reader has no permission to give the command EVAL" in seen.what
+    enter(found)
+    assert (await world.checked(**login))["redis.permissions"].level == "ok"
+    await stores(world, **login)
     with world.client() as client:
-        client.execute_command("ACL", "SETUSER", "ditto", "-xadd")
+        client.execute_command("ACL", "SETUSER", "reader", "-xadd")
         world.sql("INSERT INTO fence DEFAULT VALUES")
-        try:
-            found = await refusal(world, redis_user="ditto", redis_password="hushhush")
-            assert "no permission" in found
-            assert f"key {world.fence_subject}" in found
-            checked = await world.checked(redis_user="ditto", redis_password="hushhush")
-            assert "the user may not: XADD" in checked["redis.permissions"].what
-        finally:
-            client.execute_command("ACL", "SETUSER", "ditto", "+xadd")
+        found = await refusal(world, **login)
+        assert f"user reader has no permission to give the command XADD for key {world.fence_subject}" in found
+        seen = (await world.checked(**login))["redis.permissions"]
+        assert seen.what == f"user reader may not: XADD {world.fence_subject}"
+        assert f"hint: {seen.fix};" in found
+        enter(found)
+        client.execute_command("ACL", "SETUSER", "reader", "resetkeys", f"~ditto:{world.name}:*")
+        found = await refusal(world, **login)
+        assert "cannot store events: user reader has no permission for one of the keys " in found
+        assert world.fence_subject in found
+        seen = (await world.checked(**login))["redis.permissions"]
+        assert seen.what.startswith(f"user reader may not: EXISTS {world.fence_subject}, XADD {world.fence_subject}")
+        assert seen.fix is not None
+        subprocess.run(shlex.split(seen.fix), check=True, capture_output=True)
+        await stores(world, **login)
+
+
+async def test_a_key_prefix_that_the_user_may_not_use(world: RedisWorld) -> None:
+    login = {"redis_user": "ditto", "redis_password": "hushhush", "redis_key_prefix": "{other}*:"}
+    found = await refusal(world, **login)
+    key = f"{{other}}*:ditto:{world.name}:checkpoint"
+    assert f"cannot look at key {key}: user ditto has no permission for key {key}" in found
+    assert found == await finding(world, **login)
+    enter(found)
+    with world.client() as client:
+        assert r"~{other}\*:*" in client.acl_getuser("ditto")["keys"], "and no other keys"
+    checked = await world.checked(**login)
+    assert checked["redis.permissions"].level == "ok"
+    ditto = await world.streaming(**login)
+    assert await ditto.stop() == 0
 
 
 async def test_a_server_that_asks_for_a_password(world: RedisWorld) -> None:
