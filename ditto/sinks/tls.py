@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ditto.errors import ConfigError, MissingHere
 
 if TYPE_CHECKING:
     from ditto.config import ClientTls
+
+
+_HEARING_S: Final = 0.5
 
 
 def check_readable(tls: ClientTls, section: str) -> None:
@@ -41,3 +45,23 @@ def tls_context(tls: ClientTls, section: str) -> ssl.SSLContext:
                 key=f"{section}.cert",
             ) from None
     return context
+
+
+async def refusal_of(host: str, port: int, context: ssl.SSLContext) -> ssl.SSLError | None:
+    """Why a server hung up right after the handshake, where TLS says it; None where it does not.
+
+    With TLS 1.3 a server refuses the client's certificate, or that there is none, after the handshake. Where the client
+    has sent something by then, its system may drop the server's words with the connection: here nothing is sent.
+    """
+    try:
+        async with asyncio.timeout(_HEARING_S):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            try:
+                await reader.read(1)
+            finally:
+                writer.transport.abort()
+    except ssl.SSLError as error:
+        return error
+    except OSError:  # a time-out is one
+        pass
+    return None

@@ -336,7 +336,9 @@ class Stream:
         if not await self.look():
             if not self._config.create:
                 raise StreamNotFound(
-                    f"stream {self.name} does not exist", hint="create it, or set nats.create: true", stream=self.name
+                    f"stream {self.name} does not exist, and nats.create is false",
+                    hint="ditto check prints the command that creates it, with its subjects; or let Ditto create it",
+                    stream=self.name,
                 )
             return SinkState(None, None)
         self.check_owner(claimant)

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ditto import __version__
-from ditto.errors import ConfigError, LoginDenied, SinkError
+from ditto.errors import ConfigError, LoginDenied, SinkError, SinkLost
 from ditto.sinks.kafka.client_errors import error_of, translate
 from ditto.sinks.tls import check_readable
 
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 _LEAST_TIMEOUT_S: Final = 5.0
 """Of what happens while a session begins, or a topic is created."""
+_LONGEST_LOOK_S: Final = 0.5
 _REASONS: Final = (
     KafkaError._AUTHENTICATION,
     KafkaError._SSL,
@@ -33,6 +34,7 @@ _REASONS: Final = (
     KafkaError._TRANSPORT,
 )
 """Of several errors the one that says most comes first."""
+_SILENT: Final = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT})
 
 
 def settings(config: Kafka) -> dict[str, Any]:
@@ -64,6 +66,20 @@ def _tls(tls: KafkaTls) -> dict[str, str]:
     check_readable(tls, "kafka.tls")
     given = {"ssl.ca.location": tls.ca, "ssl.certificate.location": tls.cert, "ssl.key.location": tls.key}
     return {name: path for name, path in given.items() if path is not None}
+
+
+def _protocol_hint(config: Kafka) -> str:
+    """A broker that is spoken to by another protocol than its listener's hangs up, or says nothing."""
+    hints = ["check kafka.brokers and the network"]
+    if config.tls is None:
+        hints.append("a listener that does TLS needs kafka.tls (tls: {} for the system's authorities)")
+    else:
+        hints.append("with kafka.tls the listener has to do TLS")
+    if config.user is None:
+        hints.append("one that asks for a user needs kafka.user, kafka.password and kafka.mechanism")
+    else:
+        hints.append("with kafka.user it has to do SASL")
+    return "; ".join(hints)
 
 
 def _check_plaintext(config: Kafka) -> None:
@@ -140,7 +156,11 @@ class Admin:
     def __init__(self, config: Kafka, access: Access) -> None:
         self.access = access
         self._where = ", ".join(config.servers)
+        self._protocol = settings(config)["security.protocol"].upper()
+        self._protocol_hint = _protocol_hint(config)
         self._seen = Seen()
+        self.is_given_up = False
+        """Nobody waits for an answer any more."""
         self.timeout_s = request_timeout_s(config)
         self.client: AdminClient = make(AdminClient, {**settings(config), "error_cb": self._seen.take})
 
@@ -155,8 +175,8 @@ class Admin:
             except KafkaException as exception:
                 self.client.poll(0)
                 reason = self._seen.reason
-                if reason is None and time.monotonic() < deadline:
-                    pause_s = min(2 * pause_s, 5.0)
+                if reason is None and time.monotonic() < deadline and not self.is_given_up:
+                    pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
                     continue
                 raise self.failed(reason or self._seen.any_reason or error_of(exception), doing) from None
 
@@ -165,5 +185,10 @@ class Admin:
         self.client.poll(0)
         if error.code() in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT} and self._seen.any_reason is not None:
             error = self._seen.any_reason
+        if doing == "connect" and error.code() in _SILENT and self._seen.any_reason is None:
+            return SinkLost(
+                f"cannot connect to Kafka at {self._where}: no broker answers by {self._protocol}",
+                hint=self._protocol_hint,
+            )
         doing = f"{doing} to Kafka at {self._where}" if doing == "connect" else doing
         return translate(error, doing, self.access, operation=operation, topic=topic)

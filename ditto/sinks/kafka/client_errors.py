@@ -109,6 +109,7 @@ _HINTS: Final = {
     "events.topics, or another events.subject",
 }
 _BROKER: Final = re.compile(r"^(?:\w+://)?[^\s/]+/(?:bootstrap|\d+): ")
+_CLOSED: Final = "SSL connection closed by peer"
 _STATE: Final = re.compile(r" \(after \d+ms in state \w+\).*$", re.DOTALL)
 
 
@@ -140,16 +141,19 @@ def translate(
     if code in _LOGIN:
         return LoginDenied(
             f"{begin}: {reason}",
-            hint="check kafka.user, kafka.password and kafka.mechanism, and that the listener does SASL",
+            hint="check kafka.user, kafka.password and kafka.mechanism, and that the listener does SASL: where it does "
+            "not, leave kafka.user out",
             **context,
         )
-    if code == KafkaError._SSL or "SSL handshake failed" in reason or "certificate" in reason:
-        is_plain = "PLAINTEXT broker listener" in reason
+    if code == KafkaError._SSL or any(words in reason for words in ("SSL handshake failed", "certificate", _CLOSED)):
+        is_plain = "PLAINTEXT broker listener" in reason or _CLOSED in reason
         kind: type[SinkError] = SinkLost if is_plain else LoginDenied
         advice = (
-            "the listener at that port does no TLS: give another port, or leave kafka.tls out"
+            "does the listener at that port do TLS? If not, give another port, or leave kafka.tls out"
             if is_plain
-            else "check kafka.tls: the certificate authority, the client's certificate, and the broker's name in its"
+            else "check kafka.tls.ca (the authority that signs the broker's certificate), kafka.tls.cert and "
+            "kafka.tls.key (the listener may want a certificate from the client), and that the broker's certificate "
+            "contains the name by which it is reached"
         )
         return kind(f"{begin}: {reason}", hint=advice, **context)
     if code in _DENIED:

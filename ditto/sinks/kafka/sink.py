@@ -90,8 +90,8 @@ class KafkaSink(OwnStores):
 
     def _connect(self) -> None:
         admin = Admin(self._config, self._topics.access)
-        admin.metadata()
         self._admin = admin
+        admin.metadata()
         self._topic_admin = TopicAdmin(admin, self._config, self._topics)
         self._records = Records(self._config, admin)
 
@@ -238,6 +238,8 @@ class KafkaSink(OwnStores):
         if self._is_closed:
             return
         self._is_closed = True
+        if self._admin is not None:
+            self._admin.is_given_up = True
         self._publisher.fail(SinkLost("the connection to Kafka was closed"))
         closing = self._thread.run(self._release)
         self._thread.end()

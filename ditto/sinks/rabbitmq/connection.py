@@ -22,7 +22,7 @@ from ditto.sinks.rabbitmq.access import Access, Right, access_of
 from ditto.sinks.rabbitmq.frames import confirmed_ids
 from ditto.sinks.rabbitmq.server import Address, address_of, check_login, login_of
 from ditto.sinks.rabbitmq.server_errors import OK, login_refused, refused, silent, unreachable
-from ditto.sinks.tls import tls_context
+from ditto.sinks.tls import refusal_of, tls_context
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _HEARTBEAT_S: Final = 20
@@ -357,7 +357,10 @@ async def _connect(
             await connection.log_in(login_of(config, url).password)
     except (OSError, EOFError) as error:
         writer.transport.abort()
-        raise unreachable(error, address) from error
+        refused = None
+        if context is not None and isinstance(error, ConnectionError | EOFError):
+            refused = await refusal_of(address.host, address.port, context)
+        raise unreachable(refused or error, address) from error
     except BaseException:
         writer.transport.abort()
         raise

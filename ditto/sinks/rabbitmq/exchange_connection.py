@@ -29,7 +29,7 @@ from ditto.hints import rabbitmq_definitions, shell
 from ditto.sinks.rabbitmq.access import Access, Right, access_of
 from ditto.sinks.rabbitmq.server import address_of, check_login, login_of
 from ditto.sinks.rabbitmq.server_errors import unreachable
-from ditto.sinks.tls import tls_context
+from ditto.sinks.tls import refusal_of, tls_context
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -92,7 +92,11 @@ class ExchangeConnection:
                 self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
                 self._channel.close_callbacks.add(self._on_closed)
         except (aiormq.exceptions.AMQPError, OSError) as error:
-            raise self._reason(error, "connect") from error
+            reason = self._reason(error, "connect")
+            refused = None
+            if context is not None and isinstance(reason, SinkLost) and not isinstance(error, TimeoutError):
+                refused = await refusal_of(address.host, address.port, context)
+            raise (reason if refused is None else unreachable(refused, address)) from error
 
     def _on_closed(self, _: object, error: BaseException | None) -> None:
         self._on_failure(

@@ -16,8 +16,8 @@ from redis.backoff import NoBackoff
 from ditto import __version__
 from ditto.config import Redis, RedisTls
 from ditto.errors import LoginDenied
-from ditto.sinks.redis.server_errors import unreachable
-from ditto.sinks.tls import tls_context
+from ditto.sinks.redis.server_errors import has_hung_up, unreachable
+from ditto.sinks.tls import refusal_of, tls_context
 
 _PORT: Final = 6379
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -70,6 +70,7 @@ async def connect(config: Redis, address: Address) -> AbstractConnection:
         "socket_read_size": 65536,
     }
     connection: AbstractConnection
+    context: ssl.SSLContext | None = None
     if address.path:
         del given["socket_connect_timeout"]
         connection = UnixDomainSocketConnection(path=address.path, **given)
@@ -77,8 +78,9 @@ async def connect(config: Redis, address: Address) -> AbstractConnection:
         options = {getattr(socket, name): value for name, value in _KEEPALIVE if hasattr(socket, name)}
         given |= {"socket_keepalive": True, "socket_keepalive_options": options}
         if address.has_tls:
+            context = tls_context(config.tls or RedisTls(), "redis.tls")
             secure = SSLConnection(host=address.host, port=address.port, **given)
-            secure.ssl_context = _Context(tls_context(config.tls or RedisTls(), "redis.tls"))  # type: ignore[assignment]
+            secure.ssl_context = _Context(context)  # type: ignore[assignment]
             connection = secure
         else:
             connection = Connection(host=address.host, port=address.port, **given)
@@ -86,7 +88,10 @@ async def connect(config: Redis, address: Address) -> AbstractConnection:
         await connection.connect()  # type: ignore[no-untyped-call]
     except (exceptions.RedisError, OSError) as error:
         await connection.disconnect(nowait=True)
-        raise unreachable(error, str(address)) from error
+        refused = None
+        if context is not None and has_hung_up(error):
+            refused = await refusal_of(address.host, address.port, context)
+        raise unreachable(refused or error, str(address)) from error
     except BaseException:
         await connection.disconnect(nowait=True)
         raise

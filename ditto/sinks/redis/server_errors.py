@@ -135,6 +135,14 @@ def unreachable(error: BaseException, where: str) -> SinkError:
     return SinkLost(f"{where}: {_words(cause)}", hint=_UNREACHED)
 
 
+def has_hung_up(error: BaseException) -> bool:
+    """The server has ended the connection without a word."""
+    if isinstance(error, exceptions.TimeoutError) or (isinstance(error, exceptions.RedisError) and error.status_code):
+        return False
+    cause = _cause(error)
+    return isinstance(cause, exceptions.ConnectionError | ConnectionError)
+
+
 def _cause(error: BaseException) -> BaseException:
     """The system's error, which redis-py puts into words of its own."""
     found: BaseException | None = error

@@ -124,9 +124,10 @@ class Client:
         if (tls := _tls_error(error)) is not None:
             return self._tls_failure(tls)
         if isinstance(error, aiohttp.ClientResponseError):
-            return AnswerUnreadable(f"the answer of {where} is not one of HTTP", hint="see what answers at webhook.url")
+            hint = f"see what answers at webhook.url{self._maybe_tls}"
+            return AnswerUnreadable(f"the answer of {where} is not one of HTTP", hint=hint)
         if isinstance(error, aiohttp.ServerDisconnectedError):
-            hint = "see the receiver's log"
+            hint = f"see the receiver's log{self._maybe_tls}"
             if self._tls is not None and (self._config.tls is None or self._config.tls.cert is None):
                 hint += "; maybe it wants a certificate from the client (webhook.tls.cert)"
             return SinkLost(f"{where} hung up before it answered", hint=hint)
@@ -134,6 +135,10 @@ class Client:
         return SinkLost(
             f"cannot reach {where}: {_words(cause)}", hint="check webhook.url, and that the receiver is running"
         )
+
+    @property
+    def _maybe_tls(self) -> str:
+        return "" if self._tls is not None else "; does its port do TLS? Then webhook.url begins with https://"
 
     def _tls_failure(self, error: ssl.SSLError) -> SinkError:
         where = self._receiver

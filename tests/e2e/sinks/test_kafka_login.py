@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -224,6 +225,35 @@ async def test_a_broker_that_is_not_there(world: KafkaWorld, brokers: str, said:
     assert said in failed["error"]
     assert "kafka.brokers" in failed["hint"]
     assert await ditto.stop() == 0
+
+
+async def test_the_protocol_of_another_listener(world: KafkaWorld, authority: Authority) -> None:
+    """The hint names the keys of the configuration that decide on it; a check says the same as a start."""
+    ports, said = world.kafka.ports, "no broker answers by "
+    user = {"kafka_user": "ditto", "kafka_password": "hush-plain", "kafka_mechanism": "plain"}
+    tls = {"kafka_tls_ca": str(authority.file)}
+    cases: list[tuple[str, dict[str, object], str, tuple[str, ...]]] = [
+        ("USERS", {}, f"{said}PLAINTEXT", ("needs kafka.user, kafka.password and kafka.mechanism",)),
+        ("CERTIFICATES", {}, f"{said}PLAINTEXT", ("needs kafka.tls",)),
+        ("CERTIFICATES", user, f"{said}SASL_PLAINTEXT", ("needs kafka.tls", "with kafka.user it has to do SASL")),
+        ("CERTIFICATES", tls, "certificate", ("kafka.tls.cert and kafka.tls.key",)),
+        ("PLAINTEXT", user, "SASL", ("kafka.mechanism", "leave kafka.user out")),
+        ("PLAINTEXT", tls, "SSL", ("leave kafka.tls out",)),
+    ]
+    process = world.ditto(kafka_brokers=f"127.0.0.1:{ports['USERS']}")
+    checks = (
+        asyncio.to_thread(asyncio.run, world.checked(kafka_brokers=f"127.0.0.1:{ports[listener]}", **given))
+        for listener, given, _, _ in cases
+    )
+    for found, (listener, given, error, hints) in zip(await asyncio.gather(*checks), cases, strict=True):
+        finding = found["kafka.connection"]
+        assert finding.level == "error", (listener, given)
+        assert error in finding.what
+        assert all(hint in finding.why for hint in hints), finding.why
+        if not given and listener == "USERS":
+            failure = await process.logged("session.failed")
+            assert (failure["error"], failure["hint"]) == (finding.what, finding.why)
+    assert await process.stop() == 0
 
 
 async def test_topics_are_not_created(world: KafkaWorld, tmp_path: Path) -> None:
