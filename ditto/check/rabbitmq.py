@@ -168,9 +168,9 @@ async def _exchange(config: Config, rabbitmq: RabbitMQ, source: Source | None) -
         else:
             what = f"there is no exchange {name}, and rabbitmq.exchange.create is false"
             return [*found, bad("error", check, what, why, command=connection.creation)]
-        check, rights = "rabbitmq.permissions", "write to it" if exists else "create it, and write to it"
+        check, rights = "rabbitmq.permissions", "write to" if exists else "create, and write to,"
         denied = await connection.missing_rights(_route(config, source), exists=exists)
-        found.append(failed(check, denied) if denied else ok(check, f"the user may {rights}", why))
+        found.append(failed(check, denied) if denied else ok(check, f"the user may {rights} exchange {name}", why))
     except DittoError as error:
         return [failed("rabbitmq.connect", error)]
     finally:

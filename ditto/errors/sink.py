@@ -77,7 +77,8 @@ class SinkDenied(SinkError):
     """The server refuses a permission.
 
     [NATS permissions](operations.md#nats-permissions) lists the subjects that each command needs,
-    [Kafka](guides/kafka.md#permissions) the ACLs, [RabbitMQ](guides/rabbitmq.md#permissions) the permissions.
+    [Kafka](guides/kafka.md#permissions) and [Redis](guides/redis.md#permissions) the ACLs,
+    [RabbitMQ](guides/rabbitmq.md#permissions) the permissions. The hint has the command that gives what is missing.
     """
 
 

@@ -63,6 +63,7 @@ class Publisher:
         self._progress = Progress()
         self._undelivered: tuple[KafkaError, str] | None = None
         self._fatal: KafkaError | None = None
+        self._down: KafkaError | None = None
 
     def on_delivery(self, error: KafkaError | None, message: Any) -> None:
         """Librdkafka's report of a message that could not be stored. Runs in whichever thread asks it."""
@@ -73,6 +74,13 @@ class Publisher:
         """Librdkafka's report of what concerns no message."""
         if error.fatal() or is_fencing(error):
             self._fatal = self._fatal or error
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._down = error
+
+    @property
+    def blocked(self) -> SinkError | None:
+        """No broker can be reached since the last transaction that was stored: librdkafka goes on trying."""
+        return None if self._down is None else translate(self._down, "store events", self._topics.access)
 
     def begin(self, producer: Any, thread: IoThread, pipeline: PipelineId) -> None:
         """From now on messages can be sent. `producer` has initialised its transactions."""
@@ -188,6 +196,7 @@ class Publisher:
             _refuse(storing, self.fail(self._reason(exception, "commit a transaction")))
             return
         self._is_open = self._is_committing = False
+        self._down = None
         self._progress.move(number)
         for each in storing:
             if not each.done():
@@ -244,13 +253,18 @@ class Publisher:
         """See `base.Sink`."""
         return await self._progress.acknowledged()
 
+    def give_up(self) -> None:
+        """Where no broker is there, let the thread not wait for one. From another thread, which purging allows."""
+        if self._down is not None and self._producer is not None:
+            self._producer.purge(blocking=False)
+
     def release(self) -> None:
         """Abort what is open, so that nobody waits for it, and give up the producer. Blocks: in the thread."""
         producer, self._producer = self._producer, None
         if producer is None:
             return
         try:
-            if self._is_open and self._fatal is None:
+            if self._is_open and self._fatal is None and self._down is None:
                 producer.abort_transaction(_ABORT_TIMEOUT_S)
         except KafkaException:
             pass  # the next session's producer does it

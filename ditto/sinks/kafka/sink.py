@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 from confluent_kafka import KafkaException, Producer
 
-from ditto.errors import NotNow, SinkLost
+from ditto.errors import NotNow, SinkError, SinkLost
 from ditto.lsn import Checkpoint
 from ditto.sinks.base import Batch, Capabilities, Clock, PipelineId, SinkState
 from ditto.sinks.io_thread import IoThread
@@ -81,6 +81,11 @@ class KafkaSink(OwnStores):
             has_keys=True,
             is_fenced=True,
         )
+
+    @property
+    def blocked(self) -> SinkError | None:
+        """No broker is there."""
+        return self._publisher.blocked
 
     # ------------------------------------------------------------------------------------ set-up
 
@@ -241,6 +246,7 @@ class KafkaSink(OwnStores):
         if self._admin is not None:
             self._admin.is_given_up = True
         self._publisher.fail(SinkLost("the connection to Kafka was closed"))
+        self._publisher.give_up()
         closing = self._thread.run(self._release)
         self._thread.end()
         await asyncio.wait({closing}, timeout=_CLOSE_TIMEOUT_S)

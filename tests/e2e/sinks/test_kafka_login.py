@@ -230,8 +230,8 @@ async def test_a_broker_that_is_not_there(world: KafkaWorld, brokers: str, said:
 async def test_the_protocol_of_another_listener(world: KafkaWorld, authority: Authority) -> None:
     """The hint names the keys of the configuration that decide on it; a check says the same as a start."""
     ports, said = world.kafka.ports, "no broker answers by "
-    user = {"kafka_user": "ditto", "kafka_password": "hush-plain", "kafka_mechanism": "plain"}
-    tls = {"kafka_tls_ca": str(authority.file)}
+    user: dict[str, object] = {"kafka_user": "ditto", "kafka_password": "hush-plain", "kafka_mechanism": "plain"}
+    tls: dict[str, object] = {"kafka_tls_ca": str(authority.file)}
     cases: list[tuple[str, dict[str, object], str, tuple[str, ...]]] = [
         ("USERS", {}, f"{said}PLAINTEXT", ("needs kafka.user, kafka.password and kafka.mechanism",)),
         ("CERTIFICATES", {}, f"{said}PLAINTEXT", ("needs kafka.tls",)),
@@ -269,9 +269,9 @@ async def test_topics_are_not_created(world: KafkaWorld, tmp_path: Path) -> None
     assert (found.level, found.fix) == ("error", said.partition("hint: create them: ")[2])
     assert found.fix is not None
     enter(found.fix, tmp_path, operator=world.kafka.brokers)
-    found = await world.checked(**given)
-    assert found["kafka.topics"].what == "all 4 topics exist"
-    assert found["kafka.compaction"].level == "ok"
+    findings = await world.checked(**given)
+    assert findings["kafka.topics"].what == "all 4 topics exist"
+    assert findings["kafka.compaction"].level == "ok"
     ditto = await world.streaming(**given)
     await world.fence()
     assert await ditto.stop() == 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ditto.testing.rabbitmq_server import RabbitMQServer
     from e2e.sinks.rabbitmq_world import ExchangeWorld, RabbitMQWorld
+    from e2e.sinks.replayed_world import ReplayedWorld
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ async def stores(world: RabbitMQWorld, **settings: object) -> None:
     assert await ditto.stop() == 0
 
 
-async def refusal(world: RabbitMQWorld, **settings: object) -> str:
+async def refusal(world: ReplayedWorld, **settings: object) -> str:
     """That it stops at once; what it says."""
     ditto = world.ditto(**settings)
     assert await ditto.ended() == 4
@@ -121,10 +122,11 @@ async def test_a_user_with_the_permissions_of_the_guide(rabbitmq_world: RabbitMQ
     reader = {**login, "rabbitmq_user": "reader"}
     found = await refusal(world, **reader)
     assert f"user reader has no permission to write stream {world.stream}.ditto in virtual host shop" in found
-    finding_ = (await world.checked(**reader))["rabbitmq.permissions"]
-    assert finding_.what.endswith(f" to write stream {world.stream}, write stream {world.stream}.ditto")
-    assert (finding_.level, finding_.fix) == ("error", given_in(found, "rabbitmqctl set_permissions"))
-    world.server.shell(finding_.fix)
+    seen = (await world.checked(**reader))["rabbitmq.permissions"]
+    assert seen.what.endswith(f" to write stream {world.stream}, write stream {world.stream}.ditto")
+    assert (seen.level, seen.fix) == ("error", given_in(found, "rabbitmqctl set_permissions"))
+    assert seen.fix is not None
+    world.server.shell(seen.fix)
     await stores(world, **reader)
     world.server.tool("set_permissions", "-p", "shop", "reader", "", "", ".*")
 
@@ -143,12 +145,14 @@ async def test_rights_and_streams_that_are_missing(rabbitmq_world: RabbitMQWorld
     for right in ("configure", "write"):
         for stream in (world.stream, f"{world.stream}.ditto"):
             assert f"{right} stream {stream}" in seen.what
+    assert (await world.checked(**url))["rabbitmq.permissions"].level == "ok"
     not_created = {"rabbitmq_stream_create": False, **url}
     found = await refusal(world, **not_created)
     assert f"streams {world.stream} and {world.stream}.ditto do not exist" in found
     missing = (await world.checked(**not_created))["rabbitmq.streams"]
     assert (missing.level, missing.fix) == ("error", given_in(found, "echo "))
     for fix in (seen.fix, missing.fix):
+        assert fix is not None
         world.server.shell(fix)
     assert "create" not in (await world.checked(**reader))["rabbitmq.permissions"].what
     await stores(world, rabbitmq_stream_create=False, **reader)
@@ -165,11 +169,14 @@ async def test_rights_and_an_exchange_that_are_missing(exchange_world: ExchangeW
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
     found = await refusal(world, **reader)
     assert f"cannot create exchange {name}: user reader has no permission to configure exchange {name} in" in found
+    guest = await world.checked(rabbitmq_url=reader["rabbitmq_url"])
+    assert guest["rabbitmq.permissions"].what == f"the user may create, and write to, exchange {name}"
     seen = (await world.checked(**reader))["rabbitmq.permissions"]
     assert f"{seen.what}\n  hint: {seen.why}" == found, "run and check say the same"
     found = await refusal(world, **not_created)
     missing = (await world.checked(**not_created))["rabbitmq.exchange"]
     assert (missing.level, missing.fix) == ("error", given_in(found, "echo "))
+    assert missing.fix is not None
     world.server.shell(missing.fix)
     ditto = await world.streaming(**reader)
     world.sql("INSERT INTO t VALUES (1)")
