@@ -84,6 +84,7 @@ class _Overview:
         found = self._visit.fleet.view.pipelines()
         self._empty.set_visibility(not found and not self._visit.fleet.is_starting())
         self._table.set_visibility(bool(found))
+        self._filter_bar.set_visibility(bool(found))
         self._show_sum(found)
         self._show_filters(found)
         text = (self._search.value or "").strip().lower()

@@ -17,7 +17,7 @@ from msgspec import Struct
 from nats.js.api import KeyValueConfig
 from nats.js.kv import KV_DEL, KV_PURGE, KeyValue
 
-from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable, SinkError
+from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable, SinkDenied, SinkError
 from ditto.fleet.records import ASSIGNMENTS, NODES, PIPELINES, READINESS, STATUS
 from ditto.sinks.jetstream.connection import Connection
 
@@ -163,9 +163,10 @@ def lost(connection: Connection, error: Exception, what: str) -> ControlPlaneLos
     """The control plane does not answer, or not now."""
     is_late = isinstance(error, TimeoutError | nats.errors.TimeoutError)
     words = "no answer in time" if is_late else str(error).removeprefix("nats: ") or type(error).__name__
+    hint = "pipelines that run go on; look at nats-server, and at nats.url of the server's configuration"
     return ControlPlaneLost(
         f"the control plane, NATS at {connection.where}, cannot be used ({what}): {words}",
-        hint="pipelines that run go on; look at nats-server, and at nats.url of the server's configuration",
+        hint=error.hint if isinstance(error, SinkDenied) else hint,
     )
 
 
