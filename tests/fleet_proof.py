@@ -1,6 +1,7 @@
 """Breaks a fleet under load, one fault after the other, and compares every stream with ledger and tables.
 
     scripts/fleet --pipelines 30
+    scripts/fleet --cases all
 
 Three nodes, three PostgreSQL servers, one NATS for the control plane and one for the events. Each node reaches every
 server through proxies of its own. How long pipelines were away is read from the log of the nodes: from the fault to the
@@ -23,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from e2e.fleet.fleet import Fleet
 from e2e.ledger import Ledger, matches_ledger
-from e2e.proxy import Proxy
+from e2e.proxy import LateProxy, Proxy
 from e2e.world import World
+from fleet_faults import CASES
 
 from ditto.testing.servers import NatsServer, PostgresServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 NODES = ("n1", "n2", "n3")
 SETTINGS = {"fsync": "off", "max_replication_slots": "60", "max_wal_senders": "60", "max_connections": "300"}
@@ -57,12 +59,12 @@ class Proof:
         self.control_plane = self._stack.enter_context(NatsServer(self.folder / "control-plane"))
         self.fleet = Fleet(self.control_plane.url, self.folder)
         self._stack.callback(self.fleet.close)
-        self.control: dict[str, Proxy] = {}
+        self.control: dict[str, LateProxy] = {}
         self.to_events: dict[str, Proxy] = {}
         self.to_postgres: dict[str, list[Proxy]] = {}
-        for name in NODES:
+        for name in (*NODES, "n4"):
             self.to_events[name] = await self._proxies.enter_async_context(Proxy(self.events.port))
-            self.control[name] = await self._proxies.enter_async_context(Proxy(self.control_plane.port))
+            self.control[name] = await self._proxies.enter_async_context(LateProxy(self.control_plane.port))
             self.to_postgres[name] = [
                 await self._proxies.enter_async_context(Proxy(each.port)) for each in self.postgres
             ]
@@ -118,6 +120,20 @@ class Proof:
 
         await fleet.until(lambda: not missing(), lambda: f"{doing}: {missing()[:8]}", timeout_s=WAIT_S)
 
+    async def again(self, name: str) -> None:
+        """End a node in order, and begin it again."""
+        node = self.fleet.nodes[name]
+        node.send(signal.SIGTERM)
+        await node.ended(timeout_s=60)
+        self.start(name)
+        await self.fleet.nodes[name].logged("node.live", timeout_s=WAIT_S)
+
+    async def going_on(self, ledgers: dict[str, Ledger], names: list[str]) -> None:
+        """Their events arrive."""
+        for name in names:
+            await ledgers[name].goes_on(3)
+            await self.worlds[name].fence(timeout_s=60)
+
     def homes(self, node: str) -> list[str]:
         """The pipelines that it runs."""
         return [name for name in self.worlds if self.fleet.pipeline(name).node == node]
@@ -156,8 +172,8 @@ class Proof:
         self.times.setdefault(what, []).extend(began[name] - stopped[name] for name in wanted if name in stopped)
 
 
-async def prove(proof: Proof) -> None:
-    """Every fault in turn."""
+async def prove(proof: Proof, cases: Sequence[str]) -> None:
+    """The usual faults in turn where there are no `cases`, else these."""
     fleet = proof.fleet
     for name in NODES:
         proof.start(name)
@@ -171,50 +187,60 @@ async def prove(proof: Proof) -> None:
             name: writers.enter_context(Ledger(world, seed=number, writer_count=1, pause_s=0.4))
             for number, (name, world) in enumerate(proof.worlds.items())
         }
-        for node in NODES:
-            names, at = proof.homes(node), time.time()
-            fleet.nodes[node].kill_node()
-            await proof.away("kill -9 of a node", names, at, of=node)
-            await proof.all_stream(f"{node} was killed")
-            proof.start(node)
-            await fleet.live(*NODES)
-            await proof.all_stream(f"{node} is back")
-            say(f"{node} was killed and is back")
-        names, at = proof.homes("n1"), time.time()
-        fleet.nodes["n1"].freeze()
-        await proof.away("a node is frozen", names, at, of="n1")
-        fleet.nodes["n1"].thaw()
-        await fleet.live(*NODES)
-        await proof.all_stream("n1 is thawed")
-        say("n1 was frozen and is thawed")
-        await cut_from_control_plane(proof, ledgers)
-        await cut_from_events(proof, ledgers)
-        await cut_from_all_nats(proof, ledgers)
-        await cut_from_postgres(proof, ledgers)
-        for node in NODES:
-            names, at = proof.homes(node), time.time()
-            fleet.nodes[node].send(signal.SIGTERM)
-            await proof.away("roll: from SIGTERM", names, at, of=node)
-            assert await fleet.nodes[node].ended(timeout_s=40) == 0
-            proof.handed_over("roll: from the end on the old node", names, at, of=node)
-            proof.start(node)
-            await fleet.live(*NODES)
-            await proof.all_stream(f"{node} was rolled")
-        say("all nodes were rolled")
-        await asyncio.to_thread(proof.control_plane.stop)
-        ends_at = time.monotonic() + proof.away_s
-        await going_on(ledgers, list(ledgers), proof)
-        while time.monotonic() < ends_at:
-            await asyncio.sleep(5)
-            await going_on(ledgers, list(ledgers), proof)
-        await asyncio.to_thread(proof.control_plane.start)
-        await fleet.until(lambda: fleet.view.is_current, "the control plane is back", timeout_s=WAIT_S)
-        await fleet.live(*NODES)
-        await proof.all_stream("the control plane was restarted")
-        say(f"the control plane was away for {proof.away_s:g} s, and all events arrived all the time")
+        if cases:
+            for case in cases:
+                say(await CASES[case](proof, ledgers))
+        else:
+            await usual(proof, ledgers)
     for name, world in proof.worlds.items():
         await matches_ledger(world)
         say(f"{name}: {ledgers[name].committed_count} transactions, stream and tables are the same")
+
+
+async def usual(proof: Proof, ledgers: dict[str, Ledger]) -> None:
+    """Faults of nodes and of the network, a roll of all nodes, and a control plane that is away."""
+    fleet = proof.fleet
+    for node in NODES:
+        names, at = proof.homes(node), time.time()
+        fleet.nodes[node].kill_node()
+        await proof.away("kill -9 of a node", names, at, of=node)
+        await proof.all_stream(f"{node} was killed")
+        proof.start(node)
+        await fleet.live(*NODES)
+        await proof.all_stream(f"{node} is back")
+        say(f"{node} was killed and is back")
+    names, at = proof.homes("n1"), time.time()
+    fleet.nodes["n1"].freeze()
+    await proof.away("a node is frozen", names, at, of="n1")
+    fleet.nodes["n1"].thaw()
+    await fleet.live(*NODES)
+    await proof.all_stream("n1 is thawed")
+    say("n1 was frozen and is thawed")
+    await cut_from_control_plane(proof, ledgers)
+    await cut_from_events(proof, ledgers)
+    await cut_from_all_nats(proof, ledgers)
+    await cut_from_postgres(proof, ledgers)
+    for node in NODES:
+        names, at = proof.homes(node), time.time()
+        fleet.nodes[node].send(signal.SIGTERM)
+        await proof.away("roll: from SIGTERM", names, at, of=node)
+        assert await fleet.nodes[node].ended(timeout_s=40) == 0
+        proof.handed_over("roll: from the end on the old node", names, at, of=node)
+        proof.start(node)
+        await fleet.live(*NODES)
+        await proof.all_stream(f"{node} was rolled")
+    say("all nodes were rolled")
+    await asyncio.to_thread(proof.control_plane.stop)
+    ends_at = time.monotonic() + proof.away_s
+    await proof.going_on(ledgers, list(ledgers))
+    while time.monotonic() < ends_at:
+        await asyncio.sleep(5)
+        await proof.going_on(ledgers, list(ledgers))
+    await asyncio.to_thread(proof.control_plane.start)
+    await fleet.until(lambda: fleet.view.is_current, "the control plane is back", timeout_s=WAIT_S)
+    await fleet.live(*NODES)
+    await proof.all_stream("the control plane was restarted")
+    say(f"the control plane was away for {proof.away_s:g} s, and all events arrived all the time")
 
 
 async def cut_from_control_plane(proof: Proof, ledgers: dict[str, Ledger]) -> None:
@@ -223,7 +249,7 @@ async def cut_from_control_plane(proof: Proof, ledgers: dict[str, Ledger]) -> No
     set_silent([proof.control["n2"]], True)
     await proof.fleet.nodes["n2"].logged("node.cut_off", timeout_s=WAIT_S)
     await asyncio.sleep(10)  # others count it as dead, and stand by
-    await going_on(ledgers, names[:3], proof)
+    await proof.going_on(ledgers, names[:3])
     set_silent([proof.control["n2"]], False)
     await proof.fleet.live(*NODES)
     await proof.all_stream("n2 was cut off from the control plane")
@@ -237,7 +263,7 @@ async def cut_from_events(proof: Proof, ledgers: dict[str, Ledger]) -> None:
     await asyncio.sleep(15)
     set_silent([proof.to_events["n1"]], False)
     await proof.all_stream("n1 was cut off from the events' NATS")
-    await going_on(ledgers, names[:3], proof)
+    await proof.going_on(ledgers, names[:3])
     say("n1 was cut off from the events' NATS")
 
 
@@ -247,7 +273,7 @@ async def cut_from_all_nats(proof: Proof, ledgers: dict[str, Ledger]) -> None:
     proxies = [proof.control["n2"], proof.to_events["n2"]]
     set_silent(proxies, True)
     await proof.away("a node is cut off from all NATS", names, at, of="n2")
-    await going_on(ledgers, names[:3], proof)
+    await proof.going_on(ledgers, names[:3])
     set_silent(proxies, False)
     await proof.fleet.live(*NODES)
     await proof.all_stream("n2 was cut off from all NATS")
@@ -267,15 +293,8 @@ async def cut_from_postgres(proof: Proof, ledgers: dict[str, Ledger]) -> None:
     await asyncio.sleep(15)
     set_silent(proof.to_postgres["n3"], False)
     await proof.all_stream("n3 was cut off from PostgreSQL")
-    await going_on(ledgers, proof.homes("n3")[:3], proof)
+    await proof.going_on(ledgers, proof.homes("n3")[:3])
     say("n3 was cut off from PostgreSQL")
-
-
-async def going_on(ledgers: dict[str, Ledger], names: list[str], proof: Proof) -> None:
-    """Their events arrive."""
-    for name in names:
-        await ledgers[name].goes_on(3)
-        await proof.worlds[name].fence(timeout_s=60)
 
 
 def say(what: object) -> None:
@@ -291,11 +310,11 @@ def table(times: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
-async def run(folder: Path, *, pipelines: int, away_s: float) -> None:
+async def run(folder: Path, *, pipelines: int, away_s: float, cases: Sequence[str]) -> None:
     """Everything, with the table at the end, however it ends."""
     async with Proof(folder, pipelines=pipelines, away_s=away_s) as proof, proof.fleet.watching():
         try:
-            await prove(proof)
+            await prove(proof, cases)
         finally:
             print(table(proof.times), flush=True)
             print(f"logs: {folder}", flush=True)
@@ -305,10 +324,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/fleet", description=__doc__)
     parser.add_argument("--pipelines", type=int, default=30)
     parser.add_argument("--away", type=float, default=30.0, help="how long the control plane is away, in seconds")
+    parser.add_argument("--cases", default="", help=f"in place of the usual faults; all, or some of {','.join(CASES)}")
     given = parser.parse_args()
+    cases = list(CASES) if given.cases == "all" else list(filter(None, given.cases.split(",")))
     folder = Path(tempfile.mkdtemp(prefix="ditto-fleet-"))
     folder.chmod(0o755)  # PostgreSQL may run as another account
-    asyncio.run(run(folder, pipelines=given.pipelines, away_s=given.away))
+    asyncio.run(run(folder, pipelines=given.pipelines, away_s=given.away, cases=cases))
 
 
 if __name__ == "__main__":

@@ -118,3 +118,26 @@ class Proxy:
         # Not abort: what was forwarded up to the middle of a frame has to arrive.
         for writer in self._writers:
             writer.close()
+
+
+class LateProxy(Proxy):
+    """Every byte arrives `late_s` later, in order; other than with `delay_s`, as many at a time as come."""
+
+    late_s = 0.0
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: str) -> None:
+        late = asyncio.StreamReader()
+        carrying = asyncio.create_task(self._carry(reader, late))
+        try:
+            await super()._pump(late, writer, direction)
+        finally:
+            carrying.cancel()
+
+    async def _carry(self, reader: asyncio.StreamReader, late: asyncio.StreamReader) -> None:
+        loop = asyncio.get_running_loop()
+        due_at = 0.0
+        with contextlib.suppress(OSError):
+            while data := await reader.read(CHUNK_BYTES):
+                due_at = max(due_at, loop.time() + self.late_s)
+                loop.call_at(due_at, late.feed_data, data)
+        loop.call_at(max(due_at, loop.time()), late.feed_eof)
