@@ -26,7 +26,7 @@ from e2e.fleet.fleet import Fleet
 from e2e.ledger import Ledger, matches_ledger
 from e2e.proxy import LateProxy, Proxy
 from e2e.world import World
-from fleet_faults import CASES
+from fleet_faults import CASES, PERMITTED
 
 from ditto.testing.servers import NatsServer, PostgresServer
 
@@ -56,7 +56,7 @@ class Proof:
             for number in range(3)
         ]
         self.events = self._stack.enter_context(NatsServer(self.folder / "events"))
-        self.control_plane = self._stack.enter_context(NatsServer(self.folder / "control-plane"))
+        self.control_plane = self._stack.enter_context(NatsServer(self.folder / "control-plane", config=PERMITTED))
         self.fleet = Fleet(self.control_plane.url, self.folder)
         self._stack.callback(self.fleet.close)
         self.control: dict[str, LateProxy] = {}
@@ -108,6 +108,7 @@ class Proof:
         live = {each.name for each in fleet.view.nodes() if each.state != "dead"}
 
         def missing() -> list[str]:
+            fleet.view.touch()  # a node that is alive again changes nothing but that
             found = [fleet.pipeline(name) for name in self.worlds]
             return [
                 f"{each.name}:{each.state}@{each.node}"
