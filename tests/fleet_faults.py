@@ -101,17 +101,30 @@ async def slow(proof: Proof, ledgers: dict[str, Ledger]) -> str:
     """One node hears of everything 2 s later, and is heard 2 s later."""
     proof.control["n2"].late_s = SLOW_S
     await asyncio.sleep(25)  # its pipelines may move once, and back, when that begins
-    taken = sum(len(node.logs("pipeline.taken")) for node in proof.fleet.nodes.values())
+    taken = proof.count("pipeline.taken")
     for _ in range(25):
         await asyncio.sleep(1)
         assert proof.fleet.node("n2").state == "live"
     await proof.going_on(ledgers, list(ledgers)[:3])
-    moved = sum(len(node.logs("pipeline.taken")) for node in proof.fleet.nodes.values()) - taken
+    moved = proof.count("pipeline.taken") - taken
     proof.control["n2"].late_s = 0.0
     await proof.fleet.live(*NODES)
     await proof.all_stream("n2 had a slow control plane")
     assert not moved, f"{moved} pipelines moved after the beginning"
     return "n2 had a slow control plane for 50 s, and no pipeline moved after the beginning"
+
+
+async def slow_events(proof: Proof, ledgers: dict[str, Ledger]) -> str:
+    """The same between a node and the NATS that stores its events."""
+    names = proof.homes("n2")
+    taken, failed = proof.count("pipeline.taken"), proof.count("session.failed")
+    proof.to_events["n2"].late_s = SLOW_S
+    await asyncio.sleep(50)
+    await proof.going_on(ledgers, names)
+    taken, failed = proof.count("pipeline.taken") - taken, proof.count("session.failed") - failed
+    proof.to_events["n2"].late_s = 0.0
+    await proof.all_stream("n2 had a slow NATS for its events")
+    return f"n2 had a slow NATS for its events: {taken} of {len(names)} pipelines moved, {failed} sessions failed"
 
 
 async def many_changes_and_a_node(proof: Proof, ledgers: dict[str, Ledger]) -> str:
@@ -190,5 +203,13 @@ async def buckets(proof: Proof) -> AsyncIterator[JetStreamContext]:
 
 CASES: Final = {
     each.__name__: each
-    for each in (frozen_for_long, strange_nodes, slow, read_only, many_changes_and_a_node, all_buckets_lost)
+    for each in (
+        frozen_for_long,
+        strange_nodes,
+        slow,
+        slow_events,
+        read_only,
+        many_changes_and_a_node,
+        all_buckets_lost,
+    )
 }

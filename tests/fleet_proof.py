@@ -60,10 +60,10 @@ class Proof:
         self.fleet = Fleet(self.control_plane.url, self.folder)
         self._stack.callback(self.fleet.close)
         self.control: dict[str, LateProxy] = {}
-        self.to_events: dict[str, Proxy] = {}
+        self.to_events: dict[str, LateProxy] = {}
         self.to_postgres: dict[str, list[Proxy]] = {}
         for name in (*NODES, "n4"):
-            self.to_events[name] = await self._proxies.enter_async_context(Proxy(self.events.port))
+            self.to_events[name] = await self._proxies.enter_async_context(LateProxy(self.events.port))
             self.control[name] = await self._proxies.enter_async_context(LateProxy(self.control_plane.port))
             self.to_postgres[name] = [
                 await self._proxies.enter_async_context(Proxy(each.port)) for each in self.postgres
@@ -134,6 +134,10 @@ class Proof:
         for name in names:
             await ledgers[name].goes_on(3)
             await self.worlds[name].fence(timeout_s=60)
+
+    def count(self, event: str) -> int:
+        """How often the nodes have logged it."""
+        return sum(len(node.logs(event)) for node in self.fleet.everything)
 
     def homes(self, node: str) -> list[str]:
         """The pipelines that it runs."""

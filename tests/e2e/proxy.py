@@ -120,6 +120,10 @@ class Proxy:
             writer.close()
 
 
+IN_ORDER_S = 1e-6
+"""The event loop calls what is due at the same time in any order."""
+
+
 class LateProxy(Proxy):
     """Every byte arrives `late_s` later, in order; other than with `delay_s`, as many at a time as come."""
 
@@ -138,6 +142,6 @@ class LateProxy(Proxy):
         due_at = 0.0
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
-                due_at = max(due_at, loop.time() + self.late_s)
+                due_at = max(due_at + IN_ORDER_S, loop.time() + self.late_s)
                 loop.call_at(due_at, late.feed_data, data)
-        loop.call_at(max(due_at, loop.time()), late.feed_eof)
+        loop.call_at(due_at + IN_ORDER_S, late.feed_eof)
