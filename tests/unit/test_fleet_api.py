@@ -308,6 +308,13 @@ async def test_history_and_rollback() -> None:
     assert (now["document"], now["paused"], now["action"], now["by"]) == (DOCUMENT, True, "rollback", "admin")
     code, done = await ask(node, "POST", f"{path}/rollback", body={"revision": 1}, If_Match='"4"')
     assert (code, done["revision"]) == (200, 4), "that document already"
+    # A reference that this node cannot resolve is answered as an apply answers it.
+    elsewhere = {**DOCUMENT, "postgres": {**DOCUMENT["postgres"], "dsn": "${NOT_SET_HERE}"}}
+    _, applied = await ask(node, "PUT", path, body=elsewhere, If_Match='"4"')
+    await ask(node, "PUT", path, body=DOCUMENT, If_Match='"5"')
+    code, done = await ask(node, "POST", f"{path}/rollback", body={"revision": 5}, If_Match='"6"')
+    assert (code, done["notes"]) == (200, applied["notes"])
+    assert "postgres.dsn: this node cannot resolve the reference" in done["notes"][0]
 
 
 async def test_a_document_is_whole_for_those_who_may_change_it_only() -> None:
