@@ -139,16 +139,17 @@ class LocalPipeline:
             log.info("pipeline.taken_again", pipeline=self.name, reason="its entry in ditto_assignments was deleted")
             self._taken = msgspec.structs.replace(taken, from_dead=False)
 
-    async def _may_leave(self) -> bool:
-        """Whether another node can take it over, once it has ended here: the control plane takes the lease now."""
-        if self._taken is None or self._fallback is None:
-            return True
-        try:
-            self._taken = await self._leases.renew(self.name, self._taken) or self._taken
-        except ControlPlaneLost as error:
-            self._tell("pipeline.not_handed_over", error)
-            return False
-        return True
+    async def _is_to_stay(self) -> bool:
+        """Where another node is to run it: whether that could not take it over once it has ended here. The control
+        plane has to take the lease now. Or it is wanted here again by now.
+        """
+        if self._taken is not None and self._fallback is not None:
+            try:
+                self._taken = await self._leases.renew(self.name, self._taken) or self._taken
+            except ControlPlaneLost as error:
+                self._tell("pipeline.not_handed_over", error)
+                self._want = self._want or self._fallback  # until the node asks again
+        return self._want is not None
 
     def _tell(self, event: str, error: ControlPlaneLost) -> None:
         """Once for each reason."""
@@ -211,8 +212,7 @@ class LocalPipeline:
                 want = self._want
                 if want is not None and self._is_gone and not self.is_lost:
                     await self._take_again()
-                if want is None and not self.is_lost and not await self._may_leave():
-                    self._want = self._fallback  # until the node asks again
+                if want is None and not self.is_lost and await self._is_to_stay():
                     continue
                 if want is None or self.is_lost:
                     worker.tell(Stop(self.name))

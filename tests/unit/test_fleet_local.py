@@ -32,7 +32,7 @@ class FakeLeases:
         self.is_deleted = False
         self.is_full = False
         self.taken = 0
-        self.renewed = 0
+        self.on_renew: Callable[[], None] = lambda: None
         self.freed: list[Failure | None] = []
 
     async def take(self, _pipeline: str) -> Taken | None:
@@ -43,9 +43,9 @@ class FakeLeases:
         return None if self.is_anothers else Taken(1, from_dead=True)
 
     async def renew(self, _pipeline: str, taken: Taken) -> Taken:
+        self.on_renew()
         if self.is_away or self.is_full:
             raise ControlPlaneLost("full" if self.is_full else "away")
-        self.renewed += 1
         return taken
 
     def is_held_elsewhere(self, _pipeline: str) -> bool:
@@ -201,6 +201,23 @@ async def test_what_cannot_be_handed_over_goes_on_without_an_interruption(why: s
     assert (len(scene.workers.started), scene.workers.told) == (1, [])
     setattr(scene.leases, why, False)
     scene.local.set(None, is_handed_over=True)
+    await scene.task
+    assert scene.leases.freed == [None]
+
+
+@fake_time
+@pytest.mark.parametrize("is_full", [False, True])
+@pytest.mark.parametrize("is_wanted", [False, True])
+async def test_what_changes_while_it_is_about_to_be_handed_over(is_full: bool, is_wanted: bool) -> None:
+    """It is wanted here again, or paused: then it ends, whether or not another node could have it."""
+    scene = Scene()
+    await asyncio.sleep(1)
+    scene.leases.is_full = is_full
+    scene.leases.on_renew = lambda: scene.local.set(stored(1) if is_wanted else None)
+    scene.local.set(None, is_handed_over=True)
+    await asyncio.sleep(1)
+    assert (len(scene.workers.started), len(scene.workers.told)) == (1, 0 if is_wanted else 1)
+    scene.local.set(None)
     await scene.task
     assert scene.leases.freed == [None]
 
