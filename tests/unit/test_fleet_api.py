@@ -411,7 +411,7 @@ async def test_no_snapshot_is_asked_for_of_a_pipeline_that_is_paused() -> None:
     for path in ("snapshots", "snapshots/run1/pause", "snapshots/run1/cancel"):
         found = await ask(node, "POST", f"/v1/pipelines/shop/{path}", body={"tables": []} if path[9:] == "" else None)
         assert problem(found) == (409, "NotRunning")
-        assert "pipeline shop is paused" in found[1]["detail"]
+        assert "pipeline shop does not run: it is paused" in found[1]["detail"]
         assert "ditto pipelines resume shop" in found[1]["hint"]
     assert not node.requests.asked
 

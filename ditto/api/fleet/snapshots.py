@@ -129,6 +129,6 @@ def _check_runs(stored: Stored) -> None:
     """A node may still run it that has not heard of the pause yet. Raises NotRunning."""
     if stored.record.paused:
         raise NotRunning(
-            f"pipeline {stored.name} is paused: it takes requests for snapshots while it runs",
+            f"pipeline {stored.name} does not run: it is paused, and takes requests for snapshots while it runs",
             hint=f"ditto pipelines resume {stored.name} lets it go on; then ask again",
         )
