@@ -7,21 +7,25 @@ import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
+from ditto.errors import DittoError
 from ditto.testing.process import free_port
 from ditto.testing.rabbitmq_server import RabbitMQServer, epmd_process
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
 class RabbitMQCluster:
-    """A context manager. Each of `nodes` may be killed and started again."""
+    """A context manager. Each of `nodes` may be killed and started again. `settings` are those of each."""
 
-    def __init__(self, folder: Path, *, size: int = 3) -> None:
+    def __init__(self, folder: Path, *, size: int = 3, settings: Mapping[str, str] | None = None) -> None:
         self._folder = folder
         epmd_port = free_port()
         self._epmd_port = epmd_port
-        self.nodes = [RabbitMQServer(folder / f"node{number}", epmd_port=epmd_port) for number in range(size)]
+        self.nodes = [
+            RabbitMQServer(folder / f"node{number}", settings=settings, epmd_port=epmd_port) for number in range(size)
+        ]
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -51,5 +55,8 @@ class RabbitMQCluster:
 
 
 def _facts(queue: str, asked: RabbitMQServer) -> dict[str, Any]:
-    printed = asked.tool("list_queues", "name", "leader", "online", "--formatter", "json", "--quiet")
+    try:
+        printed = asked.tool("list_queues", "name", "leader", "online", "--formatter", "json", "--quiet")
+    except DittoError:  # while another node is being cut off
+        return {}
     return next((each for each in json.loads(printed) if each["name"] == queue), {})

@@ -10,47 +10,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from e2e.formats.test_commands import FORMATS
-
 if TYPE_CHECKING:
     from e2e.sinks.file_world import FileWorld
-
-
-async def test_verify_and_tail_of_all_formats(file_world: FileWorld) -> None:
-    world = file_world
-    world.sql(*(f"CREATE TABLE t{number} (id int PRIMARY KEY, n numeric)" for number in range(len(FORMATS))))
-    tables = {"fence": {}, **{f"t{number}": {"format": name} for number, name in enumerate(FORMATS)}}
-    await world.streaming(events_tables=tables)
-    for number in range(len(FORMATS)):
-        world.sql(f"INSERT INTO t{number} VALUES (1, 1.50), (2, 'NaN')", f"DELETE FROM t{number} WHERE id = 2")
-    await world.fence()
-    verified = await asyncio.to_thread(world.run, "verify", events_tables=tables)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert "file equals tables" in verified.stdout
-    for number, name in enumerate(FORMATS):
-        assert (f"public.t{number}" in verified.stdout) == name.startswith("debezium"), verified.stdout
-    shown = world.run("tail", "--no-follow")
-    assert shown.stderr == ""
-    for number in range(len(FORMATS)):
-        assert f"INSERT    public.t{number}  id=1" in shown.stdout
-
-
-async def test_messages_and_rows_of_a_snapshot(file_world: FileWorld) -> None:
-    world = file_world
-    world.sql("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t SELECT generate_series(1, 50)")
-    settings = {"events_messages": {"orders.*": "{prefix}.{message.prefix}"}}
-    await world.streaming(snapshot_mode="initial", **settings)
-    world.transaction("INSERT INTO t VALUES (51)", "SELECT pg_logical_emit_message(true, 'orders.a', '{\"n\":3}')")
-    await world.fence()
-    verified = await asyncio.to_thread(world.run, "verify", "--json", **settings)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    report = json.loads(verified.stdout)
-    assert (report["differences"], report["reads"] >= 50, report["messages"]) == ([], True, 1)
-    reads = world.run("tail", "--no-follow", "--json", "--table", "t", "--action", "read").stdout.splitlines()
-    rows = [json.loads(line)["data"]["id"] for line in reads if '"action":"READ"' in line]
-    assert rows[:50] == list(range(1, 51)), "the row that came meanwhile may have been read too"
-    (message,) = world.run("tail", "--no-follow", "--json", "--action", "message").stdout.splitlines()
-    assert json.loads(message)["payload"] == {"n": 3}
 
 
 async def test_a_lost_line_is_a_difference_and_where_tail_begins(file_world: FileWorld) -> None:

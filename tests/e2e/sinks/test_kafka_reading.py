@@ -13,7 +13,7 @@ import pytest
 from sinks.kafka_reading import consume, delete_topics, expire
 
 from ditto.sinks.base import Start
-from e2e.formats.test_commands import FORMATS, run
+from e2e.formats.test_commands import run
 from e2e.process import POLL_S
 
 if TYPE_CHECKING:
@@ -21,27 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from e2e.sinks.kafka_world import KafkaWorld
-
-
-async def test_verify_and_tail_of_all_formats(kafka_world: KafkaWorld) -> None:
-    world = kafka_world
-    world.sql(*(f"CREATE TABLE t{number} (id int PRIMARY KEY, n numeric)" for number in range(len(FORMATS))))
-    tables = {"fence": {}, **{f"t{number}": {"format": name} for number, name in enumerate(FORMATS)}}
-    await world.streaming(events_tables=tables, events_schemas="true")
-    for number in range(len(FORMATS)):
-        world.sql(f"INSERT INTO t{number} VALUES (1, 1.50), (2, 'NaN')", f"DELETE FROM t{number} WHERE id = 2")
-    await world.fence()
-    verified = await asyncio.to_thread(run, world, "verify", events_tables=tables)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert "topic equals tables" in verified.stdout
-    for number, name in enumerate(FORMATS):
-        assert (f"public.t{number}" in verified.stdout) == name.startswith("debezium"), verified.stdout
-    shown = run(world, "tail", "--no-follow")
-    assert shown.stderr == ""
-    for number in range(len(FORMATS)):
-        assert f"INSERT    public.t{number}  id=1" in shown.stdout
-    waited = run(world, "wait", world.value("SELECT pg_current_wal_lsn()::text"))
-    assert waited.returncode == 0, waited.stderr
 
 
 async def test_snapshot_messages_and_rules(kafka_world: KafkaWorld) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -31,10 +32,10 @@ def stranger() -> Iterator[Authority]:
 def users(shared_rabbitmq: RabbitMQServer) -> None:
     """As the guide creates them: one with the permissions that Ditto needs, one that may only read; and a host."""
     server = shared_rabbitmq
-    rights = {"guest": ".*", "ditto": "^shop", "reader": ""}
+    rights = {"guest": ".*", "ditto": "^shop", "reader": "", "another": "", "publisher": ""}
     definitions = {
         "vhosts": [{"name": "shop"}],
-        "users": [{"name": name, "password": "hushhush", "tags": []} for name in ("ditto", "reader")],
+        "users": [{"name": name, "password": "hushhush", "tags": []} for name in rights if name != "guest"],
         "permissions": [
             {"user": user, "vhost": "shop", "configure": right, "write": right, "read": ".*"}
             for user, right in rights.items()
@@ -111,9 +112,9 @@ async def test_a_user_with_the_permissions_of_the_guide(rabbitmq_world: RabbitMQ
     ditto = await world.streaming(snapshot_mode="initial", events_schemas=True, **login)
     await ditto.logged("snapshot.finished")
     await world.fence()
-    assert await ditto.stop() == 0
-    verified = world.run("verify", events_schemas=True, **login)
+    verified = await asyncio.to_thread(world.run, "verify", events_schemas=True, **login)
     assert verified.returncode == 0, verified.stderr
+    assert await ditto.stop() == 0
     checked = await world.checked(**login)
     assert "the user may write and read both streams" in checked["rabbitmq.permissions"].what
     assert not [each for each in checked.values() if each.level == "error"]
@@ -128,7 +129,6 @@ async def test_a_user_with_the_permissions_of_the_guide(rabbitmq_world: RabbitMQ
     assert seen.fix is not None
     world.server.shell(seen.fix)
     await stores(world, **reader)
-    world.server.tool("set_permissions", "-p", "shop", "reader", "", "", ".*")
 
 
 async def test_rights_and_streams_that_are_missing(rabbitmq_world: RabbitMQWorld, users: None) -> None:
@@ -136,10 +136,10 @@ async def test_rights_and_streams_that_are_missing(rabbitmq_world: RabbitMQWorld
     world = rabbitmq_world
     world.vhost, world.stream = "shop", f"a.b+{world.name}"
     url = {"rabbitmq_url": f"{world.server.url}/shop", "rabbitmq_stream_name": world.stream}
-    reader = {"rabbitmq_user": "reader", "rabbitmq_password": "hushhush", **url}
+    reader = {"rabbitmq_user": "another", "rabbitmq_password": "hushhush", **url}
     found = await refusal(world, **reader)
     create = "has no permission to configure stream a.b+"
-    assert f"cannot create stream {world.stream}: user reader {create}" in found
+    assert f"cannot create stream {world.stream}: user another {create}" in found
     seen = (await world.checked(**reader))["rabbitmq.permissions"]
     assert (seen.level, seen.fix) == ("error", given_in(found, "rabbitmqctl set_permissions"))
     for right in ("configure", "write"):
@@ -156,19 +156,18 @@ async def test_rights_and_streams_that_are_missing(rabbitmq_world: RabbitMQWorld
         world.server.shell(fix)
     assert "create" not in (await world.checked(**reader))["rabbitmq.permissions"].what
     await stores(world, rabbitmq_stream_create=False, **reader)
-    world.server.tool("set_permissions", "-p", "shop", "reader", "", "", ".*")
 
 
 async def test_rights_and_an_exchange_that_are_missing(exchange_world: ExchangeWorld, users: None) -> None:
     """The same of an exchange."""
     world = exchange_world
     name = world.name
-    reader = {"rabbitmq_user": "reader", "rabbitmq_password": "hushhush"}
+    reader = {"rabbitmq_user": "publisher", "rabbitmq_password": "hushhush"}
     reader["rabbitmq_url"] = f"{world.server.amqp_url}/shop"
     not_created = {**reader, "rabbitmq_exchange_create": False}
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
     found = await refusal(world, **reader)
-    assert f"cannot create exchange {name}: user reader has no permission to configure exchange {name} in" in found
+    assert f"cannot create exchange {name}: user publisher has no permission to configure exchange {name} in" in found
     guest = await world.checked(rabbitmq_url=reader["rabbitmq_url"])
     assert guest["rabbitmq.permissions"].what == f"the user may create, and write to, exchange {name}"
     seen = (await world.checked(**reader))["rabbitmq.permissions"]
@@ -182,19 +181,17 @@ async def test_rights_and_an_exchange_that_are_missing(exchange_world: ExchangeW
     world.sql("INSERT INTO t VALUES (1)")
     assert await ditto.ended() == 4
     found = ditto.sentence()
-    assert f"user reader has no permission to write exchange {name} in virtual host shop" in found
+    assert f"user publisher has no permission to write exchange {name} in virtual host shop" in found
     seen = (await world.checked(**reader))["rabbitmq.permissions"]
     command = given_in(found, "rabbitmqctl set_permissions")
     assert (seen.level, given_in(seen.why, "rabbitmqctl set_permissions")) == ("error", command)
     world.server.shell(command)
     assert (await world.checked(**reader))["rabbitmq.permissions"].level == "ok"
-    world.server.tool("set_topic_permissions", "-p", "shop", "reader", name, "^nothing$", "^$")
+    world.server.tool("set_topic_permissions", "-p", "shop", "publisher", name, "^nothing$", "^$")
     seen = (await world.checked(**reader))["rabbitmq.permissions"]
     assert f"to write some of the routing keys of exchange {name}" in seen.what
     world.server.shell(given_in(seen.why, "rabbitmqctl set_topic_permissions"))
     assert (await world.checked(**reader))["rabbitmq.permissions"].level == "ok"
-    world.server.tool("clear_topic_permissions", "-p", "shop", "reader")
-    world.server.tool("set_permissions", "-p", "shop", "reader", "", "", ".*")
 
 
 async def test_logins_that_are_refused(rabbitmq_world: RabbitMQWorld, users: None) -> None:

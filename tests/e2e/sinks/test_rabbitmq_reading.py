@@ -15,7 +15,7 @@ from sinks.rabbitmq_reading import create_stream, read_stream
 from ditto.lsn import Position, parse_lsn
 from ditto.sinks.base import Start
 from ditto.testing.process import ServerProcess
-from e2e.formats.test_commands import FORMATS, run
+from e2e.formats.test_commands import run
 from e2e.process import eventually
 from e2e.proxy import Proxy
 
@@ -27,31 +27,6 @@ POINTS = {
     "rabbitmq.copies",
     "stream.tail",
 }
-
-
-async def test_verify_and_tail_of_all_formats(rabbitmq_world: RabbitMQWorld) -> None:
-    world = rabbitmq_world
-    world.sql(*(f"CREATE TABLE t{number} (id int PRIMARY KEY, n numeric)" for number in range(len(FORMATS))))
-    tables = {"fence": {}, **{f"t{number}": {"format": name} for number, name in enumerate(FORMATS)}}
-    ditto = await world.streaming(events_tables=tables)
-    for number in range(len(FORMATS)):
-        world.sql(f"INSERT INTO t{number} VALUES (1, 1.50), (2, 'NaN')", f"DELETE FROM t{number} WHERE id = 2")
-    await world.fence()
-    verified = await asyncio.to_thread(run, world, "verify", events_tables=tables)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert "stream equals tables" in verified.stdout
-    for number, name in enumerate(FORMATS):
-        assert (f"public.t{number}" in verified.stdout) == name.startswith("debezium"), verified.stdout
-    shown = run(world, "tail", "--no-follow")
-    assert shown.stderr == ""
-    order = [shown.stdout.index(f"INSERT    public.t{number}  id=1") for number in range(len(FORMATS))]
-    assert order == sorted(order), "in the order of the commits"
-    assert await ditto.stop() == 0
-    ditto = await world.streaming(events_tables=tables)
-    world.sql(*(f"UPDATE t{number} SET n = 2" for number in range(len(FORMATS))))
-    await world.fence()
-    verified = run(world, "verify", events_tables=tables)
-    assert verified.returncode == 0, "and after a restart with every format at the tail"
 
 
 async def test_where_tail_begins_and_what_status_and_wait_say(rabbitmq_world: RabbitMQWorld) -> None:

@@ -14,54 +14,11 @@ from typing import TYPE_CHECKING
 from ditto.lsn import Position, parse_lsn
 from ditto.sinks.base import Start
 from ditto.testing.process import ServerProcess
-from e2e.formats.test_commands import FORMATS, run
+from e2e.formats.test_commands import run
 from e2e.process import eventually
 
 if TYPE_CHECKING:
     from e2e.sinks.redis_world import RedisWorld
-
-
-async def test_verify_and_tail_of_all_formats(redis_world: RedisWorld) -> None:
-    world = redis_world
-    world.sql(*(f"CREATE TABLE t{number} (id int PRIMARY KEY, n numeric)" for number in range(len(FORMATS))))
-    tables = {"fence": {}, **{f"t{number}": {"format": name} for number, name in enumerate(FORMATS)}}
-    ditto = await world.streaming(events_tables=tables)
-    for number in range(len(FORMATS)):
-        world.sql(f"INSERT INTO t{number} VALUES (1, 1.50), (2, 'NaN')", f"DELETE FROM t{number} WHERE id = 2")
-    await world.fence()
-    verified = await asyncio.to_thread(run, world, "verify", events_tables=tables)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert "keyspace equals tables" in verified.stdout
-    for number, name in enumerate(FORMATS):
-        assert (f"public.t{number}" in verified.stdout) == name.startswith("debezium"), verified.stdout
-    shown = run(world, "tail", "--no-follow")
-    assert shown.stderr == ""
-    order = [shown.stdout.index(f"INSERT    public.t{number}  id=1") for number in range(len(FORMATS))]
-    assert order == sorted(order), "in the order of the commits, over all streams"
-    assert await ditto.stop() == 0
-    ditto = await world.streaming(events_tables=tables)
-    world.sql(*(f"UPDATE t{number} SET n = 2" for number in range(len(FORMATS))))
-    await world.fence()
-    verified = run(world, "verify", events_tables=tables)
-    assert verified.returncode == 0, "and after a restart with every format at the tail"
-
-
-async def test_messages_and_rows_of_a_snapshot(redis_world: RedisWorld) -> None:
-    world = redis_world
-    world.sql("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t SELECT generate_series(1, 50)")
-    settings = {"events_messages": {"orders.*": "{prefix}.{message.prefix}"}}
-    await world.streaming(snapshot_mode="initial", **settings)
-    world.transaction("INSERT INTO t VALUES (51)", "SELECT pg_logical_emit_message(true, 'orders.a', '{\"n\":3}')")
-    await world.fence()
-    verified = await asyncio.to_thread(run, world, "verify", "--json", **settings)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    report = json.loads(verified.stdout)
-    assert (report["differences"], report["reads"] >= 50, report["messages"]) == ([], True, 1)
-    reads = run(world, "tail", "--no-follow", "--json", "--table", "t", "--action", "read").stdout.splitlines()
-    rows = [json.loads(line)["data"]["id"] for line in reads if '"action":"READ"' in line]
-    assert rows[:50] == list(range(1, 51)), "the row that came meanwhile may have been read too"
-    (message,) = run(world, "tail", "--no-follow", "--json", "--action", "message").stdout.splitlines()
-    assert json.loads(message)["payload"] == {"n": 3}
 
 
 async def test_a_lost_entry_is_a_difference_and_where_tail_begins(redis_world: RedisWorld) -> None:

@@ -43,7 +43,9 @@ async def ends_at_once(ditto: DittoProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [Answer(500), Answer(429, headers={"Retry-After": "60"})], ids=["500", "Retry-After"]
+    "answer",
+    [pytest.param(Answer(500), marks=pytest.mark.long), Answer(429, headers={"Retry-After": "60"})],
+    ids=["500", "Retry-After"],
 )
 async def test_a_webhook_that_is_tried_again(webhook_world: WebhookWorld, receiver: Receiver, answer: Answer) -> None:
     world = webhook_world
