@@ -96,6 +96,7 @@ async def test_check_and_status(kafka_world: KafkaWorld) -> None:
     assert {name: each["level"] for name, each in found.items() if name.startswith(("kafka.", "topic."))} == {
         "kafka.connection": "ok",
         "kafka.topics": "ok",
+        "kafka.permissions": "ok",
         "kafka.compaction": "ok",
         "kafka.replicas": "ok",
         "topic.tail": "ok",
