@@ -228,9 +228,9 @@ async def usual(proof: Proof, ledgers: dict[str, Ledger]) -> None:
     for node in NODES:
         names, at = proof.homes(node), time.time()
         fleet.nodes[node].send(signal.SIGTERM)
-        await proof.away("roll: from SIGTERM", names, at, of=node)
+        await proof.away("roll: from SIGTERM, of all that a node has", names, at, of=node)
         assert await fleet.nodes[node].ended(timeout_s=40) == 0
-        proof.handed_over("roll: from the end on the old node", names, at, of=node)
+        proof.handed_over("roll: from the end on the old node, of each", names, at, of=node)
         proof.start(node)
         await fleet.live(*NODES)
         await proof.all_stream(f"{node} was rolled")
