@@ -179,7 +179,7 @@ class Scene:
         cursor = [str(ids[-1])] if ids else None
         self.reader.chunks.append(Chunk(snapshot, rows, [], cursor, is_last, 0.01))
 
-    def table(self) -> ChunkedTable:
+    def table(self, rows_per_s: int = 0) -> ChunkedTable:
         self.describe()
         self.runs.requested(Start(("t",), run="r"), "x")
         self.runs.resolved("r", [("public", "t")])
@@ -208,13 +208,13 @@ class Scene:
             reader=cast("SnapshotReader", self.reader),
             deliveries=self.deliveries,
             size=ChunkSize(max_rows=100, max_bytes=1000),
-            limits=Limits(0, clock=now, changed=self.deliveries.changed),
+            limits=Limits(rows_per_s, clock=now, changed=self.deliveries.changed),
             progress=self.progress,
             clock=now,
         )
 
-    async def begun(self) -> tuple[ChunkedTable, asyncio.Task[None]]:
-        table = self.table()
+    async def begun(self, rows_per_s: int = 0) -> tuple[ChunkedTable, asyncio.Task[None]]:
+        table = self.table(rows_per_s)
         storing = asyncio.create_task(self.deliveries.store(table.begin))
         await self.reach()
         await storing
@@ -430,6 +430,21 @@ async def test_nothing_of_a_run_that_was_cancelled_is_stored() -> None:
         await scene.reach()
     await running
     assert [each[2] for each in scene.told] == ["begun", "cancelled"]
+
+
+@fake_time
+async def test_nothing_is_read_after_a_pause_that_comes_while_the_rate_is_waited_for() -> None:
+    scene = Scene()
+    scene.chunk(1, 2)
+    scene.chunk(3, is_last=True)
+    _, running = await scene.begun(rows_per_s=1)
+    await scene.reach()
+    await scene.message(SNAPSHOT_PREFIX, b'{"start": ["t"]}')
+    await asyncio.sleep(1)
+    assert not running.done(), "another request ends no wait"
+    await scene.message(SNAPSHOT_PREFIX, b'{"pause": "r"}')
+    await running
+    assert scene.reader.cursors == [None]
 
 
 @fake_time

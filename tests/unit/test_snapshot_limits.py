@@ -16,7 +16,7 @@ def test_chunks_grow_while_they_are_read_quickly() -> None:
     size = ChunkSize(max_rows=5000, max_bytes=1)
     found = [size.rows]
     for _ in range(3):
-        size.held(0.2, size.rows, has_events=False)
+        size.held(0.2, size.rows, 100, has_events=False)
         size.took(0.01, has_events=False)
         found.append(size.rows)
     assert found == [1000, 4000, 5000, 5000], "no event waits"
@@ -34,18 +34,25 @@ def test_chunks_are_small_where_events_would_wait_for_them() -> None:
         size.took(0.01, has_events=True)
         assert size.rows == 1000, "until it is known how long they wait"
     for _ in range(9):
-        size.held(0.01, 1000, has_events=True)
+        size.held(0.01, 1000, 1 << 20, has_events=True)
         size.took(0.01, has_events=True)
     assert size.rows == 2357
-    size.held(0.2, 2500, has_events=True)
-    assert size.rows == 150
+    size.held(0.1, 2500, 5 << 20, has_events=True)
+    assert size.rows == 300
     size.took(0.01, has_events=True)
-    assert size.rows == 150
+    assert size.rows == 300
     size.took(0.01, has_events=False)
-    assert size.rows == 600
+    assert size.rows == 1200
+
+
+@pytest.mark.parametrize(("row_bytes", "least"), [(10, 250), (1 << 10, 64), (1 << 20, 1)])
+def test_chunks_do_not_become_smaller_than_helps(row_bytes: int, least: int) -> None:
+    """Where sending a few rows takes long, the rows are not the reason."""
+    size = ChunkSize(max_rows=5000, max_bytes=1)
     for _ in range(20):
-        size.held(1.0, 1, has_events=True)
-    assert size.rows == 100, "a stream that is held for so long by so few rows waits for something else"
+        size.took(0.01, has_events=True)
+        size.held(0.06, size.rows, size.rows * row_bytes, has_events=True)
+    assert size.rows == least
 
 
 @fake_time
@@ -65,8 +72,28 @@ async def test_a_request_ends_the_wait() -> None:
     limits.spend(1000)
     began_at = now()
     asyncio.get_running_loop().call_later(3, changed.set)
-    await limits.wait()
+    assert await limits.wait() is False
     assert now() - began_at == pytest.approx(3.0)
+    assert await limits.wait() is True
+    assert now() - began_at == pytest.approx(1000.0, abs=0.5)
+
+
+@fake_time
+async def test_the_time_that_reading_takes_is_part_of_the_rate() -> None:
+    limits = Limits(100, clock=now, changed=asyncio.Event())
+    began_at = now()
+    for _ in range(10):
+        assert await limits.wait() is True
+        await asyncio.sleep(0.1)  # a chunk is read
+        limits.spend(100)
+    await limits.wait()
+    assert now() - began_at == pytest.approx(10.0, abs=0.3)
+    await asyncio.sleep(60)
+    limits.spend(100)
+    limits.spend(100)
+    began_at = now()
+    await limits.wait()
+    assert now() - began_at > 1.5, "a longer pause is not made up for"
 
 
 def test_the_slot_keeps_what_moved_rows_until_a_control_event_that_has_them_is_durable() -> None:

@@ -126,6 +126,8 @@ class ChunkedTable:
             while self._is_wanted and not self._is_done:
                 if self._moved.are_too_many:
                     raise too_many_moved(self._current)
+                if not await self._limits.wait():
+                    continue  # a request has come: this table may not be wanted any more
                 await self._read_one()
                 if self._read[-1].chunk.is_last:
                     await self._settle()
@@ -142,7 +144,6 @@ class ChunkedTable:
 
     async def _read_one(self) -> None:
         """Read a chunk and send its marker; at most two wait for theirs."""
-        await self._limits.wait()
         chunk = await self._reader.read_chunk(
             self._table,
             cursor=None if self._cursor is None else list(self._cursor),
@@ -234,7 +235,7 @@ class ChunkedTable:
                 yield control
         else:
             yield advanced
-        self._size.held(self._clock() - began_at, rows.count, has_events=has_events)
+        self._size.held(self._clock() - began_at, rows.count, rows.size, has_events=has_events)
 
     async def _wait_for_next(self) -> None:
         try:
