@@ -160,6 +160,8 @@ class Streaming:
         if self._history.is_certain:
             self._confirmer.begin(start.after.commit_lsn)
         self._snapshots.prepare()
+        if self._history.is_certain:
+            await self._snapshots.begin(self._forward_made)
         counters.rewinds += slot.confirmed_lsn < start.after.commit_lsn
         if start.needs_checkpoint:
             await self.checkpoint(slot.confirmed_lsn, None)
@@ -199,8 +201,11 @@ class Streaming:
             self._routes = set()
         held, self._held = self._held, []
         for block in held:
-            if self._history.is_certain or await self._history.judge(block):
-                await self._forward(block)
+            if not self._history.is_certain:
+                if not await self._history.judge(block):
+                    continue
+                await self._snapshots.begin(self._forward_made)
+            await self._forward(block)
 
     # ------------------------------------------------------------------------------------ one block
 

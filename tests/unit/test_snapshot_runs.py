@@ -191,10 +191,12 @@ def test_requests_that_are_refused() -> None:
 def test_a_row_at_the_tail_is_newer_than_the_newest_control_event() -> None:
     opened = OpenRun(run="a", tables=(("public", "t"),), has_begun=True, cursor=("5",), rows=5)
     runs = Runs([opened])
-    runs.with_tail(SnapshotMark("other", ["7"]), 2)
+    assert runs.with_tail(SnapshotMark("other", ["7"]), 2) is None
     assert runs.open == (opened,)
-    runs.with_tail(SnapshotMark("a", ["7"]), 2)
+    control = runs.with_tail(SnapshotMark("a", ["7"]), 2)
     assert (runs.open[0].cursor, runs.open[0].rows) == (("7",), 7)
+    assert control is not None
+    assert (control.state, control.rows, control.cursor, control.open) == ("reading", 7, ("7",), runs.open)
 
 
 def test_the_newest_control_event_decides_wherever_it_is() -> None:

@@ -11,6 +11,7 @@ import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
 import structlog
@@ -182,12 +183,25 @@ class Deliveries:
             done.set_exception(error)
             done.exception()  # where an earlier one has ended the reading, nobody asks for this one
 
-    async def _send_made(self, at: At, make: Make, send: Send) -> Exception | None:
+    async def store_behind(self, position: Position, control: Control, send: Send) -> None:
+        """Store a control event right behind the tail, before the stream goes on."""
+
+        async def make(at: At) -> AsyncGenerator[Block | Control, None]:
+            del at
+            yield control
+
+        at = At(position.commit_lsn, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), 0)
+        error = await self._send_made(at, make, send, after=position.ordinal)
+        if error is not None:  # the runner meets the same, and says so
+            log.debug("snapshot.place_not_stored", reason=str(error))
+
+    async def _send_made(self, at: At, make: Make, send: Send, *, after: int = 0) -> Exception | None:
+        """`after` is the ordinal before the first one."""
         try:
             await self._ensure_routes({self._wildcard})
         except StreamUnusable as error:  # somebody has taken it away from the stream
             return error
-        ordinal = 0
+        ordinal = after
         async with aclosing(make(at)) as all_made:
             while True:
                 try:

@@ -85,13 +85,19 @@ class Runs:
         """The table that is half read, paused or not."""
         return next((Current(each, each.tables[0]) for each in self._open if each.has_begun and each.tables), None)
 
-    def with_tail(self, mark: SnapshotMark | None, rows: int) -> None:
-        """Go on after a READ event at the tail, which is newer than the newest control event."""
+    def with_tail(self, mark: SnapshotMark | None, rows: int) -> Control | None:
+        """Go on after a READ event at the tail, which is newer than the newest control event.
+
+        The control event that tells the same is to be stored before any event: the tail is another one then.
+        """
         run = None if mark is None else self.find(mark.run)
         if mark is None or run is None or not run.tables or not run.has_begun:
-            return  # what was kept beside the stream begins the table anew
-        cursor = run.cursor if mark.cursor is None else tuple(mark.cursor)
-        self._put(replace(run, cursor=cursor, rows=run.rows + rows, has_begun=True))
+            return None  # what was kept beside the stream begins the table anew
+        if mark.cursor is None:
+            self._put(replace(run, rows=run.rows + rows))
+            return None  # a table without a key begins anew
+        current = Current(run, run.tables[0])
+        return self.advanced(current, rows=rows, cursor=tuple(mark.cursor), moved=run.moved)
 
     # ------------------------------------------------------------------------------------ requests
 

@@ -40,8 +40,8 @@ class Snapshots:
         self._moved = MovedRows(acknowledged=acknowledged, most_bytes=min(moved_rows.MOST_BYTES, largest // 2))
         denial = ends.counters.snapshots_denied
         runs = Runs(() if denial else ready.open_runs, most_bytes=min(MOST_BYTES, largest // 4))
-        if ready.tail_mark is not None:
-            runs.with_tail(ready.tail_mark, ready.start.after.ordinal)
+        self._tail = ready.start.after
+        self._told_by_tail = runs.with_tail(ready.tail_mark, self._tail.ordinal)
         progress = Progress(ends.counters.snapshots, clock=ends.clock)
         progress.resume(runs)
         self._deliveries = Deliveries(
@@ -76,6 +76,15 @@ class Snapshots:
     def prepare(self) -> None:
         """Before the first block is read."""
         self._runner.prepare()
+
+    async def begin(self, send: Send) -> None:
+        """Before the first block is sent: `send` sends a block of snapshots.
+
+        How far a table is read is stored where the tail alone, a row, has told it. Otherwise rows came twice where the
+        session ended between an event and the next chunk, which may have to wait for long transactions.
+        """
+        if self._told_by_tail is not None:
+            await self._deliveries.store_behind(self._tail, self._told_by_tail, send)
 
     async def heal_gap(self) -> None:
         """Ask for a snapshot of everything, where `delivery.on_gap` says so: events are missing for good."""

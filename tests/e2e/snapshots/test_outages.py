@@ -130,6 +130,29 @@ async def test_the_stream_gives_up_the_subjects(world: World) -> None:
     await all_read(world, ditto)
 
 
+async def test_a_session_that_stores_events_and_no_rows(world: World) -> None:
+    """Its tail was a row, which alone told how far the table is read; the one of the next session is an event."""
+    ditto = await world.streaming()
+    await world.fence()
+    world.sql("CREATE TABLE t (id int PRIMARY KEY)", f"INSERT INTO t SELECT generate_series(1, {ROWS})")
+    await world.confirms_tail()
+    await world.fence()
+    await set_stream(world, "UPDATE", max_bytes=(await world.info()).state.bytes + 150_000, discard="new")
+    start(world, "r", "public.t")
+    await ditto.logged("session.failed")
+    ditto.kill()
+    assert (await world.tail()).ordinal > 1, "it is full in the middle of a chunk"
+    await world.slot_is_free()
+    await set_stream(world, "UPDATE", max_bytes=-1)
+    with world.connect() as connection:
+        connection.execute("INSERT INTO fence DEFAULT VALUES")  # no row is read before that is over
+        ditto = await world.streaming()
+        await world.fence()
+        ditto.kill()
+    await world.slot_is_free()
+    await all_read(world, await world.streaming())
+
+
 @pytest.mark.parametrize("is_killed", [False, pytest.param(True, marks=pytest.mark.long)])
 async def test_the_stream_is_purged(world: World, is_killed: bool) -> None:
     """With the messages it loses how far the table was read: the run is known all the same, and reads it anew."""
