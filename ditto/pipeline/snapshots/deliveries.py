@@ -11,7 +11,6 @@ import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
 import structlog
@@ -183,15 +182,14 @@ class Deliveries:
             done.set_exception(error)
             done.exception()  # where an earlier one has ended the reading, nobody asks for this one
 
-    async def store_behind(self, position: Position, control: Control, send: Send) -> None:
-        """Store a control event right behind the tail, before the stream goes on."""
+    async def store_behind(self, at: At, ordinal: int, control: Control, send: Send) -> None:
+        """Store a control event right behind the tail, which has this ordinal, before the stream goes on."""
 
         async def make(at: At) -> AsyncGenerator[Block | Control, None]:
             del at
             yield control
 
-        at = At(position.commit_lsn, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), 0)
-        error = await self._send_made(at, make, send, after=position.ordinal)
+        error = await self._send_made(at, make, send, after=ordinal)
         if error is not None:  # the runner meets the same, and says so
             log.debug("snapshot.place_not_stored", reason=str(error))
 

@@ -12,7 +12,7 @@ from ditto.decoding.event_id import event_key
 from ditto.decoding.messages import MARKER_PREFIX, Block
 from ditto.pipeline.beginning import Ready
 from ditto.pipeline.snapshots import moved_rows
-from ditto.pipeline.snapshots.deliveries import Deliveries, Send
+from ditto.pipeline.snapshots.deliveries import At, Deliveries, Send
 from ditto.pipeline.snapshots.moved_rows import MovedRows
 from ditto.pipeline.snapshots.progress import Progress
 from ditto.pipeline.snapshots.runner import Runner
@@ -40,7 +40,7 @@ class Snapshots:
         self._moved = MovedRows(acknowledged=acknowledged, most_bytes=min(moved_rows.MOST_BYTES, largest // 2))
         denial = ends.counters.snapshots_denied
         runs = Runs(() if denial else ready.open_runs, most_bytes=min(MOST_BYTES, largest // 4))
-        self._tail = ready.start.after
+        self._tail, self._last = ready.start.after, ready.last
         self._told_by_tail = runs.with_tail(ready.tail_mark, self._tail.ordinal)
         progress = Progress(ends.counters.snapshots, clock=ends.clock)
         progress.resume(runs)
@@ -83,8 +83,10 @@ class Snapshots:
         How far a table is read is stored where the tail alone, a row, has told it. Otherwise rows came twice where the
         session ended between an event and the next chunk, which may have to wait for long transactions.
         """
-        if self._told_by_tail is not None:
-            await self._deliveries.store_behind(self._tail, self._told_by_tail, send)
+        tail, last = self._tail, self._last
+        if self._told_by_tail is not None and last is not None and last.commit_lsn == tail.commit_lsn:
+            at = At(last.commit_lsn, last.commit_time, last.xid or 0)
+            await self._deliveries.store_behind(at, tail.ordinal, self._told_by_tail, send)
 
     async def heal_gap(self) -> None:
         """Ask for a snapshot of everything, where `delivery.on_gap` says so: events are missing for good."""

@@ -141,11 +141,18 @@ async def test_a_session_that_stores_events_and_no_rows(world: World) -> None:
     start(world, "r", "public.t")
     await ditto.logged("session.failed")
     ditto.kill()
-    assert (await world.tail()).ordinal > 1, "it is full in the middle of a chunk"
+    tail = await world.tail()
+    assert tail.ordinal > 1, "it is full in the middle of a chunk"
+    last = (await world.info()).state.last_seq
     await world.slot_is_free()
     await set_stream(world, "UPDATE", max_bytes=-1)
     with world.connect() as connection:
         connection.execute("INSERT INTO fence DEFAULT VALUES")  # no row is read before that is over
+        ditto = await world.streaming()
+        await world.holds(last + 1)
+        assert await world.tail() == tail._replace(ordinal=tail.ordinal + 1), "how far the table is read"
+        ditto.kill()
+        await world.slot_is_free()
         ditto = await world.streaming()
         await world.fence()
         ditto.kill()
