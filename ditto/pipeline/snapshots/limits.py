@@ -26,8 +26,8 @@ next two are read by then."""
 _LEAST_ROWS: Final = 250
 _LEAST_BYTES: Final = 64 << 10
 """Where so few hold the stream for too long, the time is not theirs: on a machine that has too much to do, or in a
-process with many pipelines, each chunk waits for its turn: a table was read at 15 rows a second, one row a chunk. With a
-nats-server 20 ms away there were 400 to 1,200 rows a second, and 1,800 with this."""
+process with many pipelines, each chunk waits for its turn: a table was read at 15 rows a second, one row a chunk. With
+a nats-server 20 ms away there were 400 to 1,200 rows a second, and 1,800 with this."""
 _RECOVERY: Final = 1.1
 _LATENESS_S: Final = 0.25
 """How much time that reading a chunk has taken is made up for: a limit was kept to 0.92 on a busy machine."""
