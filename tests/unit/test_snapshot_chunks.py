@@ -491,8 +491,10 @@ async def test_a_row_that_is_too_large_to_be_made_is_told_in_words() -> None:
 
     storing = asyncio.create_task(scene.deliveries.store(fails))
     await scene.reach()
-    with pytest.raises(TooLargeRow, match=r"row of table public\.t makes .* at least 7,000,000 bytes, .* column doc"):
+    words = r"row of table public\.t makes .* at least 7,000,000 bytes, .* column doc"
+    with pytest.raises(TooLargeRow, match=words) as told:
         await storing
+    assert "events.oversize" in told.value.hint
 
 
 @fake_time

@@ -11,7 +11,7 @@ import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import structlog
 
@@ -48,6 +48,10 @@ Make: TypeAlias = Callable[[At], AsyncGenerator[Block | Control, None]]
 
 class TooLargeRow(Exception):
     """A row of a snapshot makes an event that the sink does not take."""
+
+    hint: Final = (
+        "leave the column out of the publication, or give events.oversize; then ask for a snapshot of this table again"
+    )
 
 
 class _Marked(NamedTuple):
