@@ -34,7 +34,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "The most rows that are read at once. Live events wait while the rows of one chunk are sent; where that "
             "takes more than some 10 ms and there are live events, fewer rows are read."
         ),
-    ] = 40_000
+    ] = 20_000
     chunk_bytes: Annotated[
         int,
         Meta(ge=1, le=64 << 20),
