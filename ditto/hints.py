@@ -56,10 +56,16 @@ def redis_command(config: Redis, *words: str) -> str:
 
 
 def rabbitmq_permissions(user: str, vhost: str, names: Sequence[str], *, can_read: bool) -> str:
-    """The command that lets a user of RabbitMQ create, write and read what has these names, and nothing else."""
-    escaped = "|".join(re.sub(r"([^\w-])", r"\\\1", name) for name in names)
+    """The command that lets a user of RabbitMQ create, write and read what has these names, and nothing else. Where
+    possible without backslashes, which JSON doubles: the hint may be copied from there.
+    """
+    escaped = "|".join(re.sub(r"[^\w-]", _literally, name) for name in names)
     pattern = f"^({escaped})$" if len(names) > 1 else f"^{escaped}$"
     return shell("rabbitmqctl", "set_permissions", "-p", vhost, user, pattern, pattern, pattern if can_read else "")
+
+
+def _literally(sign: re.Match[str]) -> str:
+    return f"\\{sign[0]}" if sign[0] in "^\\[]" else f"[{sign[0]}]"
 
 
 def rabbitmq_definitions(**definitions: Sequence[dict[str, Any]]) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ditto.errors import DittoError, RuleUnfit
+from ditto.errors import DittoError, RuleUnfit, SinkDenied
 
 Level = Literal["ok", "warning", "error"]
 Place = Literal["psql", "shell", "configuration", "nats-server"]
@@ -60,6 +60,8 @@ def bad(
 def failed(check: str, error: DittoError) -> Finding:
     """The finding for an error with which `ditto run` would stop, or wait."""
     effect = "ditto run waits, and tries again" if error.is_retryable else "ditto run stops with this error"
+    if isinstance(error, SinkDenied) and error.command:
+        return bad("error", check, error.message, error.advice or effect, command=error.command)
     statement = error.statement if isinstance(error, RuleUnfit) else None
     return bad("error", check, error.message, error.hint or effect, psql=statement)
 

@@ -10,6 +10,7 @@ from ditto.check.finding import Finding, bad, failed, named, ok
 from ditto.check.place import compare_sink
 from ditto.errors import DittoError
 from ditto.routing.router import Router
+from ditto.sinks.kafka.access import OPERATOR
 from ditto.sinks.kafka.client import Admin
 from ditto.sinks.kafka.sink import KafkaSink
 from ditto.sinks.kafka.topics import TopicAdmin, Topics
@@ -42,7 +43,8 @@ async def check_kafka(
     except DittoError as error:
         found.append(failed("kafka.topics", error))
         return
-    if not is_running:
+    may_look = not any(each.check == "kafka.permissions" and each.level == "error" for each in found)
+    if not is_running and may_look:
         found += await compare_sink(config, source, KafkaSink(config, clock=time.monotonic))
 
 
@@ -55,33 +57,37 @@ def _check_topics(config: Config, kafka: Kafka, source: Source | None, admin: Ad
     control = TopicAdmin(admin, kafka, topics)
     existing = control.existing()
     missing = needed - existing
-    found = [_existence(kafka, control, missing, len(needed))]
-    if not missing or kafka.topics.create:
-        found.append(_permissions(control, topics, sorted(needed & existing), sorted(missing)))
+    hidden = control.hidden(missing)
+    found = [_existence(kafka, control, missing, len(needed), hidden)]
+    if hidden or not missing or kafka.topics.create:
+        found.append(_permissions(control, topics, sorted(needed & existing), sorted(missing), hidden))
     settings = control.settings(needed & existing)
     found += [
-        _compaction(name, settings.get(name, {})) for name in (topics.checkpoints, topics.own) if name in existing
+        _compaction(control, name, settings.get(name, {})) for name in (topics.checkpoints, topics.own) if name in existing
     ]
     found += _copies(admin, needed & existing, brokers)
     return found
 
 
-def _existence(kafka: Kafka, control: TopicAdmin, missing: set[str], count: int) -> Finding:
+def _existence(kafka: Kafka, control: TopicAdmin, missing: set[str], count: int, hidden: list[str]) -> Finding:
     check, why = "kafka.topics", "each table's events have a topic, and Ditto has two of its own"
     if not missing:
         return ok(check, f"all {count} topics exist", why)
     names = sorted(missing)
     if kafka.topics.create:
         return ok(check, f"ditto run will create {named(names)}", why)
-    what = f"missing, and kafka.topics.create is false: {named(names)}"
-    return bad("error", check, what, why, command=control.creation(names))
+    what = f"missing{' or hidden' if hidden else ''}, and kafka.topics.create is false: {named(names)}"
+    why += "; those that exist stay as they are" if hidden else ""
+    return bad("error", check, what, f"{why}. Enter this {OPERATOR}", command=control.creation(names))
 
 
-def _permissions(control: TopicAdmin, topics: Topics, existing: list[str], missing: list[str]) -> Finding:
+def _permissions(
+    control: TopicAdmin, topics: Topics, existing: list[str], missing: list[str], hidden: list[str]
+) -> Finding:
     """By what the broker says of topics that exist, and by whether it would create the others."""
     check, why = "kafka.permissions", "Ditto creates topics, writes to them, and reads its own when it starts"
     allowed = control.allowed(existing)
-    lacking = {"Create": control.forbidden(missing)}
+    lacking = {"Describe": hidden, "Create": control.forbidden(missing) if control.creates else []}
     for operation, names in (("Write", existing), ("Read", [topics.own, topics.checkpoints])):
         lacking[operation] = [
             name for name in names if (rights := allowed.get(name)) is not None and operation.upper() not in rights
@@ -91,22 +97,22 @@ def _permissions(control: TopicAdmin, topics: Topics, existing: list[str], missi
         each = [f"{operation} for {named(names)}" for operation, names in lacking.items() if names]
         what = f"{access.principal} has no permission {'; '.join(each)}"
         all_names = {name for names in lacking.values() for name in names}
-        return bad("error", check, what, f"{why}{access.note}", command=access.topics_command(all_names))
+        return bad("error", check, what, f"{why}. Enter this {access.note}", command=access.topics_command(all_names))
     unseen = [f"Write for {named(missing)}"] if missing else []
     unseen += [f"topics {named(found)}"] if (found := [name for name in existing if allowed[name] is None]) else []
     later = ", ".join([*unseen, "Write for the transactional id"])
     return ok(check, f"nothing is missing that can be seen now; ditto run sees when it starts: {later}", why)
 
 
-def _compaction(name: str, settings: Mapping[str, str]) -> Finding:
+def _compaction(control: TopicAdmin, name: str, settings: Mapping[str, str]) -> Finding:
     check, why = "kafka.compaction", "the newest record of each key has to stay, for as long as the slot does"
     policy = settings.get("cleanup.policy")
     if policy is None:
         return ok(check, f"the settings of topic {name} cannot be looked at (no right to describe them)", why)
     if policy == "compact":
         return ok(check, f"topic {name} is compacted", why)
-    command = f"kafka-configs.sh --alter --topic {name} --add-config cleanup.policy=compact"
-    return bad("error", check, f"topic {name} has cleanup.policy {policy}", why, command=command)
+    what = f"topic {name} has cleanup.policy {policy}"
+    return bad("error", check, what, f"{why}. Enter this {OPERATOR}", command=control.compaction(name))
 
 
 def _copies(admin: Admin, names: set[str], brokers: int) -> list[Finding]:

@@ -81,6 +81,11 @@ class SinkDenied(SinkError):
     [RabbitMQ](guides/rabbitmq.md#permissions) the permissions. The hint has the command that gives what is missing.
     """
 
+    def __init__(self, message: str, *, hint: str | None = None, command: str = "", **context: str | int) -> None:
+        super().__init__(message, hint=f"{hint}:\n{command}" if command else hint, **context)
+        self.advice = hint
+        self.command = command
+
 
 class NatsUnsuitable(SinkError):
     """nats-server is older than 2.14.

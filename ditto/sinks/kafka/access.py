@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaError
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _TOPIC: Final = ("Describe", "DescribeConfigs", "Create", "Write", "Read")
 _TRANSACTIONAL_ID: Final = ("Describe", "Write")
 _SUBJECT: Final = "User:SUBJECT"
+OPERATOR: Final = "at a listener where you may (--command-config FILE where that one asks for a user or for TLS)"
+"""The commands name Ditto's own listener, at which its operator may have no user."""
 
 
 class Access:
@@ -44,10 +46,10 @@ class Access:
 
     @property
     def note(self) -> str:
-        """What has to be put in place of a part of the commands."""
+        """Where the commands are entered, and what has to be put in place of a part of them."""
         if self._allowed is not _SUBJECT:
-            return ""
-        return ", where SUBJECT is that of kafka.tls.cert as Java writes it (CN=ditto,O=Example)"
+            return OPERATOR
+        return f"{OPERATOR}, with the subject of kafka.tls.cert, as Java writes it (CN=ditto,O=Example), for SUBJECT"
 
     def denied(self, error: KafkaError, begin: str, *, operation: str, topic: str) -> SinkDenied:
         """The error for one of librdkafka's. `topic` is empty where it is not known."""
@@ -65,6 +67,19 @@ class Access:
         else:
             what = f"{operation} for {f'topic {topic}' if topic else 'one of the topics'}"
             command = self.topics_command([topic] if topic else [])
+        message = f"{begin}: {self.principal} has no permission {what}"
+        return SinkDenied(message, hint=f"give it, {self.note}", command=command, **context)
+
+    def hidden(self, begin: str, names: Sequence[str], creation: str) -> SinkDenied:
+        """The error for topics that Ditto's user may not see. `creation` creates them, in case they are missing too."""
+        hint, command = f"give it, {self.note}", self.topics_command(names)
+        if creation:
+            hint = f"give it, and create those that are missing, as kafka.topics.create is false, {self.note}"
+            command = f"{command}\n{creation}"
         return SinkDenied(
-            f"{begin}: {self.principal} has no permission {what}", hint=f"{command}{self.note}", **context
+            f"{begin}: {self.principal} has no permission Describe for {', '.join(names)}, so that nothing tells "
+            "whether they exist",
+            hint=hint,
+            command=command,
+            topic=names[0],
         )

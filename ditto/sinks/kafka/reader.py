@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +20,7 @@ from ditto.sinks.kafka.merging import Merge, Place, order
 from ditto.sinks.kafka.messages import POSITION
 from ditto.sinks.kafka.records import READER_SETTINGS, Records
 from ditto.sinks.kafka.stored_state import OWNER, TOPICS, checkpoint_key, read_owner, read_state, read_topics
-from ditto.sinks.kafka.topics import Topics
+from ditto.sinks.kafka.topics import TopicAdmin, Topics
 
 if TYPE_CHECKING:
     from ditto.config import PipelineConfig
@@ -90,6 +90,7 @@ class KafkaReader:
     def _look(self) -> SinkState | None:
         admin, records = self._ends()
         existing = set(admin.metadata("list the topics").topics)
+        self._check_visible({self._topics.own, self._topics.checkpoints} - existing)
         if self._topics.own not in existing:
             return None
         owner, _ = self._own(records)
@@ -100,6 +101,11 @@ class KafkaReader:
         key, checkpoints = checkpoint_key(owner), self._topics.checkpoints
         record = records.last(checkpoints, lambda each: each.key() == key, *records.offsets(checkpoints))
         return read_state(owner, None if record is None else record.value(), checkpoints)
+
+    def _check_visible(self, names: Collection[str]) -> None:
+        """The broker does not list what this user may not see."""
+        admin, _ = self._ends()
+        TopicAdmin(admin, self._config, self._topics).check_visible(names, "read topics")
 
     def _own(self, records: Records) -> tuple[PipelineId | None, list[str]]:
         """Whose the topics are, and which."""
@@ -134,9 +140,11 @@ class KafkaReader:
         """First offset, and the one after the last, of every partition."""
         admin, records = self._ends()
         known = admin.metadata("list the topics").topics
+        self._check_visible({self._topics.own} - known.keys())
         if self._topics.own not in known:
             raise self._missing()
         _, names = self._own(records)
+        self._check_visible(set(names) - known.keys())
         places = [
             (name, number) for name in (self._topics.own, *names) if name in known for number in known[name].partitions
         ]

@@ -119,6 +119,7 @@ class KafkaSink(OwnStores):
         if records is None:
             raise SinkLost("not connected to Kafka")
         own, checkpoints = self._topics.own, self._topics.checkpoints
+        self._topic_control.check_visible({own, checkpoints} - existing, "look at Ditto's own topics")
         self._own = {}
         if own in existing:
             start, end = records.offsets(own, is_committed=not waits)

@@ -14,10 +14,12 @@ from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 from ditto.config.kafka import LONGEST_TOPIC, is_topic
 from ditto.errors import NotNow, StreamNotFound, StreamUnusable, SubjectCollision
 from ditto.routing.router import description_subjects, snapshot_subjects
-from ditto.sinks.kafka.access import Access
+from ditto.sinks.kafka.access import OPERATOR, Access
 from ditto.sinks.kafka.client_errors import error_of
 
 if TYPE_CHECKING:
+    from confluent_kafka.admin import TopicDescription
+
     from ditto.config import Kafka
     from ditto.sinks.kafka.client import Admin
 
@@ -115,6 +117,11 @@ class TopicAdmin:
         self._limits: dict[str, int] = {}
 
     @property
+    def creates(self) -> bool:
+        """Ditto creates what is missing."""
+        return self._config.create
+
+    @property
     def max_bytes(self) -> int:
         """Of the largest message that each known topic takes."""
         return min(self._limits.values(), default=self._default())
@@ -135,9 +142,10 @@ class TopicAdmin:
         """Create what is missing. Raises StreamNotFound where that is not wanted, SinkDenied where it is forbidden."""
         missing = sorted(set(wanted) - self.existing())
         if missing and not self._config.create:
+            self.check_visible(missing, "look for topics")
             raise StreamNotFound(
                 f"topics are missing, and kafka.topics.create is false: {', '.join(missing)}",
-                hint=f"create them: {self.creation(missing)}",
+                hint=f"create them, {OPERATOR}:\n{self.creation(missing)}",
                 topic=missing[0],
             )
         if missing:
@@ -145,21 +153,36 @@ class TopicAdmin:
             self._wait_for(missing)
         self._read_limits(set(wanted) - self._limits.keys())
 
+    def hidden(self, names: Collection[str]) -> list[str]:
+        """Those that this user may not describe. The broker lists none of them, whether they are there or not."""
+        return sorted(name for name, code in self._describe(names).items() if code in _DENIED)
+
+    def check_visible(self, names: Collection[str], doing: str) -> None:
+        """Raise SinkDenied where this user may not see one of these topics, which are not in the list."""
+        if hidden := self.hidden(names):
+            creation = "" if self._config.create else self.creation(hidden)
+            raise self._topics.access.hidden(f"cannot {doing}", hidden, creation)
+
     def creation(self, names: Collection[str]) -> str:
-        """The command that creates these, as Ditto would."""
+        """The commands that create these, as Ditto would. Those that are there already stay as they are."""
         compacted = sorted(name for name in names if self._is_compacted(name))
-        return "; ".join(self._creation(each) for each in (compacted, sorted(set(names) - set(compacted))) if each)
+        return "\n".join(self._creation(each) for each in (compacted, sorted(set(names) - set(compacted))) if each)
 
     def _creation(self, names: Sequence[str]) -> str:
         """Of topics that are created in the same way."""
         new = self._new(names[0])
-        words = ["kafka-topics.sh", "--bootstrap-server", self._servers, "--create"]
+        words = ["kafka-topics.sh", "--bootstrap-server", self._servers, "--create", "--if-not-exists"]
         for option, number in (("--partitions", new.num_partitions), ("--replication-factor", new.replication_factor)):
             words += [option, str(number)] if number > 0 else []
         words += [word for key, value in (new.config or {}).items() for word in ("--config", f"{key}={value}")]
         if len(names) == 1:
             return shlex.join([*words, "--topic", names[0]])
-        return f'for topic in {shlex.join(names)}; do {shlex.join(words)} --topic "$topic"; done'
+        return f'for topic in {shlex.join(names)}; do {shlex.join(words)} --topic $topic; done'
+
+    def compaction(self, name: str) -> str:
+        """The command that lets the newest record of each key stay."""
+        words = ["--alter", "--topic", name, "--add-config", "cleanup.policy=compact"]
+        return shlex.join(["kafka-configs.sh", "--bootstrap-server", self._servers, *words])
 
     def forbidden(self, names: Collection[str]) -> list[str]:
         """Those that this user may not create. The broker only looks whether it would: none is created."""
@@ -177,19 +200,26 @@ class TopicAdmin:
 
     def allowed(self, names: Collection[str]) -> dict[str, Collection[str] | None]:
         """What this user may do with topics that exist, in Kafka's words; None where the broker does not say."""
+        found: dict[str, Collection[str] | None] = {}
+        for name, described in self._describe(names).items():
+            operations = None if isinstance(described, int) else described.authorized_operations
+            found[name] = None if operations is None else {each.name for each in operations}
+        return found
+
+    def _describe(self, names: Collection[str]) -> dict[str, TopicDescription | int]:
+        """What the broker says of each, or the code of its error."""
         timeout_s = self._admin.timeout_s
         if not names:
             return {}
         futures = self._admin.client.describe_topics(
             TopicCollection(list(names)), include_authorized_operations=True, request_timeout=timeout_s
         )
-        found: dict[str, Collection[str] | None] = {}
+        found: dict[str, TopicDescription | int] = {}
         for name, future in futures.items():
             try:
-                operations = future.result().authorized_operations
-            except KafkaException:
-                operations = None
-            found[name] = None if operations is None else {each.name for each in operations}
+                found[name] = future.result()
+            except KafkaException as exception:
+                found[name] = error_of(exception).code()
         return found
 
     def _create(self, names: Collection[str]) -> None:

@@ -32,7 +32,8 @@ class Access(NamedTuple):
         """The error for a right that is missing; `resource` is `stream shop`."""
         return SinkDenied(
             f"{begin}: user {self.user} has no permission to {right} {resource} in virtual host {self.vhost}",
-            hint=f"{self.command} gives the user all that Ditto needs, and takes away what else the user may do there",
+            hint="this gives the user all that Ditto needs, and takes away what else the user may do there",
+            command=self.command,
             **context,
         )
 
@@ -41,7 +42,9 @@ class Access(NamedTuple):
         create = shell("rabbitmqctl", "add_vhost", self.vhost)
         return SinkDenied(
             f"{where}: the virtual host {self.vhost} does not exist, or user {self.user} has no permissions in it",
-            hint=f"see the path of rabbitmq.url; {create} creates it, {self.command} lets the user in",
+            hint="see the path of rabbitmq.url. The first command creates the virtual host, and fails where there is "
+            "one; the second lets the user in",
+            command=f"{create}\n{self.command}",
         )
 
 

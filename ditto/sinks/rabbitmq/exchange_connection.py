@@ -114,7 +114,7 @@ class ExchangeConnection:
             if not exchange.create:
                 raise StreamNotFound(
                     f"exchange {exchange.name} does not exist, and rabbitmq.exchange.create is false",
-                    hint=f"create it: {self.creation}",
+                    hint=f"create it:\n{self.creation}",
                     exchange=exchange.name,
                 )
             try:
@@ -267,7 +267,8 @@ class ExchangeConnection:
             return SinkDenied(
                 f"{begin}: user {access.user} has no permission to {right} some of the routing keys of exchange {name} "
                 f"in virtual host {access.vhost}",
-                hint=f"{command} lets the user publish with every routing key there",
+                hint="this lets the user publish with every routing key there",
+                command=command,
             )
         return self._access.denied(begin, right, f"exchange {name}")
 

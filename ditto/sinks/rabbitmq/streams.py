@@ -69,7 +69,7 @@ async def create(connection: Connection, stream: RabbitStream) -> None:
         are = f"streams {' and '.join(names)} do" if len(names) > 1 else f"stream {names[0]} does"
         raise StreamNotFound(
             f"{are} not exist, and rabbitmq.stream.create is false",
-            hint=f"create what is missing: {creation(stream, names, connection.access.vhost)}",
+            hint=f"create what is missing:\n{creation(stream, names, connection.access.vhost)}",
             stream=names[0],
         )
     for name, settings in _settings(stream).items():

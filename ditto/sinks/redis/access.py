@@ -57,7 +57,8 @@ class Access(NamedTuple):
         command = self.command(keys=() if lacks_commands else keys, lacks_commands=lacks_commands)
         return SinkDenied(
             f"{begin}: user {self.user} has no permission {what}",
-            hint=f"{command}; then ACL SAVE, or CONFIG REWRITE, so that it stays after a restart",
+            hint="enter this, and then ACL SAVE, or CONFIG REWRITE, so that it stays after a restart",
+            command=command,
         )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -28,13 +30,19 @@ def enter(command: str, folder: Path, *, operator: str) -> None:
         script.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {name} "$@"\n')
         script.chmod(0o755)
     env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "OPERATOR": operator}
-    subprocess.run(["sh", "-c", command], env=env, check=True, timeout=60)
+    subprocess.run(["sh", "-e", "-c", command], env=env, check=True, timeout=60)
+
+
+def commands(hint: str) -> str:
+    """The lines of a hint that are to be entered."""
+    return "\n".join(line for line in hint.splitlines() if re.match(r"kafka-|for topic in ", line))
 
 
 def create_topic(words: list[str]) -> None:
     parser = argparse.ArgumentParser("kafka-topics.sh", allow_abbrev=False)
     parser.add_argument("--bootstrap-server", required=True)
     parser.add_argument("--create", action="store_true", required=True)
+    parser.add_argument("--if-not-exists", action="store_true")
     parser.add_argument("--topic", required=True)
     parser.add_argument("--partitions", type=int, default=-1)
     parser.add_argument("--replication-factor", type=int, default=-1)
@@ -44,7 +52,11 @@ def create_topic(words: list[str]) -> None:
     topic = NewTopic(given.topic, given.partitions, given.replication_factor, config=config)
     client = admin()
     for future in client.create_topics([topic]).values():
-        future.result()
+        try:
+            future.result()
+        except KafkaException as exception:
+            if not given.if_not_exists or exception.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
 
 
 def add_acls(words: list[str]) -> None:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import serialization
 
 from ditto.testing.kafka_server import KafkaServer
 from e2e.certificates import Authority
-from e2e.sinks.kafka_tools import enter
+from e2e.sinks.kafka_tools import commands, enter
 from e2e.sinks.kafka_world import kafka_world_on
 
 if TYPE_CHECKING:
@@ -173,9 +173,11 @@ async def test_one_who_may_nothing(world: KafkaWorld, tmp_path: Path) -> None:
     operator = world.kafka.brokers
     said = await refusal(world, given)
     own = f"{world.name}._ditto"
-    assert f"cannot create topic {own}: User:guest has no permission Create for topic {own}" in said
+    assert f"User:guest has no permission Describe for {own}, {world.checkpoints}, so that nothing tells" in said
+    assert "hint: give it, at a listener where you may (--command-config FILE " in said
     found = (await world.checked(**given))["kafka.permissions"]
-    assert (found.level, found.fix) == ("error", said.partition("hint: ")[2])
+    assert (found.level, found.fix) == ("error", commands(said))
+    assert f"Create for {own}" in found.what
     assert f"{world.name}_public_t" in found.what
     assert found.fix is not None
     enter(found.fix, tmp_path, operator=operator)
@@ -185,7 +187,7 @@ async def test_one_who_may_nothing(world: KafkaWorld, tmp_path: Path) -> None:
     assert "Write for the transactional id" in found.what
     said = await refusal(world, given)
     assert "User:guest has no permission Write for its transactional id, which begins with ditto." in said
-    enter(said.partition("hint: ")[2], tmp_path, operator=operator)
+    enter(commands(said), tmp_path, operator=operator)
     ditto = await world.streaming(**given)
     await world.fence()
     assert await ditto.stop() == 0
@@ -205,7 +207,7 @@ async def test_one_who_may_nothing(world: KafkaWorld, tmp_path: Path) -> None:
     world.sql("INSERT INTO t VALUES (1)")
     said = await refusal(world, given)
     assert "User:guest has no permission Write for" in said
-    assert found.fix == said.partition("hint: ")[2]
+    assert found.fix == commands(said)
     enter(found.fix, tmp_path, operator=operator)
     found = (await world.checked(**given))["kafka.permissions"]
     assert (
@@ -259,24 +261,44 @@ async def test_the_protocol_of_another_listener(world: KafkaWorld, authority: Au
 
 
 async def test_topics_are_not_created(world: KafkaWorld, tmp_path: Path) -> None:
+    """Nor does a user that may not see them learn whether they are there: nobody says that they are missing."""
     given: dict[str, object] = {"kafka_user": "ditto", "kafka_password": "hush-plain", "kafka_mechanism": "plain"}
     given["kafka_topics_create"] = False
+    guest = {**given, "kafka_user": "guest"}
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
     said = await refusal(world, given)
-    names = (f"{world.name}._ditto", world.checkpoints, world.fence_subject, f"{world.name}_public_t")
+    own = f"{world.name}._ditto"
+    names = (own, world.checkpoints, world.fence_subject, f"{world.name}_public_t")
     assert "topics are missing, and kafka.topics.create is false" in said
     for name in names:
         assert name in said.partition("hint: ")[0]
     found = (await world.checked(**given))["kafka.topics"]
-    assert (found.level, found.fix) == ("error", said.partition("hint: create them: ")[2])
+    assert (found.level, found.fix) == ("error", commands(said))
     assert found.fix is not None
-    enter(found.fix, tmp_path, operator=world.kafka.brokers)
+    operator = world.kafka.brokers
+    enter(found.fix, tmp_path, operator=operator)
     findings = await world.checked(**given)
     assert findings["kafka.topics"].what == "all 4 topics exist"
     assert findings["kafka.compaction"].level == "ok"
     ditto = await world.streaming(**given)
     await world.fence()
     assert await ditto.stop() == 0
+    hidden = f"User:guest has no permission Describe for {own}"
+    for command in ("tail", "verify", "status"):
+        done = await asyncio.to_thread(world.run, command, **guest)
+        assert done.returncode
+        assert hidden in done.stdout + done.stderr, command
+        assert "there is no topic" not in done.stdout + done.stderr
+    findings = await world.checked(**guest)
+    assert "topic.tail" not in findings
+    assert findings["kafka.topics"].what.startswith("missing or hidden, and kafka.topics.create is false: ")
+    assert "User:guest has no permission Describe for " in findings["kafka.permissions"].what
+    said = await refusal(world, guest)
+    assert hidden in said
+    for fix in (commands(said), findings["kafka.topics"].fix, findings["kafka.permissions"].fix):
+        assert fix is not None
+        enter(fix, tmp_path, operator=operator)
+    assert (await world.checked(**guest))["kafka.permissions"].level == "ok"
 
 
 async def test_a_password_that_would_be_shown(world: KafkaWorld) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -65,16 +64,16 @@ async def refusal(world: ReplayedWorld, **settings: object) -> str:
 
 
 def given_in(hint: str, beginning: str) -> str:
-    """The command that a hint gives to enter: up to where the hint goes on in words."""
-    command = hint[hint.index(beginning) :]
-    return re.split(r" gives | creates | lets |\)$", command, maxsplit=1)[0]
+    """The command that a hint gives to enter: a line of its own."""
+    (command,) = (line for line in hint.splitlines() if line.startswith(beginning))
+    return command
 
 
 async def finding(world: RabbitMQWorld, **settings: object) -> str:
     """What `ditto check` says of the connection: the sentence and the hint with which `ditto run` would stop."""
     found = (await world.checked(**settings))["rabbitmq.connect"]
     assert found.level == "error"
-    return f"{found.what} {found.why}"
+    return f"{found.what} {found.why}\n{found.fix}"
 
 
 async def test_tls_with_a_certificate_of_the_client(
@@ -127,6 +126,7 @@ async def test_a_user_with_the_permissions_of_the_guide(rabbitmq_world: RabbitMQ
     assert seen.what.endswith(f" to write stream {world.stream}, write stream {world.stream}.ditto")
     assert (seen.level, seen.fix) == ("error", given_in(found, "rabbitmqctl set_permissions"))
     assert seen.fix is not None
+    assert "\\" not in seen.fix, "what is copied from a log in JSON is the same"
     world.server.shell(seen.fix)
     await stores(world, **reader)
 
@@ -171,7 +171,8 @@ async def test_rights_and_an_exchange_that_are_missing(exchange_world: ExchangeW
     guest = await world.checked(rabbitmq_url=reader["rabbitmq_url"])
     assert guest["rabbitmq.permissions"].what == f"the user may create, and write to, exchange {name}"
     seen = (await world.checked(**reader))["rabbitmq.permissions"]
-    assert f"{seen.what}\n  hint: {seen.why}" == found, "run and check say the same"
+    assert f"{seen.what}\n  hint: {seen.why}:\n{seen.fix}" == found, "run and check say the same"
+    assert seen.fix == given_in(found, "rabbitmqctl set_permissions")
     found = await refusal(world, **not_created)
     missing = (await world.checked(**not_created))["rabbitmq.exchange"]
     assert (missing.level, missing.fix) == ("error", given_in(found, "echo "))
@@ -184,13 +185,14 @@ async def test_rights_and_an_exchange_that_are_missing(exchange_world: ExchangeW
     assert f"user publisher has no permission to write exchange {name} in virtual host shop" in found
     seen = (await world.checked(**reader))["rabbitmq.permissions"]
     command = given_in(found, "rabbitmqctl set_permissions")
-    assert (seen.level, given_in(seen.why, "rabbitmqctl set_permissions")) == ("error", command)
+    assert (seen.level, seen.fix) == ("error", command)
     world.server.shell(command)
     assert (await world.checked(**reader))["rabbitmq.permissions"].level == "ok"
     world.server.tool("set_topic_permissions", "-p", "shop", "publisher", name, "^nothing$", "^$")
     seen = (await world.checked(**reader))["rabbitmq.permissions"]
     assert f"to write some of the routing keys of exchange {name}" in seen.what
-    world.server.shell(given_in(seen.why, "rabbitmqctl set_topic_permissions"))
+    assert seen.fix is not None
+    world.server.shell(seen.fix)
     assert (await world.checked(**reader))["rabbitmq.permissions"].level == "ok"
 
 

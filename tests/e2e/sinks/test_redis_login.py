@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -93,13 +92,13 @@ async def finding(world: RedisWorld, **settings: object) -> str:
     """What `ditto check` says of the connection: the sentence and the hint with which `ditto run` would stop."""
     found = (await world.checked(**settings))["redis.connect"]
     assert found.level == "error"
-    return f"{found.what}\n  hint: {found.why}"
+    return f"{found.what}\n  hint: {found.why}" + (f":\n{found.fix}" if found.fix else "")
 
 
 def enter(said: str) -> None:
     """The command of the hint, as it is printed."""
-    command = said.partition("hint: ")[2].partition("; then ACL SAVE")[0]
-    subprocess.run(shlex.split(command), check=True, capture_output=True)
+    command = said.partition("hint: ")[2].partition(":\n")[2]
+    subprocess.run(["sh", "-e", "-c", command], check=True, capture_output=True)
 
 
 async def test_tls_with_a_certificate_of_the_client(
@@ -158,6 +157,7 @@ async def test_rights_that_are_missing(world: RedisWorld) -> None:
     assert "cannot claim the streams: user reader has no permission to give the command EVAL" in found
     seen = (await world.checked(**login))["redis.permissions"]
     assert "cannot see the permissions: user reader has no permission to give the command EVAL" in seen.what
+    assert seen.fix == found.partition(":\n")[2]
     enter(found)
     assert (await world.checked(**login))["redis.permissions"].level == "ok"
     await stores(world, **login)
@@ -168,7 +168,7 @@ async def test_rights_that_are_missing(world: RedisWorld) -> None:
         assert f"user reader has no permission to give the command XADD for key {world.fence_subject}" in found
         seen = (await world.checked(**login))["redis.permissions"]
         assert seen.what == f"user reader may not: XADD {world.fence_subject}"
-        assert f"hint: {seen.fix};" in found
+        assert found.endswith(f" after a restart:\n{seen.fix}")
         enter(found)
         client.execute_command("ACL", "SETUSER", "reader", "resetkeys", f"~ditto:{world.name}:*")
         found = await refusal(world, **login)
@@ -177,7 +177,7 @@ async def test_rights_that_are_missing(world: RedisWorld) -> None:
         seen = (await world.checked(**login))["redis.permissions"]
         assert seen.what.startswith(f"user reader may not: EXISTS {world.fence_subject}, XADD {world.fence_subject}")
         assert seen.fix is not None
-        enter(f"hint: {seen.fix}")
+        enter(f"hint: enter this:\n{seen.fix}")
         await stores(world, **login)
 
 
