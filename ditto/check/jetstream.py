@@ -82,7 +82,7 @@ async def _jetstream(
         found += check_settings(config, stream, says_risks=not is_running)
         found += check_limits(config, stream)
         found += await check_writers(config, stream)
-    if source is not None:
+    if source is not None and (exists or config.nats.create):  # otherwise it has been said that there is none
         found += await _together(config, source, stream)
         largest = largest_message(client.max_payload, stream.config)
         widths = check_widths(source.control, config.nats, source.tables, largest, oversize=config.events.oversize)

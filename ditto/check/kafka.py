@@ -63,7 +63,9 @@ def _check_topics(config: Config, kafka: Kafka, source: Source | None, admin: Ad
         found.append(_permissions(control, topics, sorted(needed & existing), sorted(missing), hidden))
     settings = control.settings(needed & existing)
     found += [
-        _compaction(control, name, settings.get(name, {})) for name in (topics.checkpoints, topics.own) if name in existing
+        _compaction(control, name, settings.get(name, {}))
+        for name in (topics.checkpoints, topics.own)
+        if name in existing
     ]
     found += _copies(admin, needed & existing, brokers)
     return found

@@ -96,15 +96,17 @@ async def _streams(config: RabbitMQ, connection: Connection, delivery: Delivery)
     if missing and not config.stream.create:
         what = f"missing, and rabbitmq.stream.create is false: {named(missing)}"
         command = creation(config.stream, missing, connection.access.vhost)
-        return [bad("error", check, what, why, command=command)]
-    what = f"ditto run will create {named(missing)}" if missing else f"{named(names)} exist"
-    found = [ok(check, what, why), await _permissions(connection, names, missing)]
+        found = [bad("error", check, what, why, command=command)]
+    else:
+        what = f"ditto run will create {named(missing)}" if missing else f"{named(names)} exist"
+        found = [ok(check, what, why)]
+    found.append(await _permissions(connection, names, missing, creates=config.stream.create))
     if config.stream.name not in missing:
         found.append(_copies(by_name[config.stream.name], delivery))
     return found
 
 
-async def _permissions(connection: Connection, names: list[str], missing: list[str]) -> Finding:
+async def _permissions(connection: Connection, names: list[str], missing: list[str], *, creates: bool) -> Finding:
     """Where a stream is missing, the server looks at the right before it sees that; and before it refuses settings
     that no stream can have. Nothing is changed.
     """
@@ -117,7 +119,7 @@ async def _permissions(connection: Connection, names: list[str], missing: list[s
             ("write", schema.DeclarePublisher, (_NUMBER, NAME, name), schema.DeletePublisher),
             ("read", schema.Subscribe, (_NUMBER, name, offset, 1, []), schema.Unsubscribe),
         ]
-        if name in missing:
+        if name in missing and creates:
             asked.append(("configure", schema.Create, (name, impossible), None))
         for right, request, fields, undo in asked:
             answer = await connection.ask(f"see the right to {right} stream {name}", request, *fields)
@@ -132,7 +134,7 @@ async def _permissions(connection: Connection, names: list[str], missing: list[s
         what = f"user {access.user} has no permission in virtual host {access.vhost} to {', '.join(lacking)}"
         then = f"{why}. The command takes away what else the user may do there"
         return bad("error", check, what, then, command=access.command)
-    rights = "create, write and read" if missing else "write and read"
+    rights = "create, write and read" if missing and creates else "write and read"
     return ok(check, f"the user may {rights} both streams", why)
 
 

@@ -111,7 +111,8 @@ def start(tables: tuple[str, ...], where: str | None, max_rows_per_s: int | None
         for line in (each.fix or "").splitlines():
             say(f"    {printable(line)}")
     if config.http.listen is None:
-        say("  ditto tail shows what comes; how far it is, a Ditto with http.listen tells")
+        tail = "" if config.keeps_nothing else "ditto tail shows what comes; "
+        say(f"  {tail}how far it is, a Ditto with http.listen tells")
     else:
         say(f"  to watch it: ditto snapshot status {run} --watch{_again(options)}")
 

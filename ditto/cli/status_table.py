@@ -67,8 +67,10 @@ def _lines(status: Status, *, is_of_fleet: bool) -> Iterator[tuple[str, str, str
         yield "snapshot", _snapshot(snapshot), ""
     if servers.sink is not None:
         yield servers.sink.kind, _sink(servers.sink), ""
+    elif servers.stream is not None:
+        yield "stream", _stream(servers.stream), ""
     else:
-        yield "stream", "-" if servers.stream is None else _stream(servers.stream), ""
+        yield "sink", "-", ""
     nobody = "-" if servers.slot is None else "none"  # without a slot, or an answer, nobody can know
     yield "leader", nobody if servers.leader is None else _leader(servers.leader), "" if servers.leader else "red"
     yield "standbys", "\n".join(map(_standby, servers.standbys)) or nobody, ""

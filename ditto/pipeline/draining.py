@@ -19,8 +19,8 @@ _TIMEOUT_S: Final = 30.0
 _LOOK_S: Final = 0.1
 
 
-async def wait_for_end(settling: Coroutine[Any, Any, None], *, sink: Sink, window: Window) -> None:
-    """Until `settling` has ended, the sink waits by itself, or the time is over.
+async def wait_for_end(settling: Coroutine[Any, Any, None], *, sink: Sink, window: Window) -> bool:
+    """Until `settling` has ended, the sink waits by itself, or the time is over; returns whether it has ended.
 
     Nothing is lost where it is given up: what is stored is found again at the next start. Raises what `settling` does.
     """
@@ -35,6 +35,7 @@ async def wait_for_end(settling: Coroutine[Any, Any, None], *, sink: Sink, windo
             log.warning("pipeline.drain_blocked", outstanding=window.outstanding_count, error=error.message)
         else:
             log.warning("pipeline.drain_timeout", outstanding=window.outstanding_count)
+        return work.done()
     finally:
         await end(work, blocked)
 

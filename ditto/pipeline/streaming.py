@@ -376,13 +376,14 @@ class Streaming:
         """Everything that was sent is durable and confirmed; or the sink waits, or the deadline has passed."""
         self._states.enter("draining", reason=reason)
         log.info("pipeline.draining", outstanding=self._window.outstanding_count)
-        await wait_for_end(self._settle_all(), sink=self._sink, window=self._window)
+        is_whole = await wait_for_end(self._settle_all(), sink=self._sink, window=self._window)
         self._confirmer.confirm()
-        log.info(
-            "pipeline.drained",
-            events=self._ends.counters.events,
-            confirmed=format_lsn(self._confirmer.confirmed_lsn),
-        )
+        if is_whole:  # otherwise a warning has said what is left
+            log.info(
+                "pipeline.drained",
+                events=self._ends.counters.events,
+                confirmed=format_lsn(self._confirmer.confirmed_lsn),
+            )
 
     async def _settle_all(self) -> None:
         await self._window.settle()

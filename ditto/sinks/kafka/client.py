@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -34,6 +35,10 @@ _REASONS: Final = (
     KafkaError._TRANSPORT,
 )
 """Of several errors the one that says most comes first."""
+_SILENT_LOGGER: Final = logging.getLogger("ditto.librdkafka")
+"""Takes the lines that librdkafka would write to standard error even at `log_level: 0`: errors say the same."""
+_SILENT_LOGGER.addHandler(logging.NullHandler())
+_SILENT_LOGGER.propagate = False
 _SILENT: Final = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT})
 
 
@@ -132,7 +137,7 @@ class Seen:
 def make(kind: Callable[[dict[str, Any]], T], given: dict[str, Any]) -> T:
     """A client. Raises ConfigError where librdkafka does not know an option, or cannot read a file of TLS."""
     try:
-        return kind(given)
+        return kind({**given, "logger": _SILENT_LOGGER})
     except KafkaException as exception:
         error = error_of(exception)
         is_tls = "ssl." in error.str() or "certificate" in error.str()

@@ -109,6 +109,7 @@ _HINTS: Final = {
     "events.topics, or another events.subject",
 }
 _BROKER: Final = re.compile(r"^(?:\w+://)?[^\s/]+/(?:bootstrap|\d+): ")
+_NONE: Final = re.compile(r"[:;,]? broker's supported mechanisms: *$")
 _CLOSED: Final = "SSL connection closed by peer"
 _STATE: Final = re.compile(r" \(after \d+ms in state \w+\).*$", re.DOTALL)
 
@@ -129,7 +130,7 @@ def translate(
 ) -> SinkError:
     """The error for one of librdkafka's; no row value is in one of these. `operation` is the right that was needed."""
     context = {"topic": topic} if topic else {}
-    code, reason = error.code(), _BROKER.sub("", _STATE.sub("", error.str()))
+    code, reason = error.code(), _NONE.sub("", _BROKER.sub("", _STATE.sub("", error.str())))
     begin = f"cannot {doing}"
     if code in FENCED:
         return ChainBroken(
@@ -161,7 +162,7 @@ def translate(
     if code in _LATE:
         return AckTimeout(
             f"{begin}: no answer in time ({reason})",
-            hint="look at the brokers' load, and at kafka.ack_timeout",
+            hint="are the brokers running? Look at their load, and at kafka.ack_timeout",
             **context,
         )
     if code in _LOST:

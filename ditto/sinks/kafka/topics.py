@@ -177,7 +177,7 @@ class TopicAdmin:
         words += [word for key, value in (new.config or {}).items() for word in ("--config", f"{key}={value}")]
         if len(names) == 1:
             return shlex.join([*words, "--topic", names[0]])
-        return f'for topic in {shlex.join(names)}; do {shlex.join(words)} --topic $topic; done'
+        return f"for topic in {shlex.join(names)}; do {shlex.join(words)} --topic $topic; done"
 
     def compaction(self, name: str) -> str:
         """The command that lets the newest record of each key stay."""

@@ -42,15 +42,19 @@ class Access(NamedTuple):
     def _covers(self, key: str) -> bool:
         return any(key.startswith(pattern[1:-1].replace("\\", "")) for pattern in self.patterns)
 
-    def denied(self, begin: str, text: str, keys: Sequence[str]) -> SinkDenied:
-        """The error for the server's words; `keys` are those of the command."""
+    def denied(self, begin: str, text: str, keys: Sequence[str], *, is_of_entry: bool = False) -> SinkDenied:
+        """The error for the server's words; `keys` are those of the command, or with `is_of_entry` the stream to which
+        the script could not add an entry.
+        """
         found = _COMMAND.search(text)
         is_in_script = "can't run this command" in text
         on = f"for key {keys[0]}" if len(keys) == 1 else f"for one of the keys {', '.join(keys)}" if keys else ""
         if found is not None:
             what = f"to give the command {found[1].upper()}"
-        elif is_in_script:  # it tells none but the one that adds entries
-            what = f"to give the command XADD {on}" if on else "to give a command of Ditto's script"
+        elif is_in_script and is_of_entry:
+            what = f"to give the command XADD {on}"
+        elif is_in_script:  # the server does not say which one
+            what = f"to give one of the commands of Ditto's script (ditto check names it) {on}".rstrip()
         else:
             what = on or f"for that ({text})"
         lacks_commands = found is not None or is_in_script or not keys
@@ -70,5 +74,7 @@ def escaped(key: str) -> str:
 def access_of(config: Redis, keys: Keys) -> Access:
     """Of the pipeline that has these keys."""
     begin = escaped(config.key_prefix)
-    patterns = (f"~{begin}*",) if begin else (f"~{keys.label}:*", f"~{keys.label.removeprefix('ditto:')}*")
+    streams = keys.label.removeprefix("ditto:")
+    own = () if keys.label.startswith(streams) else (f"~{keys.label}:*",)
+    patterns = (f"~{begin}*",) if begin else (*own, f"~{streams}*")
     return Access(config, login(config)[0] or "default", patterns)

@@ -93,7 +93,7 @@ def answered(
         )
     key = found[1] if (found := _KEY.search(text)) else ""
     if access is not None and (code == "NOPERM" or "The user executing the script can't" in text):
-        return access.denied(begin, text, [key] if key else keys)
+        return access.denied(begin, text, [key] if key else keys, is_of_entry=bool(key))
     if isinstance(error, exceptions.AuthenticationError) or code in {"NOAUTH", "WRONGPASS"}:
         return LoginDenied(
             f"{where}: the server refuses the user or the password"

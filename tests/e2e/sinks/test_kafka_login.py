@@ -118,6 +118,7 @@ async def refusal(world: KafkaWorld, settings: dict[str, object], *, code: int =
     ditto = world.ditto(**settings)
     assert await ditto.ended() == code, ditto.output
     assert "hush" not in ditto.output
+    assert all(line.startswith("{") for line in ditto.output.splitlines()), "librdkafka writes no lines of its own"
     return ditto.sentence()
 
 

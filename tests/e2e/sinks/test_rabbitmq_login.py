@@ -149,7 +149,11 @@ async def test_rights_and_streams_that_are_missing(rabbitmq_world: RabbitMQWorld
     not_created = {"rabbitmq_stream_create": False, **url}
     found = await refusal(world, **not_created)
     assert f"streams {world.stream} and {world.stream}.ditto do not exist" in found
+    both = await world.checked(**{**not_created, **reader})
+    assert f" to write stream {world.stream}, read stream {world.stream}, " in both["rabbitmq.permissions"].what
+    assert both["rabbitmq.permissions"].fix == seen.fix
     missing = (await world.checked(**not_created))["rabbitmq.streams"]
+    assert missing == both["rabbitmq.streams"]
     assert (missing.level, missing.fix) == ("error", given_in(found, "echo "))
     for fix in (seen.fix, missing.fix):
         assert fix is not None

@@ -170,6 +170,11 @@ async def test_rights_that_are_missing(world: RedisWorld) -> None:
         assert seen.what == f"user reader may not: XADD {world.fence_subject}"
         assert found.endswith(f" after a restart:\n{seen.fix}")
         enter(found)
+        client.execute_command("ACL", "SETUSER", "reader", "-hset")
+        found = await refusal(world, **login)
+        assert "user reader has no permission to give one of the commands of Ditto's script (ditto check names" in found
+        assert "HSET" in (await world.checked(**login))["redis.permissions"].what
+        enter(found)
         client.execute_command("ACL", "SETUSER", "reader", "resetkeys", f"~ditto:{world.name}:*")
         found = await refusal(world, **login)
         assert "cannot store events: user reader has no permission for one of the keys " in found

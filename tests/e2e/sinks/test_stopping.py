@@ -56,6 +56,7 @@ async def test_a_webhook_that_is_tried_again(webhook_world: WebhookWorld, receiv
     await eventually(lambda: any(each["retry_in_s"] > 1 for each in ditto.logs("webhook.retrying")), "it waits")
     await ends_at_once(ditto)
     assert f" answered {answer.status} " in ditto.logs("pipeline.drain_blocked")[0]["error"]
+    assert not ditto.logs("pipeline.drained"), "not everything was stored"
     receiver.usual = Answer()
     ditto = await world.streaming()
     await world.fence()
