@@ -150,7 +150,7 @@ async def test_rights_and_streams_that_are_missing(rabbitmq_world: RabbitMQWorld
     found = await refusal(world, **not_created)
     assert f"streams {world.stream} and {world.stream}.ditto do not exist" in found
     both = await world.checked(**{**not_created, **reader})
-    assert f" to write stream {world.stream}, read stream {world.stream}, " in both["rabbitmq.permissions"].what
+    assert f" to write stream {world.stream}, write stream {world.stream}.ditto" in both["rabbitmq.permissions"].what
     assert both["rabbitmq.permissions"].fix == seen.fix
     missing = (await world.checked(**not_created))["rabbitmq.streams"]
     assert missing == both["rabbitmq.streams"]
