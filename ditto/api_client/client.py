@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import ssl
 import time
@@ -45,6 +46,12 @@ class _Problem(Struct):
     code: int = 1
 
 
+class _NobodyListens(NoServer):
+    """Every server refuses the connection, and one of them is on this machine: a node may be about to listen there."""
+
+    server = ""
+
+
 class FleetClient:
     """A client; to be closed. `servers` are addresses of nodes, `ca` trusts other authorities than the system does."""
 
@@ -54,11 +61,14 @@ class FleetClient:
         *,
         token: str | None = None,
         ca: Path | None = None,
-        on_wait: Callable[[NodeStarting], None] = lambda _: None,
+        on_wait: Callable[[FleetError], None] = lambda _: None,
+        listening_s: float = 0.0,
     ) -> None:
         """Raises ConfigError for what is no address, and for a file that holds no certificate. `on_wait` is called with
-        the answer of a node that is starting, before it is waited for.
+        the answer of a node that is starting, or with why there is none, before the node is waited for. For
+        `listening_s` from now a node on this machine may still have to open its port.
         """
+        self._listens_by = time.monotonic() + listening_s
         self._on_wait = on_wait
         self._servers = [_checked(each) for each in servers] or [DEFAULT_SERVER]
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -100,7 +110,15 @@ class FleetClient:
         content = b"" if body is None else msgspec.json.encode(body)
         deadline = time.monotonic() + _STARTING_S
         while True:
-            answer, server = self._send(method, path, headers, content, params)
+            try:
+                answer, server = self._send(method, path, headers, content, params)
+            except _NobodyListens as error:
+                if time.monotonic() > self._listens_by:
+                    raise NoServer(error.message, hint=error.hint) from error
+                self._on_wait(NoServer(f"nothing listens at {error.server} yet"))
+                time.sleep(_POLL_S)
+                continue
+            self._listens_by = 0.0  # a node that refuses from now on has ended
             starting = _starting(answer)
             if starting is None:
                 break
@@ -132,6 +150,7 @@ class FleetClient:
         reasons: list[str] = []
         hint = _NOBODY
         starting: tuple[httpx.Response, str] | None = None
+        refusing: list[str] = []
         for server in self._servers:
             try:
                 url = f"{server}{path}"
@@ -149,6 +168,8 @@ class FleetClient:
                     hint = f"ask it without: http{server.removeprefix('https')}"
                     continue
                 reasons.append(f"no answer from {server}: {_reason(error)}")
+                if _is_refused(error):
+                    refusing.append(server)
             except httpx.HTTPError as error:
                 if is_look and isinstance(error, httpx.ReadTimeout):
                     reasons.append(f"no answer from {server} within {_LOOK_TIMEOUT_S:g} s")
@@ -158,7 +179,29 @@ class FleetClient:
                 raise NoServer(f"no answer from {server}: {_reason(error)}", hint=hint) from error
         if starting is not None:
             return starting
+        local = next((each for each in refusing if _is_this_machine(each)), None)
+        if local is not None and len(refusing) == len(self._servers):
+            nobody = _NobodyListens("; ".join(reasons), hint=hint)
+            nobody.server = local
+            raise nobody
         raise NoServer("; ".join(reasons), hint=hint)
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether nothing listens there, which httpx says only by what its error was raised from."""
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_this_machine(server: str) -> bool:
+    host = httpx.URL(server).host
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _starting(answer: httpx.Response) -> NodeStarting | None:

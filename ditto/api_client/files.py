@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ditto.config.files import SUFFIXES, SYNTAX_HINT, SyntaxFault, parse, parse_yaml
+from ditto.config.files import SUFFIXES, SyntaxFault, parse, parse_yaml
 from ditto.errors import ConfigError, DittoError
 
 STANDARD_INPUT: Final = Path("-")
@@ -103,7 +103,7 @@ def _from_standard_input() -> Any:
     try:
         return parse_yaml(sys.stdin.read())
     except SyntaxFault as error:
-        raise ConfigError(f"standard input{error.place} is not valid YAML: {error}", hint=SYNTAX_HINT) from None
+        raise ConfigError(f"standard input{error.place} is not valid YAML: {error}", hint=error.hint) from None
 
 
 def _mapping(document: Any, origin: str) -> dict[str, Any]:

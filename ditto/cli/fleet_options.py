@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -18,7 +18,10 @@ from ditto.printable_text import printable
 
 if TYPE_CHECKING:
     from ditto.api_client.client import FleetClient
-    from ditto.errors import NodeStarting
+    from ditto.errors import FleetError
+
+_LISTENING_S: Final = 10.0
+"""How long a command waits for a node on this machine to open its port, which takes up to 4 s from the node's start."""
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -70,12 +73,12 @@ def open_client(server: str, token: str | None, ca: Path | None) -> Iterator[Fle
     servers = [each.strip() for each in server.split(",") if each.strip()]
     said: set[str] = set()
 
-    def on_wait(starting: NodeStarting) -> None:
-        if starting.message not in said:
-            say(f"{printable(mask_secrets(starting.message))}; waiting for it")
-        said.add(starting.message)
+    def on_wait(reason: FleetError) -> None:
+        if reason.message not in said:
+            said.add(reason.message)
+            say(f"{printable(mask_secrets(reason.message))}; waiting for it")
 
-    with FleetClient(servers, token=token or None, ca=ca, on_wait=on_wait) as client:
+    with FleetClient(servers, token=token or None, ca=ca, on_wait=on_wait, listening_s=_LISTENING_S) as client:
         yield client
 
 

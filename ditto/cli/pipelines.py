@@ -117,7 +117,8 @@ def delete(name: str, drop_slot: bool, is_sure: bool, **options: Any) -> None:
     """Delete a pipeline: its node stops it, and nobody runs it any more.
 
     Publication and stream stay, and the slot does without --drop-slot: what stays is printed, and how to remove it.
-    With --drop-slot the pipeline is paused first, and stays paused where the slot cannot be dropped.
+    With --drop-slot the pipeline is paused as soon as PostgreSQL answers, and stays paused where the slot cannot be
+    dropped then.
     """
     from ditto.api.fleet.documents import Deleted  # noqa: PLC0415 -- other commands need not import it
     from ditto.api_client.client import path_of  # noqa: PLC0415 -- the same

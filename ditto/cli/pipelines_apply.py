@@ -201,6 +201,8 @@ def _carry_out(client: FleetClient, plan: Plan) -> None:
             say(f"{counted(done, 'change')} applied, {rest} not")
             raise type(error)(f"{printable(step.name)}: {error.message}", hint=error.hint) from error
         say(_said(step, answer))
+        for each in getattr(answer, "kept", ()):
+            say(f"  {printable(each)}")
 
 
 def _said(step: Step, answer: Applied | Deleted) -> str:

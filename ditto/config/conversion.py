@@ -83,7 +83,7 @@ def _read_text(key: Key, text: str) -> Any:
             return json.loads(text)
         except json.JSONDecodeError as error:
             where = f"line {error.lineno}, column {error.colno}"
-            raise Impossible(f"must be JSON, and is not ({where}: {error.msg})", hint=_json_hint(text)) from None
+            raise Impossible(f"must be JSON, and is not ({where}: {error.msg})", hint=_json_hint(key, text)) from None
     if list in kinds and str not in kinds:
         return [part.strip() for part in text.split(",") if part.strip()]
     if str in kinds or key.is_duration:
@@ -98,8 +98,11 @@ def _read_text(key: Key, text: str) -> Any:
         raise Impossible(_explain(error)) from None
 
 
-def _json_hint(text: str) -> str | None:
+def _json_hint(key: Key, text: str) -> str | None:
     """A shell that reads a .env file takes the double quotes away, unless they are in single ones."""
+    if not text.lstrip().startswith(("{", "[")):
+        example = msgspec.json.encode(key.examples[0]).decode() if key.examples else "{}"
+        return f"in a shell put single quotes around the JSON: {key.variable}='{example}'"
     if '"' in text or not re.search(r"[{\[]\s*\w", text):
         return None
     example = """NAME='{"table":["insert"]}'"""

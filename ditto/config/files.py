@@ -45,11 +45,17 @@ class _Loader(yaml.SafeLoader):
 SYNTAX_HINT: Final = "the place is file:line:column, where reading stops: the fault is there, or in the line before"
 
 
+_REFERENCE_HINT: Final = """within braces YAML needs quotes around a reference: {user: "${NAME}"}"""
+
+
 class SyntaxFault(ValueError):
     """Where a file is not what its extension says, and why: never quotes the text there."""
 
-    def __init__(self, problem: str, line: int | None = None, column: int | None = None) -> None:
+    def __init__(
+        self, problem: str, line: int | None = None, column: int | None = None, *, hint: str = SYNTAX_HINT
+    ) -> None:
         super().__init__(problem)
+        self.hint = hint
         self.place = "" if line is None or column is None else f":{line}:{column}"
         """To be put behind the name of the file, as compilers do."""
 
@@ -66,7 +72,8 @@ def parse_yaml(text: str) -> Any:
         own = _EXPECTED.match(problem)
         kept = 0 if own is None else own.end()
         problem = problem[:kept] + re.sub(r"'(?!<).*'", "'…'", problem[kept:], flags=re.DOTALL)
-        raise SyntaxFault(problem, *where) from None
+        is_reference = mark is not None and text[mark.index - 1 : mark.index + 1] == "${"
+        raise SyntaxFault(problem, *where, hint=_REFERENCE_HINT if is_reference else SYNTAX_HINT) from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         raise SyntaxFault(
@@ -153,9 +160,9 @@ def parse(file: Path) -> Any:
     except UnicodeDecodeError:
         raise ConfigError(f"the configuration file {file} is not UTF-8 text", file=str(file)) from None
     except ValueError as error:
-        place = error.place if isinstance(error, SyntaxFault) else ""
+        place, hint = (error.place, error.hint) if isinstance(error, SyntaxFault) else ("", SYNTAX_HINT)
         raise ConfigError(
-            f"the configuration file {file}{place} is not valid {language}: {error}", hint=SYNTAX_HINT, file=str(file)
+            f"the configuration file {file}{place} is not valid {language}: {error}", hint=hint, file=str(file)
         ) from None
 
 

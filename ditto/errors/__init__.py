@@ -46,7 +46,7 @@
     │   ├── RequestTooLarge         a request is larger than the server accepts
     │   └── PublishRejected         the server refused a message for good
     └── FleetError                  a fleet of nodes (`ditto serve`), and the pipelines that it keeps
-        ├── ControlPlaneLost        *  NATS, which keeps what is to run, does not answer
+        ├── ControlPlaneLost        *  NATS, which keeps what is to run, cannot be used
         ├── ControlPlaneUnsuitable  an entry of a bucket cannot be read, or a bucket not be created
         ├── PipelineUnreadable      the entry of a pipeline cannot be read
         ├── RevisionConflict        somebody else has changed the pipeline meanwhile

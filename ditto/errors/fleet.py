@@ -10,9 +10,10 @@ class FleetError(DittoError):
 
 
 class ControlPlaneLost(FleetError):
-    """The control plane of the fleet, NATS, does not answer. Pipelines that run go on; nothing is started or changed.
+    """The node cannot use the control plane of the fleet, NATS. Pipelines that run go on; nothing is begun or changed.
 
-    Nothing, if NATS comes back; otherwise look at `nats.url` of the server's configuration, and at nats-server.
+    Nothing, if NATS comes back; otherwise look at `nats.url` of the server's configuration, at nats-server, and at the
+    rights of the node's user.
     """
 
     is_retryable = True

@@ -13,7 +13,7 @@ import msgspec
 import nats.errors
 
 from ditto.config import NatsConnection
-from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable, DittoError, NodeSilent, SinkError
+from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable, DittoError, NodeSilent, SinkDenied, SinkError
 from ditto.fleet.buckets import Bucket, lost, open_buckets
 from ditto.fleet.records import PIPELINES
 from ditto.sinks.jetstream.connection import Connection
@@ -23,6 +23,7 @@ from ditto.tasks import deciding_error
 
 _OPEN_S: Final = 20.0
 _HINT: Final = "pipelines that run go on; restart one node, apply all pipelines there, then restart the other nodes"
+_LOST_HINT: Final = "pipelines that run go on; nothing can be changed until NATS is back"
 _MOST_NAMES: Final = 5
 
 
@@ -40,6 +41,7 @@ class ControlPlane:
         """When that of the pipelines was, which this process has seen first."""
         self.reason = "not connected yet"
         """Why there is no connection."""
+        self._hint = _LOST_HINT
 
     @property
     def is_connected(self) -> bool:
@@ -72,7 +74,7 @@ class ControlPlane:
         except TimeoutError as error:
             raise self._lost("no answer in time") from error
         except SinkError as error:
-            self.reason = error.message
+            self._remember(error)
             if error.is_retryable:
                 raise ControlPlaneLost(f"the control plane is away: {error.message}", hint=error.hint) from error
             raise
@@ -86,7 +88,7 @@ class ControlPlane:
             self._connection = connection
             yield connection
         except Exception as error:
-            self.reason = _why(error)
+            self._remember(error)
             raise
         finally:
             self._connection = None
@@ -143,8 +145,17 @@ class ControlPlane:
     def _lost(self, reason: str = "") -> ControlPlaneLost:
         return ControlPlaneLost(
             f"the control plane is away: {reason or self.reason}",
-            hint="pipelines that run go on; nothing can be changed until NATS is back",
+            hint=_LOST_HINT if reason else self._hint,
         )
+
+    def _remember(self, error: Exception) -> None:
+        """Why the connection ended; of several errors at once that of the one that decides. Where NATS has refused
+        something, waiting for NATS does not help, and the hint is that of the refusal.
+        """
+        deciding = deciding_error(error) if isinstance(error, BaseExceptionGroup) else error
+        self.reason = deciding.message if isinstance(deciding, DittoError) else type(deciding).__name__
+        denied = next((each for each in (deciding, deciding.__cause__) if isinstance(each, SinkDenied)), None)
+        self._hint = _LOST_HINT if denied is None or denied.hint is None else denied.hint
 
 
 def entries_lost(names: list[str]) -> ControlPlaneUnsuitable:
@@ -157,9 +168,3 @@ def entries_lost(names: list[str]) -> ControlPlaneUnsuitable:
         "and the bucket was compacted since, restart this node; otherwise restart one node, apply all pipelines there, "
         "then restart the other nodes",
     )
-
-
-def _why(error: Exception) -> str:
-    """The reason in words: of several errors at once the one that decides."""
-    deciding = deciding_error(error) if isinstance(error, BaseExceptionGroup) else error
-    return deciding.message if isinstance(deciding, DittoError) else type(deciding).__name__

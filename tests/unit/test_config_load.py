@@ -359,6 +359,13 @@ def test_variables_that_are_not_meant_for_the_configuration(variable: str) -> No
     assert load(None, {}, {variable: "x"}) == Config()
 
 
+def test_a_reference_within_braces_needs_quotes(tmp_path: Path) -> None:
+    for text, is_reference in (("nats: {url: a, user: ${U}}", True), ("nats: {url: a, user: {U}", False)):
+        with pytest.raises(ConfigError) as caught:
+            load(write(tmp_path, text, "c.yaml"), {}, {})
+        assert ('{user: "${NAME}"}' in str(caught.value.hint)) == is_reference
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

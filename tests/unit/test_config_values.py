@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ditto.config import load
+from ditto.config.load import load_server
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -247,6 +248,14 @@ def test_the_sentence_names_the_variable(environ: dict[str, str], origin: str) -
     with pytest.raises(ConfigError) as caught:
         load(None, {}, environ)
     assert caught.value.message.startswith(origin)
+
+
+def test_a_mapping_that_is_no_json_gets_an_example() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_server(None, {"DITTO_LABELS": "zone=mars"})
+    assert caught.value.message.startswith("labels from DITTO_LABELS must be JSON")
+    example = str(caught.value.hint).partition("DITTO_LABELS='")[2].removesuffix("'")
+    assert load_server(None, {"DITTO_LABELS": example}).labels == {"zone": "a"}
 
 
 @pytest.mark.parametrize(

@@ -461,6 +461,28 @@ async def test_a_deletion_says_what_stays() -> None:
     assert "shop" not in node.store.revisions
 
 
+async def test_a_slot_that_cannot_be_dropped_leaves_the_pipeline_as_it_was() -> None:
+    node = await filled()
+    code, document = await ask(node, "DELETE", "/v1/pipelines/shop?drop_slot=true", If_Match='"1"')
+    assert (code, document["code"]) == (503, 3)
+    assert document["detail"].endswith("; pipeline shop is not deleted, and goes on as before")
+    assert len(node.store.revisions["shop"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence", "hint"),
+    [
+        ("last=abc", "last must be a whole number from 1 to 1000", "Begin so many messages before the end"),
+        ("last=0", "last must be a whole number from 1 to 1000", "Begin so many messages before the end"),
+        ("action=upsert", "action must be one of insert, update, delete, truncate, read, message", "Only these"),
+    ],
+)
+async def test_a_parameter_that_cannot_be_is_refused_with_what_it_can_be(query: str, sentence: str, hint: str) -> None:
+    code, document = await ask(await filled(), "GET", f"/v1/pipelines/shop/events?{query}")
+    assert (code, document["detail"]) == (400, sentence)
+    assert document["hint"].startswith(hint)
+
+
 async def test_a_status_without_a_node_says_why() -> None:
     node = await filled()
     node.view.summaries["shop"] = summary("shop", state="failed", reason="gone")

@@ -32,6 +32,16 @@ def test_the_subject_is_named_with_what_it_is_for(words: str, sentence: str) -> 
     assert str(found.denied("x", OF_NODES).hint).endswith('under "NATS permissions of nodes"')
 
 
+@pytest.mark.parametrize("inbox", ["_INBOX.YAij", "answers.YAij"])
+def test_a_node_that_may_not_answer_lacks_allow_responses(inbox: str) -> None:
+    found = refusal(f'Permissions Violation for Publish to "{inbox}"')
+    assert found is not None
+    error = found.denied("NATS at a", OF_NODES)
+    assert error.message == f"NATS at a: the NATS user may not publish to {inbox}, which is the answer to another node"
+    assert str(error.hint).startswith("give the user allow_responses: true, as docs/operations.md ")
+    assert "allow_responses" not in str(found.denied("NATS at a", OF_PIPELINES).hint)
+
+
 def test_other_complaints_are_no_refusals() -> None:
     for words in ("", "Stale Connection", "Maximum Connections Exceeded", "Authorization Violation"):
         assert refusal(words) is None

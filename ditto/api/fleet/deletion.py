@@ -10,7 +10,7 @@ from typing import Final
 from ditto.api.fleet.documents import Deleted
 from ditto.api.fleet.remains import look, sentences
 from ditto.config import Config
-from ditto.errors import ConfigError, DittoError, NotPossibleNow, SlotInUse
+from ditto.errors import ConfigError, DittoError, NotPossibleNow, SlotInUse, SourceError
 from ditto.fleet.document import resolve
 from ditto.fleet.interface import FleetNode
 from ditto.fleet.records import Stored
@@ -64,6 +64,7 @@ async def _drop(node: FleetNode, found: Stored, config: Config, *, by: str) -> t
     whether there was a slot.
     """
     slot = config.postgres.slot
+    is_paused, revision = found.record.paused, found.revision
     deadline = time.monotonic() + _TIMEOUT_S
     try:
         async with asyncio.timeout(_TIMEOUT_S), open_control(config.postgres.dsn) as control:
@@ -73,15 +74,25 @@ async def _drop(node: FleetNode, found: Stored, config: Config, *, by: str) -> t
             )
             if held is not None and held.active_pid is not None and not is_ours:
                 raise _in_use(found.name, slot, held.active_pid, is_paused=found.record.paused)
-            revision = found.revision
-            if not found.record.paused:
+            if not is_paused:
                 revision = (await node.store.change(found, "pause", by=by, paused=True)).revision
+                is_paused = True
             return revision, await _drop_when_free(control, found.name, slot, deadline)
     except TimeoutError:
         raise NotPossibleNow(
-            f"the slot {slot} could not be dropped within {_TIMEOUT_S:g} s; pipeline {found.name} is paused, and there",
-            hint=f"delete it again; ditto pipelines resume {found.name} lets it go on",
+            f"the slot {slot} could not be dropped within {_TIMEOUT_S:g} s; {_stays(found.name, is_paused=is_paused)}",
+            hint="delete it again" + (f"; ditto pipelines resume {found.name} lets it go on" if is_paused else ""),
         ) from None
+    except SourceError as error:
+        if isinstance(error, SlotInUse):
+            raise
+        raise type(error)(
+            f"{error.message}; {_stays(found.name, is_paused=is_paused)}", hint=error.hint, **error.context
+        ) from error
+
+
+def _stays(name: str, *, is_paused: bool) -> str:
+    return f"pipeline {name} is not deleted, and {'is paused' if is_paused else 'goes on as before'}"
 
 
 async def _drop_when_free(control: Control, name: str, slot: str, deadline: float) -> bool:

@@ -148,7 +148,7 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
             bool,
             QueryParameter(
                 description="Drop its replication slot, too: changes that are not stored yet are lost. The pipeline is "
-                "paused first, and stays so where the slot cannot be dropped."
+                "paused as soon as PostgreSQL answers, and stays so where the slot cannot be dropped then."
             ),
         ] = False,
     ) -> Deleted:

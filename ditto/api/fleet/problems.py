@@ -10,10 +10,12 @@ from typing import Annotated, Any, Final
 
 import structlog
 from litestar import Request, Response
+from litestar.enums import ParamType
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from msgspec import Meta, Struct
 
 from ditto import errors
+from ditto.api.fleet.query import refusal
 from ditto.errors import DittoError
 from ditto.log import mask_secrets
 
@@ -98,13 +100,14 @@ def answer(problem: ProblemDocument, headers: Mapping[str, str] | None = None) -
     )
 
 
-def on_error(_request: Request[Any, Any, Any], error: Exception) -> Response[ProblemDocument]:
+def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemDocument]:
     """For everything that a handler raises."""
     if isinstance(error, DittoError):
         return answer(problem_of(error))
     if isinstance(error, HTTPException) and error.status_code < 500:
         headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
-        return answer(plain_problem(error.status_code, _sentence(error)), headers)
+        detail, hint = _sentence(request, error)
+        return answer(plain_problem(error.status_code, detail, hint=hint), headers)
     if isinstance(error, RecursionError):
         return answer(plain_problem(400, "the body is nested too deeply"))
     # Not its text, which may quote a row or a password.
@@ -118,11 +121,12 @@ def on_error(_request: Request[Any, Any, Any], error: Exception) -> Response[Pro
     )
 
 
-def _sentence(error: HTTPException) -> str:
-    """What is wrong with a request, in place of a list."""
+def _sentence(request: Request[Any, Any, Any], error: HTTPException) -> tuple[str, str | None]:
+    """What is wrong with a request, in place of a list, and a hint."""
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
         key, message = error.extra[0].get("key", ""), error.extra[0].get("message", "")
-        return str(message) if key in {"", "data"} else f"{key}: {message}"
+        in_query = refusal(request, key) if error.extra[0].get("source") == ParamType.QUERY else None
+        return in_query or (str(message) if key in {"", "data"} else f"{key}: {message}", None)
     if isinstance(error.__cause__, SerializationException):
-        return f"the body is not JSON: {error.detail}"
-    return error.detail or http.HTTPStatus(error.status_code).phrase
+        return f"the body is not JSON: {error.detail}", None
+    return error.detail or http.HTTPStatus(error.status_code).phrase, None

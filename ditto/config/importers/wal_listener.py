@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ditto.config.dsn import make_dsn
 from ditto.config.events import Action
-from ditto.config.files import SYNTAX_HINT, SyntaxFault, parse_yaml
+from ditto.config.files import SyntaxFault, parse_yaml
 from ditto.config.importers.draft import REFERENCE, Draft, Imported
 from ditto.config.keys import SECTIONS
 from ditto.errors import ConfigError
@@ -76,7 +76,7 @@ def read_wal_listener(file: Path) -> Imported:
     except UnicodeDecodeError:
         raise ConfigError(f"{file} is not UTF-8 text") from None
     except SyntaxFault as error:
-        raise ConfigError(f"{file}{error.place} is not valid YAML: {error}", hint=SYNTAX_HINT) from None
+        raise ConfigError(f"{file}{error.place} is not valid YAML: {error}", hint=error.hint) from None
     return _Translation(file, _flatten(root)).run()
 
 

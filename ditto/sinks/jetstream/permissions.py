@@ -32,12 +32,22 @@ class Refusal(NamedTuple):
     def denied(self, what: str, permissions: str) -> SinkDenied:
         """The error: `what` was tried; `permissions` is the section that lists what is needed."""
         subject = self.subject
+        if self._is_answer(permissions):
+            return SinkDenied(
+                f"{what}: the NATS user may not publish to {subject}, which is the answer to another node",
+                hint=f'give the user allow_responses: true, as docs/operations.md does under "{OF_NODES}"',
+            )
         meaning = next((text for pattern, text in _MEANINGS if pattern.match(subject)), _OTHERS)
         return SinkDenied(
             f"{what}: the NATS user may not {self.verb} to {subject}, which is for {meaning}",
             hint=f"add it to the user's permissions ({self.verb}), with the wildcards that docs/operations.md lists "
             f'under "{permissions}"',
         )
+
+    def _is_answer(self, permissions: str) -> bool:
+        """Whether this is a node's answer to another one. All else that nodes publish has a meaning."""
+        is_known = any(pattern.match(self.subject) for pattern, _ in _MEANINGS[:-1])
+        return permissions == OF_NODES and self.verb == "publish" and not is_known
 
 
 def refusal(words: str) -> Refusal | None:

@@ -128,3 +128,24 @@ async def test_a_node_ends_with_the_subject_that_it_may_not_use(
             assert 'docs/operations.md lists under "NATS permissions of nodes"' in ended.output.replace("\\", "")
         finally:
             fleet.close()
+
+
+async def test_a_node_that_may_not_answer_is_cut_off_with_the_right_that_is_missing(tmp_path: Path) -> None:
+    node = user_of("NATS permissions of nodes").replace("$NODE_PASSWORD", '"node-secret"')
+    assert "allow_responses: true" in node
+    limited = node.replace("allow_responses: true", "")
+    everybody = f'{limited}, {{ user: all, password: "all-secret" }}'
+    with NatsServer(tmp_path / "limited", config=f"authorization {{ users: [{everybody}] }}") as server:
+        fleet = Fleet(server.url, tmp_path)
+        other = await nats.connect(server.url, user="all", password="all-secret")
+        try:
+            started = fleet.start("n1", environment={"DITTO_NATS_USER": "node", "DITTO_NATS_PASSWORD": "node-secret"})
+            await started.logged("node.live")
+            await other.publish("ditto.node.n1.status", b'{"op": "status", "pipeline": "shop"}', reply="_INBOX.other.1")
+            await other.flush()
+            told = await started.logged("node.cut_off")
+            assert "may not publish to _INBOX.other.1, which is the answer to another node" in told["reason"]
+            assert told["hint"].startswith("give the user allow_responses: true, as docs/operations.md does under")
+        finally:
+            await other.close()
+            fleet.close()
