@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ditto.errors import FleetError
 
 _LISTENING_S: Final = 10.0
-"""How long a command waits for a node on this machine to open its port, which takes up to 4 s from the node's start."""
+"""How long a command waits for a node on this machine to open its port, which takes up to 5 s from the node's start."""
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
