@@ -107,7 +107,7 @@ async def test_pipelines_from_files_to_their_end(fleet: Fleet, open_world: OpenW
             lines = (await applying.stdout.read()).decode().splitlines()
             assert await applying.wait() == 2
         assert [line[:12] for line in lines] == [
-            *("shop would s", "    events:", "  -   prefix", "  +   prefix", "    nats:"),
+            *("shop would s", "    events:", "  -   prefix", "  +   prefix"),
             *("ditto: error", "  hint: give"),
         ]
 
