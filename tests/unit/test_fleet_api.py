@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from ditto.errors import ControlPlaneLost
+from ditto.api.fleet import deletion
+from ditto.errors import ConnectionLost, ControlPlaneLost
 from ditto.monitoring.snapshot_status import RunStatus
 from unit.fleet_fakes import DOCUMENT, ROLES, TOKENS, FakeNode, client_of, failed, summary
 
@@ -467,6 +470,29 @@ async def test_a_slot_that_cannot_be_dropped_leaves_the_pipeline_as_it_was() -> 
     assert (code, document["code"]) == (503, 3)
     assert document["detail"].endswith("; pipeline shop is not deleted, and goes on as before")
     assert len(node.store.revisions["shop"]) == 1
+
+
+async def test_a_slot_that_cannot_be_dropped_any_more_leaves_the_pipeline_paused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @asynccontextmanager
+    async def connected(_dsn: str) -> AsyncIterator[None]:
+        yield
+
+    answers = [None, ConnectionLost("the connection to PostgreSQL ended", hint="look at it")]
+
+    async def find(*_: object) -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(deletion, "open_control", connected)
+    monkeypatch.setattr(deletion, "find_slot", find)
+    node = await filled()
+    code, document = await ask(node, "DELETE", "/v1/pipelines/shop?drop_slot=true", If_Match='"1"')
+    said = "the connection to PostgreSQL ended; pipeline shop is not deleted, and is paused"
+    assert (code, document["detail"], document["hint"]) == (503, said, "look at it")
+    assert node.store.revisions["shop"][-1].record.paused
 
 
 @pytest.mark.parametrize(
