@@ -16,6 +16,7 @@ from ditto.monitoring.wait import NotReached, wait
 from ditto.routing.router import Router
 from ditto.routing.type_settings import interval_style
 from ditto.sinks.choose import choose_reader, open_reader
+from ditto.source.slot import find_slot
 from ditto.source.sql import open_control
 from ditto.units import counted
 from ditto.verify.catalogue import Publication, TableName, publication_xid, read_publication, table_keys
@@ -67,6 +68,8 @@ async def verify(config: Config, *, timeout_s: float, on_progress: Progress) -> 
     async with open_control(config.postgres.dsn) as control:
         notes = []
         await publication_xid(control, config.postgres.publication)  # one that is missing is not worth a wait
+        if await find_slot(control, config.postgres.slot) is None:
+            timeout_s = 0  # nobody streams, or is about to
         on_progress(waiting, 0, 1)
         try:
             await wait(config, await control.wal_lsn(), timeout_s=timeout_s)

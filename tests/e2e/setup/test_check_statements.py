@@ -75,6 +75,7 @@ async def test_everything_is_missing_and_may_not_be_created(hostile: World, tool
     for name in ("publication.exists", "slot.exists"):
         await enter(world, shell, found[name])
     found = await check(world, **only_by_hand)
+    assert "stream.tail" not in found, "that there is no stream has been said"
     await enter(world, shell, found["stream.exists"])
     # Of a bucket that is missing a running Ditto says which command makes it.
     ditto = await world.streaming(**only_by_hand)

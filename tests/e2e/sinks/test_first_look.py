@@ -25,6 +25,12 @@ def test_nothing_is_there_yet(request: pytest.FixtureRequest, sink: str) -> None
     assert verify.returncode == 3
     assert f"publication {world.name} does not exist" in verify.stderr
     assert time.monotonic() - began_at < 40, "nothing is waited for that will not come"
+    world.sql(f"CREATE PUBLICATION {world.name} FOR ALL TABLES")
+    began_at = time.monotonic()
+    verify = world.run("verify", "--timeout", "50s")
+    assert verify.returncode == 4
+    assert "hint: has ditto run yet?" in verify.stderr
+    assert time.monotonic() - began_at < 40, "without a slot nothing will come"
     wait = world.run("wait", "0/1000000", "--timeout", "100ms")
     assert wait.returncode == 1
     assert "has not reached 0/1000000 within 0.1 s: it does not exist" in wait.stderr

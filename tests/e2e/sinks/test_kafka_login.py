@@ -254,6 +254,7 @@ async def test_the_protocol_of_another_listener(world: KafkaWorld, authority: Au
         finding = found["kafka.connection"]
         assert finding.level == "error", (listener, given)
         assert error in finding.what
+        assert not finding.what.rstrip().endswith(":"), "of a list there is more than its name"
         assert all(hint in finding.why for hint in hints), finding.why
         if process is not None and listener == "USERS":
             failure = await process.logged("session.failed")

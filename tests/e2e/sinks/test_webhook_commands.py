@@ -127,6 +127,7 @@ async def test_a_snapshot_is_posted_among_the_changes(webhook_world: WebhookWorl
     await world.streaming(events_schemas="true", events_tables={"t": ["insert", "update"], "fence": ["insert"]})
     done = world.run("snapshot", "start", "--table", "public.t")
     assert done.returncode == 0, done.stderr
+    assert "ditto tail" not in done.stderr, "there is nothing to read back"
 
     def states() -> list[str]:
         found = [json.loads(line) for line in world.lines() if b'"snapshot":{"state"' in line[:80]]
