@@ -24,6 +24,8 @@ class Copy(Generic[T]):
         self._kind = kind
         self.values: dict[str, T] = {}
         self.revisions: dict[str, int] = {}
+        self.written_at: dict[str, float] = {}
+        """By the server's clock, as the watcher has said."""
         self.newest = 0
         """The highest revision of any key that was heard of."""
         self._fresh: dict[str, T] | None = {}
@@ -54,6 +56,7 @@ class Copy(Generic[T]):
         if self._fresh is not None:
             self.values = self._fresh
             self.revisions = {key: self.revisions[key] for key in self.values}
+            self.written_at = {key: self.written_at.get(key, 0.0) for key in self.values}
             self._fresh = None
 
     def written(self, key: str, value: T | None, revision: int) -> None:
@@ -72,6 +75,7 @@ class Copy(Generic[T]):
         if self._fresh is None and entry.revision < self.revisions.get(entry.key, 0):
             return into.get(entry.key)  # this node has written it since
         self.revisions[entry.key] = entry.revision
+        self.written_at[entry.key] = entry.written_at
         self._listed.add(entry.key)
         if entry.value is None:
             into.pop(entry.key, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final, TypeVar, cast
 
 import nats.errors
@@ -34,6 +35,8 @@ class Entry(Struct, frozen=True):
     key: str
     value: bytes | None
     revision: int
+    written_at: float = 0.0
+    """When it was, by the server's clock; 0 where that was not asked for: only `watch` says it."""
 
 
 class Bucket:
@@ -91,6 +94,12 @@ class Bucket:
             if error.err_code in {10071, 10164}:  # the last sequence is another one
                 return False
             raise self._unsuitable(error) from error
+
+    async def remove(self, key: str, *, after: int) -> None:
+        """As `delete`, where the server has refused something else on this connection; whatever becomes of it."""
+        with suppress(nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError):
+            async with asyncio.timeout(_TIMEOUT_S):
+                await self._store.delete(key, last=after)
 
     async def history(self, key: str) -> list[Entry]:
         """The revisions that are kept, the oldest first."""
@@ -200,4 +209,6 @@ async def open_buckets(connection: Connection, *, domain: str | None, replicas: 
 
 def _entry(entry: KeyValue.Entry) -> Entry:
     is_gone = entry.operation in {KV_DEL, KV_PURGE}
-    return Entry(entry.key, None if is_gone else (entry.value or b""), entry.revision or 0)
+    created = cast("datetime | None", entry.created)  # declared as a number
+    written_at = 0.0 if created is None else created.timestamp()
+    return Entry(entry.key, None if is_gone else (entry.value or b""), entry.revision or 0, written_at)

@@ -48,4 +48,4 @@ class Handover:
         if name not in self._view.records.values:
             return True
         shown = self._view.pipeline(name)
-        return shown.node != self._node and (shown.state in READY or shown.state == "failed")
+        return shown.node != self._node and (shown.state in READY or shown.state in {"failed", "unassigned"})

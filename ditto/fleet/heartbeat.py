@@ -71,6 +71,12 @@ class Heartbeat:
             self._has_left = True
             await bucket.delete(self._entry.name, after=self._revision)
 
+    async def withdraw(self, bucket: Bucket) -> None:
+        """As `leave`, on a connection that has failed: it may still do this. Nothing where this node has no entry."""
+        if self._revision:
+            self._has_left = True
+            await bucket.remove(self._entry.name, after=self._revision)
+
     async def _beat(self, bucket: Bucket) -> None:
         self._entry = msgspec.structs.replace(
             self._entry, beat=self._entry.beat + 1, silent_s=round(silence_s(self._answer_s), 1)

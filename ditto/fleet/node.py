@@ -146,6 +146,7 @@ class Node:
         self._workers.begin(is_warm=self.config.max_pipelines > 0)
         periods = asyncio.create_task(self._periods())
         stopping = asyncio.create_task(self._stop.wait())
+        showing = asyncio.create_task(self._show_own())
         try:
             await asyncio.wait([periods, stopping], return_when=asyncio.FIRST_COMPLETED)
             await self._hand_over(periods)
@@ -159,7 +160,7 @@ class Node:
             await self._leave()
         finally:
             self._is_closing = True
-            await end(periods, stopping, *self._tasks.values())
+            await end(periods, stopping, showing, *self._tasks.values())
             await self._workers.close()
 
     async def _hand_over(self, periods: asyncio.Task[None]) -> None:
@@ -185,9 +186,14 @@ class Node:
             delay_s = _RETRY_S * random.uniform(0.5, 1)  # noqa: S311  no secret
             try:
                 async with self.control_plane.connected() as connection:
-                    await self._period(connection)
+                    try:
+                        await self._period(connection)
+                    except Exception as error:
+                        if self._is_final(_deciding(error)):
+                            await self._heartbeat.withdraw(self.control_plane.bucket(NODES))
+                        raise
             except Exception as error:  # noqa: BLE001  all of them are looked at
-                deciding = deciding_error(error) if isinstance(error, BaseExceptionGroup) else error
+                deciding = _deciding(error)
                 if isinstance(deciding, DittoError):
                     self._judge(deciding)
                 else:
@@ -212,13 +218,25 @@ class Node:
             ) from error
 
     def _judge(self, error: DittoError) -> None:
-        """Raise it where it is final: at the first connection, and where another node has the name."""
-        is_first = not self._was_live and not isinstance(error, ControlPlaneLost) and not error.is_retryable
-        if isinstance(error, NodeNameTaken) or is_first:
+        """Raise it where it is final."""
+        if self._is_final(error):
             raise error
         if self._reason != error.message:
             self._reason = error.message
             log.warning("node.cut_off", node=self.name, reason=error.message, hint=error.hint)
+
+    def _is_final(self, error: BaseException) -> bool:
+        """At the first connection, and where another node has the name."""
+        if not isinstance(error, DittoError) or isinstance(error, NodeNameTaken):
+            return isinstance(error, NodeNameTaken)
+        return not self._was_live and not isinstance(error, ControlPlaneLost) and not error.is_retryable
+
+    async def _show_own(self) -> None:
+        """Without the control plane, how this node's pipelines are is still known here."""
+        while True:
+            await asyncio.sleep(_RETRY_S)
+            if not self.view.is_connected:
+                self._status_writer().show()
 
     async def _period(self, connection: Connection) -> None:
         # Guarded, as all that follows: what the user may not do is said at once, in place of a time-out.
@@ -368,3 +386,7 @@ class Node:
     async def _drained(self) -> bool:
         self.drain()
         return True
+
+
+def _deciding(error: BaseException) -> BaseException:
+    return deciding_error(error) if isinstance(error, BaseExceptionGroup) else error

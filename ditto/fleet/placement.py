@@ -2,22 +2,24 @@
 
 A node looks at each document before it is to run it (`readiness`), and says which ones it cannot run: a variable, a
 file or a package is missing there. Such a pipeline goes to the next node of its rank. One that runs on a live node
-leaves it only for a node that has looked at its newest revision and can run it; and stays where no other node can.
+leaves it only for a node that has been heard of since this one began to watch, has looked at its newest revision, and
+can run it; and stays where no other node can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from ditto.fleet.assignment import Candidate, Wanted, assign, can_run
 from ditto.fleet.bucket_copy import Copy
-from ditto.fleet.document import labels_of
+from ditto.fleet.document import Document, labels_of
 from ditto.fleet.membership import Membership
 from ditto.fleet.records import Assignment, Failure, Problem, Readiness, Record
 
 _CODE: Final = 5
 _MOST_NAMES: Final = 5
+_KEEP_DOCUMENT: Final = frozenset({"pause", "resume", "restart"})
+"""Actions whose revision has the document of the one before."""
 
 
 class Placement:
@@ -64,13 +66,18 @@ class Placement:
         wanted = Wanted(name, labels_of(self._records.values[name].document))
         return [each.name for each in self.candidates() if can_run(wanted, each)]
 
-    def obstacle(self, name: str, labels: Mapping[str, str]) -> Problem | None:
-        """Why no live node would run a pipeline with these labels now; None where one would."""
-        wanted = Wanted(name, labels)
+    def obstacle(self, name: str, document: Document) -> Problem | None:
+        """Why no live node would run a pipeline with this document now; None where one would, or nobody knows."""
+        wanted = Wanted(name, labels_of(document))
         unlabelled = self.unlabelled(wanted)
-        if unlabelled is not None or name in self.targets(beside=wanted):
+        if unlabelled is not None:
             return unlabelled
-        return self.full(wanted)
+        record = self._records.values.get(name)
+        if record is not None and record.document == document and (lacking := self.lacking(name)) is not None:
+            holder = self.holder(name)
+            is_held = holder is not None and self._membership.is_alive(holder.node, holder.instance)
+            return None if is_held else lacking  # where it runs, it goes on with what it has
+        return None if name in self.targets(beside=wanted) else self.full(wanted)
 
     def unlabelled(self, wanted: Wanted) -> Problem | None:
         """Where there is no live node that takes pipelines, or none with these labels."""
@@ -113,13 +120,19 @@ class Placement:
         return failed if failed is not None and self._is_of_now(name, failed) else None
 
     def refusal(self, node: str, name: str) -> Failure | None:
-        """Why that node cannot run the newest revision, as far as the node has said."""
+        """Why that node cannot run the newest revision, as far as the node has said: of one that only repeats the
+        document, it has said so with the former one.
+        """
         said = self._said_by(node)
         failed = None if said is None else said.refused.get(name)
-        return failed if failed is not None and self._is_of_now(name, failed) else None
+        if said is None or failed is None or self._is_of_now(name, failed):
+            return failed
+        record = self._records.values.get(name)
+        is_same_document = record is not None and record.action in _KEEP_DOCUMENT
+        return failed if is_same_document and not self._covers(said.judged, name) else None
 
-    def refused_by_all(self, name: str) -> Failure | None:
-        """One failure of all refusals, where no live node can run it; None where one may."""
+    def lacking(self, name: str) -> Problem | None:
+        """What is missing on each node that could run it otherwise; None where one of them may have all."""
         nodes = self.labelled(name)
         refusals = [refusal for node in nodes if (refusal := self.refusal(node, name)) is not None]
         if not refusals or len(refusals) < len(nodes):
@@ -128,17 +141,32 @@ class Placement:
         for each in refusals:
             by_message.setdefault(each.message, []).append(each.node)
         reasons = [f"{' and '.join(found)}: {message}" for message, found in by_message.items()]
-        first = refusals[0]
-        return Failure(
-            revision=first.revision,
-            attempt=first.attempt,
-            kind=first.kind,
+        able = self._unavailable(name)
+        reasons += [f"{node} has it, and {why}" for node, why in able.items()]
+        hint = refusals[0].hint or "put there what is missing"
+        if able:
+            hint = f"start {' or '.join(able)} again, or {hint}"
+        return Problem(
             message=f"no live node can run it; {'; '.join(reasons)}",
-            hint=first.hint,
-            code=first.code,
-            at=first.at,
-            node=first.node if len(refusals) == 1 else "",
+            hint=f"{hint}; then it begins by itself",
+            code=refusals[0].code,
         )
+
+    def _unavailable(self, name: str) -> dict[str, str]:
+        """The nodes that take nothing now, and had what the pipeline needs; why they take nothing."""
+        wanted = Wanted(name, labels_of(self._records.values[name].document))
+        live = {each.name for each in self._membership.live()}
+        found: dict[str, str] = {}
+        for each in self._membership.all():
+            if each.name in live and not each.draining:
+                continue
+            said, holder = self._readiness.values.get(each.name), self.holder(name)
+            has_looked = said is not None and said.instance == each.instance and self._covers(said.judged, name)
+            is_holder = holder is not None and (holder.node, holder.instance) == (each.name, each.instance)
+            is_refused = said is not None and name in said.refused
+            if (has_looked or is_holder) and not is_refused and can_run(wanted, Candidate(each.name, each.labels)):
+                found[each.name] = "drains" if each.name in live else "is dead"
+        return found
 
     def _wanted(self, name: str, candidates: list[Candidate]) -> Wanted:
         wanted = Wanted(name, labels_of(self._records.values[name].document))
@@ -154,12 +182,17 @@ class Placement:
     def _is_excluded(self, node: str, name: str, home: str | None) -> bool:
         if self.refusal(node, name) is not None:
             return True
-        return home is not None and node != home and not self.has_judged(node, name)
+        if home is None or node == home:
+            return False
+        return not (self._membership.is_renewed(node) and self.has_judged(node, name))
 
     def has_judged(self, node: str, name: str) -> bool:
         """Whether that node has looked at the newest revision of the pipeline."""
         said = self._said_by(node)
-        return said is not None and said.judged >= self._records.revisions[name]
+        return said is not None and self._covers(said.judged, name)
+
+    def _covers(self, judged: int, name: str) -> bool:
+        return judged >= self._records.revisions[name]
 
     def _said_by(self, node: str) -> Readiness | None:
         """An entry of an earlier process of that node says nothing."""

@@ -83,7 +83,7 @@ class ClusterView(Protocol):
         """The newest revision of its record. Raises PipelineUnknown."""
 
     def nodes(self) -> list[NodeSummary]:
-        """All, by name; a dead one for as long as pipelines are assigned to it, and ten minutes."""
+        """All, by name; a dead one for ten minutes."""
 
     def unplaced_without(self, node: str) -> list[str]:
         """The pipelines that would run nowhere without that node: no other one has their labels, or room."""

@@ -45,6 +45,14 @@ class StatusWriter:
                     await asyncio.sleep(_SETTLE_S)
             self._workers.news.clear()
 
+    def show(self) -> None:
+        """In this node's view alone, for which nothing comes from the control plane now."""
+        own = {self._key(each): WorkerEntry(instance=self._instance, pipelines=each.reported) for each in self._workers}
+        for key in [each for each in self._view.workers.values if each.rpartition(".")[0] == self._node]:
+            del self._view.workers.values[key]
+        self._view.workers.values.update(own)
+        self._view.touch(is_decisive=False)
+
     async def clear(self, keep: set[str] | None = None) -> None:
         """Delete the entries of workers of this node that are gone."""
         for key in list(self._view.workers.values):

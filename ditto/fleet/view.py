@@ -79,14 +79,13 @@ class View:
         if entry is None:
             copy.complete()
             if copy is self.nodes_copy:
-                self.membership.begin(self.nodes_copy.values)
+                self.membership.begin(self.nodes_copy.values, self.nodes_copy.written_at)
         else:
             before, value = copy.values.get(entry.key), copy.take(entry)
             if copy is self.nodes_copy and copy.is_complete:
                 if isinstance(value, NodeEntry):
-                    self.membership.note(value)
-                    if _is_same(before, value):
-                        return  # it lives: that is all
+                    if not self.membership.note(value) and _is_same(before, value):
+                        return  # it lives still: that is all
                 elif entry.value is None:
                     self.membership.leave(entry.key)
         self.touch(is_decisive=copy is not self.workers)
@@ -146,7 +145,7 @@ class View:
 
     def obstacle(self, name: str, document: Document) -> Problem | None:
         """See ClusterView."""
-        return self.placement.obstacle(name, labels_of(document)) if self.is_current else None
+        return self.placement.obstacle(name, document) if self.is_current else None
 
     def holder(self, name: str) -> Assignment | None:
         """Who holds its lease: a node that is alive, or was."""
@@ -228,24 +227,23 @@ class View:
             return "assigned", holder.node, f"node {holder.node} is about to start it", None
         target = self.targets().get(name)
         if target is not None:
+            if holder is not None and holder.node == target:
+                return "assigned", target, f"node {target} has ended and is there again; it is about to start it", None
             gone = f"node {holder.node} is gone, " if holder is not None else ""
             return "assigned", target, f"{gone}node {target} is about to start it", None
-        if (failed := self.placement.refused_by_all(name)) is not None:
-            return "failed", failed.node or None, failed.message, _problem(failed)
         wanted = Wanted(name, labels_of(stored.record.document))
-        problem = self.placement.unlabelled(wanted) or self.placement.full(wanted)
+        problem = self.placement.lacking(name) or self.placement.unlabelled(wanted) or self.placement.full(wanted)
         return "unassigned", None, problem.message, problem
 
     def _not_taken(self, stored: Stored, running: Running) -> Problem | None:
         """Why the newest revision is not what runs."""
         if running.revision >= stored.revision or stored.record.paused:
             return None
-        refused = self.placement.refused_by_all(stored.name)
-        if refused is None:
+        lacking = self.placement.lacking(stored.name)
+        if lacking is None:
             return None
-        return Problem(
-            message=f"revision {stored.revision} is refused: {refused.message}", hint=refused.hint, code=refused.code
-        )
+        message = f"revision {stored.revision} is refused: {lacking.message}"
+        return Problem(message=message, hint=lacking.hint, code=lacking.code)
 
     def _running_of(self, name: str, holder: Assignment) -> tuple[str | None, Running | None]:
         if self._running is None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from ditto.errors import PipelineUnknown
+from ditto.fleet.assignment import Candidate, Wanted, assign
 from ditto.fleet.bucket_copy import Copy
 from ditto.fleet.buckets import Entry
 from ditto.fleet.membership import Membership
@@ -32,6 +33,17 @@ class Scene:
         body = None if value is None else msgspec.json.encode(value)
         self.view.take(copy, Entry(key, body, self._revision))
         return self._revision
+
+    def list_again(self) -> None:
+        """After another connection: everything is as it was."""
+        found = [
+            (copy, key, value, copy.revisions[key]) for copy in self.view.copies for key, value in copy.values.items()
+        ]
+        self.view.begin()
+        for copy, key, value, revision in found:
+            self.view.take(copy, Entry(key, msgspec.json.encode(value), revision))
+        for copy in self.view.copies:
+            self.view.take(copy, None)
 
     def node(self, name: str, **more: object) -> None:
         entry = NodeEntry(name=name, instance=f"{name}-1", api_url=f"http://{name}")
@@ -298,7 +310,7 @@ def test_a_pipeline_that_runs_moves_only_to_a_node_that_has_looked_and_can() -> 
     assert scene.view.targets() == {"shop": second}, "no other node can"
 
 
-def test_one_that_runs_nowhere_goes_to_the_next_node_and_has_failed_where_none_can() -> None:
+def test_one_that_runs_nowhere_goes_to_the_next_node_and_is_unassigned_where_none_can() -> None:
     scene = Scene()
     revision = scene.pipeline("shop")
     scene.node("n1")
@@ -310,12 +322,12 @@ def test_one_that_runs_nowhere_goes_to_the_next_node_and_has_failed_where_none_c
     scene.ready(second, revision, shop="ca.pem")
     assert scene.view.targets() == {}
     shown = scene.view.pipeline("shop")
-    assert (shown.state, shown.node) == ("failed", None)
+    assert (shown.state, shown.node) == ("unassigned", None)
     assert shown.error is not None
     missing = {first: "PASSWORD", second: "ca.pem"}
     expected = "; ".join(f"{node}: {missing[node]} is missing" for node in ("n1", "n2"))
     assert shown.error.message == f"no live node can run it; {expected}"
-    assert (shown.error.hint, shown.error.code) == (f"set {missing['n1']}", 2)
+    assert (shown.error.hint, shown.error.code) == (f"set {missing['n1']}; then it begins by itself", 2)
     scene.ready(second, revision, shop="PASSWORD")
     assert "n1 and n2: PASSWORD is missing" in scene.view.pipeline("shop").reason
     scene.node("n3")
@@ -341,6 +353,67 @@ def test_a_revision_that_no_node_can_take_is_told_of_where_the_former_one_runs()
     assert shown.state == "streaming"
     assert shown.error is not None
     assert shown.error.message == (f"revision {newer} is refused: no live node can run it; n1: PASSWORD is missing")
+
+
+def test_a_pipeline_is_not_handed_over_to_a_node_that_has_not_been_heard_of_since_the_nodes_were_listed() -> None:
+    scene = Scene()
+    name = next(
+        each for each in map(str, range(99)) if assign([Wanted(each)], map(Candidate, ("n1", "n2")))[each] == "n2"
+    )
+    revision = scene.pipeline(name)
+    for node in ("n1", "n2"):
+        scene.node(node)
+        scene.ready(node, revision)
+    scene.held(name, "n1")
+    assert scene.view.targets() == {name: "n2"}
+    scene.list_again()
+    assert scene.view.membership.is_alive("n2", "n2-1")
+    assert scene.view.targets() == {name: "n1"}
+    scene.node("n2", beat=1)
+    assert scene.view.targets() == {name: "n2"}
+
+
+def test_a_node_that_has_what_is_missing_elsewhere_is_named() -> None:
+    scene = Scene()
+    revision = scene.pipeline("shop")
+    document = scene.view.records.values["shop"].document
+    for name in ("n1", "n2"):
+        scene.node(name)
+    scene.ready("n1", revision, shop="PASSWORD")
+    scene.ready("n2", revision)
+    scene.held("shop", "n2")
+    assert scene.view.obstacle("shop", document) is None
+    scene.node("n2", draining=True)
+    scene.held("shop", "n1")  # it is freed
+    scene.put(scene.view.assignments, "shop", Assignment())  # type: ignore[arg-type]
+    message = "no live node can run it; n1: PASSWORD is missing; n2 has it, and "
+    hint = "start n2 again, or set PASSWORD; then it begins by itself"
+    shown = scene.view.pipeline("shop")
+    assert (shown.state, shown.node, shown.reason) == ("unassigned", None, f"{message}drains")
+    assert shown.error is not None
+    assert shown.error.hint == hint
+    assert scene.view.obstacle("shop", document) == shown.error
+    scene.pipeline("shop", attempt=1, action="restart")
+    found = scene.view.obstacle("shop", document)
+    assert found is not None, "nobody has looked at the new revision, which is the same document"
+    assert scene.view.obstacle("shop", {"postgres": {"slot": "other"}}) is None
+    scene.held("shop", "n2")
+    for _ in range(5):
+        scene.now += 1
+        scene.view.membership.tick()
+    scene.view.touch()
+    shown = scene.view.pipeline("shop")
+    assert (shown.state, shown.reason) == ("unassigned", f"{message}is dead")
+
+
+def test_a_node_that_was_started_anew_does_not_wait_for_itself() -> None:
+    scene = Scene()
+    scene.pipeline("shop")
+    scene.held("shop", "n1", instance="former")
+    scene.node("n1")
+    shown = scene.view.pipeline("shop")
+    assert (shown.state, shown.node) == ("assigned", "n1")
+    assert shown.reason == "node n1 has ended and is there again; it is about to start it"
 
 
 def hint_of(scene: Scene, name: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from ditto.fleet.assignment import Candidate, Wanted, assign
@@ -46,10 +47,17 @@ async def test_a_pipeline_stays_where_it_can_run_and_goes_on_when_such_a_node_is
             assert not home.logs("pipeline.freed")
             assert not other.logs("pipeline.taken")
             home.kill_node()
-            failed = await fleet.is_in(name, "failed")
-            assert (failed.node, failed.error and failed.error.code) == ("n2", 2)
-            assert "no live node can run it; n2: " in failed.reason
-            assert "SHOP_DSN" in failed.reason
+            nowhere = await fleet.is_in(name, "unassigned")
+            assert (nowhere.node, nowhere.error and nowhere.error.code) == (None, 2)
+            assert "no live node can run it; n2: " in nowhere.reason
+            assert "SHOP_DSN, which is not set; n1 has it, and is dead" in nowhere.reason
+            assert nowhere.error is not None
+            assert str(nowhere.error.hint).startswith("start n1 again, or set SHOP_DSN")
+            async with httpx.AsyncClient(base_url=fleet.node("n2").api_url, trust_env=False, timeout=60) as api:
+                for verb, is_change in (("resume", False), ("restart", True)):
+                    done = (await api.post(f"/v1/pipelines/{name}/{verb}")).json()
+                    assert done["changed"] == is_change
+                    assert done["unassigned"]["message"] == nowhere.reason
             fleet.start("n1", environment=has_it)
             await fleet.streams(name, on="n1")
             await ledger.goes_on(10)
@@ -66,9 +74,8 @@ async def test_a_pipeline_moves_when_the_file_is_there_and_takes_no_revision_tha
         fleet.start("n2", environment={"SHOP_DSN": world.dsn})
         await fleet.live("n1", "n2")
         await fleet.apply(name, document(world, postgres={"dsn": f"file:{secret}"}))
-        failed = await fleet.is_in(name, "failed")
-        assert failed.node is None
-        assert "no live node can run it; n1 and n2: postgres.dsn refers to the file" in failed.reason
+        nowhere = await fleet.is_in(name, "unassigned")
+        assert "no live node can run it; n1 and n2: postgres.dsn refers to the file" in nowhere.reason
         secret.write_text(world.dsn)
         await fleet.streams(name)
         with Ledger(world) as ledger:
@@ -104,8 +111,8 @@ async def test_a_file_that_was_away_when_the_pipeline_began_again_is_looked_for(
             secret.rename(elsewhere)
             for worker in node.processes()[1:]:
                 worker.kill()
-            failed = await fleet.is_in("shop", "failed")
-            assert "a node looks again every 10 s" in str(failed.error)
+            nowhere = await fleet.is_in("shop", "unassigned")
+            assert "a node looks again every 10 s" in str(nowhere.error)
             elsewhere.rename(secret)
             await fleet.streams("shop")
             await ledger.goes_on(10)

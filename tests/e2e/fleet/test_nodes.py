@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
+from ditto.fleet.records import NODES, NodeEntry
 from e2e.fleet.fleet import Fleet, document
 from e2e.ledger import Ledger, matches_ledger
 
@@ -125,9 +127,12 @@ async def test_the_control_plane_goes_away_and_comes_back(
 ) -> None:
     running, waiting = open_world(""), open_world("")
     async with fleet.watching():
+        ghost = NodeEntry(name="ghost", instance="killed", api_url="", max_pipelines=1000)
+        await fleet.control_plane.bucket(NODES).put("ghost", msgspec.json.encode(ghost))
         await start(fleet, "n1", "n2")
         await fleet.apply("running", document(running))
         await fleet.streams("running")
+        await fleet.until(lambda: fleet.node("ghost").state == "dead", "a node was killed")
         home = fleet.nodes[fleet.pipeline("running").node or ""]
         with Ledger(running) as ledger:
             await ledger.goes_on(10)
@@ -144,4 +149,5 @@ async def test_the_control_plane_goes_away_and_comes_back(
             await fleet.streams("running")
             await ledger.goes_on(10)
         assert len(home.logs("pipeline.taken", pipeline="running")) == 1
+        assert [each["nodes"] for each in home.logs("node.live")][1:] == [2], "the killed one is not alive again"
         await matches_ledger(running)

@@ -12,6 +12,7 @@ import pytest
 
 import ditto
 from ditto.config import NatsConnection
+from ditto.fleet.records import NODES
 from ditto.testing.servers import NatsServer
 from e2e.fleet.fleet import Fleet, document
 from e2e.process import eventually
@@ -111,6 +112,7 @@ async def test_two_nodes_and_a_pipeline_with_what_is_documented_and_all_of_it_is
     [
         ("$JS.API.STREAM.INFO.KV_ditto_nodes", "$JS.API.STREAM.INFO.KV_ditto_nodes", "requests to JetStream"),
         ("$KV.ditto_nodes.>", "$KV.ditto_nodes.n1", "the control plane of the fleet"),
+        ("$KV.ditto_readiness.>", "$KV.ditto_readiness.n1", "the control plane of the fleet"),
     ],
 )
 async def test_a_node_ends_with_the_subject_that_it_may_not_use(
@@ -119,13 +121,17 @@ async def test_a_node_ends_with_the_subject_that_it_may_not_use(
     node = user_of("NATS permissions of nodes").replace("$NODE_PASSWORD", '"node-secret"')
     assert f'"{missing}", ' in node
     limited = node.replace(f'"{missing}", ', "")
-    with NatsServer(tmp_path / "limited", config=f"authorization {{ users: [{limited}] }}") as server:
-        fleet = Fleet(server.url, tmp_path)
+    users = f'{limited}, {{ user: all, password: "all-secret" }}'
+    with NatsServer(tmp_path / "limited", config=f"authorization {{ users: [{users}] }}") as server:
+        own = NatsConnection(url=server.url, user="all", password="all-secret")
+        fleet = Fleet(server.url, tmp_path, connection=own)
         try:
             ended = fleet.start("n1", environment={"DITTO_NATS_USER": "node", "DITTO_NATS_PASSWORD": "node-secret"})
             assert await ended.ended() == 4, ended.output
             assert f"the NATS user may not publish to {asked}, which is for {use}" in ended.output
             assert 'docs/operations.md lists under "NATS permissions of nodes"' in ended.output.replace("\\", "")
+            async with fleet.control_plane.connected():
+                assert await fleet.control_plane.bucket(NODES).get("n1") is None, "it is no dead node"
         finally:
             fleet.close()
 
