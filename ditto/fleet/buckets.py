@@ -7,7 +7,7 @@ https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, TypeVar, cast
@@ -95,11 +95,13 @@ class Bucket:
                 return False
             raise self._unsuitable(error) from error
 
-    async def remove(self, key: str, *, after: int) -> None:
+    async def remove(self, key: str, *, is_own: Callable[[Entry], bool]) -> None:
         """As `delete`, where the server has refused something else on this connection; whatever becomes of it."""
         with suppress(nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError):
             async with asyncio.timeout(_TIMEOUT_S):
-                await self._store.delete(key, last=after)
+                entry = _entry(await self._store.get(key))
+                if is_own(entry):
+                    await self._store.delete(key, last=entry.revision)
 
     async def history(self, key: str) -> list[Entry]:
         """The revisions that are kept, the oldest first."""

@@ -75,7 +75,7 @@ class Heartbeat:
         """As `leave`, on a connection that has failed: it may still do this. Nothing where this node has no entry."""
         if self._revision:
             self._has_left = True
-            await bucket.remove(self._entry.name, after=self._revision)
+            await bucket.remove(self._entry.name, is_own=lambda each: self._instance_of(each) == self._entry.instance)
 
     async def _beat(self, bucket: Bucket) -> None:
         self._entry = msgspec.structs.replace(

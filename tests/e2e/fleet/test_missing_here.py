@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from ditto.fleet.assignment import Candidate, Wanted, assign
 from e2e.fleet.fleet import Fleet, document
 from e2e.ledger import Ledger, matches_ledger
+from e2e.process import POLL_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +24,15 @@ def name_for(node: str, *nodes: str) -> str:
     candidates = [Candidate(each) for each in nodes]
     names = (f"shop{number}" for number in range(100))
     return next(each for each in names if assign([Wanted(each)], candidates)[each] == node)
+
+
+async def says(api: httpx.AsyncClient, name: str, reason: str) -> None:
+    """Wait until that node has found out, too."""
+    async with asyncio.timeout(20):
+        while True:
+            if (await api.get(f"/v1/pipelines/{name}/status")).json()["summary"]["reason"] == reason:
+                return
+            await asyncio.sleep(POLL_S)
 
 
 async def test_a_pipeline_stays_where_it_can_run_and_goes_on_when_such_a_node_is_back(
@@ -54,6 +65,7 @@ async def test_a_pipeline_stays_where_it_can_run_and_goes_on_when_such_a_node_is
             assert nowhere.error is not None
             assert str(nowhere.error.hint).startswith("start n1 again, or set SHOP_DSN")
             async with httpx.AsyncClient(base_url=fleet.node("n2").api_url, trust_env=False, timeout=60) as api:
+                await says(api, name, nowhere.reason)
                 for verb, is_change in (("resume", False), ("restart", True)):
                     done = (await api.post(f"/v1/pipelines/{name}/{verb}")).json()
                     assert done["changed"] == is_change

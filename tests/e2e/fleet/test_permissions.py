@@ -112,7 +112,11 @@ async def test_two_nodes_and_a_pipeline_with_what_is_documented_and_all_of_it_is
     [
         ("$JS.API.STREAM.INFO.KV_ditto_nodes", "$JS.API.STREAM.INFO.KV_ditto_nodes", "requests to JetStream"),
         ("$KV.ditto_nodes.>", "$KV.ditto_nodes.n1", "the control plane of the fleet"),
-        ("$KV.ditto_readiness.>", "$KV.ditto_readiness.n1", "the control plane of the fleet"),
+        (  # after it has written that it is there
+            "$JS.API.CONSUMER.CREATE.KV_ditto_readiness",
+            "$JS.API.CONSUMER.CREATE.KV_ditto_readiness",
+            "requests to JetStream",
+        ),
     ],
 )
 async def test_a_node_ends_with_the_subject_that_it_may_not_use(
