@@ -125,6 +125,11 @@ class Fleet:
             lambda: {each.name for each in self.view.nodes() if each.state == "live"} == set(names),
             f"{names} are the live nodes",
         )
+        # A node writes its first heartbeat before it knows the fleet, and answers 503 until then.
+        await self.until(
+            lambda: all(self.nodes[each].logs("node.live") for each in names if each in self.nodes),
+            f"{names} know the fleet",
+        )
 
     async def apply(self, name: str, made: dict[str, Any], **more: Any) -> Stored:
         """Write the document, whatever is there."""
