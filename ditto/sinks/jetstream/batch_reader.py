@@ -115,7 +115,7 @@ class BatchReader:
             return
         self.messages += 1
         if consumer_sequence != self.messages:
-            raise SinkLost("messages were lost between the server and the check", sequence=sequence)
+            raise SinkLost("messages were lost on the way from the server", sequence=sequence)
         self.sequence, self.needs_room = sequence, False
         if self._last_sequence is not None:
             # Pending tells the end where the last messages have been removed meanwhile.

@@ -47,7 +47,7 @@ class Access:
     @property
     def note(self) -> str:
         """Where the commands are entered, and what has to be put in place of a part of them."""
-        if self._allowed is not _SUBJECT:
+        if self._allowed != _SUBJECT:
             return OPERATOR
         return f"{OPERATOR}, with the subject of kafka.tls.cert, as Java writes it (CN=ditto,O=Example), for SUBJECT"
 
