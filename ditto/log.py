@@ -27,10 +27,11 @@ _SHORTEST = 4
 """A shorter secret is part of too many innocent words."""
 _WORDS: Final = frozenset(
     (
-        "access admin broker client cluster credentials database default ditto events guest kafka localhost "
-        "nats none null pass passphrase passwd password pipeline postgres postgresql public rabbitmq redis "
-        "replication root secret server stream subject table test token user webhook"
-    ).split()
+        *("access", "admin", "broker", "client", "cluster", "credentials", "database", "default", "ditto"),
+        *("events", "guest", "kafka", "localhost", "nats", "none", "null", "pass", "passphrase", "passwd"),
+        *("password", "pipeline", "postgres", "postgresql", "public", "rabbitmq", "redis", "replication"),
+        *("root", "secret", "server", "stream", "subject", "table", "test", "token", "user", "webhook"),
+    )
 )
 """Words of Ditto's own sentences. As a password such a word is known to everybody who tries one, and is masked only
 where it stands as a credential: everywhere else it would spoil what is said.
