@@ -14,9 +14,10 @@ from ditto import log
 from ditto.cli.options import say
 from ditto.errors import ConfigError
 from ditto.log import keep_secret, mask_secrets
-from ditto.printable_text import printable
+from ditto.printable_text import indented, printable
 
 if TYPE_CHECKING:
+    from ditto.api.fleet.documents import Listing, Nodes
     from ditto.api_client.client import FleetClient
     from ditto.errors import FleetError
 
@@ -103,3 +104,17 @@ def confirm(question: str, *, is_sure: bool, what: str) -> bool:
     if not sys.stdin.isatty():
         raise ConfigError(f"nobody can be asked whether to {what}: there is no terminal", hint="give --yes")
     return click.confirm(question)
+
+
+def age_of(found: Listing | Nodes) -> list[str]:
+    """Lines where the node that has answered does not know how the fleet is now."""
+    if found.is_current:
+        return []
+    cause = found.cut_off_by
+    why = f" ({indented(cause.message)})" if cause is not None else ""
+    lines = [
+        f"node {printable(found.answered_by)} is cut off from the control plane{why}: this is as of when that began"
+    ]
+    if cause is not None and cause.hint:
+        lines.append(f"  hint: {indented(cause.hint)}")
+    return lines

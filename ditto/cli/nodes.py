@@ -9,7 +9,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from ditto.cli.fleet_options import fleet_options, json_option, open_client
+from ditto.cli.fleet_options import age_of, fleet_options, json_option, open_client
 from ditto.cli.options import echo_json, examples, say
 from ditto.cli.show import show
 from ditto.printable_text import printable
@@ -43,5 +43,5 @@ def nodes(is_json: bool, **options: Any) -> None:
             Text(printable(each.api_url)),
         )
     show(table)
-    if not found.is_current:
-        say(f"node {printable(found.answered_by)} has lost the control plane: this is as of when that happened")
+    for line in age_of(found):
+        say(line)

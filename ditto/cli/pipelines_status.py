@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ditto.cli.fleet_options import fleet_options, json_option, open_client
+from ditto.cli.fleet_options import age_of, fleet_options, json_option, open_client
 from ditto.cli.options import echo_json, examples, say, seconds
 from ditto.cli.show import show
 from ditto.errors import ControlPlaneLost, NodeSilent, NodeStarting, NoServer
@@ -216,10 +216,8 @@ def _rank(state: str) -> int:
 
 def _age(found: Listing) -> list[RenderableType]:
     """A line where the node does not know how it is now."""
-    if found.is_current:
-        return []
-    told = f"node {printable(found.answered_by)} has lost the control plane: this is as of when that happened"
-    return [Text(), Text(told, style="yellow")]
+    lines = age_of(found)
+    return [Text(), *(Text(each, style="yellow") for each in lines)] if lines else []
 
 
 def _errors(pipelines: list[PipelineSummary]) -> list[RenderableType]:

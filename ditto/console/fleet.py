@@ -13,6 +13,7 @@ from ditto.api.fleet.documents import Applied, Checked, Deleted, Draining, Histo
 from ditto.console.event_stream import ServerEvent, read_events
 from ditto.console.in_process import Caller, InProcess
 from ditto.fleet.document import Document
+from ditto.fleet.records import Problem
 from ditto.fleet.status import ClusterView
 from ditto.monitoring.status_document import Snapshots
 
@@ -26,12 +27,20 @@ class Fleet:
     """The fleet, as every person sees it. Each call raises the DittoError that the API answers with."""
 
     def __init__(
-        self, node: str, view: ClusterView, api: InProcess, *, is_starting: Callable[[], bool] = lambda: False
+        self,
+        node: str,
+        view: ClusterView,
+        api: InProcess,
+        *,
+        is_starting: Callable[[], bool] = lambda: False,
+        cut_off_by: Callable[[], Problem | None] = lambda: None,
     ) -> None:
         self.node = node
         """The name of this node."""
         self.is_starting = is_starting
         """Whether this node does not know the fleet yet."""
+        self.cut_off_by = cut_off_by
+        """What keeps it from the control plane."""
         self.view = view
         """What runs."""
         self._api = api

@@ -12,6 +12,7 @@ from nicegui import ui
 from ditto.api.fleet.auth import LOOPBACK
 from ditto.console.sign_in import LEAVE
 from ditto.console.visit import THEME, Visit
+from ditto.fleet.records import Problem
 
 _HEAD: Final = """<link rel="stylesheet" href="/console/style.css"><link rel="icon" href="/console/icon.svg">
 <script>
@@ -62,7 +63,7 @@ def frame(visit: Visit, title: str, current: str = "") -> Iterator[None]:
 
     def look() -> None:
         is_lost = not visit.fleet.view.is_current
-        text = _STARTING if visit.fleet.is_starting() else _LOST if is_lost else ""
+        text = _STARTING if visit.fleet.is_starting() else _lost(visit.fleet.cut_off_by()) if is_lost else ""
         if lost.content != text:
             lost.set_content(text)
         lost.set_visibility(bool(text))
@@ -76,9 +77,15 @@ _STARTING: Final = (
     "node's configuration, and at nats-server.</div>"
 )
 _LOST: Final = (
-    '<div class="banner warn"><b>The control plane does not answer.</b> This page shows the fleet as of when it was '
-    "lost. Pipelines that run go on; nothing is started or changed.</div>"
+    '<div class="banner warn"><b>This node is cut off from the control plane.</b> This page shows the fleet as of when '
+    "that began. Pipelines that run go on; nothing is started or changed."
 )
+
+
+def _lost(cause: Problem | None) -> str:
+    why = f" The reason: {html.escape(cause.message)}." if cause is not None else ""
+    hint = f'<span class="hint">{html.escape(cause.hint)}</span>' if cause is not None and cause.hint else ""
+    return f"{_LOST}{why}{hint}</div>"
 
 
 def _bar(visit: Visit, current: str, dark: ui.dark_mode, about: ui.dialog) -> None:

@@ -56,7 +56,13 @@ async def with_console(node: FleetNode, *, courses: Courses | None = None) -> As
         return
     courses = courses or Courses(node.view)
     keeping = asyncio.create_task(courses.keep(), name="courses")
-    fleet = Fleet(node.name, node.view, InProcess(api), is_starting=lambda: node.state == "connecting")
+    fleet = Fleet(
+        node.name,
+        node.view,
+        InProcess(api),
+        is_starting=lambda: node.state == "connecting",
+        cut_off_by=lambda: node.cut_off_by,
+    )
     pages = _Pages(fleet, node.config, courses)
     try:
         yield _Beside(gated(api, node), pages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ditto.config import ServerConfig
+from ditto.fleet.records import Problem
 from ditto.fleet.requests import Requests
 from ditto.fleet.status import ClusterView
 from ditto.fleet.store import PipelineStore
@@ -39,6 +40,10 @@ class FleetNode(Protocol):
     @property
     def reason(self) -> str:
         """Why it is in this state."""
+
+    @property
+    def cut_off_by(self) -> Problem | None:
+        """What keeps it from the control plane; None where nothing does. Without secrets."""
 
     @property
     def is_ready(self) -> bool:

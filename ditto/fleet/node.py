@@ -30,8 +30,9 @@ from ditto.fleet.membership import BEAT_S, Membership
 from ditto.fleet.metrics import merge
 from ditto.fleet.node_metrics import NodeMetrics
 from ditto.fleet.readiness import Judge
-from ditto.fleet.records import NODES, PIPELINES, READINESS, STATUS
-from ditto.fleet.requests import Answer, Ask, Fault, Requests, answered, subject
+from ditto.fleet.records import NODES, PIPELINES, READINESS, STATUS, Problem
+from ditto.fleet.requests import Answer, Ask, Fault, Requests, answered, problem_of, subject
+from ditto.fleet.rights import check_buckets, check_requests
 from ditto.fleet.status_writer import StatusWriter
 from ditto.fleet.store import PipelineStore
 from ditto.fleet.view import View
@@ -82,6 +83,8 @@ class Node:
         self._is_closing = False
         self._was_live = False
         self._reason = "it connects to the control plane"
+        self._problem: Problem | None = None
+        """What the last connection to the control plane ended by."""
         self._metrics = NodeMetrics(self)
         self._responding: set[asyncio.Task[None]] = set()
 
@@ -105,6 +108,11 @@ class Node:
     def reason(self) -> str:
         """See FleetNode."""
         return self._reason
+
+    @property
+    def cut_off_by(self) -> Problem | None:
+        """See FleetNode."""
+        return None if self.view.is_current else self._problem
 
     @property
     def is_ready(self) -> bool:
@@ -210,6 +218,7 @@ class Node:
         """Raise where it has happened too often: it would happen for ever."""
         log.error("node.crashed", node=self.name, kind=type(error).__name__, where=where(error), in_a_row=crashes.count)
         self._reason = f"an unexpected {type(error).__name__} has ended its connection to the control plane"
+        self._problem = Problem(message=self._reason)
         if crashes.are_too_many:
             raise NodeCrashed(
                 f"an unexpected {type(error).__name__} has ended the node's connection to the control plane "
@@ -223,6 +232,7 @@ class Node:
             raise error
         if self._reason != error.message:
             self._reason = error.message
+            self._problem = problem_of(error)
             log.warning("node.cut_off", node=self.name, reason=error.message, hint=error.hint)
 
     def _is_final(self, error: BaseException) -> bool:
@@ -241,10 +251,12 @@ class Node:
     async def _period(self, connection: Connection) -> None:
         # Guarded, as all that follows: what the user may not do is said at once, in place of a time-out.
         await connection.guard(self.control_plane.check())
+        await connection.guard(check_buckets(self.control_plane, self.name))
         await connection.guard(self._heartbeat.join(self.control_plane.bucket(NODES)))
+        await connection.subscribe(subject(self.name, "*"), cb=self._on_request)
+        await connection.guard(check_requests(self.control_plane, self.name))
         self.view.begin()
         self.view.is_connected = True
-        await connection.subscribe(subject(self.name, "*"), cb=self._on_request)
         async with asyncio.TaskGroup() as group:
             for copy in self.view.copies:
                 group.create_task(self._watch(copy))
@@ -381,6 +393,8 @@ class Node:
     async def _answer(self, ask: Ask) -> bytes:
         if ask.op == "drain":
             return await answered(self._drained())
+        if ask.op == "hello":
+            return msgspec.json.encode(Answer())
         return await self._workers.answer(ask)
 
     async def _drained(self) -> bool:

@@ -15,12 +15,13 @@ from msgspec import Struct
 import ditto.errors
 from ditto.errors import ControlPlaneUnsuitable, DittoError, NodeSilent, NodeUnknown, NotRunning
 from ditto.fleet.control_plane import ControlPlane
+from ditto.fleet.records import Problem
 from ditto.fleet.status import ClusterView
 from ditto.log import mask_secrets
 from ditto.monitoring.status_document import Snapshots, Status
 from ditto.source.snapshot_requests import Verb
 
-Op = Literal["status", "snapshots", "snapshot", "drain"]
+Op = Literal["status", "snapshots", "snapshot", "drain", "hello"]
 T = TypeVar("T")
 
 TIMEOUT_S: Final = 5.0
@@ -74,6 +75,13 @@ def fault_of(error: DittoError) -> Fault:
     """Without secrets."""
     hint = mask_secrets(error.hint) if error.hint else None
     return Fault(type(error).__name__, mask_secrets(error.message), hint, error.exit_code, error.is_local)
+
+
+def problem_of(error: DittoError) -> Problem:
+    """Without secrets."""
+    return Problem(
+        message=mask_secrets(error.message), hint=mask_secrets(error.hint) if error.hint else None, code=error.exit_code
+    )
 
 
 def error_of(fault: Fault) -> DittoError:

@@ -172,6 +172,7 @@ class FakeNode:
     state = "live"
     reason = ""
     is_ready = True
+    cut_off_by: Problem | None = None
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         tokens = [{"name": role, "role": role, "sha256": digest(token)} for role, token in TOKENS.items()]

@@ -20,6 +20,7 @@ from ditto.api.fleet.server import serve_fleet
 from ditto.cli import main
 from ditto.config.server import HttpTls
 from ditto.errors import ConfigError, ControlPlaneLost
+from ditto.fleet.records import Problem
 from ditto.testing.process import free_port
 from unit.fleet_asking import FILE, Ask, _log_as_before, ask, folder, serving, terminal
 from unit.fleet_fakes import TOKENS, FakeNode, eventually, failed, summary
@@ -224,8 +225,11 @@ def test_nodes_and_drain(ask: Ask) -> None:
     assert ask.node.requests.asked == [("drain", "n1")]
     ask.node.store.revisions.clear()
     ask.node.view.is_current = False
+    ask.node.cut_off_by = Problem(message="NATS refuses", hint="give the right")
     for command in (("nodes",), ("pipelines", "list"), ("pipelines", "status")):
-        assert "has lost the control plane" in ask(*command)
+        shown = ask(*command)
+        assert "node n1 is cut off from the control plane (NATS refuses): this is as of when that began" in shown
+        assert "hint: give the right" in shown
 
 
 # ------------------------------------------------------------------------------------ the way there

@@ -21,6 +21,11 @@ Unassigned: TypeAlias = Annotated[
 ]
 
 
+CutOffBy: TypeAlias = Annotated[
+    Problem | None, Meta(description="What keeps the node from the control plane; null where nothing does.")
+]
+
+
 class Change(Struct, frozen=True, kw_only=True):
     """What a change does to the pipeline that runs."""
 
@@ -87,8 +92,9 @@ class Listing(Struct, frozen=True, kw_only=True):
     pipelines: list[PipelineSummary]
     answered_by: Annotated[str, Meta(description="The node that answers.")] = ""
     is_current: Annotated[
-        bool, Meta(description="False while the node has lost the control plane: all is as of when that happened.")
+        bool, Meta(description="False while the node is cut off from the control plane: all is as of when that began.")
     ] = True
+    cut_off_by: CutOffBy = None
 
 
 class PipelineStatus(Struct, frozen=True, kw_only=True):
@@ -170,8 +176,9 @@ class Nodes(Struct, frozen=True, kw_only=True):
     nodes: list[NodeSummary]
     answered_by: Annotated[str, Meta(description="The node that answers.")]
     is_current: Annotated[
-        bool, Meta(description="False while the node has lost the control plane: all is as of when that happened.")
+        bool, Meta(description="False while the node is cut off from the control plane: all is as of when that began.")
     ]
+    cut_off_by: CutOffBy = None
 
 
 class Draining(Struct, frozen=True, kw_only=True):

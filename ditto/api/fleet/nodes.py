@@ -27,7 +27,7 @@ def node_handlers(node: FleetNode) -> list[Any]:
     def nodes() -> Nodes:
         """Each with its state, labels and number of pipelines."""
         view = node.view
-        return Nodes(nodes=view.nodes(), answered_by=node.name, is_current=view.is_current)
+        return Nodes(nodes=view.nodes(), answered_by=node.name, is_current=view.is_current, cut_off_by=node.cut_off_by)
 
     @post(
         "/v1/nodes/{name:str}/drain",

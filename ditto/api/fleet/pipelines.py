@@ -63,7 +63,12 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         """
         await node.catch_up()
         view = node.view
-        return Listing(pipelines=view.pipelines(), answered_by=node.name, is_current=view.is_current)
+        return Listing(
+            pipelines=view.pipelines(),
+            answered_by=node.name,
+            is_current=view.is_current,
+            cut_off_by=node.cut_off_by,
+        )
 
     @get(
         "/v1/pipelines/{name:str}",

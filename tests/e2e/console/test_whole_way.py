@@ -136,12 +136,12 @@ async def break_and_roll_back(anna: Visitor, rita: Visitor, world: World) -> Non
 async def lose_the_control_plane(anna: Visitor, control_plane: NatsServer) -> None:
     """The page says so, and goes on showing what is known."""
     control_plane.stop()
-    await anna.sees("The control plane does not answer.")
+    await anna.sees("This node is cut off from the control plane.")
     await anna.page.get_by_role("button", name="Pause").click()
     await anna.page.locator(".q-notification").first.wait_for()
     await anna.is_in("streaming")
     control_plane.start()
-    await anna.page.get_by_text("The control plane does not answer.").wait_for(state="hidden")
+    await anna.page.get_by_text("This node is cut off from the control plane.").wait_for(state="hidden")
 
 
 async def sign_out(anna: Visitor) -> None:

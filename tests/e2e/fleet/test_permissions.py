@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +14,21 @@ import pytest
 
 import ditto
 from ditto.config import NatsConnection
+from ditto.config.load import load_server
+from ditto.errors import SinkDenied
+from ditto.fleet.control_plane import ControlPlane
+from ditto.fleet.node import Node
 from ditto.fleet.records import NODES
 from ditto.testing.servers import NatsServer
 from e2e.fleet.fleet import Fleet, document
 from e2e.process import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from nats.aio.msg import Msg
 
+    from ditto.fleet.buckets import Bucket, Entry
     from e2e.world import World
 
 PAGE = (Path(ditto.__file__).parent.parent / "docs" / "operations.md").read_text()
@@ -107,55 +116,89 @@ async def test_two_nodes_and_a_pipeline_with_what_is_documented_and_all_of_it_is
     assert not unused, "what nobody uses is not needed"
 
 
-@pytest.mark.parametrize(
-    ("missing", "asked", "use"),
-    [
-        ("$JS.API.STREAM.INFO.KV_ditto_nodes", "$JS.API.STREAM.INFO.KV_ditto_nodes", "requests to JetStream"),
-        ("$KV.ditto_nodes.>", "$KV.ditto_nodes.n1", "the control plane of the fleet"),
-        (  # after it has written that it is there
-            "$JS.API.CONSUMER.CREATE.KV_ditto_readiness",
-            "$JS.API.CONSUMER.CREATE.KV_ditto_readiness",
-            "requests to JetStream",
-        ),
-    ],
-)
-async def test_a_node_ends_with_the_subject_that_it_may_not_use(
-    tmp_path: Path, missing: str, asked: str, use: str
-) -> None:
-    node = user_of("NATS permissions of nodes").replace("$NODE_PASSWORD", '"node-secret"')
-    assert f'"{missing}", ' in node
-    limited = node.replace(f'"{missing}", ', "")
-    users = f'{limited}, {{ user: all, password: "all-secret" }}'
-    with NatsServer(tmp_path / "limited", config=f"authorization {{ users: [{users}] }}") as server:
-        own = NatsConnection(url=server.url, user="all", password="all-secret")
-        fleet = Fleet(server.url, tmp_path, connection=own)
-        try:
-            ended = fleet.start("n1", environment={"DITTO_NATS_USER": "node", "DITTO_NATS_PASSWORD": "node-secret"})
-            assert await ended.ended() == 4, ended.output
-            assert f"the NATS user may not publish to {asked}, which is for {use}" in ended.output
-            assert 'docs/operations.md lists under "NATS permissions of nodes"' in ended.output.replace("\\", "")
-            async with fleet.control_plane.connected():
-                assert await fleet.control_plane.bucket(NODES).get("n1") is None, "it is no dead node"
-        finally:
-            fleet.close()
+LISTED = 'under "NATS permissions of nodes"'
+ADD = f"add it to the user's permissions (publish), with the wildcards that docs/operations.md lists {LISTED}"
+MISSING = [
+    ("$JS.API.STREAM.INFO.KV_ditto_nodes", "$JS.API.STREAM.INFO.KV_ditto_nodes", "requests to JetStream"),
+    *(
+        (f"$KV.ditto_{each}.>", f"$KV.ditto_{each}.n", "the control plane of the fleet")
+        for each in ("pipelines", "nodes", "assignments", "readiness", "status")
+    ),
+    *(
+        (f"$JS.API.STREAM.MSG.GET.KV_ditto_{each}",) * 2 + ("requests to JetStream",)
+        for each in ("pipelines", "nodes", "assignments")
+    ),
+    ("ditto.node.>", "ditto.node.n", "requests from node to node"),
+    # After it has written that it is there:
+    ("$JS.API.CONSUMER.CREATE.KV_ditto_readiness",) * 2 + ("requests to JetStream",),
+    ("allow_responses: true", "_INBOX.", "the answer to another node"),
+]
 
 
-async def test_a_node_that_may_not_answer_is_cut_off_with_the_right_that_is_missing(tmp_path: Path) -> None:
+async def test_a_node_ends_with_the_right_that_it_does_not_have(tmp_path: Path) -> None:
     node = user_of("NATS permissions of nodes").replace("$NODE_PASSWORD", '"node-secret"')
-    assert "allow_responses: true" in node
-    limited = node.replace("allow_responses: true", "")
-    everybody = f'{limited}, {{ user: all, password: "all-secret" }}'
-    with NatsServer(tmp_path / "limited", config=f"authorization {{ users: [{everybody}] }}") as server:
+    users = ['{ user: all, password: "all-secret" }']
+    for index, (missing, _, _) in enumerate(MISSING):
+        written = missing if missing.startswith("allow") else f'"{missing}"'
+        limited = re.sub(re.escape(written) + ",?", "", node, count=1)
+        assert limited != node
+        users.append(limited.replace("user: node", f"user: node{index}"))
+    with NatsServer(tmp_path / "limited", config=f"authorization {{ users: [{', '.join(users)}] }}") as server:
+        plane = ControlPlane(NatsConnection(url=server.url, user="all", password="all-secret"))
+        async with plane.connected():
+            for index, (missing, asked, use) in enumerate(MISSING):
+                settings = {
+                    "DITTO_NODE": f"n{index}",
+                    "DITTO_NATS_URL": server.url,
+                    "DITTO_NATS_USER": f"node{index}",
+                    "DITTO_NATS_PASSWORD": "node-secret",
+                    "DITTO_MAX_PIPELINES": "0",
+                }
+                with pytest.raises(SinkDenied) as caught:
+                    await asyncio.wait_for(Node(load_server(None, settings), api_url="").run(), 20)
+                assert f"the NATS user may not publish to {asked}" in caught.value.message
+                assert caught.value.message.endswith(f"which is for {use}") or "allow" in missing
+                give = f"give the user allow_responses: true, as docs/operations.md does {LISTED}"
+                assert caught.value.hint == (give if "allow" in missing else ADD)
+                assert caught.value.exit_code == 4
+            assert [entry async for entry in first_of(plane.bucket(NODES))] == [], "none is a dead node"
+
+
+async def first_of(bucket: Bucket) -> AsyncIterator[Entry]:
+    """The entries that there are."""
+    async with aclosing(bucket.watch()) as entries:
+        async for entry in entries:
+            if entry is None:
+                return
+            if entry.value is not None:
+                yield entry
+
+
+async def test_a_right_that_is_taken_away_cuts_a_node_off_until_it_is_given_back(tmp_path: Path) -> None:
+    node = user_of("NATS permissions of nodes").replace("$NODE_PASSWORD", '"node-secret"')
+    limited = node.replace('"$KV.ditto_readiness.>", ', "")
+    with NatsServer(tmp_path / "limited", config=f"authorization {{ users: [{node}] }}") as server:
         fleet = Fleet(server.url, tmp_path)
-        other = await nats.connect(server.url, user="all", password="all-secret")
         try:
             started = fleet.start("n1", environment={"DITTO_NATS_USER": "node", "DITTO_NATS_PASSWORD": "node-secret"})
             await started.logged("node.live")
-            await other.publish("ditto.node.n1.status", b'{"op": "status", "pipeline": "shop"}', reply="_INBOX.other.1")
-            await other.flush()
-            told = await started.logged("node.cut_off")
-            assert "may not publish to _INBOX.other.1, which is the answer to another node" in told["reason"]
-            assert told["hint"].startswith("give the user allow_responses: true, as docs/operations.md does under")
+            server.config = f"authorization {{ users: [{limited}] }}"
+            server.restart()
+            refused = 'Publish Violation - Subject "$KV.ditto_readiness.n1"'
+            await eventually(lambda: server.log_path.read_text().count(refused) >= 3, "it has tried three times")
+            told = [each for each in started.logs("node.cut_off") if "may not publish" in each["reason"]]
+            assert len(told) == 1, "the reason is said once"
+            assert "may not publish to $KV.ditto_readiness.n1" in told[0]["reason"]
+            assert told[0]["hint"] == ADD
+            assert len(started.logs("node.live")) == 1
+            address = f"http://{started.logs('http.listening')[0]['address']}"
+            async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=20) as api:
+                refusal = (await api.put("/v1/pipelines/shop", json={}, headers={"If-None-Match": "*"})).json()
+                assert "may not publish to $KV.ditto_readiness.n1" in refusal["detail"]
+                assert refusal["hint"] == ADD
+                assert "may not publish" in (await api.get("/v1/nodes")).json()["cut_off_by"]["message"]
+            server.config = f"authorization {{ users: [{node}] }}"
+            server.restart()
+            await started.logged("node.live", count=2)
         finally:
-            await other.close()
             fleet.close()
