@@ -35,7 +35,7 @@ class Copy(Generic[T]):
 
     def begin(self) -> None:
         """The bucket is about to be listed: what is known stays until that is done."""
-        self._fresh, self._listed = {}, set()
+        self._fresh, self._listed, self.newest = {}, set(), 0
 
     @property
     def is_complete(self) -> bool:
@@ -45,11 +45,14 @@ class Copy(Generic[T]):
     @property
     def oldest(self) -> int:
         """The lowest revision of all values, 0 without any."""
-        return min((self.revisions[key] for key in self.values), default=0)
+        return min((self.revisions[key] for key in self.values if key in self.revisions), default=0)
 
-    def lost(self) -> list[str]:
-        """Keys that were there before, and of which the list has nothing, not even that they were deleted."""
-        return [] if self._fresh is None else sorted(self.values.keys() - self._listed)
+    def lost(self) -> dict[str, int]:
+        """Keys that were there before, with their revisions, of which the list has nothing, not even that they were
+        deleted.
+        """
+        gone = set() if self._fresh is None else self.values.keys() - self._listed
+        return {key: self.revisions[key] for key in gone}
 
     def complete(self) -> None:
         """The list is complete."""

@@ -39,6 +39,17 @@ class Entry(Struct, frozen=True):
     """When it was, by the server's clock; 0 where that was not asked for: only `watch` says it."""
 
 
+class BucketState(Struct, frozen=True):
+    """What the server says of a bucket."""
+
+    created: str
+    """When its stream was: with another time it is another bucket of that name."""
+    first: int
+    """The lowest revision that is kept of any key; above `newest` where nothing is."""
+    newest: int
+    """The highest revision of all keys."""
+
+
 class Bucket:
     """One bucket, on one connection. Every call raises ControlPlaneLost where the connection is gone, and
     ControlPlaneUnsuitable for what does not go away by itself.
@@ -49,20 +60,11 @@ class Bucket:
         self._connection = connection
         self._name = name
 
-    async def created(self) -> str:
-        """When its stream was created: with another time it is another bucket of that name."""
+    async def state(self) -> BucketState:
+        """How it is now."""
         status = await self._ask(self._store.status())
-        return str(status.stream_info.created)
-
-    async def newest(self) -> int:
-        """The highest revision of all keys."""
-        status = await self._ask(self._store.status())
-        return status.stream_info.state.last_seq
-
-    async def first(self) -> int:
-        """The lowest revision that is kept of any key; above `newest` where nothing is."""
-        status = await self._ask(self._store.status())
-        return status.stream_info.state.first_seq
+        stream = status.stream_info
+        return BucketState(str(stream.created), first=stream.state.first_seq, newest=stream.state.last_seq)
 
     async def get(self, key: str) -> Entry | None:
         """The newest revision; None where there is none, or it was deleted."""

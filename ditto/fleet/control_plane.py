@@ -5,7 +5,7 @@ its own (`connected`), and the node begins the next one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import msgspec
 import nats.errors
 
 from ditto.config import NatsConnection
-from ditto.errors import ControlPlaneLost, ControlPlaneUnsuitable, DittoError, NodeSilent, SinkDenied, SinkError
+from ditto.errors import ControlPlaneLost, DittoError, NodeSilent, SinkDenied, SinkError
 from ditto.fleet.buckets import Bucket, lost, open_buckets
 from ditto.fleet.records import PIPELINES
 from ditto.sinks.jetstream.connection import Connection
@@ -22,9 +22,7 @@ from ditto.sinks.jetstream.servers import close, connect, usable
 from ditto.tasks import deciding_error
 
 _OPEN_S: Final = 20.0
-_HINT: Final = "pipelines that run go on; restart one node, apply all pipelines there, then restart the other nodes"
 _LOST_HINT: Final = "pipelines that run go on; nothing can be changed until NATS is back"
-_MOST_NAMES: Final = 5
 
 
 class ControlPlane:
@@ -37,8 +35,8 @@ class ControlPlane:
         self._buckets: dict[str, Bucket] = {}
         self._created: dict[str, str] = {}
         """When each bucket of this connection was."""
-        self._first_created = ""
-        """When that of the pipelines was, which this process has seen first."""
+        self._first: dict[str, int] = {}
+        """The lowest revision of each when it was last looked at."""
         self.reason = "not connected yet"
         """Why there is no connection."""
         self._hint = _LOST_HINT
@@ -83,8 +81,8 @@ class ControlPlane:
             self._buckets = await connection.guard(
                 open_buckets(connection, domain=self._config.domain, replicas=self._replicas)
             )
-            self._created = {name: await each.created() for name, each in self._buckets.items()}
-            self._first_created = self._first_created or self.created(PIPELINES)
+            self._created = {name: (await each.state()).created for name, each in self._buckets.items()}
+            self._first = {}
             self._connection = connection
             yield connection
         except Exception as error:
@@ -98,32 +96,22 @@ class ControlPlane:
         """When the bucket was, which this connection (or the last one) uses: revisions of another one say nothing."""
         return self._created.get(name, "")
 
-    async def check(self, *, oldest: int = 0) -> None:
-        """Raise where a bucket is gone, or another one: a watcher of the former one hears of nothing. Nor does it hear
-        of a purge, after which `oldest`, a revision of a pipeline, is not there any more.
-
-        ControlPlaneUnsuitable for that of the pipelines: that it is empty says nothing about which are to run.
-        ControlPlaneLost for the others: what is in them is written again after the next connection.
+    async def check(self, oldest: Mapping[str, int]) -> None:
+        """Raise ControlPlaneLost where a bucket is gone, or another one: a watcher of the former one hears of nothing.
+        Nor does it hear of a purge, after which `oldest`, by bucket the lowest revision that is known, is not there
+        any more. After the next connection all is listed, and written again.
         """
-        if self.created(PIPELINES) != self._first_created:
-            raise self._replaced()
         for name in self._created:
-            created = await self.bucket(name).created()
-            if created == self._created[name]:
-                continue
-            if name == PIPELINES:
-                raise self._replaced()
-            raise ControlPlaneLost(
-                f"bucket {name} was deleted, and is another one now", hint="the node writes into it what belongs there"
-            )
-        if oldest and await self.bucket(PIPELINES).first() > oldest:
-            raise ControlPlaneLost(f"bucket {PIPELINES} was purged", hint="the node lists what is left")
-
-    def _replaced(self) -> ControlPlaneUnsuitable:
-        return ControlPlaneUnsuitable(
-            f"bucket {PIPELINES} is not the one that this node began with: it was deleted, or NATS has lost it",
-            hint=_HINT,
-        )
+            state = await self.bucket(name).state()
+            if state.created != self._created[name]:
+                raise ControlPlaneLost(
+                    f"bucket {name} was deleted, and is another one now", hint="the node reads what is in it"
+                )
+            # Of a bucket without history the watcher may not have said yet that the oldest entry was written again.
+            first = state.first if name == PIPELINES else self._first.get(name, 0)
+            if 0 < oldest.get(name, 0) < first:
+                raise ControlPlaneLost(f"bucket {name} was purged", hint="the node lists what is left")
+            self._first[name] = state.first
 
     async def request(self, subject: str, body: Any, *, timeout_s: float, whom: str) -> bytes:
         """Ask a node. Raises NodeSilent where none answers, and ControlPlaneLost."""
@@ -156,15 +144,3 @@ class ControlPlane:
         self.reason = deciding.message if isinstance(deciding, DittoError) else type(deciding).__name__
         denied = next((each for each in (deciding, deciding.__cause__) if isinstance(each, SinkDenied)), None)
         self._hint = _LOST_HINT if denied is None or denied.hint is None else denied.hint
-
-
-def entries_lost(names: list[str]) -> ControlPlaneUnsuitable:
-    """The error for pipelines that are gone without a deletion."""
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ControlPlaneUnsuitable(
-        f"bucket {PIPELINES} has lost entries that nobody has deleted (it was purged, or NATS has lost data): "
-        f"{', '.join(names[:_MOST_NAMES])}{more}",
-        hint="pipelines that run go on; where these were deleted with ditto pipelines delete while this node was away, "
-        "and the bucket was compacted since, restart this node; otherwise restart one node, apply all pipelines there, "
-        "then restart the other nodes",
-    )

@@ -99,7 +99,9 @@ class Leases:
         """Whether the entry has been deleted, or the whole bucket: it has to be taken again."""
         if taken.bucket != self._created:
             return True
-        return pipeline not in self._view.assignments.values and self._is_newer(pipeline, taken)
+        found = self._view.assignments
+        is_unlisted = pipeline not in found.revisions
+        return pipeline not in found.values and (is_unlisted or self._is_newer(pipeline, taken))
 
     def _is_newer(self, pipeline: str, taken: Taken) -> bool:
         if taken.bucket != self._created:

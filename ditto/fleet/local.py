@@ -79,7 +79,7 @@ class LocalPipeline:
         """What it is to be from now on. `is_handed_over`: another node is to run it, in place of this one."""
         before, self._want = self._want, want
         self._fallback = before or self._fallback if is_handed_over else None
-        is_other = (before is None) != (want is None) or (before and want and before.revision != want.revision)
+        is_other = before != want  # in a bucket that was made anew, the same revision may be of another document
         may_take = want is not None and self._taken is None and not self._leases.is_held_elsewhere(self.name)
         if is_other or may_take or self.is_lost or self._is_gone:
             self._wake.set()
@@ -217,7 +217,7 @@ class LocalPipeline:
                 if want is None or self.is_lost:
                     worker.tell(Stop(self.name))
                     break
-                if want.revision == stored.revision:
+                if want == stored:
                     continue
                 if await asyncio.to_thread(_needs_restart, stored, want):  # seconds for large documents
                     worker.tell(Stop(self.name))

@@ -20,18 +20,19 @@ from ditto.config import ServerConfig
 from ditto.config.fleet_values import is_name
 from ditto.errors import ConfigError, ControlPlaneLost, DittoError, NodeCrashed, NodeNameTaken
 from ditto.fleet.bucket_copy import Copy
-from ditto.fleet.control_plane import ControlPlane, entries_lost
+from ditto.fleet.control_plane import ControlPlane
 from ditto.fleet.crashes import Crashes, where
 from ditto.fleet.handover import Handover
 from ditto.fleet.heartbeat import Heartbeat
 from ditto.fleet.leases import Leases
 from ditto.fleet.local import LocalPipeline
+from ditto.fleet.lost_entries import account_for_lost
 from ditto.fleet.membership import BEAT_S, Membership
 from ditto.fleet.metrics import merge
 from ditto.fleet.node_metrics import NodeMetrics
 from ditto.fleet.readiness import Judge
 from ditto.fleet.records import NODES, PIPELINES, READINESS, STATUS, Problem
-from ditto.fleet.requests import Answer, Ask, Fault, Requests, answered, problem_of, subject
+from ditto.fleet.requests import Answer, Ask, Fault, Requests, answer, problem_of, subject
 from ditto.fleet.rights import check_buckets, check_requests
 from ditto.fleet.status_writer import StatusWriter
 from ditto.fleet.store import PipelineStore
@@ -76,6 +77,8 @@ class Node:
         self._locals: dict[str, LocalPipeline] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._handover = Handover(self.view, node=config.name)
+        self._bucket_created = ""
+        """When the bucket of the pipelines was that this node has last listed."""
         self._is_due = asyncio.Event()
         """The next heartbeat says something new."""
         self._connected = asyncio.Event()
@@ -128,7 +131,7 @@ class Node:
         """See FleetNode."""
         with suppress(DittoError, TimeoutError):
             async with asyncio.timeout(_CATCH_UP_S):
-                newest = await self.control_plane.bucket(PIPELINES).newest()
+                newest = (await self.control_plane.bucket(PIPELINES).state()).newest
             await self.view.reach(newest, timeout_s=_CATCH_UP_S)
 
     async def metrics(self) -> bytes:
@@ -250,7 +253,6 @@ class Node:
 
     async def _period(self, connection: Connection) -> None:
         # Guarded, as all that follows: what the user may not do is said at once, in place of a time-out.
-        await connection.guard(self.control_plane.check())
         await connection.guard(check_buckets(self.control_plane, self.name))
         await connection.guard(self._heartbeat.join(self.control_plane.bucket(NODES)))
         await connection.subscribe(subject(self.name, "*"), cb=self._on_request)
@@ -270,8 +272,11 @@ class Node:
 
     async def _watch(self, copy: Copy[Any]) -> None:
         async for entry in self.control_plane.bucket(copy.bucket).watch():
-            if entry is None and copy is self.view.records and (lost := copy.lost()):
-                raise entries_lost(lost)
+            if entry is None and copy is self.view.records:
+                await account_for_lost(self.view, self.requests)
+                if (created := self.control_plane.created(PIPELINES)) != self._bucket_created:
+                    self._bucket_created = created
+                    self._readiness.forget()
             self.view.take(copy, entry)
             if self.view.is_current and not self._connected.is_set():
                 self._connected.set()
@@ -305,7 +310,7 @@ class Node:
     async def _check(self) -> None:
         while True:
             await asyncio.sleep(_CHECK_S)
-            await self.control_plane.check(oldest=self.view.records.oldest)
+            await self.control_plane.check({each.bucket: each.oldest for each in self.view.copies})
 
     async def _sweep(self) -> None:
         while True:
@@ -392,14 +397,13 @@ class Node:
 
     async def _answer(self, ask: Ask) -> bytes:
         if ask.op == "drain":
-            return await answered(self._drained())
+            self.drain()
+            return answer(True)
         if ask.op == "hello":
-            return msgspec.json.encode(Answer())
+            return answer(True)
+        if ask.op == "deleted":
+            return answer(self.view.deleted_since(ask.revisions))
         return await self._workers.answer(ask)
-
-    async def _drained(self) -> bool:
-        self.drain()
-        return True
 
 
 def _deciding(error: BaseException) -> BaseException:

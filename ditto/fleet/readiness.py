@@ -64,6 +64,10 @@ class Judge:
         is_of_now = verdict is not None and verdict.revision == self._view.records.revisions.get(name)
         return is_of_now and verdict is not None and verdict.failure is None
 
+    def forget(self) -> None:
+        """The bucket of the pipelines is another one: its revisions say nothing about what was looked at before."""
+        self._verdicts, self._looked_at, self._judged = {}, {}, 0
+
     def refuse(self, stored: Stored, fault: Fault) -> None:
         """It has failed here for a reason that another node may not have."""
         failure = failure_of(stored, fault, node=self._node)

@@ -7,6 +7,7 @@ it, and there to the worker.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -21,10 +22,11 @@ from ditto.log import mask_secrets
 from ditto.monitoring.status_document import Snapshots, Status
 from ditto.source.snapshot_requests import Verb
 
-Op = Literal["status", "snapshots", "snapshot", "drain", "hello"]
+Op = Literal["status", "snapshots", "snapshot", "drain", "hello", "deleted"]
 T = TypeVar("T")
 
 TIMEOUT_S: Final = 5.0
+_SHORT_S: Final = 2.0
 SNAPSHOT_TIMEOUT_S: Final = 10.0
 """PostgreSQL is asked."""
 
@@ -46,6 +48,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     op: Op
     pipeline: str = ""
     snapshot: SnapshotRequest | None = None
+    revisions: dict[str, int] = {}
+    """Of pipelines that the asking node knows, and that are not there any more."""
 
 
 class Fault(Struct, frozen=True):
@@ -96,6 +100,11 @@ async def answered(work: Awaitable[Any]) -> bytes:
         value = await work
     except DittoError as error:
         return msgspec.json.encode(Answer(fault=fault_of(error)))
+    return answer(value)
+
+
+def answer(value: Any) -> bytes:
+    """That value as the answer."""
     return msgspec.json.encode(Answer(value=msgspec.Raw(msgspec.json.encode(value))))
 
 
@@ -139,6 +148,18 @@ class Requests:
             raise NodeUnknown(f"there is no live node {node}", hint="ditto nodes shows all of them", node=node)
         await self._ask(node, Ask(op="drain"), TIMEOUT_S)
 
+    async def deleted(self, revisions: dict[str, int]) -> set[str]:
+        """Of pipelines that are gone without a word, those that another live node has seen being deleted after that
+        revision. Raises ControlPlaneLost.
+        """
+        found: set[str] = set()
+        for each in self._view.nodes():
+            if each.name != self._node and each.state != "dead" and len(found) < len(revisions):
+                with suppress(NodeSilent, ControlPlaneUnsuitable):  # an older version does not know the question
+                    value = await self._ask(each.name, Ask(op="deleted", revisions=revisions), _SHORT_S)
+                    found.update(msgspec.json.decode(value, type=list[str]))
+        return found
+
     async def _of_pipeline(self, ask: Ask, kind: type[T], *, timeout_s: float = TIMEOUT_S) -> T:
         summary = self._view.pipeline(ask.pipeline)
         is_ending = ask.op == "snapshot" and self._view.stored(ask.pipeline).record.paused
@@ -164,9 +185,9 @@ class Requests:
         else:
             body = await self._control_plane.request(subject(node, ask.op), ask, timeout_s=timeout_s, whom=node)
         try:
-            answer = msgspec.json.decode(body, type=Answer)
+            decoded = msgspec.json.decode(body, type=Answer)
         except msgspec.MsgspecError as error:
             raise NodeSilent(f"what node {node} answered cannot be read", hint="see the log of that node") from error
-        if answer.fault is not None:
-            raise error_of(answer.fault)
-        return bytes(answer.value)
+        if decoded.fault is not None:
+            raise error_of(decoded.fault)
+        return bytes(decoded.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -57,6 +57,8 @@ class View:
         self.placement = Placement(
             membership, records=self.records, assignments=self.assignments, readiness=self.readiness
         )
+        self.deleted: dict[str, int] = {}
+        """Pipelines of which this node has heard that they were deleted, with the revision of that."""
         self.is_connected = False
         self._changed: set[asyncio.Event] = set()
         self._targets: dict[str, str] | None = None
@@ -88,6 +90,11 @@ class View:
                         return  # it lives still: that is all
                 elif entry.value is None:
                     self.membership.leave(entry.key)
+            elif copy is self.records:
+                if entry.value is None:
+                    self.deleted[entry.key] = entry.revision
+                else:
+                    self.deleted.pop(entry.key, None)
         self.touch(is_decisive=copy is not self.workers)
 
     def touch(self, *, is_decisive: bool = True) -> None:
@@ -113,15 +120,21 @@ class View:
 
     async def reach(self, revision: int, *, timeout_s: float) -> None:
         """Wait until this revision of the pipelines has been heard of, or the control plane is lost."""
-        event, records = asyncio.Event(), self.records
-        self._changed.add(event)
+        records = self.records
         try:
             async with asyncio.timeout(timeout_s):
-                while self.is_connected and not (records.is_complete and records.newest >= revision):
-                    await event.wait()
-                    event.clear()
+                await self.until(lambda: not self.is_connected or (records.is_complete and records.newest >= revision))
         except TimeoutError:
             records.newest = max(records.newest, revision)  # somebody has purged it: nobody will hear of it
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until it is; looked at when something has changed."""
+        event = asyncio.Event()
+        self._changed.add(event)
+        try:
+            while not is_so():
+                await event.wait()
+                event.clear()
         finally:
             self._changed.discard(event)
 
@@ -146,6 +159,10 @@ class View:
     def obstacle(self, name: str, document: Document) -> Problem | None:
         """See ClusterView."""
         return self.placement.obstacle(name, document) if self.is_current else None
+
+    def deleted_since(self, revisions: Mapping[str, int]) -> list[str]:
+        """Those of these pipelines of which this node has heard that they were deleted after that revision."""
+        return [name for name, after in revisions.items() if self.deleted.get(name, 0) > after]
 
     def holder(self, name: str) -> Assignment | None:
         """Who holds its lease: a node that is alive, or was."""

@@ -260,7 +260,7 @@ def test_listing_again_keeps_what_was_there_before_an_entry_that_nobody_can_read
     scene.pipeline("shop")
     scene.view.begin()
     scene.view.take(scene.view.records, Entry("shop", b"garbage", 7))
-    assert scene.view.records.lost() == []
+    assert scene.view.records.lost() == {}
     scene.view.take(scene.view.records, None)
     assert [each.name for each in scene.view.pipelines()] == ["shop"]
 
@@ -270,11 +270,17 @@ def test_a_list_without_an_entry_that_nobody_has_deleted() -> None:
     for name in ("deleted", "lost", "shop"):
         scene.pipeline(name)
     assert scene.view.records.oldest == 1
-    assert scene.view.records.lost() == []
+    assert scene.view.records.lost() == {}
     scene.view.begin()
     scene.put(scene.view.records, "deleted", None)  # type: ignore[arg-type]
     scene.pipeline("shop")
-    assert scene.view.records.lost() == ["lost"]
+    assert scene.view.records.lost() == {"lost": 2}
+    marker = scene.view.deleted["deleted"]
+    asked = {"deleted": marker - 1, "lost": 1, "shop": 1}
+    assert scene.view.deleted_since(asked) == ["deleted"]
+    assert scene.view.deleted_since({"deleted": marker}) == []
+    scene.pipeline("deleted")
+    assert scene.view.deleted_since(asked) == []
 
 
 def test_an_entry_in_the_place_of_another_node_is_nobodys() -> None:

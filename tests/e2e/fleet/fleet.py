@@ -215,8 +215,8 @@ class Fleet:
         while True:
             await asyncio.sleep(1)
             for copy in self.view.copies:
-                created = await self.control_plane.bucket(copy.bucket).created()
-                assert created == self.control_plane.created(copy.bucket), "it is another one: connect again"
+                state = await self.control_plane.bucket(copy.bucket).state()
+                assert state.created == self.control_plane.created(copy.bucket), "it is another one: connect again"
 
     async def _not_here(self, ask: object) -> bytes:
         raise AssertionError(f"asked the test itself for {ask}")
