@@ -31,11 +31,12 @@ from ditto.fleet.membership import BEAT_S, Membership
 from ditto.fleet.metrics import merge
 from ditto.fleet.node_metrics import NodeMetrics
 from ditto.fleet.readiness import Judge
-from ditto.fleet.records import NODES, PIPELINES, READINESS, STATUS, Problem
+from ditto.fleet.records import NODES, PIPELINES, READINESS, Problem
 from ditto.fleet.requests import Answer, Ask, Fault, Requests, answer, problem_of, subject
 from ditto.fleet.rights import check_buckets, check_requests
 from ditto.fleet.status_writer import StatusWriter
 from ditto.fleet.store import PipelineStore
+from ditto.fleet.sweep import sweep
 from ditto.fleet.view import View
 from ditto.fleet.workers import Workers
 from ditto.pipeline.supervisor import backoff_s
@@ -45,7 +46,6 @@ from ditto.tasks import deciding_error, end
 log = structlog.get_logger()
 
 _RETRY_S: Final = 1.0
-_SWEEP_S: Final = 30.0
 _CHECK_S: Final = 5.0
 _HAND_OVER_S: Final = 25.0
 """How long pipelines may go on here, where the process is to end, until other nodes have taken them one by one."""
@@ -53,6 +53,8 @@ _DRAIN_S: Final = 15.0
 """How long the end of the process waits for pipelines that drain."""
 _LOOK_S: Final = 0.25
 _CATCH_UP_S: Final = 2.0
+_SETTLE_S: Final = 3.0
+"""For so long after its start a node takes nothing that another one holds: the others connect again within 2 s."""
 
 
 class Node:
@@ -85,6 +87,7 @@ class Node:
         self._stop = asyncio.Event()
         self._is_closing = False
         self._was_live = False
+        self._first_live_at = 0.0
         self._reason = "it connects to the control plane"
         self._problem: Problem | None = None
         """What the last connection to the control plane ended by."""
@@ -266,7 +269,7 @@ class Node:
             group.create_task(self._follow_changes())
             group.create_task(self._status_writer().run())
             group.create_task(self._readiness.run(self.control_plane.bucket(READINESS)))
-            group.create_task(self._sweep())
+            group.create_task(sweep(self.control_plane, self.view, self._leases))
             group.create_task(self._check())
             group.create_task(connection.guard(asyncio.Event().wait()))
 
@@ -281,6 +284,7 @@ class Node:
             if self.view.is_current and not self._connected.is_set():
                 self._connected.set()
                 self._was_live, self._reason = True, "it is part of the fleet"
+                self._first_live_at = self._first_live_at or time.monotonic()
                 log.info(
                     "node.live",
                     node=self.name,
@@ -312,22 +316,6 @@ class Node:
             await asyncio.sleep(_CHECK_S)
             await self.control_plane.check({each.bucket: each.oldest for each in self.view.copies})
 
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(_SWEEP_S * random.uniform(1, 2))  # noqa: S311  not all at once
-            await self._leases.sweep()
-            for name in self.membership.forgotten():
-                if (revision := self.view.nodes_copy.revisions.get(name)) is None:
-                    self.membership.leave(name)
-                else:
-                    await self.control_plane.bucket(NODES).delete(name, after=revision)
-            nodes = {each.name for each in self.membership.all()}
-            for key in list(self.view.workers.values):
-                if key.rpartition(".")[0] not in nodes:
-                    await self.control_plane.bucket(STATUS).delete(key, after=self.view.workers.revisions[key])
-            for name in [each for each in self.view.readiness.values if each not in nodes]:
-                await self.control_plane.bucket(READINESS).delete(name, after=self.view.readiness.revisions[name])
-
     # ------------------------------------------------------------------------------------ what runs here
 
     def _reconcile(self) -> None:
@@ -338,7 +326,7 @@ class Node:
         mine = {name for name, node in targets.items() if node == self.name}
         if not self._heartbeat.is_draining:
             for name in mine - self._locals.keys():
-                if self._readiness.accepts(name):
+                if self._readiness.accepts(name) and self._is_due_here(name):
                     self._begin(name)
         elsewhere = sorted(name for name in self._locals if targets.get(name, self.name) != self.name)
         given_up = self._handover.begin(elsewhere)
@@ -348,6 +336,14 @@ class Node:
                     local.set(self.view.stored(name))
             elif name in given_up or name not in elsewhere:
                 local.set(None, is_handed_over=name in elsewhere)
+
+    def _is_due_here(self, name: str) -> bool:
+        """Not yet what another node holds, where this one has just started and that one counts as dead: after NATS was
+        away, all entries are old, and the other one is on its way back.
+        """
+        holder = self.view.holder(name)
+        is_new = time.monotonic() < self._first_live_at + _SETTLE_S
+        return not is_new or holder is None or holder.node == self.name
 
     def _begin(self, name: str) -> None:
         local = LocalPipeline(
