@@ -61,6 +61,8 @@ class LocalPipeline:
         self._taken: Taken | None = None
         self._crashes = 0
         self._failure: Failure | None = None
+        self.ended_by: Failure | None = None
+        """The error that has ended it here, also before the control plane has heard of it."""
         self._told: tuple[str, str] | None = None
         self._fallback: Stored | None = None
         """What it goes on with here, where it cannot be handed over."""
@@ -98,7 +100,7 @@ class LocalPipeline:
                 await self._free()
                 raise
             log.error("pipeline.crashed", pipeline=self.name, kind=type(error).__name__, where=where(error))
-            self._failure = failure_of(stored, fault_of(pipeline_crashed(error)), node=self._node)
+            self._failure = self.ended_by = failure_of(stored, fault_of(pipeline_crashed(error)), node=self._node)
             await self._free()
         except BaseException:
             await self._free()
@@ -229,11 +231,14 @@ class LocalPipeline:
             worker.tell(Stop(self.name))
             raise
         self._crashes = 0
-        if fault is not None and fault.is_local:
+        if fault is None:
+            return
+        self.ended_by = failure_of(stored, fault, node=self._node)
+        if fault.is_local:
             self._refuse(stored, fault)
             self._is_refused = True
-        elif fault is not None:
-            self._failure = failure_of(stored, fault, node=self._node)
+        else:
+            self._failure = self.ended_by
 
     async def _woken_or(self, other: asyncio.Future[Any]) -> None:
         waking = asyncio.ensure_future(self._wake.wait())

@@ -31,7 +31,7 @@ from ditto.fleet.membership import BEAT_S, Membership
 from ditto.fleet.metrics import merge
 from ditto.fleet.node_metrics import NodeMetrics
 from ditto.fleet.readiness import Judge
-from ditto.fleet.records import NODES, PIPELINES, READINESS, Problem
+from ditto.fleet.records import NODES, PIPELINES, READINESS, Failure, Problem
 from ditto.fleet.requests import Answer, Ask, Fault, Requests, answer, problem_of, subject
 from ditto.fleet.rights import check_buckets, check_requests
 from ditto.fleet.status_writer import StatusWriter
@@ -77,6 +77,7 @@ class Node:
         self._heartbeat = Heartbeat(config, instance=self.instance, api_url=api_url)
         self._readiness = Judge(self.view, node=config.name, instance=self.instance, has_news=self._reconcile)
         self._locals: dict[str, LocalPipeline] = {}
+        self.view.ended_here = self._ended_by
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._handover = Handover(self.view, node=config.name)
         self._bucket_created = ""
@@ -359,6 +360,10 @@ class Node:
         self._locals[name] = local
         self._tasks[name] = task = asyncio.create_task(local.run())
         task.add_done_callback(lambda done: self._ended(name, done))
+
+    def _ended_by(self, name: str) -> Failure | None:
+        local = self._locals.get(name)
+        return None if local is None else local.ended_by
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         del self._locals[name], self._tasks[name]

@@ -117,7 +117,7 @@ class Placement:
         """The error that ended it for the whole fleet, where neither its record nor its attempt has changed since."""
         assignment = self._assignments.values.get(name)
         failed = None if assignment is None else assignment.failed
-        return failed if failed is not None and self._is_of_now(name, failed) else None
+        return failed if failed is not None and self.is_of_now(name, failed) else None
 
     def refusal(self, node: str, name: str) -> Failure | None:
         """Why that node cannot run the newest revision, as far as the node has said: of one that only repeats the
@@ -125,7 +125,7 @@ class Placement:
         """
         said = self._said_by(node)
         failed = None if said is None else said.refused.get(name)
-        if said is None or failed is None or self._is_of_now(name, failed):
+        if said is None or failed is None or self.is_of_now(name, failed):
             return failed
         record = self._records.values.get(name)
         is_same_document = record is not None and record.action in _KEEP_DOCUMENT
@@ -199,7 +199,8 @@ class Placement:
         said = self._readiness.values.get(node)
         return said if said is not None and self._membership.is_alive(node, said.instance) else None
 
-    def _is_of_now(self, name: str, failed: Failure) -> bool:
+    def is_of_now(self, name: str, failed: Failure) -> bool:
+        """Whether neither the record nor its attempt has changed since."""
         record = self._records.values.get(name)
         now = None if record is None else (self._records.revisions[name], record.attempt)
         return (failed.revision, failed.attempt) == now

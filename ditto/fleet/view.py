@@ -59,6 +59,8 @@ class View:
         )
         self.deleted: dict[str, int] = {}
         """Pipelines of which this node has heard that they were deleted, with the revision of that."""
+        self.ended_here: Callable[[str], Failure | None] = lambda _: None
+        """The error that has ended a pipeline on this node, of which the control plane has not heard yet."""
         self.is_connected = False
         self._changed: set[asyncio.Event] = set()
         self._targets: dict[str, str] | None = None
@@ -241,6 +243,9 @@ class View:
         if (failed := self.placement.failure(name)) is not None:
             return "failed", failed.node or None, failed.message, _problem(failed)
         if is_held and holder is not None:
+            ended = self.ended_here(name)
+            if ended is not None and ended.node == holder.node and self.placement.is_of_now(name, ended):
+                return "failed", holder.node, ended.message, _problem(ended)
             return "assigned", holder.node, f"node {holder.node} is about to start it", None
         target = self.targets().get(name)
         if target is not None:

@@ -76,6 +76,19 @@ class Scene:
         self.put(self.view.workers, f"{node}.1", value)  # type: ignore[arg-type]
 
 
+def failure(revision: int, attempt: int = 0) -> Failure:
+    return Failure(
+        revision=revision,
+        attempt=attempt,
+        kind="SlotMissing",
+        message="no slot",
+        hint="make one",
+        code=3,
+        at="",
+        node="n1",
+    )
+
+
 def test_states_from_nothing_to_streaming() -> None:
     scene = Scene()
     with pytest.raises(PipelineUnknown):
@@ -88,6 +101,14 @@ def test_states_from_nothing_to_streaming() -> None:
     assert (scene.view.pipeline("shop").state, scene.view.pipeline("shop").node) == ("assigned", "n1")
     scene.held("shop", "n1")
     assert scene.view.pipeline("shop").state == "assigned"
+    ended = failure(1)
+    scene.view.ended_here = {"shop": ended}.get
+    shown = scene.view.pipeline("shop")
+    assert (shown.state, shown.node, shown.reason) == ("failed", "n1", "no slot"), "the control plane will hear of it"
+    assert shown.error is not None
+    assert shown.error.hint == "make one"
+    scene.view.ended_here = {"shop": failure(2)}.get
+    assert scene.view.pipeline("shop").state == "assigned", "that was another revision"
     scene.runs("shop", "n1", lag_s=0.5)
     shown = scene.view.pipeline("shop")
     assert (shown.state, shown.node, shown.worker, shown.lag_s) == ("streaming", "n1", "1", 0.5)
@@ -102,9 +123,7 @@ def test_paused_and_failed() -> None:
     assert (scene.view.pipeline("shop").state, scene.view.pipeline("shop").reason) == ("paused", "it was paused by ci")
     assert scene.view.targets() == {}
     revision = scene.pipeline("shop", attempt=1)
-    failed = Failure(
-        revision=revision, attempt=1, kind="SlotMissing", message="no slot", hint="make one", code=3, at="", node="n1"
-    )
+    failed = failure(revision, attempt=1)
     scene.put(scene.view.assignments, "shop", Assignment(failed=failed))  # type: ignore[arg-type]
     shown = scene.view.pipeline("shop")
     assert (shown.state, shown.node) == ("failed", "n1")

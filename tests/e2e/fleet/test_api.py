@@ -210,9 +210,22 @@ async def test_without_the_control_plane_nothing_is_changed_and_everything_is_sh
             assert not (await here.get("/v1/nodes")).json()["is_current"]
             assert (await here.get("/v1/pipelines/shop/status")).json()["status"]["process"]["state"] == "streaming"
             assert (await here.get("/healthz")).json() == {"node": "n1", "state": "cut off"}
+            async with world.jetstream() as jetstream:
+                await jetstream.delete_stream(world.stream)
+            world.sql("CREATE TABLE orders (id int PRIMARY KEY)", "INSERT INTO orders VALUES (1)")
+            await until(lambda: shown(here), "failed")
+            error = (await here.get("/v1/pipelines/shop/status")).json()["summary"]["error"]
             control_plane.start()
             await until(lambda: readiness(here), "200")
+            assert await shown(here) == "failed"
+            failed = await fleet.is_in("shop", "failed")
+            assert failed.error is not None
+            assert (failed.error.message, failed.error.hint) == (error["message"], error["hint"])
             assert (await here.post("/v1/pipelines/shop/pause")).status_code == 200
+
+
+async def shown(here: httpx.AsyncClient) -> str:
+    return str((await here.get("/v1/pipelines/shop/status")).json()["summary"]["state"])
 
 
 async def readiness(here: httpx.AsyncClient) -> str:
