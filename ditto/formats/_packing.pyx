@@ -107,7 +107,7 @@ def join(
             PyByteArray_Resize(into, before)
             raise ValueError("an end outside of the payloads")
         out = PyByteArray_AS_STRING(into)
-        if separator >= 0 and at:
+        if separator >= 0 and (at or index > first):
             out[at] = <char>separator
             at += 1
         memcpy(out + at, source + start, <size_t>size)

@@ -65,11 +65,11 @@ def join(
     if not 0 <= first < stop <= len(ends) or gap < 0:
         raise ValueError("no such payloads")
     start, before = (ends[first - 1] + gap if first else 0), len(into)
-    for end in ends[first:stop]:
+    for index, end in enumerate(ends[first:stop]):
         if not start <= end <= len(data):
             del into[before:]
             raise ValueError("an end outside of the payloads")
-        if separator >= 0 and into:
+        if separator >= 0 and (into or index):
             into.append(separator)
         payload = data[start:end]
         into += payload.translate(_ONE_LINE) if is_line else payload

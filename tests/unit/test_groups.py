@@ -340,6 +340,13 @@ def test_both_implementations_split_and_join_alike(
     assert joined[0] == joined[1]
 
 
+def test_an_empty_payload_has_its_separator_too(impl: Implementation) -> None:
+    for gap, data, ends in ((1, b"\na\n", [0, 2]), (0, b"a", [0, 1])):
+        into = bytearray()
+        impl.join(into, data, ends, 0, 2, gap=gap, separator=44, is_line=False)
+        assert into == b",a"
+
+
 def test_what_does_not_fit_together_is_an_error(impl: Implementation) -> None:
     options = {"gap": 1, "route": ROUTE, "max_events": 2, "max_bytes": 9, "lsn": 0, "count": 0, "size": 0}
     with pytest.raises(ValueError, match=r"length|shorter|longer"):
