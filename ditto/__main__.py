@@ -10,15 +10,14 @@ import sys
 
 from ditto import log_stream
 from ditto.service import signals
-
-_COLLECT_AFTER = 50_000  # more containers than before
+from ditto.service.memory import COLLECT_AFTER
 
 
 def main() -> None:
     """Run the command that the arguments name."""
     signals.end_at_once()
     log_stream.replace_standard_error()
-    gc.set_threshold(_COLLECT_AFTER)  # what is imported stays: a tenth of the imports' time was looking for garbage
+    gc.set_threshold(COLLECT_AFTER)  # what is imported stays: a tenth of the imports' time was looking for garbage
     _import_structlog()
     from ditto.cli import main as command  # noqa: PLC0415
 

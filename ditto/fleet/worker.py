@@ -7,7 +7,6 @@ gone, or frozen, the worker ends all of its pipelines in order, and itself: anot
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -27,7 +26,7 @@ from ditto.fleet.hosted import Hosted
 from ditto.fleet.requests import Answer, Fault
 from ditto.monitoring.exporters import opentelemetry
 from ditto.monitoring.pipeline_monitor import PipelineMonitor
-from ditto.service import event_loop
+from ditto.service import event_loop, memory
 from ditto.tasks import end
 
 if TYPE_CHECKING:
@@ -47,7 +46,6 @@ _AT_ONCE: Final = 12
 """Pipelines that begin at the same time: each makes half a dozen connections."""
 _ORPHAN_S: Final = 5.0
 """How long an orderly end may take where the node is gone: before others count it as dead, or soon after."""
-_COLLECT_AFTER: Final = 50_000  # more containers than before
 
 
 class Worker:
@@ -176,8 +174,7 @@ class Worker:
 
 async def _main(to_node: socket.socket) -> None:
     channel = await Channel.over(to_node)
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
+    memory.tune()
     if not (line := await channel.read()):
         return
     config = msgspec.json.decode(line, type=Configure)

@@ -9,6 +9,7 @@ next message is on its way.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -99,7 +100,8 @@ class Groups:
 
     def _start(self) -> None:
         """Begin what goes to the sink next."""
-        self._data = bytearray()
+        self._parts: list[bytes | bytearray] = []  # joined once: a buffer that grows is copied again and again
+        self._size = 0
         self._ends: list[int] = []
         self._changes: list[Any] = []
         self._routes: list[bytes] = []
@@ -155,7 +157,7 @@ class Groups:
                 keys=self._keys if any(key is not None for key in self._keys) else None,
                 delivered=delivered,
             ),
-            Payloads(self._data, self._ends, 0),
+            Payloads(b"".join(self._parts), self._ends, 0),
             self._traceparents or None,
             self._events,
         )
@@ -227,11 +229,10 @@ class Groups:
             return
         self._number = self._number + 1 if group.lsn == self._lsn else 1
         self._lsn = group.lsn
-        self._data += self._layout.head(group.count)
-        self._data += group.body
-        self._data += self._layout.tail
+        payload = (self._layout.head(group.count), group.body, self._layout.tail)
         self._events += group.count
         self._put(
+            payload,
             group.change,
             self._route,
             group.lsn,
@@ -245,13 +246,14 @@ class Groups:
             self._put_own(own)
 
     def _put_own(self, own: _Own) -> None:
-        self._data += own.payload
         self._events += 1
         number = b"Ditto-Group: %d\r\n" % self._number if own.lsn == self._lsn and self._number else b""
-        self._put(own.change, own.route, own.lsn, own.ordinal, own.headers + number, own.key, own.traceparent)
+        headers = own.headers + number
+        self._put((own.payload,), own.change, own.route, own.lsn, own.ordinal, headers, own.key, own.traceparent)
 
     def _put(
         self,
+        payload: Sequence[bytes | bytearray],
         change: Any,
         route: bytes,
         lsn: int,
@@ -260,10 +262,12 @@ class Groups:
         key: bytes | None,
         traceparent: bytes | None,
     ) -> None:
-        """A message of which the payload is in the buffer."""
+        """One message."""
+        self._parts += payload
+        self._size += sum(map(len, payload))
         if traceparent is not None:
             self._traceparents[len(self._ends)] = traceparent
-        self._ends.append(len(self._data))
+        self._ends.append(self._size)
         self._changes.append(change)
         self._routes.append(route)
         self._lsns.append(lsn)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,14 +18,13 @@ from ditto.monitoring.exporters import run_exporters
 from ditto.monitoring.state import ProcessState
 from ditto.pipeline.pipeline import Pipeline
 from ditto.pipeline.supervisor import follow
-from ditto.service import signals, systemd
+from ditto.service import memory, signals, systemd
 from ditto.service.heartbeat import keep_heartbeat
 from ditto.service.reload import Reloads
 from ditto.sinks.base import MakeSink
 
 log = structlog.get_logger()
 
-_COLLECT_AFTER: Final = 50_000  # more containers than before
 _HANG_UP_S: Final = 0.05
 
 
@@ -49,7 +47,7 @@ async def run(config: Config, *, read: Callable[[], Config], make_sink: MakeSink
             systemd.keep_notified(state),
             run_exporters(pipelines, http=config.http, reload=reloads.result),
         ):
-            _tune_collector()
+            memory.tune()
             try:
                 await _run_pipeline(pipeline, stop=stop, make_sink=make_sink)
             finally:
@@ -82,16 +80,6 @@ def _warn_of_leftovers(counters: Counters) -> None:
         hint="the next start uses them, and nothing is lost. If there is to be none: "
         + ", then ".join(step for step in steps if step),
     )
-
-
-def _tune_collector() -> None:
-    """Let the garbage collector look less often, and never again at what was imported.
-
-    Events die by reference counting, block by block; at the default threshold each block set off a collection,
-    a tenth of the CPU time of wide rows.
-    """
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
 
 
 @contextmanager
