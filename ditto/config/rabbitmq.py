@@ -150,6 +150,11 @@ def secure_scheme(url: str) -> str:
     return _SECURE.get(scheme_of(url), scheme_of(url))
 
 
+def plain_scheme(url: str) -> str:
+    """The scheme that says the same without TLS."""
+    return next((plain for plain, secure in _SECURE.items() if secure == scheme_of(url)), scheme_of(url))
+
+
 def virtual_host(url: str) -> str:
     """The one that an address names."""
     return unquote(urlsplit(url).path.removeprefix("/")) or "/"

@@ -65,9 +65,11 @@ class ChainBroken(SinkError):
 
 
 class LoginDenied(SinkError):
-    """The server refuses the user, the password, the token or a certificate, or Ditto refuses to show them without TLS.
+    """The server refuses the user, the password, the token or a certificate, or Ditto refuses to show them without TLS;
+    or one end does TLS and the other one does not.
 
-    Check the credentials. A process that has streamed goes on trying, and reads the files that it names each time.
+    Check the credentials, or the keys of TLS. A process that has streamed goes on trying, and reads the files that it
+    names each time.
     """
 
     is_retryable_later = True

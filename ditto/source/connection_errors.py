@@ -62,6 +62,13 @@ _STATES: Final[dict[str, tuple[type[DittoError], str]]] = {
 _BETTER_HINTS: Final = (
     (
         "28",
+        "no encryption",
+        "the server may take this user with TLS only: then leave sslmode=disable out of postgres.dsn; otherwise add a "
+        "line for this database, user and address to pg_hba.conf, above one that rejects them (a database line: "
+        "'replication' is not enough)",
+    ),
+    (
+        "28",
         "no pg_hba.conf entry",
         "add a line for this database, user and address to pg_hba.conf (a database line: 'replication' is not enough)",
     ),

@@ -262,3 +262,10 @@ def test_the_exit_code_says_whose_fault_it_is() -> None:
     assert errors.ConfigError.exit_code == 2
     assert {each.exit_code for each in classes_under(errors.SourceError)} == {3}
     assert {each.exit_code for each in classes_under(errors.SinkError)} == {4}
+
+
+@pytest.mark.parametrize("beginning", ["no pg_hba.conf entry", "pg_hba.conf rejects connection"])
+def test_a_user_that_is_let_in_with_tls_only(beginning: str) -> None:
+    words = f'FATAL:  28000: {beginning} for host "10.0.0.9", user "ditto", database "shop", no encryption'
+    error = refused(words)
+    assert "leave sslmode=disable out of postgres.dsn" in (error.hint or "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -36,6 +37,7 @@ from ditto.sinks.jetstream.credentials import (
 )
 from ditto.sinks.jetstream.permissions import OF_PIPELINES, refusal
 from ditto.sinks.tls import tls_context
+from ditto.sinks.tls_mismatch import Port, Speech, tls_mismatch
 
 OLDEST_VERSION: Final = (2, 14)
 """The first with fast-ingest batches."""
@@ -48,6 +50,7 @@ _CLOSE_TIMEOUT_S: Final = 2.0
 _FLUSH_QUEUE: Final = 1 << 20
 
 _DENIALS: Final = ("authorization", "authentication", "permissions", "nkey", "user credentials")
+_NO_TLS: Final = "connect without it (nats:// in nats.url, and no nats.tls), or enable TLS in nats-server"
 _NOT_NOW: Final = ("authentication timeout", "maximum connections")
 
 Accept = Callable[[Connection], Awaitable[None]]
@@ -58,6 +61,7 @@ class _Place(NamedTuple):
     """One address of one server."""
 
     url: str
+    host: str
     words: str
     """For messages."""
     is_local: bool
@@ -144,6 +148,7 @@ async def _places(to: Address) -> list[_Place]:
     return [
         _Place(
             url=f"{to.scheme}://[{host}]:{to.port}" if ":" in host else f"{to.scheme}://{host}:{to.port}",
+            host=host,
             words=name if len(hosts) == 1 else f"{name} ({host})",
             is_local=is_local(host),
         )
@@ -203,6 +208,10 @@ async def _connect(config: NatsConnection, to: Address, place: _Place, permissio
     except Exception as error:
         words = connection.farewell() if isinstance(error, OSError) else ""
         connection.abandon()
+        if not connection.has_told and not isinstance(error, ConnectionRefusedError):
+            port = _port(to, place, has_tls=handshake_first)
+            if (mismatch := await tls_mismatch(port, error)) is not None:
+                raise mismatch from error
         raise _failure(config, connection, NatsError(words) if words else error) from error
     except BaseException:
         connection.abandon()
@@ -210,6 +219,20 @@ async def _connect(config: NatsConnection, to: Address, place: _Place, permissio
     connection.has_sent_secret = has_secret and not connection.is_encrypted
     connection.watch_socket()
     return connection
+
+
+def _port(to: Address, place: _Place, *, has_tls: bool) -> Port:
+    """For whether TLS is what does not fit there: by a protocol in which the server speaks first."""
+    return Port(
+        f"NATS at {place.words}",
+        place.host,
+        to.port,
+        has_tls,
+        speech=Speech(b"", re.compile(b"INFO ")),
+        without_tls="leave nats.tls.handshake_first out: the server speaks first, and then does TLS where it has any",
+        with_tls="set nats.tls.handshake_first to true, if its tls block has handshake_first; otherwise give the port "
+        "of its clients in nats.url",
+    )
 
 
 async def _try(accept: Accept, connection: Connection) -> None:
@@ -244,7 +267,9 @@ def _failure(config: NatsConnection, connection: Connection, error: Exception) -
         if expiry := expired_at(config):
             hint = f"the JWT in nats.creds expired at {expiry}: put a new one there"
         return LoginDenied(f"NATS at {where} refused the connection: {_words(error)}", hint=hint)
-    if isinstance(error, ssl.SSLError | NoTls | NoCertificate):
+    if isinstance(error, NoTls):
+        return LoginDenied(f"NATS at {where} does no TLS: it answers in plain text", hint=_NO_TLS)
+    if isinstance(error, ssl.SSLError | NoCertificate):
         return LoginDenied(f"TLS with NATS at {where} failed: {_words(error)}", hint=_tls_hint(error))
     if not isinstance(error, NatsError | OSError | EOFError | ValueError):
         return error
@@ -275,8 +300,6 @@ def lost(connection: Connection) -> SinkLost:
 
 
 def _tls_hint(error: Exception) -> str:
-    if isinstance(error, NoTls):
-        return "enable TLS in nats-server, or connect without it: no nats.tls, and nats:// in nats.url"
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             "nats.tls.ca names the file of the authority that signs the server's certificate (the system's, if it is "

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
+import re
+import struct
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -14,6 +18,7 @@ from ditto import __version__
 from ditto.errors import ConfigError, LoginDenied, SinkError, SinkLost
 from ditto.sinks.kafka.client_errors import error_of, translate
 from ditto.sinks.tls import check_readable
+from ditto.sinks.tls_mismatch import Port, Speech, tls_mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +33,11 @@ T = TypeVar("T")
 _LEAST_TIMEOUT_S: Final = 5.0
 """Of what happens while a session begins, or a topic is created."""
 _LONGEST_LOOK_S: Final = 0.5
+_PORT: Final = 9092
+_TLS_LOOK_S: Final = 1.0
+"""After so much time without an answer it is looked whether TLS is what does not fit."""
+_API_VERSIONS: Final = struct.pack(">ihhih", 10, 18, 0, 1, -1)
+_SPEECH: Final = Speech(_API_VERSIONS, re.compile(rb"....\x00\x00\x00\x01", re.DOTALL))
 _REASONS: Final = (
     KafkaError._AUTHENTICATION,
     KafkaError._SSL,
@@ -160,6 +170,7 @@ class Admin:
 
     def __init__(self, config: Kafka, access: Access) -> None:
         self.access = access
+        self._config = config
         self._where = ", ".join(config.servers)
         self._protocol = settings(config)["security.protocol"].upper()
         self._protocol_hint = _protocol_hint(config)
@@ -171,8 +182,9 @@ class Admin:
 
     def metadata(self, doing: str = "connect") -> ClusterMetadata:
         """All topics and brokers. Raises SinkError as soon as no broker can be reached."""
-        deadline = time.monotonic() + self.timeout_s
-        pause_s = 0.1
+        began_at = time.monotonic()
+        deadline = began_at + self.timeout_s
+        pause_s, is_tls_unknown = 0.1, doing == "connect"
         self._seen.clear()
         while True:
             try:
@@ -180,10 +192,29 @@ class Admin:
             except KafkaException as exception:
                 self.client.poll(0)
                 reason = self._seen.reason
+                if is_tls_unknown and (reason is not None or time.monotonic() >= began_at + _TLS_LOOK_S):
+                    is_tls_unknown = False
+                    self._check_tls(exception)
                 if reason is None and time.monotonic() < deadline and not self.is_given_up:
                     pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
                     continue
                 raise self.failed(reason or self._seen.any_reason or error_of(exception), doing) from None
+
+    def _check_tls(self, exception: KafkaException) -> None:
+        for server in self._config.servers:
+            parts = urlsplit(f"//{server}")
+            where = Port(
+                f"Kafka at {server}",
+                parts.hostname or "",
+                parts.port or _PORT,
+                self._config.tls is not None,
+                speech=_SPEECH,
+                without_tls="connect without it (no kafka.tls), or give the port of a listener that does TLS",
+                with_tls="add kafka.tls (tls: {} where the system's authorities know the broker's certificate, "
+                "otherwise kafka.tls.ca), or give the port of a listener that does none",
+            )
+            if (found := asyncio.run(tls_mismatch(where, exception))) is not None:
+                raise found from None
 
     def failed(self, error: KafkaError, doing: str, *, operation: str = "Describe", topic: str = "") -> SinkError:
         """Ditto's error for one of librdkafka's."""

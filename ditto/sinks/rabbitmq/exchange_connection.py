@@ -27,9 +27,10 @@ from ditto.errors import (
 )
 from ditto.hints import rabbitmq_definitions, shell
 from ditto.sinks.rabbitmq.access import Access, Right, access_of
-from ditto.sinks.rabbitmq.server import address_of, check_login, login_of
+from ditto.sinks.rabbitmq.server import address_of, check_login, login_of, port_of
 from ditto.sinks.rabbitmq.server_errors import unreachable
 from ditto.sinks.tls import refusal_of, tls_context
+from ditto.sinks.tls_mismatch import tls_mismatch
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -93,6 +94,10 @@ class ExchangeConnection:
                 self._channel.close_callbacks.add(self._on_closed)
         except (aiormq.exceptions.AMQPError, OSError) as error:
             reason = self._reason(error, "connect")
+            if (isinstance(reason, SinkLost) or _tls_error(error) is not None) and (
+                found := await tls_mismatch(port_of(config, url, None), error)
+            ):
+                raise found from error
             refused = None
             if context is not None and isinstance(reason, SinkLost) and not isinstance(error, TimeoutError):
                 refused = await refusal_of(address.host, address.port, context)

@@ -7,8 +7,9 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ditto.config import RabbitMQ
-from ditto.config.rabbitmq import PORTS, scheme_of, secure_scheme, virtual_host
+from ditto.config.rabbitmq import PORTS, plain_scheme, scheme_of, secure_scheme, virtual_host
 from ditto.errors import LoginDenied
+from ditto.sinks.tls_mismatch import Port, Speech
 
 _GUEST: Final = "guest"
 
@@ -39,6 +40,22 @@ def address_of(config: RabbitMQ, url: str) -> Address:
     scheme = secure_scheme(url) if config.tls is not None else scheme_of(url)
     has_tls = scheme == secure_scheme(url)
     return Address(parts.hostname or "", parts.port or PORTS[scheme], virtual_host(url), has_tls)
+
+
+def port_of(config: RabbitMQ, url: str, speech: Speech | None) -> Port:
+    """The same, for whether TLS is what does not fit there."""
+    address, plain, secure = address_of(config, url), plain_scheme(url), secure_scheme(url)
+    return Port(
+        str(address),
+        address.host,
+        address.port,
+        address.has_tls,
+        speech=speech,
+        without_tls=f"connect without it ({plain}:// in rabbitmq.url, and no rabbitmq.tls), or give the port that does "
+        f"TLS, which usually is {PORTS[secure]}",
+        with_tls=f"let rabbitmq.url begin with {secure}://; rabbitmq.tls.ca names the authority, where it is not one "
+        "of the system's",
+    )
 
 
 def login_of(config: RabbitMQ, url: str) -> Login:

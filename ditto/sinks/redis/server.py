@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import ssl
 from typing import Any, Final, NamedTuple
@@ -16,11 +17,13 @@ from redis.backoff import NoBackoff
 from ditto import __version__
 from ditto.config import Redis, RedisTls
 from ditto.errors import LoginDenied
-from ditto.sinks.redis.server_errors import has_hung_up, unreachable
+from ditto.sinks.redis.server_errors import has_hung_up, is_unanswered, unreachable
 from ditto.sinks.tls import refusal_of, tls_context
+from ditto.sinks.tls_mismatch import Port, Speech, tls_mismatch
 
 _PORT: Final = 6379
 _CONNECT_TIMEOUT_S: Final = 5.0
+_SPEECH: Final = Speech(b"PING\r\n", re.compile(rb"\+PONG\r|-[A-Z]+ "))
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 20_000))
 
 
@@ -88,6 +91,8 @@ async def connect(config: Redis, address: Address) -> AbstractConnection:
         await connection.connect()  # type: ignore[no-untyped-call]
     except (exceptions.RedisError, OSError) as error:
         await connection.disconnect(nowait=True)
+        if not address.path and is_unanswered(error) and (found := await tls_mismatch(_port(address), error)):
+            raise found from error
         refused = None
         if context is not None and has_hung_up(error):
             refused = await refusal_of(address.host, address.port, context)
@@ -96,6 +101,20 @@ async def connect(config: Redis, address: Address) -> AbstractConnection:
         await connection.disconnect(nowait=True)
         raise
     return connection
+
+
+def _port(address: Address) -> Port:
+    return Port(
+        str(address),
+        address.host,
+        address.port,
+        address.has_tls,
+        speech=_SPEECH,
+        without_tls="connect without it (redis:// in redis.url, and no redis.tls), or give the port that does TLS "
+        "(tls-port of the server)",
+        with_tls="let redis.url begin with rediss://; redis.tls.ca names the authority, where it is not one of the "
+        "system's",
+    )
 
 
 class _Context:

@@ -124,8 +124,7 @@ def answered(
 
 def unreachable(error: BaseException, where: str) -> SinkError:
     """The error for a connection that could not be made, or ended."""
-    is_answer = isinstance(error, exceptions.AuthenticationError | exceptions.ResponseError)
-    if isinstance(error, exceptions.RedisError) and (is_answer or error.status_code):
+    if isinstance(error, exceptions.RedisError) and not is_unanswered(error):
         return answered(error, where, "connect", access=None)
     if isinstance(error, exceptions.InvalidResponse):
         return AnswerUnreadable(f"{where} answers with something else than RESP", hint="is that a Redis server?")
@@ -133,6 +132,12 @@ def unreachable(error: BaseException, where: str) -> SinkError:
     if isinstance(cause, ssl.SSLError):
         return LoginDenied(f"TLS with {where} failed: {_words(cause)}", hint=_tls_hint(cause))
     return SinkLost(f"{where}: {_words(cause)}", hint=_UNREACHED)
+
+
+def is_unanswered(error: BaseException) -> bool:
+    """Nothing came from the server that is an answer by its protocol."""
+    is_answer = isinstance(error, exceptions.AuthenticationError | exceptions.ResponseError)
+    return not is_answer and not (isinstance(error, exceptions.RedisError) and error.status_code)
 
 
 def has_hung_up(error: BaseException) -> bool:

@@ -16,8 +16,9 @@ import aiohttp
 
 import ditto
 from ditto.config.webhook import WebhookTls, key_of
-from ditto.errors import AckTimeout, AnswerUnreadable, LoginDenied, SinkError, SinkLost
+from ditto.errors import AckTimeout, AnswerUnreadable, LoginDenied, SinkError, SinkLost, WebhookRefused
 from ditto.sinks.tls import tls_context
+from ditto.sinks.tls_mismatch import Port, tls_mismatch
 from ditto.sinks.webhook.answers import judge
 from ditto.sinks.webhook.signature import signed
 
@@ -50,19 +51,20 @@ class Client:
             self._headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
         self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._has_taken = False
+        """The receiver has taken a request: it is spoken to as it wants to be."""
 
     async def connect(self) -> None:
         """See that somebody listens there, TLS included, and say nothing: a request is one that has events.
 
         Raises SinkLost, LoginDenied and ConfigError.
         """
-        config, parts = self._config, urlsplit(self._config.url)
-        if parts.scheme == "https":
+        config, port = self._config, self._port
+        if port.has_tls:
             self._tls = tls_context(config.tls or WebhookTls(), "webhook.tls")
-        port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=self._tls)
+                reader, writer = await asyncio.open_connection(port.host, port.port, ssl=self._tls)
                 is_refused = self._tls is not None and await _has_hung_up(reader)
         except TimeoutError as error:
             raise SinkLost(
@@ -71,7 +73,7 @@ class Client:
                 + ("TLS, as https:// says" if self._tls is not None else "HTTP without TLS, as http:// says"),
             ) from error
         except (OSError, ssl.SSLError) as error:
-            raise self._failure(error) from error
+            raise (await tls_mismatch(port, error) or self._failure(error)) from error
         writer.transport.abort()
         if is_refused:
             raise LoginDenied(
@@ -94,9 +96,12 @@ class Client:
                 if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
                     await _drop(answer)
         except (aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
-            raise self._failure(error) from error
+            raise (await self._refused_for_tls(error) or self._failure(error)) from error
         if (refusal := judge(status, retry_after, receiver=self._receiver, now=time.time())) is not None:
-            raise refusal
+            # That is what a server says to a request in plain text on its port for TLS.
+            is_doubtful = status == HTTPStatus.BAD_REQUEST
+            raise (await self._refused_for_tls(refusal) if is_doubtful else None) or refusal
+        self._has_taken = True
 
     async def close(self) -> None:
         """Hang up."""
@@ -113,6 +118,26 @@ class Client:
                 auto_decompress=False,
             )
         return self._session
+
+    @property
+    def _port(self) -> Port:
+        parts = urlsplit(self._config.url)
+        has_tls = parts.scheme == "https"
+        return Port(
+            self._receiver,
+            parts.hostname or "",
+            parts.port or (443 if has_tls else 80),
+            has_tls,
+            speech=None,
+            without_tls="let webhook.url begin with http://, or give the port that does TLS",
+            with_tls="let webhook.url begin with https://; webhook.tls.ca names the authority, where it is not one of "
+            "the system's",
+        )
+
+    async def _refused_for_tls(self, error: Exception) -> SinkError | None:
+        """As final as another answer to a request that is never taken, though the pipeline is streaming by now."""
+        found = None if self._has_taken else await tls_mismatch(self._port, error)
+        return None if found is None else WebhookRefused(found.message, hint=found.hint)
 
     def _failure(self, error: Exception) -> SinkError:
         """Why nothing came back."""

@@ -319,8 +319,12 @@ async def test_tls_before_the_servers_info(world: World, authority: Authority, t
         server.reload()
         await eventually(lambda: not says_info(server.port), "it waits for TLS", timeout_s=10)
         await stores(world, server, nats_tls_handshake_first="true", **tls)
-        ditto = world.ditto(nats_url=server.url, **tls)
-        assert "nats.tls.handshake_first" in (await ditto.logged("session.failed"))["hint"]
+        sentence = await refusal(world, server, 4, **tls)
+        assert "does TLS, and Ditto came without" in sentence
+        assert "set nats.tls.handshake_first to true" in sentence
+    sentence = await refusal(world, world.nats_server, 4, nats_tls_handshake_first="true", **tls)
+    assert "does no TLS" in sentence
+    assert "leave nats.tls.handshake_first out" in sentence
 
 
 def says_info(port: int) -> bool:

@@ -13,6 +13,7 @@ import redis
 from ditto.testing.process import free_port
 from ditto.testing.redis_server import RedisServer
 from e2e.certificates import Authority
+from e2e.proxy import Proxy
 from e2e.sinks.redis_world import redis_world_on
 
 if TYPE_CHECKING:
@@ -108,7 +109,6 @@ async def test_tls_with_a_certificate_of_the_client(
     user = authority.issue(user="ditto", for_server=False)
     url = {"redis_url": f"rediss://127.0.0.1:{port}"}
     tls = {"redis_tls_ca": str(authority.file), "redis_tls_cert": str(user.cert), "redis_tls_key": str(user.key)}
-    process = world.ditto(redis_url=f"rediss://127.0.0.1:{world.server.port}", **tls)
     found = await finding(world, **url, **{**tls, "redis_tls_ca": str(stranger.file)})
     assert "certificate" in found
     assert "redis.tls.ca" in found
@@ -119,11 +119,31 @@ async def test_tls_with_a_certificate_of_the_client(
         assert await finding(world, **url, redis_tls_ca=str(authority.file)) == found
     found = await finding(world, redis_url=f"rediss://localhost:{port}", **tls)
     assert "redis.url has to hold a name" in found, "the certificate is of another name"
-    failure = await process.logged("session.failed")
-    assert "no answer in time" in failure["error"]
-    assert "redis:// where the port does no TLS" in failure["hint"]
-    assert await process.stop() == 0
     await stores(world, **url, **tls)
+
+
+async def test_tls_that_the_port_does_not_do_and_the_other_way_round(world: RedisWorld, authority: Authority) -> None:
+    """A server that is away may hang up, too: that is tried again."""
+
+    async def is_refused(said: str, hint: str, **settings: object) -> None:
+        found, seen = await asyncio.gather(refusal(world, **settings), finding(world, **settings))
+        assert said in found
+        assert hint in found
+        assert found == seen
+
+    async def is_tried_again(url: str) -> None:
+        ditto = world.ditto(redis_url=url)
+        await ditto.logged("session.failed", kind="SinkLost")
+        assert await ditto.stop() == 0
+
+    secure, ca = world.server.settings["tls-port"], str(authority.file)
+    async with Proxy(1) as away:  # nobody is behind it
+        await asyncio.gather(
+            is_refused("does no TLS", "redis:// in redis.url", redis_url=world.server.url, redis_tls_ca=ca),
+            is_refused("does TLS, and", "redis.url begin with rediss://", redis_url=f"redis://127.0.0.1:{secure}"),
+            is_tried_again(f"redis://127.0.0.1:{away.port}"),
+            is_tried_again(f"rediss://127.0.0.1:{away.port}"),
+        )
 
 
 async def test_a_user_with_the_permissions_of_the_guide(world: RedisWorld) -> None:

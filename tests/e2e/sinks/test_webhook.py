@@ -6,7 +6,9 @@ import json
 import random
 import signal
 import ssl
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -334,4 +336,15 @@ async def test_certificates_that_are_refused(
     assert "the server's certificate is refused: Hostname mismatch" in said
     said = await _stops(world.ditto(webhook_url=secure.url, webhook_tls_ca=str(authority.file)))
     assert "the receiver wants a certificate from the client" in said
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as plain:
+        threading.Thread(target=plain.serve_forever).start()
+        said = await _stops(world.ditto(webhook_url=f"https://127.0.0.1:{plain.server_port}"))
+        plain.shutdown()
+    assert "does no TLS" in said
+    assert "webhook.url begin with http://" in said
+    ditto = await world.streaming(webhook_url=secure.url.replace("https:", "http:"))
+    world.sql("INSERT INTO fence DEFAULT VALUES")
+    said = await _stops(ditto)
+    assert "does TLS, and Ditto came without" in said
+    assert "webhook.url begin with https://" in said
     assert secure.requests == []
