@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from ditto.api.fleet.documents import Applied, Checked, Deleted, Listing, PipelineDocument
 from ditto.api_client.client import FleetClient, path_of
 from ditto.api_client.files import DocumentFile
 from ditto.errors import DittoError, PipelineUnknown, PipelineUnreadable
+from ditto.fleet.shared_slots import shared_slot
 
 _AT_ONCE: Final = 8
 """Documents that are looked at at the same time: each takes two requests, and a node may be far away, or busy."""
@@ -70,6 +72,7 @@ def make_plan(client: FleetClient, files: Sequence[DocumentFile], *, prunes: boo
                 plan.faults += findings
     finally:
         pool.shutdown(cancel_futures=True)
+    plan.steps = _with_shared_slots(plan.steps)
     if prunes:
         names = {each.name for each in files}
         for summary in client.get("/v1/pipelines", Listing).pipelines:
@@ -78,6 +81,20 @@ def make_plan(client: FleetClient, files: Sequence[DocumentFile], *, prunes: boo
                 if before is not None or is_unreadable:
                     plan.steps.append(Step(name=summary.name, before=before, after=None, is_unreadable=is_unreadable))
     return plan
+
+
+def _with_shared_slots(steps: list[Step]) -> list[Step]:
+    """The node has looked at each with what it has: of two that are both new it cannot know."""
+    new = [(each.name, each.after) for each in steps if each.before is None and each.after is not None]
+    found = []
+    for step in steps:
+        if step.applied is not None and step.after is not None:
+            others = [(name, document) for name, document in new if name != step.name]
+            notes = [each for each in shared_slot(step.after, others, {}) if each not in step.applied.notes]
+            applied = msgspec.structs.replace(step.applied, notes=step.applied.notes + notes)
+            step = msgspec.structs.replace(step, applied=applied)  # noqa: PLW2901  the same one, with more to say
+        found.append(step)
+    return found
 
 
 _ABOUT_ONE = frozenset({"ConfigError", "MissingHere", "PipelineRefused", "RuleUnfit", "RuleError"})

@@ -11,7 +11,7 @@ import click
 from ditto.cli.fleet_options import confirm, fleet_options, open_client, yes_option
 from ditto.cli.options import examples, say, seconds
 from ditto.errors import NotPossibleNow
-from ditto.printable_text import printable
+from ditto.printable_text import indented, printable
 from ditto.units import counted
 
 if TYPE_CHECKING:
@@ -76,12 +76,15 @@ def _say_what_runs_nowhere(client: FleetClient, names: list[str]) -> None:
     """With the reasons that the fleet has by now."""
     from ditto.api.fleet.documents import Listing  # noqa: PLC0415 -- other commands need not import it
 
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[tuple[str, str | None], list[str]] = {}
     for each in client.get("/v1/pipelines", Listing).pipelines:
         if each.name in names and each.state == "unassigned":
-            reasons.setdefault(each.reason, []).append(each.name)
-    for reason, found in reasons.items():
+            hint = None if each.error is None else each.error.hint
+            reasons.setdefault((each.reason, hint), []).append(each.name)
+    for (reason, hint), found in reasons.items():
         say(f"{_named(found)} {'runs' if len(found) == 1 else 'run'} nowhere now: {printable(reason)}.")
+        if hint:
+            say(f"  hint: {indented(hint)}")
 
 
 def _named(names: list[str]) -> str:

@@ -16,7 +16,7 @@ from ditto.cli.pipelines_status import list_pipelines, status
 from ditto.cli.show import show
 from ditto.config import SINKS
 from ditto.errors import ConfigError, PipelineUnreadable
-from ditto.printable_text import printable
+from ditto.printable_text import indented, printable
 
 if TYPE_CHECKING:
     from ditto.api.fleet.documents import History, PipelineDocument
@@ -70,6 +70,8 @@ def _act(names: tuple[str, ...], verb: str, done: str, already: str, options: di
             stays = verb == "restart" and found.paused
             told = "is paused, and stays so" if stays else done if found.changed else already
             say(f"{printable(name)}: {told} (revision {found.revision}){nowhere(found.unassigned)}")
+            if found.unassigned is not None and found.unassigned.hint:
+                say(f"  hint: {indented(found.unassigned.hint)}")
 
 
 @pipelines.command(epilog=examples("ditto pipelines pause shop"))

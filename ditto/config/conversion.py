@@ -95,7 +95,7 @@ def _read_text(key: Key, text: str) -> Any:
     try:
         return msgspec.convert(text.strip(), key.annotation, strict=False)
     except msgspec.ValidationError as error:
-        raise Impossible(_explain(error)) from None
+        raise Impossible(explain(str(error))) from None
 
 
 def _json_hint(key: Key, text: str) -> str | None:
@@ -128,7 +128,7 @@ def _convert(path: str, value: Any, annotation: Any) -> Any:
     try:
         return msgspec.convert(value, annotation)
     except msgspec.ValidationError as error:
-        raise Impossible(_explain(error), place=path) from None
+        raise Impossible(explain(str(error)), place=path) from None
 
 
 def _convert_section(path: str, value: dict[Any, Any], struct: type[msgspec.Struct]) -> Any:
@@ -170,9 +170,9 @@ def _choices(member: Any) -> tuple[str, ...]:
     return ()
 
 
-def _explain(error: msgspec.ValidationError) -> str:
+def explain(message: str) -> str:
     """The message of msgspec, in the words of the file. It never quotes a value, only types and bounds."""
-    found = _EXPECTED.match(_PLACE.sub("", str(error)))
+    found = _EXPECTED.match(_PLACE.sub("", message))
     if found is None:
         return "has an impossible value"
     if found["bound"]:

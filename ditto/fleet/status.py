@@ -73,6 +73,9 @@ class ClusterView(Protocol):
     def is_current(self) -> bool:
         """Whether the control plane is there; without it, all is as of when it was lost."""
 
+    def names(self) -> list[str]:
+        """Of all pipelines."""
+
     def pipelines(self) -> list[PipelineSummary]:
         """All, by name."""
 

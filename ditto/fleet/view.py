@@ -179,9 +179,13 @@ class View:
             raise unknown(name)
         return Stored(name, self.records.revisions[name], record)
 
+    def names(self) -> list[str]:
+        """See ClusterView."""
+        return sorted(self.records.values)
+
     def pipelines(self) -> list[PipelineSummary]:
         """See ClusterView."""
-        return [self.pipeline(name) for name in sorted(self.records.values)]
+        return [self.pipeline(name) for name in self.names()]
 
     def pipeline(self, name: str) -> PipelineSummary:
         """See ClusterView."""

@@ -112,8 +112,11 @@ class FakeView:
             )
         ]
 
+    def names(self) -> list[str]:
+        return sorted(self._store.revisions)
+
     def pipelines(self) -> list[PipelineSummary]:
-        return [self.pipeline(name) for name in sorted(self._store.revisions)]
+        return [self.pipeline(name) for name in self.names()]
 
     def pipeline(self, name: str) -> PipelineSummary:
         if name not in self._store.revisions:

@@ -256,8 +256,8 @@ async def test_a_change_says_what_it_does(more: dict[str, Any], effect: str, key
         ({"nats": {"user": "u", "token": "${T}"}}, 422, "exclude each other"),
         ({"webhook": {"url": "http://[::1"}}, 422, "webhook.url"),
         (json.loads('{"a":' * 400 + "1" + "}" * 400), 422, "nested more than 32 levels deep"),
-        ([], 400, "Expected `object`"),
-        (None, 400, ""),
+        ([], 400, "the body must be a mapping, not a list"),
+        (None, 400, "the request has no body"),
     ],
 )
 async def test_a_document_that_cannot_be_is_refused_with_the_sentence_of_a_start(

@@ -110,7 +110,18 @@ def test_a_pipeline_that_no_live_node_can_run_is_applied_with_a_warning(
     assert (f"shop: created; it is unassigned: {message}" in shown) == (not arguments)
     if not arguments:
         ask("pipelines", "pause", "shop")
-        assert f"shop: goes on (revision 3); it is unassigned: {message}" in ask("pipelines", "resume", "shop")
+        shown = ask("pipelines", "resume", "shop")
+        assert f"shop: goes on (revision 3); it is unassigned: {message}\n  hint: start a node with" in shown
+
+
+def test_a_slot_that_two_pipelines_read_is_said_also_where_both_are_new(ask: Ask, folder: Path) -> None:
+    (folder / "trades.yaml").write_text((folder / "shop.yaml").read_text())
+    (folder / "orders.yaml").write_text("postgres: {slot: orders}\n")
+    shown = ask("pipelines", "apply", "-f", str(folder))
+    assert "note: shop: postgres.slot: shop is also the slot of pipeline trades; only one pipeline reads" in shown
+    assert "note: trades: postgres.slot: shop is also the slot of pipeline shop;" in shown
+    assert "note: orders" not in shown
+    assert ask("pipelines", "apply", "-f", str(folder)).count("is also the slot of") == 2
 
 
 def test_files_in_subdirectories_are_read_where_that_is_wanted_and_counted_otherwise(ask: Ask, folder: Path) -> None:

@@ -221,7 +221,7 @@ def test_nodes_and_drain(ask: Ask) -> None:
     assert "No other node can take pipeline shop" in shown
     assert "hint: give --yes" in shown
     assert not ask.node.requests.asked
-    assert "pipeline shop runs nowhere now: no node is there." in ask("drain", "n1", "--yes")
+    assert "pipeline shop runs nowhere now: no node is there.\n  hint: start one" in ask("drain", "n1", "--yes")
     assert ask.node.requests.asked == [("drain", "n1")]
     ask.node.store.revisions.clear()
     ask.node.view.is_current = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 from base64 import b64encode
 from collections import ChainMap
@@ -10,7 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ditto.config import KEYS
-from ditto.fleet.document import check, resolve
+from ditto.fleet.document import Document, check, resolve
+from ditto.fleet.interface import FleetNode
+from ditto.fleet.shared_slots import shared_slot
 
 _VARIABLE: Final = re.compile(r"(?<!\$)\$\{([A-Za-z_]\w*)\}")
 _FILE: Final = "file:/"
@@ -35,6 +39,15 @@ def check_document(name: str, document: object, environ: Mapping[str, str]) -> l
             "node that runs the pipeline needs it"
         )
     return notes
+
+
+async def notes_on(node: FleetNode, name: str, document: Document) -> list[str]:
+    """As `check_document`, with what the other pipelines have to do with it."""
+    # A large document takes seconds, and the node has to be heard of meanwhile.
+    notes = await asyncio.to_thread(check_document, name, document, os.environ)
+    await node.catch_up()
+    others = [(each, node.view.stored(each).record.document) for each in node.view.names() if each != name]
+    return notes + await asyncio.to_thread(shared_slot, document, others, os.environ)
 
 
 class _StandIns:

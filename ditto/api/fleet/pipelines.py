@@ -12,7 +12,7 @@ from litestar import Request, Response, delete, get, post, put
 from litestar.params import Body, QueryParameter
 
 from ditto.api.fleet.access import ROLE, audit, identity_of
-from ditto.api.fleet.checking import check_document
+from ditto.api.fleet.checking import notes_on
 from ditto.api.fleet.deletion import remove
 from ditto.api.fleet.documents import (
     Applied,
@@ -50,6 +50,11 @@ DryRun = Annotated[bool, QueryParameter(name="dry_run", description="Check every
 
 def pipeline_handlers(node: FleetNode) -> list[Any]:
     """The handlers."""
+
+    def answer(applied: Applied, document: Document, *, is_new: bool = False) -> Response[Applied]:
+        applied = msgspec.structs.replace(applied, unassigned=node.view.obstacle(applied.name, document))
+        headers = {} if applied.revision is None else etag(applied.revision)
+        return Response(applied, status_code=201 if is_new else 200, headers=headers)
 
     @get(
         "/v1/pipelines",
@@ -114,7 +119,7 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         pipeline, is required, except with `dry_run`. The same document again makes no new revision. An entry that
         cannot be read is replaced.
         """
-        notes = await asyncio.to_thread(check_document, name, data, os.environ)  # seconds for a large document
+        notes = await notes_on(node, name, data)
         data.pop("name", None)  # it is the pipeline's own, and said by the path
         found = await node.store.find(name)
         Precondition(if_match, if_none_match).check(name, found, is_required=not dry_run)
@@ -127,16 +132,8 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
                 node, request, name, msgspec.structs.replace(before, document=data), action="apply", after=revision
             )
             audit(request, "apply", pipeline=name, revision=revision, effect=change.effect, keys=change.keys)
-        code = 201 if found is None and not dry_run else 200
-        applied = Applied(
-            name=name,
-            revision=revision,
-            change=change,
-            dry_run=dry_run,
-            notes=notes,
-            unassigned=node.view.obstacle(name, data),
-        )
-        return Response(applied, status_code=code, headers={} if revision is None else etag(revision))
+        applied = Applied(name=name, revision=revision, change=change, dry_run=dry_run, notes=notes)
+        return answer(applied, data, is_new=found is None and not dry_run)
 
     @delete(
         "/v1/pipelines/{name:str}",
@@ -199,22 +196,15 @@ def pipeline_handlers(node: FleetNode) -> list[Any]:
         found = await known(node, name)
         Precondition(if_match).check(name, found, is_required=not dry_run)
         earlier = _revision(name, data.revision, await node.store.history(name))
-        notes = await asyncio.to_thread(check_document, name, earlier.record.document, os.environ)
+        notes = await notes_on(node, name, earlier.record.document)
         change = await asyncio.to_thread(change_of, found.record.document, earlier.record.document, node)
         revision = found.revision
         if not dry_run and canonical(earlier.record.document) != canonical(found.record.document):
             record = msgspec.structs.replace(found.record, document=earlier.record.document)
             revision = await store_record(node, request, name, record, action="rollback", after=revision)
             audit(request, "rollback", pipeline=name, revision=revision, to=data.revision, effect=change.effect)
-        applied = Applied(
-            name=name,
-            revision=revision,
-            change=change,
-            dry_run=dry_run,
-            notes=notes,
-            unassigned=node.view.obstacle(name, earlier.record.document),
-        )
-        return Response(applied, headers=etag(revision))
+        applied = Applied(name=name, revision=revision, change=change, dry_run=dry_run, notes=notes)
+        return answer(applied, earlier.record.document)
 
     return [list_pipelines, read_pipeline, apply, delete_pipeline, history, rollback]
 

@@ -15,7 +15,7 @@ from litestar.exceptions import HTTPException, SerializationException, Validatio
 from msgspec import Meta, Struct
 
 from ditto import errors
-from ditto.api.fleet.query import refusal
+from ditto.api.fleet import bodies, query
 from ditto.errors import DittoError
 from ditto.log import mask_secrets
 
@@ -25,6 +25,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
 """After an answer 503: nodes find each other again within a few seconds."""
 
+_BODY: Final = "body"
 _FRAMES: Final = 8
 """Of an unexpected error, in the log."""
 
@@ -125,8 +126,11 @@ def _sentence(request: Request[Any, Any, Any], error: HTTPException) -> tuple[st
     """What is wrong with a request, in place of a list, and a hint."""
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
         key, message = error.extra[0].get("key", ""), error.extra[0].get("message", "")
-        in_query = refusal(request, key) if error.extra[0].get("source") == ParamType.QUERY else None
-        return in_query or (str(message) if key in {"", "data"} else f"{key}: {message}", None)
+        source = error.extra[0].get("source")
+        if source == _BODY:
+            return bodies.refusal(request, "" if key == "data" else key, str(message))
+        in_query = query.refusal(request, key) if source == ParamType.QUERY else None
+        return in_query or (f"{key}: {message}", None)
     if isinstance(error.__cause__, SerializationException):
         return f"the body is not JSON: {error.detail}", None
     return error.detail or http.HTTPStatus(error.status_code).phrase, None

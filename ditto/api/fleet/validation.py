@@ -11,7 +11,7 @@ from litestar import post
 from litestar.params import Body
 
 from ditto.api.fleet.access import ROLE
-from ditto.api.fleet.checking import check_document
+from ditto.api.fleet.checking import notes_on
 from ditto.api.fleet.documents import Checked
 from ditto.api.fleet.pipelines import MAX_BODY_BYTES, change_of, known
 from ditto.api.fleet.responses import Name, fails
@@ -52,8 +52,7 @@ def validation_handlers(node: FleetNode) -> list[Any]:
         found = await node.store.find(name)
         if data is None:
             data = (await known(node, name)).record.document
-        # A large document takes seconds, and the node has to be heard of meanwhile.
-        notes = await asyncio.to_thread(check_document, name, data, os.environ)
+        notes = await notes_on(node, name, data)
         former = found.record.document if found is not None and found.is_readable else None
         change = await asyncio.to_thread(change_of, former, data, node)
         try:
