@@ -16,6 +16,7 @@ from litestar.exceptions import (
 from litestar.params import Body, Parameter
 from msgspec import Meta, Struct
 
+from ditto.api.bodies import refusal
 from ditto.check.snapshot_asking import change_snapshot, start_snapshot
 from ditto.errors import (
     ConfigError,
@@ -118,14 +119,13 @@ async def _answered(asking: Awaitable[T]) -> T:
         raise HTTPException(mask_secrets(f"{error.message}{hint}"), status_code=code) from error
 
 
-def refuse(_request: Request[Any, Any, Any], error: ClientException) -> Response[dict[str, Any]]:
+def refuse(request: Request[Any, Any, Any], error: ClientException) -> Response[dict[str, Any]]:
     """The status code and one sentence: what is wrong with a body, in place of a list."""
     detail = error.detail
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
         key, message = error.extra[0].get("key", ""), error.extra[0].get("message", "")
-        detail = message if key in {"", "data"} else f"{key}: {message}"
-        if "unknown field" in detail:
-            detail += f"; there are {', '.join(Start.__struct_fields__)}"
+        sentence, hint = refusal(request, "" if key == "data" else key, str(message))
+        detail = f"{sentence} ({hint})" if hint else sentence
     elif isinstance(error.__cause__, SerializationException):
         detail = f"the body is not JSON: {detail}"
     return Response({"status_code": error.status_code, "detail": detail}, status_code=error.status_code)

@@ -47,9 +47,9 @@ class _Problem(Struct):
 
 
 class _NobodyListens(NoServer):
-    """Every server refuses the connection, and one of them is on this machine: a node may be about to listen there."""
-
-    server = ""
+    """Every server refuses the connection, and one of them is on this machine (`server`): a node may be about to listen
+    there.
+    """
 
 
 class FleetClient:
@@ -115,7 +115,7 @@ class FleetClient:
             except _NobodyListens as error:
                 if time.monotonic() > self._listens_by:
                     raise NoServer(error.message, hint=error.hint) from error
-                self._on_wait(NoServer(f"nothing listens at {error.server} yet"))
+                self._on_wait(NoServer(f"nothing listens at {error.context['server']} yet"))
                 time.sleep(_POLL_S)
                 continue
             self._listens_by = 0.0  # a node that refuses from now on has ended
@@ -181,9 +181,7 @@ class FleetClient:
             return starting
         local = next((each for each in refusing if _is_this_machine(each)), None)
         if local is not None and len(refusing) == len(self._servers):
-            nobody = _NobodyListens("; ".join(reasons), hint=hint)
-            nobody.server = local
-            raise nobody
+            raise _NobodyListens("; ".join(reasons), hint=hint, server=local)
         raise NoServer("; ".join(reasons), hint=hint)
 
 

@@ -124,8 +124,11 @@ class Bucket:
                 raise
             raise self._lost(error) from error
         finally:
-            with suppress(Exception):  # the connection may be gone
+            try:
                 await watcher.stop()  # type: ignore[no-untyped-call]
+            except Exception as error:
+                if not is_about_connection(self._connection, error):
+                    raise
 
     async def _ask(self, work: Coroutine[Any, Any, T]) -> T:
         try:

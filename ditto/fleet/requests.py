@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 TIMEOUT_S: Final = 5.0
 _SHORT_S: Final = 2.0
-SNAPSHOT_TIMEOUT_S: Final = 10.0
-"""PostgreSQL is asked."""
+SNAPSHOT_TIMEOUT_S: Final = 12.0
+"""PostgreSQL is asked, and a run that is not known yet is waited for (`check.snapshot_asking`)."""
 
 
 class SnapshotRequest(Struct, frozen=True, kw_only=True):

@@ -14,12 +14,14 @@ import msgspec
 from ditto.api.fleet.app import make_app
 from ditto.api.fleet.auth import digest
 from ditto.config.load import load_server
-from ditto.errors import DittoError, NotRunning, PipelineUnknown, RevisionConflict
+from ditto.errors import DittoError, NotPossibleNow, NotRunning, PipelineUnknown, RevisionConflict, SnapshotUnknown
 from ditto.fleet.document import check, check_name
 from ditto.fleet.records import Action, Problem, Record, Stored
 from ditto.fleet.status import NodeSummary, PipelineSummary
+from ditto.monitoring.snapshot_changes import why_not
 from ditto.monitoring.snapshot_status import RunStatus
 from ditto.monitoring.status_document import Snapshots
+from ditto.source.snapshot_requests import Verb
 
 ROLES = ("read", "operate", "admin")
 TOKENS = {role: f"ditto_the-token-of-{role}" for role in ROLES}
@@ -160,7 +162,9 @@ class FakeRequests:
         self.asked.append(("start", pipeline, *tables))
         return "run1"
 
-    async def change_snapshot(self, pipeline: str, verb: str, run: str) -> str:
+    async def change_snapshot(self, pipeline: str, verb: Verb, run: str) -> str:
+        if (objection := why_not(await self.snapshots(pipeline), verb, run)) is not None:
+            raise (SnapshotUnknown if objection.is_unknown else NotPossibleNow)(objection.what)
         self.asked.append((verb, pipeline, run))
         return run
 

@@ -108,9 +108,9 @@ async def test_a_paused_run_is_not_paused_again_and_one_that_reads_not_resumed()
     [
         ("{", "JSON"),
         ("", "JSON"),
-        ("[]", "object"),
+        ("[]", "the body must be a mapping, not a list (its keys are tables, where, max_rows_per_s)"),
         ('{"tables": "trades"}', "tables"),
-        ('{"table": ["trades"]}', "table"),
+        ('{"table": ["trades"]}', "table is not a known key: did you mean tables? (Tables,"),
         ('{"max_rows_per_s": -1}', "max_rows_per_s"),
         ('{"max_rows_per_s": "many"}', "max_rows_per_s"),
         ('{"where": 1}', "where"),

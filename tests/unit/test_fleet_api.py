@@ -1,4 +1,4 @@
-"""The API of a fleet: who may do what, what each route answers. The node is a fake, its application the real one."""
+"""The API of a fleet: what each route answers. The node is a fake, its application the real one."""
 
 from __future__ import annotations
 
@@ -7,196 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
 from structlog.testing import capture_logs
 
 from ditto.api.fleet import deletion
 from ditto.errors import ConnectionLost, ControlPlaneLost
-from ditto.monitoring.snapshot_status import RunStatus
-from unit.fleet_fakes import DOCUMENT, ROLES, TOKENS, FakeNode, client_of, failed, summary
-
-READ = (
-    ("GET", "/v1/pipelines"),
-    ("GET", "/v1/pipelines/shop"),
-    ("GET", "/v1/pipelines/shop/status"),
-    ("GET", "/v1/pipelines/shop/history"),
-    ("GET", "/v1/pipelines/shop/snapshots"),
-    ("GET", "/v1/pipelines/shop/events"),
-    ("GET", "/v1/nodes"),
-    ("GET", "/metrics"),
-)
-OPERATE = (
-    ("POST", "/v1/pipelines/shop/pause"),
-    ("POST", "/v1/pipelines/shop/resume"),
-    ("POST", "/v1/pipelines/shop/restart"),
-    ("POST", "/v1/pipelines/shop/snapshots"),
-    ("POST", "/v1/pipelines/shop/snapshots/run1/pause"),
-    ("POST", "/v1/pipelines/shop/snapshots/run1/resume"),
-    ("POST", "/v1/pipelines/shop/snapshots/run1/cancel"),
-    ("POST", "/v1/nodes/n1/drain"),
-)
-ADMIN = (
-    ("PUT", "/v1/pipelines/shop"),
-    ("DELETE", "/v1/pipelines/shop"),
-    ("POST", "/v1/pipelines/shop/rollback"),
-    ("POST", "/v1/pipelines/shop/validate"),
-)
-NEEDED = {**dict.fromkeys(READ, "read"), **dict.fromkeys(OPERATE, "operate"), **dict.fromkeys(ADMIN, "admin")}
-BODIES: dict[tuple[str, str], Any] = {
-    ("POST", "/v1/pipelines/shop/snapshots"): {"tables": ["orders"]},
-    ("PUT", "/v1/pipelines/shop"): {**DOCUMENT, "delivery": {"lease_ttl": "20s"}},
-    ("POST", "/v1/pipelines/shop/rollback"): {"revision": 1},
-}
-
-
-async def filled() -> FakeNode:
-    """With the pipeline `shop` at revision 1, whose run `run1` is being read."""
-    node = FakeNode()
-    await put(node, "shop", DOCUMENT)
-    run = RunStatus(
-        run="run1", kind="request", state="reading", requested_at="2026-01-01T00:00:00Z", where="name = 'hunter2'"
-    )
-    node.requests.runs["shop"] = [run]
-    return node
-
-
-async def put(node: FakeNode, name: str, document: dict[str, Any], **headers: str) -> httpx.Response:
-    async with client_of(node) as client:
-        return await client.put(f"/v1/pipelines/{name}", json=document, headers=headers or {"If-None-Match": "*"})
-
-
-async def ask(
-    node: FakeNode, method: str, path: str, *, role: str | None = "admin", body: Any = None, **headers: str
-) -> tuple[int, Any]:
-    """Status code and document."""
-    async with client_of(node, role) as client:
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = await client.request(method, path, json=body, headers=given)
-        assert "Traceback" not in answer.text
-        return answer.status_code, answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
-
-
-def problem(found: tuple[int, Any]) -> tuple[int, str]:
-    """Status code and class of a problem document, which is complete."""
-    status, document = found
-    assert document["status"] == status
-    assert document.keys() == {"type", "title", "status", "detail", "hint", "code"}
-    assert document["detail"]
-    return status, document["type"].removeprefix("urn:ditto:error:")
-
-
-# ------------------------------------------------------------------------------------ who
-
-
-@pytest.mark.parametrize("role", ROLES)
-async def test_a_role_does_what_it_may_and_no_more(role: str) -> None:
-    refused = [each for each, needed in NEEDED.items() if ROLES.index(role) < ROLES.index(needed)]
-    node = await filled()
-    before = dict(node.store.revisions)
-    with capture_logs() as logs:
-        for method, path in refused:
-            found = await ask(node, method, path, role=role, body=BODIES.get((method, path)), If_Match='"1"')
-            assert problem(found) == (403, "RoleMissing"), (method, path)
-            assert NEEDED[method, path] in found[1]["hint"]
-    assert node.store.revisions == before
-    assert not node.requests.asked
-    assert [each["event"] for each in logs] == ["audit.refused"] * len(refused)
-    for method, path in NEEDED.keys() - set(refused):
-        code, found = await ask(node, method, path, role=role, body=BODIES.get((method, path)), If_Match="*")
-        assert code not in {401, 403}, (method, path, found)
-
-
-def test_the_matrix_has_every_route() -> None:
-    from ditto.api.fleet.app import make_app  # noqa: PLC0415
-
-    gate: Any = make_app(FakeNode())
-    routes = {
-        (str(method), route.path)
-        for route in gate._app.routes
-        for handler in getattr(route, "route_handlers", ())
-        for method in handler.http_methods
-        if method != "OPTIONS" and not route.path.startswith("/schema")
-    }
-    known = {
-        (
-            method,
-            path.replace("shop", "{name:str}").replace("run1", "{run:str}").replace("n1/drain", "{name:str}/drain"),
-        )
-        for method, path in NEEDED
-    }
-    assert routes == known | {("GET", "/healthz"), ("GET", "/readyz")}
-
-
-@pytest.mark.parametrize("role", [None, "a-wrong-token", TOKENS["admin"] + "x", ""])
-async def test_without_a_known_token_nobody_is_let_in(role: str | None) -> None:
-    async with client_of(await filled(), role) as client:
-        for method, path in [*NEEDED, ("GET", "/schema/openapi.json"), ("GET", "/nothing")]:
-            answer = await client.request(method, path)
-            assert problem((answer.status_code, answer.json())) == (401, "TokenRefused"), path
-            assert answer.headers["www-authenticate"] == "Bearer"
-
-
-async def test_probes_need_no_token_and_give_no_reasons() -> None:
-    node = await filled()
-    assert await ask(node, "GET", "/healthz", role=None) == (200, {"node": "n1", "state": "live"})
-    assert (await ask(node, "GET", "/readyz", role=None))[0] == 200
-    node.is_ready, node.state, node.reason = False, "cut off", "secret reason"
-    assert await ask(node, "GET", "/readyz", role=None) == (503, {"node": "n1", "state": "cut off"})
-    assert (await ask(node, "GET", "/healthz", role=None))[0] == 200
-
-
-@pytest.mark.parametrize(
-    ("address", "host", "headers", "is_let_in"),
-    [
-        ("127.0.0.1", "localhost:7480", {}, True),
-        ("::1", "[::1]:7480", {}, True),
-        ("::ffff:127.0.0.1", "127.0.0.1:7480", {}, True),
-        ("10.1.2.3", "localhost:7480", {}, False),
-        ("127.0.0.1", "n1.internal", {}, False),  # by a name that may be somebody else's
-        ("127.0.0.1", "localhost", {"X-Forwarded-For": "1.2.3.4"}, False),  # through a proxy of this machine
-        ("127.0.0.1", "localhost", {"Authorization": "Bearer wrong"}, False),
-    ],
-)
-@pytest.mark.parametrize("is_allowed", [True, False])
-async def test_only_this_machine_needs_no_token_and_only_where_that_is_configured(
-    address: str, host: str, headers: dict[str, str], is_let_in: bool, is_allowed: bool
-) -> None:
-    node = FakeNode({"DITTO_AUTH_ALLOW_LOOPBACK": json.dumps(is_allowed)})
-    async with client_of(node, None, address=address, host=host) as client:
-        answer = await client.get("/v1/pipelines", headers=headers)
-    assert answer.status_code == (200 if is_let_in and is_allowed else 401)
-
-
-async def test_a_page_cannot_change_anything_by_a_request_that_is_no_json() -> None:
-    node = FakeNode({"DITTO_AUTH_ALLOW_LOOPBACK": "true"})
-    await put(node, "shop", DOCUMENT)
-    async with client_of(node, None, address="127.0.0.1", host="localhost") as client:
-        for name, value in (("Origin", "https://evil.example.com"), ("Sec-Fetch-Site", "cross-site")):
-            for method, path in (("POST", "/v1/pipelines/shop/pause"), ("DELETE", "/v1/pipelines/shop")):
-                sent = await client.request(method, path, headers={name: value, "If-Match": "*"})
-                assert sent.status_code == 415, (name, method)
-                assert "Content-Type" in sent.json()["hint"]
-        sent = await client.post("/v1/pipelines/shop/pause", content="{}", headers={"Content-Type": "text/plain"})
-        assert sent.status_code == 415
-        sent = await client.post("/v1/pipelines/shop/pause", headers={"Content-Type": "application/json"})
-        assert sent.status_code == 200
-        assert (await client.post("/v1/pipelines/shop/resume")).status_code == 200, "curl sends no Origin"
-        assert (await client.delete("/v1/pipelines/shop", headers={"If-Match": "*"})).status_code == 200
-    await put(node, "shop", DOCUMENT)
-    async with client_of(node, "operate") as client:  # a token is no cookie
-        sent = await client.post("/v1/pipelines/shop/pause", headers={"Origin": "https://evil.example.com"})
-        assert sent.status_code == 200
-
-
-async def test_a_name_of_somebody_else_is_not_answered() -> None:
-    node = FakeNode({"DITTO_HTTP_HOSTS": "ditto.example.com"})
-    for host, code in (("evil.example.com", 421), ("ditto.example.com", 200), ("n1", 200), ("10.1.2.3:7480", 200)):
-        async with client_of(node, host=host) as client:
-            assert (await client.get("/v1/pipelines")).status_code == code, host
-
-
-# ------------------------------------------------------------------------------------ pipelines
+from unit.fleet_fakes import DOCUMENT, ROLES, FakeNode, client_of, failed, summary
+from unit.fleet_routes import ADMIN, BODIES, NEEDED, OPERATE, READ, ask, filled, problem, put
 
 
 async def test_a_change_says_which_revision_it_changes() -> None:
@@ -354,8 +171,7 @@ async def test_pause_resume_restart() -> None:
     assert await act("resume") == (5, True, False, 3), "one that has failed is tried again"
 
 
-async def test_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ditto.api.fleet.snapshots.GRACE_S", 0.1)
+async def test_what_is_not_there() -> None:
     node = await filled()
     for method, path in NEEDED:
         elsewhere = path.replace("shop", "nothing").replace("n1", "n9")
@@ -428,6 +244,9 @@ async def test_snapshots_are_asked_of_the_node_that_runs_the_pipeline() -> None:
     assert await ask(node, "POST", path, role="operate", body={"tables": ["orders"]}) == (202, {"run": "run1"})
     assert (await ask(node, "POST", f"{path}/run1/pause", role="operate"))[0] == 202
     assert problem(await ask(node, "POST", f"{path}/run1/resume")) == (409, "NotPossibleNow"), "it is not paused"
+    unknown = await ask(node, "POST", f"{path}/run7/cancel")
+    assert problem(unknown) == (404, "SnapshotUnknown")
+    assert unknown[1]["hint"] == f"GET {path} lists all runs"
     assert node.requests.asked == [("start", "shop", "orders"), ("pause", "shop", "run1")]
     assert (await ask(node, "POST", path, body={"tabels": []}))[0] == 400
     node.requests.runs.clear()

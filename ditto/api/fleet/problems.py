@@ -15,7 +15,8 @@ from litestar.exceptions import HTTPException, SerializationException, Validatio
 from msgspec import Meta, Struct
 
 from ditto import errors
-from ditto.api.fleet import bodies, query
+from ditto.api import bodies
+from ditto.api.fleet import query
 from ditto.errors import DittoError
 from ditto.log import mask_secrets
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Annotated, Any, Final
 
 from litestar import Request, get, post
@@ -13,15 +11,13 @@ from msgspec import Meta, Struct
 from ditto.api.fleet.access import ROLE, audit, identity_of
 from ditto.api.fleet.pipelines import known
 from ditto.api.fleet.responses import Name, fails
-from ditto.errors import NotPossibleNow, NotRunning, SnapshotUnknown
+from ditto.errors import NotRunning, SnapshotUnknown
 from ditto.fleet.interface import FleetNode
 from ditto.fleet.records import Stored
-from ditto.monitoring.snapshot_changes import GRACE_S, why_not
 from ditto.monitoring.status_document import Snapshots
 from ditto.source.snapshot_requests import Verb
 
 _MAX_BODY_BYTES: Final = 64 * 1024
-_POLL_S: Final = 0.2
 
 Run = Annotated[str, PathParameter(description="The id of a run.")]
 
@@ -90,14 +86,11 @@ def snapshot_handlers(node: FleetNode) -> list[Any]:
     async def change(request: Request[Any, Any, Any], name: str, verb: Verb, run: str) -> SnapshotAccepted:
         _check_runs(await known(node, name))
         await node.catch_up()
-        deadline = time.monotonic() + GRACE_S
-        while (objection := why_not(await node.requests.snapshots(name), verb, run)) is not None:
-            if not objection.is_unknown:
-                raise NotPossibleNow(objection.what)
-            if time.monotonic() > deadline:
-                raise SnapshotUnknown(objection.what, hint=f"GET /v1/pipelines/{name}/snapshots lists all runs")
-            await asyncio.sleep(_POLL_S)
-        await node.requests.change_snapshot(name, verb, run)
+        try:
+            await node.requests.change_snapshot(name, verb, run)
+        except SnapshotUnknown as error:
+            hint = f"GET /v1/pipelines/{name}/snapshots lists all runs"
+            raise SnapshotUnknown(error.message, hint=hint) from error
         audit(request, f"snapshot.{verb}", pipeline=name, run=run)
         return SnapshotAccepted(run=run)
 
