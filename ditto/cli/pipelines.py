@@ -253,9 +253,11 @@ def _history(client: FleetClient, name: str) -> History:
 def _before(history: History) -> int:
     """The newest revision with another document than the last one."""
     for later, earlier in zip(history.revisions, history.revisions[1:], strict=False):
-        if later.change is not None and later.change.effect == "start":
+        if later.change is None or later.action not in {"apply", "rollback"}:
+            continue
+        if later.change.effect == "start":
             break
-        if later.change is not None and later.change.effect != "nothing":
+        if later.change.effect != "nothing":
             return earlier.revision
     raise ConfigError(
         f"pipeline {history.name} has had no other document, as far as its history goes",

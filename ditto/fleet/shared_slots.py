@@ -13,9 +13,9 @@ from ditto.fleet.document import Document, resolve
 _MOST_NAMES: Final = 5
 
 
-def shared_slot(document: Document, others: Iterable[tuple[str, Document]], environ: Mapping[str, str]) -> list[str]:
-    """A sentence where one of the others reads the same slot: with the references resolved from the environment where
-    that can be, otherwise by their texts.
+def readers(document: Document, others: Iterable[tuple[str, Document]], environ: Mapping[str, str]) -> list[str]:
+    """The names of those others that read the same slot: with the references resolved from the environment where that
+    can be, otherwise by their texts.
     """
     slot, place = _slot(document), None
     names = []
@@ -27,14 +27,23 @@ def shared_slot(document: Document, others: Iterable[tuple[str, Document]], envi
             if place is None or _place(other, environ) != place:
                 continue
         names.append(name)
-    if not names:
+    return sorted(names)
+
+
+def shared_slot(document: Document, others: Iterable[tuple[str, Document]], environ: Mapping[str, str]) -> list[str]:
+    """A sentence where one of the others reads the same slot."""
+    if not (names := readers(document, others, environ)):
         return []
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    whose = f"pipeline{'s' if len(names) > 1 else ''} {', '.join(sorted(names)[:_MOST_NAMES])}{more}"
     return [
-        f"postgres.slot: {slot} is also the slot of {whose}; only one pipeline reads a slot at a time, and the others "
-        "wait as its standbys: give each a slot of its own, unless that is meant"
+        f"postgres.slot: {_slot(document)} is also the slot of {named(names)}; only one pipeline reads a slot at a "
+        "time, and the others wait as its standbys: give each a slot of its own, unless that is meant"
     ]
+
+
+def named(names: list[str]) -> str:
+    """In words."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"pipeline{'s' if len(names) > 1 else ''} {', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def _place(document: Document, environ: Mapping[str, str]) -> tuple[Any, ...] | None:

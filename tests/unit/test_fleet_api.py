@@ -111,7 +111,7 @@ async def test_history_and_rollback() -> None:
     told = [(each["revision"], each["action"], each["by"], each["paused"]) for each in history["revisions"]]
     assert told == [(3, "pause", "operate", True), (2, "apply", "admin", False), (1, "apply", "admin", False)]
     assert [(each["change"]["effect"], each["change"]["keys"]) for each in history["revisions"]] == [
-        ("nothing", []),
+        ("stop", []),
         ("restart", ["delivery.lease_ttl"]),
         ("start", []),
     ]
@@ -274,6 +274,12 @@ async def test_every_change_is_in_the_log_with_who_and_what() -> None:
 
 async def test_a_deletion_says_what_stays() -> None:
     node = await filled()
+    await put(node, "trades", DOCUMENT)
+    refused = await ask(node, "DELETE", "/v1/pipelines/trades?drop_slot=true", If_Match="*")
+    assert problem(refused) == (409, "NotPossibleNow")
+    assert "is also that of pipeline shop, and is not dropped" in refused[1]["detail"]
+    _, done = await ask(node, "DELETE", "/v1/pipelines/trades", If_Match="*")
+    assert done["kept"][0] == "the replication slot shop stays, if there is one: it is also that of pipeline shop"
     code, done = await ask(node, "DELETE", "/v1/pipelines/shop", If_Match='"1"')
     assert (code, done["slot"], done["slot_dropped"]) == (200, "shop", False)
     slot, publication, stream = done["kept"]

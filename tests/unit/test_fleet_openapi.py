@@ -28,11 +28,6 @@ read, operate, admin = map(schema_of, ROLES)
 few = settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
-@pytest.fixture(autouse=True)
-def _no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ditto.api.fleet.snapshots.GRACE_S", 0)
-
-
 @read.parametrize()  # type: ignore[untyped-decorator]  # schemathesis
 @few
 @pytest.mark.long

@@ -45,9 +45,13 @@ async def notes_on(node: FleetNode, name: str, document: Document) -> list[str]:
     """As `check_document`, with what the other pipelines have to do with it."""
     # A large document takes seconds, and the node has to be heard of meanwhile.
     notes = await asyncio.to_thread(check_document, name, document, os.environ)
+    return notes + await asyncio.to_thread(shared_slot, document, await others(node, name), os.environ)
+
+
+async def others(node: FleetNode, name: str) -> list[tuple[str, Document]]:
+    """The other pipelines."""
     await node.catch_up()
-    others = [(each, node.view.stored(each).record.document) for each in node.view.names() if each != name]
-    return notes + await asyncio.to_thread(shared_slot, document, others, os.environ)
+    return [(each, node.view.stored(each).record.document) for each in node.view.names() if each != name]
 
 
 class _StandIns:

@@ -32,9 +32,9 @@ class Change(Struct, frozen=True, kw_only=True):
     effect: Annotated[
         Effect,
         Meta(
-            description="`start`: the pipeline is new, or its entry could not be read; `reload`: taken between two "
-            "transactions; `restart`: the pipeline ends its session and begins another; `new slot`: it would store "
-            "elsewhere or read another slot."
+            description="`start`: the pipeline is new, is resumed, or its entry could not be read; `stop`: it is "
+            "paused; `reload`: taken between two transactions; `restart`: the pipeline ends its session and begins "
+            "another; `new slot`: it would store elsewhere or read another slot."
         ),
     ]
     keys: Annotated[list[str], Meta(description="The keys that have another value.")] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from ditto.api.fleet.documents import (
     Applied,
     Change,
     Deleted,
+    Effect,
     History,
     Listing,
     PipelineDocument,
@@ -46,6 +48,10 @@ DocumentBody = Annotated[
 ]
 RollbackBody = Annotated[Rollback, Body()]
 DryRun = Annotated[bool, QueryParameter(name="dry_run", description="Check everything and store nothing.")]
+
+
+_EFFECTS: Final[Mapping[str, Effect]] = {"pause": "stop", "resume": "start", "restart": "restart"}
+"""Of actions that leave the document as it is."""
 
 
 def pipeline_handlers(node: FleetNode) -> list[Any]:
@@ -248,6 +254,8 @@ def _entry(stored: Stored, before: Stored | None, node: FleetNode) -> Revision:
     change: Change | None = None
     if stored.is_first:
         change = Change(effect="start")
+    elif before is not None and record.action in _EFFECTS:
+        change = Change(effect="nothing" if record.paused and before.record.paused else _EFFECTS[record.action])
     elif before is not None:
         change = change_of(before.record.document, record.document, node)
     return Revision(

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ditto.config import Config
 from ditto.errors import DittoError
+from ditto.fleet.shared_slots import named
 from ditto.sinks.choose import open_reader
 from ditto.source.slot import find_slot
 from ditto.source.sql import open_control
@@ -56,15 +57,12 @@ async def _look_at_sink(config: Config, there: There) -> None:
         return
 
 
-def sentences(config: Config, there: There, *, is_slot_dropped: bool) -> list[str]:
-    """One for each thing that stays, and how to remove it."""
+def sentences(config: Config, there: There, *, is_slot_dropped: bool, readers: list[str]) -> list[str]:
+    """One for each thing that stays, and how to remove it. `readers` are other pipelines on the same slot."""
     slot, publication = config.postgres.slot, config.postgres.publication
     found = []
     if not is_slot_dropped and there.slot is not False:
-        found.append(
-            f"the replication slot {slot} stays{_if(there.slot)}, and PostgreSQL keeps its WAL until it is dropped: "
-            f"ditto slot drop --slot {slot} --dsn DSN"
-        )
+        found.append(slot_stays(slot, readers, is_there=there.slot))
     if there.publication is not False:
         found.append(
             f"the publication {publication} stays{_if(there.publication)}: DROP PUBLICATION {publication} removes it"
@@ -72,6 +70,16 @@ def sentences(config: Config, there: There, *, is_slot_dropped: bool) -> list[st
     if there.stored is not False:
         found.append(_stored(config, there.stored))
     return found
+
+
+def slot_stays(slot: str, readers: list[str], *, is_there: bool | None) -> str:
+    """The sentence about it."""
+    if readers:
+        return f"the replication slot {slot} stays{_if(is_there)}: it is also that of {named(readers)}"
+    return (
+        f"the replication slot {slot} stays{_if(is_there)}, and PostgreSQL keeps its WAL until it is dropped: "
+        f"ditto slot drop --slot {slot} --dsn DSN"
+    )
 
 
 def _if(is_there: bool | None) -> str:
