@@ -84,10 +84,11 @@ async def read_only(proof: Proof, ledgers: dict[str, Ledger]) -> str:
     path = proof.control_plane.folder / "nats.conf"
     before = path.read_text()
     counts = {name: len(node.logs("node.live")) for name, node in proof.fleet.nodes.items()}
+    cuts = {name: len(node.logs("node.cut_off")) for name, node in proof.fleet.nodes.items()}
     path.write_text(before.replace(ALL, READ_ONLY))
     proof.control_plane.reload()
-    for node in proof.fleet.nodes.values():
-        await node.logged("node.cut_off", timeout_s=60, count=len(node.logs("node.cut_off")) + 1)
+    for name, node in proof.fleet.nodes.items():
+        await node.logged("node.cut_off", timeout_s=60, count=cuts[name] + 1)
     await proof.going_on(ledgers, list(ledgers))
     assert all(len(node.logs("node.live")) == counts[name] for name, node in proof.fleet.nodes.items())
     path.write_text(before)
@@ -174,11 +175,12 @@ def apply(proof: Proof, folder: str) -> subprocess.CompletedProcess[str]:
 async def all_buckets_lost(proof: Proof, ledgers: dict[str, Ledger]) -> str:
     """All at once. Then as the hint says: one node again, all documents, the other nodes again."""
     fleet = proof.fleet
+    cuts = {name: len(node.logs("node.cut_off")) for name, node in fleet.nodes.items()}
     async with buckets(proof) as js:
         for bucket in HISTORY:
             await js.delete_key_value(bucket)
         for name, node in fleet.nodes.items():
-            said = await node.logged("node.cut_off", timeout_s=60, count=len(node.logs("node.cut_off")) + 1)
+            said = await node.logged("node.cut_off", timeout_s=60, count=cuts[name] + 1)
             print(json.dumps({"node": name, "reason": said["reason"]}))
         await proof.going_on(ledgers, list(ledgers))
     await proof.again("n1")
