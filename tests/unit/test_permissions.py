@@ -24,22 +24,22 @@ from ditto.sinks.jetstream.permissions import OF_NODES, OF_PIPELINES, refusal
 def test_the_subject_is_named_with_what_it_is_for(words: str, sentence: str) -> None:
     found = refusal(words)
     assert found is not None
-    error = found.denied("cannot look at stream DITTO", OF_PIPELINES)
-    assert error.message.startswith("cannot look at stream DITTO: the NATS user may not ")
+    error = found.denied("cannot look at stream DITTO", OF_PIPELINES, "user ditto")
+    assert error.message.startswith("cannot look at stream DITTO: user ditto may not ")
     assert sentence in error.message
     assert f"add it to the user's permissions ({found.verb})" in str(error.hint)
     assert str(error.hint).endswith('under "NATS permissions"')
-    assert str(found.denied("x", OF_NODES).hint).endswith('under "NATS permissions of nodes"')
+    assert str(found.denied("x", OF_NODES, "user ditto").hint).endswith('under "NATS permissions of nodes"')
 
 
 @pytest.mark.parametrize("inbox", ["_INBOX.YAij", "answers.YAij"])
 def test_a_node_that_may_not_answer_lacks_allow_responses(inbox: str) -> None:
     found = refusal(f'Permissions Violation for Publish to "{inbox}"')
     assert found is not None
-    error = found.denied("NATS at a", OF_NODES)
-    assert error.message == f"NATS at a: the NATS user may not publish to {inbox}, which is the answer to another node"
+    error = found.denied("NATS at a", OF_NODES, "user ditto")
+    assert error.message == f"NATS at a: user ditto may not publish to {inbox}, which is the answer to another node"
     assert str(error.hint).startswith("give the user allow_responses: true, as docs/operations.md ")
-    assert "allow_responses" not in str(found.denied("NATS at a", OF_PIPELINES).hint)
+    assert "allow_responses" not in str(found.denied("NATS at a", OF_PIPELINES, "user ditto").hint)
 
 
 def test_other_complaints_are_no_refusals() -> None:

@@ -30,7 +30,7 @@ CASES = [
     ("MOVED 3999 127.0.0.1:6381", "SinkLost", "another node"),
     ("UNBLOCKED force unblock from blocking operation", "SinkLost", "became a replica"),
     ("NOAUTH Authentication required.", "LoginDenied", "asks for a password"),
-    ("WRONGPASS invalid username-password pair or user is disabled.", "LoginDenied", "refuses the user"),
+    ("WRONGPASS invalid username-password pair or user is disabled.", "LoginDenied", "refuses user default or"),
     (
         "NOPERM User ditto has no permissions to run the 'xadd' command",
         "SinkDenied",

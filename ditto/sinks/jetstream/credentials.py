@@ -94,22 +94,59 @@ def authentication(config: NatsConnection) -> dict[str, Any]:
 
 
 class _Claims(msgspec.Struct):
-    """The field of a JWT that Ditto reads: https://www.rfc-editor.org/rfc/rfc7519#section-4.1.4"""
+    """The fields of a JWT that Ditto reads: https://www.rfc-editor.org/rfc/rfc7519#section-4.1"""
 
     exp: int = 0
+    name: str = ""
+    sub: str = ""
+
+
+def user_of(config: NatsConnection, to: Address) -> str:
+    """As whom Ditto comes, for messages: nothing secret. Never raises."""
+    given = {} if config.creds or config.nkey_seed or config.token else to.options
+    if user := config.user or given.get("user"):
+        return f"user {user}"
+    if config.token is not None or "token" in given:
+        return "the user of the token"
+    if config.creds is not None:
+        claims = _claims(config.creds)
+        return f"user {claims.name or claims.sub or 'unknown'} (nats.creds)"
+    if config.nkey_seed is not None:
+        return f"user {_public_key(config.nkey_seed)} (nats.nkey_seed)"
+    if config.tls is not None and config.tls.cert is not None:
+        return "the user of nats.tls.cert"
+    return "a user without a name"
 
 
 def expired_at(config: NatsConnection) -> str | None:
     """When the JWT in nats.creds expired; None where it has not, and where there is none. Never raises."""
-    try:
-        found = _JWT.search(Path(config.creds or "").read_bytes())
-        payload = found[1].split(b".")[1] if found else b""
-        expiry = msgspec.json.decode(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)), type=_Claims).exp
-        if not 0 < expiry <= time.time():
-            return None
-        return datetime.fromtimestamp(expiry, UTC).isoformat().replace("+00:00", "Z")
-    except (OSError, ValueError, IndexError, OverflowError):
+    expiry = _claims(config.creds or "").exp
+    if not 0 < expiry <= time.time():
         return None
+    try:
+        return datetime.fromtimestamp(expiry, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _claims(path: str) -> _Claims:
+    """Of the JWT in the file; empty where there is none."""
+    try:
+        found = _JWT.search(Path(path).read_bytes())
+        payload = found[1].split(b".")[1] if found else b""
+        return msgspec.json.decode(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)), type=_Claims)
+    except (OSError, ValueError, IndexError):
+        return _Claims()
+
+
+def _public_key(seed: str) -> str:
+    import nkeys  # noqa: PLC0415 -- as in _check_seed
+
+    try:
+        pair = nkeys.from_seed(bytearray(seed.strip().encode()))
+        return str(pair.public_key.decode())
+    except Exception:  # noqa: BLE001  as there
+        return "of the key"
 
 
 def _read(key: str, path: str) -> bytes:

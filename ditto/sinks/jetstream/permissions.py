@@ -29,17 +29,17 @@ class Refusal(NamedTuple):
     verb: Literal["publish", "subscribe"]
     subject: str
 
-    def denied(self, what: str, permissions: str) -> SinkDenied:
-        """The error: `what` was tried; `permissions` is the section that lists what is needed."""
+    def denied(self, what: str, permissions: str, user: str) -> SinkDenied:
+        """The error: `what` was tried by `user`; `permissions` is the section that lists what is needed."""
         subject = self.subject
         if self._is_answer(permissions):
             return SinkDenied(
-                f"{what}: the NATS user may not publish to {subject}, which is the answer to another node",
+                f"{what}: {user} may not publish to {subject}, which is the answer to another node",
                 hint=f'give the user allow_responses: true, as docs/operations.md does under "{OF_NODES}"',
             )
         meaning = next((text for pattern, text in _MEANINGS if pattern.match(subject)), _OTHERS)
         return SinkDenied(
-            f"{what}: the NATS user may not {self.verb} to {subject}, which is for {meaning}",
+            f"{what}: {user} may not {self.verb} to {subject}, which is for {meaning}",
             hint=f"add it to the user's permissions ({self.verb}), with the wildcards that docs/operations.md lists "
             f'under "{permissions}"',
         )

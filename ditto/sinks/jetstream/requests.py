@@ -44,6 +44,8 @@ class Requests:
         self._client = client
         self.permissions = OF_PIPELINES
         """The section of docs/operations.md that lists what the user needs."""
+        self.user = "the user"
+        """As whom the connection was made, for messages."""
         self._inbox = ""
         self._count = 0
         self._waiting: dict[str, _Request] = {}
@@ -134,7 +136,7 @@ class Requests:
         return is_inbox or refusal.subject in self._asked
 
     def _denied(self, request: _Request, refusal: Refusal) -> SinkError:
-        return refusal.denied(f"cannot {request.doing}", self.permissions)
+        return refusal.denied(f"cannot {request.doing}", self.permissions, self.user)
 
     def lost(self, error: SinkError) -> None:
         """The connection has ended: no answer comes any more."""

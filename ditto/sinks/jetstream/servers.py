@@ -34,6 +34,7 @@ from ditto.sinks.jetstream.credentials import (
     expired_at,
     is_local,
     is_secret,
+    user_of,
 )
 from ditto.sinks.jetstream.permissions import OF_PIPELINES, refusal
 from ditto.sinks.tls import tls_context
@@ -168,7 +169,7 @@ async def _connect(config: NatsConnection, to: Address, place: _Place, permissio
         keeps_secret=has_secret and not config.allow_plaintext_credentials,
         is_encrypted=handshake_first,
     )
-    connection.requests.permissions = permissions
+    connection.requests.permissions, connection.requests.user = permissions, user_of(config, to)
     is_reading = False
 
     async def on_error(error: Exception) -> None:
@@ -177,7 +178,7 @@ async def _connect(config: NatsConnection, to: Address, place: _Place, permissio
         # The connection stays open, and a message that was refused has gone: nobody would ever acknowledge it.
         refused = refusal(connection.words or str(error))
         if refused is not None and not connection.requests.refused(refused):
-            connection.fail(refused.denied(f"NATS at {place.words}", permissions))
+            connection.fail(refused.denied(f"NATS at {place.words}", permissions, connection.requests.user))
 
     async def on_closed() -> None:
         connection.fail(lost(connection))
@@ -266,7 +267,7 @@ def _failure(config: NatsConnection, connection: Connection, error: Exception) -
         )
         if expiry := expired_at(config):
             hint = f"the JWT in nats.creds expired at {expiry}: put a new one there"
-        return LoginDenied(f"NATS at {where} refused the connection: {_words(error)}", hint=hint)
+        return LoginDenied(f"NATS at {where} refuses {connection.requests.user}: {_words(error)}", hint=hint)
     if isinstance(error, NoTls):
         return LoginDenied(f"NATS at {where} does no TLS: it answers in plain text", hint=_NO_TLS)
     if isinstance(error, ssl.SSLError | NoCertificate):

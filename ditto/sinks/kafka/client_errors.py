@@ -141,7 +141,7 @@ def translate(
         )
     if code in _LOGIN:
         return LoginDenied(
-            f"{begin}: {reason}",
+            f"{begin} as {access.principal}: {reason}",
             hint="check kafka.user, kafka.password and kafka.mechanism, and that the listener does SASL: where it does "
             "not, leave kafka.user out",
             **context,

@@ -96,7 +96,7 @@ async def connect(config: Redis, address: Address) -> AbstractConnection:
         refused = None
         if context is not None and has_hung_up(error):
             refused = await refusal_of(address.host, address.port, context)
-        raise unreachable(refused or error, str(address)) from error
+        raise unreachable(refused or error, str(address), user=user or "default") from error
     except BaseException:
         await connection.disconnect(nowait=True)
         raise

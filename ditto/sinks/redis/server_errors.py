@@ -72,10 +72,16 @@ def code_of(error: exceptions.RedisError) -> str:
 
 
 def answered(
-    error: exceptions.RedisError, where: str, doing: str, *, access: Access | None, keys: Sequence[str] = ()
+    error: exceptions.RedisError,
+    where: str,
+    doing: str,
+    *,
+    access: Access | None,
+    keys: Sequence[str] = (),
+    user: str = "default",
 ) -> SinkError:
     """The error for an error answer to a command for `keys`; no row value is in one of the server's. `access` is None
-    before Ditto has logged in.
+    before Ditto has logged in, as `user`.
     """
     code, text = code_of(error), _SCRIPT.sub("", str(error))
     begin = f"{where}: cannot {doing}"
@@ -96,7 +102,7 @@ def answered(
         return access.denied(begin, text, [key] if key else keys, is_of_entry=bool(key))
     if isinstance(error, exceptions.AuthenticationError) or code in {"NOAUTH", "WRONGPASS"}:
         return LoginDenied(
-            f"{where}: the server refuses the user or the password"
+            f"{where}: the server refuses user {user if access is None else access.user} or the password"
             if code != "NOAUTH"
             else f"{where}: the server asks for a password",
             hint="check redis.user and redis.password; without redis.user the password is that of the user default",
@@ -122,10 +128,10 @@ def answered(
     return PublishRejected(f"{begin}: {text}", hint="the server's own words; its log may have more")
 
 
-def unreachable(error: BaseException, where: str) -> SinkError:
-    """The error for a connection that could not be made, or ended."""
+def unreachable(error: BaseException, where: str, *, user: str = "default") -> SinkError:
+    """The error for a connection that could not be made as `user`, or ended."""
     if isinstance(error, exceptions.RedisError) and not is_unanswered(error):
-        return answered(error, where, "connect", access=None)
+        return answered(error, where, "connect", access=None, user=user)
     if isinstance(error, exceptions.InvalidResponse):
         return AnswerUnreadable(f"{where} answers with something else than RESP", hint="is that a Redis server?")
     cause = _cause(error)

@@ -220,7 +220,7 @@ async def test_a_user_without_rights_for_the_bucket(
         }
         first = await world.streaming(**settings)
         refusal = await first.logged("lease.unavailable")
-        assert f"the NATS user may not publish to {asked_first}" in refusal["reason"]
+        assert f"user u may not publish to {asked_first}" in refusal["reason"]
         assert "add it to the user's permissions (publish)" in refusal["hint"]
         second = await standby(world, **settings)
         await held_for(first, world, 3)

@@ -156,7 +156,7 @@ async def test_a_node_ends_with_the_right_that_it_does_not_have(tmp_path: Path) 
                 }
                 with pytest.raises(SinkDenied) as caught:
                     await asyncio.wait_for(Node(load_server(None, settings), api_url="").run(), 20)
-                assert f"the NATS user may not publish to {asked}" in caught.value.message
+                assert f"user node{index} may not publish to {asked}" in caught.value.message
                 assert caught.value.message.endswith(f"which is for {use}") or "allow" in missing
                 give = f"give the user allow_responses: true, as docs/operations.md does {LISTED}"
                 assert caught.value.hint == (give if "allow" in missing else ADD)

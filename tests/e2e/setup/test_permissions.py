@@ -110,13 +110,13 @@ async def test_what_is_documented_is_enough(world: World, tmp_path: Path) -> Non
     with limited(world, tmp_path, publish=documented(world)):
         # Before there is a stream, `check` asks who takes its subjects.
         assert "nats.servers" not in (first := await command(world, "check")).output
-        assert "the NATS user may not" not in first.output
+        assert "user ditto may not" not in first.output
         running = await world.streaming(**USER)
         world.sql("INSERT INTO fence DEFAULT VALUES")
         await running.logged("lease.bucket_created")
         for name, ended in (await commands(world)).items():
             assert ended.code == 0, (name, ended.output)
-            assert "the NATS user may not" not in ended.output, name
+            assert "user ditto may not" not in ended.output, name
         assert await running.stop() == 0
         again = await world.streaming(**USER)
         assert await again.stop() == 0
@@ -153,7 +153,7 @@ async def test_each_that_is_missing_is_said(world: World, tmp_path: Path, what: 
     subscribe = ["nothing"] if missing in SUBSCRIBE else SUBSCRIBE  # with an empty list everything is allowed
     # The server names the subject that was published to.
     kind = "subscribe" if "INBOX" in missing else "publish"
-    words = f"the NATS user may not {kind} to {re.escape(missing.rstrip('.*>'))}"
+    words = f"user ditto may not {kind} to {re.escape(missing.rstrip('.*>'))}"
     with limited(world, tmp_path, publish=publish, subscribe=subscribe):
         before = await command(world, "check")
         assert ("check" in names - {"run"} and "MSG.GET" not in missing) == bool(re.search(words, before.output))
@@ -242,5 +242,5 @@ async def test_what_is_documented_for_the_object_store_is_enough(world: World, t
         await running.logged("event.oversize")
         written = parse_lsn(world.value("SELECT pg_current_wal_lsn()::text"))
         await eventually(lambda: world.confirmed_lsn >= written, "it is stored")
-        assert "the NATS user may not" not in running.output
+        assert "user ditto may not" not in running.output
         assert await running.stop() == 0

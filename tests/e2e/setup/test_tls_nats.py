@@ -169,7 +169,9 @@ async def test_token(world: World, tmp_path: Path) -> None:
     with NatsServer(tmp_path / "nats", config='authorization { token: "t0k en" }') as server:
         await stores(world, server, nats_token="t0k en")
         await stores(world, server, nats_url=server.url.replace("//", "//t0k%20en@"))
-        assert "Authorization Violation" in await refusal(world, server, nats_token="wrong")
+        assert "refuses the user of the token: Authorization Violation" in await refusal(
+            world, server, nats_token="wrong"
+        )
 
 
 class Key:
@@ -222,7 +224,8 @@ async def test_nkey(world: World, tmp_path: Path) -> None:
     right, other = Key("U"), Key("U")
     with NatsServer(tmp_path / "nats", config=f"authorization {{ users: [{{ nkey: {right.public} }}] }}") as server:
         await stores(world, server, nats_nkey_seed=right.seed)
-        assert "Authorization Violation" in await refusal(world, server, nats_nkey_seed=other.seed)
+        said = await refusal(world, server, nats_nkey_seed=other.seed)
+        assert f"refuses user {other.public} (nats.nkey_seed): Authorization Violation" in said
 
 
 CLAIMS: dict[str, object] = {"type": "user", "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1}
@@ -266,7 +269,8 @@ async def test_creds(world: World, tmp_path: Path) -> None:
     with operated(tmp_path) as (server, account):
         jwt = account.sign(user, "ditto", CLAIMS)
         await stores(world, server, nats_creds=given(jwt, user.seed))
-        assert "Authorization Violation" in await refusal(world, server, nats_creds=given(jwt, other.seed))
+        said = await refusal(world, server, nats_creds=given(jwt, other.seed))
+        assert "refuses user ditto (nats.creds): Authorization Violation" in said
         unknown = Key("A").sign(user, "ditto", CLAIMS)
         assert "Authorization Violation" in await refusal(world, server, nats_creds=given(unknown, user.seed))
         assert "nats.creds" in await refusal(world, server, 2, nats_creds=given(jwt, "SUAwrong"))

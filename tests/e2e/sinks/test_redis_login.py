@@ -164,7 +164,7 @@ async def test_a_user_with_the_permissions_of_the_guide(world: RedisWorld) -> No
 
 async def test_logins_that_are_refused(world: RedisWorld) -> None:
     found = await refusal(world, redis_user="ditto", redis_password="wrongone")
-    assert "refuses the user or the password" in found
+    assert "refuses user ditto or the password" in found
     assert "redis.password" in found
     found = await finding(world, redis_url="redis://redis.test:6379", redis_password="hushhush")
     assert "has no TLS: Ditto does not show it the password" in found
