@@ -55,13 +55,15 @@ def redis_command(config: Redis, *words: str) -> str:
     return shlex.join(["redis-cli", *options, *words])
 
 
-def rabbitmq_permissions(user: str, vhost: str, names: Sequence[str], *, can_read: bool) -> str:
-    """The command that lets a user of RabbitMQ create, write and read what has these names, and nothing else. Where
-    possible without backslashes, which JSON doubles: the hint may be copied from there.
+def rabbitmq_permissions(user: str, vhost: str, names: Sequence[str], *, can_read: bool, can_write: bool = True) -> str:
+    """The command that lets a user of RabbitMQ create and write, and read, what has these names, and nothing else.
+
+    Where possible without backslashes, which JSON doubles: the hint may be copied from there.
     """
     escaped = "|".join(re.sub(r"[^\w-]", _literally, name) for name in names)
     pattern = f"^({escaped})$" if len(names) > 1 else f"^{escaped}$"
-    return shell("rabbitmqctl", "set_permissions", "-p", vhost, user, pattern, pattern, pattern if can_read else "")
+    writing, reading = pattern if can_write else "", pattern if can_read else ""
+    return shell("rabbitmqctl", "set_permissions", "-p", vhost, user, writing, writing, reading)
 
 
 def _literally(sign: re.Match[str]) -> str:

@@ -51,6 +51,13 @@ async def check_file(
 def check_path(path: Path) -> Finding:
     """Whether this user can append to the file, or create it."""
     check, why = "file.path", "every event is appended there, and the folder is synchronised too"
+    try:
+        return _checked_path(path, check, why)
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        return bad("error", check, f"{path} cannot be used: {error.strerror}", f"{why}; give file.path another path")
+
+
+def _checked_path(path: Path, check: str, why: str) -> Finding:
     folder = path.parent
     if not folder.is_dir():
         return bad("error", check, f"there is no folder {folder}", why, command=f"mkdir -p {shlex.quote(str(folder))}")
@@ -62,8 +69,31 @@ def check_path(path: Path) -> Finding:
     for each, mode, doing in wanted:
         if not os.access(each, mode):
             return bad("error", check, f"this user may not {doing} {each}", f"{why}; ditto run needs that right")
+    if path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK))
+    else:
+        _try_to_create(path)
     state = "can be appended to" if path.exists() else "can be created"
     return ok(check, f"file {path} {state}", why)
+
+
+def _try_to_create(path: Path) -> None:
+    """Raises OSError where no file can be created beside it, as in /proc, whatever its rights say.
+
+    A file without a name, where the file system knows that; otherwise one that is there for a moment.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC
+    if unnamed := getattr(os, "O_TMPFILE", 0):
+        try:
+            os.close(os.open(path.parent, flags | unnamed, 0o600))
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
+                raise
+        else:
+            return
+    name = path.with_name(f".ditto-check-{os.getpid()}")
+    os.close(os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600))
+    name.unlink()
 
 
 def check_space(path: Path) -> Finding:

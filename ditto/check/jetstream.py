@@ -8,6 +8,7 @@ from functools import partial
 from ditto.check.clock import nats_clock
 from ditto.check.finding import Finding, each, failed, ok, unseen
 from ditto.check.nats import check_credentials, check_nats, check_sync
+from ditto.check.nats_rights import check_rights
 from ditto.check.row_width import check_widths
 from ditto.check.snapshot import is_wanted
 from ditto.check.source import Source
@@ -78,6 +79,8 @@ async def _jetstream(
     found.append(check_existence(config, stream, needed))
     found += await check_subjects(config, stream, router, needed)
     found.append(check_subject_count(stream, router, needed))
+    if not is_running:  # what is missing then has been said
+        found += await check_rights(config, stream)
     if exists:
         found += check_settings(config, stream, says_risks=not is_running)
         found += check_limits(config, stream)

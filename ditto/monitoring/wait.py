@@ -44,7 +44,9 @@ async def wait(config: Config, lsn: int, *, timeout_s: float) -> Position:
             if time.monotonic() >= deadline:
                 raise NotReached(
                     f"{place.name} has not reached {format_lsn(lsn)} within {timeout_s:g} s: {_place(held)}",
-                    hint="is ditto run streaming? ditto slot status shows how far behind it is",
+                    hint="is ditto run streaming? ditto slot status shows how far behind it is"
+                    if held.exists
+                    else "ditto run creates it when it starts: is it running, and with the same configuration?",
                 )
             await asyncio.sleep(min(period_s, max(0.0, deadline - time.monotonic())))
             period_s = min(2 * period_s, _LONGEST_PERIOD_S)

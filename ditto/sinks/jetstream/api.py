@@ -96,6 +96,23 @@ class Api:
         request = f"STREAM.{action}.{settings['name']}"
         return await self._call(request, settings, doing, to=StreamInfo, timeout_s=timeout_s)
 
+    async def try_change(self, action: Literal["CREATE", "UPDATE"], stream: str, doing: str) -> None:
+        """Raises SinkDenied where the user has no right to it. Nothing is changed: JetStream refuses the request, whose
+        subject and body name two streams.
+        """
+        await self._call(f"STREAM.{action}.{stream}", {"name": f"{stream}-"}, doing, to=StreamInfo)
+
+    async def try_purge(self, stream: str, doing: str) -> None:
+        """The same of a purge, with a body that is none."""
+        await self._call(f"STREAM.PURGE.{stream}", {"filter": 0}, doing, to=Deleted)
+
+    async def try_publish(self, subject: str, doing: str) -> None:
+        """The same of a message, which is for a stream that no stream is."""
+        headers = {"Nats-Expected-Stream": "no stream"}
+        await self._requests.ask(
+            self.reached(subject), doing=doing, timeout_s=API_TIMEOUT_S, headers=headers, is_answer=_is_any
+        )
+
     # ------------------------------------------------------------------------------------ messages
 
     async def message(self, stream: str, sequence: int, doing: str) -> StoredMessage | None:
@@ -151,6 +168,10 @@ class Api:
                 hint="it is starting or stopping, or the account has no JetStream",
             )
         return read_answer(message.data, to, doing=doing, request=subject)
+
+
+def _is_any(data: bytes) -> bool:
+    return bool(data)
 
 
 def _is(answer: object, code: int) -> bool:

@@ -46,6 +46,20 @@ class LeaseBucket:
         self._subject = f"$KV.{BUCKET}.{lease_key(config.stream, slot)}"
         self._timeout_s = min(ttl_s / 3, API_TIMEOUT_S)
 
+    async def exists(self) -> bool:
+        """The bucket does."""
+        try:
+            await self._stored(f"read the lease in bucket {BUCKET}")
+        except StreamNotFound:
+            return False
+        return True
+
+    async def try_rights(self, *, exists: bool) -> None:
+        """Raises SinkDenied where the user cannot do what a lease needs. Nothing is changed."""
+        if not exists:
+            await self._api.try_change("CREATE", _STREAM, f"create bucket {BUCKET}")
+        await self._api.try_publish(self._subject, f"write the lease into bucket {BUCKET}")
+
     async def read(self) -> Entry:
         """The entry; revision 0 where there is none."""
         try:

@@ -7,6 +7,7 @@ https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-20.md
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
@@ -60,6 +61,21 @@ class ObjectBucket:
         self._stream = f"OBJ_{self._bucket}"
         self._api = Api(connection.requests, domain=config.domain)
         self._is_seen = False
+
+    async def exists(self) -> bool:
+        """The bucket does."""
+        return await self._api.stream_info(self._stream, f"look at bucket {self._bucket}") is not None
+
+    async def try_rights(self, *, exists: bool) -> None:
+        """Raises SinkDenied where the user cannot do what `put` does. Nothing is changed."""
+        doing = f"store an object in bucket {self._bucket}"
+        if not exists:
+            await self._api.try_change("CREATE", self._stream, f"create bucket {self._bucket}")
+        with suppress(StreamNotFound):
+            await self._find(f"$O.{self._bucket}.M.none", doing)
+        await self._api.try_purge(self._stream, doing)
+        for part in ("C", "M"):
+            await self._api.try_publish(f"$O.{self._bucket}.{part}.none", doing)
 
     async def put(self, name: str, data: memoryview) -> StoredObject:
         """Store an object, which replaces one of this name: another attempt leaves nothing behind.

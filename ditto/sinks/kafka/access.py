@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ditto.config import Kafka
 
 _TOPIC: Final = ("Describe", "DescribeConfigs", "Create", "Write", "Read")
+_READING: Final = ("Describe", "Read")
+"""For the commands that only look at what is stored."""
 _TRANSACTIONAL_ID: Final = ("Describe", "Write")
 _SUBJECT: Final = "User:SUBJECT"
 OPERATOR: Final = "at a listener where you may (--command-config FILE where that one asks for a user or for TLS)"
@@ -21,9 +23,10 @@ OPERATOR: Final = "at a listener where you may (--command-config FILE where that
 
 
 class Access:
-    """Of one pipeline; `prefix` is how the topics of its events begin."""
+    """Of one pipeline, or of a command that reads; `prefix` is how the topics of its events begin."""
 
-    def __init__(self, config: Kafka, prefix: str) -> None:
+    def __init__(self, config: Kafka, prefix: str, *, reads_only: bool = False) -> None:
+        self._operations = _READING if reads_only else _TOPIC
         self._servers = ",".join(config.servers)
         self._prefix = prefix
         has_certificate = config.user is None and config.tls is not None and config.tls.cert is not None
@@ -31,12 +34,12 @@ class Access:
         self._allowed = _SUBJECT if has_certificate else self.principal
 
     def topics_command(self, topics: Collection[str]) -> str:
-        """Gives all rights that Ditto needs for these topics, and for those with the same beginning."""
+        """Gives all rights that are needed for these topics, and for those with the same beginning."""
         others = sorted(name for name in topics if not name.startswith(self._prefix))
         commands = [] if topics and len(others) == len(topics) else [[self._prefix, "prefixed"]]
         commands += [[name, "literal"] for name in others]
         return " && ".join(
-            self._command("--topic", name, "--resource-pattern-type", pattern, operations=_TOPIC)
+            self._command("--topic", name, "--resource-pattern-type", pattern, operations=self._operations)
             for name, pattern in commands
         )
 

@@ -41,7 +41,7 @@ class KafkaReader:
         if config.kafka is None:
             raise RuntimeError("there is no section kafka")
         self._config = config.kafka
-        self._topics = Topics(config.kafka, config.events.prefix)
+        self._topics = Topics(config.kafka, config.events.prefix, reads_only=True)
         self._descriptions = description_subjects(config.events.prefix)
         self._thread = IoThread("ditto-reader")
         self._admin: Admin | None = None

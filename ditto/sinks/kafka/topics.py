@@ -65,10 +65,10 @@ def topic_of(route: str) -> str:
 class Topics:
     """The topics of one pipeline's routes. `names` is filled as routes become known."""
 
-    def __init__(self, config: Kafka, prefix: str) -> None:
+    def __init__(self, config: Kafka, prefix: str, *, reads_only: bool = False) -> None:
         self.checkpoints = config.checkpoint_topic
         self.own = config.own_topic.replace("{prefix}", topic_of(prefix))
-        self.access = Access(config, topic_of(prefix))
+        self.access = Access(config, topic_of(prefix), reads_only=reads_only)
         self._own_routes = (description_subjects(prefix), snapshot_subjects(prefix))
         self.names: dict[bytes, str] = {}
         """By route."""

@@ -22,17 +22,22 @@ class Access(NamedTuple):
     """What Ditto needs: both streams, or the exchange."""
     needs_read: bool
     """Nothing is read back of an exchange."""
+    reads_only: bool = False
+    """For a command that looks at what is stored."""
 
     @property
     def command(self) -> str:
         """Gives the user what Ditto needs."""
-        return rabbitmq_permissions(self.user, self.vhost, self.names, can_read=self.needs_read)
+        return rabbitmq_permissions(
+            self.user, self.vhost, self.names, can_read=self.needs_read, can_write=not self.reads_only
+        )
 
     def denied(self, begin: str, right: Right, resource: str, **context: str) -> SinkDenied:
         """The error for a right that is missing; `resource` is `stream shop`."""
+        gives = "lets the user read" if self.reads_only else "gives the user"
         return SinkDenied(
             f"{begin}: user {self.user} has no permission to {right} {resource} in virtual host {self.vhost}",
-            hint="this gives the user all that Ditto needs, and takes away what else the user may do there",
+            hint=f"this {gives} all that Ditto needs, and takes away what else the user may do there",
             command=self.command,
             **context,
         )
@@ -48,9 +53,9 @@ class Access(NamedTuple):
         )
 
 
-def access_of(config: RabbitMQ, url: str) -> Access:
+def access_of(config: RabbitMQ, url: str, *, reads_only: bool = False) -> Access:
     """To the node that one address of the configuration names."""
     user, vhost = login_of(config, url).user, address_of(config, url).vhost
     if config.has_exchange:
         return Access(user, vhost, (config.exchange.name,), needs_read=False)
-    return Access(user, vhost, (config.stream.name, config.stream.own), needs_read=True)
+    return Access(user, vhost, (config.stream.name, config.stream.own), needs_read=True, reads_only=reads_only)

@@ -325,17 +325,26 @@ class Connection:
 
 
 async def connect(
-    config: RabbitMQ, *, clock: Callable[[], float], on_failure: Callable[[SinkError], None]
+    config: RabbitMQ,
+    *,
+    clock: Callable[[], float],
+    on_failure: Callable[[SinkError], None],
+    reads_only: bool = False,
 ) -> Connection:
     """To the first node that answers. Raises SinkError and ConfigError, those of the last node."""
     for url in config.servers[:-1]:
         with suppress(SinkLost):
-            return await _connect(config, url, clock=clock, on_failure=on_failure)
-    return await _connect(config, config.servers[-1], clock=clock, on_failure=on_failure)
+            return await _connect(config, url, clock=clock, on_failure=on_failure, reads_only=reads_only)
+    return await _connect(config, config.servers[-1], clock=clock, on_failure=on_failure, reads_only=reads_only)
 
 
 async def _connect(
-    config: RabbitMQ, url: str, *, clock: Callable[[], float], on_failure: Callable[[SinkError], None]
+    config: RabbitMQ,
+    url: str,
+    *,
+    clock: Callable[[], float],
+    on_failure: Callable[[SinkError], None],
+    reads_only: bool,
 ) -> Connection:
     address = address_of(config, url)
     check_login(config, url)
@@ -350,7 +359,7 @@ async def _connect(
         writer,
         where=str(address),
         address=address,
-        access=access_of(config, url),
+        access=access_of(config, url, reads_only=reads_only),
         timeout_s=config.ack_timeout_s,
         clock=clock,
         on_failure=on_failure,

@@ -51,7 +51,9 @@ class RabbitMQReader:
 
     async def connect(self) -> None:
         """Raises what keeps it from that."""
-        self._connection = await connect(self._config, clock=time.monotonic, on_failure=lambda _error: None)
+        self._connection = await connect(
+            self._config, clock=time.monotonic, on_failure=lambda _error: None, reads_only=True
+        )
 
     async def close(self) -> None:
         """Close the connection."""

@@ -18,6 +18,8 @@ COMMANDS: Final = (
     *("+xadd", "+xlen", "+xrange", "+xrevrange", "+xread"),
 )
 """Those that Ditto gives, as an ACL says them."""
+READING: Final = ("+@connection", "+exists", "+hmget", "+smembers", "+xlen", "+xrange", "+xrevrange", "+xread")
+"""Those of the commands that only look at what is stored."""
 _GLOB: Final = re.compile(r"([\\*?\[\]])")
 _COMMAND: Final = re.compile(r"'([\w|-]+)' command")
 
@@ -29,14 +31,17 @@ class Access(NamedTuple):
     user: str
     patterns: tuple[str, ...]
     """Of the keys that Ditto uses."""
+    reads_only: bool = False
 
     def command(self, *, keys: Sequence[str] = (), lacks_commands: bool = False) -> str:
         """Lets the user use Ditto's keys, `keys` among them, where there are some; and give Ditto's commands. Takes
         nothing away. The server refuses keys for one who may use them all.
         """
         more = [f"~{escaped(key)}" for key in keys if not self._covers(key)]
-        patterns = (*self.patterns, *more) if keys else ()
-        commands = COMMANDS if lacks_commands else ()
+        patterns = [*self.patterns, *more] if keys else []
+        if self.reads_only:
+            patterns = [f"%R{pattern}" for pattern in patterns]
+        commands = () if not lacks_commands else READING if self.reads_only else COMMANDS
         return redis_command(self.config, "ACL", "SETUSER", self.user, *patterns, *commands)
 
     def _covers(self, key: str) -> bool:
@@ -71,10 +76,10 @@ def escaped(key: str) -> str:
     return _GLOB.sub(r"\\\1", key)
 
 
-def access_of(config: Redis, keys: Keys) -> Access:
-    """Of the pipeline that has these keys."""
+def access_of(config: Redis, keys: Keys, *, reads_only: bool = False) -> Access:
+    """To the keys of a pipeline."""
     begin = escaped(config.key_prefix)
     streams = keys.label.removeprefix("ditto:")
     own = () if keys.label.startswith(streams) else (f"~{keys.label}:*",)
     patterns = (f"~{begin}*",) if begin else (*own, f"~{streams}*")
-    return Access(config, login(config)[0] or "default", patterns)
+    return Access(config, login(config)[0] or "default", patterns, reads_only)

@@ -24,10 +24,15 @@ _REDIRECTIONS: Final = 3
 
 
 async def open_wire(
-    config: Redis, keys: Keys, *, clock: Callable[[], float], on_failure: Callable[[SinkError], object]
+    config: Redis,
+    keys: Keys,
+    *,
+    clock: Callable[[], float],
+    on_failure: Callable[[SinkError], object],
+    reads_only: bool = False,
 ) -> Wire:
     """To the server, or to the node that has the keys. Raises SinkError and ConfigError."""
-    address, access = address_of(config), access_of(config, keys)
+    address, access = address_of(config), access_of(config, keys, reads_only=reads_only)
     connection = await connect(config, address)
     for _ in range(_REDIRECTIONS):
         try:

@@ -48,7 +48,9 @@ class RedisReader:
 
     async def connect(self) -> None:
         """Raises what keeps it from that."""
-        self._wire = await open_wire(self._config, self._keys, clock=time.monotonic, on_failure=lambda _error: None)
+        self._wire = await open_wire(
+            self._config, self._keys, clock=time.monotonic, on_failure=lambda _error: None, reads_only=True
+        )
 
     async def close(self) -> None:
         """Close the connection."""

@@ -74,6 +74,7 @@ CATALOGS = (
 POINTS = {
     *(f"clock.{end}" for end in ("postgres", "nats")),
     *(f"nats.{each}" for each in ("connect", "version", "jetstream", "storage", "max_payload", "sync_interval")),
+    *(f"nats.{each}" for each in ("permissions", "lease")),
     *(f"publication.{each}" for each in ("exists", "tables", "actions")),
     *(f"role.{each}" for each in ("connect", "replication")),
     *(f"server.{each}" for each in ("version", "wal_level", "slots", "walsenders", "max_slot_wal_keep_size")),

@@ -59,7 +59,15 @@ async def test_check_looks_at_both_ends(file_world: FileWorld) -> None:
     assert checked(world, code=1)["file.tail"]["level"] == "error", "the slot is after what is left"
 
 
-@pytest.mark.parametrize(("path", "what"), [("missing/f", "there is no folder"), (".", "is not a regular file")])
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("missing/f", "there is no folder"),
+        (".", "is not a regular file"),
+        ("n" * 300, "cannot be used: File name too long"),
+        ("/proc/f", "cannot be used: No such file or directory"),
+    ],
+)
 def test_check_of_a_path_that_cannot_be_used(file_world: FileWorld, path: str, what: str) -> None:
     file_world.settings["DITTO_FILE_PATH"] = str(file_world.folder / path)
     assert what in checked(file_world, code=1)["file.path"]["what"]

@@ -34,6 +34,7 @@ def test_nothing_is_there_yet(request: pytest.FixtureRequest, sink: str) -> None
     wait = world.run("wait", "0/1000000", "--timeout", "100ms")
     assert wait.returncode == 1
     assert "has not reached 0/1000000 within 0.1 s: it does not exist" in wait.stderr
+    assert "ditto run creates it when it starts" in wait.stderr
     status = world.run("status")
     assert status.returncode == 1
     assert f"slot {world.name}: it does not exist" in status.stdout

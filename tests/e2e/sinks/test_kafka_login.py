@@ -291,6 +291,8 @@ async def test_topics_are_not_created(world: KafkaWorld, tmp_path: Path) -> None
         assert done.returncode
         assert hidden in done.stdout + done.stderr, command
         assert "there is no topic" not in done.stdout + done.stderr
+        assert ("--operation Read" in done.stderr) == (command != "status"), "which gives no hints"
+        assert "--operation Write" not in done.stderr, "of the rights only those that reading takes"
     findings = await world.checked(**guest)
     assert "topic.tail" not in findings
     assert findings["kafka.topics"].what.startswith("missing or hidden, and kafka.topics.create is false: ")

@@ -65,7 +65,7 @@ async def refusal(world: ReplayedWorld, **settings: object) -> str:
 
 def given_in(hint: str, beginning: str) -> str:
     """The command that a hint gives to enter: a line of its own."""
-    (command,) = (line for line in hint.splitlines() if line.startswith(beginning))
+    (command,) = (line.strip() for line in hint.splitlines() if line.strip().startswith(beginning))
     return command
 
 
@@ -126,6 +126,22 @@ async def test_a_user_with_the_permissions_of_the_guide(rabbitmq_world: RabbitMQ
     assert "\\" not in seen.fix, "what is copied from a log in JSON is the same"
     world.server.shell(seen.fix)
     await stores(world, **reader)
+
+
+async def test_the_rights_that_reading_takes(rabbitmq_world: RabbitMQWorld, users: None) -> None:
+    """The hint of a command that reads gives no more, and is enough for the others."""
+    world, server = rabbitmq_world, rabbitmq_world.server
+    await stores(world)
+    server.tool("add_user", world.name, "hushhush")
+    looker = {"rabbitmq_user": world.name, "rabbitmq_password": "hushhush"}
+    done = await asyncio.to_thread(world.run, "tail", "--no-follow", **looker)
+    assert done.returncode == 4, done.stdout
+    given = given_in(done.stderr, "rabbitmqctl set_permissions")
+    assert given.startswith(f"rabbitmqctl set_permissions -p / {world.name} '' '' '^"), given
+    server.shell(given)
+    for command in (("tail", "--no-follow"), ("verify",), ("wait", "0/1")):
+        done = await asyncio.to_thread(world.run, *command, **looker)
+        assert done.returncode == 0, done.stderr
 
 
 async def test_rights_and_streams_that_are_missing(rabbitmq_world: RabbitMQWorld, users: None) -> None:

@@ -206,6 +206,22 @@ async def test_rights_that_are_missing(world: RedisWorld) -> None:
         await stores(world, **login)
 
 
+async def test_the_rights_that_reading_takes(world: RedisWorld) -> None:
+    """The hints of the commands that read, one after the other, and nothing else."""
+    await stores(world)
+    with world.client() as client:
+        client.acl_setuser("looker", enabled=True, passwords=["+hushhush"], categories=["+@connection"])
+        for command in (("tail", "--no-follow"), ("verify",), ("wait", "0/1")):
+            for _ in range(3):
+                done = await asyncio.to_thread(world.run, *command, redis_user="looker", redis_password="hushhush")
+                if not done.returncode:
+                    break
+                enter(done.stderr)
+            assert done.returncode == 0, done.stderr
+        rights = client.acl_getuser("looker")
+        assert not [each for each in (*rights["commands"], *rights["keys"]) if "hset" in each or each.startswith("~")]
+
+
 async def test_a_key_prefix_that_the_user_may_not_use(world: RedisWorld) -> None:
     login = {"redis_user": "ditto", "redis_password": "hushhush", "redis_key_prefix": "{other}*:"}
     found = await refusal(world, **login)
