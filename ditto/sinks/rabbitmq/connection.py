@@ -29,6 +29,7 @@ from ditto.sinks.tls_mismatch import Speech, tls_mismatch
 _CONNECT_TIMEOUT_S: Final = 5.0
 _HEARTBEAT_S: Final = 20
 _LOOK_PERIOD_S: Final = 0.25
+_BUSY_S: Final = 3.0
 _LIMIT: Final = 1 << 20
 _MOST_FRAME: Final = 64 << 20
 """Of one frame, where the server names no limit."""
@@ -285,18 +286,29 @@ class Connection:
             if now - beat_at >= _HEARTBEAT_S / 2:
                 beat_at = now
                 self._writer.write(encode_frame(schema.Heartbeat()))
-            doing, since = "publish events", self._published_at
-            is_waiting = any(publisher.is_waiting for publisher in self._publishers.values())
-            if self._unanswered:
-                doing, since, _ = next(iter(self._unanswered.values()))
-                is_waiting = True
-            for limit_s, since_s in (
-                (self._timeout_s, max(self._answered_at, since) if is_waiting else now),
-                (3 * _HEARTBEAT_S, self._heard_at),
-            ):
-                if now - since_s >= limit_s:
+            doing, waited_s = self._waited(now)
+            for limit_s, silent_s in ((self._timeout_s, waited_s), (3 * _HEARTBEAT_S, now - self._heard_at)):
+                if silent_s >= limit_s:
                     self.fail(silent(self.where, limit_s, doing))
                     return
+
+    def _waited(self, now: float) -> tuple[str, float]:
+        """What the oldest answer is waited for to do, and for how long none of any kind has come: 0 for not at all."""
+        if self._unanswered:
+            doing, since, _ = next(iter(self._unanswered.values()))
+        elif any(publisher.is_waiting for publisher in self._publishers.values()):
+            doing, since = "publish events", self._published_at
+        else:
+            return "publish events", 0.0
+        return doing, now - max(self._answered_at, since)
+
+    @property
+    def blocked(self) -> SinkError | None:
+        """What it would fail with, where the server has left something unanswered for longer than a busy one does. It
+        says nothing of an alarm: all that can be known is that nothing is on its way.
+        """
+        doing, waited_s = self._waited(self._clock())
+        return silent(self.where, round(waited_s), doing) if waited_s >= _BUSY_S else None
 
     def fail(self, error: SinkError) -> None:
         """End it."""

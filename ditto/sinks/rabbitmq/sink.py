@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 from rstream import schema
 
-from ditto.errors import SinkLost
+from ditto.errors import SinkError, SinkLost
 from ditto.lsn import Checkpoint
 from ditto.routing.router import checkpoint_subject, snapshot_subjects
 from ditto.sinks.base import Batch, Capabilities, Clock, PipelineId, SinkState
@@ -152,6 +152,11 @@ class RabbitMQSink(OwnStores):
     async def send(self, batch: Batch) -> None:
         """Take the messages. Raises MessageTooLarge."""
         self._publisher.send(batch)
+
+    @property
+    def blocked(self) -> SinkError | None:
+        """For an end that nothing has to wait for: see `Connection.blocked`."""
+        return None if self._connection is None else self._connection.blocked
 
     async def flush(self) -> None:
         """Nothing is kept open: all that was sent will be acknowledged."""
