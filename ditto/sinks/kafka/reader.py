@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE: Final = 1000
 _STEP_S: Final = 0.1
+_FOLLOWING: Final = {"queued.max.messages.kbytes": 4096, "fetch.queue.backoff.ms": 100}
+"""A live tail that nobody reads from keeps as much as this, in place of librdkafka's 64 MB: a server may have many."""
 
 
 class KafkaReader:
@@ -150,8 +152,8 @@ class KafkaReader:
         ]
         return {place: records.offsets(*place) for place in places}
 
-    def _consumer(self) -> Any:
-        given = {**settings(self._config), **READER_SETTINGS, "error_cb": self._on_error}
+    def _consumer(self, **more: int) -> Any:
+        given = {**settings(self._config), **READER_SETTINGS, **more, "error_cb": self._on_error}
         consumer = make(Consumer, given)
         self._consumers.append(consumer)
         return consumer
@@ -196,7 +198,7 @@ class KafkaReader:
             yield found
         if not is_endless:
             return
-        consumer = self._consumer()
+        consumer = self._consumer(**_FOLLOWING)
         followed = {place: end for place, (_, end) in spans.items()}
         while True:
             new = await self._thread.run(partial(self._follow, consumer, followed))
