@@ -25,6 +25,8 @@ from ditto.sinks.jetstream.connection import Connection
 HISTORY: Final = {PIPELINES: 64, NODES: 1, ASSIGNMENTS: 1, STATUS: 1, READINESS: 1}
 """How many revisions of an entry each bucket keeps."""
 _TIMEOUT_S: Final = 5.0
+_FULL: Final = 10077
+"""The stream cannot store it: the bucket or the disk is full."""
 
 T = TypeVar("T")
 
@@ -154,7 +156,13 @@ class Bucket:
             raise self._lost(error) from error
 
     def _lost(self, error: Exception) -> ControlPlaneLost:
-        return lost(self._connection, error, f"bucket {self._name}")
+        found = lost(self._connection, error, f"bucket {self._name}")
+        if isinstance(error, nats.js.errors.APIError) and error.err_code == _FULL:
+            found.hint = (
+                f"pipelines that run go on; raise max_bytes of the stream KV_{self._name}, or make room where "
+                "nats-server stores (store_dir)"
+            )
+        return found
 
     def _unsuitable(self, error: nats.js.errors.APIError) -> ControlPlaneUnsuitable:
         return ControlPlaneUnsuitable(
@@ -178,7 +186,8 @@ def is_about_connection(connection: Connection, error: Exception) -> bool:
 def lost(connection: Connection, error: Exception, what: str) -> ControlPlaneLost:
     """The control plane does not answer, or not now."""
     is_late = isinstance(error, TimeoutError | nats.errors.TimeoutError)
-    words = "no answer in time" if is_late else str(error).removeprefix("nats: ") or type(error).__name__
+    said = error.description if isinstance(error, nats.js.errors.APIError) else str(error).removeprefix("nats: ")
+    words = "no answer in time" if is_late else said or type(error).__name__
     hint = "pipelines that run go on; look at nats-server, and at nats.url of the server's configuration"
     return ControlPlaneLost(
         f"the control plane, NATS at {connection.where}, cannot be used ({what}): {words}",

@@ -13,12 +13,12 @@ import uuid
 from contextlib import suppress
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from ditto.config import ServerConfig
 from ditto.config.fleet_values import is_name
 from ditto.errors import ConfigError, ControlPlaneLost, DittoError, NodeCrashed, NodeNameTaken
+from ditto.fleet.answers import Answers
 from ditto.fleet.bucket_copy import Copy
 from ditto.fleet.control_plane import ControlPlane
 from ditto.fleet.crashes import Crashes, where
@@ -32,7 +32,7 @@ from ditto.fleet.metrics import merge
 from ditto.fleet.node_metrics import NodeMetrics
 from ditto.fleet.readiness import Judge
 from ditto.fleet.records import NODES, PIPELINES, READINESS, Failure, Problem
-from ditto.fleet.requests import Answer, Ask, Fault, Requests, answer, problem_of, subject
+from ditto.fleet.requests import Requests, problem_of, subject
 from ditto.fleet.rights import check_buckets, check_requests
 from ditto.fleet.status_writer import StatusWriter
 from ditto.fleet.store import PipelineStore
@@ -71,9 +71,10 @@ class Node:
         self.membership = Membership(config.name)
         self.view: View = View(self.membership)
         self.store = PipelineStore(self.control_plane)
-        self.requests = Requests(config.name, self.control_plane, self.view, self._answer)
         self._leases = Leases(self.control_plane, self.view, node=config.name, instance=self.instance)
         self._workers = Workers(config.name, config.log, count=config.workers)
+        self._answers = Answers(config.name, self.view, self._workers, drain=self.drain)
+        self.requests = Requests(config.name, self.control_plane, self.view, self._answers.to)
         self._heartbeat = Heartbeat(config, instance=self.instance, api_url=api_url)
         self._readiness = Judge(self.view, node=config.name, instance=self.instance, has_news=self._reconcile)
         self._locals: dict[str, LocalPipeline] = {}
@@ -93,7 +94,6 @@ class Node:
         self._problem: Problem | None = None
         """What the last connection to the control plane ended by."""
         self._metrics = NodeMetrics(self)
-        self._responding: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------------------------------ how it is
 
@@ -259,8 +259,14 @@ class Node:
         # Guarded, as all that follows: what the user may not do is said at once, in place of a time-out.
         await connection.guard(check_buckets(self.control_plane, self.name))
         await connection.guard(self._heartbeat.join(self.control_plane.bucket(NODES)))
-        await connection.subscribe(subject(self.name, "*"), cb=self._on_request)
+        await connection.subscribe(subject(self.name, "*"), cb=self._answers.on_request)
         await connection.guard(check_requests(self.control_plane, self.name))
+        # Written before the node is live: in a bucket that takes nothing it would be so for a moment every second.
+        await connection.guard(self._readiness.announce(self.control_plane.bucket(READINESS)))
+        status_writer = self._status_writer()
+        await connection.guard(status_writer.write())
+        if self.control_plane.created(PIPELINES) != self._bucket_created:
+            self.view.deleted.clear()  # revisions of another bucket
         self.view.begin()
         self.view.is_connected = True
         async with asyncio.TaskGroup() as group:
@@ -268,7 +274,7 @@ class Node:
                 group.create_task(self._watch(copy))
             group.create_task(self._beat())
             group.create_task(self._follow_changes())
-            group.create_task(self._status_writer().run())
+            group.create_task(status_writer.run())
             group.create_task(self._readiness.run(self.control_plane.bucket(READINESS)))
             group.create_task(sweep(self.control_plane, self.view, self._leases))
             group.create_task(self._check())
@@ -378,33 +384,6 @@ class Node:
 
     def _status_writer(self) -> StatusWriter:
         return StatusWriter(self.control_plane, self.view, self._workers, node=self.name, instance=self.instance)
-
-    # ------------------------------------------------------------------------------------ what it is asked
-
-    async def _on_request(self, message: Any) -> None:
-        try:
-            ask = msgspec.json.decode(message.data, type=Ask)
-        except msgspec.MsgspecError:
-            fault = Fault("ControlPlaneUnsuitable", f"node {self.name} cannot read the request", None, 5)
-            await message.respond(msgspec.json.encode(Answer(fault=fault)))
-            return
-        # A subscription's callback holds the next request up.
-        task = asyncio.create_task(self._respond(message, ask))
-        self._responding.add(task)
-        task.add_done_callback(self._responding.discard)
-
-    async def _respond(self, message: Any, ask: Ask) -> None:
-        await message.respond(await self._answer(ask))
-
-    async def _answer(self, ask: Ask) -> bytes:
-        if ask.op == "drain":
-            self.drain()
-            return answer(True)
-        if ask.op == "hello":
-            return answer(True)
-        if ask.op == "deleted":
-            return answer(self.view.deleted_since(ask.revisions))
-        return await self._workers.answer(ask)
 
 
 def _deciding(error: BaseException) -> BaseException:

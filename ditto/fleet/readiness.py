@@ -78,6 +78,10 @@ class Judge:
         self._tell(failure, stored.name)
         self._wake.set()
 
+    async def announce(self, bucket: Bucket) -> None:
+        """Write what was found so far. Raises ControlPlaneLost."""
+        await bucket.put(self._node, msgspec.json.encode(self._entry()))
+
     async def run(self, bucket: Bucket) -> None:
         """Look, and write what was found, until cancelled. Raises ControlPlaneLost."""
         written: Readiness | None = None

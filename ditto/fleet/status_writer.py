@@ -36,14 +36,18 @@ class StatusWriter:
     async def run(self) -> None:
         """Until cancelled. Raises ControlPlaneLost."""
         while True:
-            for worker in self._workers:
-                await self._write(worker)
+            await self.write()
             await self.clear(keep={self._key(worker) for worker in self._workers})
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PERIOD_S):
                     await self._workers.news.wait()
                     await asyncio.sleep(_SETTLE_S)
             self._workers.news.clear()
+
+    async def write(self) -> None:
+        """What is not written yet. Raises ControlPlaneLost."""
+        for worker in self._workers:
+            await self._write(worker)
 
     def show(self) -> None:
         """In this node's view alone, for which nothing comes from the control plane now."""

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import nats
 import pytest
+from structlog.testing import capture_logs
 
 from ditto.config import NatsConnection
 from ditto.config.load import load_server
 from ditto.fleet.control_plane import ControlPlane
 from ditto.fleet.node import Node
-from ditto.fleet.records import ASSIGNMENTS, PIPELINES, Record
+from ditto.fleet.records import ASSIGNMENTS, PIPELINES, READINESS, Record
 from ditto.fleet.store import PipelineStore
 from ditto.tasks import end
 from ditto.testing.process import free_port
@@ -149,3 +150,28 @@ async def test_a_purge_of_another_bucket_is_noticed(control_plane: NatsServer) -
             await client.close()
         await eventually(lambda: not node.view.assignments.values, "the entry is forgotten", timeout_s=30)
         await is_in(node, "live")
+
+
+async def test_in_a_bucket_that_takes_nothing_a_node_is_cut_off_and_stays_so(control_plane: NatsServer) -> None:
+    async with Proxy(control_plane.port) as proxy, running("n1", proxy.port) as node:
+        client = await nats.connect(control_plane.url)
+        try:
+            await node.control_plane.bucket(READINESS).put("n2", b'{"instance": "another node"}')
+            config = (await client.jetstream().stream_info(f"KV_{READINESS}")).config
+            config.max_bytes = 8
+            await client.jetstream().update_stream(config)
+            with capture_logs() as logged:
+                # A full bucket takes what is shorter than the entry before, and nothing longer.
+                await (await client.jetstream().key_value(READINESS)).delete("n1")
+                await is_in(node, "cut off", "maximum bytes exceeded")
+                before = proxy.connection_count
+                await eventually(lambda: proxy.connection_count >= before + 3, "it has tried three times")
+            told = [each for each in logged if "maximum bytes exceeded" in each.get("reason", "")]
+            assert [each["event"] for each in told] == ["node.cut_off"]
+            assert f"raise max_bytes of the stream KV_{READINESS}" in told[0]["hint"]
+            assert "node.live" not in [each["event"] for each in logged]
+            config.max_bytes = -1
+            await client.jetstream().update_stream(config)
+            await is_in(node, "live")
+        finally:
+            await client.close()
