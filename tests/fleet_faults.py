@@ -173,8 +173,9 @@ def apply(proof: Proof, folder: str) -> subprocess.CompletedProcess[str]:
 
 
 async def all_buckets_lost(proof: Proof, ledgers: dict[str, Ledger]) -> str:
-    """All at once. Then as the hint says: one node again, all documents, the other nodes again."""
+    """All at once. Then as the hint says: one node again, all documents; the other nodes are live by themselves."""
     fleet = proof.fleet
+    counts = {name: len(node.logs("node.live")) for name, node in fleet.nodes.items()}
     cuts = {name: len(node.logs("node.cut_off")) for name, node in fleet.nodes.items()}
     async with buckets(proof) as js:
         for bucket in HISTORY:
@@ -188,7 +189,7 @@ async def all_buckets_lost(proof: Proof, ledgers: dict[str, Ledger]) -> str:
     for name in proof.worlds:
         await fleet.apply(name, proof.document(name))
     for name in ("n2", "n3"):
-        await proof.again(name)
+        await fleet.nodes[name].logged("node.live", timeout_s=60, count=counts[name] + 1)
     await fleet.live(*NODES)
     await proof.all_stream("all buckets were deleted")
     return "all buckets were deleted at once, and made again as the hint says"
