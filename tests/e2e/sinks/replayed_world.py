@@ -158,6 +158,16 @@ class ReplayedWorld(World):
             timeout=60,
         )
 
+    async def ends_walsender(self) -> None:
+        """End the walsender that serves the slot, whose reader may be frozen.
+
+        Where the connection's buffers are full, PostgreSQL waits for room for its last words, and ends when it is asked
+        again. A standby asks again as long as the lease is not renewed.
+        """
+        pid = self.value(f"SELECT active_pid FROM pg_replication_slots WHERE slot_name = '{self.name}'")
+        query = f"SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE pid = {pid}"
+        await eventually(lambda: not self.sql(query), "the walsender ends")
+
     async def checked(self, **settings: object) -> dict[str, Finding]:
         """What `ditto check` finds: the worst finding of each check."""
         order = {"ok": 0, "warning": 1, "error": 2}

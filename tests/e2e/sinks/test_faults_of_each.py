@@ -150,9 +150,7 @@ async def test_two_at_once_and_a_stale_one_that_thaws(world: Any) -> None:
         await second.logged("slot.standby")
         first.send(signal.SIGSTOP)
         await ledger.goes_on(20)  # what the first finds in its sockets when it goes on
-        world.sql(
-            f"SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = '{world.name}'"
-        )
+        await world.ends_walsender()
         await second.streaming(timeout_s=60)
         await ledger.goes_on(20)
         first.send(signal.SIGCONT)

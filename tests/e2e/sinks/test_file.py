@@ -130,9 +130,7 @@ async def test_a_file_that_is_locked(file_world: FileWorld) -> None:
     first = await world.streaming()
     await world.fence()
     first.send(signal.SIGSTOP)
-    world.sql(
-        f"SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = '{world.name}'"
-    )
+    await world.ends_walsender()
     second = world.ditto()
     failure = await second.logged("session.failed", kind="NotNow")
     assert "is locked: another process writes to it" in failure["error"]

@@ -259,9 +259,7 @@ async def test_a_frozen_one_posts_nothing_when_it_thaws(webhook_world: WebhookWo
         await ledger.goes_on(20)
         first.send(signal.SIGSTOP)
         frozen_at = time.monotonic()
-        world.sql(
-            f"SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = '{world.name}'"
-        )
+        await world.ends_walsender()
         await second.streaming(timeout_s=30)
         receiver.usual = Answer()
         await eventually(lambda: time.monotonic() > frozen_at + 11, "it was frozen for long")
