@@ -23,8 +23,8 @@ def readers(document: Document, others: Iterable[tuple[str, Document]], environ:
         if _slot(other) != slot:
             continue  # to read a connection string takes time
         if _dsn(other) != _dsn(document):
-            place = place or _place(document, environ)
-            if place is None or _place(other, environ) != place:
+            place = place or server_of(document, environ)
+            if place is None or server_of(other, environ) != place:
                 continue
         names.append(name)
     return sorted(names)
@@ -46,14 +46,19 @@ def named(names: list[str]) -> str:
     return f"pipeline{'s' if len(names) > 1 else ''} {', '.join(names[:_MOST_NAMES])}{more}"
 
 
-def _place(document: Document, environ: Mapping[str, str]) -> tuple[Any, ...] | None:
-    """Of the server; None where it cannot be told here."""
+def server_of(document: Document, environ: Mapping[str, str]) -> tuple[Any, ...] | None:
+    """Host and port of PostgreSQL; None where they cannot be told here."""
+    found = source_parameters(document, environ)
+    return None if found is None else (found.get("host"), found.get("hostaddr"), found.get("port") or "5432")
+
+
+def source_parameters(document: Document, environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """Those of the connection string; None where they cannot be told here."""
     try:
         dsn = resolve("x", {"postgres": {"dsn": _dsn(document)}}, environ).postgres.dsn
-        parameters = parameters_of(dsn)
+        return parameters_of(dsn)
     except (ConfigError, PipelineRefused, ValueError):
         return None
-    return parameters.get("host"), parameters.get("hostaddr"), parameters.get("port") or "5432"
 
 
 def _slot(document: Document) -> str:

@@ -279,12 +279,16 @@ async def test_a_deletion_says_what_stays() -> None:
     assert problem(refused) == (409, "NotPossibleNow")
     assert "is also that of pipeline shop, and is not dropped" in refused[1]["detail"]
     _, done = await ask(node, "DELETE", "/v1/pipelines/trades", If_Match="*")
-    assert done["kept"][0] == "the replication slot shop stays, if there is one: it is also that of pipeline shop"
+    assert done["kept"] == [
+        "the replication slot shop stays, if there is one: it is also that of pipeline shop",
+        "the publication ditto stays, if there is one: it is also that of pipeline shop",
+        "the stream SHOP stays with its events, if there is one: it is also that of pipeline shop",
+    ]
     code, done = await ask(node, "DELETE", "/v1/pipelines/shop", If_Match='"1"')
     assert (code, done["slot"], done["slot_dropped"]) == (200, "shop", False)
     slot, publication, stream = done["kept"]
     assert "ditto slot drop --slot shop" in slot
-    assert "DROP PUBLICATION ditto" in publication
+    assert 'DROP PUBLICATION "ditto"' in publication
     assert "nats stream rm SHOP" in stream
     assert "shop" not in node.store.revisions
 

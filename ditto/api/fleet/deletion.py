@@ -9,13 +9,13 @@ from typing import Final
 
 from ditto.api.fleet.checking import others
 from ditto.api.fleet.documents import Deleted
-from ditto.api.fleet.remains import look, sentences, slot_stays
+from ditto.api.fleet.remains import look, sentences, shared_with, slot_stays
 from ditto.config import Config
 from ditto.errors import ConfigError, DittoError, NotPossibleNow, SlotInUse, SourceError
 from ditto.fleet.document import resolve
 from ditto.fleet.interface import FleetNode
 from ditto.fleet.records import Stored
-from ditto.fleet.shared_slots import named, readers
+from ditto.fleet.shared_slots import named
 from ditto.source.slot import drop_slot, find_slot
 from ditto.source.sql import Control, open_control
 
@@ -35,10 +35,10 @@ async def remove(node: FleetNode, found: Stored, *, drops_slot: bool, by: str) -
             raise
         config = None
     revision, is_dropped = found.revision, False
-    shared = await asyncio.to_thread(readers, found.record.document, await others(node, found.name), os.environ)
-    if drops_slot and shared:
+    shared = await asyncio.to_thread(shared_with, found.record.document, await others(node, found.name), os.environ)
+    if drops_slot and shared.slot:
         raise NotPossibleNow(
-            f"the slot of pipeline {found.name} is also that of {named(shared)}, and is not dropped",
+            f"the slot of pipeline {found.name} is also that of {named(shared.slot)}, and is not dropped",
             hint="delete it without --drop-slot: the slot stays for the other one",
         )
     if drops_slot and config is not None:
@@ -46,9 +46,9 @@ async def remove(node: FleetNode, found: Stored, *, drops_slot: bool, by: str) -
     await node.store.delete(found.name, after=revision)
     if config is None:
         slot = _slot(found)
-        kept = [slot_stays(slot, shared, is_there=None), "the publication and what is stored stay"]
+        kept = [slot_stays(slot, shared.slot, is_there=None), "the publication and what is stored stay"]
         return Deleted(name=found.name, slot=slot, slot_dropped=False, kept=kept)
-    kept = sentences(config, await look(config), is_slot_dropped=drops_slot, readers=shared)
+    kept = sentences(config, await look(config), shared, is_slot_dropped=drops_slot)
     return Deleted(name=found.name, slot=config.postgres.slot, slot_dropped=is_dropped, kept=kept)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
 
 from ditto.config import Config
 from ditto.errors import DittoError
-from ditto.fleet.shared_slots import named
+from ditto.fleet.document import Document
+from ditto.fleet.shared_places import same_publication, same_stream
+from ditto.fleet.shared_slots import named, readers
+from ditto.hints import identifier
 from ditto.sinks.choose import open_reader
 from ditto.source.slot import find_slot
 from ditto.source.sql import open_control
@@ -24,6 +28,23 @@ class There(Struct, kw_only=True):
     slot: bool | None = None
     publication: bool | None = None
     stored: bool | None = None
+
+
+class Shared(Struct, kw_only=True):
+    """The names of other pipelines that use the same slot, publication or stream."""
+
+    slot: list[str]
+    publication: list[str]
+    stream: list[str]
+
+
+def shared_with(document: Document, others: list[tuple[str, Document]], environ: Mapping[str, str]) -> Shared:
+    """Look through the others."""
+    return Shared(
+        slot=readers(document, others, environ),
+        publication=same_publication(document, others, environ),
+        stream=same_stream(document, others, environ),
+    )
 
 
 async def look(config: Config) -> There:
@@ -57,38 +78,47 @@ async def _look_at_sink(config: Config, there: There) -> None:
         return
 
 
-def sentences(config: Config, there: There, *, is_slot_dropped: bool, readers: list[str]) -> list[str]:
-    """One for each thing that stays, and how to remove it. `readers` are other pipelines on the same slot."""
-    slot, publication = config.postgres.slot, config.postgres.publication
+def sentences(config: Config, there: There, shared: Shared, *, is_slot_dropped: bool) -> list[str]:
+    """One for each thing that stays, and how to remove it where no other pipeline uses it."""
+    slot = config.postgres.slot
     found = []
     if not is_slot_dropped and there.slot is not False:
-        found.append(slot_stays(slot, readers, is_there=there.slot))
+        found.append(slot_stays(slot, shared.slot, is_there=there.slot))
     if there.publication is not False:
-        found.append(
-            f"the publication {publication} stays{_if(there.publication)}: DROP PUBLICATION {publication} removes it"
-        )
+        found.append(_publication(config.postgres.publication, shared.publication, there.publication))
     if there.stored is not False:
-        found.append(_stored(config, there.stored))
+        found.append(_stored(config, shared.stream, there.stored))
     return found
 
 
-def slot_stays(slot: str, readers: list[str], *, is_there: bool | None) -> str:
+def slot_stays(slot: str, users: list[str], *, is_there: bool | None) -> str:
     """The sentence about it."""
-    if readers:
-        return f"the replication slot {slot} stays{_if(is_there)}: it is also that of {named(readers)}"
+    if users:
+        return f"the replication slot {slot} stays{_if(is_there)}: {_also(users)}"
     return (
         f"the replication slot {slot} stays{_if(is_there)}, and PostgreSQL keeps its WAL until it is dropped: "
         f"ditto slot drop --slot {slot} --dsn DSN"
     )
 
 
+def _publication(publication: str, users: list[str], is_there: bool | None) -> str:
+    stays = f"the publication {publication} stays{_if(is_there)}"
+    return f"{stays}: {_also(users)}" if users else f"{stays}: DROP PUBLICATION {identifier(publication)} removes it"
+
+
+def _also(names: list[str]) -> str:
+    return f"it is also that of {named(names)}"
+
+
 def _if(is_there: bool | None) -> str:
     return "" if is_there else ", if there is one"
 
 
-def _stored(config: Config, is_there: bool | None) -> str:
+def _stored(config: Config, users: list[str], is_there: bool | None) -> str:
     if config.sink == "nats":
         stream = config.nats.stream
+        if users:
+            return f"the stream {stream} stays with its events{_if(is_there)}: {_also(users)}"
         return f"the stream {stream} stays with its events{_if(is_there)}: nats stream rm {stream} removes it"
     if config.file is not None:
         return f"the file {config.file.path} stays on the node that wrote it{_if(is_there)}"
