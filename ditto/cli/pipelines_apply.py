@@ -98,10 +98,14 @@ def apply(path: Path, prune: bool, checks: bool, dry_run: bool, recursive: bool,
     A pipeline is called as its file says (name), or like the file. One that no live node can run is applied, too, with
     a warning: it is unassigned until a node can.
     """
-    from ditto.api_client.files import files_below, read_documents  # noqa: PLC0415 -- other commands need not import it
+    from ditto.api_client.files import (  # noqa: PLC0415 -- other commands need not import it
+        STANDARD_INPUT,
+        files_below,
+        read_documents,
+    )
     from ditto.api_client.plan import make_plan  # noqa: PLC0415 -- the same
 
-    if prune and not path.is_dir():
+    if prune and (path.is_file() or path == STANDARD_INPUT):
         raise click.UsageError("--prune goes with a directory: it deletes every pipeline that has no file there")
     documents = read_documents(path, is_recursive=recursive)
     if documents.unread:

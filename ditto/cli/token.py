@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
@@ -39,5 +40,6 @@ def token(name: str, role: str) -> None:
     say("# into the configuration of each node:")
     say("auth:\n  tokens:")
     say(f"    - {{name: {json.dumps(name)}, role: {role}, sha256: {digest(made)}}}")
-    say("# the token, for its owner alone (DITTO_TOKEN):")
+    if sys.stdout.isatty():  # otherwise the two go to different places
+        say("# the token, for its owner alone (DITTO_TOKEN):")
     click.echo(made)

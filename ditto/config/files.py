@@ -67,6 +67,8 @@ def parse_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = (mark.line + 1, mark.column + 1) if mark else ()
+        if mark is not None and text[mark.index : mark.index + 1] == "\t":
+            raise SyntaxFault("there is a tab", *where, hint="put spaces in its place") from None
         # What PyYAML quotes may be a password that began with * or !; <tokens> and _EXPECTED are its own words.
         problem = error.problem or "unreadable"
         own = _EXPECTED.match(problem)

@@ -51,6 +51,13 @@ def _tokens(value: list[Any]) -> list[Any]:
     doubles = [name for name, count in Counter(token.name for token in value).items() if count > 1]
     if doubles:
         raise Impossible(f"has two entries with the name {doubles[0]}")
+    owners: dict[str, str] = {}
+    for token in value:
+        if (other := owners.setdefault(token.sha256.lower(), token.name)) != token.name:
+            raise Impossible(
+                f"has one token for two entries, {other} and {token.name}: it has one name and one role",
+                hint="remove one of them, or make it a token of its own: ditto token",
+            )
     return value
 
 

@@ -6,7 +6,7 @@ import json
 from difflib import get_close_matches
 from typing import Final
 
-from ditto.config.keys import PIPELINE, Model, variable_of
+from ditto.config.keys import PIPELINE, SERVER, Model, variable_of
 from ditto.config.model import SINKS
 from ditto.errors import ConfigError
 
@@ -16,6 +16,24 @@ _IN_ADDRESS: Final = (
     *("database", "dbname", "sslmode", "sslrootcert", "url", "uri", "dsn", "address"),
 )
 """What an address may have, in the words of other programs."""
+
+_OTHERS_OF: Final = {PIPELINE.struct: SERVER, SERVER.struct: PIPELINE}
+_WHOSE: Final = {
+    PIPELINE.struct: "of a pipeline, but one of a node (ditto serve)",
+    SERVER.struct: "of a node, but one of a pipeline",
+}
+_INSTEAD: Final = {
+    PIPELINE.struct: "give the file of a pipeline; ditto serve --config takes that of a node",
+    SERVER.struct: "give the file of the node; that of a pipeline goes to the fleet (ditto pipelines apply -f FILE), "
+    "or runs alone (ditto run --config FILE)",
+}
+
+
+def _is_of_the_other(path: str, model: Model) -> bool:
+    """Whether it is a key or a section of the other configuration, by a name that this one has nowhere."""
+    other, last = _OTHERS_OF[model.struct], path.rpartition(".")[2]
+    names = {each.rpartition(".")[2] for each in (*model.keys, *model.former)}
+    return last not in names and (path in other.keys or path in other.sections)
 
 
 def _nearest(path: str, model: Model) -> str | None:
@@ -66,6 +84,8 @@ def _address(path: str, model: Model) -> str | None:
 
 def unknown(path: str, origin: str, model: Model = PIPELINE) -> ConfigError:
     """The error for the key `path`, found `in ditto.yaml`."""
+    if _is_of_the_other(path, model):
+        return ConfigError(f"{path} {origin} is no key {_WHOSE[model.struct]}", hint=_INSTEAD[model.struct], key=path)
     nearest = _nearest(path, model)
     section = path.rpartition(".")[0]
     if section:

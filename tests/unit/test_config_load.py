@@ -9,9 +9,11 @@ import pytest
 
 from ditto.config import FLAGS, KEYS, Config, File, Key, Tls, load
 from ditto.config.keys import members
+from ditto.config.load import load_server
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SAMPLES: dict[str, tuple[str, Any]] = {
@@ -299,6 +301,32 @@ def test_unknown_keys_name_the_nearest(text: str, wrong: str, nearest: str, tmp_
 
 
 @pytest.mark.parametrize(
+    ("reader", "text", "said", "hint"),
+    [
+        (load, "auth: {tokens: []}", "auth in {} is no key of a pipeline, but one of a node", "ditto serve --config"),
+        (load, "workers: 2", "workers in {} is no key of a pipeline, but one of a node", "ditto serve --config"),
+        (load, "replicas: 3", "replicas in {} is not a known key", "known are"),
+        (
+            load_server,
+            "postgres: {}",
+            "postgres in {} is no key of a node, but one of a pipeline",
+            "pipelines apply -f",
+        ),
+        (load_server, "nats: {stream: X}", "nats.stream in {} is no key of a node, but one of a pipeline", "apply -f"),
+        (load_server, "nats: {replicas: 3}", "nats.replicas in {} is not a known key: did you mean replicas?", "None"),
+    ],
+)
+def test_the_file_of_a_node_is_not_that_of_a_pipeline(
+    reader: Callable[..., Any], text: str, said: str, hint: str, tmp_path: Path
+) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        reader(file, *([{}] if reader is load_server else [{}, {}]))
+    assert caught.value.message.startswith(said.format(file))
+    assert hint in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
     ("path", "address"),
     [
         *((f"postgres.{name}", "postgres.dsn") for name in ("password", "user", "host", "sslmode", "dbname", "url")),
@@ -380,6 +408,7 @@ def test_a_reference_within_braces_needs_quotes(tmp_path: Path) -> None:
         ("c.yaml", "nats: []", "nats in"),
         ("c.yaml", "events: {topics: {1: x}}", "not text"),
         ("c.yaml", "a: 1\nb: \x07", "c.yaml:2:4 is not valid YAML"),
+        ("c.yaml", "nats:\n\turl: a", "c.yaml:2:1 is not valid YAML: there is a tab"),
         ("c.json", "{", "c.json:1:2 is not valid JSON"),
         ("c.json", '{"nats": {}, "nats": {}}', "duplicate key nats"),
         ("c.toml", "a = 1\nnats = ", "c.toml:2:8 is not valid TOML"),

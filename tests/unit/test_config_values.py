@@ -318,3 +318,20 @@ def test_dsn_notations(given: str, kept: str, tmp_path: Path) -> None:
 def test_keys_that_contradict_each_other(nats: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=said):
         load_json(tmp_path, "nats", nats)
+
+
+@pytest.mark.parametrize(
+    ("names", "digests", "said"),
+    [
+        (("a", "a"), ("0" * 64, "1" * 64), "two entries with the name a"),
+        (("a", "b"), ("a" * 64, "A" * 64), "one token for two entries, a and b"),
+        (("a", "b"), ("0" * 64, "secret"), r"an entry \(\[1\]\) whose sha256"),
+    ],
+)
+def test_a_token_has_one_name_and_one_role(names: tuple[str, str], digests: tuple[str, str], said: str) -> None:
+    tokens = [
+        {"name": name, "role": role, "sha256": digest}
+        for name, role, digest in zip(names, ("read", "admin"), digests, strict=True)
+    ]
+    with pytest.raises(ConfigError, match=said):
+        load_server(None, {"DITTO_AUTH_TOKENS": json.dumps(tokens)})

@@ -63,6 +63,7 @@ def test_prune_deletes_what_has_no_file_and_asks(ask: Ask, folder: Path, tmp_pat
     assert "goes with a directory" in ask("pipelines", "apply", "-f", str(folder / "orders.yaml"), "--prune", code=2)
     (tmp_path / "empty").mkdir()
     assert "has no configuration" in ask("pipelines", "apply", "-f", str(tmp_path / "empty"), "--prune", code=2)
+    assert "there is no file" in ask("pipelines", "apply", "-f", str(tmp_path / "absent"), "--prune", code=2)
 
 
 def test_what_would_lose_events_is_not_applied_unasked(ask: Ask, folder: Path) -> None:
