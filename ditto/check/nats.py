@@ -103,7 +103,7 @@ async def check_sync(delivery: Delivery, replicas: int, monitor_url: str | None)
         "replica loses the end, which PostgreSQL has given up by then unless delivery.confirm_delay is longer"
     )
     seen = None if monitor_url is None else await asyncio.to_thread(_monitored, monitor_url)
-    what = "sync_interval cannot be seen (no monitoring endpoint; --nats-monitor URL)"
+    what = "sync_interval cannot be seen (no monitoring endpoint; ditto check --nats-monitor URL)"
     interval_s = _DEFAULT_SYNC_S
     if seen is not None:
         interval_s = 0.0 if seen.sync_always else _seconds(seen.sync_interval) or _DEFAULT_SYNC_S

@@ -151,7 +151,7 @@ class Editor:
     async def _review(self) -> None:
         checked = await self._check()
         if checked is None:
-            ui.notify("Correct this first: the message is below the text", type="warning")
+            ui.notify("Correct this first: the message is below the text", type="warning", textColor="white")
             return
         document, applied = checked
         shown = yaml_text.difference("" if self._after is None else self._before, self._text.value or "")

@@ -87,6 +87,19 @@ events:
 """,
     ),
     Template(
+        "Tables to RabbitMQ",
+        "Every change of the published tables, to a stream of RabbitMQ.",
+        _SOURCE
+        + """\
+rabbitmq:
+  url: rabbitmq-stream://ditto:${DITTO_RABBITMQ_PASSWORD}@rabbitmq.example.com:5552
+  stream:
+    name: NAME
+events:
+  prefix: NAME
+""",
+    ),
+    Template(
         "Tables to a webhook",
         "Every change of the published tables, to an HTTP endpoint, signed.",
         _SOURCE

@@ -22,6 +22,13 @@ _KEEP_DOCUMENT: Final = frozenset({"pause", "resume", "restart"})
 """Actions whose revision has the document of the one before."""
 
 
+def _names(nodes: list[str]) -> str:
+    """In words; of many the first ones."""
+    shown = nodes if len(nodes) <= _MOST_NAMES else [*nodes[:_MOST_NAMES], f"{len(nodes) - _MOST_NAMES} more"]
+    *before, last = shown
+    return f"{', '.join(before)} and {last}" if before else last
+
+
 class Placement:
     """No call waits for anything, or changes anything."""
 
@@ -140,7 +147,7 @@ class Placement:
         by_message: dict[str, list[str]] = {}
         for each in refusals:
             by_message.setdefault(each.message, []).append(each.node)
-        reasons = [f"{' and '.join(found)}: {message}" for message, found in by_message.items()]
+        reasons = [f"{_names(found)}: {message}" for message, found in by_message.items()]
         able = self._unavailable(name)
         reasons += [f"{node} has it, and {why}" for node, why in able.items()]
         hint = refusals[0].hint or "put there what is missing"

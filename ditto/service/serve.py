@@ -30,6 +30,7 @@ async def serve(config: ServerConfig) -> None:
     with _on_signals(node):
         async with keep_heartbeat(node), systemd.keep_notified(node), _serve_http(node):
             await node.run()
+    log.info("node.stopped", node=node.name)
 
 
 @asynccontextmanager

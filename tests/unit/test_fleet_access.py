@@ -24,7 +24,7 @@ async def test_a_role_does_what_it_may_and_no_more(role: str) -> None:
             assert NEEDED[method, path] in found[1]["hint"]
     assert node.store.revisions == before
     assert not node.requests.asked
-    assert [each["event"] for each in logs] == ["audit.refused"] * len(refused)
+    assert [(each["event"], each["client"]) for each in logs] == [("audit.refused", "10.1.2.3")] * len(refused)
     for method, path in NEEDED.keys() - set(refused):
         code, found = await ask(node, method, path, role=role, body=BODIES.get((method, path)), If_Match="*")
         assert code not in {401, 403}, (method, path, found)

@@ -358,6 +358,7 @@ def test_one_that_runs_nowhere_goes_to_the_next_node_and_is_unassigned_where_non
     scene.node("n3")
     assert scene.view.targets() == {"shop": "n3"}, "a node that joins may have it"
     scene.ready("n3", revision, shop="PASSWORD")
+    assert "n1, n2 and n3: PASSWORD is missing" in scene.view.pipeline("shop").reason
     scene.node("n1", instance="another")
     assert scene.view.targets() == {"shop": "n1"}, "another process of that node, too"
     scene.ready(second, revision)

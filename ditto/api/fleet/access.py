@@ -30,13 +30,14 @@ def check_role(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRout
     """A guard, called before anything of the request is read. Raises RoleMissing."""
     needed: Role | None = handler.opt.get(ROLE)
     if needed is not None:
-        require(identity_of(connection), needed, f"{connection.scope['method']} {connection.url.path}")  # type: ignore[typeddict-item]
+        what = f"{connection.scope['method']} {connection.url.path}"  # type: ignore[typeddict-item]
+        require(identity_of(connection), needed, what, client=_client(connection))
 
 
-def require(identity: Identity, needed: Role, what: str) -> None:
+def require(identity: Identity, needed: Role, what: str, *, client: str | None) -> None:
     """Raises RoleMissing, and logs it."""
     if not identity.may(needed):
-        log.warning("audit.refused", who=identity.name, role=identity.role, what=what)
+        log.warning("audit.refused", who=identity.name, role=identity.role, what=what, client=client)
         raise RoleMissing(
             f"token {identity.name} has the role {identity.role}, and this needs {needed}",
             hint=f"use a token with the role {needed}",
@@ -66,5 +67,8 @@ def knows_the_fleet(node: FleetNode) -> Guard:
 def audit(request: Request[Any, Any, Any], what: str, **fields: object) -> None:
     """One line for every change: who, what, on what, and the revision that came of it."""
     identity = identity_of(request)
-    client = request.client.host if request.client else None
-    log.info("audit", who=identity.name, role=identity.role, what=what, client=client, **fields)
+    log.info("audit", who=identity.name, role=identity.role, what=what, client=_client(request), **fields)
+
+
+def _client(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+    return connection.client.host if connection.client else None
