@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ditto.check.finding import Finding, bad, failed, named, ok
 from ditto.check.place import compare_sink
-from ditto.errors import DittoError
+from ditto.errors import DittoError, SinkDenied
 from ditto.routing.router import Router
 from ditto.sinks.kafka.access import OPERATOR
 from ditto.sinks.kafka.client import Admin
@@ -58,9 +58,12 @@ def _check_topics(config: Config, kafka: Kafka, source: Source | None, admin: Ad
     existing = control.existing()
     missing = needed - existing
     hidden = control.hidden(missing)
+    refusals = control.refusals(sorted(missing)) if control.creates else {}
     found = [_existence(kafka, control, missing, len(needed), hidden)]
+    found += [failed("kafka.topics", error) for error in refusals.values() if not isinstance(error, SinkDenied)][:1]
+    forbidden = [name for name, error in refusals.items() if isinstance(error, SinkDenied)]
     if hidden or not missing or kafka.topics.create:
-        found.append(_permissions(control, topics, sorted(needed & existing), sorted(missing), hidden))
+        found.append(_permissions(control, topics, sorted(needed & existing), sorted(missing), hidden, forbidden))
     settings = control.settings(needed & existing)
     found += [
         _compaction(control, name, settings.get(name, {}))
@@ -84,12 +87,17 @@ def _existence(kafka: Kafka, control: TopicAdmin, missing: set[str], count: int,
 
 
 def _permissions(
-    control: TopicAdmin, topics: Topics, existing: list[str], missing: list[str], hidden: list[str]
+    control: TopicAdmin,
+    topics: Topics,
+    existing: list[str],
+    missing: list[str],
+    hidden: list[str],
+    forbidden: list[str],
 ) -> Finding:
     """By what the broker says of topics that exist, and by whether it would create the others."""
     check, why = "kafka.permissions", "Ditto creates topics, writes to them, and reads its own when it starts"
     allowed = control.allowed(existing)
-    lacking = {"Describe": hidden, "Create": control.forbidden(missing) if control.creates else []}
+    lacking = {"Describe": hidden, "Create": forbidden}
     for operation, names in (("Write", existing), ("Read", [topics.own, topics.checkpoints])):
         lacking[operation] = [
             name for name in names if (rights := allowed.get(name)) is not None and operation.upper() not in rights

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from ditto.config.kafka import LONGEST_TOPIC, is_topic
-from ditto.errors import NotNow, StreamNotFound, StreamUnusable, SubjectCollision
+from ditto.errors import NotNow, SinkError, StreamNotFound, StreamUnusable, SubjectCollision
 from ditto.routing.router import description_subjects, snapshot_subjects
 from ditto.sinks.kafka.access import OPERATOR, Access
 from ditto.sinks.kafka.client_errors import error_of
@@ -184,18 +184,19 @@ class TopicAdmin:
         words = ["--alter", "--topic", name, "--add-config", "cleanup.policy=compact"]
         return shlex.join(["kafka-configs.sh", "--bootstrap-server", self._servers, *words])
 
-    def forbidden(self, names: Collection[str]) -> list[str]:
-        """Those that this user may not create. The broker only looks whether it would: none is created."""
+    def refusals(self, names: Collection[str]) -> dict[str, SinkError]:
+        """The error with which each could not be created. The broker only looks whether it would: none is created."""
         new = [self._new(name) for name in names]
         timeout_s = self._admin.timeout_s
         futures = self._admin.client.create_topics(new, validate_only=True, request_timeout=timeout_s) if new else {}
-        found = []
+        found = {}
         for name, future in futures.items():
             try:
                 future.result()
             except KafkaException as exception:
-                if error_of(exception).code() in _DENIED:
-                    found.append(name)
+                error = error_of(exception)
+                if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    found[name] = self._admin.failed(error, f"create topic {name}", operation="Create", topic=name)
         return found
 
     def allowed(self, names: Collection[str]) -> dict[str, Collection[str] | None]:

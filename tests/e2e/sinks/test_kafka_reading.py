@@ -83,6 +83,12 @@ async def test_tail_follows_topics_that_are_new(kafka_world: KafkaWorld, tmp_pat
 async def test_check_and_status(kafka_world: KafkaWorld) -> None:
     world = kafka_world
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")
+    world.settings["DITTO_KAFKA_TOPICS_REPLICATION_FACTOR"] = "3"
+    refused = checked(world)["kafka.topics"]
+    assert refused["level"] == "error"
+    assert "cannot create topic" in refused["what"]
+    assert "kafka.topics.replication_factor as many replicas as there are brokers" in refused["why"]
+    del world.settings["DITTO_KAFKA_TOPICS_REPLICATION_FACTOR"]
     before = checked(world)
     assert "ditto run will create" in before["kafka.topics"]["what"]
     assert before["topic.tail"]["level"] == "ok"
