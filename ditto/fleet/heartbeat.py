@@ -65,11 +65,13 @@ class Heartbeat:
             if not self._has_left:
                 await self._beat(bucket)
 
-    async def leave(self, bucket: Bucket) -> None:
-        """Delete it: nobody has to wait until this node counts as dead. No beat follows."""
+    async def leave(self, bucket: Bucket) -> bool:
+        """Delete it: nobody has to wait until this node counts as dead. No beat follows. False where it is not this
+        node's: it was still waiting for the name, or has lost it.
+        """
         async with self._turn:
             self._has_left = True
-            await bucket.delete(self._entry.name, after=self._revision)
+            return self._revision > 0 and await bucket.delete(self._entry.name, after=self._revision)
 
     async def withdraw(self, bucket: Bucket) -> None:
         """As `leave`, on a connection that has failed: it may still do this. Nothing where this node has no entry."""

@@ -188,9 +188,9 @@ class Node:
     async def _leave(self) -> None:
         """Nobody has to wait for this node to count as dead."""
         try:
-            await self._heartbeat.leave(self.control_plane.bucket(NODES))
-            await self._status_writer().clear()
-            await self.control_plane.bucket(READINESS).delete(self.name, after=0)
+            if await self._heartbeat.leave(self.control_plane.bucket(NODES)):
+                await self._status_writer().clear()
+                await self.control_plane.bucket(READINESS).delete(self.name, after=0)
         except DittoError as error:
             log.debug("node.not_left", reason=error.message)
 
