@@ -194,7 +194,8 @@ class Admin:
                 reason = self._seen.reason
                 if is_tls_unknown and (reason is not None or time.monotonic() >= began_at + _TLS_LOOK_S):
                     is_tls_unknown = False
-                    self._check_tls(exception)
+                    if reason is None or reason.code() != KafkaError._RESOLVE:
+                        self._check_tls(exception)
                 if reason is None and time.monotonic() < deadline and not self.is_given_up:
                     pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
                     continue
