@@ -120,7 +120,8 @@ class Control:
     async def _run(self, query: str, arguments: Sequence[Any]) -> list[dict[str, Any]]:
         async with self._connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(query.encode(), arguments or None)
-            return await cursor.fetchall() if cursor.description else []
+            has_rows = cursor.rownumber is not None  # `description` is None for a SELECT without columns, too
+            return await cursor.fetchall() if has_rows else []
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

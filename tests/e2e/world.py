@@ -103,7 +103,7 @@ class World:
         with psycopg.connect(dsn or self.dsn, autocommit=True, client_encoding="UTF8") as connection:
             for statement in statements:
                 cursor = connection.execute(statement.encode())
-                rows = cursor.fetchall() if cursor.description else []
+                rows = cursor.fetchall() if cursor.rownumber is not None else []
         return rows
 
     @property

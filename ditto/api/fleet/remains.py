@@ -59,7 +59,7 @@ async def _look_at_source(config: Config, there: There) -> None:
         async with asyncio.timeout(_TIMEOUT_S), open_control(config.postgres.dsn) as control:
             there.slot = await find_slot(control, config.postgres.slot) is not None
             rows = await control.fetch(
-                "SELECT FROM pg_catalog.pg_publication AS p WHERE p.pubname = %s",
+                "SELECT 1 FROM pg_catalog.pg_publication AS p WHERE p.pubname = %s",
                 [config.postgres.publication],
                 doing="look up the publication",
             )

@@ -146,6 +146,7 @@ async def test_pipelines_from_files_to_their_end(fleet: Fleet, open_world: OpenW
         await orders.slot_is_free()
         shown = await command("pipelines", "delete", "shop", "--drop-slot", "--yes")
         assert f"The slot {shop.name} is dropped." in shown
+        assert f'the publication {shop.name} stays: DROP PUBLICATION "{shop.name}" removes it' in shown
         assert await fleet.store.list() == []
 
 

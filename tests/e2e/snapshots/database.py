@@ -56,7 +56,7 @@ class Database:
         with psycopg.connect(dsn or self.dsn, autocommit=True, client_encoding="UTF8") as connection:
             for statement in statements:
                 cursor = connection.execute(statement.encode())
-                rows = cursor.fetchall() if cursor.description else []
+                rows = cursor.fetchall() if cursor.rownumber is not None else []
         return rows
 
     def value(self, query: str) -> Any:
