@@ -37,6 +37,9 @@ def configuration() -> str:
         "the file's values come from the environment; `$${` stands for `${`. Mappings and lists in a variable are",
         "written as JSON.",
         "",
+        "In YAML an optional section is there as soon as its name is: `kafka:` or `tls:` with nothing below it is",
+        "`kafka: {}` or `tls: {}`. To leave it out, write `null`, or nothing.",
+        "",
         "`ditto config show` prints what results, with secrets masked; `ditto config schema` prints a JSON Schema.",
     ]
     for path in ("", *SECTIONS):

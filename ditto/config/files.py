@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from ditto.config.conversion import Setting
-from ditto.config.keys import PIPELINE, Model
+from ditto.config.keys import OPTIONAL_SECTIONS, PIPELINE, Model
 from ditto.config.renamed_keys import with_current_paths
 from ditto.config.suggestions import unknown
 from ditto.errors import ConfigError, MissingHere
@@ -28,7 +28,16 @@ _EXPECTED = re.compile(r"(could not find )?expected (':'|',' or '[\]}]')")
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses to let one key silently win over another of the same name."""
+    """SafeLoader that refuses to let one key silently win over another of the same name.
+
+    An optional section is there as soon as its name is: `tls:` with nothing below it, or with comments alone, is
+    `tls: {}`. To leave it out takes `null`, or nothing at all.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        root = super().get_single_node()
+        _open_empty_sections(root, "")
+        return root
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -40,6 +49,18 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _open_empty_sections(node: yaml.Node | None, path: str) -> None:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for index, (key, value) in enumerate(node.value):
+        child = f"{path}{key.value}"
+        is_empty = isinstance(value, yaml.ScalarNode) and value.tag == "tag:yaml.org,2002:null" and not value.value
+        if is_empty and child in OPTIONAL_SECTIONS:
+            node.value[index] = (key, yaml.MappingNode("tag:yaml.org,2002:map", [], value.start_mark, value.end_mark))
+        elif child in PIPELINE.sections:
+            _open_empty_sections(value, f"{child}.")
 
 
 SYNTAX_HINT: Final = "the place is file:line:column, where reading stops: the fault is there, or in the line before"
@@ -180,7 +201,7 @@ def _collect(
         return
     if not isinstance(node, dict):
         where = f"{path} {origin}" if path else f"the top level {origin}"
-        raise ConfigError(f"{where} must be a mapping", key=path)
+        raise ConfigError(f"{where} must be a mapping", hint=_example(path, model), key=path)
     for name, value in node.items():
         child = f"{path}.{name}" if path else str(name)
         if child in model.keys or child in model.former:
@@ -191,6 +212,15 @@ def _collect(
             _collect(value, child, origin, environ, settings, model)
         else:
             raise unknown(child, origin, model)
+
+
+def _example(path: str, model: Model) -> str:
+    """How a key of the section is written."""
+    key = next((each for each in model.keys.values() if each.path.startswith(f"{path}.") and each.examples), None)
+    if not path or key is None:
+        return "give keys and their values, as docs/configuration.md lists them"
+    name = key.path.removeprefix(f"{path}.")
+    return f"it is a section with keys of its own: {path.rpartition('.')[2]}: {{{name}: {json.dumps(key.examples[0])}}}"
 
 
 def _fill(path: str, value: Any, origin: str, environ: Mapping[str, str]) -> Setting:

@@ -185,9 +185,11 @@ def check_options(value: dict[str, str | int | float | bool]) -> dict[str, str |
     """Raises Impossible."""
     for name in value:
         if name in _REFUSED:
-            raise Impossible(f"{name} cannot be given: {_REFUSED[name]}", hint=f"leave {name} out")
+            raise Impossible(f"cannot be given: {_REFUSED[name]}", place=f"kafka.options.{name}", hint="leave it out")
         if name.endswith("_cb"):
-            raise Impossible(f"{name} cannot be given: callbacks are functions", hint=f"leave {name} out")
+            raise Impossible(
+                "cannot be given: callbacks are functions", place=f"kafka.options.{name}", hint="leave it out"
+            )
     return value
 
 

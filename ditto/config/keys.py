@@ -165,6 +165,14 @@ def _walk_sections(struct: type[Struct], prefix: str = "") -> Iterator[str]:
             yield from _walk_sections(nested, f"{prefix}{field.encode_name}.")
 
 
+def _walk_optional(struct: type[Struct], prefix: str = "") -> Iterator[str]:
+    for field in msgspec.structs.fields(struct):
+        if (nested := section(field.type)) is not None:
+            if field.default is None:
+                yield prefix + field.encode_name
+            yield from _walk_optional(nested, f"{prefix}{field.encode_name}.")
+
+
 def model_of(
     struct: type[Struct], *, former: Mapping[str, str] | None = None, originals: Mapping[str, str] | None = None
 ) -> Model:
@@ -196,4 +204,6 @@ KEYS: Mapping[str, Key] = PIPELINE.keys
 """Every key of the pipeline's model by its path, in the model's order."""
 
 SECTIONS: tuple[str, ...] = PIPELINE.sections
+OPTIONAL_SECTIONS: Final = frozenset((*_walk_optional(Config), *_walk_optional(ServerConfig)))
+"""Those that mean something by being there: `kafka`, `nats.tls`, `events.group`."""
 REQUIRED: Mapping[str, tuple[str, ...]] = PIPELINE.required

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import pytest
 
 from ditto.config import FLAGS, KEYS, Config, File, Key, Tls, load
+from ditto.config.events import Group
+from ditto.config.kafka import Kafka, KafkaTls
 from ditto.config.keys import members
 from ditto.config.load import load_server
+from ditto.config.rabbitmq import RabbitMQ
+from ditto.config.redis import Redis
 from ditto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -235,8 +239,27 @@ def test_an_empty_file_is_all_defaults(name: str, text: str, tmp_path: Path) -> 
 
 
 def test_a_section_without_content_is_all_defaults(tmp_path: Path) -> None:
-    assert load(write(tmp_path, "postgres:\nnats:\n  tls:\n"), {}, {}) == Config()
+    assert load(write(tmp_path, "postgres:\nnats:\n"), {}, {}) == Config()
+    assert load(write(tmp_path, "nats: {tls: null}\nkafka: ~\nevents: {group: null}"), {}, {}) == Config()
     assert load(write(tmp_path, "nats: {tls: {}}"), {}, {}).nats.tls == Tls()
+
+
+def test_an_optional_section_is_there_as_soon_as_its_name_is(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "nats:\n  tls:\n    # ca: ca.pem\n"), {}, {}).nats.tls == Tls()
+    assert load(write(tmp_path, "kafka:\n  tls:\n"), {}, {}).kafka == Kafka(tls=KafkaTls())
+    assert load(write(tmp_path, "redis:\n"), {}, {}).redis == Redis()
+    assert load(write(tmp_path, "rabbitmq:\n  # url: amqp://h\n"), {}, {}).rabbitmq == RabbitMQ()
+    assert load(write(tmp_path, "events:\n  group:\n"), {}, {}).events.group == Group()
+    with pytest.raises(ConfigError, match=r"nats and kafka exclude each other"):
+        load(write(tmp_path, "kafka:\nnats:\n  url: nats://h\n"), {}, {})
+    with pytest.raises(ConfigError, match=r"events\.outbox .* has no"):
+        load(write(tmp_path, "events:\n  outbox:\n"), {}, {})
+
+
+def test_a_section_is_no_value(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"kafka in .* must be a mapping") as caught:
+        load(write(tmp_path, "kafka: localhost:9092"), {}, {})
+    assert caught.value.hint == 'it is a section with keys of its own: kafka: {brokers: "localhost:9092"}'
 
 
 @pytest.mark.parametrize(
