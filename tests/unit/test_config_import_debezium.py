@@ -97,6 +97,7 @@ def test_the_section_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert "read_committed" in result.stderr
     assert "producer.acks: leave it out" in result.stderr
+    assert "a key of one column is its text" in result.stderr
 
 
 def test_redis(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_a_stream_of_rabbitmq(tmp_path: Path) -> None:
     assert (rabbitmq.url, rabbitmq.stream.name) == ("rabbitmq-stream://rabbit.example.com:5553", "shop")
     assert (rabbitmq.user, rabbitmq.password) == ("debezium", "rmq")
     assert "Ditto has to be the only writer" in notes
-    assert "debezium.sink.rabbitmqstream.ackTimeout: no counterpart" in notes
+    assert "debezium.sink.rabbitmqstream.ackTimeout: rabbitmq.ack_timeout" in notes
 
 
 def test_an_exchange_of_rabbitmq(tmp_path: Path) -> None:
@@ -138,6 +139,8 @@ def test_an_exchange_of_rabbitmq(tmp_path: Path) -> None:
     assert subject(config, "internal", "t") is None
     assert given["rabbitmq"] == {"url": "amqp://rabbitmq:5673", "exchange": {"name": "cdc"}}
     assert "slot cdc is of decoderbufs" in notes
+    assert "Ditto goes on from there" in notes
+    assert "ON_GAP" not in notes
 
 
 def test_a_sink_that_ditto_does_not_have(tmp_path: Path) -> None:

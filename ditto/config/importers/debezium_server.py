@@ -127,7 +127,7 @@ def _translated(draft: Draft) -> Imported:
     )
     draft.notes.append(
         "the slot has been read by Debezium, and Ditto goes on from there: stop Debezium, and start Ditto"
-        if "webhook" in draft.settings or "exchange" in draft.settings.get("rabbitmq", {})
+        if "webhook" in draft.settings or str(draft.settings.get("rabbitmq", {}).get("url")).startswith("amqp")
         else "the slot has been read by Debezium, and what it has published is not where Ditto will store: stop "
         "Debezium, and start Ditto once with DITTO_DELIVERY_ON_GAP=continue"
     )

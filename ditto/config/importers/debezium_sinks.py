@@ -94,6 +94,11 @@ def kafka(draft: Draft) -> bool:
             draft.note(_PRODUCER + name, "leave it out: Ditto sets it, so that each event is stored exactly once")
     draft.take(f"{_KAFKA}wait.message.delivery.timeout.ms")
     draft.note(_KAFKA, "Ditto writes in transactions: consumers read with isolation.level=read_committed")
+    draft.note(
+        _KAFKA,
+        'a key of one column is its text (7, not {"id":7}), and so may be in another partition than Debezium\'s: let '
+        "consumers of the key read both, and read what Debezium has published before they go on",
+    )
     return True
 
 
@@ -109,9 +114,13 @@ def redis(draft: Draft) -> bool:
         if (value := draft.take(f"{_REDIS}{name}")) is not None:
             draft.put(f"redis.{name}", value)
     _stores(draft, _REDIS, "redis")
-    for name in ("null.key", "null.value", "batch.size", "message.format"):
-        if draft.take(_REDIS + name) is not None and name == "message.format":
-            draft.note(f"{_REDIS}message.format", "an entry of Ditto's has the event in the field data")
+    for name in ("null.key", "null.value", "batch.size"):
+        draft.take(_REDIS + name)
+    form = draft.take(f"{_REDIS}message.format") or "compact"
+    draft.note(
+        f"{_REDIS}message.format",
+        f"is {form}, and an entry of Ditto's has the event in the field data: let consumers read that field",
+    )
     for name in ("memory.limit.mb", "memory.threshold.percentage", "buffer.fill.rate", "batch.delay.ms"):
         if draft.take(_REDIS + name) is not None:
             draft.note(_REDIS + name, "redis.max_length limits each stream; a full server makes Ditto wait")
@@ -130,6 +139,7 @@ def rabbitmq_stream(draft: Draft) -> bool:
         f"{_RABBIT_STREAM}stream",
         "all events go to one stream, rabbitmq.stream.name, of which Ditto has to be the only writer: name a new one",
     )
+    _ack_timeout(draft, _RABBIT_STREAM)
     return True
 
 
@@ -145,6 +155,7 @@ def rabbitmq(draft: Draft) -> bool:
         draft.note(f"{_RABBIT}routingKey", "a routing key is the event's subject: events.subject, or events.topics")
     if str(draft.take(f"{_RABBIT}deliveryMode") or 2) != "2":
         draft.note(f"{_RABBIT}deliveryMode", "Ditto's messages are persistent")
+    _ack_timeout(draft, _RABBIT)
     return True
 
 
@@ -156,6 +167,11 @@ def _rabbit_connection(draft: Draft, path: str, scheme: str, usual_port: int) ->
     if user is not None or password is not None:
         draft.put("rabbitmq.user", user or "guest")
         draft.put("rabbitmq.password", password or "guest")
+
+
+def _ack_timeout(draft: Draft, path: str) -> None:
+    if draft.take(f"{path}ackTimeout") is not None:
+        draft.note(f"{path}ackTimeout", "rabbitmq.ack_timeout is the like of it, 10s by default")
 
 
 def http(draft: Draft) -> bool:

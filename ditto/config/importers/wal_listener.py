@@ -310,13 +310,17 @@ class _Translation(Draft):
             return
         prefix = self.settings.get("events", {}).get("prefix", "ditto")
         self.notes.append(
-            f"Ditto stores messages of its own on {prefix}._checkpoint: consumers of {prefix}.* get them, too, and "
-            "have to pass over messages that have no action"
+            f"Ditto stores messages of its own in the topics ditto.checkpoints and {prefix}._ditto: consumers of a "
+            "pattern of topics leave these two out. They read with isolation.level=read_committed, as Ditto writes in "
+            "transactions"
+            if "kafka" in self.settings
+            else f"Ditto stores messages of its own on {prefix}._checkpoint: consumers of {prefix}.* get them, too, "
+            "and have to pass over messages that have no action"
         )
         published = (
             "and the stream has none of Ditto's messages yet: stop wal-listener, keep its stream,"
             if self._sink == "nats"
-            else "and what it has published is not in the stream: stop wal-listener"
+            else "and what it has published is not where Ditto will store: stop wal-listener"
         )
         self.notes.append(
             f"the slot has been read by wal-listener {published} and start Ditto once with "
