@@ -13,7 +13,8 @@ import sqlite3
 import sys
 import time
 from base64 import b64decode, b64encode
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 KEY = b64decode(os.environ["WEBHOOK_SECRET"].removeprefix("whsec_"))
@@ -47,13 +48,14 @@ class Handler(BaseHTTPRequestHandler):
     """Answers 200 only when everything is stored. Where it does not answer, the same batch comes again."""
 
     protocol_version = "HTTP/1.1"
-    database: sqlite3.Connection
+    file: str
 
     def do_POST(self) -> None:
         """Take a batch."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if is_genuine(self.headers, body):
-            take(self.database, json.loads(body))
+            with closing(sqlite3.connect(self.file)) as database:
+                take(database, json.loads(body))
             self.send_response(200)
         else:
             self.send_response(401)
@@ -63,10 +65,12 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     """Receive until killed."""
-    Handler.database = sqlite3.connect(sys.argv[2])
-    Handler.database.execute("CREATE TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY)")
-    Handler.database.execute("CREATE TABLE IF NOT EXISTS effects (tab TEXT, action TEXT, data TEXT)")
-    HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    Handler.file = sys.argv[2]
+    with closing(sqlite3.connect(Handler.file)) as database:
+        database.execute("CREATE TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY)")
+        database.execute("CREATE TABLE IF NOT EXISTS effects (tab TEXT, action TEXT, data TEXT)")
+    # A thread for each connection: one whose client is gone without closing it keeps nobody waiting.
+    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 if __name__ == "__main__":

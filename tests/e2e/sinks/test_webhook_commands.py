@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sqlite3
 import sys
 from pathlib import Path
@@ -178,9 +179,11 @@ async def test_the_receiver_of_the_guide(webhook_world: WebhookWorld) -> None:
         await eventually(lambda: len(effects()) >= 5000, "all are there", timeout_s=60)
         assert await ditto.stop() == 0
         assert effects() == list(range(1, 5001)), "each takes effect once, in order"
-        stranger = await world.streaming(**settings, webhook_secret="whsec_" + "A" * 32)
-        world.sql("INSERT INTO t VALUES (6000)")
-        assert await stranger.ended() == 4
+        # Beside a connection on which nothing comes any more, as that of a machine that is gone.
+        with socket.create_connection(("127.0.0.1", port)):
+            stranger = await world.streaming(**settings, webhook_secret="whsec_" + "A" * 32)
+            world.sql("INSERT INTO t VALUES (6000)")
+            assert await stranger.ended() == 4
         assert "answered 401 Unauthorized" in stranger.sentence()
         assert 6000 not in effects()
     finally:
