@@ -101,6 +101,7 @@ _UNUSABLE: Final = frozenset(
 _HINTS: Final = {
     KafkaError.NOT_ENOUGH_REPLICAS: "bring the brokers back that have the other replicas (min.insync.replicas)",
     KafkaError.UNKNOWN_TOPIC_OR_PART: "was the topic deleted? The next session creates what is missing, where it may",
+    KafkaError.INVALID_CONFIG: "see kafka.topics.config: its keys and values are those of Kafka's topics",
     KafkaError.INVALID_REPLICATION_FACTOR: "give kafka.topics.replication_factor as many replicas as there are brokers",
     KafkaError.INVALID_TRANSACTION_TIMEOUT: "lower kafka.ack_timeout, or raise the broker's transaction.max.timeout.ms",
     KafkaError.MSG_SIZE_TOO_LARGE: "was max.message.bytes lowered? The next session goes by it where Ditto's user may "
