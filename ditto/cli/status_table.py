@@ -96,7 +96,7 @@ def _lag(status: Status) -> str:
         return "-"
     behind = "-" if slot is None or slot.lag_bytes is None else size(slot.lag_bytes)
     if status.lag_s is None:
-        return f"{behind}, -"
+        return behind
     return f"{behind}, {'at most ' * (status.process is None)}{span(status.lag_s)}"
 
 
