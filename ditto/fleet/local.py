@@ -275,4 +275,5 @@ def failure_of(stored: Stored, fault: Fault, *, node: str) -> Failure:
         code=fault.code,
         at=rfc3339(time.time()),
         node=node,
+        record_at=stored.record.at,
     )

@@ -209,5 +209,6 @@ class Placement:
     def is_of_now(self, name: str, failed: Failure) -> bool:
         """Whether neither the record nor its attempt has changed since."""
         record = self._records.values.get(name)
-        now = None if record is None else (self._records.revisions[name], record.attempt)
-        return (failed.revision, failed.attempt) == now
+        if record is None or failed.record_at not in {"", record.at}:
+            return False
+        return (failed.revision, failed.attempt) == (self._records.revisions[name], record.attempt)

@@ -89,6 +89,8 @@ class Failure(Struct, frozen=True, kw_only=True):
     at: str
     node: str = ""
     """On which that was."""
+    record_at: str = ""
+    """`at` of the record: a bucket that was made anew counts its revisions from 1 again. Empty from older versions."""
 
 
 class Readiness(Struct, frozen=True, kw_only=True):

@@ -130,6 +130,11 @@ def test_paused_and_failed() -> None:
     assert shown.error is not None
     assert (shown.error.message, shown.error.hint, shown.error.code) == ("no slot", "make one", 3)
     assert scene.view.targets() == {}
+    failed = msgspec.structs.replace(failed, record_at="in the bucket before this one")
+    scene.put(scene.view.assignments, "shop", Assignment(failed=failed))  # type: ignore[arg-type]
+    assert scene.view.targets() == {"shop": "n1"}, "the same revision, of another document"
+    scene.put(scene.view.assignments, "shop", Assignment(failed=failure(revision, attempt=1)))  # type: ignore[arg-type]
+    assert scene.view.targets() == {}
     scene.pipeline("shop", attempt=2)
     assert scene.view.targets() == {"shop": "n1"}
 
