@@ -78,7 +78,7 @@ def check_name(name: str) -> None:
     if not is_name(name):
         raise PipelineRefused(
             f"the name of a pipeline must be {NAME_RULE}",
-            hint="give another name, such as shop: the key name of the file, or the name of the file itself",
+            hint="give another name, such as shop; for a file: its key name, or the name of the file itself",
         )
 
 
