@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ditto.verify.tables import Copied, Fault
 
 MAX_DIFFERENCES: Final = 1000
-"""Reported for one table; more are not counted."""
+"""Listed for one table."""
 
 _KEY_FAULTS: Final = frozenset({"inserted twice", "updated to the key of another row"})
 
@@ -55,10 +55,16 @@ def explain(
     for copied in left:
         explainer.surplus(copied)
     outcome = explainer.outcome
-    if match.unexamined:
-        outcome.differences.append(Difference(f"{match.unexamined} more rows that do not match", table, ""))
-    del outcome.differences[MAX_DIFFERENCES:], outcome.suspects[MAX_DIFFERENCES:]
+    outcome.differences = listed(outcome.differences, table, others=match.unexamined)
+    del outcome.suspects[MAX_DIFFERENCES:]
     return outcome
+
+
+def listed(found: list[Difference], table: str, *, others: int) -> list[Difference]:
+    """The first of them; before these, where there are more, how many. `others` were not looked at."""
+    count = max(0, len(found) - MAX_DIFFERENCES) + others
+    more = [Difference(f"{count:,} more that do not match than are listed", table, "")] if count else []
+    return more + found[:MAX_DIFFERENCES]
 
 
 class _Explainer:
