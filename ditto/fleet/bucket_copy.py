@@ -44,8 +44,11 @@ class Copy(Generic[T]):
 
     @property
     def oldest(self) -> int:
-        """The lowest revision of all values, 0 without any."""
-        return min((self.revisions[key] for key in self.values if key in self.revisions), default=0)
+        """The lowest revision of all values, 0 without any; of those listed so far, until all are: what was known
+        before may have been written again since.
+        """
+        known = self.values if self._fresh is None else self._fresh
+        return min((self.revisions[key] for key in known if key in self.revisions), default=0)
 
     def lost(self) -> dict[str, int]:
         """Keys that were there before, with their revisions, of which the list has nothing, not even that they were
