@@ -50,10 +50,10 @@ class Port(NamedTuple):
 async def tls_mismatch(port: Port, error: BaseException) -> LoginDenied | None:
     """What is wrong where TLS at one end was the reason for the error; None where the port does not say so."""
     if port.has_tls:
-        if not _is_plain_answer(error) and not await _speaks(port):
+        if not _is_plain_answer(error) and (not await _speaks(port) or await _does_tls(port)):
             return None
         return LoginDenied(f"{port.words} does no TLS: it answers in plain text", hint=port.without_tls)
-    if not await _does_tls(port):
+    if not await _does_tls(port) or await _speaks(port):  # a port may do both
         return None
     return LoginDenied(f"{port.words} does TLS, and Ditto came without", hint=port.with_tls)
 
@@ -63,7 +63,7 @@ def _is_plain_answer(error: BaseException) -> bool:
     seen: set[int] = set()  # in aiormq, an error may be its own cause's cause
     found: BaseException | None = error
     while found is not None and id(found) not in seen:
-        if isinstance(found, ssl.SSLError) and found.reason in _NOT_TLS:
+        if isinstance(found, ssl.SSLError) and getattr(found, "reason", None) in _NOT_TLS:  # aiohttp's have none
             return True
         seen.add(id(found))
         found = found.__cause__ or found.__context__

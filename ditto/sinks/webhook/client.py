@@ -34,6 +34,10 @@ _LARGE: Final = 1 << 20
 """Beyond, aiohttp wants bytes in pieces."""
 _CERTIFICATE_ALERTS: Final = ("certificate", "unknown ca", "access denied")
 """What the receiver says, in TLS, of the client's certificate."""
+_TAKERS: Final[set[str]] = set()
+"""Receivers that have taken a request from this process, in whichever session: they are spoken to as they want to be,
+and what does not fit for a while will pass.
+"""
 
 
 class Client:
@@ -51,8 +55,6 @@ class Client:
             self._headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
         self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._has_taken = False
-        """The receiver has taken a request: it is spoken to as it wants to be."""
 
     async def connect(self) -> None:
         """See that somebody listens there, TLS included, and say nothing: a request is one that has events.
@@ -101,7 +103,7 @@ class Client:
             # That is what a server says to a request in plain text on its port for TLS.
             is_doubtful = status == HTTPStatus.BAD_REQUEST
             raise (await self._refused_for_tls(refusal) if is_doubtful else None) or refusal
-        self._has_taken = True
+        _TAKERS.add(self._receiver)
 
     async def close(self) -> None:
         """Hang up."""
@@ -135,8 +137,14 @@ class Client:
         )
 
     async def _refused_for_tls(self, error: Exception) -> SinkError | None:
-        """As final as another answer to a request that is never taken, though the pipeline is streaming by now."""
-        found = None if self._has_taken else await tls_mismatch(self._port, error)
+        """As final as another answer to a request that is never taken, though the pipeline is streaming by now.
+
+        With TLS nothing is: connect() has found it there, and what answers in plain text now is a proxy without its
+        receiver.
+        """
+        if self._tls is not None or self._receiver in _TAKERS:
+            return None
+        found = await tls_mismatch(self._port, error)
         return None if found is None else WebhookRefused(found.message, hint=found.hint)
 
     def _failure(self, error: Exception) -> SinkError:
@@ -212,13 +220,16 @@ async def _drop(answer: aiohttp.ClientResponse) -> None:
 
 
 def _tls_error(error: BaseException) -> ssl.SSLError | None:
-    """That of TLS, where it is the cause: also of a connection that ended because of it."""
+    """That of TLS, where it is the cause: also of a connection that ended because of it.
+
+    aiohttp's own errors may be ones of TLS by their class, and have nothing of what those have: a reason, for one.
+    """
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         inner = error.certificate_error
         return inner if isinstance(inner, ssl.SSLError) else None
     found: BaseException | None = error
     while found is not None:
-        if isinstance(found, ssl.SSLError):
+        if isinstance(found, ssl.SSLError) and not isinstance(found, aiohttp.ClientError):
             return found
         found = found.__cause__ or found.__context__
     return None

@@ -21,6 +21,7 @@ from e2e.faults.test_answered_events import counted
 from e2e.kills import killed_at_random
 from e2e.ledger import Ledger, matches_ledger
 from e2e.process import eventually
+from e2e.proxy import Proxy
 from e2e.sinks.webhook_world import SECRET
 
 if TYPE_CHECKING:
@@ -317,13 +318,50 @@ async def test_a_certificate_at_either_end(webhook_world: WebhookWorld, secure: 
         assert secret not in ditto.output
 
 
+@pytest.fixture
+def plain() -> Iterator[int]:
+    """The port of a server that answers in plain text, whatever comes."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+async def test_a_proxy_that_speaks_otherwise_for_a_while(
+    webhook_world: WebhookWorld, receiver: Receiver, secure: Receiver, plain: int, authority: Authority, scheme: str
+) -> None:
+    """Not for good, though the session is a new one that has posted nothing yet."""
+    world = webhook_world
+    pair = authority.issue(user="ditto", for_server=False)
+    tls = {
+        "webhook_tls_ca": str(authority.file),
+        "webhook_tls_cert": str(pair.cert),
+        "webhook_tls_key": str(pair.key),
+    }
+    usual, other, settings = (secure, plain, tls) if scheme == "https" else (receiver, secure.port, {})
+    world.taken_file = usual.file
+    async with Proxy(usual.port) as proxy:
+        ditto = await world.streaming(webhook_url=f"{scheme}://127.0.0.1:{proxy.port}/events", **settings)
+        await world.fence()
+        await world.ends_walsender()
+        await ditto.streaming(count=2)
+        proxy.target_port = other
+        proxy.cut()  # the last transaction may have been posted again by now
+        world.sql("INSERT INTO fence DEFAULT VALUES")
+        await ditto.logged("webhook.retrying")
+        proxy.target_port = usual.port
+        await world.fence()
+    assert await ditto.stop() == 0
+
+
 async def _stops(ditto: DittoProcess) -> str:
     assert await ditto.ended() == 4
     return ditto.sentence()
 
 
 async def test_certificates_that_are_refused(
-    webhook_world: WebhookWorld, secure: Receiver, authority: Authority
+    webhook_world: WebhookWorld, secure: Receiver, plain: int, authority: Authority
 ) -> None:
     world = webhook_world
     said = await _stops(world.ditto(webhook_url=secure.url))
@@ -334,10 +372,7 @@ async def test_certificates_that_are_refused(
     assert "the server's certificate is refused: Hostname mismatch" in said
     said = await _stops(world.ditto(webhook_url=secure.url, webhook_tls_ca=str(authority.file)))
     assert "the receiver wants a certificate from the client" in said
-    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as plain:
-        threading.Thread(target=plain.serve_forever).start()
-        said = await _stops(world.ditto(webhook_url=f"https://127.0.0.1:{plain.server_port}"))
-        plain.shutdown()
+    said = await _stops(world.ditto(webhook_url=f"https://127.0.0.1:{plain}"))
     assert "does no TLS" in said
     assert "webhook.url begin with http://" in said
     ditto = await world.streaming(webhook_url=secure.url.replace("https:", "http:"))
