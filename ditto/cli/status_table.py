@@ -43,7 +43,7 @@ def _lines(status: Status, *, is_of_fleet: bool) -> Iterator[tuple[str, str, str
         yield "because", printable(process.reason), ""
         yield "since", process.states[-1].at, ""
     else:
-        yield "ditto", "not asked: this is what both servers say", ""
+        yield "ditto", "not asked: this is what can be seen from outside", ""
     yield "slot", _slot(servers), ""
     yield "lag", _lag(status), ""
     if servers.slot is not None:

@@ -137,7 +137,11 @@ class Receiver:
         connection = plain
         try:
             if self._tls is not None:
-                connection = self._tls.wrap_socket(plain, server_side=True)
+                connection = self._tls.wrap_socket(plain, server_side=True)  # `plain` has no socket any more
+                with self._lock:
+                    self._open.add(connection)
+                if self._has_ended.is_set():
+                    return
             with connection.makefile("rb") as stream:
                 while self._request(stream, connection):
                     pass
@@ -146,7 +150,7 @@ class Receiver:
             pass
         finally:
             with self._lock:
-                self._open.discard(plain)
+                self._open -= {plain, connection}
             connection.close()
             plain.close()
 

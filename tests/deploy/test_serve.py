@@ -20,8 +20,7 @@ from scripts import chart
 COMPOSE = chart.TOP / "deploy" / "compose" / "serve"
 PIPELINES = sorted((COMPOSE / "pipelines").glob("*.yaml"))
 PLAIN: dict[str, Any] = yaml.safe_load((chart.PLAIN / "configmap.yaml").read_text())
-HASH = 64 * "0"
-SECRETS = {"NATS_PASSWORD": "x", "ADMIN_TOKEN_SHA256": HASH, "METRICS_TOKEN_SHA256": HASH}
+SECRETS = {"NATS_PASSWORD": "x", "ADMIN_TOKEN_SHA256": 64 * "0", "METRICS_TOKEN_SHA256": 64 * "1"}
 
 
 def test_the_plain_manifests_configuration_can_be_used(tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_a_publication_takes_the_filter_and_it_passes_the_same_rows(
 
 @settings(max_examples=20, deadline=None)
 @given(text=EXPRESSIONS, drops_errors=st.booleans())
+@pytest.mark.long
 def test_combinations_pass_the_same_rows(connection: psycopg.Connection, text: str, drops_errors: bool) -> None:
     sql = as_row_filter(text, COLUMNS, drops_errors=drops_errors)
     if sql is not None:

@@ -62,6 +62,14 @@ async def test_a_change_says_what_it_does(more: dict[str, Any], effect: str, key
     assert done["notes"] == (["log is ignored: the node decides that"] if "log" in more else [])
 
 
+async def test_a_document_without_postgresql_is_noted() -> None:
+    node = await filled()
+    document = {**DOCUMENT, "postgres": {"slot": "shop"}}
+    _, planned = await ask(node, "PUT", "/v1/pipelines/shop?dry_run=true", body=document)
+    server = "postgres://localhost:5432/postgres"
+    assert planned["notes"] == [f"postgres.dsn is not given: {server}, as the node that runs it sees that"]
+
+
 @pytest.mark.parametrize(
     ("document", "code", "part"),
     [

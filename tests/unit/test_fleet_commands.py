@@ -158,6 +158,7 @@ def test_list_and_status_say_what_is_wrong(ask: Ask, folder: Path) -> None:
     assert "there is no pipeline nothing" in ask("pipelines", "status", "nothing", code=5)
 
 
+@pytest.mark.long
 def test_watching_waits_for_a_fleet_that_is_away_until_interrupted(
     ask: Ask, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,15 @@ async def notes_on(node: FleetNode, name: str, document: Document) -> list[str]:
     """As `check_document`, with what the other pipelines have to do with it."""
     # A large document takes seconds, and the node has to be heard of meanwhile.
     notes = await asyncio.to_thread(check_document, name, document, os.environ)
+    if not is_given(document, "postgres", "dsn"):
+        notes.append(f"postgres.dsn is not given: {KEYS['postgres.dsn'].default}, as the node that runs it sees that")
     return notes + await asyncio.to_thread(shared_slot, document, await others(node, name), os.environ)
+
+
+def is_given(document: Document, section: str, key: str) -> bool:
+    """Whether a document says it itself."""
+    found = document.get(section)
+    return isinstance(found, dict) and found.get(key) is not None
 
 
 async def others(node: FleetNode, name: str) -> list[tuple[str, Document]]:

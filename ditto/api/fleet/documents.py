@@ -21,6 +21,11 @@ Unassigned: TypeAlias = Annotated[
 ]
 
 
+Notes: TypeAlias = Annotated[
+    list[str],
+    Meta(description="What to know of the document: keys without effect, no PostgreSQL, a slot that others read, too."),
+]
+
 CutOffBy: TypeAlias = Annotated[
     Problem | None, Meta(description="What keeps the node from the control plane; null where nothing does.")
 ]
@@ -82,7 +87,7 @@ class Applied(Struct, frozen=True, kw_only=True):
     ]
     change: Change
     dry_run: Annotated[bool, Meta(description="Nothing was stored.")] = False
-    notes: Annotated[list[str], Meta(description="What is in the document and has no effect.")] = []
+    notes: Notes = []
     unassigned: Unassigned = None
 
 
@@ -140,7 +145,7 @@ class Checked(Struct, frozen=True, kw_only=True):
     is_good: Annotated[bool, Meta(description="No finding is an error.")]
     change: Change
     findings: Annotated[list[Finding], Meta(description="Those of `ditto check`, in an order in which one reads.")]
-    notes: Annotated[list[str], Meta(description="What is in the document and has no effect.")] = []
+    notes: Notes = []
 
 
 class Done(Struct, frozen=True, kw_only=True):

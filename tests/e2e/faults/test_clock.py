@@ -77,6 +77,7 @@ async def some(ledger: Ledger) -> None:
     await eventually(lambda: ledger.committed_count >= before + ENOUGH, "the workload goes on", timeout_s=60)
 
 
+@pytest.mark.long
 async def test_the_clock_steps_while_events_stream(shifted: World, clock: Clock) -> None:
     world = shifted
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")

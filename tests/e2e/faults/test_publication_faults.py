@@ -81,6 +81,7 @@ async def test_the_publication_is_dropped_while_ditto_is_down(world: World, may_
     await starts_anew(world)
 
 
+@pytest.mark.long
 async def test_a_table_that_the_configuration_names_is_taken_out(world: World) -> None:
     world.sql(*TABLES, f"CREATE PUBLICATION {world.name} FOR TABLE t, u, fence")
     named = {"t": ["insert"], "public.u": ["insert"], "fence": ["insert"]}
@@ -137,6 +138,7 @@ async def test_a_publication_that_is_renamed_under_load(world: World) -> None:
     await says_the_way_out(world.ditto())
 
 
+@pytest.mark.long
 async def test_a_locked_table_does_not_hold_up_the_others(world: World) -> None:
     """From 16 on PostgreSQL opens every published table to list them: behind an ALTER TABLE that would wait."""
     world.sql("CREATE TABLE locked (id int PRIMARY KEY)", "CREATE TABLE t (id int PRIMARY KEY)")

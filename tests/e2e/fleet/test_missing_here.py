@@ -35,6 +35,7 @@ async def says(api: httpx.AsyncClient, name: str, reason: str) -> None:
             await asyncio.sleep(POLL_S)
 
 
+@pytest.mark.long
 async def test_a_pipeline_stays_where_it_can_run_and_goes_on_when_such_a_node_is_back(
     fleet: Fleet, world: World
 ) -> None:

@@ -26,6 +26,7 @@ GARBAGE = (
 )
 
 
+@pytest.mark.long
 async def test_entries_that_nobody_can_read(fleet: Fleet, control_plane: NatsServer, world: World) -> None:
     async with fleet.watching():
         node = fleet.start("n1")
@@ -82,7 +83,8 @@ async def test_entries_that_nobody_can_read(fleet: Fleet, control_plane: NatsSer
             await client.close()
 
 
-@pytest.mark.parametrize("is_purged", [pytest.param(False, marks=pytest.mark.long), True], ids=["deleted", "purged"])
+@pytest.mark.parametrize("is_purged", [False, True], ids=["deleted", "purged"])
+@pytest.mark.long
 async def test_a_bucket_of_pipelines_that_is_lost_stops_none(
     fleet: Fleet, control_plane: NatsServer, world: World, is_purged: bool
 ) -> None:

@@ -50,7 +50,7 @@ def change_tables(world: World, number: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ordered", pytest.param("durable", marks=pytest.mark.long)])
-@pytest.mark.parametrize("language", ["python", "go"])
+@pytest.mark.parametrize("language", ["python", pytest.param("go", marks=pytest.mark.long)])
 async def test_the_copy_equals_the_tables_whatever_happens_to_its_consumer(
     world: World, tmp_path: Path, language: str, kind: str
 ) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 from ditto.testing.process import free_port
 from e2e.operations.test_http import fetch
@@ -104,6 +105,7 @@ async def test_idle_and_trickling_connections_leave_room_to_reconnect(nats_world
     assert await ditto.stop() == 0
 
 
+@pytest.mark.long
 async def test_scrapers_do_not_starve_the_pipeline(world: World) -> None:
     names = ["trades", *(f"t{number}" for number in range(TABLES))]  # each has its lines in the answer
     world.transaction(*(f"CREATE TABLE {name} (id int PRIMARY KEY)" for name in names))

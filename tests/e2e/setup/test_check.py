@@ -400,6 +400,7 @@ async def test_run_says_the_same_once_and_goes_on(world: World) -> None:
     assert await ditto.stop() == 0
 
 
+@pytest.mark.long
 async def test_checks_that_fail_do_not_touch_what_works(nats_world: World) -> None:
     ditto = await nats_world.streaming(log_level="debug")
     nats_world.nats_server.pause()

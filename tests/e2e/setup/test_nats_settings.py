@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from ditto.testing.process import free_port
 from ditto.testing.servers import NatsServer
 from e2e.operations.test_http import fetch
@@ -59,6 +61,7 @@ async def test_a_request_that_is_larger_than_the_server_takes(world: World, tmp_
         assert "max_payload" in ditto.sentence()
 
 
+@pytest.mark.long
 async def test_readyz_says_why_the_last_session_ended(nats_world: World) -> None:
     world = nats_world
     port = free_port()

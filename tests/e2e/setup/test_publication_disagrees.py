@@ -25,6 +25,7 @@ async def refusal(world: World, **settings: object) -> str:
     return ditto.sentence()
 
 
+@pytest.mark.long
 async def test_a_root_is_named_and_its_partitions_are_published(world: World) -> None:
     """Nothing is created; what ditto check prints fixes it; and what is taken back while Ditto runs stops it."""
     world.sql(*ROOT, f"CREATE PUBLICATION {world.name} FOR TABLE root, fence")

@@ -206,6 +206,7 @@ async def test_rights_that_are_missing(world: RedisWorld) -> None:
         await stores(world, **login)
 
 
+@pytest.mark.long
 async def test_the_rights_that_reading_takes(world: RedisWorld) -> None:
     """The hints of the commands that read, one after the other, and nothing else."""
     await stores(world)

@@ -96,6 +96,7 @@ async def test_ditto_is_killed(world: World, kill_count: int) -> None:
 
 
 @pytest.mark.parametrize("kill_count", FEW_AND_MANY)
+@pytest.mark.long
 async def test_nats_is_killed(nats_world: World, kill_count: int) -> None:
     scene = Broken(nats_world, seed=kill_count)
     await scene.begun()

@@ -168,7 +168,8 @@ async def test_groups_begin_and_end_in_the_middle_of_a_transaction(world: World)
     await world.matches_tables()
 
 
-@pytest.mark.parametrize("layout", ["array", pytest.param("lines", marks=pytest.mark.long)])
+@pytest.mark.parametrize("layout", ["array", "lines"])
+@pytest.mark.long
 async def test_killed_again_and_again_under_load(world: World, layout: str) -> None:
     chance = random.Random(3)
     settings = {"events_group_layout": layout, "events_group_max_events": "20", "events_metadata": "ordinal"}

@@ -119,6 +119,7 @@ async def chunk_count(jetstream: JetStreamContext, world: World) -> int:
     return 0
 
 
+@pytest.mark.long
 async def test_killed_in_the_middle_of_uploads_nothing_is_left_behind(world: World) -> None:
     world.sql(TABLE)
     settings = {**stored_in(world), "events_group_by": "transaction"}
