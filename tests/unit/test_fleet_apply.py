@@ -118,7 +118,7 @@ def test_a_pipeline_that_no_live_node_can_run_is_applied_with_a_warning(
 
 def test_a_slot_that_two_pipelines_read_is_said_also_where_both_are_new(ask: Ask, folder: Path) -> None:
     (folder / "trades.yaml").write_text((folder / "shop.yaml").read_text())
-    (folder / "orders.yaml").write_text("postgres: {slot: orders}\n")
+    (folder / "orders.yaml").write_text("postgres: {dsn: postgres://127.0.0.1:9/orders, slot: orders}\n")
     shown = ask("pipelines", "apply", "-f", str(folder))
     assert "note: shop: postgres.slot: shop is also the slot of pipeline trades; only one pipeline reads" in shown
     assert "note: trades: postgres.slot: shop is also the slot of pipeline shop;" in shown
