@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ditto.config import Config
     from ditto.sinks.jetstream.stream import Stream
 
+_CHECK_LEASE: Final = "nats.lease"
+_CHECK_OBJECTS: Final = "nats.object_store"
 _LEASE: Final = "with it a standby takes over soon where a machine or the network fails; Ditto works without it, too"
 _OBJECTS: Final = "an event that no message can hold is stored there, whole"
 
@@ -51,32 +53,42 @@ async def _check_stream(config: Config, stream: Stream) -> Finding:
 
 
 async def _check_lease(config: Config, stream: Stream) -> Finding:
-    check = "nats.lease"
     bucket = LeaseBucket(stream.connection, config.nats, slot=config.postgres.slot, ttl_s=config.delivery.lease_ttl_s)
+    command = nats_command(config.nats, "kv", "add", BUCKET)
     try:
-        exists = await bucket.exists()
-        if not exists and not config.nats.create:
-            command = nats_command(config.nats, "kv", "add", BUCKET)
-            what = f"bucket {BUCKET} does not exist, and nats.create is false"
-            return bad("warning", check, what, _LEASE, command=command)
-        await bucket.try_rights(exists=exists)
+        return await _check_bucket(
+            _CHECK_LEASE, bucket, BUCKET, config, severity="warning", why=_LEASE, command=command
+        )
     except DittoError as error:
-        return bad("warning", check, error.message, f"{_LEASE}: {error.hint}" if error.hint else _LEASE)
-    state = "exists" if exists else "will be created by ditto run"
-    return ok(check, f"bucket {BUCKET} {state}, and the user may use it", _LEASE)
+        return bad("warning", _CHECK_LEASE, error.message, f"{_LEASE}: {error.hint}" if error.hint else _LEASE)
 
 
 async def _check_objects(config: Config, stream: Stream) -> Finding:
-    check, name = "nats.object_store", config.nats.object_store.bucket
-    bucket = ObjectBucket(stream.connection, config.nats)
+    name = config.nats.object_store.bucket
+    bucket, command = ObjectBucket(stream.connection, config.nats), nats_command(config.nats, "object", "add", name)
     try:
-        exists = await bucket.exists()
-        if not exists and not config.nats.create:
-            command = nats_command(config.nats, "object", "add", name)
-            what = f"bucket {name} of the object store does not exist, and nats.create is false"
-            return bad("error", check, what, _OBJECTS, command=command)
-        await bucket.try_rights(exists=exists)
+        return await _check_bucket(
+            _CHECK_OBJECTS, bucket, name, config, severity="error", why=_OBJECTS, command=command
+        )
     except DittoError as error:
-        return failed(check, error)
+        return failed(_CHECK_OBJECTS, error)
+
+
+async def _check_bucket(
+    check: str,
+    bucket: LeaseBucket | ObjectBucket,
+    name: str,
+    config: Config,
+    *,
+    severity: Literal["warning", "error"],
+    why: str,
+    command: str,
+) -> Finding:
+    """`command` creates it. Raises what keeps the user from using it."""
+    exists = await bucket.exists()
+    if not exists and not config.nats.create:
+        what = f"bucket {name} does not exist, and nats.create is false"
+        return bad(severity, check, what, why, command=command)
+    await bucket.try_rights(exists=exists)
     state = "exists" if exists else "will be created by ditto run"
-    return ok(check, f"bucket {name} {state}, and the user may use it", _OBJECTS)
+    return ok(check, f"bucket {name} {state}, and the user may use it", why)

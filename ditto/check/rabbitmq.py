@@ -14,7 +14,8 @@ from ditto.check.finding import Finding, bad, failed, named, ok, unseen
 from ditto.check.place import compare_sink
 from ditto.errors import DittoError
 from ditto.routing.router import Router
-from ditto.sinks.rabbitmq.connection import Connection, connect
+from ditto.sinks.rabbitmq.connecting import connect
+from ditto.sinks.rabbitmq.connection import Connection
 from ditto.sinks.rabbitmq.exchange_connection import ExchangeConnection
 from ditto.sinks.rabbitmq.server import is_readable_on_the_way
 from ditto.sinks.rabbitmq.server_errors import DENIED, OK, PRECONDITION, alarm

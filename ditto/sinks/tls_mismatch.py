@@ -98,5 +98,5 @@ async def _answer(port: Port, request: bytes) -> bytes:
                 return await reader.read(_ENOUGH)
             finally:
                 writer.transport.abort()
-    except OSError:  # a time-out is one
+    except (OSError, UnicodeError):  # a time-out is the first; a label of more than 63 characters the other
         return b""

@@ -203,6 +203,8 @@ class Admin:
 
     def _check_tls(self, exception: KafkaException) -> None:
         for server in self._config.servers:
+            if self.is_given_up:
+                return
             parts = urlsplit(f"//{server}")
             where = Port(
                 f"Kafka at {server}",

@@ -7,7 +7,6 @@ what is published while there is no connection.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,23 +16,17 @@ from rstream import schema
 from rstream.encoding import decode_frame, encode_frame
 
 from ditto import __version__
-from ditto.config import RabbitMQ, RabbitTls
 from ditto.errors import AnswerUnreadable, LoginDenied, SinkError, SinkLost
-from ditto.sinks.rabbitmq.access import Access, Right, access_of
+from ditto.sinks.rabbitmq.access import Access, Right
 from ditto.sinks.rabbitmq.frames import confirmed_ids
-from ditto.sinks.rabbitmq.server import Address, address_of, check_login, login_of, port_of
+from ditto.sinks.rabbitmq.server import Address
 from ditto.sinks.rabbitmq.server_errors import OK, login_refused, refused, silent, unreachable
-from ditto.sinks.tls import refusal_of, tls_context
-from ditto.sinks.tls_mismatch import Speech, tls_mismatch
 
-_CONNECT_TIMEOUT_S: Final = 5.0
 _HEARTBEAT_S: Final = 20
 _LOOK_PERIOD_S: Final = 0.25
 _BUSY_S: Final = 3.0
-_LIMIT: Final = 1 << 20
 _MOST_FRAME: Final = 64 << 20
 """Of one frame, where the server names no limit."""
-_SPEECH: Final = Speech(encode_frame(schema.PeerProperties(1, [])), re.compile(rb"....\x80\x11", re.DOTALL))
 _CONFIRM: Final = b"\x00\x03\x00\x01"
 _HEARTBEAT: Final = b"\x00\x17\x00\x01"
 _RIGHTS: Final[Mapping[type[schema.Frame], Right]] = {schema.Create: "configure", schema.DeclarePublisher: "write"}
@@ -334,68 +327,3 @@ class Connection:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         transport.close() if not transport.get_write_buffer_size() else transport.abort()
-
-
-async def connect(
-    config: RabbitMQ,
-    *,
-    clock: Callable[[], float],
-    on_failure: Callable[[SinkError], None],
-    reads_only: bool = False,
-) -> Connection:
-    """To the first node that answers. Raises SinkError and ConfigError, those of the last node."""
-    for url in config.servers[:-1]:
-        with suppress(SinkLost):
-            return await _connect(config, url, clock=clock, on_failure=on_failure, reads_only=reads_only)
-    return await _connect(config, config.servers[-1], clock=clock, on_failure=on_failure, reads_only=reads_only)
-
-
-async def _connect(
-    config: RabbitMQ,
-    url: str,
-    *,
-    clock: Callable[[], float],
-    on_failure: Callable[[SinkError], None],
-    reads_only: bool,
-) -> Connection:
-    address = address_of(config, url)
-    check_login(config, url)
-    context = tls_context(config.tls or RabbitTls(), "rabbitmq.tls") if address.has_tls else None
-    try:
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context, limit=_LIMIT)
-    except OSError as error:
-        raise await _unreachable(error, config, url) from error
-    connection = Connection(
-        reader,
-        writer,
-        where=str(address),
-        address=address,
-        access=access_of(config, url, reads_only=reads_only),
-        timeout_s=config.ack_timeout_s,
-        clock=clock,
-        on_failure=on_failure,
-    )
-    try:
-        async with asyncio.timeout(config.ack_timeout_s):
-            await connection.log_in(login_of(config, url).password)
-    except (OSError, EOFError) as error:
-        writer.transport.abort()
-        if context is not None and isinstance(error, ConnectionError | EOFError):
-            refused = await refusal_of(address.host, address.port, context)
-            if refused is not None:
-                raise unreachable(refused, address) from error
-        raise await _unreachable(error, config, url) from error
-    except AnswerUnreadable as error:
-        writer.transport.abort()
-        raise (await tls_mismatch(port_of(config, url, _SPEECH), error) or error) from error.__cause__
-    except BaseException:
-        writer.transport.abort()
-        raise
-    connection.begin()
-    return connection
-
-
-async def _unreachable(error: BaseException, config: RabbitMQ, url: str) -> SinkError:
-    found = await tls_mismatch(port_of(config, url, _SPEECH), error)
-    return found or unreachable(error, address_of(config, url))

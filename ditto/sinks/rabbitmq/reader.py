@@ -12,7 +12,8 @@ from ditto.errors import SinkError, StreamNotFound
 from ditto.routing.router import checkpoint_subject, description_subjects, snapshot_subjects
 from ditto.sinks.base import Held, MessageKind, Part, ReadMessage, Start
 from ditto.sinks.rabbitmq.amqp import KEY
-from ditto.sinks.rabbitmq.connection import Connection, connect
+from ditto.sinks.rabbitmq.connecting import connect
+from ditto.sinks.rabbitmq.connection import Connection
 from ditto.sinks.rabbitmq.scanning import Message, Scan, messages, messages_of
 from ditto.sinks.rabbitmq.stored_state import KIND
 from ditto.sinks.rabbitmq.streams import Streams, existing

@@ -21,7 +21,8 @@ from ditto.sinks.own_stores import OwnStores
 from ditto.sinks.owner import check_owner, claimed_by, with_source
 from ditto.sinks.progress import Progress
 from ditto.sinks.rabbitmq.amqp import message
-from ditto.sinks.rabbitmq.connection import Connection, connect
+from ditto.sinks.rabbitmq.connecting import connect
+from ditto.sinks.rabbitmq.connection import Connection
 from ditto.sinks.rabbitmq.publisher import Publisher
 from ditto.sinks.rabbitmq.stored_state import KIND, Record, encode_record, later
 from ditto.sinks.rabbitmq.streams import Found, Streams, create
