@@ -16,7 +16,14 @@ from ditto.routing.message_rule import check_covering, message_subjects
 from ditto.routing.outbox import find_outbox_mistakes, plan_outbox
 from ditto.routing.router import Router, description_subjects
 from ditto.routing.rules import RuleMaker
-from ditto.routing.table_columns import EVERYTHING, TableColumns, choose_columns, find_lost_key, find_mistakes
+from ditto.routing.table_columns import (
+    EVERYTHING,
+    TableColumns,
+    choose_columns,
+    find_lost_key,
+    find_mistakes,
+    may_hide,
+)
 from ditto.routing.table_descriptions import describe, schema_version
 from ditto.routing.table_formats import TablesFormats, merged
 from ditto.routing.table_plans import Routes, Rule, TablePlan
@@ -106,6 +113,11 @@ class Planner:
     def _has_rules(self, table: Table) -> bool:
         found = self._router.rules(*table)
         return found is not None and found[1].shapes
+
+    def hides(self, table: Table, names: Collection[str]) -> bool:
+        """Whether events leave out or mask one of these columns, by the name that it has or had."""
+        found = self._router.rules(*table)
+        return found is not None and found[1].columns is not None and may_hide(found[1].columns, names)
 
     async def plan(self, relation: Relation) -> TablePlan:
         """The plan of a relation; the sink may not take its routes yet. Raises SubjectCollision and RuleUnfit.

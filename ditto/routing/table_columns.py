@@ -86,6 +86,18 @@ def _excluded(given: Columns, relation: Relation) -> frozenset[str]:
     return frozenset(column.name for column, as_named in names if as_named.name not in given.include)
 
 
+def may_hide(given: Columns, names: Collection[str]) -> bool:
+    """Whether one of these columns is left out or masked, as far as that can be said without the relation."""
+    new = {before: name for name, each in given.former.items() for before in each}
+    hidden = {*(given.exclude or ()), *given.mask}
+    return any(
+        name in hidden
+        or new.get(name) in hidden
+        or (given.include is not None and name not in given.include and new.get(name) not in given.include)
+        for name in names
+    )
+
+
 def find_unknown(wanted: Collection[str], key: str, relation: Relation, *, former: str) -> Iterator[RuleUnfit]:
     """An error for each of them that is no column of the relation, which has the names of rules.
 

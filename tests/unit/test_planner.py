@@ -327,3 +327,20 @@ def test_a_primary_key_that_is_too_long_for_a_key_stops_nothing() -> None:
 def test_groups_have_no_keys() -> None:
     group = Group(subject="{prefix}.groups")
     assert World(has_keys=True, group=group).plan(relation()).rule is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "hidden"),
+    [
+        (None, []),
+        (Columns(exclude=["a"]), ["a"]),
+        (Columns(mask={"a": Mask(null=True)}, former={"a": ["was a"], "b": ["was b"]}), ["a", "was a"]),
+        (Columns(include=["a"], former={"a": ["was a"]}), ["b", "was b", "other"]),
+        (Columns(include=["a"], mask={"a": Mask(null=True)}), ["a", "was a", "b", "was b", "other"]),
+    ],
+)
+def test_which_columns_may_be_hidden_is_known_without_the_relation(columns: Columns | None, hidden: list[str]) -> None:
+    planner = World(tables={"trades": TableRules(columns=columns)}).planner
+    names = ["a", "was a", "b", "was b", "other"]
+    assert [name for name in names if planner.hides(("public", "trades"), [name])] == hidden
+    assert not planner.hides(("public", "orders"), names)

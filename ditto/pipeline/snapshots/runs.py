@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -84,6 +84,14 @@ class Runs:
     def find_begun(self) -> Current | None:
         """The table that is half read, paused or not."""
         return next((Current(each, each.tables[0]) for each in self._open if each.has_begun and each.tables), None)
+
+    def forget_places(self, is_hidden: Callable[[OpenRun], bool]) -> None:
+        """Let a table begin anew where events hide a column of its key, and did not when it was begun: how far it has
+        been read, and which rows have moved, are values of that key.
+        """
+        for run in self._open:
+            if run.key and is_hidden(run):
+                self._put(not_begun(run))
 
     def with_tail(self, mark: SnapshotMark | None, rows: int) -> Control | None:
         """Go on after a READ event at the tail, which is newer than the newest control event.
@@ -213,6 +221,11 @@ class Runs:
 
     def _put(self, run: OpenRun) -> None:
         self._open = tuple(run if each.run == run.run else each for each in self._open)
+
+
+def not_begun(run: OpenRun) -> OpenRun:
+    """The run where its first table has not begun yet."""
+    return replace(run, has_begun=False, key=(), cursor=None, rows=0, left_out=0, moved=())
 
 
 def _named(request: Pause | Resume | Cancel) -> tuple[str, RunState]:

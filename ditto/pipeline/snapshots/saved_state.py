@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ditto.errors import SinkError
 from ditto.formats.snapshot_events import ControlEvent, OpenRun
+from ditto.pipeline.snapshots.runs import not_begun
 from ditto.sinks.base import CheckpointStore
 
 log = structlog.get_logger()
@@ -71,7 +72,4 @@ class SavedState:
 
 def _anew(event: ControlEvent) -> ControlEvent:
     """The same where no table has begun yet."""
-    runs = [
-        replace(run, has_begun=False, key=(), cursor=None, rows=0, left_out=0, moved=()) for run in event.snapshot.open
-    ]
-    return replace(event, snapshot=replace(event.snapshot, open=tuple(runs)))
+    return replace(event, snapshot=replace(event.snapshot, open=tuple(map(not_begun, event.snapshot.open))))

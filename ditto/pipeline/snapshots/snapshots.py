@@ -12,6 +12,7 @@ from ditto.decoding.event_id import event_key
 from ditto.decoding.messages import MARKER_PREFIX, Block
 from ditto.pipeline.beginning import Ready
 from ditto.pipeline.snapshots import moved_rows
+from ditto.pipeline.snapshots.chunks import names_in
 from ditto.pipeline.snapshots.deliveries import At, Deliveries, Send
 from ditto.pipeline.snapshots.moved_rows import MovedRows
 from ditto.pipeline.snapshots.progress import Progress
@@ -40,6 +41,8 @@ class Snapshots:
         self._moved = MovedRows(acknowledged=acknowledged, most_bytes=min(moved_rows.MOST_BYTES, largest // 2))
         denial = ends.counters.snapshots_denied
         runs = Runs(() if denial else ready.open_runs, most_bytes=min(MOST_BYTES, largest // 4))
+        planner = ready.prepared.planner
+        runs.forget_places(lambda run: bool(run.tables) and planner.hides((run.tables or ())[0], names_in(run.key)))
         self._tail, self._last = ready.start.after, ready.last
         self._told_by_tail = runs.with_tail(ready.tail_mark, self._tail.ordinal)
         progress = Progress(ends.counters.snapshots, clock=ends.clock)

@@ -107,6 +107,35 @@ async def _is_not_stored(world: World) -> None:
     assert [each for each in files if CLEAR.encode() in each.read_bytes()] == []
 
 
+async def test_what_is_masked_while_a_snapshot_reads_is_no_part_of_its_place_any_more(world: World) -> None:
+    """Until then the key of the last row is in control events, so that the next session goes on from it."""
+    world.sql(
+        "CREATE TABLE keyed (email text PRIMARY KEY)",
+        f"INSERT INTO keyed SELECT '{CLEAR}-' || n FROM generate_series(1, 40) AS n",
+    )
+
+    def ask(**body: Any) -> None:
+        world.sql(f"SELECT pg_logical_emit_message(true, 'ditto.snapshot', '{json.dumps(body)}')")
+
+    process = await world.streaming(snapshot_chunk_rows="10")
+    ask(start=["public.keyed"], run="r", max_rows_per_s=10)
+    await world.holds(12)
+    ask(pause="r")
+    await world.fence()
+    assert await process.stop() == 0
+    before = len(await world.messages())
+    process = await world.streaming(events_tables={"keyed": {"columns": {"mask": {"email": HMAC}}}, "fence": {}})
+    ask(pause="r")
+    ask(resume="r")
+    await process.logged("snapshot.finished")
+    await world.fence()
+    messages = await world.messages()
+    assert any(f'"cursor":["{CLEAR}-'.encode() in each.payload for each in messages[:before])
+    assert [each for each in messages[before:] if CLEAR.encode() in each.payload] == []
+    assert sum(b'"READ"' in each.payload for each in messages[before:]) == 40
+    assert CLEAR not in process.output
+
+
 @pytest.mark.parametrize("what", ["bytes", "size"])
 async def test_errors_show_no_clear_value(world: World, what: str) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY, email text, big text)")
