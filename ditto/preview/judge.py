@@ -84,21 +84,30 @@ class Judge:
         self._router = Router(events, database=database)
         self._outbox = None if events.outbox is None else events.outbox.name
         self._is_selective = events.tables is not None
+        strict_messages = {key: replace(entry, on_error="stop") for key, entry in events.message_rules.items()}
+        rule = make_message_rule(replace(events, messages=strict_messages), database=database)
         self._real = Decoder(
-            id_key=id_key, extras=make_extras(events), message_rule=self._watched_messages(events, database)
+            id_key=id_key,
+            extras=make_extras(events),
+            message_rule=None if rule is None else _sendable_messages(rule),
         )
-        self._bare = Decoder(id_key=id_key, extras=make_extras(replace(events, transactions=False)))
+        self._bare = Decoder(
+            id_key=id_key,
+            extras=make_extras(replace(events, transactions=False)),
+            message_rule=None if rule is None else self._unsendable_messages(rule),
+        )
         self._format: Format = make_format(events)
         self._plain_format: Format = BlockFormat()
         self._fitting = PreviewFitting(events, self._planner, self._format, max_bytes=max_bytes, bucket=bucket)
         self._planned: dict[tuple[str, str], _Planned] = {}
         self._failed: dict[bytes, RuleFailed] = {}
-        """Logical messages that cannot be sent, by the route that their place in the block has."""
+        """Why logical messages cannot be sent, by the route that each has in its block."""
         self._message_rules = events.message_rules
         self._defined: Relation | None = None
         self._looks: dict[tuple[str, str], _Look] = {}
         self._changes: dict[int, tuple[Change, bytes, _Look | None]] = {}
         """Of the transaction that is open, by ordinal."""
+        self._unsent: dict[int, tuple[MessageEvent, RuleFailed]] = {}
         self._passed: dict[int, _Passed] = {}
         self._commit_lsn = 0
 
@@ -115,6 +124,12 @@ class Judge:
         self._real.feed(frame)
         await self._define()
         block = self._bare.take()
+        for change, route, lsn, ordinal in zip(
+            block.changes, block.routes, block.commit_lsns, block.ordinals, strict=True
+        ):
+            if isinstance(change, MessageEvent):
+                self._commit_lsn = lsn
+                self._unsent[ordinal] = change, self._failed.pop(route)
         for change, payload, lsn, ordinal in self._placed(block):
             self._commit_lsn = lsn
             self._changes[ordinal] = (change, payload, self._looks.get((change.schema, change.table)))
@@ -123,16 +138,18 @@ class Judge:
 
     def rest(self) -> Iterator[Verdict]:
         """What becomes of those of a transaction whose end has not come."""
-        for ordinal in sorted({*self._changes, *self._passed}):
+        for ordinal in sorted({*self._changes, *self._passed, *self._unsent}):
             position = str(Position(self._commit_lsn, ordinal))
-            if (passed := self._passed.get(ordinal)) is not None:
+            if ordinal in self._unsent:
+                yield self._of_unsent(*self._unsent[ordinal], position)
+            elif (passed := self._passed.get(ordinal)) is not None:
                 look = self._changes[ordinal][2] if ordinal in self._changes else None
                 yield self._of_passed(passed, look, position, ordinal)
             else:
                 yield self._of_dropped(*self._changes[ordinal], position)
         self._changes.clear()
         self._passed.clear()
-        self._failed.clear()
+        self._unsent.clear()
         self._fitting.end()
 
     @staticmethod
@@ -150,11 +167,6 @@ class Judge:
                 yield change, payload, lsn, ordinal
 
     async def _keep_passed(self, block: Block) -> None:
-        if self._failed:  # such content has no body
-            block.changes = [
-                replace(change, content=b"") if route in self._failed else change
-                for change, route in zip(block.changes, block.routes, strict=True)
-            ]
         payloads = self._format.encode(block) if block.changes else Payloads(b"", [], 0)
         block, payloads = await self._fitting.fit(block, payloads)
         bodies = [bytes(each) for each in payloads.each()]
@@ -231,20 +243,17 @@ class Judge:
 
         return apply
 
-    def _watched_messages(self, events: Events, database: str) -> MessageRule | None:
-        """The rule of logical messages; one that cannot be sent goes to a route by which its failure is found."""
-        strict = {key: replace(entry, on_error="stop") for key, entry in events.message_rules.items()}
-        rule = make_message_rule(replace(events, messages=strict), database=database)
-        if rule is None:
-            return None
+    def _unsendable_messages(self, rule: MessageRule) -> MessageRule:
+        """Lets those logical messages pass that cannot be sent: to a route by which the reason is found."""
 
         def apply(prefix: str, content: bytes, is_transactional: bool) -> Routed | None:
             try:
-                return rule(prefix, content, is_transactional)
+                rule(prefix, content, is_transactional)
             except RuleFailed as error:
-                route = b"failed %d" % len(self._failed)  # no subject has white space
+                route = b"%d" % len(self._failed)
                 self._failed[route] = error
                 return Routed(route)
+            return None
 
         return apply
 
@@ -252,8 +261,6 @@ class Judge:
 
     def _of_passed(self, passed: _Passed, look: _Look | None, position: str | None, ordinal: int = 0) -> Verdict:
         change = passed.change
-        if (failure := self._failed.get(passed.route)) is not None:
-            return self._of_failed_message(change, failure, position)
         is_message = isinstance(change, MessageEvent)
         verdict = Verdict(
             outcome="passed",
@@ -278,7 +285,7 @@ class Judge:
             verdict.payload_base64 = passed.payload
         return verdict
 
-    def _of_failed_message(self, change: MessageEvent, failure: RuleFailed, position: str | None) -> Verdict:
+    def _of_unsent(self, change: MessageEvent, failure: RuleFailed, position: str) -> Verdict:
         stops = self._message_rules[failure.rule.removeprefix("events.messages.")].on_error == "stop"
         return Verdict(
             outcome="stops" if stops else "dropped",
@@ -317,6 +324,18 @@ class Judge:
         if is_selected and _is_json(payload):  # of a table that is not selected nobody has said what is to be masked
             verdict.event = msgspec.Raw(payload)
         return verdict
+
+
+def _sendable_messages(rule: MessageRule) -> MessageRule:
+    """Lets the others pass; also where the pipeline would stop the message is left out here."""
+
+    def apply(prefix: str, content: bytes, is_transactional: bool) -> Routed | None:
+        try:
+            return rule(prefix, content, is_transactional)
+        except RuleFailed:
+            return None
+
+    return apply
 
 
 def _encoded(block: Block, form: Format) -> list[bytes]:

@@ -265,6 +265,24 @@ async def test_logical_messages_that_cannot_be_sent(orders: World) -> None:
         assert seen[1]["reason"] == f"the headers are not a JSON object; on_error: {entry}"
 
 
+async def test_a_message_that_cannot_be_sent_is_not_the_last_event_of_its_transaction(orders: World) -> None:
+    make_slot(orders)
+    orders.transaction(
+        "INSERT INTO other VALUES (1, 'a'), (2, 'b')",
+        """SELECT pg_logical_emit_message(true, 'in.a', '{"ditto": {"headers": 5}, "payload": 1}')""",
+    )
+    orders.settings["DITTO_EVENTS_MESSAGES"] = json.dumps({"in.*": {"subject": "box", "on_error": "drop"}})
+    orders.settings["DITTO_EVENTS_TRANSACTIONS"] = "true"
+    code, out, err = await preview(orders, "--json", tables={"other": ["insert"]})
+    assert code == 0, err
+    first, last, message = lines(out)
+    assert ("meta" in first["payload"], last["payload"]["meta"], message["outcome"]) == (
+        False,
+        {"last": True},
+        "dropped",
+    )
+
+
 async def test_where_the_sink_has_keys_the_primary_key_is_shown(orders: World, monkeypatch: pytest.MonkeyPatch) -> None:
     orders.sql(f"INSERT INTO orders VALUES (5, 7, 'acme', '{SECRET}', '{SECRET}')")
     config = Config(
