@@ -4,7 +4,7 @@ go into an object store whole, and a reference takes their place.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +13,7 @@ import structlog
 from ditto.decoding.change import Change, ReducedChange, ReducedRow
 from ditto.decoding.messages import Block
 from ditto.formats.base import Format
+from ditto.formats.msgpack import MessagePack
 from ditto.formats.payloads import Payloads
 from ditto.monitoring.counters import Counters
 from ditto.pipeline.beginning import Ready
@@ -85,7 +86,7 @@ class Oversize:
         change: Change = block.changes[index]
         table = change.schema, change.table
         key = frozenset(self._keys.get(table, ()))
-        sizes = column_sizes(change, key)
+        sizes = column_sizes(change, key, _encoder(block, index))
         if self._store is None:
             found = self._stripped(block, index, sizes, len(payload) - limit, limit)
         else:
@@ -137,13 +138,20 @@ class Oversize:
         return change, b"".join(bytes(each) for each in self._format.encode(alone).each())
 
 
-def column_sizes(change: Change, key: Collection[str]) -> dict[str, int]:
+def _encoder(block: Block, index: int) -> Callable[[Any], bytes]:
+    """What makes of a value about what the event has."""
+    layout = None if block.layouts is None else block.layouts[index]
+    is_msgpack = layout is not None and isinstance(layout.format, MessagePack)
+    return msgspec.msgpack.encode if is_msgpack else msgspec.json.encode
+
+
+def column_sizes(change: Change, key: Collection[str], encode: Callable[[Any], bytes]) -> dict[str, int]:
     """About how many bytes each column takes, old and new value together; columns of the key are left out."""
     sizes: dict[str, int] = {}
     for row in (change.data, change.data_old):
         for name, value in row.items():
             if name not in key:
-                sizes[name] = sizes.get(name, 0) + len(name) + 4 + len(msgspec.json.encode(value))
+                sizes[name] = sizes.get(name, 0) + len(name) + 4 + len(encode(value))
     return sizes
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from ditto.decoding.messages import Block
 from ditto.formats.ditto import DittoFormat
 from ditto.formats.snapshot_events import read_mark
 from ditto.monitoring.counters import Counters
-from ditto.pipeline.oversize import _HEADER_ROOM, Oversize
+from ditto.pipeline.oversize import _HEADER_ROOM, Oversize, column_sizes
 
 if TYPE_CHECKING:
     from ditto.formats.payloads import Payloads
@@ -84,6 +85,14 @@ async def test_as_few_columns_as_have_to_be_are_left_out() -> None:
     (event,) = await fitted(change(1, row, {"id": 1, "c": "z" * 200}))
     assert event["stripped"] == ["c", "b"], "the old value counts, too"
     assert (event["data"], event["dataOld"]) == ({"id": 1, "a": "x" * 50}, {"id": 1})
+
+
+def test_an_array_of_messagepack_is_as_large_as_its_bytes() -> None:
+    """The compiled decoder has made them by then, its twin has a list."""
+    array = ["x" * 40] * 3
+    made = msgspec.Raw(msgspec.msgpack.encode(array))
+    compiled, plain = (column_sizes(change(1, {"a": each}), (), msgspec.msgpack.encode) for each in (made, array))
+    assert compiled == plain
 
 
 async def test_a_key_is_never_left_out() -> None:
