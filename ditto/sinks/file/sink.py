@@ -52,8 +52,9 @@ class FileSink(LineSink):
         return _state(tail)
 
     async def prepare(self, pipeline: PipelineId, routes: Collection[str]) -> None:
-        """Create the file."""
-        await self._while_open(lambda file: self._recover(file, pipeline))
+        """Create the file. One that is claimed is left alone: a session of this process, or another one, writes to it."""
+        if (await self.inspect(pipeline)).tail is None:
+            await self._while_open(lambda file: self._recover(file, pipeline))
 
     async def claim(self, pipeline: PipelineId, routes: Collection[str]) -> None:
         """Store the checkpoint that says: nothing before this was ever due. A file with a position is claimed."""
