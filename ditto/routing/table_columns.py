@@ -66,7 +66,12 @@ def find_mistakes(rules: TableRules, place: str, relation: Relation) -> Iterator
         return
     named = with_new_names(relation, given.former)
     for part in ("include", "exclude", "mask"):
-        yield from find_unknown(getattr(given, part) or (), f"{place}.columns.{part}", named, former=former_key(place))
+        dropped = "" if part == "include" else (
+            f". Where it was dropped, what was written before still has its values: give {place}.columns.include with the "
+            f"columns that stay, in place of {part}, until Ditto has read that"
+        )
+        wanted, key = getattr(given, part) or (), f"{place}.columns.{part}"
+        yield from find_unknown(wanted, key, named, former=former_key(place), dropped=dropped)
 
 
 def former_names(rules: TableRules) -> Former:
@@ -98,22 +103,24 @@ def may_hide(given: Columns, names: Collection[str]) -> bool:
     )
 
 
-def find_unknown(wanted: Collection[str], key: str, relation: Relation, *, former: str) -> Iterator[RuleUnfit]:
+def find_unknown(
+    wanted: Collection[str], key: str, relation: Relation, *, former: str, dropped: str = ""
+) -> Iterator[RuleUnfit]:
     """An error for each of them that is no column of the relation, which has the names of rules.
 
-    `former` is the key of former names.
+    `former` is the key of former names, `dropped` the end of the hint: what to do where the column is gone.
     """
     names = [column.name for column in relation.columns]
     listed = f"its published columns are {', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}; "
     for missing in wanted:
         if missing in names:
             continue
-        near = get_close_matches(missing, names, n=1)
+        near = [each for each in names if each.lower() == missing.lower()] or get_close_matches(missing, names, n=1)
         yield RuleUnfit(
             f"{key} names the column {missing}, which table {relation.namespace}.{relation.name} does not have"
             + (f": did you mean {near[0]}?" if near else ""),
             hint=f"{'' if near else listed}where it was renamed, put the new name there, and the former one into "
-            f"{former}: {{NEW: [FORMER]}}",
+            f"{former}: {{NEW: [FORMER]}}{dropped}",
             key=key,
             relation=f"{relation.namespace}.{relation.name}",
         )

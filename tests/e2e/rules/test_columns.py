@@ -187,6 +187,19 @@ async def test_a_column_that_goes_away_stops_at_its_relation(world: World) -> No
     assert "internal" not in process.output
 
 
+async def test_a_hidden_column_is_dropped_while_ditto_is_down(world: World) -> None:
+    world.sql("CREATE TABLE people (id int PRIMARY KEY, name text, note text)")
+    hidden = {"columns": {"exclude": ["note"], "mask": {"name": {"null": True}}}}
+    process = await world.streaming(events_tables={"people": hidden} | FENCE)
+    assert await process.stop() == 0
+    world.sql("INSERT INTO people VALUES (1, 'sesame', 'sesame')", "ALTER TABLE people DROP note, DROP name")
+    process = world.ditto(events_tables={"people": hidden} | FENCE)
+    assert await process.ended() == 2
+    assert "events.tables.people.columns.include with the columns that stay" in process.output
+    await world.streaming(events_tables={"people": {"columns": {"include": ["id"]}}} | FENCE)
+    assert await data(world) == [("INSERT", {"id": 1}, {})]
+
+
 @pytest.mark.parametrize("impl", ["c", "python"])
 async def test_rules_with_the_new_name_of_a_column_need_not_fit_what_is_stored(world: World, impl: str) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY, note text)")
