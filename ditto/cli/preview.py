@@ -125,9 +125,7 @@ class _Preview:
             for each in await preview_rows(config, about, table=table, count=self._limit, max_bytes=self._max_bytes):
                 self._print(each)
         else:
-            changes = preview_changes(
-                config, about, count=self._limit, since=since, wait_s=wait_s, max_bytes=self._max_bytes
-            )
+            changes = preview_changes(config, about, since=since, wait_s=wait_s, max_bytes=self._max_bytes)
             try:
                 async for found in changes:
                     if found is None:

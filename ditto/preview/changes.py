@@ -13,9 +13,11 @@ from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
 from ditto.errors import ConnectionLost, SourceError
+from ditto.lsn import format_lsn
 from ditto.source.sql import Control
 
 _POLL_S: Final = 0.2
+_AT_ONCE: Final = 1_000
 _MOST: Final = 20_000
 """Messages that are read at once; what comes behind them in a larger transaction is left out."""
 _READ_TIMEOUT_S: Final = 120.0
@@ -27,7 +29,7 @@ _COPY: Final = "SELECT pg_catalog.pg_copy_logical_replication_slot(%s::name, %s:
 _CREATE: Final = "SELECT pg_catalog.pg_create_logical_replication_slot(%s::name, 'pgoutput', true)"
 _READ: Final = """
 SELECT data FROM pg_catalog.pg_logical_slot_get_binary_changes(
-       %s::name, NULL, %s::int4, 'proto_version', '1', 'publication_names', %s, 'messages', 'true') LIMIT %s"""
+       %s::name, %s::pg_lsn, %s::int4, 'proto_version', '1', 'publication_names', %s, 'messages', 'true') LIMIT %s"""
 
 
 class Copied(NamedTuple):
@@ -57,20 +59,25 @@ async def make_slot(control: Control, slot: str, *, wait_s: float) -> Copied:
     return Copied(name, is_copy=False, is_read=False)
 
 
-async def there(control: Control, copied: Copied, publication: str, *, count: int) -> list[bytes]:
-    """The messages that are there by now, from the oldest on: about so many, to the end of a transaction."""
+async def there(control: Control, copied: Copied, publication: str) -> AsyncIterator[list[bytes]]:
+    """The messages that are there by now, from the oldest on; each list ends with a transaction."""
+    end = format_lsn(await control.wal_lsn())
+    while found := await _read(control, copied, publication, end=end, count=_AT_ONCE):
+        yield found
+
+
+async def _read(control: Control, copied: Copied, publication: str, *, end: str | None, count: int) -> list[bytes]:
+    """The next messages, about so many, to the end of a transaction; those before `end` alone where it is given."""
     quoted = '"{}"'.format(publication.replace('"', '""'))
-    arguments = [copied.name, count, quoted, _MOST]
+    arguments = [copied.name, end, count, quoted, _MOST]
     rows = await control.fetch(_READ, arguments, doing="read the changes", timeout_s=_READ_TIMEOUT_S)
     return [bytes(row["data"]) for row in rows]
 
 
-async def coming(
-    control: Control, copied: Copied, publication: str, *, count: int, wait_s: float
-) -> AsyncIterator[list[bytes]]:
+async def coming(control: Control, copied: Copied, publication: str, *, wait_s: float) -> AsyncIterator[list[bytes]]:
     """Those that come until so many seconds have passed; each list ends with a transaction."""
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
-        if found := await there(control, copied, publication, count=count):
+        if found := await _read(control, copied, publication, end=None, count=_AT_ONCE):
             yield found
         await asyncio.sleep(_POLL_S)

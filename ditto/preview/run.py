@@ -6,7 +6,6 @@ import difflib
 import time
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
-from typing import Final
 
 from ditto.config import Config
 from ditto.decoding.event_id import event_key
@@ -24,8 +23,6 @@ from ditto.source.published_tables import look_at_publication, look_at_tables
 from ditto.source.replication import Replication
 from ditto.source.sql import Control, open_control
 
-_ALL: Final = 1_000_000
-
 
 class Previewed:
     """What is known beside the verdicts."""
@@ -38,7 +35,6 @@ async def preview_changes(
     config: Config,
     about: Previewed,
     *,
-    count: int,
     since: datetime | None,
     wait_s: float,
     max_bytes: int = DEFAULT_MAX_BYTES,
@@ -54,15 +50,15 @@ async def preview_changes(
         shown = False
         if copied.is_copy:
             about.source = f"changes that slot {slot} has not confirmed"
-            most = count if since is None else _ALL
-            async for each in _judged(judge, await there(control, copied, publication, count=most), since=since):
-                shown = True
-                yield each
+            async for messages in there(control, copied, publication):
+                async for each in _judged(judge, messages, since=since):
+                    shown = True
+                    yield each
             if since is not None or (shown and not copied.is_read):
                 return
         about.source = f"{about.source}, and those from now on" if shown else "changes from now on"
         yield None
-        async for messages in coming(control, copied, publication, count=count, wait_s=wait_s):
+        async for messages in coming(control, copied, publication, wait_s=wait_s):
             async for each in _judged(judge, messages, since=None):
                 yield each
 

@@ -66,12 +66,18 @@ def find_mistakes(rules: TableRules, place: str, relation: Relation) -> Iterator
         return
     named = with_new_names(relation, given.former)
     for part in ("include", "exclude", "mask"):
-        dropped = "" if part == "include" else (
-            f". Where it was dropped, what was written before still has its values: give {place}.columns.include with the "
-            f"columns that stay, in place of {part}, until Ditto has read that"
+        key = f"{place}.columns.{part}"
+        dropped = (
+            f". Where it was dropped, what was written before still has its values: give {place}.columns.include with "
+            f"the columns that stay, in place of {part}, until Ditto has read that"
         )
-        wanted, key = getattr(given, part) or (), f"{place}.columns.{part}"
-        yield from find_unknown(wanted, key, named, former=former_key(place), dropped=dropped)
+        yield from find_unknown(
+            getattr(given, part) or (),
+            key,
+            named,
+            former=former_key(place),
+            dropped="" if part == "include" else dropped,
+        )
 
 
 def former_names(rules: TableRules) -> Former:

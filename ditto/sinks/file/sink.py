@@ -52,7 +52,7 @@ class FileSink(LineSink):
         return _state(tail)
 
     async def prepare(self, pipeline: PipelineId, routes: Collection[str]) -> None:
-        """Create the file. One that is claimed is left alone: a session of this process, or another one, writes to it."""
+        """Create the file. One that is claimed is left alone: another session may be writing to it."""
         if (await self.inspect(pipeline)).tail is None:
             await self._while_open(lambda file: self._recover(file, pipeline))
 

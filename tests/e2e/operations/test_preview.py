@@ -178,6 +178,15 @@ async def test_since(orders: World) -> None:
     assert [each["payload"]["data"]["id"] for each in lines(out)] == [2]
 
 
+async def test_as_many_as_asked_for_of_many_small_transactions(orders: World) -> None:
+    make_slot(orders)
+    orders.sql(*(f"INSERT INTO orders VALUES ({number}, 1, 'a')" for number in range(700)))
+    code, out, err = await preview(orders, "--limit", "650", "--json")
+    assert (code, len(lines(out))) == (0, 650), err
+    code, out, err = await preview(orders, "--limit", "1000", "--since", "1h")
+    assert (code, "700 changes: 700 passed" in err) == (0, True), err
+
+
 async def test_where_ditto_would_stop(orders: World) -> None:
     make_slot(orders)
     orders.sql("INSERT INTO orders VALUES (1, 1, 'a')", "INSERT INTO orders VALUES (2, 2, 'b')")
