@@ -21,6 +21,7 @@ from ditto.source.published_tables import Publication, Table
 from ditto.source.replica_identity import primary_key
 from ditto.source.sql import Control
 from ditto.source.table_relations import FoundTable, read_relations
+from ditto.source.type_facts import FIRST_OWN_OID
 from ditto.units import counted
 
 _SHOWN: Final = 20
@@ -96,7 +97,7 @@ class _Ruled:
 
 def _filters(ruled: Sequence[_Ruled], publication: Publication, version: int) -> list[Finding]:
     """Conditions that PostgreSQL can judge itself."""
-    conditions = [each for each in ruled if each.rules.when is not None]
+    conditions = [each for each in ruled if each.rules.when is not None and each.table not in publication.limits]
     if not conditions or version < _FIRST_WITH_FILTERS:
         return []
     from ditto.routing.conditions import ConditionError, as_row_filter, columns_of  # noqa: PLC0415  brings a parser
@@ -110,6 +111,7 @@ def _filters(ruled: Sequence[_Ruled], publication: Publication, version: int) ->
                 columns_of(each.found.relation),
                 actions=[action for action in actions if action != "TRUNCATE"],
                 drops_errors=each.rules.on_error == "drop",
+                usable=_usable(each.found, publication),
             )
         except ConditionError:  # said by `rules.tables`
             continue
@@ -121,6 +123,18 @@ def _filters(ruled: Sequence[_Ruled], publication: Publication, version: int) ->
             )
             found.append(ok("rules.filter", what, why))
     return found[:_SHOWN]
+
+
+def _usable(found: FoundTable, publication: Publication) -> list[str]:
+    """The columns of which a row filter may be made. With another one PostgreSQL refuses the statement, or from then on
+    the application's own UPDATE and DELETE.
+    """
+    has_old_rows = not publication.actions.isdisjoint({"update", "delete"})
+    return [
+        column.name
+        for column in found.relation.columns
+        if column.type_oid < FIRST_OWN_OID and (column.is_key or not has_old_rows)
+    ]
 
 
 def _unsent(ruled: Sequence[_Ruled]) -> list[Finding]:

@@ -42,17 +42,21 @@ def as_row_filter(
     *,
     actions: Collection[str] = ("INSERT", "UPDATE"),
     drops_errors: bool = False,
+    usable: Collection[str] | None = None,
 ) -> str | None:
     """The expression for `ALTER PUBLICATION … WHERE (…)` that passes the same rows; None where there is none.
 
     `actions` are those that are published: of a DELETE, `data` is empty, so that only `row` has a filter then.
     `drops_errors`: `on_error` is drop. An UPDATE is judged by its new row in a condition, and by both rows in a filter,
     which makes an INSERT of it where the old row did not pass, and a DELETE where the new one does not: whoever shows
-    the filter has to say so. Raises ConditionError.
+    the filter has to say so. `usable` are the columns that a filter may have; None for all. Raises ConditionError.
     """
     part = Checker(text, columns, schema="", table="", identity="f").check_condition(parse(text))
     try:
         _check_reads(part, actions)
+        read = {each.name for each in parts_of(part) if isinstance(each, checked.Column)}
+        if usable is not None and not read <= {*usable}:
+            return None
         sql = _sql(part, columns, is_negated=False, is_inside=False)
         if not drops_errors and _may_fail(part):
             return None
