@@ -63,6 +63,7 @@ async def check_rules(control: Control, config: Config, publication: Publication
         if (rules := router.rules(each.relation.namespace, each.relation.name)) is not None
     ]
     found += _filters(ruled, publication, control.server_version)
+    found += _without_value(ruled, publication)
     found += _unsent(ruled)
     found += _unchanged(ruled)
     if config.sink == "nats":
@@ -135,6 +136,33 @@ def _usable(found: FoundTable, publication: Publication) -> list[str]:
         for column in found.relation.columns
         if column.type_oid < FIRST_OWN_OID and (column.is_key or not has_old_rows)
     ]
+
+
+def _without_value(ruled: Sequence[_Ruled], publication: Publication) -> list[Finding]:
+    """Conditions that end Ditto at every DELETE or TRUNCATE."""
+    conditions = [each for each in ruled if each.rules.when is not None and each.rules.on_error == "stop"]
+    if not conditions:
+        return []
+    from ditto.routing.conditions import ConditionError, actions_without_value, columns_of  # noqa: PLC0415  as above
+
+    found = []
+    for each in conditions:
+        relation = each.found.relation
+        try:
+            without = actions_without_value(
+                each.rules.when or "", columns_of(relation), identity=relation.replica_identity
+            )
+        except ConditionError:  # said by `rules.tables`
+            continue
+        selected = publication.actions if each.rules.actions is None else publication.actions & {*each.rules.actions}
+        if without := [action for action in without if action.lower() in selected]:
+            what = f"the condition of {each.name} has no value for {' and '.join(f'a {each}' for each in without)}"
+            why = (
+                "ditto run stops at the first one, as events.tables.NAME.on_error says: data is empty there. Of a "
+                f"DELETE row is the old row; or begin with action == '{without[0]}' ||, or leave it out of actions"
+            )
+            found.append(bad("warning", "rules.condition", what, why))
+    return found[:_SHOWN]
 
 
 def _unsent(ruled: Sequence[_Ruled]) -> list[Finding]:

@@ -16,6 +16,11 @@ _HINT: Final = (
     "change the rule, or let on_error of the table be keep or drop; a value that was not sent comes with REPLICA "
     "IDENTITY FULL. PostgreSQL keeps the change"
 )
+_EMPTY_HINT: Final = (
+    "data has no columns in a DELETE, where row is the old row, and no row has any in a TRUNCATE: begin the condition "
+    "with action == '{action}' ||, leave the action out of actions, or let on_error be keep or drop. PostgreSQL keeps "
+    "the change"
+)
 _MESSAGE_HINT: Final = (
     "correct what writes such messages; on_error: drop in the entry leaves them out. PostgreSQL keeps the message"
 )
@@ -55,12 +60,15 @@ def rule_error(error: RuleFailed) -> RuleError:
         what = f"a row of table {name}"
     else:
         what = f"the {error.action} at {position} on table {name}"
+    is_empty = error.action in {"DELETE", "TRUNCATE"} and " is empty in " in error.reason
     return RuleError(
         f"{error.rule} cannot be worked out for {what}, because {error.reason}",
         hint=_MESSAGE_HINT
         if error.action == MESSAGE_ACTION
         else _OUTBOX_HINT
         if error.rule.startswith("events.outbox")
+        else _EMPTY_HINT.format(action=error.action)
+        if is_empty
         else _HINT,
         rule=error.rule,
         relation=name,

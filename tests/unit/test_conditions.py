@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from ditto.decoding.messages import Column, Relation, RuleFailed
-from ditto.routing.conditions import TypedColumn, columns_of
-from unit.condition_tables import condition, passes
+from ditto.routing.conditions import TypedColumn, actions_without_value, columns_of
+from unit.condition_tables import COLUMNS, condition, passes
 
 
 def failure(text: str, *rows: dict[str, str | None] | None, action: str = "", identity: str = "f") -> str:
@@ -277,3 +277,29 @@ def test_unset_is_no_text() -> None:
     found = condition("data.status == 'a'")
     with pytest.raises(RuleFailed):
         found.test("UPDATE", [UNSET], None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("data.status == 'paid'", ["DELETE", "TRUNCATE"]),
+        ("row.status == 'paid'", ["TRUNCATE"]),
+        ("action == 'DELETE' || data.status == 'paid'", ["TRUNCATE"]),
+        ("!(action in ['INSERT', 'UPDATE']) || data.amount > 1", []),
+        ("action in ['INSERT', 'TRUNCATE'] && data.amount > 1", ["TRUNCATE"]),
+        ("has(data.doc) && data.doc.x == 1", []),
+        ("has(data.doc.x)", ["DELETE", "TRUNCATE"]),
+        ("data.is_open", ["DELETE", "TRUNCATE"]),
+        ("!data.is_open && dataOld.amount > 1", ["TRUNCATE"]),
+        ("changed('status') ? data.amount > 1 : true", ["DELETE", "TRUNCATE"]),
+        ("'x' in data.tags && dataOld.is_open", ["TRUNCATE"]),
+        ("data.tags.exists(each, each == 'x')", []),
+        ("data.status.matches('a') || table == 'orders'", []),
+    ],
+)
+def test_actions_for_which_it_never_has_a_value(text: str, expected: list[str]) -> None:
+    assert actions_without_value(text, COLUMNS, identity="f") == expected
+    for action in expected:
+        for value in (None, "1", "t"):
+            row = {column.name: value for column in COLUMNS}
+            assert failure(text, None, row if action == "DELETE" else None, action=action)

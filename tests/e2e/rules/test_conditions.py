@@ -94,6 +94,12 @@ async def test_a_condition_that_does_not_fit_is_said_with_its_place(world: World
     assert "  data.statsu == 'paid'\n       ^" in failed["hint"]
     result = await ditto(world, "check", DITTO_EVENTS_TABLES=json.dumps(tables))
     assert "data.statsu == 'paid'" in result.output
+    process = await world.streaming(events_tables=rules(when="data.status == 'paid'", actions=["insert", "delete"]))
+    result = await ditto(world, "check", DITTO_EVENTS_TABLES=json.dumps(rules(when="data.status == 'paid'")))
+    assert "the condition of public.orders has no value for a DELETE and a TRUNCATE" in result.output
+    world.sql("INSERT INTO orders VALUES (1)", "DELETE FROM orders")
+    assert await process.ended() == 2
+    assert "begin the condition with action == 'DELETE' ||" in process.logs("run.failed")[0]["hint"]
 
 
 async def test_check_shows_the_row_filter_that_does_the_same(world: World) -> None:
