@@ -15,6 +15,8 @@ MODULES = (
     "ditto.decoding._conversion",
     "ditto.decoding._cells",
     "ditto.decoding._read_lines",
+    "ditto.decoding._row_rules",
+    "ditto.decoding._row_tests",
     "ditto.decoding._shape",
     "ditto.decoding._snapshot_rows",
     "ditto.decoding._snapshots",
@@ -28,7 +30,10 @@ MODULES = (
     "ditto.formats._msgpack_values",
     "ditto.formats._own_lines",
     "ditto.formats._packing",
+    "ditto.routing.conditions._json_tests",
+    "ditto.routing.conditions._number_tests",
     "ditto.routing.conditions._readers",
+    "ditto.routing.conditions._text_tests",
     "ditto.sinks.jetstream._frames",
 )
 

@@ -2,6 +2,7 @@ from libc.stdint cimport uint8_t
 
 from ditto.decoding._cells cimport Cell
 from ditto.decoding._cursor cimport Cursor
+from ditto.decoding._row_rules cimport RowRule
 
 
 cdef class Shape:
@@ -13,6 +14,7 @@ cdef class Shape:
     cdef uint8_t *is_key      # one a column
     cdef tuple functions
     cdef object apply  # None without a rule
+    cdef RowRule row_rule  # None without one
     cdef bint skips_unchanged
     cdef int *columns  # those that the rule reads
     cdef int column_count

@@ -58,6 +58,7 @@ cdef class Shape:
         rule = plan.rule
         columns = () if rule is None else rule.columns
         self.apply = None if rule is None else rule.apply
+        self.row_rule = None if rule is None else rule.row_rule
         self.skips_unchanged = rule is not None and rule.skips_unchanged
         self.column_count = <int>len(columns)
         self.kinds = <uint8_t *>malloc(<size_t>self.count + 1)
@@ -131,6 +132,10 @@ cdef class Shape:
 
     cdef object route_rows(self, str action, const Cell *new, const Cell *old):
         """What the rule says of these rows; NULL for one that is not there."""
+        if self.row_rule is not None:
+            routed = self.row_rule.routed_of(action, new, old)
+            if routed is not unset:
+                return routed
         return self.apply(
             action, None if new == NULL else self.texts(new), None if old == NULL else self.texts(old)
         )

@@ -15,6 +15,8 @@ from msgspec import UNSET
 from ditto.config.events import TableRules
 from ditto.config.table_rules import header_template, subject_template
 from ditto.config.template_syntax import Template, Value, columns_of
+from ditto.decoding.choose import IMPL
+from ditto.decoding.column_kinds import CHAR_OIDS
 from ditto.decoding.messages import Relation, RuleFailed
 from ditto.errors import RuleUnfit
 from ditto.hints import full_identity
@@ -27,6 +29,7 @@ from ditto.routing.table_plans import Routed, Routes, Rule
 from ditto.routing.templates import HEADER, QUICK_LENGTH, SAME, SUBJECT, Bound, Place, Slot, bind
 
 if TYPE_CHECKING:
+    from ditto.decoding._row_rules import RowRule
     from ditto.decoding.column_kinds import Kinds
     from ditto.routing.conditions import Condition, ConditionError
 
@@ -96,10 +99,13 @@ class RuleMaker:
         )
         # The condition finds its columns first; it reads them as they are, also where they are masked.
         first = () if condition is None else condition.columns
+        columns = (*first, *(self._indexes[name] for name in used))
+        bound = self._bound_templates()
         return Rule(
-            columns=(*first, *(self._indexes[name] for name in used)),
-            apply=self._function(condition, len(first), list(used)),
+            columns=columns,
+            apply=self._function(condition, len(first), list(used), *bound),
             skips_unchanged=self._rules.skip_unchanged,
+            row_rule=self._row_rule(condition, columns, *bound),
         )
 
     # ------------------------------------------------------------------------------------ checks
@@ -176,15 +182,44 @@ class RuleMaker:
 
     # ------------------------------------------------------------------------------------ the function
 
+    def _bound_templates(self) -> tuple[dict[str, Bound], dict[str, Bound]]:
+        """Subjects and headers by action."""
+        substitutes = self._rules.on_error == "keep"
+        actions = {action: route for action, route in self._action_routes().items() if route is not None}
+        subjects = {action: self._bound_subject(action, route, substitutes) for action, route in actions.items()}
+        return subjects, {action: self._bound_headers(action, substitutes) for action in actions}
+
+    def _row_rule(
+        self,
+        condition: Condition | None,
+        columns: Sequence[int],
+        subjects: Mapping[str, Bound],
+        headers: Mapping[str, Bound],
+    ) -> RowRule | None:
+        """The same as the function, for rows that are as usual."""
+        test = None if condition is None else condition.row_test
+        has_chars = any(self._relation.columns[index].type_oid in CHAR_OIDS for index in columns)  # not UTF-8
+        if IMPL != "c" or has_chars or (condition is not None and test is None):
+            return None
+        from ditto.routing.row_rules import row_rule  # noqa: PLC0415  compiled
+
+        indexes = {name: index for name, index in self._indexes.items() if name not in self._masks}
+        has_text_key = len(self._key) == 1 and self._kinds[self._key[0]] in SAME and self._key[0] in indexes
+        key = (indexes[self._key[0]], MAX_KEY // 4) if has_text_key else None
+        routes = None if self._key and key is None else subjects
+        return row_rule(test, columns, routes=routes, headers=headers, key=key, indexes=indexes)
+
     def _function(
-        self, condition: Condition | None, skipped: int, columns: Sequence[str]
+        self,
+        condition: Condition | None,
+        skipped: int,
+        columns: Sequence[str],
+        subjects: Mapping[str, Bound],
+        headers: Mapping[str, Bound],
     ) -> Callable[..., Routed | None]:
         """Of the texts that it gets, those of `columns` come after `skipped` others."""
         source = _Source(columns, self._masks, skipped=skipped)
         substitutes = self._rules.on_error == "keep"
-        actions = {action: route for action, route in self._action_routes().items() if route is not None}
-        subjects = {action: self._bound_subject(action, route, substitutes) for action, route in actions.items()}
-        headers = {action: self._bound_headers(action, substitutes) for action in actions}
         key = "None"
         if self._key:
             # A default must not stop what runs without it: a row whose key is too long has none.
@@ -193,7 +228,7 @@ class RuleMaker:
             is_text = len(self._key) == 1 and self._kinds[self._key[0]] in SAME
             key = source.key(self._key, key_of, is_text=is_text)
         truncated = self._truncated(headers)
-        rows = {action: (subjects[action], headers[action]) for action in ROW_ACTIONS if action in actions}
+        rows = {action: (subjects[action], headers[action]) for action in ROW_ACTIONS if action in subjects}
         route = source.text({action: subject for action, (subject, _) in rows.items()}, needs_ascii=False)
         lines = source.text({action: header for action, (_, header) in rows.items()}, needs_ascii=True)
         test = None if condition is None else condition.test

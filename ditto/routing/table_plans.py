@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from msgspec import Struct, UnsetType
 
 from ditto.decoding.messages import Relation
 from ditto.routing.table_descriptions import Description
+
+if TYPE_CHECKING:
+    from ditto.decoding._row_rules import RowRule
 
 Texts: TypeAlias = list[str | UnsetType | None]
 """PostgreSQL's text of some columns of a row: None for NULL, UNSET where the value was not sent."""
@@ -59,6 +62,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     A plain tuple of the three things is as good as a Routed, and made in a tenth of the time."""
     skips_unchanged: bool = False
     """An UPDATE with the whole old row is dropped where no column of the event has another text."""
+    row_rule: RowRule | None = None
+    """Says what `apply` says, without texts, of rows that are as usual; for the compiled decoder."""
 
 
 class TablePlan(Struct, frozen=True, kw_only=True):

@@ -67,6 +67,10 @@ class Slot(NamedTuple):
     """Raises RuleFailed, or gives a substitute."""
     is_plain: bool = False
     """Every text stays as it is."""
+    kept: bytes = b""
+    """For each character of ASCII whether it stays as it is; nothing where events have another text."""
+    limit: int = 0
+    """Bytes that the value may take."""
 
 
 class Bound(NamedTuple):
@@ -182,7 +186,8 @@ def _slot(column: str, kind: int, place: Place, *, end: str, rule: str, substitu
         # A large one has nothing but a substitute that is worth remembering.
         return encode(cell) if isinstance(cell, str) and len(cell) > limit else remembered(cell)
 
-    return Slot(column, end, kind in SAME, encode_or_recall)
+    kept = bytes(encode_text(chr(code)) == bytes([code]) for code in range(128)) if kind in SAME else b""
+    return Slot(column, end, kind in SAME, encode_or_recall, kept=kept, limit=limit)
 
 
 def _encoder(place: Place, *, end: str) -> Callable[[str], bytes]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import UNSET, UnsetType
 
+from ditto.decoding.messages import RuleFailed
 from ditto.routing.conditions import Condition, TypedColumn, compile_condition
 
 COLUMNS: Final = (
@@ -25,6 +26,7 @@ COLUMNS: Final = (
     TypedColumn("pairs", "public.hstore"),
     TypedColumn("mood", "public.mood"),
     TypedColumn("a name", "text"),
+    TypedColumn("plain", "json"),
 )
 INDEX: Final = {column.name: index for index, column in enumerate(COLUMNS)}
 Row = dict[str, str | None]
@@ -39,8 +41,20 @@ def texts(found: Condition, row: Row | None) -> list[str | UnsetType | None] | N
     return None if row is None else [row.get(COLUMNS[index].name, UNSET) for index in found.columns]
 
 
+def all_texts(row: Row | None) -> list[str | UnsetType | None] | None:
+    """Those of the whole table."""
+    return None if row is None else [row.get(column.name, UNSET) for column in COLUMNS]
+
+
 def passes(text: str, new: Row | None = None, old: Row | None = None, *, action: str = "", identity: str = "f") -> bool:
     """The result for a change: an INSERT, an UPDATE or a DELETE by which rows are given."""
     found = condition(text, identity=identity)
     named = action or ("DELETE" if new is None else "INSERT" if old is None else "UPDATE")
-    return found.test(named, texts(found, new), texts(found, old))
+    known = None if found.row_test is None else found.row_test.judge(named, all_texts(new), all_texts(old))
+    try:
+        result = found.test(named, texts(found, new), texts(found, old))
+    except RuleFailed:
+        assert known is None
+        raise
+    assert known in {None, result}
+    return result

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
+from ditto.config.events import TableRules
 from ditto.decoding import messages
 from ditto.decoding.column_kinds import CALL, JSON, KINDS, SKIP
 from ditto.decoding.messages import (
@@ -25,6 +26,9 @@ from ditto.decoding.messages import (
 )
 from ditto.errors import DecodeError
 from ditto.lsn import Position
+from ditto.routing.rules import RuleMaker
+from ditto.routing.table_columns import choose_columns
+from ditto.routing.table_names import TableNames
 from ditto.routing.table_plans import Routed, Routes, Rule, TablePlan, Texts
 from unit import wire
 from unit.implementations import IMPLEMENTATIONS, Decoder, comparable, description_of, encode, plan_of, positions
@@ -589,7 +593,31 @@ changes = st.one_of(
     st.binary(max_size=30).map(lambda data: wire.copy_data(b"U\0\0\0\1" + data)),
 )
 columns_of = st.sets(st.integers(0, 2)).map(lambda found: tuple(sorted(found)))
-RULES = [None, passes, drops, drops_x, fails_on_x, routes_by_name]
+CONFIGURED = [  # the compiled decoder has tests and templates of its own for these
+    TableRules(when="row.name != 'x' && row.id != 2"),
+    TableRules(when="row.name in ['a', 'é', null] || action == 'INSERT'", on_error="keep"),
+    TableRules(when="data.doc.k == 1 || row.name.startsWith('h')", on_error="drop", key=["id"]),
+    TableRules(subject="o.{data.id}.{action}", headers={"Id": "<{data.id}>"}, key=["id"], skip_unchanged=True),
+    TableRules(when="changed('id')", headers={"Id": "{data.id}"}, on_error="drop"),
+]
+RULES = [None, passes, drops, drops_x, fails_on_x, routes_by_name, *CONFIGURED]
+
+
+def configured(rules: TableRules, plan: TablePlan) -> TablePlan:
+    """The plan with a rule as the configuration makes it."""
+    names = {"prefix": "p", "schema": "public", "table": "orders", "database": "shop"}
+    routes = plan.routes._replace(truncate=None)
+    maker = RuleMaker(
+        rules,
+        key="orders",
+        relation=plan.relation,
+        columns=choose_columns(rules, "events.tables.orders", plan.relation),
+        kinds=bytes(KINDS.find(each.type_oid, "", "") for each in plan.relation.columns),
+        routes=routes,
+        names=TableNames(subject=names, plain=names),
+        type_names=KINDS,
+    )
+    return structs.replace(plan, routes=routes, rule=maker.make())
 
 
 class Shaped(NamedTuple):
@@ -602,6 +630,8 @@ class Shaped(NamedTuple):
     call: tuple[int, ...]
 
     def plan(self, relation: Relation) -> TablePlan:
+        if isinstance(self.apply, TableRules):
+            return configured(self.apply, self._replace(apply=None).plan(relation))
         return planned(**self._asdict(), description=description_of(relation))(relation)
 
 
@@ -631,6 +661,13 @@ def outcome(
         words = f"{error!r} {error.relation} {error.action} {error.commit_lsn} {error.ordinal}"
     counts = decoder.filtered_count, decoder.skipped_count, decoder.passed_counts(), decoder.dropped_counts()
     return comparable(decoder.take()), counts, words
+
+
+def test_a_configured_rule_is_compiled() -> None:
+    for rules in CONFIGURED:
+        plan = configured(rules, planned()(relation_of(COLUMNS)))
+        assert plan.rule is not None
+        assert plan.rule.row_rule is not None
 
 
 @given(

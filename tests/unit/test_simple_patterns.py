@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ditto.routing.conditions.patterns import compile_pattern
-from ditto.routing.conditions.simple_patterns import compile_simple
+from ditto.routing.conditions.row_tests import text_matches
+from ditto.routing.conditions.simple_patterns import compile_simple, simple_pattern
 
 SETS = ["a", "b", "B", "-", " ", "1", ".", r"\.", r"\d", r"\w", r"\s", r"\$", "[a-c]", "[^a-c]", r"[\d_-]", "[^ -]", r"[^\s]", "[A-Zb]"]  # fmt: skip  # noqa: E501
 REPEATED = ["", "", "", "*", "+", "?", "{2}", "{1,}", "{0,2}", "{0}", "{12}", "{1000}", "{,2}", "*?", "{2}{3}"]
@@ -29,8 +30,12 @@ def test_a_simple_pattern_is_found_where_re2_finds_it(pattern: str, texts: list[
     find = compile_simple(pattern)
     assume(find is not None)
     assert find is not None
+    simple = simple_pattern(pattern)
+    assert simple is not None
+    test = text_matches("data", 0, simple)
     for text in texts:
         assert (find(text) is not None) == found_by_re2(text), (pattern, text)
+        assert test.judge("INSERT", [text], None) == found_by_re2(text), (pattern, text)
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,18 @@ def routed(rule: Rule, action: str = "INSERT", old: dict[str, Any] | None = None
     def texts(of: dict[str, Any]) -> list[Any]:
         return [of.get(column) for column in columns]
 
-    return rule.apply(
-        action, None if action in {"DELETE", "TRUNCATE"} else texts(row), None if old is None else texts(old)
-    )
+    has_new = action not in {"DELETE", "TRUNCATE"}
+    quick: Any = UNSET
+    if rule.row_rule is not None:
+        whole = [row.get(name) for name in KINDS] if has_new else None
+        quick = rule.row_rule.routed(action, whole, None if old is None else [old.get(name) for name in KINDS])
+    try:
+        found = rule.apply(action, texts(row) if has_new else None, None if old is None else texts(old))
+    except RuleFailed:
+        assert quick is UNSET
+        raise
+    assert quick is UNSET or quick == found  # what the compiled rule knows is what the function says
+    return found
 
 
 def subject(rule: Rule, **row: Any) -> str:

@@ -19,26 +19,39 @@ cdef enum:
     MOST_DIGITS = 18  # so many always fit 64 bits
 
 
+cdef bint to_moment_us(const uint8_t *p, Py_ssize_t n, int64_t *value) noexcept:
+    """Microseconds since 1970, of a date or a timestamp in UTC."""
+    if n == 10:
+        if not to_days(p, n, value):
+            return False
+        value[0] *= 86_400_000_000
+        return True
+    if n > 3 and memcmp(p + n - 3, b"+00", 3) == 0:
+        n -= 3
+    return to_timestamp_us(p, n, value)
+
+
+cdef bint to_span_us(const uint8_t *p, Py_ssize_t n, int64_t *value) noexcept:
+    """Microseconds of an interval without months and years."""
+    if memchr(p, 0x6D, <size_t>n) != NULL or memchr(p, 0x72, <size_t>n) != NULL:  # months, years
+        return False
+    return to_interval_us(p, n, value)
+
+
 def microseconds(text):
-    """Since 1970, of a date or a timestamp in UTC."""
+    """See `to_moment_us`."""
     cdef Py_ssize_t n = 0
     cdef const uint8_t *p = <const uint8_t *>utf8(text, &n)
     cdef int64_t value = 0
-    if n == 10:
-        return value * 86_400_000_000 if to_days(p, n, &value) else None
-    if n > 3 and memcmp(p + n - 3, b"+00", 3) == 0:
-        n -= 3
-    return value if to_timestamp_us(p, n, &value) else None
+    return value if to_moment_us(p, n, &value) else None
 
 
 def interval_microseconds(text):
-    """Of an interval without months and years."""
+    """See `to_span_us`."""
     cdef Py_ssize_t n = 0
     cdef const uint8_t *p = <const uint8_t *>utf8(text, &n)
     cdef int64_t value = 0
-    if memchr(p, 0x6D, <size_t>n) != NULL or memchr(p, 0x72, <size_t>n) != NULL:  # months, years
-        return None
-    return value if to_interval_us(p, n, &value) else None
+    return value if to_span_us(p, n, &value) else None
 
 
 def has_long_number(text):
@@ -161,12 +174,6 @@ cdef class Membership:
 
     `otherwise` judges the texts of arrays that are not usual.
     """
-
-    cdef bytes element
-    cdef const uint8_t *wanted  # in it
-    cdef Py_ssize_t wanted_size
-    cdef uint8_t delimiter
-    cdef object otherwise
 
     def __cinit__(self, str element, int delimiter, otherwise):
         self.element = element.encode()

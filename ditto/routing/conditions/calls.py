@@ -101,8 +101,8 @@ def _matches(text: str, node: syntax.Call, arguments: tuple[Part, ...]) -> Part:
         compile_simple(pattern.value) if isinstance(value, checked.Column) and value.type.name == "string" else None
     )
     if simple is not None:
-        return checked.Apply(BOOL, "matches", arguments[:1], "{1}({0}) is not None", simple)
-    return checked.Apply(BOOL, "matches", arguments[:1], "{1}({0})", compiled)
+        return checked.Apply(BOOL, "matches", arguments[:1], "{1}({0}) is not None", simple, pattern.value)
+    return checked.Apply(BOOL, "matches", arguments[:1], "{1}({0})", compiled, pattern.value)
 
 
 def _zone(text: str, node: syntax.Node, part: Part) -> object:

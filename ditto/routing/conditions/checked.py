@@ -72,6 +72,8 @@ class Apply(Struct, frozen=True):
     code: str | None
     extra: Any = None
     """The time zone of a getter, the compiled pattern of `matches`, the key of `has`."""
+    pattern: str = ""
+    """That of `matches`, as it is written."""
 
 
 class Equal(Struct, frozen=True):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from ditto.decoding.choose import IMPL
 from ditto.routing.conditions.checked import Changed, Column, Sent, parts_of
 from ditto.routing.conditions.checker import Checker
 from ditto.routing.conditions.columns import TypedColumn
@@ -13,6 +15,16 @@ from ditto.routing.conditions.errors import ConditionError
 from ditto.routing.conditions.parser import parse
 from ditto.routing.conditions.python_code import TooDeep, compiled
 from ditto.routing.table_plans import Texts
+
+if TYPE_CHECKING:
+    from ditto.decoding._row_tests import RowTest
+
+if TYPE_CHECKING or IMPL == "c":
+    from ditto.routing.conditions.row_tests import row_test
+else:
+
+    def row_test(_part: object, _type_names: Sequence[str]) -> None:
+        """Nothing is compiled."""
 
 
 class Condition(Struct, frozen=True):
@@ -28,6 +40,8 @@ class Condition(Struct, frozen=True):
     """The Python function, for reading."""
     is_of_rows: bool = False
     """Action and row alone decide: neither the old row, nor which columns an UPDATE changed or the server sent."""
+    row_test: RowTest | None = None
+    """The same for rows that are as usual, compiled, where there is anything that it would know."""
 
 
 def compile_condition(
@@ -52,4 +66,4 @@ def compile_condition(
         isinstance(below, Sent | Changed) or (isinstance(below, Column) and below.row == "dataOld")
         for below in parts_of(part)
     )
-    return Condition(text, read, test, source, is_of_rows)
+    return Condition(text, read, test, source, is_of_rows, row_test(part, [column.type_name for column in columns]))

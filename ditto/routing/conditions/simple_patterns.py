@@ -31,7 +31,7 @@ _PART: Final = re.compile(
 _MOST_STEPS: Final = 64
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """A set of characters, `least` to `most` times; `most` None: any number of times."""
 
     characters: frozenset[str]
@@ -41,7 +41,7 @@ class _Part(NamedTuple):
     least: int
     most: int | None
 
-    def meets(self, other: _Part) -> bool:
+    def meets(self, other: Part) -> bool:
         """Whether a character is in both sets."""
         return bool(self.characters & other.characters) or (self.has_others and other.has_others)
 
@@ -53,6 +53,14 @@ class _Part(NamedTuple):
         return f"[{'^' if self.has_others else ''}{escapes}]{{{self.least},{most}}}"
 
 
+class SimplePattern(NamedTuple):
+    """One that Python's `re` finds as RE2 does."""
+
+    parts: tuple[Part, ...]
+    is_from_start: bool
+    is_to_end: bool
+
+
 class _NotSimple(Exception):
     pass
 
@@ -62,6 +70,15 @@ def compile_simple(pattern: str) -> Callable[[str], object] | None:
 
     None for a pattern that is not simple.
     """
+    simple = simple_pattern(pattern)
+    if simple is None:
+        return None
+    compiled = re.compile("".join(part.written() for part in simple.parts) + (r"\Z" if simple.is_to_end else ""))
+    return compiled.match if simple.is_from_start else compiled.search
+
+
+def simple_pattern(pattern: str) -> SimplePattern | None:
+    """The parts of a pattern, which RE2 accepts; None where it is not simple."""
     is_from_start, is_to_end = pattern.startswith("^"), pattern.endswith("$")
     try:
         parts = list(_parts(pattern[is_from_start : len(pattern) - is_to_end]))
@@ -71,11 +88,10 @@ def compile_simple(pattern: str) -> Callable[[str], object] | None:
         parts[-1] = parts[-1]._replace(most=parts[-1].least)
     if not (_has_one_reading(parts) if is_from_start else _has_few_steps(parts)):
         return None
-    compiled = re.compile("".join(part.written() for part in parts) + (r"\Z" if is_to_end else ""))
-    return compiled.match if is_from_start else compiled.search
+    return SimplePattern(tuple(parts), is_from_start, is_to_end)
 
 
-def _has_one_reading(parts: Sequence[_Part]) -> bool:
+def _has_one_reading(parts: Sequence[Part]) -> bool:
     for index, part in enumerate(parts):
         if part.least == part.most:
             continue
@@ -87,13 +103,13 @@ def _has_one_reading(parts: Sequence[_Part]) -> bool:
     return True
 
 
-def _has_few_steps(parts: Sequence[_Part]) -> bool:
+def _has_few_steps(parts: Sequence[Part]) -> bool:
     return all(part.least == part.most for part in parts) and sum(part.least for part in parts) <= _MOST_STEPS
 
 
-def _parts(pattern: str) -> Iterator[_Part]:
+def _parts(pattern: str) -> Iterator[Part]:
     for found in _PART.finditer(pattern):
-        yield _Part(*_set(found), *_repeated(found))
+        yield Part(*_set(found), *_repeated(found))
 
 
 def _repeated(found: re.Match[str]) -> tuple[int, int | None]:

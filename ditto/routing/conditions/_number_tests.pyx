@@ -1,0 +1,252 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# The directives touch only indexing of raw pointers, which Cython would not check anyway.
+"""Tests of numbers, timestamps and intervals against a constant; a text that is not usual is left to Python.
+
+`wanted` says which orders pass: 1 less, 2 equal, 4 more, and sums of them.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+from ditto.decoding._row_tests cimport IS_UNKNOWN, ColumnTest
+from ditto.routing.conditions._readers cimport to_moment_us, to_span_us
+from ditto.routing.conditions._texts cimport Bytes, bytes_of, holds
+
+cdef extern from "Python.h":
+    double PyOS_string_to_double(const char *text, char **end, void *overflow) except? -1.0
+
+cdef enum:
+    INTEGER_DIGITS = 19  # so many always fit 64 bits without a sign
+    EXACT_DIGITS = 15  # so many are exactly a double, as are all powers of ten up to 10^22
+    LONGEST_DOUBLE = 63
+
+cdef uint64_t SIGN_BIT = <uint64_t>1 << 63
+cdef double[EXACT_DIGITS + 1] POWERS
+for _power in range(EXACT_DIGITS + 1):
+    POWERS[_power] = 10.0 ** _power
+
+
+cdef bint to_int64(const uint8_t *p, Py_ssize_t n, int64_t *value) noexcept:
+    """Of an integer of 64 bits that is written as PostgreSQL does; False for all else."""
+    cdef const uint8_t *end = p + n
+    cdef bint is_negative = n > 0 and p[0] == 0x2D
+    cdef uint64_t found = 0
+    p += is_negative
+    if p == end or end - p > INTEGER_DIGITS:
+        return False
+    while p < end:
+        if not 0x30 <= p[0] <= 0x39:
+            return False
+        found = found * 10 + (p[0] - 0x30)
+        p += 1
+    if found >= SIGN_BIT + is_negative:
+        return False
+    value[0] = <int64_t>(0 - found if is_negative else found)
+    return True
+
+
+cdef int to_double(const uint8_t *p, Py_ssize_t n, double *value) except -1:
+    """1 for a finite number, as `float` reads it; 0 for all else."""
+    cdef const uint8_t *at = p
+    cdef const uint8_t *end = p + n
+    cdef bint is_negative = n > 0 and p[0] == 0x2D
+    cdef int64_t digits = 0
+    cdef int scale = -1  # digits behind the point, of which there is none yet
+    cdef int count = 0
+    at += is_negative
+    if at == end or not 0x30 <= at[0] <= 0x39:
+        return 0
+    while at < end and count <= EXACT_DIGITS:
+        if 0x30 <= at[0] <= 0x39:
+            digits = digits * 10 + (at[0] - 0x30)
+            count += 1
+            scale += scale >= 0
+        elif at[0] == 0x2E and scale < 0:
+            scale = 0
+        else:
+            break
+        at += 1
+    if at == end and count <= EXACT_DIGITS:
+        # Both are exact, and a division is rounded once:
+        # https://www.exploringbinary.com/fast-path-decimal-to-floating-point-conversion
+        value[0] = <double>digits / POWERS[scale if scale > 0 else 0]
+        if is_negative:
+            value[0] = -value[0]
+        return 1
+    return to_any_double(p, n, value)
+
+
+cdef int to_any_double(const uint8_t *p, Py_ssize_t n, double *value) except -1:
+    cdef char[LONGEST_DOUBLE + 1] text
+    cdef char *end = NULL
+    if n > LONGEST_DOUBLE:
+        return 0
+    memcpy(text, p, <size_t>n)
+    text[n] = 0
+    try:
+        value[0] = PyOS_string_to_double(text, &end, NULL)
+    except ValueError:
+        return 0
+    return end == text + n
+
+
+@cython.final
+cdef class IntegerOrder(ColumnTest):
+    """Of an integer of 64 bits."""
+
+    cdef int64_t other
+    cdef int wanted
+
+    def __cinit__(self, row, column, of_null, int wanted, int64_t other):
+        self.wanted = wanted
+        self.other = other
+
+    cdef int of_text(self, const uint8_t *p, Py_ssize_t n) except -1:
+        cdef int64_t value = 0
+        if not to_int64(p, n, &value):
+            return IS_UNKNOWN
+        return holds(self.wanted, order_of_int64s(value, self.other))
+
+
+@cython.final
+cdef class DoubleOrder(ColumnTest):
+    """Of a finite double with one that is not NaN."""
+
+    cdef double other
+    cdef int wanted
+
+    def __cinit__(self, row, column, of_null, int wanted, double other):
+        self.wanted = wanted
+        self.other = other
+
+    cdef int of_text(self, const uint8_t *p, Py_ssize_t n) except -1:
+        cdef double value = 0
+        if not to_double(p, n, &value):
+            return IS_UNKNOWN
+        return holds(self.wanted, order_of_doubles(value, self.other))
+
+
+@cython.final
+cdef class NumericOrder(ColumnTest):
+    """Of a numeric, by its digits: exact whatever their number.
+
+    The constant has a sign (-1, 0, 1), digits before the point without zeros at their start, and digits behind it
+    without zeros at their end.
+    """
+
+    cdef int wanted
+    cdef int sign
+    cdef bytes whole_digits
+    cdef bytes fraction_digits
+    cdef Bytes whole
+    cdef Bytes fraction
+
+    def __cinit__(self, row, column, of_null, int wanted, int sign, bytes whole not None, bytes fraction not None):
+        self.wanted = wanted
+        self.sign = sign
+        self.whole_digits = whole
+        self.fraction_digits = fraction
+        self.whole = bytes_of(whole)
+        self.fraction = bytes_of(fraction)
+
+    cdef int of_text(self, const uint8_t *p, Py_ssize_t n) except -1:
+        cdef const uint8_t *end = p + n
+        cdef int sign = 1
+        cdef Bytes whole
+        cdef Bytes fraction
+        if n and p[0] == 0x2D:
+            sign = -1
+            p += 1
+        if p == end or not 0x30 <= p[0] <= 0x39:
+            return IS_UNKNOWN
+        while p < end and p[0] == 0x30:
+            p += 1
+        whole.data = p
+        p = behind_digits(p, end)
+        whole.size = p - whole.data
+        fraction.data = p
+        fraction.size = 0
+        if p < end:
+            if p[0] != 0x2E:
+                return IS_UNKNOWN
+            fraction.data = p + 1
+            p = behind_digits(p + 1, end)
+            if p != end:
+                return IS_UNKNOWN
+            while p > fraction.data and (p - 1)[0] == 0x30:
+                p -= 1
+            fraction.size = p - fraction.data
+        if whole.size == 0 and fraction.size == 0:
+            sign = 0
+        if sign != self.sign:
+            return holds(self.wanted, sign - self.sign)
+        return holds(self.wanted, sign * self.order_of_digits(whole, fraction))
+
+    cdef int order_of_digits(self, Bytes whole, Bytes fraction) noexcept:
+        """Without the sign."""
+        cdef int order
+        if whole.size != self.whole.size:
+            return 1 if whole.size > self.whole.size else -1
+        order = memcmp(whole.data, self.whole.data, <size_t>whole.size)
+        if order == 0:
+            order = memcmp(
+                fraction.data,
+                self.fraction.data,
+                <size_t>(fraction.size if fraction.size < self.fraction.size else self.fraction.size),
+            )
+        if order == 0:
+            order = (fraction.size > self.fraction.size) - (fraction.size < self.fraction.size)
+        return (order > 0) - (order < 0)
+
+
+cdef inline const uint8_t *behind_digits(const uint8_t *p, const uint8_t *end) noexcept:
+    while p < end and 0x30 <= p[0] <= 0x39:
+        p += 1
+    return p
+
+
+@cython.final
+cdef class MomentOrder(ColumnTest):
+    """Of a date, or a timestamp in UTC, with microseconds since 1970 and perhaps a `rest` of less than one."""
+
+    cdef int wanted
+    cdef int64_t us
+    cdef bint has_rest
+
+    def __cinit__(self, row, column, of_null, int wanted, int64_t us, bint has_rest):
+        self.wanted = wanted
+        self.us = us
+        self.has_rest = has_rest
+
+    cdef int of_text(self, const uint8_t *p, Py_ssize_t n) except -1:
+        cdef int64_t value = 0
+        if not to_moment_us(p, n, &value):
+            return IS_UNKNOWN
+        return holds(self.wanted, order_of_times(value, self.us, self.has_rest))
+
+
+@cython.final
+cdef class SpanOrder(ColumnTest):
+    """Of an interval, the same."""
+
+    cdef int wanted
+    cdef int64_t us
+    cdef bint has_rest
+
+    def __cinit__(self, row, column, of_null, int wanted, int64_t us, bint has_rest):
+        self.wanted = wanted
+        self.us = us
+        self.has_rest = has_rest
+
+    cdef int of_text(self, const uint8_t *p, Py_ssize_t n) except -1:
+        cdef int64_t value = 0
+        if not to_span_us(p, n, &value):
+            return IS_UNKNOWN
+        return holds(self.wanted, order_of_times(value, self.us, self.has_rest))
+
+
+cdef inline int order_of_times(int64_t value, int64_t us, bint has_rest) noexcept:
+    if value != us:
+        return 1 if value > us else -1
+    return -1 if has_rest else 0

@@ -1,0 +1,26 @@
+"""Constants as bytes, and the order of bytes, which is that of the characters of UTF-8."""
+
+from libc.stdint cimport uint8_t
+from libc.string cimport memcmp
+
+
+cdef struct Bytes:
+    const uint8_t *data
+    Py_ssize_t size
+
+
+cdef inline Bytes bytes_of(bytes text) noexcept:
+    """They belong to the object."""
+    cdef Bytes found
+    found.data = <const uint8_t *><const char *>text
+    found.size = len(text)
+    return found
+
+
+cdef inline bint are_equal(Bytes one, const uint8_t *p, Py_ssize_t n) noexcept:
+    return one.size == n and memcmp(one.data, p, <size_t>n) == 0
+
+
+cdef inline int holds(int wanted, int order) noexcept:
+    """Whether an order (less than 0, 0, more) is a wanted one: 1 less, 2 equal, 4 more, and sums of them."""
+    return (wanted >> ((order > 0) - (order < 0) + 1)) & 1
