@@ -74,10 +74,11 @@ def cases() -> Iterator[RuleCase]:
     yield RuleCase("a column masked, its last characters", "trades", _masked(keep_last=4))
     for text in (_TWO_COLUMNS, _ABSORBED):
         yield RuleCase(f"when: {text}", "updates", _ruled(when=text), limits=Limits(ns=1000))
-    for text in (_MOMENTS, _PATTERN):
+    for text in (_MOMENTS, _PATTERN, _NUMBERS, _INTEGERS):
         yield RuleCase(f"when: {text}", "trades", _ruled(when=text), limits=Limits(ns=1000))
     yield RuleCase(f"when: {_ARRAY}", "arrays", _ruled(when=_ARRAY), limits=Limits(ns=1000))
-    yield RuleCase(f"when: {_DOCUMENT}", "wide", _ruled(when=_DOCUMENT))
+    for text in (_DOCUMENT, _FIELD_AND_TEXT):
+        yield RuleCase(f"when: {text}", "wide", _ruled(when=text), limits=Limits(ns=1000))
     yield RuleCase("when: changed('price')", "updates", _ruled(when="changed('price')"))
     yield RuleCase("skip_unchanged", "updates", _with_rule(_passes, skips_unchanged=True))
     for shape in _FORMAT_SHAPES:
@@ -96,6 +97,9 @@ _MOMENTS: Final = "data.executed_at > timestamp('2020-01-01T00:00:00Z') && data.
 _PATTERN: Final = "data.symbol.matches('^[A-Z]+-[A-Z]+') && data.price > 0"
 _ARRAY: Final = "7 in data.counts || 'plain' in data.tags"
 _DOCUMENT: Final = "data.document.field_1 != 'none'"
+_FIELD_AND_TEXT: Final = "data.document.field_21 != 'none' && data.column_01 != ''"
+_NUMBERS: Final = "data.price >= 60000.0 && data.quantity < 1.5"
+_INTEGERS: Final = "!(data.is_maker && data.id < 0)"
 _ABSORBED: Final = "data.symbol.startsWith('X') || data.price != 0"
 
 

@@ -13,6 +13,7 @@ from msgspec import UNSET, structs
 
 from ditto.config.events import TableRules
 from ditto.decoding import messages
+from ditto.decoding.choose import IMPL
 from ditto.decoding.column_kinds import CALL, JSON, KINDS, SKIP
 from ditto.decoding.messages import (
     MARKER_PREFIX,
@@ -663,6 +664,7 @@ def outcome(
     return comparable(decoder.take()), counts, words
 
 
+@pytest.mark.skipif(IMPL != "c", reason="nothing is compiled")
 def test_a_configured_rule_is_compiled() -> None:
     for rules in CONFIGURED:
         plan = configured(rules, planned()(relation_of(COLUMNS)))

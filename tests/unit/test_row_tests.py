@@ -13,9 +13,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
+from ditto.decoding.choose import IMPL
 from ditto.decoding.messages import RuleFailed
 from ditto.routing.conditions import Condition
 from unit.condition_tables import COLUMNS, INDEX, all_texts, condition, texts
+
+pytestmark = pytest.mark.skipif(IMPL != "c", reason="they are the compiled core's")
 
 Text = str | UnsetType | None
 ORDERS: Final = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])

@@ -264,13 +264,14 @@ cdef Found find_field(Bytes *value, Bytes name, bint is_unique) noexcept:
     if p < end and p[0] == 0x7D:
         return MISSING
     while p < end and p[0] == 0x22:
-        key = p + 1
-        p = behind_text(p, end)
-        if p == NULL:
-            return UNUSUAL
-        key_size = p - 1 - key
-        p = behind_space(p, end)
-        if p == end or p[0] != 0x3A or memchr(key, 0x5C, <size_t>key_size) != NULL:
+        key = p = p + 1
+        while p < end and p[0] != 0x22:
+            if p[0] == 0x5C:
+                return UNUSUAL
+            p += 1
+        key_size = p - key
+        p = behind_space(p + 1, end)
+        if p >= end or p[0] != 0x3A:
             return UNUSUAL
         start = p = behind_space(p + 1, end)
         p = behind_value(p, end)
