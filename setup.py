@@ -32,6 +32,7 @@ MODULES = (
     "ditto.formats._packing",
     "ditto.routing.conditions._json_tests",
     "ditto.routing.conditions._number_tests",
+    "ditto.routing.conditions._pair_tests",
     "ditto.routing.conditions._readers",
     "ditto.routing.conditions._text_tests",
     "ditto.sinks.jetstream._frames",

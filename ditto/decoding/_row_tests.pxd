@@ -14,6 +14,21 @@ cdef enum:
     IS_UNKNOWN = 2
 
 
+cdef enum:
+    OF_NEW
+    OF_OLD
+    OF_EITHER  # the new row, but of a DELETE the old one
+
+
+cdef int row_of(str name) except -1
+
+
+cdef inline const Cell *cell_of(int row, int column, const Cell *new, const Cell *old) noexcept:
+    """NULL where there is no such row."""
+    cdef const Cell *cells = old if row == OF_OLD or (row == OF_EITHER and new == NULL) else new
+    return NULL if cells == NULL else &cells[column]
+
+
 cdef Cell *cells_of(texts, list kept) except? NULL
 
 

@@ -10,13 +10,13 @@ from ditto.decoding._cells cimport CELL_NULL, CELL_TEXT, CELL_UNCHANGED, Cell
 
 from msgspec import UNSET
 
-cdef enum:
-    OF_NEW
-    OF_OLD
-    OF_EITHER  # the new row, but of a DELETE the old one
-
 cdef dict ROWS = {"data": OF_NEW, "dataOld": OF_OLD, "row": OF_EITHER}
 cdef object unset = UNSET
+
+
+cdef int row_of(str name) except -1:
+    """Of an expression: data, dataOld or row."""
+    return ROWS[name]
 
 
 cdef class RowTest:
@@ -154,17 +154,11 @@ cdef class ActionIs(RowTest):
         return action in self.actions
 
 
-cdef inline const Cell *cell_of(int row, int column, const Cell *new, const Cell *old) noexcept:
-    """NULL where there is no such row."""
-    cdef const Cell *cells = old if row == OF_OLD or (row == OF_EITHER and new == NULL) else new
-    return NULL if cells == NULL else &cells[column]
-
-
 cdef class ColumnTest(RowTest):
     """A test of one column's text; of a column that was not sent nothing is known."""
 
     def __cinit__(self, str row, int column, of_null, *_):
-        self.row = ROWS[row]
+        self.row = row_of(row)
         self.column = column
         self.of_null = IS_UNKNOWN if of_null is None else IS_TRUE if of_null else IS_FALSE
 
@@ -196,7 +190,7 @@ cdef class IsSent(RowTest):
     cdef int column
 
     def __cinit__(self, str row, int column):
-        self.row = ROWS[row]
+        self.row = row_of(row)
         self.column = column
 
     cdef int of_rows(self, str action, const Cell *new, const Cell *old) except -1:

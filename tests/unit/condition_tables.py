@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
@@ -30,6 +30,7 @@ COLUMNS: Final = (
 )
 INDEX: Final = {column.name: index for index, column in enumerate(COLUMNS)}
 Row = dict[str, str | None]
+Text = str | UnsetType | None
 
 
 def condition(text: str, *, identity: str = "f") -> Condition:
@@ -58,3 +59,23 @@ def passes(text: str, new: Row | None = None, old: Row | None = None, *, action:
         raise
     assert known in {None, result}
     return result
+
+
+def agree(text: str, column: str, *values: Text) -> list[bool | None]:
+    """What the compiled test knows of each of these values: the same as the function, or nothing."""
+    found = condition(text)
+    assert found.row_test is not None
+    known = []
+    for value in values:
+        row: dict[str, Any] = {column: value}
+        known.append(found.row_test.judge("INSERT", all_texts(row), None))
+        assert known[-1] in {None, result(found, row)}, (text, value)
+    return known
+
+
+def result(found: Condition, row: dict[str, Any]) -> bool | str:
+    """Of the function."""
+    try:
+        return found.test("INSERT", texts(found, row), None)
+    except (RuleFailed, ValueError, ArithmeticError):  # the latter of what PostgreSQL never sends
+        return "error"

@@ -199,6 +199,10 @@ def test_text_that_is_not_utf8_is_an_error_that_names_the_column(impl: Implement
     for plan in (planned(passes), planned(call=(NAME,)), planned(passes, skip=(NAME,))):
         with pytest.raises(DecodeError, match="not UTF-8 in the column name"):
             feed(impl.decoder(plan), TABLE, wire.begin(LSN), wire.insert(1, ["1", b"hunter\xff2", None]))
+    by_id = TableRules(when="data.id == 2 && data.name != 'a'")  # one column decides, and the other one is read
+    for new in (wire.insert(1, ["1", b"\xff", None]), wire.update(1, ["1", "b", None], old=["1", b"\xff", None])):
+        with pytest.raises(DecodeError, match="not UTF-8 in the column name"):
+            feed(impl.decoder(lambda relation: configured(by_id, planned()(relation))), FULL, wire.begin(LSN), new)
     left_out = planned(skip=(NAME,))
     feed(impl.decoder(left_out), TABLE, *transaction(wire.insert(1, ["1", b"\xff", None])))
     with pytest.raises(DecodeError, match="not UTF-8 in the column doc"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ditto.routing.conditions.patterns import compile_pattern
@@ -22,6 +22,9 @@ TEXTS = st.text(st.sampled_from("aabcABZ119 -_.$\n\r\v\0\x7fé😀\u0130\u2028")
 
 
 @given(pattern=PATTERNS | WITH_ODD, texts=st.lists(TEXTS, min_size=1, max_size=8))
+@example(pattern="^.{2}$", texts=["é", "éa", "aé", "😀😀"])
+@example(pattern="^a{2}ab", texts=["aaab", "aab"])
+@example(pattern="[^a]{2}", texts=["é", "aéé"])
 def test_a_simple_pattern_is_found_where_re2_finds_it(pattern: str, texts: list[str]) -> None:
     try:
         found_by_re2 = compile_pattern(pattern)

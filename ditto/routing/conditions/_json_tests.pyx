@@ -145,18 +145,9 @@ cdef class JsonOrder(JsonTest):
             if self.is_integer:
                 return holds(self.wanted, order_of_int64s(integer, self.integer))
             return holds(self.wanted, order_of_doubles(<double>integer, self.number))
-        if not is_double(p, n) or not to_double(p, n, &number):
+        if not to_double(p, n, &number):  # an integer that does not fit is one, too
             return IS_UNKNOWN
         return holds(self.wanted, order_of_doubles(number, self.number))
-
-
-cdef bint is_double(const uint8_t *p, Py_ssize_t n) noexcept:
-    """Whether a number has a point or an exponent: without, one of many digits may be an integer."""
-    return (
-        memchr(p, 0x2E, <size_t>n) != NULL
-        or memchr(p, 0x65, <size_t>n) != NULL
-        or memchr(p, 0x45, <size_t>n) != NULL
-    )
 
 
 # ---------------------------------------------------------------------------------------- the document

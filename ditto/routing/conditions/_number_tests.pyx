@@ -7,11 +7,11 @@
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from ditto.decoding._row_tests cimport IS_UNKNOWN, ColumnTest
 from ditto.routing.conditions._readers cimport to_moment_us, to_span_us
-from ditto.routing.conditions._texts cimport Bytes, bytes_of, holds
+from ditto.routing.conditions._texts cimport holds, order_of_bytes
 
 cdef extern from "Python.h":
     double PyOS_string_to_double(const char *text, char **end, void *overflow) except? -1.0
@@ -129,75 +129,67 @@ cdef class DoubleOrder(ColumnTest):
 
 @cython.final
 cdef class NumericOrder(ColumnTest):
-    """Of a numeric, by its digits: exact whatever their number.
-
-    The constant has a sign (-1, 0, 1), digits before the point without zeros at their start, and digits behind it
-    without zeros at their end.
-    """
+    """Of a numeric, by its digits: exact whatever their number. `other` is a constant as PostgreSQL would write it."""
 
     cdef int wanted
-    cdef int sign
-    cdef bytes whole_digits
-    cdef bytes fraction_digits
-    cdef Bytes whole
-    cdef Bytes fraction
+    cdef bytes other
+    cdef Digits digits
 
-    def __cinit__(self, row, column, of_null, int wanted, int sign, bytes whole not None, bytes fraction not None):
+    def __cinit__(self, row, column, of_null, int wanted, bytes other not None):
         self.wanted = wanted
-        self.sign = sign
-        self.whole_digits = whole
-        self.fraction_digits = fraction
-        self.whole = bytes_of(whole)
-        self.fraction = bytes_of(fraction)
+        self.other = other
+        if not to_digits(<const uint8_t *><const char *>other, len(other), &self.digits):
+            raise ValueError("no number")
 
     cdef int of_text(self, const uint8_t *p, Py_ssize_t n) except -1:
-        cdef const uint8_t *end = p + n
-        cdef int sign = 1
-        cdef Bytes whole
-        cdef Bytes fraction
-        if n and p[0] == 0x2D:
-            sign = -1
-            p += 1
-        if p == end or not 0x30 <= p[0] <= 0x39:
+        cdef Digits digits
+        if not to_digits(p, n, &digits):
             return IS_UNKNOWN
-        while p < end and p[0] == 0x30:
-            p += 1
-        whole.data = p
-        p = behind_digits(p, end)
-        whole.size = p - whole.data
-        fraction.data = p
-        fraction.size = 0
-        if p < end:
-            if p[0] != 0x2E:
-                return IS_UNKNOWN
-            fraction.data = p + 1
-            p = behind_digits(p + 1, end)
-            if p != end:
-                return IS_UNKNOWN
-            while p > fraction.data and (p - 1)[0] == 0x30:
-                p -= 1
-            fraction.size = p - fraction.data
-        if whole.size == 0 and fraction.size == 0:
-            sign = 0
-        if sign != self.sign:
-            return holds(self.wanted, sign - self.sign)
-        return holds(self.wanted, sign * self.order_of_digits(whole, fraction))
+        return holds(self.wanted, order_of_digits(&digits, &self.digits))
 
-    cdef int order_of_digits(self, Bytes whole, Bytes fraction) noexcept:
-        """Without the sign."""
-        cdef int order
-        if whole.size != self.whole.size:
-            return 1 if whole.size > self.whole.size else -1
-        order = memcmp(whole.data, self.whole.data, <size_t>whole.size)
-        if order == 0:
-            order = memcmp(
-                fraction.data,
-                self.fraction.data,
-                <size_t>(fraction.size if fraction.size < self.fraction.size else self.fraction.size),
-            )
-        if order == 0:
-            order = (fraction.size > self.fraction.size) - (fraction.size < self.fraction.size)
-        return (order > 0) - (order < 0)
+
+cdef bint to_digits(const uint8_t *p, Py_ssize_t n, Digits *digits) noexcept:
+    """The digits of a finite number without an exponent, which stay where they are; False for all else."""
+    cdef const uint8_t *end = p + n
+    digits.sign = 1
+    if n and p[0] == 0x2D:
+        digits.sign = -1
+        p += 1
+    if p == end or not 0x30 <= p[0] <= 0x39:
+        return False
+    while p < end and p[0] == 0x30:
+        p += 1
+    digits.whole.data = p
+    p = behind_digits(p, end)
+    digits.whole.size = p - digits.whole.data
+    digits.fraction.data = p
+    digits.fraction.size = 0
+    if p < end:
+        if p[0] != 0x2E:
+            return False
+        digits.fraction.data = p + 1
+        p = behind_digits(p + 1, end)
+        if p != end:
+            return False
+        while p > digits.fraction.data and (p - 1)[0] == 0x30:
+            p -= 1
+        digits.fraction.size = p - digits.fraction.data
+    if digits.whole.size == 0 and digits.fraction.size == 0:
+        digits.sign = 0
+    return True
+
+
+cdef int order_of_digits(const Digits *one, const Digits *other) noexcept:
+    """Less than 0, 0 or more."""
+    cdef int order
+    if one.sign != other.sign:
+        return one.sign - other.sign
+    order = (one.whole.size > other.whole.size) - (one.whole.size < other.whole.size)
+    if order == 0:
+        order = order_of_bytes(one.whole, other.whole)
+    if order == 0:
+        order = order_of_bytes(one.fraction, other.fraction)
+    return one.sign * order
 
 
 cdef inline const uint8_t *behind_digits(const uint8_t *p, const uint8_t *end) noexcept:

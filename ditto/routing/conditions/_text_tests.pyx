@@ -9,7 +9,7 @@ from libc.string cimport memchr, memcmp, memset
 
 from ditto.decoding._row_tests cimport IS_FALSE, IS_TRUE, IS_UNKNOWN, ColumnTest
 from ditto.routing.conditions._readers cimport Membership
-from ditto.routing.conditions._texts cimport Bytes, are_equal, bytes_of, holds
+from ditto.routing.conditions._texts cimport Bytes, are_equal, bytes_of, holds, order_of_bytes
 
 cdef enum:
     AT_START
@@ -61,10 +61,10 @@ cdef class TextOrder(ColumnTest):
         self.wanted = wanted
 
     cdef int of_text(self, const uint8_t *p, Py_ssize_t n) except -1:
-        cdef int order = memcmp(p, self.other.data, <size_t>(n if n < self.other.size else self.other.size))
-        if order == 0:
-            order = (n > self.other.size) - (n < self.other.size)
-        return holds(self.wanted, order)
+        cdef Bytes text
+        text.data = p
+        text.size = n
+        return holds(self.wanted, order_of_bytes(text, self.other))
 
 
 @cython.final

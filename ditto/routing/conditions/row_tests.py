@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from ditto.decoding._row_tests import RowTest
 
 from ditto.decoding import _row_tests as rows
-from ditto.routing.conditions import _json_tests, _number_tests, _readers, _text_tests
+from ditto.routing.conditions import _json_tests, _number_tests, _pair_tests, _readers, _text_tests
 
 _ORDERS: Final = {"_<_": 1, "_==_": 2, "_<=_": 3, "_>_": 4, "_>=_": 6}
 """Which orders pass: 1 less, 2 equal, 4 more."""
 _FLIPPED: Final = {"_<_": "_>_", "_<=_": "_>=_", "_>_": "_<_", "_>=_": "_<=_"}
 _EQUAL: Final = 2
+_PAIRS: Final = frozenset({"string", "bool", "int", "double", "numeric", "timestamp", "duration"})
 _MOST_CONSTANTS: Final = 32
 """That are looked at one after the other."""
 _MAX_US: Final = (1 << 62) - 1
@@ -75,17 +76,15 @@ class _Tests:
             case checked.Changed(index=index, is_key=is_key):
                 return rows.IsChanged(index, is_key)
             case checked.Equal(left=left, right=right, is_negated=is_negated):
-                if isinstance(left, checked.Constant):
-                    left, right = right, left
-                if not isinstance(right, checked.Constant):
-                    raise _Unknown
-                test = self._one_of(left, [right])
+                test = self._equal(left, right)
                 return rows.Not(test) if is_negated else test
             case checked.In(value=value, items=items):
                 return self._in(value, items)
             case checked.Apply(function=function, arguments=(one, other)) if function in _FLIPPED:
                 if isinstance(one, checked.Constant):
                     return self._order(other, one, _ORDERS[_FLIPPED[function]], of_null=None)
+                if isinstance(one, checked.Column) and isinstance(other, checked.Column):
+                    return self._pair(one, other, _ORDERS[function], takes_null=False)
                 return self._order(one, other, _ORDERS[function], of_null=None)
             case checked.Apply():
                 return self._call(part)
@@ -106,6 +105,23 @@ class _Tests:
         if len(known) < len(operands):
             tests.append(rows.Unknown())
         return rows.AllOf(tests) if is_and else rows.AnyOf(tests)
+
+    def _equal(self, left: Part, right: Part) -> RowTest:
+        if isinstance(left, checked.Column) and isinstance(right, checked.Column):
+            return self._pair(left, right, _EQUAL, takes_null=True)
+        if isinstance(left, checked.Constant):
+            left, right = right, left
+        if not isinstance(right, checked.Constant):
+            raise _Unknown
+        return self._one_of(left, [right])
+
+    def _pair(self, one: checked.Column, other: checked.Column, wanted: int, *, takes_null: bool) -> RowTest:
+        types = {one.type.name, other.type.name}
+        kind = "numeric" if types == {"numeric", "int"} else one.type.name
+        is_known = kind in _PAIRS and (len(types) == 1 or types == {"numeric", "int"})
+        if not is_known or (kind == "bool" and wanted != _EQUAL):
+            raise _Unknown
+        return _pair_tests.PairOrder(kind, one.row, one.index, other.row, other.index, wanted, takes_null)
 
     def _in(self, value: Part, items: Part) -> RowTest:
         if isinstance(items, checked.ListOf):
@@ -157,7 +173,7 @@ class _Tests:
             case "double", "double" if not math.isnan(value):
                 return _number_tests.DoubleOrder(row, column, of_null, wanted, value)
             case "numeric", "numeric" | "int" | "double" if math.isfinite(value):
-                return _number_tests.NumericOrder(row, column, of_null, wanted, *_digits(Decimal(value)))
+                return _number_tests.NumericOrder(row, column, of_null, wanted, format(Decimal(value), "f").encode())
             case ("timestamp", "timestamp") | ("duration", "duration"):
                 us, rest = divmod(int(value), 1000)
                 order = _number_tests.MomentOrder if one.type.name == "timestamp" else _number_tests.SpanOrder
@@ -242,14 +258,6 @@ def _encoded(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         raise _Unknown from None
-
-
-def _digits(number: Decimal) -> tuple[int, bytes, bytes]:
-    """Sign, digits before the point and behind it, as `NumericOrder` wants them."""
-    if not number:
-        return 0, b"", b""
-    whole, _, fraction = format(number.copy_abs(), "f").partition(".")
-    return -1 if number.is_signed() else 1, whole.lstrip("0").encode(), fraction.rstrip("0").encode()
 
 
 def _no_answer(_text: str) -> bool:
