@@ -16,6 +16,7 @@ from ditto.routing.former_names import with_new_names
 from ditto.routing.planner import Planner
 from ditto.routing.router import Router
 from ditto.routing.table_columns import former_names
+from ditto.sinks.choose import capabilities
 from ditto.source.array_types import not_arrays
 from ditto.source.published_tables import Publication, Table
 from ditto.source.replica_identity import primary_key
@@ -41,6 +42,7 @@ async def check_rules(control: Control, config: Config, publication: Publication
         database=database,
         primary_key=partial(primary_key, control),
         not_arrays=partial(not_arrays, control),
+        route_limit=capabilities(config).route_limit,
     )
     tables = planner.ruled(publication.tables)
     if not tables:

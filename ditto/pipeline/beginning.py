@@ -67,7 +67,7 @@ async def begin(prepared: Prepared) -> Ready:
         extras=make_extras(config.events),
         described=stored_versions(stored),
         max_size=sink.capabilities.max_bytes if config.events.oversize == "stop" else 0,
-        message_rule=make_message_rule(config.events, database=ends.database),
+        message_rule=make_message_rule(config.events, database=ends.database, limit=sink.capabilities.route_limit),
     )
     ends.source.decode_with(decoder, wal_sender_timeout_s=ends.wal_sender_timeout_s)
     return Ready(

@@ -12,6 +12,7 @@ from ditto.formats.choose import BlockFormat, TableFormats, needs_transactions
 from ditto.formats.ditto import DittoFormat
 from ditto.routing.planner import Planner
 from ditto.routing.table_formats import TablesFormats
+from ditto.sinks.base import Capabilities
 from ditto.source.array_types import not_arrays
 from ditto.source.replica_identity import primary_key
 from ditto.source.sql import Control
@@ -19,12 +20,9 @@ from ditto.source.type_facts import type_facts
 
 
 def make_planner(
-    events: Events, control: Control, *, database: str, system_identifier: str, has_keys: bool = False
+    events: Events, control: Control, *, database: str, system_identifier: str, sink: Capabilities
 ) -> Planner:
-    """The planner of one session, which asks the server by this connection; the identifier is the cluster's.
-
-    `has_keys` as in the sink's `Capabilities`.
-    """
+    """The planner of one session, which asks the server by this connection; the identifier is the cluster's."""
     formats = TableFormats(events, system_identifier=system_identifier, database=database)
     return Planner(
         events,
@@ -32,7 +30,8 @@ def make_planner(
         primary_key=partial(primary_key, control),
         not_arrays=partial(not_arrays, control),
         formats=TablesFormats(events, formats, find_types=partial(type_facts, control)),
-        has_keys=has_keys,
+        has_keys=sink.has_keys,
+        route_limit=sink.route_limit,
     )
 
 

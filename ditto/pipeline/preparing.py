@@ -101,7 +101,7 @@ class _Preparation:
             ends.control,
             database=ends.database,
             system_identifier=ends.pipeline.system_identifier,
-            has_keys=ends.sink.capabilities.has_keys,
+            sink=ends.sink.capabilities,
         )
         self._coverage = Coverage(ends.config.events)
         self._routes: set[str] = set()

@@ -29,6 +29,7 @@ from ditto.preview.verdict import Verdict
 from ditto.routing.message_rule import make_message_rule
 from ditto.routing.router import Router
 from ditto.routing.table_plans import MessageRule, Routed, Routes, Rule, TablePlan, Texts
+from ditto.sinks.base import Capabilities
 from ditto.source.sql import Control
 
 _XLOG_DATA: Final = b"w" + bytes(24)
@@ -71,21 +72,21 @@ class Judge:
         database: str,
         system_identifier: str,
         id_key: bytes,
-        has_keys: bool = False,
+        sink: Capabilities,
         max_bytes: int = 0,
         bucket: str = "",
     ) -> None:
         """`max_bytes` is what a message may have, 0 for no limit; `bucket` is the object store's."""
         strict = {key: replace(rules, on_error="stop") for key, rules in events.rules.items()}
         self._planner, self._strict_planner = (
-            make_planner(each, control, database=database, system_identifier=system_identifier, has_keys=has_keys)
+            make_planner(each, control, database=database, system_identifier=system_identifier, sink=sink)
             for each in (events, events if events.tables is None else replace(events, tables=strict))
         )
         self._router = Router(events, database=database)
         self._outbox = None if events.outbox is None else events.outbox.name
         self._is_selective = events.tables is not None
         strict_messages = {key: replace(entry, on_error="stop") for key, entry in events.message_rules.items()}
-        rule = make_message_rule(replace(events, messages=strict_messages), database=database)
+        rule = make_message_rule(replace(events, messages=strict_messages), database=database, limit=sink.route_limit)
         self._real = Decoder(
             id_key=id_key,
             extras=make_extras(events),

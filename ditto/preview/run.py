@@ -109,7 +109,7 @@ async def _judge(control: Control, config: Config, max_bytes: int) -> Judge:
         database=database,
         system_identifier=system.identifier,
         id_key=key,
-        has_keys=capabilities(config).has_keys,
+        sink=capabilities(config),
         max_bytes=max_bytes if config.file is None else 0,
         bucket=config.nats.object_store.bucket,
     )

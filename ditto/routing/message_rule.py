@@ -17,6 +17,7 @@ from ditto.decoding.messages import RuleFailed
 from ditto.errors import ConfigError
 from ditto.formats.message_content import Content, Unsendable, encode_id, encode_key, header_lines, read_content
 from ditto.formats.own_headers import ID
+from ditto.routing.route_limit import RouteLimit
 from ditto.routing.router import find_reserved
 from ditto.routing.table_plans import MessageRule, Routed
 from ditto.routing.templates import EMPTY, encode_token
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 
 MAX_SUBJECT: Final = 1024
 """Bytes; nats-server takes lines of 4 KB, with the subject for the answer in them."""
+SUBJECTS: Final = RouteLimit(MAX_SUBJECT, lambda subject: len(subject.encode()), "bytes")
+"""Where the sink takes longer ones."""
 
 MAX_PREFIX: Final = 1024
 """Characters; the prefix is a header, of which nats-server takes 64 KB together."""
@@ -56,7 +59,8 @@ class _Entry(NamedTuple):
 class _Routes:
     """Finds entry and route of a prefix, and remembers them."""
 
-    def __init__(self, events: Events, *, database: str) -> None:
+    def __init__(self, events: Events, *, database: str, limit: RouteLimit = SUBJECTS) -> None:
+        self._limit = limit
         self._names = {"prefix": events.prefix, "database": encode_token(database)}
         self._entries = _entries(events.message_rules)
         self._is_reserved = find_reserved(events, database=database)
@@ -81,15 +85,16 @@ class _Routes:
         subject = first_escaped(
             "".join(names[part.name] if isinstance(part, Name) else str(part) for part in entry.template)
         )
-        is_possible = len(subject.encode()) <= MAX_SUBJECT and not self._is_reserved(subject)
+        is_possible = self._limit.fits(subject) and not self._is_reserved(subject)
         return subject.encode() if is_possible else b""
 
 
-def make_message_rule(events: Events, *, database: str) -> MessageRule | None:
-    """For the decoder; None where no logical message becomes a message."""
+def make_message_rule(events: Events, *, database: str, limit: RouteLimit | None = None) -> MessageRule | None:
+    """For the decoder; None where no logical message becomes a message. `limit` is the sink's, if it has one."""
     if not events.messages:
         return None
-    routes = _Routes(events, database=database)
+    limit = limit or SUBJECTS
+    routes = _Routes(events, database=database, limit=limit)
     warned: set[str] = set()
 
     def rule(prefix: str, content: bytes, is_transactional: bool) -> Routed | None:
@@ -101,7 +106,9 @@ def make_message_rule(events: Events, *, database: str) -> MessageRule | None:
         try:
             if len(prefix) > MAX_PREFIX:
                 raise Unsendable(f"its prefix has more than {MAX_PREFIX} characters")
-            return _routed(route, read_content(content))
+            if not route:
+                raise Unsendable(impossible_subject(limit))
+            return routed_content(route, read_content(content))
         except Unsendable as error:
             if entry.rules.on_error == "stop":
                 raise RuleFailed(entry.place, str(error)) from None
@@ -119,10 +126,9 @@ def routed_content(route: bytes, content: Content) -> Routed:
     return Routed(route, identifier + header_lines(content), encode_key(content.key))
 
 
-def _routed(route: bytes, content: Content) -> Routed:
-    if not route:
-        raise Unsendable(f"its subject takes more than {MAX_SUBJECT} bytes, or is one that Ditto uses itself")
-    return routed_content(route, content)
+def impossible_subject(limit: RouteLimit) -> str:
+    """What is wrong, as the end of a sentence about a message."""
+    return f"its subject takes more than {limit.longest} {limit.what}, or is one that Ditto uses itself"
 
 
 def subject_tokens(text: str) -> str:

@@ -17,7 +17,8 @@ from ditto.decoding.messages import Relation, RuleFailed
 from ditto.errors import RuleUnfit
 from ditto.formats.message_content import BYTES, JSON, Content, Unsendable, read_headers, type_of
 from ditto.routing.former_names import with_new_names
-from ditto.routing.message_rule import MAX_SUBJECT, first_escaped, routed_content, subject_tokens
+from ditto.routing.message_rule import SUBJECTS, first_escaped, impossible_subject, routed_content, subject_tokens
+from ditto.routing.route_limit import RouteLimit
 from ditto.routing.router import find_reserved
 from ditto.routing.table_columns import find_unknown
 from ditto.routing.table_plans import Routed, Routes, Rule, TablePlan, Texts
@@ -36,12 +37,21 @@ _TRACEPARENT: Final = "traceparent"
 
 
 def plan_outbox(
-    events: Events, outbox: Outbox, relation: Relation, *, database: str, kinds: bytes, routes: Routes
+    events: Events,
+    outbox: Outbox,
+    relation: Relation,
+    *,
+    database: str,
+    kinds: bytes,
+    routes: Routes,
+    limit: RouteLimit | None = None,
 ) -> TablePlan:
     """The plan of the outbox's relation. Raises RuleUnfit."""
     for mistake in find_outbox_mistakes(outbox, relation):
         raise mistake
-    maker = _Maker(events, outbox, with_new_names(relation, outbox.former), database=database, kinds=kinds)
+    maker = _Maker(
+        events, outbox, with_new_names(relation, outbox.former), database=database, kinds=kinds, limit=limit or SUBJECTS
+    )
     return TablePlan(relation=relation, routes=routes, kinds=maker.kinds, functions=maker.functions, rule=maker.rule())
 
 
@@ -74,8 +84,18 @@ def _type_name(relation: Relation, name: str) -> str:
 class _Maker:
     """`relation` has the names that `events.outbox` has."""
 
-    def __init__(self, events: Events, outbox: Outbox, relation: Relation, *, database: str, kinds: bytes) -> None:
+    def __init__(
+        self,
+        events: Events,
+        outbox: Outbox,
+        relation: Relation,
+        *,
+        database: str,
+        kinds: bytes,
+        limit: RouteLimit,
+    ) -> None:
         self._events = events
+        self._limit = limit
         self._outbox = outbox
         self._relation = relation
         self._database = database
@@ -169,6 +189,7 @@ class _Maker:
     def _subject(self, place: Mapping[str, int]) -> Callable[[Texts], bytes]:
         """Of a column that ends the template the dots stay dots: no other value comes after it."""
         names = {"prefix": self._events.prefix, "database": encode_token(self._database)}
+        limit = self._limit
         last, is_reserved = self._template[-1], find_reserved(self._events, database=self._database)
         template = self._template[:-1] if isinstance(last, Value) else self._template
         kinds = {name: self._usual[index] for name, index in self._indexes.items()}
@@ -187,8 +208,8 @@ class _Maker:
                 text = last_text(row)
                 made += NULL if text is None else subject_tokens(text).encode()
             found = first_escaped(made.decode())
-            if len(found.encode()) > MAX_SUBJECT or is_reserved(found):
-                raise Unsendable(f"its subject takes more than {MAX_SUBJECT} bytes, or is one that Ditto uses itself")
+            if not limit.fits(found) or is_reserved(found):
+                raise Unsendable(impossible_subject(limit))
             return found.encode()
 
         return subject

@@ -14,6 +14,7 @@ from ditto.decoding.messages import Relation
 from ditto.errors import RuleUnfit
 from ditto.routing.message_rule import check_covering, message_subjects
 from ditto.routing.outbox import find_outbox_mistakes, plan_outbox
+from ditto.routing.route_limit import RouteLimit
 from ditto.routing.router import Router, description_subjects
 from ditto.routing.rules import RuleMaker
 from ditto.routing.table_columns import (
@@ -40,7 +41,8 @@ class Planner:
 
     `primary_key` has to look up the columns of a table's key by the table's OID, and `not_arrays` the types that only
     look like arrays (see `Kinds`). Without `formats` every table is planned as if it had Ditto's own. `has_keys`: where
-    the rules of a table name no key for its messages, its primary key is it (`Capabilities.has_keys`).
+    the rules of a table name no key for its messages, its primary key is it (`Capabilities.has_keys`). `route_limit` is
+    the sink's, too.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class Planner:
         not_arrays: Callable[[], Awaitable[Set[tuple[str, str]]]],
         formats: TablesFormats | None = None,
         has_keys: bool = False,
+        route_limit: RouteLimit | None = None,
     ) -> None:
         self._config = config
+        self._route_limit = route_limit
         self._has_keys = has_keys and config.group is None  # the events of a group have different keys
         self._database = database
         self._router = Router(config, database=database)
@@ -131,7 +135,15 @@ class Planner:
         kinds = _kinds_of(relation, found)
         outbox = self._config.outbox
         if outbox is not None and outbox.name == (relation.namespace, relation.name):
-            return plan_outbox(self._config, outbox, relation, database=self._database, kinds=kinds, routes=routes)
+            return plan_outbox(
+                self._config,
+                outbox,
+                relation,
+                database=self._database,
+                kinds=kinds,
+                routes=routes,
+                limit=self._route_limit,
+            )
         columns, rule = await self._apply_rules(relation, found, kinds, routes)
         functions, layout = columns.functions(relation), None
         if self._formats is not None:
@@ -212,6 +224,7 @@ class Planner:
             names=self._router.names(relation.namespace, relation.name),
             type_names=types,
             default_key=default_key,
+            route_limit=self._route_limit,
         )
 
     async def find_mistakes(self, relation: Relation) -> list[RuleUnfit]:

@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from ditto.config.events import TableRules
 from ditto.config.table_rules import header_template, subject_template
-from ditto.config.template_syntax import Template, Value, columns_of
+from ditto.config.template_syntax import Name, Template, Value, columns_of
 from ditto.decoding.choose import IMPL
 from ditto.decoding.column_kinds import CHAR_OIDS
 from ditto.decoding.messages import Relation, RuleFailed
@@ -23,10 +23,11 @@ from ditto.hints import full_identity
 from ditto.routing.former_names import with_new_names
 from ditto.routing.masks import MaskFunction
 from ditto.routing.message_keys import MAX_KEY, key_function
+from ditto.routing.route_limit import ROOM, RouteLimit
 from ditto.routing.table_columns import TableColumns, find_unknown, former_key, former_names
 from ditto.routing.table_names import TableNames
 from ditto.routing.table_plans import Routed, Routes, Rule
-from ditto.routing.templates import HEADER, QUICK_LENGTH, SAME, SUBJECT, Bound, Place, Slot, bind
+from ditto.routing.templates import HEADER, SAME, SUBJECT, Bound, Place, Slot, bind
 
 if TYPE_CHECKING:
     from ditto.decoding._row_rules import RowRule
@@ -57,8 +58,10 @@ class RuleMaker:
         names: TableNames,
         type_names: Kinds,
         default_key: tuple[str, ...] = (),
+        route_limit: RouteLimit | None = None,
     ) -> None:
         self._rules = rules
+        self._limit = route_limit
         self._place = f"events.tables.{key}"
         self._relation = named = with_new_names(relation, former_names(rules))
         new = {column.name: as_named.name for column, as_named in zip(relation.columns, named.columns, strict=True)}
@@ -125,11 +128,27 @@ class RuleMaker:
                     key=f"{self._place}.{key}",
                 )
         yield from self._find_unsent(f"{self._place}.key", self._rules.key or ())
+        yield from self._find_too_long()
         if self._rules.when is not None:
             try:
                 _ = self._condition
             except RuleUnfit as error:
                 yield error
+
+    def _find_too_long(self) -> Iterator[RuleUnfit]:
+        """Subjects that leave no room for values in what the sink takes."""
+        if self._limit is None or self._subject is None or not columns_of(self._subject):
+            return
+        room = min(self._subject_place(self._names.of_subject(action)).limit for action in ROW_ACTIONS)
+        if room < ROOM:
+            relation, limit = self._relation, self._limit
+            yield RuleUnfit(
+                f"{self._place}.subject leaves {max(room, 0)} of the {limit.longest} {limit.what} for the value of a "
+                f"column in table {relation.namespace}.{relation.name}",
+                hint=f"shorten it, or events.prefix: each value needs {ROOM}",
+                key=f"{self._place}.subject",
+                relation=f"{relation.namespace}.{relation.name}",
+            )
 
     def _find_unsent(self, key: str, columns: Sequence[str]) -> Iterator[RuleUnfit]:
         """Columns that are not there, or not for every action that passes."""
@@ -229,7 +248,8 @@ class RuleMaker:
             key = source.key(self._key, key_of, is_text=is_text)
         truncated = self._truncated(headers)
         rows = {action: (subjects[action], headers[action]) for action in ROW_ACTIONS if action in subjects}
-        route = source.text({action: subject for action, (subject, _) in rows.items()}, needs_ascii=False)
+        routed: dict[str, Bound] = {action: subject for action, (subject, _) in rows.items()}
+        route = source.text(routed, needs_ascii=self._limit is not None)
         lines = source.text({action: header for action, (_, header) in rows.items()}, needs_ascii=True)
         test = None if condition is None else condition.test
         return source.compile(route, lines, key, truncated=truncated, test=test, on_error=self._rules.on_error)
@@ -243,7 +263,19 @@ class RuleMaker:
             return Bound((route,), ())
         names = self._names.of_subject(action)
         place = f"{self._place}.subject"
-        return self._bind(self._subject, names, SUBJECT, place, substitutes=substitutes)
+        return self._bind(self._subject, names, self._subject_place(names), place, substitutes=substitutes)
+
+    def _subject_place(self, names: Mapping[str, str]) -> Place:
+        """With what the sink leaves for each value."""
+        limit, template = self._limit, self._subject or ()
+        if limit is None:
+            return SUBJECT
+        others = [
+            names[part.name] if isinstance(part, Name) else part for part in template if not isinstance(part, Value)
+        ]
+        count = len(template) - len(others)
+        room = (limit.longest - sum(map(limit.measure, others))) // count
+        return SUBJECT._replace(limit=min(SUBJECT.limit, room), sink=limit)
 
     def _bind(
         self, template: Template, names: Mapping[str, str], place: Place, rule: str, *, substitutes: bool
@@ -315,7 +347,7 @@ class _Source:
         if not slot.is_quick:
             return f"{encode}({cell})"
         is_ascii = f" and {cell}.isascii()" if needs_ascii else ""
-        is_quick = f"{cell}.__class__ is str and {cell}.isalnum() and len({cell}) <= {QUICK_LENGTH}{is_ascii}"
+        is_quick = f"{cell}.__class__ is str and {cell}.isalnum() and len({cell}) <= {slot.longest_quick}{is_ascii}"
         return f"({cell}.encode() if {is_quick} else {encode}({cell}))"
 
     def _made(self, route: str, headers: str, key: str) -> str:

@@ -17,6 +17,7 @@ from ditto.config.table_rules import MAX_VALUE
 from ditto.config.template_syntax import Name, Template, Value
 from ditto.decoding import column_kinds
 from ditto.decoding.messages import RuleFailed
+from ditto.routing.route_limit import RouteLimit
 
 NULL: Final = b"%null"
 EMPTY: Final = b"%empty"
@@ -44,6 +45,12 @@ class Place(NamedTuple):
     """Bytes that a value may take."""
     trims: bool
     """Readers take no white space at the ends for a part of the text."""
+    sink: RouteLimit | None = None
+    """What measures the value, where that is not its bytes."""
+
+    def fits(self, encoded: bytes) -> bool:
+        """Whether a value may be there."""
+        return (len(encoded) if self.sink is None else self.sink.measure(encoded.decode())) <= self.limit
 
 
 SUBJECT: Final = Place(_SUBJECT, MAX_VALUE, trims=False)
@@ -71,6 +78,8 @@ class Slot(NamedTuple):
     """For each character of ASCII whether it stays as it is; nothing where events have another text."""
     limit: int = 0
     """Bytes that the value may take."""
+    longest_quick: int = QUICK_LENGTH
+    """Characters of a text that may stay as it is."""
 
 
 class Bound(NamedTuple):
@@ -163,7 +172,7 @@ def encode_header(text: str) -> bytes:
 
 def _slot(column: str, kind: int, place: Place, *, end: str, rule: str, substitutes: bool) -> Slot:
     encode_text = _encoder(place, end=end)
-    limit = place.limit
+    limit, fits = place.limit, place.fits
 
     def encode(cell: Cell) -> bytes:
         if cell is None:
@@ -173,12 +182,13 @@ def _slot(column: str, kind: int, place: Place, *, end: str, rule: str, substitu
                 return UNSENT
             raise RuleFailed(rule, f"the value of column {column} was not sent")
         encoded = encode_text(event_text(cell, kind)) if cell else EMPTY
-        if len(encoded) > limit:
+        if not fits(encoded):
             if substitutes:
                 return TOO_LONG
-            raise RuleFailed(rule, f"the value of column {column} takes more than {limit} bytes there")
+            raise RuleFailed(rule, f"the value of column {column} takes more than {limit} {unit} there")
         return encoded
 
+    unit = "bytes" if place.sink is None else place.sink.what
     # Those that are encoded are often the same few: names of tenants, of symbols.
     remembered = lru_cache(_REMEMBERED)(encode)
 
@@ -186,8 +196,20 @@ def _slot(column: str, kind: int, place: Place, *, end: str, rule: str, substitu
         # A large one has nothing but a substitute that is worth remembering.
         return encode(cell) if isinstance(cell, str) and len(cell) > limit else remembered(cell)
 
-    kept = bytes(encode_text(chr(code)) == bytes([code]) for code in range(128)) if kind in SAME else b""
-    return Slot(column, end, kind in SAME, encode_or_recall, kept=kept, limit=limit)
+    sink = place.sink
+    kept = bytes(
+        encode_text(chr(code)) == bytes([code]) and (sink is None or sink.measure(chr(code)) == 1)
+        for code in range(128)
+    )
+    return Slot(
+        column,
+        end,
+        kind in SAME,
+        encode_or_recall,
+        kept=kept if kind in SAME else b"",
+        limit=limit,
+        longest_quick=min(QUICK_LENGTH, limit // 4),
+    )
 
 
 def _encoder(place: Place, *, end: str) -> Callable[[str], bytes]:

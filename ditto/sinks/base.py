@@ -19,6 +19,7 @@ from ditto.decoding.change import SnapshotMark, StoredObject
 from ditto.errors import SinkError
 from ditto.formats.payloads import Payloads
 from ditto.lsn import Checkpoint, Position, Transaction
+from ditto.routing.route_limit import RouteLimit
 
 Route: TypeAlias = bytes
 """Where an event goes, as the configuration names it: a subject, a topic; UTF-8, the same object for a whole table."""
@@ -90,6 +91,8 @@ class Capabilities(NamedTuple):
     """What was sent can be found again. Without that the slot's confirmed LSN is where to begin: at least once."""
     has_headers: bool = True
     """Messages may have headers of their own."""
+    route_limit: RouteLimit | None = None
+    """Where routes have to be shorter than nats-server's subjects."""
     has_keys: bool = False
     """Messages have keys: without `key` in the rules of a table its primary key is given."""
     is_fenced: bool = False

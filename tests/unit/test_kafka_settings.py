@@ -6,12 +6,15 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ditto.config import Config, Kafka, KafkaTls, load
 from ditto.errors import ConfigError, LoginDenied, StreamUnusable, SubjectCollision
+from ditto.routing.templates import encode_token
 from ditto.sinks.choose import choose_reader, choose_sink
 from ditto.sinks.kafka.client import settings
-from ditto.sinks.kafka.topics import Topics, topic_of
+from ditto.sinks.kafka.topics import NAMES, Topics, topic_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,10 +83,26 @@ def test_a_password_in_clear() -> None:
         ("ditto_public_my%20orders", "ditto_public_my-x20orders"),
         ("ditto_public_größe", "ditto_public_gr-xC3-xB6-xC3-x9Fe"),
         ("a.b-c_D9", "a.b-c_D9"),
+        ("p.%null", "p.-xnull"),
+        ("p.%25null", "p.-x25null"),
+        ("p.a-x20b", "p.a-x2Dx20b"),
     ],
 )
 def test_topics_of_routes(route: str, topic: str) -> None:
     assert topic_of(route) == topic
+    assert NAMES.measure(route) == len(topic)
+
+
+@given(st.lists(st.text("ax-%2 .ü😀"), min_size=2, max_size=2, unique=True))
+def test_two_values_never_have_one_topic(values: list[str]) -> None:
+    """Nor one that NULL, or the empty text, has."""
+    routes = ["p.%null", "p.%empty", *(f"p.{encode_token(value)}" for value in values if value)]
+    assert len(set(map(topic_of, routes))) == len(routes)
+
+
+@given(st.lists(st.text("ax-%2.", max_size=5), max_size=5))
+def test_the_parts_of_a_topic_are_measured_with_what_is_beside_them(parts: list[str]) -> None:
+    assert sum(map(NAMES.measure, parts)) >= NAMES.measure("".join(parts))
 
 
 def test_what_is_no_topic() -> None:
@@ -95,9 +114,9 @@ def test_what_is_no_topic() -> None:
 
 def test_two_routes_never_share_a_topic() -> None:
     topics = Topics(Kafka(), "ditto")
-    topics.add(["ditto_a b"])
+    topics.add(["ditto_a b", "ditto_a-x20b"])
     with pytest.raises(SubjectCollision):
-        topics.add(["ditto_a-x20b"])
+        topics.add(["ditto_a%20b"])
     for own in ("ditto.checkpoints", "ditto._ditto"):
         with pytest.raises(SubjectCollision):
             topics.add([own])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +20,7 @@ from ditto.routing.message_rule import (
     message_subjects,
     subject_tokens,
 )
+from ditto.routing.route_limit import RouteLimit
 from ditto.routing.table_plans import Routed
 from ditto.sinks.jetstream.subjects import subject_matches
 
@@ -71,6 +75,17 @@ def test_impossible_subjects(prefix: str) -> None:
     with pytest.raises(RuleFailed, match="subject"):
         route_of({"*": "{message.prefix}"}, prefix)
     assert route_of({"*": MessageRules(subject="{message.prefix}", on_error="drop")}, prefix) is None
+
+
+@pytest.mark.parametrize("on_error", ["drop", "stop"])
+def test_a_subject_that_is_too_long_for_the_sink(on_error: Literal["drop", "stop"]) -> None:
+    events = Events(messages={"*": MessageRules(subject="{message.prefix}", on_error=on_error)})
+    rule = make_message_rule(events, database="db", limit=RouteLimit(10, len, "characters of a topic"))
+    assert rule is not None
+    assert rule("x" * 10, b"1", True) is not None
+    refused = pytest.raises(RuleFailed, match="takes more than 10 characters of a topic")
+    with refused if on_error == "stop" else nullcontext():
+        assert rule("x" * 11, b"1", True) is None
 
 
 def test_impossible_subjects_that_are_known_at_start() -> None:

@@ -20,6 +20,7 @@ from ditto.decoding.column_kinds import BOOL, BYTEA, INT, JSON, TEXT, TIMESTAMPT
 from ditto.decoding.column_kinds import KINDS as KIND_NAMES
 from ditto.decoding.messages import Column, Relation, RuleFailed
 from ditto.errors import RuleUnfit
+from ditto.routing.route_limit import RouteLimit
 from ditto.routing.rules import RuleMaker
 from ditto.routing.table_columns import choose_columns
 from ditto.routing.table_names import TableNames
@@ -34,7 +35,12 @@ RELATION = Relation(1, "public", "orders", "f", tuple(Column(name, 25, -1, True)
 
 
 def rule_of(
-    *, identity: str = "f", key_columns: tuple[str, ...] = (), truncate: bytes | None = None, **rules: Any
+    *,
+    identity: str = "f",
+    key_columns: tuple[str, ...] = (),
+    truncate: bytes | None = None,
+    route_limit: RouteLimit | None = None,
+    **rules: Any,
 ) -> Rule:
     given_rules = TableRules(**rules)
     check_entry("orders", given_rules)
@@ -54,6 +60,7 @@ def rule_of(
         routes=Routes(ROUTE, ROUTE, ROUTE, truncate, ROUTE),
         names=TableNames(subject=NAMES, plain=NAMES),
         type_names=KIND_NAMES,
+        route_limit=route_limit,
     )
     return maker.make()
 
@@ -197,6 +204,20 @@ def test_what_is_too_long() -> None:
     assert routed(rule_of(subject="o.{data.a}", on_error="keep"), a=text) == (b"o.%long", b"", None)
     assert routed(rule_of(subject="o.{data.a}", on_error="drop"), a=text) is None
     assert subject(rule_of(subject="o.{data.a}"), a="x" * 512) == "o." + "x" * 512
+
+
+def test_what_the_sink_has_no_room_for() -> None:
+    keys = RouteLimit(100, lambda route: len(route.encode()), "bytes of a routing key")
+    template = "orders.{data.a}.{data.b}"  # 46 bytes for each value
+    kept = rule_of(subject=template, on_error="keep", route_limit=keys)
+    assert subject(kept, a="x" * 46, b="7") == f"orders.{'x' * 46}.7"
+    assert subject(kept, a="x" * 47, b="ü" * 24) == "orders.%long.%long"
+    assert subject(kept, a="ü" * 23, b=None) == f"orders.{'ü' * 23}.%null"
+    assert routed(rule_of(subject=template, on_error="drop", route_limit=keys), a="x" * 47) is None
+    with pytest.raises(RuleFailed, match="the value of column a takes more than 46 bytes of a routing key there"):
+        routed(rule_of(subject=template, route_limit=keys), a="x" * 47)
+    with pytest.raises(RuleUnfit, match="leaves 35 of the 100 bytes of a routing key for the value of a column"):
+        rule_of(subject="{table}.{table}.{table}.{table}.{data.a}.{data.b}", route_limit=keys)
 
 
 def test_the_action_is_part_of_a_subject() -> None:

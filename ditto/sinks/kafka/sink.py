@@ -34,7 +34,7 @@ from ditto.sinks.kafka.stored_state import (
     read_topics,
     transactional_id,
 )
-from ditto.sinks.kafka.topics import TopicAdmin, Topics
+from ditto.sinks.kafka.topics import NAMES, TopicAdmin, Topics
 from ditto.sinks.own_stores import OwnStores
 from ditto.sinks.owner import claimed_by, encode_owner, with_source
 
@@ -78,6 +78,7 @@ class KafkaSink(OwnStores):
             "raise max.message.bytes of the topics (kafka.topics.config where Ditto creates them)",
             max_bytes=0 if self._topic_admin is None else self._topic_admin.max_bytes,
             ack_interval=MOST_MESSAGES,
+            route_limit=NAMES,
             has_keys=True,
             is_fenced=True,
         )

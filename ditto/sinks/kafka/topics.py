@@ -13,6 +13,7 @@ from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from ditto.config.kafka import LONGEST_TOPIC, is_topic
 from ditto.errors import NotNow, SinkError, StreamNotFound, StreamUnusable, SubjectCollision
+from ditto.routing.route_limit import RouteLimit
 from ditto.routing.router import description_subjects, snapshot_subjects
 from ditto.sinks.kafka.access import OPERATOR, Access
 from ditto.sinks.kafka.client_errors import error_of
@@ -28,8 +29,7 @@ DEFAULT_MAX_BYTES: Final = 1_048_588
 BATCH_BYTES: Final = 128
 """Of a record and of the batch around it, besides key, value and headers."""
 
-_ENCODED: Final = re.compile(r"%([0-9A-F]{2})")
-_ILLEGAL: Final = re.compile(r"[^A-Za-z0-9._-]")
+_WRITTEN: Final = re.compile(r"%([0-9A-F]{2})|(%)(?=[a-z])|-(?=x)|[^A-Za-z0-9._-]")
 _COMPACTED: Final = {
     "cleanup.policy": "compact",
     "retention.ms": "-1",
@@ -50,9 +50,7 @@ def topic_of(route: str) -> str:
 
     Raises StreamUnusable where the name is too long.
     """
-    name = _ILLEGAL.sub(
-        lambda found: "".join(f"-x{byte:02X}" for byte in found[0].encode()), _ENCODED.sub(r"-x\1", route)
-    )
+    name = _written(route)
     if not is_topic(name):
         raise StreamUnusable(
             f"topic {name} would be longer than {LONGEST_TOPIC} characters" if len(name) > 2 else f"{name} is no topic",
@@ -60,6 +58,25 @@ def topic_of(route: str) -> str:
             topic=name,
         )
     return name
+
+
+def _written(route: str) -> str:
+    """One to one: `-x` is in no topic but where something is written so; %null and its like become -xnull."""
+    return _WRITTEN.sub(_escaped, route)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    if found[1] is not None or found[2] is not None:
+        return f"-x{found[1] or ''}"
+    return "".join(f"-x{byte:02X}" for byte in found[0].encode())
+
+
+def _length(part: str) -> int:
+    """Of a topic, or of a part of it: what comes behind a hyphen may be an x."""
+    return len(_written(part)) + (len("x2D") if part.endswith("-") else 0)
+
+
+NAMES: Final = RouteLimit(LONGEST_TOPIC, _length, "characters of a topic")
 
 
 class Topics:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Collection, Iterator
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from aio_pika import DeliveryMode, Message
@@ -16,6 +17,7 @@ from ditto.decoding.event_id import event_id, event_key
 from ditto.errors import SinkError, SinkLost, StreamUnusable
 from ditto.formats.own_headers import CONTENT_TYPE, ID
 from ditto.lsn import Position
+from ditto.routing.route_limit import RouteLimit
 from ditto.routing.router import description_subjects
 from ditto.sinks.base import Batch, Capabilities, Clock, MessageTooLarge, PipelineId, SinkState
 from ditto.sinks.messages_only import MessagesOnly
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 500
 """Messages that wait for a confirmation."""
 _AROUND_BYTES: Final = 200
-_LONGEST_KEY: Final = 255
+_LONGEST_TEXT: Final = 255
+"""Bytes of AMQP's short texts."""
+_KEYS: Final = RouteLimit(_LONGEST_TEXT, lambda route: len(route.encode()), "bytes of a routing key")
 _TICK_S: Final = 0.5
 _ROUTED_S: Final = 3.0
 """A server that has just begun takes messages, and may know no queue for them for up to a second. So the first message
@@ -73,6 +77,7 @@ class ExchangeSink(MessagesOnly):
             size_hint="raise max_message_size of the server, and with it rabbitmq.exchange.max_bytes",
             max_bytes=self._config.exchange.max_bytes,
             keeps_tail=False,
+            route_limit=_KEYS,
             may_be_blocked=True,
         )
 
@@ -227,7 +232,9 @@ class ExchangeSink(MessagesOnly):
                     headers=dict(headers),
                     content_type=headers.get(CONTENT_TYPE, "application/json"),
                     # A description of a table has the position of the message before it, and is another one.
-                    message_id=f"{identifier}:{route.decode()}" if route.startswith(self._descriptions) else identifier,
+                    message_id=_short(
+                        f"{identifier}:{route.decode()}" if route.startswith(self._descriptions) else identifier
+                    ),
                     delivery_mode=DeliveryMode.PERSISTENT,
                 ),
             )
@@ -266,11 +273,17 @@ class ExchangeSink(MessagesOnly):
     async def ensure_routes(self, routes: Collection[str], *, is_ahead: bool = False) -> None:
         """Raise StreamUnusable for what is too long for a routing key."""
         for route in routes:
-            if len(route.encode()) > _LONGEST_KEY:
+            if not _KEYS.fits(route):
                 raise StreamUnusable(
-                    f"subject {route[:60]}… has {len(route.encode())} bytes, and a routing key at most {_LONGEST_KEY}",
+                    f"subject {route[:60]}… has {len(route.encode())} bytes, and a routing key at most {_LONGEST_TEXT}",
                     hint="give the table a shorter one in events.topics, or another events.subject",
                 )
+
+
+def _short(identifier: str) -> str:
+    """The id of a message; what is too long for that, as an id of the application's may be, is in `Ditto-Id` alone."""
+    encoded = identifier.encode()
+    return identifier if len(encoded) <= _LONGEST_TEXT else f"sha256:{sha256(encoded).hexdigest()}"
 
 
 async def _nothing() -> None:

@@ -46,6 +46,31 @@ async def test_the_queue_against_the_tables(exchange_world: ExchangeWorld) -> No
     assert await ditto.stop() == 0
 
 
+async def test_what_is_too_long_for_amqp(exchange_world: ExchangeWorld) -> None:
+    """A routing key, and the id of a message: both have 255 bytes at most."""
+    world, long = exchange_world, "x" * 300
+    world.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, name text)",
+        "CREATE TABLE outbox (id text PRIMARY KEY, topic text, payload text)",
+    )
+    ditto = await world.streaming(
+        events_tables={
+            "t": {"actions": ["insert"], "subject": "t.{data.name}", "on_error": "keep"},
+            "fence": ["insert"],
+        },
+        events_outbox_table="public.outbox",
+        events_outbox_subject="o.{data.topic}",
+        events_outbox_id="id",
+        events_outbox_on_error="drop",
+    )
+    world.sql(f"INSERT INTO t VALUES (1, 'a'), (2, '{long}')")
+    world.sql(f"INSERT INTO outbox VALUES ('{long}', 'a', 'sent'), ('1', '{long}', 'dropped')")
+    *rows, sent = await world.events()
+    assert [(each.subject, each.change[2]) for each in rows] == [("t.a", 1), ("t.%long", 2)]
+    assert (sent.subject, sent.payload, sent.headers["Ditto-Id"]) == ("o.a", b"sent", long)
+    assert await ditto.stop() == 0
+
+
 async def test_what_is_refused(exchange_world: ExchangeWorld, rabbitmq_authority: Authority) -> None:
     """A message that no queue gets; logins, hosts and certificates that are wrong; a server that is not there."""
     world = exchange_world
