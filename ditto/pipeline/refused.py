@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ditto.config import Events
 from ditto.decoding.messages import MESSAGE_ACTION, ChangeRefused, ChangeTooLarge, RuleFailed
 from ditto.errors import DittoError, NotNow, RuleError
 from ditto.lsn import Position
@@ -29,7 +30,7 @@ _OUTBOX_HINT: Final = (
 )
 
 
-def refusal(error: ChangeRefused, sink: Capabilities) -> DittoError:
+def refusal(error: ChangeRefused, sink: Capabilities, events: Events) -> DittoError:
     """What the session raises once everything before the change is durable."""
     if isinstance(error, Unfit):
         return error.error
@@ -47,6 +48,7 @@ def refusal(error: ChangeRefused, sink: Capabilities) -> DittoError:
         limit=sink.max_bytes,
         column=error.column,
         sink=sink,
+        events=events,
     )
 
 

@@ -82,6 +82,7 @@ class Streaming:
         self._synchronous = synchronous
         self._counters = counters
         self._states = states
+        self._events = ends.config.events
         self._format: Format = make_format(ends.config.events)
         self._fitting = make_fitting(ready, self._format)
         self._open_routes = open_routes(ends.config.events, ends.sink, database=ends.database)
@@ -130,7 +131,7 @@ class Streaming:
                 await self._forward_held()
                 if isinstance(error, ChangeRefused):  # all before that change is to be durable first
                     await self._window.settle()
-                    raise refusal(error, self._sink.capabilities) from None
+                    raise refusal(error, self._sink.capabilities, self._events) from None
                 raise
             if block.relation is None:
                 if self._held or not self._history.is_certain:
@@ -273,7 +274,7 @@ class Streaming:
         try:
             await sink.send(batch)
         except MessageTooLarge as error:
-            raise not_taken(block, error, sink=sink.capabilities) from error
+            raise not_taken(block, error, sink=sink.capabilities, events=self._events) from error
         window.add(count, size)
         waited_s = window.waited_s + sink.waited_s - waited_s
         self._counters.sent(

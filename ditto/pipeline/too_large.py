@@ -6,6 +6,7 @@ from collections import Counter
 
 import msgspec
 
+from ditto.config import Events
 from ditto.decoding.change import Change, MessageEvent
 from ditto.decoding.messages import Block
 from ditto.errors import EventTooLarge
@@ -15,7 +16,7 @@ from ditto.printable_text import printable
 from ditto.sinks.base import Capabilities, MessageTooLarge
 
 
-def not_taken(block: Block, error: MessageTooLarge, *, sink: Capabilities) -> EventTooLarge:
+def not_taken(block: Block, error: MessageTooLarge, *, sink: Capabilities, events: Events) -> EventTooLarge:
     """The error for a message of a block that the sink does not take."""
     change = block.changes[error.index]
     if isinstance(change, ControlEvent):
@@ -30,18 +31,29 @@ def not_taken(block: Block, error: MessageTooLarge, *, sink: Capabilities) -> Ev
         limit=error.limit,
         column=widest_column(change) if isinstance(change, Change) else None,
         sink=sink,
+        events=events,
     )
 
 
 def event_too_large(
-    action: str, relation: str, position: Position, *, size: str, limit: int, column: str | None, sink: Capabilities
+    action: str,
+    relation: str,
+    position: Position,
+    *,
+    size: str,
+    limit: int,
+    column: str | None,
+    sink: Capabilities,
+    events: Events,
 ) -> EventTooLarge:
     """The error that names table, position and, where it is known, the column that takes most of the event."""
+    is_outbox = events.outbox is not None and relation == events.outbox.table
+    other = "" if is_outbox or events.oversize != "stop" else "; or give events.oversize"
     where = "" if column is None else f", most of it in the column {column}"
     return EventTooLarge(
         f"the {action} at {position} on table {relation} makes a message of {size} bytes{where}; "
         f"the server accepts {limit}",
-        hint=f"{sink.size_hint}; or give events.oversize. PostgreSQL keeps the change"
+        hint=f"{sink.size_hint}{other}. PostgreSQL keeps the change"
         if sink.size_hint
         else "PostgreSQL keeps the change",
         relation=relation,

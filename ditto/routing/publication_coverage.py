@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ditto.config import ACTIONS, Events
+from ditto.config.events import TableRules
 from ditto.errors import TableNotPublished
 from ditto.hints import identifier
 from ditto.routing.outbox_coverage import check_outbox_published
-from ditto.routing.patterns import TablePattern
+from ditto.routing.patterns import Patterns, TablePattern
 from ditto.source.published_tables import Publication, Table, Tables
 
 _SHOWN: Final = 10
@@ -41,6 +43,7 @@ class Coverage:
         self._patterns = {
             TablePattern(key, may_be_regex=True): list(actions) for key, actions in (events.selection or {}).items()
         }
+        self._rules: Patterns[TableRules] = Patterns(events.rules)
         # Without a list of actions an entry selects those that there are.
         self._listing = {key for key, rules in events.rules.items() if rules.actions is not None}
 
@@ -89,6 +92,14 @@ class Coverage:
         """Whether any of its actions becomes an event."""
         return any(actions and pattern.matches(*table) for pattern, actions in self._patterns.items())
 
+    def _stands_for(self, other: Table, table: Table) -> bool:
+        """Whether what comes under the other name is selected, too, and nothing less is hidden of it."""
+        return self.selects(other) and self._shape(other) == self._shape(table)
+
+    def _shape(self, table: Table) -> TableRules:
+        """All that its entry says beside the actions."""
+        return replace(self._rules.find(*table) or TableRules(), actions=None)
+
     def _shortfalls(self, wanted: Iterable[Table], publication: Publication, tables: Tables) -> list[Shortfall]:
         unfit, absent, below, above = [], [], [], dict[Table, list[Table]]()
         published = set(publication.tables)
@@ -100,7 +111,7 @@ class Coverage:
             if table in tables.unfit:
                 unfit.append(table)
             elif shown_as:
-                if not any(self.selects(root) for root in shown_as):
+                if not any(self._stands_for(root, table) for root in shown_as):
                     above.setdefault(shown_as[0], []).append(table)
             elif table not in tables.roots:
                 absent.append(table)
@@ -123,8 +134,8 @@ class Coverage:
                 Shortfall(
                     what=f"names {_listed(leaves)}, whose changes publication {publication.name} sends under the name "
                     f"of the partitioned table {'.'.join(root)}",
-                    advice=f"name {'.'.join(root)} in events.tables; {_RELOAD}; or have it send the names "
-                    f"of the partitions: ALTER PUBLICATION {identifier(publication.name)} "
+                    advice=f"name {'.'.join(root)} in events.tables, with the same rules; {_RELOAD}; or have it send "
+                    f"the names of the partitions: ALTER PUBLICATION {identifier(publication.name)} "
                     "SET (publish_via_partition_root = false)",
                     statements=[],
                 )
@@ -141,11 +152,11 @@ class Coverage:
         return found
 
     def _has_all_leaves(self, root: Table, published: set[Table], tables: Tables) -> bool:
-        """Whether all rows come under the names of partitions that are selected, too."""
+        """Whether all rows come under the names of partitions that are selected, too, by the same rules."""
         leaves = tables.leaves(root)
         if not leaves:  # those that are still to be made would not be selected by a plain name
             return not any(pattern.is_plain and pattern.matches(*root) for pattern in self._patterns)
-        return all(leaf in published and self.selects(leaf) for leaf in leaves)
+        return all(leaf in published and self._stands_for(leaf, root) for leaf in leaves)
 
     def _missing_actions(self, publication: Publication, *, only_plain: bool) -> list[Shortfall]:
         by_actions: dict[tuple[str, ...], list[str]] = {}
@@ -168,7 +179,7 @@ def _via_root(roots: list[Table], publication: Publication) -> Shortfall:
     return Shortfall(
         what=f"names the partitioned {'tables' if len(roots) > 1 else 'table'} {_listed(roots)}, and publication "
         f"{publication.name} does not send changes under {'these names' if len(roots) > 1 else 'this name'}",
-        advice=f"{'; '.join(statements)}; {_RELOAD}. Or name all partitions in events.tables",
+        advice=f"{'; '.join(statements)}; {_RELOAD}. Or name all partitions in events.tables, with its rules",
         statements=[f"{statement};" for statement in statements],
     )
 

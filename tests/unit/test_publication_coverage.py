@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ditto.config import ACTIONS, Events
@@ -116,6 +117,20 @@ def test_a_partition_whose_rows_come_under_the_name_of_its_root() -> None:
     error = refusal(coverage("public.leaf"), sent, there)
     assert "under the name of the partitioned table public.root" in error.message
     coverage("public.leaf", "public.root").check_named(sent, there)
+
+
+def test_what_comes_under_another_name_has_to_have_the_same_rules() -> None:
+    there, hidden = tables(LEAF, roots=(ROOT,)), {"columns": {"exclude": ["note"]}}
+    by_leaf, by_root = publication(LEAF), publication(ROOT, is_via_root=True)
+
+    def ruled(**entries: Any) -> Coverage:
+        return Coverage(msgspec.convert({"tables": {**entries, "*": {}}}, Events))
+
+    assert "names the partitioned table public.root" in refusal(ruled(root=hidden), by_leaf, there).message
+    assert "names public.leaf, whose" in refusal(ruled(leaf=hidden), by_root, there).message
+    for sent in (by_leaf, by_root):
+        ruled(root=hidden, leaf={**hidden, "actions": ["insert"]}).check_named(sent, there)
+        ruled(root=["insert"]).check_named(sent, there)
 
 
 def test_postgresql_14_lists_a_partition_beside_its_root() -> None:
