@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,9 +18,10 @@ from ditto.errors import RuleUnfit
 from ditto.formats.message_content import BYTES, JSON, Content, Unsendable, read_headers, type_of
 from ditto.routing.former_names import with_new_names
 from ditto.routing.message_rule import SUBJECTS, first_escaped, impossible_subject, routed_content, subject_tokens
+from ditto.routing.patterns import Patterns
 from ditto.routing.route_limit import RouteLimit
 from ditto.routing.router import find_reserved
-from ditto.routing.table_columns import find_unknown
+from ditto.routing.table_columns import find_unknown, may_hide
 from ditto.routing.table_plans import Routed, Routes, Rule, TablePlan, Texts
 from ditto.routing.templates import NULL, SUBJECT, bind, encode_token, event_text
 from ditto.routing.traceparents import is_traceparent
@@ -34,6 +35,7 @@ _PAYLOADS: Final[Mapping[str, str | None]] = MappingProxyType(
 """By type of the payload's column: the content type, None where the text itself tells."""
 _HEADERS: Final = frozenset({"json", "jsonb", "text", "varchar"})
 _TRACEPARENT: Final = "traceparent"
+_COLUMNS: Final = ("payload", "id", "key", "headers")
 
 
 def plan_outbox(
@@ -47,7 +49,7 @@ def plan_outbox(
     limit: RouteLimit | None = None,
 ) -> TablePlan:
     """The plan of the outbox's relation. Raises RuleUnfit."""
-    for mistake in find_outbox_mistakes(outbox, relation):
+    for mistake in find_outbox_mistakes(events, outbox, relation):
         raise mistake
     maker = _Maker(
         events, outbox, with_new_names(relation, outbox.former), database=database, kinds=kinds, limit=limit or SUBJECTS
@@ -55,13 +57,14 @@ def plan_outbox(
     return TablePlan(relation=relation, routes=routes, kinds=maker.kinds, functions=maker.functions, rule=maker.rule())
 
 
-def find_outbox_mistakes(outbox: Outbox, relation: Relation) -> Iterator[RuleUnfit]:
+def find_outbox_mistakes(events: Events, outbox: Outbox, relation: Relation) -> Iterator[RuleUnfit]:
     """Everything of `events.outbox` that does not fit its table."""
     named, former = with_new_names(relation, outbox.former), f"{_PLACE}.former"
-    for key in ("payload", "id", "key", "headers"):
-        if (column := getattr(outbox, key)) is not None:
-            yield from find_unknown([column], f"{_PLACE}.{key}", named, former=former)
-    yield from find_unknown(columns_of(outbox_template(outbox.subject)), f"{_PLACE}.subject", named, former=former)
+    used = {key: [column] for key in _COLUMNS if (column := getattr(outbox, key)) is not None}
+    used["subject"] = columns_of(outbox_template(outbox.subject))
+    for key, columns in used.items():
+        yield from find_unknown(columns, f"{_PLACE}.{key}", named, former=former)
+    yield from _find_hidden(events, used, relation)
     names = {column.name for column in named.columns}
     wanted = (("payload", outbox.payload, frozenset(_PAYLOADS)), ("headers", outbox.headers, _HEADERS))
     for key, column, types in wanted:
@@ -74,6 +77,24 @@ def find_outbox_mistakes(outbox: Outbox, relation: Relation) -> Iterator[RuleUnf
             key=f"{_PLACE}.{key}",
             relation=table,
         )
+
+
+def _find_hidden(events: Events, used: Mapping[str, Sequence[str]], relation: Relation) -> Iterator[RuleUnfit]:
+    """Columns that an entry of `events.tables` hides: messages would have them in clear."""
+    found = Patterns(events.rules).match(relation.namespace, relation.name)
+    if found is None or (hiding := found[1].columns) is None:
+        return
+    table = f"{relation.namespace}.{relation.name}"
+    for key, columns in used.items():
+        for column in columns:
+            if may_hide(hiding, [column]):
+                yield RuleUnfit(
+                    f"{_PLACE}.{key} names the column {column} of table {table}, and events.tables.{found[0].key} "
+                    "hides it: the rules of events.tables do not hold for an outbox",
+                    hint="let another column be there; or let the key in events.tables not match the table",
+                    key=f"{_PLACE}.{key}",
+                    relation=table,
+                )
 
 
 def _type_name(relation: Relation, name: str) -> str:

@@ -237,7 +237,7 @@ class Planner:
             return []
         outbox = self._config.outbox
         if outbox is not None and outbox.name == (relation.namespace, relation.name):
-            return list(find_outbox_mistakes(outbox, relation))
+            return list(find_outbox_mistakes(self._config, outbox, relation))
         found = self._router.rules(relation.namespace, relation.name)
         if found is None:
             return []

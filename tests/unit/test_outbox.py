@@ -7,13 +7,14 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ditto.config import Events
-from ditto.config.events import Group, Outbox
+from ditto.config.events import Group, Outbox, TableRules
 from ditto.decoding.messages import Column, Relation, RuleFailed
 from ditto.errors import ConfigError, RuleUnfit
 from ditto.formats.base import KeyedLayout
@@ -220,6 +221,16 @@ def test_updates_and_deletes_are_no_messages(impl: Implementation) -> None:
 def test_what_does_not_fit_the_table(outbox: dict[str, str], types: dict[str, str], sentence: str) -> None:
     with pytest.raises(RuleUnfit, match=sentence):
         planned(events_of(**outbox), relation_of(**types))
+
+
+@pytest.mark.parametrize("key", ["outbox", "public.*", "*", "re:.*"])
+def test_what_events_tables_hides_of_it_is_refused_where_messages_would_have_it(key: str) -> None:
+    for columns in ({"mask": {"topic": {"null": True}}}, {"exclude": ["payload"]}, {"include": ["id", "key"]}):
+        rules = msgspec.convert({"columns": columns}, TableRules)
+        with pytest.raises(RuleUnfit, match=rf"events\.tables\.{re.escape(key)} hides it"):
+            planned(replace(events_of(), tables={key: rules}), relation_of())
+    unused = msgspec.convert({"columns": {"exclude": ["kind"]}, "when": "data.id > 1"}, TableRules)
+    assert planned(replace(events_of(), tables={key: unused}), relation_of()).rule is not None
 
 
 TOPICS = st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60)
