@@ -143,6 +143,8 @@ def _convert_section(path: str, value: dict[Any, Any], struct: type[msgspec.Stru
             said = f"is not a known key: did you mean {path}.{near[0]}?" if near else "is not a known key"
             known = None if near else f"known are {', '.join(f'{path}.{each}' for each in fields)}"
             raise Impossible(said, place=f"{path}.{name}", hint=known)
+        if each is None:  # what its lines said is commented out: no column would be left out, no condition hold
+            raise Impossible("has nothing behind it", place=f"{path}.{name}", hint="give a value, or leave the key out")
         given[field.name] = _convert(f"{path}.{name}", each, field.type)
     missing = [field.encode_name for field in fields.values() if field.required and field.name not in given]
     if missing:

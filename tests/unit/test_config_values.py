@@ -176,6 +176,9 @@ def test_plain_text_is_for_this_machine_alone(url: str, is_exposed: bool, tmp_pa
         ("events.tables", {"t": {"colums": {}}}, "events.tables.t.colums"),
         ("events.tables", {"t": {"columns": {"include": ["a"], "exclude": ["b"]}}}, "events.tables.t.columns"),
         ("events.tables", {"t": {"columns": {"exclude": []}}}, "events.tables.t.columns.exclude"),
+        ("events.tables", {"t": {"columns": {"exclude": None}}}, "events.tables.t.columns.exclude"),
+        ("events.tables", {"t": {"columns": None}}, "events.tables.t.columns"),
+        ("events.tables", {"t": {"when": None}}, "events.tables.t.when"),
         ("events.tables", {"t": {"columns": {"include": ["a", "a"]}}}, "events.tables.t.columns.include"),
         ("events.tables", {"t": {"columns": {"mask": {"a": {}}}}}, "events.tables.t.columns.mask.a"),
         (
