@@ -83,11 +83,12 @@ cdef class TextHas(ColumnTest):
     cdef int of_text(self, const uint8_t *p, Py_ssize_t n) except -1:
         cdef const uint8_t *wanted = self.wanted.data
         cdef size_t size = <size_t>self.wanted.size
-        cdef const uint8_t *last = p + n - size  # where it begins at the latest
+        cdef const uint8_t *last  # where it begins at the latest
         if n < self.wanted.size:
             return IS_FALSE
         if size == 0:
             return IS_TRUE
+        last = p + n - size
         if self.where == AT_START:
             return memcmp(p, wanted, size) == 0
         if self.where == AT_END:
