@@ -11,7 +11,9 @@ from ditto.check.finding import Finding
 from ditto.check.snapshot import rights
 from ditto.config import PipelineConfig
 from ditto.errors import ConfigError, PublicationMissing, SlotMissing
+from ditto.routing.router import Router
 from ditto.routing.snapshot_selection import Selection
+from ditto.routing.table_columns import hidden_columns
 from ditto.source.published_tables import Table, look_at_publication, look_at_tables
 from ditto.source.slot import find_slot
 from ditto.source.snapshot_look import look
@@ -79,7 +81,9 @@ async def check_request(
 
         schema, name = tables[0]
         table = await describe_table(control, publication.name, schema, name, patience_s=_PATIENCE_S)
-        await explain_where(control, table, check_where(where, table))
+        _, rules = Router(config.events, database="").rules(schema, name) or ("", None)
+        hidden = hidden_columns(rules, table.relation)
+        await explain_where(control, table, check_where(where, table, hidden=hidden))
     return Readable(
         names=asked,
         tables=tables,

@@ -23,6 +23,7 @@ from ditto.routing.table_columns import (
     choose_columns,
     find_lost_key,
     find_mistakes,
+    hidden_columns,
     may_hide,
 )
 from ditto.routing.table_descriptions import describe, schema_version
@@ -122,6 +123,10 @@ class Planner:
         """Whether events leave out or mask one of these columns, by the name that it has or had."""
         found = self._router.rules(*table)
         return found is not None and found[1].columns is not None and may_hide(found[1].columns, names)
+
+    def hidden(self, relation: Relation) -> frozenset[str]:
+        """The columns that events leave out or mask."""
+        return hidden_columns(self._rules(relation), relation)
 
     async def plan(self, relation: Relation) -> TablePlan:
         """The plan of a relation; the sink may not take its routes yet. Raises SubjectCollision and RuleUnfit.

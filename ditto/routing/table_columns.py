@@ -97,6 +97,13 @@ def _excluded(given: Columns, relation: Relation) -> frozenset[str]:
     return frozenset(column.name for column, as_named in names if as_named.name not in given.include)
 
 
+def hidden_columns(rules: TableRules | None, relation: Relation) -> frozenset[str]:
+    """Those of a relation that its rules leave out or mask."""
+    if rules is None or rules.columns is None:
+        return frozenset()
+    return frozenset(column.name for column in relation.columns if may_hide(rules.columns, [column.name]))
+
+
 def may_hide(given: Columns, names: Collection[str]) -> bool:
     """Whether one of these columns is left out or masked, as far as that can be said without the relation."""
     new = {before: name for name, each in given.former.items() for before in each}

@@ -9,6 +9,7 @@ an enum, which is compared as text.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 import sqlglot
@@ -65,11 +66,14 @@ class _Parser(sqlglot.Dialect.get_or_raise(_DIALECT).parser_class):  # type: ign
         super()._advance(times)
 
 
-def check_where(text: str, table: SnapshotTable) -> str:
-    """The SQL to run for a condition on rows of this table. Raises SnapshotRefused."""
+def check_where(text: str, table: SnapshotTable, *, hidden: Collection[str] = ()) -> str:
+    """The SQL to run for a condition on rows of this table. Raises SnapshotRefused.
+
+    `hidden` columns pass in no condition: which rows come would tell their values.
+    """
     try:
         tree = _parsed(text, table)
-        _check(tree, text, table)
+        _check(tree, text, table, hidden)
         sql = tree.transform(_as_written, table).sql(dialect=_DIALECT, identify=True, comments=False)
     except (RecursionError, _TooMuch):
         raise _refused(table, "it is nested too deeply") from None
@@ -112,12 +116,12 @@ def _trees(text: str) -> list[exp.Expr | None]:
     return found
 
 
-def _check(tree: exp.Expr, text: str, table: SnapshotTable) -> None:
+def _check(tree: exp.Expr, text: str, table: SnapshotTable, hidden: Collection[str]) -> None:
     for node in tree.walk():
         if type(node) not in _PASSING:
             raise _refused(table, f"it contains {_named(node)}, which does not pass")
         if isinstance(node, exp.Column):
-            _check_column(node, table)
+            _check_column(node, table, hidden)
         if isinstance(node, exp.DataType) and (node.this not in _TYPES or node.args.get("nested")):
             raise _refused(table, "it casts to a type that does not pass")
         if not _is_harmless(node):
@@ -146,12 +150,18 @@ def _is_harmless(node: exp.Expr) -> bool:
     return True
 
 
-def _check_column(column: exp.Column, table: SnapshotTable) -> None:
+def _check_column(column: exp.Column, table: SnapshotTable, hidden: Collection[str]) -> None:
     if not isinstance(column.this, exp.Identifier) or len(column.parts) != 1:
         raise _refused(table, "it names a column with its table")
     name = _name(column)
     if name not in {each.name for each in table.relation.columns}:
         raise _refused(table, f"there is no column {name} that is published")
+    if name in hidden:
+        raise SnapshotRefused(
+            f"cannot read table {table.name} with that where: its events leave out or mask column {name}, and which "
+            "rows come would tell its values",
+            hint="let the condition name columns that events have as they are",
+        )
     if name not in table.comparable:
         raise _refused(table, f"column {name} is not of a built-in type")
 

@@ -194,7 +194,7 @@ class Runner:
         if run.where:
             from ditto.source.snapshot_where import check_where  # noqa: PLC0415 -- brings sqlglot
 
-            where = check_where(run.where, table)
+            where = check_where(run.where, table, hidden=self._prepared.planner.hidden(table.relation))
         plan = await self._plan(table)
         if any(plan.kinds[column] in {SKIP, CALL} for column in table.key):
             # A cursor would show what events do not.

@@ -124,10 +124,17 @@ async def test_what_is_masked_while_a_snapshot_reads_is_no_part_of_its_place_any
     await world.fence()
     assert await process.stop() == 0
     before = len(await world.messages())
-    process = await world.streaming(events_tables={"keyed": {"columns": {"mask": {"email": HMAC}}}, "fence": {}})
+    tables = {"keyed": {"columns": {"mask": {"email": HMAC}}}, "fence": {}}
+    process = await world.streaming(events_tables=tables)
     ask(pause="r")
     ask(resume="r")
     await process.logged("snapshot.finished")
+    condition = "email IS NOT NULL"
+    ask(start=["public.keyed"], run="asked", where=condition)
+    assert "mask column email" in (await process.logged("snapshot.failed"))["reason"]
+    arguments = ("snapshot", "start", "--table", "keyed", "--where", condition)
+    refused = await ditto(world, *arguments, DITTO_EVENTS_TABLES=json.dumps(tables))
+    assert (refused.exit_code, "mask column email" in refused.output) == (3, True), refused.output
     await world.fence()
     messages = await world.messages()
     assert any(f'"cursor":["{CLEAR}-'.encode() in each.payload for each in messages[:before])
