@@ -29,7 +29,9 @@ _COPY: Final = "SELECT pg_catalog.pg_copy_logical_replication_slot(%s::name, %s:
 _CREATE: Final = "SELECT pg_catalog.pg_create_logical_replication_slot(%s::name, 'pgoutput', true)"
 _READ: Final = """
 SELECT data FROM pg_catalog.pg_logical_slot_get_binary_changes(
-       %s::name, %s::pg_lsn, %s::int4, 'proto_version', '1', 'publication_names', %s, 'messages', 'true') LIMIT %s"""
+       %s::name, %s::pg_lsn, %s::int4, 'proto_version', '1', 'publication_names', %s, 'messages', 'true')
+       WITH ORDINALITY AS found (lsn, xid, data, number)
+ WHERE number <= %s OR pg_catalog.get_byte(data, 0) = pg_catalog.ascii('C')"""  # of a large transaction the Commit, too
 
 
 class Copied(NamedTuple):
