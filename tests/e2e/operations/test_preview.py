@@ -170,7 +170,8 @@ async def test_a_running_ditto_is_not_disturbed(orders: World) -> None:
 
 async def test_since(orders: World) -> None:
     make_slot(orders)
-    orders.sql("INSERT INTO orders SELECT number, 1, 'a' FROM generate_series(10, 21000) AS number")  # more than are read
+    more_than_are_read = "generate_series(10, 21000)"
+    orders.sql(f"INSERT INTO orders SELECT number, 1, 'a' FROM {more_than_are_read} AS number")
     await asyncio.sleep(4)
     orders.sql("INSERT INTO orders VALUES (2, 2, 'b')")
     code, out, err = await preview(orders, "--since", "3s", "--json")
