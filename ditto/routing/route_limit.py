@@ -17,6 +17,8 @@ class RouteLimit(NamedTuple):
     """The length of a route, or of a part of it, as the sink counts: never less than that of the whole's part."""
     what: str
     """For sentences: `bytes of a routing key`."""
+    like_dot: str = ""
+    """What the sink takes for a dot: between two values it would not tell where the first one ends."""
 
     def fits(self, route: str) -> bool:
         """Whether a message may have this route."""

@@ -274,8 +274,9 @@ class RuleMaker:
             names[part.name] if isinstance(part, Name) else part for part in template if not isinstance(part, Value)
         ]
         count = len(template) - len(others)
+        forbidden = SUBJECT.forbidden + (limit.like_dot if count > 1 else "")
         room = (limit.longest - sum(map(limit.measure, others))) // count
-        return SUBJECT._replace(limit=min(SUBJECT.limit, room), sink=limit)
+        return SUBJECT._replace(forbidden=forbidden, limit=min(SUBJECT.limit, room), sink=limit)
 
     def _bind(
         self, template: Template, names: Mapping[str, str], place: Place, rule: str, *, substitutes: bool

@@ -220,6 +220,13 @@ def test_what_the_sink_has_no_room_for() -> None:
         rule_of(subject="{table}.{table}.{table}.{table}.{data.a}.{data.b}", route_limit=keys)
 
 
+def test_what_the_sink_takes_for_a_dot() -> None:
+    topics = RouteLimit(249, len, "characters of a topic", like_dot="_")
+    two = rule_of(subject="{prefix}_x.{data.a}.{data.b}", route_limit=topics)
+    assert (subject(two, a="a_b", b="c"), subject(two, a="a", b="b_c")) == ("ditto_x.a%5Fb.c", "ditto_x.a.b%5Fc")
+    assert subject(rule_of(subject="{prefix}_x.{data.a}", route_limit=topics), a="a_b") == "ditto_x.a_b"
+
+
 def test_the_action_is_part_of_a_subject() -> None:
     rule = rule_of(subject="{action}.{data.id}", headers={"x": "{action}"})
     for action in ("INSERT", "UPDATE", "READ"):

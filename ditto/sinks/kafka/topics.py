@@ -76,7 +76,7 @@ def _length(part: str) -> int:
     return len(_written(part)) + (len("x2D") if part.endswith("-") else 0)
 
 
-NAMES: Final = RouteLimit(LONGEST_TOPIC, _length, "characters of a topic")
+NAMES: Final = RouteLimit(LONGEST_TOPIC, _length, "characters of a topic", like_dot="_")
 
 
 class Topics:
