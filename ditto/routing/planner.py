@@ -70,6 +70,8 @@ class Planner:
         self._not_arrays: set[tuple[str, str]] = set()
         self._descriptions = description_subjects(config.prefix)
         self._is_keyed = config.schemas or "primary_key" in config.metadata or config.oversize != "stop"
+        self._columns: dict[Table, frozenset[str]] = {}
+        """Of the tables that were planned, where their rules choose columns."""
         self.primary_keys: dict[Table, tuple[str, ...]] = {}
         """Of the tables that were planned, where anything asks for it."""
         self._messages = message_subjects(config, database=database)
@@ -122,7 +124,10 @@ class Planner:
     def hides(self, table: Table, names: Collection[str]) -> bool:
         """Whether events leave out or mask one of these columns, by the name that it has or had."""
         found = self._router.rules(*table)
-        return found is not None and found[1].columns is not None and may_hide(found[1].columns, names)
+        if found is None or found[1].columns is None:
+            return False
+        # One that is gone may have got the name of one that is hidden.
+        return may_hide(found[1].columns, names) or not self._columns.get(table, frozenset(names)).issuperset(names)
 
     def hidden(self, relation: Relation) -> frozenset[str]:
         """The columns that events leave out or mask."""
@@ -195,6 +200,8 @@ class Planner:
             return EVERYTHING, None
         key, rules = found or (relation.name, TableRules())
         columns = EVERYTHING if found is None else choose_columns(rules, f"events.tables.{key}", relation)
+        if rules.columns is not None:
+            self._columns[relation.namespace, relation.name] = frozenset(each.name for each in relation.columns)
         for mistake in await self._find_lost_key(key, rules, columns, relation):
             raise mistake
         default_key = await self._primary_key(relation) if self._has_keys and rules.key is None else ()

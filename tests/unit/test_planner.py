@@ -344,3 +344,11 @@ def test_which_columns_may_be_hidden_is_known_without_the_relation(columns: Colu
     names = ["a", "was a", "b", "was b", "other"]
     assert [name for name in names if planner.hides(("public", "trades"), [name])] == hidden
     assert not planner.hides(("public", "orders"), names)
+
+
+def test_a_column_that_is_gone_may_be_hidden_by_another_name() -> None:
+    world = World(tables={"trades": TableRules(columns=Columns(mask={"name": Mask(null=True)}))})
+    assert not world.planner.hides(("public", "trades"), ["label"])
+    world.plan(relation())
+    assert world.planner.hides(("public", "trades"), ["label"])
+    assert not world.planner.hides(("public", "trades"), ["id"])
