@@ -14,6 +14,7 @@ from ditto.routing.planner import Planner
 from ditto.routing.table_formats import TablesFormats
 from ditto.sinks.base import Capabilities
 from ditto.source.array_types import not_arrays
+from ditto.source.partitions import partition_relatives
 from ditto.source.replica_identity import primary_key
 from ditto.source.sql import Control
 from ditto.source.type_facts import type_facts
@@ -29,6 +30,7 @@ def make_planner(
         database=database,
         primary_key=partial(primary_key, control),
         not_arrays=partial(not_arrays, control),
+        relatives=partial(partition_relatives, control),
         formats=TablesFormats(events, formats, find_types=partial(type_facts, control)),
         has_keys=sink.has_keys,
         route_limit=sink.route_limit,

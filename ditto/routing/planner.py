@@ -21,6 +21,7 @@ from ditto.routing.table_columns import (
     EVERYTHING,
     TableColumns,
     choose_columns,
+    columns_elsewhere,
     find_lost_key,
     find_mistakes,
     hidden_columns,
@@ -53,6 +54,7 @@ class Planner:
         database: str,
         primary_key: Callable[[int], Awaitable[Collection[str]]],
         not_arrays: Callable[[], Awaitable[Set[tuple[str, str]]]],
+        relatives: Callable[[int], Awaitable[Collection[Table]]] | None = None,
         formats: TablesFormats | None = None,
         has_keys: bool = False,
         route_limit: RouteLimit | None = None,
@@ -64,6 +66,8 @@ class Planner:
         self._router = Router(config, database=database)
         self._find_primary_key = primary_key
         self._find_not_arrays = not_arrays
+        is_choosing = any(rules.columns is not None for rules in config.rules.values())
+        self._find_relatives = relatives if is_choosing else None
         self._formats = formats
         self._kinds = {config.types: kinds(config.types)}
         self._looked_up: set[tuple[str, str]] = set()
@@ -154,6 +158,7 @@ class Planner:
                 routes=routes,
                 limit=self._route_limit,
             )
+        await self._check_relatives(relation)
         columns, rule = await self._apply_rules(relation, found, kinds, routes)
         functions, layout = columns.functions(relation), None
         if self._formats is not None:
@@ -207,6 +212,20 @@ class Planner:
         default_key = await self._primary_key(relation) if self._has_keys and rules.key is None else ()
         maker = self._maker(key, rules, columns, relation, types, kinds, routes, default_key)
         return columns, maker.make() if maker.is_needed else None
+
+    async def _check_relatives(self, relation: Relation) -> None:
+        """Raises RuleUnfit where events of the same rows would hide other columns, had they come under another name.
+
+        The name is that of the time at which a change was written: the publication may have sent others since.
+        """
+        if self._find_relatives is None:
+            return
+        rules = self._rules(relation)
+        columns = None if rules is None else rules.columns
+        for table in await self._find_relatives(relation.oid):
+            found = self._router.rules(*table)
+            if found is not None and found[1].columns not in (None, columns):
+                raise columns_elsewhere(found[0], table, relation)
 
     async def _find_lost_key(
         self, key: str, rules: TableRules, columns: TableColumns, relation: Relation

@@ -60,6 +60,18 @@ def choose_columns(rules: TableRules, place: str, relation: Relation) -> TableCo
     )
 
 
+def columns_elsewhere(key: str, table: tuple[str, str], relation: Relation) -> RuleUnfit:
+    """The error for a relation whose rows may come under the name of this other table, too, for which the entry is."""
+    name = f"{relation.namespace}.{relation.name}"
+    return RuleUnfit(
+        f"events.tables.{key} chooses the columns of {'.'.join(table)}, and changes of its rows come under the name "
+        f"{name}, which the publication sent when they were written",
+        hint=f"give {name} an entry with the same columns; it can go when these changes are stored",
+        key=f"events.tables.{key}.columns",
+        relation=name,
+    )
+
+
 def find_mistakes(rules: TableRules, place: str, relation: Relation) -> Iterator[RuleUnfit]:
     """Every column that `columns` of the entry names, and that is not there."""
     if (given := rules.columns) is None:

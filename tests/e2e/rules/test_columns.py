@@ -324,3 +324,30 @@ async def test_a_mask_takes_its_key_from_the_environment_and_nothing_shows_it(wo
     assert result.exit_code == 0, result.output
     assert "sesame-key" not in result.output
     assert "key: '***'" in result.stdout
+
+
+@pytest.mark.parametrize("is_via_root", [False, True])
+async def test_changes_that_were_written_under_another_name(world: World, is_via_root: bool) -> None:
+    """The publication as it was when a change was written says whether it has the name of the partition."""
+    names = ["people", "people_1"] if is_via_root else ["people_1", "people"]
+    option = "publish_via_partition_root"
+    world.sql(
+        "CREATE TABLE people (id int PRIMARY KEY, email text) PARTITION BY RANGE (id)",
+        "CREATE TABLE people_1 PARTITION OF people FOR VALUES FROM (1) TO (100)",
+        f"CREATE PUBLICATION {world.name} FOR ALL TABLES WITH ({option} = {is_via_root})",
+    )
+    run = await world.streaming(events_tables={"*": ["insert"]})
+    await world.fence()
+    await run.stop()
+    world.sql("INSERT INTO people VALUES (1, 'anna@example.com')")
+    world.sql(f"ALTER PUBLICATION {world.name} SET ({option} = {not is_via_root})")
+    rules: dict[str, Any] = {"columns": {"mask": {"email": {"constant": "***"}}}}
+
+    refused = world.ditto(events_tables={"*": ["insert"], names[1]: rules})
+    assert await refused.ended() == 2
+    assert f"events.tables.{names[1]} chooses the columns of public.{names[1]}" in refused.sentence()
+    assert f"give public.{names[0]} an entry with the same columns" in refused.sentence()
+    assert "anna" not in refused.output
+
+    await world.streaming(events_tables={"*": ["insert"], names[1]: rules, f"public.{names[0]}": rules})
+    assert await data(world) == [("INSERT", {"id": 1, "email": "***"}, {})]
