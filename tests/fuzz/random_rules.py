@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from unit import wire
 
+from ditto.decoding.column_kinds import KINDS
+from ditto.routing.conditions import ConditionError, TypedColumn, compile_condition
+from fuzz import random_conditions
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
@@ -203,6 +207,15 @@ def _columns(chance: random.Random, names: list[str]) -> tuple[dict[str, Any], s
 
 
 def _condition(chance: random.Random, table: Table) -> str:
+    """One that fits the table."""
+    columns = [TypedColumn(each.name, _type_name(each.type_oid), each.is_key) for each in table.columns]
+    for _ in range(4):
+        text = random_conditions.make_condition(chance, columns)
+        try:
+            compile_condition(text, columns, schema="public", table=table.name, identity=table.identity)
+        except ConditionError:
+            continue
+        return text
     plain = [column for column in table.columns if column.name.isidentifier() and column.name.isascii()]
     if not plain:
         return "action != 'DELETE'"
@@ -217,6 +230,10 @@ def _condition(chance: random.Random, table: Table) -> str:
     usual = f"action != 'UPDATE' || changed('{name}')" if is_key else "action != 'DELETE'"
     text = by_type.get(type_oid, usual)
     return chance.choice([text, f"!({text})", f"{text} && action != 'TRUNCATE'"])
+
+
+def _type_name(type_oid: int) -> str:
+    return "public.mood" if type_oid == ENUM else KINDS.type_name(type_oid, "", "")
 
 
 # ------------------------------------------------------------------------------------- what PostgreSQL sends
@@ -251,6 +268,9 @@ def _cell(chance: random.Random, table: Table, column: wire.Column) -> str | Non
         return None
     if column.name in table.hidden and column.type_oid in {25, 1043}:
         return SECRET + chance.choice(_TEXTS)
+    type_name = _type_name(column.type_oid)
+    if type_name in random_conditions.TYPES and chance.random() < 0.7:
+        return random_conditions.make_text(chance, type_name)
     return chance.choice(_VALUES[column.type_oid])
 
 
