@@ -221,7 +221,7 @@ class Judge:
         bare = replace(plan, routes=_ANY, rule=None, description=None)
         if plan.rule is not None:
             apply = self._watched(table, plan.rule, strict.rule or plan.rule)
-            plan = replace(plan, rule=replace(plan.rule, apply=apply))
+            plan = replace(plan, rule=replace(plan.rule, apply=apply, row_rule=None))
         self._planned[table] = planned = _Planned(plan, bare, self._router.rules(*table))
         return planned
 

@@ -45,8 +45,8 @@ def use_plain_readers() -> None:
     }
     for name, kind in columns._KINDS.items():
         columns._KINDS[name] = kind._replace(read=plain.get(kind.read, kind.read))
-    columns.read_array = array_literals.read_array
-    python_code.membership = readers.pure_membership
+    vars(columns)["read_array"] = array_literals.read_array
+    vars(python_code)["membership"] = readers.pure_membership
 
 
 def check(chance: random.Random, counts: Counter[str]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ditto.config import Config, Kafka, KafkaTls, load
-from ditto.errors import ConfigError, LoginDenied, StreamUnusable, SubjectCollision
+from ditto.errors import ConfigError, LoginDenied, NotNow, StreamUnusable, SubjectCollision
 from ditto.routing.templates import encode_token
 from ditto.sinks.choose import choose_reader, choose_sink
 from ditto.sinks.kafka.client import settings
@@ -121,3 +121,15 @@ def test_two_routes_never_share_a_topic() -> None:
         with pytest.raises(SubjectCollision):
             topics.add([own])
     assert topics.add(["ditto._schema.public.t", "ditto._snapshot.>"]) == {"ditto._ditto"}
+
+
+@pytest.mark.parametrize("name", ["UNKNOWN_LEADER_EPOCH", "FENCED_LEADER_EPOCH", "NOT_LEADER_FOR_PARTITION"])
+def test_a_leader_that_has_changed_is_asked_again(name: str) -> None:
+    from confluent_kafka import KafkaError  # noqa: PLC0415  an extra
+
+    from ditto.sinks.kafka.access import Access  # noqa: PLC0415  as above
+    from ditto.sinks.kafka.client_errors import translate  # noqa: PLC0415  as above
+
+    access = Access(Kafka(brokers="kafka:9092"), "shop")
+    error = translate(KafkaError(getattr(KafkaError, name)), "look up the end of topic shop._ditto", access)
+    assert isinstance(error, NotNow)

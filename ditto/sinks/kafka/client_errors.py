@@ -77,6 +77,14 @@ _NOT_NOW: Final = frozenset(
         KafkaError.NOT_CONTROLLER,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
+        # What a client knows of a partition is older or newer than what the broker knows: a leader has changed, or a
+        # topic was deleted and created.
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.LISTENER_NOT_FOUND,
+        KafkaError.INCONSISTENT_TOPIC_ID,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.TRANSACTION_ABORTABLE,
         KafkaError._PURGE_QUEUE,
