@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from ditto.testing.servers import NatsServer, PostgresServer
@@ -65,19 +66,21 @@ def _shared_world(
 ) -> Iterator[World]:
     world = _world(postgres, nats_server, folder, options)
     with ExitStack() as stack:
-        stack.callback(_drop_slots, world)
+        stack.callback(drop, world)
         stack.callback(world.close)
         yield world
 
 
-def _drop_slots(world: World) -> None:
-    # Otherwise every later slot's server would keep this one's WAL.
+def drop(world: World) -> None:
+    """Slots, otherwise the server would keep their WAL; and the database, before its files come to the disk."""
     query = f"FROM pg_replication_slots WHERE database = '{world.name}'"
     world.sql(
         f"SELECT pg_terminate_backend(active_pid, 5000) {query} AND active_pid IS NOT NULL",
         f"SELECT pg_drop_replication_slot(slot_name) {query}",
         dsn=world.postgres.dsn,
     )
+    with suppress(psycopg.errors.ObjectInUse):  # by a subscription, or a prepared transaction
+        world.sql(f'DROP DATABASE IF EXISTS "{world.name}" WITH (FORCE)', dsn=world.postgres.dsn)
 
 
 @pytest.fixture
@@ -86,7 +89,7 @@ def nats_world(shared_postgres: PostgresServer, tmp_path: Path) -> Iterator[Worl
     with NatsServer(tmp_path / "nats") as server:
         world = _world(shared_postgres, server, tmp_path)
         with ExitStack() as stack:
-            stack.callback(_drop_slots, world)
+            stack.callback(drop, world)
             stack.callback(world.close)
             yield world
 

@@ -21,7 +21,7 @@ from ditto.sinks.choose import choose_reader
 from ditto.source.sql import open_control
 from ditto.verify import Replay, compare, read_publication, table_keys
 from ditto.verify.tables import copy_for
-from e2e.conftest import _drop_slots
+from e2e.conftest import drop
 from e2e.process import POLL_S, eventually
 from e2e.world import Stored, World
 
@@ -192,6 +192,6 @@ AnyWorld = TypeVar("AnyWorld", bound=ReplayedWorld)
 def ending(world: AnyWorld) -> Iterator[AnyWorld]:
     """Its Dittos end afterwards, and its slots are dropped."""
     with ExitStack() as stack:
-        stack.callback(_drop_slots, world)
+        stack.callback(drop, world)
         stack.callback(world.close)
         yield world
