@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from ditto.config import NatsConnection
+from ditto.errors import ControlPlaneLost
 from ditto.fleet.control_plane import ControlPlane
 from ditto.fleet.membership import Membership
 from ditto.fleet.records import Record, Stored
@@ -170,10 +171,21 @@ class Fleet:
         return self.pipeline(name)
 
     async def _newest(self, name: str) -> int:
-        """The revision that the control plane has: the test's own view follows it a moment later."""
-        stored = await self.store.get(name)
-        assert stored is not None
-        return stored.revision
+        """The revision that the control plane has: the test's own view follows it a moment later.
+
+        Where it was away, the test's connection may come back later than a node's.
+        """
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                stored = await self.store.get(name)
+            except ControlPlaneLost:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(POLL_S)
+            else:
+                assert stored is not None
+                return stored.revision
 
     async def until(self, is_so: Callable[[], bool], what: str | Callable[[], str], *, timeout_s: float = 30) -> None:
         """Poll; fails with the logs of all nodes after the deadline."""
