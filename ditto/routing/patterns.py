@@ -58,6 +58,11 @@ class TablePattern:
         )
 
 
+def is_plain(key: str) -> bool:
+    """Whether a key of `events.tables` is the name of a table."""
+    return TablePattern(key, may_be_regex=True).is_plain
+
+
 def plain_tables(config: Events) -> list[tuple[str | None, str]] | None:
     """Schema and name of the tables that `events.tables` names one by one; None where it uses globs or is absent."""
     if config.tables is None:

@@ -14,6 +14,7 @@ from ditto.decoding.messages import Relation
 from ditto.errors import RuleUnfit
 from ditto.routing.message_rule import check_covering, message_subjects
 from ditto.routing.outbox import find_outbox_mistakes, plan_outbox
+from ditto.routing.patterns import is_plain
 from ditto.routing.route_limit import RouteLimit
 from ditto.routing.router import Router, description_subjects
 from ditto.routing.rules import RuleMaker
@@ -216,15 +217,18 @@ class Planner:
     async def _check_relatives(self, relation: Relation) -> None:
         """Raises RuleUnfit where events of the same rows would hide other columns, had they come under another name.
 
-        The name is that of the time at which a change was written: the publication may have sent others since.
+        The name is that of the time at which a change was written: the publication may have sent others since. An entry
+        that names this table is meant so, beside globs that select others as well.
         """
         if self._find_relatives is None:
             return
-        rules = self._rules(relation)
-        columns = None if rules is None else rules.columns
+        own = self._router.rules(relation.namespace, relation.name)
+        columns, is_named = (None, False) if own is None else (own[1].columns, is_plain(own[0]))
         for table in await self._find_relatives(relation.oid):
             found = self._router.rules(*table)
-            if found is not None and found[1].columns not in (None, columns):
+            if found is None or (is_named and not is_plain(found[0])):
+                continue
+            if found[1].columns not in (None, columns):
                 raise columns_elsewhere(found[0], table, relation)
 
     async def _find_lost_key(

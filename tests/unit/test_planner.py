@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -28,8 +29,16 @@ def relation(name: str = "trades", *columns: Column, identity: str = "d", oid: i
 class World:
     """What a planner asks, and what is answered."""
 
-    def __init__(self, key: list[str] | None = None, *, has_keys: bool = False, **events: Any) -> None:
+    def __init__(
+        self,
+        key: list[str] | None = None,
+        *,
+        has_keys: bool = False,
+        relatives: Sequence[tuple[str, str]] = (),
+        **events: Any,
+    ) -> None:
         self.asked: list[object] = []
+        self.relatives = relatives
         self.key = key or []
         self.not_arrays = frozenset({("public", "_odd")})
         self.planner = Planner(
@@ -37,6 +46,7 @@ class World:
             database="shop",
             primary_key=self._primary_key,
             not_arrays=self._not_arrays,
+            relatives=self._relatives,
             has_keys=has_keys,
         )
 
@@ -47,6 +57,10 @@ class World:
         await asyncio.sleep(0)
         self.asked.append(oid)
         return self.key
+
+    async def _relatives(self, oid: int) -> Sequence[tuple[str, str]]:
+        await asyncio.sleep(0)
+        return self.relatives
 
     async def _not_arrays(self) -> frozenset[tuple[str, str]]:
         await asyncio.sleep(0)
@@ -352,3 +366,24 @@ def test_a_column_that_is_gone_may_be_hidden_by_another_name() -> None:
     world.plan(relation())
     assert world.planner.hides(("public", "trades"), ["label"])
     assert not world.planner.hides(("public", "trades"), ["id"])
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "name", "relative", "fits"),
+    [
+        ("*", "orders", "orders_1", "orders", False),
+        ("orders_1", "orders", "orders_1", "orders", False),
+        ("ord*", "re:.*_1", "orders", "orders_1", False),
+        ("orders", "orders_*", "orders", "orders_1", True),
+    ],
+)
+def test_columns_that_are_chosen_under_another_name(own: str, other: str, name: str, relative: str, fits: bool) -> None:
+    """A partition and its table: rows that come under either name must not show what the other one hides."""
+    hides, relatives = TableRules(columns=Columns(exclude=["name"])), [("public", relative)]
+    world = World(relatives=relatives, tables={own: TableRules(), other: hides})
+    if fits:
+        assert SKIP not in world.plan(relation(name)).kinds
+    else:
+        with pytest.raises(RuleUnfit, match=f"chooses the columns of public.{relative}"):
+            world.plan(relation(name))
+    assert SKIP in World(relatives=relatives, tables={own: hides, other: hides}).plan(relation(name)).kinds

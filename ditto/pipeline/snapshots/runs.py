@@ -85,12 +85,12 @@ class Runs:
         """The table that is half read, paused or not."""
         return next((Current(each, each.tables[0]) for each in self._open if each.has_begun and each.tables), None)
 
-    def forget_places(self, is_hidden: Callable[[OpenRun], bool]) -> None:
+    def forget_places(self, hides: Callable[[Table, tuple[str, ...]], bool]) -> None:
         """Let a table begin anew where events hide a column of its key, and did not when it was begun: how far it has
-        been read, and which rows have moved, are values of that key.
+        been read, and which rows have moved, are values of that key. `hides` gets the table and `OpenRun.key`.
         """
         for run in self._open:
-            if run.key and is_hidden(run):
+            if run.key and run.tables and hides(run.tables[0], run.key):
                 self._put(not_begun(run))
 
     def with_tail(self, mark: SnapshotMark | None, rows: int) -> Control | None:

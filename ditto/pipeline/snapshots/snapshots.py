@@ -42,7 +42,7 @@ class Snapshots:
         denial = ends.counters.snapshots_denied
         runs = Runs(() if denial else ready.open_runs, most_bytes=min(MOST_BYTES, largest // 4))
         planner = ready.prepared.planner
-        runs.forget_places(lambda run: bool(run.tables) and planner.hides((run.tables or ())[0], names_in(run.key)))
+        runs.forget_places(lambda table, key: planner.hides(table, names_in(key)))
         self._tail, self._last = ready.start.after, ready.last
         self._told_by_tail = runs.with_tail(ready.tail_mark, self._tail.ordinal)
         progress = Progress(ends.counters.snapshots, clock=ends.clock)

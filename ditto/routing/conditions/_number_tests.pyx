@@ -199,41 +199,26 @@ cdef inline const uint8_t *behind_digits(const uint8_t *p, const uint8_t *end) n
 
 
 @cython.final
-cdef class MomentOrder(ColumnTest):
-    """Of a date, or a timestamp in UTC, with microseconds since 1970 and perhaps a `rest` of less than one."""
+cdef class TimeOrder(ColumnTest):
+    """Of a date or a timestamp in UTC, in microseconds since 1970, or of an interval (`is_span`).
+
+    With `has_rest` the constant is less than a microsecond more.
+    """
 
     cdef int wanted
+    cdef bint is_span
     cdef int64_t us
     cdef bint has_rest
 
-    def __cinit__(self, row, column, of_null, int wanted, int64_t us, bint has_rest):
+    def __cinit__(self, row, column, of_null, int wanted, bint is_span, int64_t us, bint has_rest):
         self.wanted = wanted
+        self.is_span = is_span
         self.us = us
         self.has_rest = has_rest
 
     cdef int of_text(self, const uint8_t *p, Py_ssize_t n) except -1:
         cdef int64_t value = 0
-        if not to_moment_us(p, n, &value):
-            return IS_UNKNOWN
-        return holds(self.wanted, order_of_times(value, self.us, self.has_rest))
-
-
-@cython.final
-cdef class SpanOrder(ColumnTest):
-    """Of an interval, the same."""
-
-    cdef int wanted
-    cdef int64_t us
-    cdef bint has_rest
-
-    def __cinit__(self, row, column, of_null, int wanted, int64_t us, bint has_rest):
-        self.wanted = wanted
-        self.us = us
-        self.has_rest = has_rest
-
-    cdef int of_text(self, const uint8_t *p, Py_ssize_t n) except -1:
-        cdef int64_t value = 0
-        if not to_span_us(p, n, &value):
+        if not (to_span_us(p, n, &value) if self.is_span else to_moment_us(p, n, &value)):
             return IS_UNKNOWN
         return holds(self.wanted, order_of_times(value, self.us, self.has_rest))
 

@@ -176,9 +176,9 @@ class _Tests:
                 return _number_tests.NumericOrder(row, column, of_null, wanted, format(Decimal(value), "f").encode())
             case ("timestamp", "timestamp") | ("duration", "duration"):
                 us, rest = divmod(int(value), 1000)
-                order = _number_tests.MomentOrder if one.type.name == "timestamp" else _number_tests.SpanOrder
                 if abs(us) <= _MAX_US:
-                    return order(row, column, of_null, wanted, us, rest > 0)
+                    is_span = one.type.name == "duration"
+                    return _number_tests.TimeOrder(row, column, of_null, wanted, is_span, us, rest > 0)
         raise _Unknown
 
     def _call(self, part: checked.Apply) -> RowTest:
