@@ -145,7 +145,7 @@ class SnapshotRefused(SourceError):
 class ServerFault(SourceError):
     """PostgreSQL answered with an error that Ditto knows nothing of.
 
-    The message has the server's words, and its log more.
+    The message has the server's words, unless they may quote a row, and its log more.
     """
 
     is_retryable_later = True

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 import psycopg
-from psycopg import conninfo
+from psycopg import conninfo, errors
 from psycopg.pq import DiagnosticField
 from psycopg.pq.abc import PGconn, PGresult
 
@@ -47,6 +48,10 @@ _STATES: Final[dict[str, tuple[type[SourceError], str | None]]] = {
     "57": (ConnectionLost, _ENDED),
     "58030": (ServerNotReady, "the server cannot read or write a file at the moment: see its log"),
 }
+
+_ABOUT_VALUES: Final = "22"
+"""Data exceptions: their messages quote values. A row filter of a publication, a condition of a snapshot and the input
+of a type compute with columns that events leave out or mask."""
 
 _FILE_NUMBERS: Final = frozenset({"RelidByRelfilenode", "RelidByRelfilenumber"})
 """The functions that raise "unexpected duplicate for tablespace …": until 15, and from 16 on."""
@@ -96,7 +101,7 @@ def command_error(answer: Answer, *, doing: str, **context: str) -> SourceError:
     sqlstate = answer.sqlstate or ""
     if sqlstate:
         context["sqlstate"] = sqlstate
-    text = f"cannot {doing}: {answer.message}"
+    text = f"cannot {doing}: {words_of(sqlstate) if sqlstate.startswith(_ABOUT_VALUES) else answer.message}"
     # 42704 undefined_object: what is read by its name
     if sqlstate == "42704" and "slot" in context:
         return SlotMissing(text, hint="set postgres.create: true, or create the slot with pgoutput", **context)
@@ -111,6 +116,15 @@ def command_error(answer: Answer, *, doing: str, **context: str) -> SourceError:
         return DecodingFailed(text, hint=_FILE_NUMBERS_HINT, **context)
     kind, hint = _STATES[max((state for state in _STATES if sqlstate.startswith(state)), key=len)]
     return kind(text, hint=hint, **context)
+
+
+def words_of(sqlstate: str) -> str:
+    """In place of a message that may quote values: `PostgreSQL's error 22P02, invalid text representation`."""
+    try:
+        name = errors.lookup(sqlstate).__name__
+    except KeyError:
+        return f"PostgreSQL's error {sqlstate}, which Ditto does not know"
+    return f"PostgreSQL's error {sqlstate}, {re.sub(r'(?<=[a-z])(?=[A-Z])', ' ', name).lower()}"
 
 
 def describe(dsn: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -11,7 +10,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from ditto.errors import AccessDenied, DittoError, SnapshotRefused, SourceError
-from ditto.source.command_errors import Answer, command_error
+from ditto.source.command_errors import Answer, command_error, words_of
 from ditto.source.copy_out import SILENCE_LIMIT_S, CopyFailed
 from ditto.source.snapshot_table import SnapshotTable
 from ditto.source.sql import Control
@@ -99,16 +98,5 @@ def copy_error(answer: Answer, table: str) -> DittoError:
     if error.is_retryable:
         return error
     state = answer.sqlstate or ""
-    reason = answer.message
-    if not state.startswith(_ABOUT_NAMES):
-        reason = f"PostgreSQL's error {state}, {_words(state)}"
+    reason = answer.message if state.startswith(_ABOUT_NAMES) else words_of(state)
     return SnapshotRefused(f"cannot read table {table}: {reason}", hint="the server's log tells more", sqlstate=state)
-
-
-def _words(sqlstate: str) -> str:
-    """`invalid text representation` of 22P02."""
-    try:
-        name = errors.lookup(sqlstate).__name__
-    except KeyError:
-        return "which Ditto does not know"
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()

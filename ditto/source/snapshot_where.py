@@ -13,11 +13,12 @@ from collections.abc import Collection
 from typing import Final
 
 import sqlglot
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, DataError
 from psycopg.rows import TupleRow
 from sqlglot import exp
 
 from ditto.errors import SnapshotRefused, SourceError
+from ditto.source.command_errors import Answer
 from ditto.source.snapshot_table import SnapshotTable
 from ditto.source.sql import QUERY_TIMEOUT_S, Control
 
@@ -90,14 +91,17 @@ async def explain_where(control: Control, table: SnapshotTable, condition: str) 
     query = f"EXPLAIN SELECT FROM {table.source} {table.filtered(condition)}"
 
     async def plan(connection: AsyncConnection[TupleRow]) -> None:
-        await connection.execute(query.encode())
+        try:
+            await connection.execute(query.encode())
+        except DataError as error:  # quotes a literal of the condition, and no row: none is read
+            raise _refused(table, Answer.of(error).message) from None
 
     try:
         await control.within(plan(control.connection), doing="plan to read rows", timeout_s=QUERY_TIMEOUT_S)
     except SourceError as error:
         if error.is_retryable:
             raise
-        # A message of these classes is about operators and types, or quotes a literal of the condition.
+        # The others are about operators and types.
         raise _refused(table, error.message.partition(": ")[2]) from None
 
 
