@@ -30,6 +30,7 @@ MODULES = (
     "ditto.formats._msgpack_values",
     "ditto.formats._own_lines",
     "ditto.formats._packing",
+    "ditto.routing.conditions._arithmetic",
     "ditto.routing.conditions._json_tests",
     "ditto.routing.conditions._number_tests",
     "ditto.routing.conditions._pair_tests",

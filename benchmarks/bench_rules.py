@@ -74,7 +74,7 @@ def cases() -> Iterator[RuleCase]:
     yield RuleCase("a column masked, its last characters", "trades", _masked(keep_last=4))
     for text in (_TWO_COLUMNS, _ABSORBED):
         yield RuleCase(f"when: {text}", "updates", _ruled(when=text), limits=Limits(ns=1000))
-    for text in (_MOMENTS, _PATTERN, _NUMBERS, _INTEGERS):
+    for text in (_MOMENTS, _PATTERN, _NUMBERS, _INTEGERS, _PRODUCT, _PARTS, _ALTERNATIVES):
         yield RuleCase(f"when: {text}", "trades", _ruled(when=text), limits=Limits(ns=1000))
     yield RuleCase(f"when: {_ARRAY}", "arrays", _ruled(when=_ARRAY), limits=Limits(ns=1000))
     for text in (_DOCUMENT, _FIELD_AND_TEXT):
@@ -99,6 +99,9 @@ _ARRAY: Final = "7 in data.counts || 'plain' in data.tags"
 _DOCUMENT: Final = "data.document.field_1 != 'none'"
 _FIELD_AND_TEXT: Final = "data.document.field_21 != 'none' && data.column_01 != ''"
 _NUMBERS: Final = "data.price >= 60000.0 && data.quantity < 1.5"
+_PRODUCT: Final = "data.price * data.quantity > 0.001"
+_PARTS: Final = "size(data.symbol) > 2 && data.executed_at.getHours() < 24"
+_ALTERNATIVES: Final = "data.symbol.matches('^(BTC|ETH|[A-Z]+)-') && data.price > 0"
 _INTEGERS: Final = "!(data.is_maker && data.id < 0)"
 _ABSORBED: Final = "data.symbol.startsWith('X') || data.price != 0"
 

@@ -13,7 +13,20 @@ if TYPE_CHECKING:
 
 _SIGNS: Final = ("==", "!=", "<", "<=", ">", ">=")
 _TEXTS: Final = ("", "a", "ab", "b", "é", "😀", "\\", '"', "a b", "a]}", "null", "t", "5", "\x7f", "\u2028", "z" * 70)
-_PATTERNS: Final = ("^a", "b$", "^[a-c]+$", "a.b", "^[^a]{1,2}b", "", "$", "é", r"^\w+-?\d*$", "^a?[^b]*$")
+_PATTERNS: Final = (
+    "^a",
+    "b$",
+    "^[a-c]+$",
+    "a.b",
+    "^[^a]{1,2}b",
+    "",
+    "$",
+    "é",
+    r"^\w+-?\d*$",
+    "^a?[^b]*$",
+    "^(a|é|😀)$",
+    "^(ab?|[^a])|b$",
+)
 _NUMBERS: Final = (
     "0", "1", "-1", "5", "7", "100", "9007199254740992", "9007199254740993", "9223372036854775807",
     "-9223372036854775808", "1.0", "0.1", "-0.0", "1.5", "1e300", "1e-300", "9007199254740993.0",
@@ -160,6 +173,8 @@ def _test(chance: random.Random, columns: Sequence[TypedColumn]) -> str:
     if kind == 6:
         return f"{name} {chance.choice(['==', '!='])} null"
     type_name = column.type_name
+    if kind < 9 and type_name in _COMPUTED:
+        return _computed(chance, column, columns)
     if type_name in {"json", "jsonb"}:
         return _of_json(chance, name + chance.choice(_PATHS))
     if type_name.endswith("[]"):
@@ -173,6 +188,36 @@ def _test(chance: random.Random, columns: Sequence[TypedColumn]) -> str:
         text = f"{name}.{call}({_text(chance)})"
         return chance.choice([text, f"{name}.matches({json.dumps(chance.choice(_PATTERNS), ensure_ascii=False)})"])
     return _compared(chance, name, type_name)
+
+
+_OPERATORS: Final = {
+    **dict.fromkeys(("int4", "int8", "oid"), "+-*/%"),
+    **dict.fromkeys(("float4", "float8"), "+-*/"),
+    "numeric": "+-*",
+    **dict.fromkeys(("date", "timestamp", _ZONED, "interval"), "+-"),
+}
+_COMPUTED: Final = {*_OPERATORS, "text", "bpchar"}
+_PARTS: Final = ("FullYear", "Month", "Date", "DayOfMonth", "DayOfWeek", "Hours", "Minutes", "Seconds", "Milliseconds")
+
+
+def _computed(chance: random.Random, column: TypedColumn, columns: Sequence[TypedColumn]) -> str:
+    name, type_name, sign = _name(chance, column), column.type_name, chance.choice(_SIGNS)
+    if type_name in {"text", "bpchar"}:
+        return f"size({name}) {sign} {chance.randint(0, 4)}"
+    is_moment = type_name in {"date", "timestamp", _ZONED}
+    if is_moment and chance.random() < 0.3:
+        return f"{name}.get{chance.choice(_PARTS)}() {sign} {chance.choice([0, 1, 2, 12, 29, 31, 59, 1969, 2024])}"
+    operator = chance.choice(_OPERATORS[type_name])
+    if is_moment and (operator == "+" or chance.random() < 0.4):
+        return f"{name} {operator} {_constant(chance, 'interval')} {sign} {_constant(chance, type_name)}"
+    same = [other for other in columns if other.type_name == type_name]
+    value = chance.choice([_name(chance, chance.choice(same)), _name(chance, column), _constant(chance, type_name)])
+    if type_name in {"int4", "int8", "numeric"} and chance.random() < 0.1:
+        name, value, type_name = f"double({name})", _constant(chance, "float8"), "float8"
+    right = _constant(chance, "interval" if is_moment else type_name)
+    if chance.random() < 0.2 and not is_moment:
+        right = f"{name} {chance.choice(_OPERATORS[type_name])} {right}"
+    return f"{name} {operator} {value} {sign} {right}"
 
 
 def _compared(chance: random.Random, name: str, type_name: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ditto.routing.conditions.patterns import compile_pattern
 from ditto.routing.conditions.row_tests import text_matches
-from ditto.routing.conditions.simple_patterns import compile_simple, simple_pattern
+from ditto.routing.conditions.simple_patterns import compile_simple, simple_pattern, simple_patterns
 
 SETS = ["a", "b", "B", "-", " ", "1", ".", r"\.", r"\d", r"\w", r"\s", r"\$", "[a-c]", "[^a-c]", r"[\d_-]", "[^ -]", r"[^\s]", "[A-Zb]"]  # fmt: skip  # noqa: E501
 REPEATED = ["", "", "", "*", "+", "?", "{2}", "{1,}", "{0,2}", "{0}", "{12}", "{1000}", "{,2}", "*?", "{2}{3}"]
@@ -39,6 +39,59 @@ def test_a_simple_pattern_is_found_where_re2_finds_it(pattern: str, texts: list[
     for text in texts:
         assert (find(text) is not None) == found_by_re2(text), (pattern, text)
         assert test.judge("INSERT", [text], None) == found_by_re2(text), (pattern, text)
+
+
+GROUPED = st.recursive(
+    st.lists(st.sampled_from([*SETS, *ODD, "^", "$", "", "[|)]", r"\\|", r"\\(", "b+", "a{2}"]), max_size=3).map(
+        "".join
+    ),
+    lambda inner: st.tuples(
+        st.sampled_from(["", "a", "^"]), inner, inner, st.sampled_from(["", "b", "$", "+", "?"])
+    ).map(lambda parts: f"{parts[0]}({parts[1]}|{parts[2]}){parts[3]}"),
+    max_leaves=5,
+)
+
+
+@given(pattern=GROUPED, texts=st.lists(TEXTS, min_size=1, max_size=8))
+@example(pattern="^(a|b)c|d$", texts=["acd", "bc", "xd", "dx", "cbc"])
+@example(pattern="^a|b", texts=["xa", "xb"])
+@example(pattern="(|a)b", texts=["b", "c"])
+@example(pattern="[|]|x", texts=["|", "a", "x"])
+def test_alternatives_are_found_where_re2_finds_them(pattern: str, texts: list[str]) -> None:
+    try:
+        found_by_re2 = compile_pattern(pattern)
+    except ValueError:
+        assume(False)
+    tests = [text_matches("data", 0, simple) for simple in simple_patterns(pattern)]
+    assume(tests)
+    for text in texts:
+        found = any(test.judge("INSERT", [text], None) for test in tests)
+        assert found == found_by_re2(text), (pattern, text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [
+        ("^(paid|shipped|done)$", 3),
+        ("a|b|", 3),
+        ("^(?:EU|US)-(?:\\d{4}|x)", 4),
+        ("^((a|b)|c)d", 3),
+        ("plain", 1),
+        ("(?P<name>a)", 0),
+        ("(?i)a", 0),
+        ("(a|b)+", 0),
+        ("^(a|b){2}", 0),
+        ("^(a|[a-z]+z)", 0),
+        ("|".join("abcdefghijklmnop"), 16),
+        ("|".join("abcdefghijklmnopq"), 0),
+        ("(a|b)(c|d)(e|f)(g|h)(i|j)", 0),
+        ("(" * 500 + "a" + ")" * 500, 0),
+        ("[[:alpha:]|x]", 0),
+    ],
+)
+def test_alternatives(pattern: str, count: int) -> None:
+    compile_pattern(pattern)
+    assert len(simple_patterns(pattern)) == count
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Checked tree to compiled tests of rows, as far as parts compare columns with constants.
+"""Checked tree to compiled tests of rows, as far as parts compare columns, and numbers that are computed from them.
 
 They decide about almost all rows before there is any value, or even a text, of Python's. All else is not known to them,
 and the condition's function decides.
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 from ditto.routing.conditions import checked
 from ditto.routing.conditions.checked import Part, parts_of
 from ditto.routing.conditions.columns import delimiter_of
-from ditto.routing.conditions.simple_patterns import SimplePattern, simple_pattern
+from ditto.routing.conditions.simple_patterns import SimplePattern, simple_patterns
 
 if TYPE_CHECKING:
     from ditto.decoding._row_tests import RowTest
 
 from ditto.decoding import _row_tests as rows
 from ditto.routing.conditions import _json_tests, _number_tests, _pair_tests, _readers, _text_tests
+from ditto.routing.conditions.row_numbers import Unknown, is_computed, number_order
 
 _ORDERS: Final = {"_<_": 1, "_==_": 2, "_<=_": 3, "_>_": 4, "_>=_": 6}
 """Which orders pass: 1 less, 2 equal, 4 more."""
@@ -35,15 +36,11 @@ _COSTS: Final = {"double": 1, "numeric": 1, "timestamp": 1, "duration": 1, "list
 _WORDS: Final = {None: b"null", True: b"true", False: b"false"}
 
 
-class _Unknown(Exception):
-    """No compiled test does this."""
-
-
 def row_test(part: Part, type_names: Sequence[str]) -> RowTest | None:
     """The test of a whole condition on columns of these types; None where it would know nothing."""
     try:
         return _Tests(type_names).truth(part)
-    except _Unknown:
+    except Unknown:
         return None
 
 
@@ -61,7 +58,7 @@ class _Tests:
         self._type_names = type_names
 
     def truth(self, part: Part) -> RowTest:
-        """Raises _Unknown."""
+        """Raises Unknown."""
         match part:
             case checked.Logic(is_and=is_and, operands=operands):
                 return self._logic(operands, is_and=is_and)
@@ -81,6 +78,8 @@ class _Tests:
             case checked.In(value=value, items=items):
                 return self._in(value, items)
             case checked.Apply(function=function, arguments=(one, other)) if function in _FLIPPED:
+                if is_computed(one) or is_computed(other):
+                    return number_order(one, other, _ORDERS[function])
                 if isinstance(one, checked.Constant):
                     return self._order(other, one, _ORDERS[_FLIPPED[function]], of_null=None)
                 if isinstance(one, checked.Column) and isinstance(other, checked.Column):
@@ -96,23 +95,25 @@ class _Tests:
         for operand in operands:
             try:
                 test = self.truth(operand)
-            except _Unknown:
+            except Unknown:
                 continue
             known.append((_cost(operand), test))
         if not known:
-            raise _Unknown
+            raise Unknown
         tests = [test for _, test in sorted(known, key=lambda pair: pair[0])]
         if len(known) < len(operands):
             tests.append(rows.Unknown())
         return rows.AllOf(tests) if is_and else rows.AnyOf(tests)
 
     def _equal(self, left: Part, right: Part) -> RowTest:
+        if is_computed(left) or is_computed(right):
+            return number_order(left, right, _EQUAL)
         if isinstance(left, checked.Column) and isinstance(right, checked.Column):
             return self._pair(left, right, _EQUAL, takes_null=True)
         if isinstance(left, checked.Constant):
             left, right = right, left
         if not isinstance(right, checked.Constant):
-            raise _Unknown
+            raise Unknown
         return self._one_of(left, [right])
 
     def _pair(self, one: checked.Column, other: checked.Column, wanted: int, *, takes_null: bool) -> RowTest:
@@ -120,7 +121,7 @@ class _Tests:
         kind = "numeric" if types == {"numeric", "int"} else one.type.name
         is_known = kind in _PAIRS and (len(types) == 1 or types == {"numeric", "int"})
         if not is_known or (kind == "bool" and wanted != _EQUAL):
-            raise _Unknown
+            raise Unknown
         return _pair_tests.PairOrder(kind, one.row, one.index, other.row, other.index, wanted, takes_null)
 
     def _in(self, value: Part, items: Part) -> RowTest:
@@ -135,14 +136,16 @@ class _Tests:
                 delimiter = ord(delimiter_of(self._type_names[items.index]))
                 membership = _readers.Membership(text.decode(), delimiter, _no_answer)
                 return _text_tests.ArrayHas(items.row, items.index, None, membership)
-        raise _Unknown
+        raise Unknown
 
     def _one_of(self, value: Part, constants: Sequence[checked.Constant]) -> RowTest:
         """`==` and `in`."""
         if len(constants) > _MOST_CONSTANTS:
-            raise _Unknown
+            raise Unknown
         others = [constant for constant in constants if constant.value is not None]
         has_null = len(others) < len(constants)
+        if is_computed(value):  # it is never null
+            return rows.AnyOf([number_order(value, other, _EQUAL) for other in others])
         if isinstance(value, checked.ActionName):
             return rows.ActionIs([str(other.value) for other in others])
         if not isinstance(value, checked.Column) or value.type.name == "dyn":
@@ -160,7 +163,7 @@ class _Tests:
 
     def _order(self, one: Part, other: Part, wanted: int, *, of_null: bool | None) -> RowTest:
         if not isinstance(other, checked.Constant):
-            raise _Unknown
+            raise Unknown
         value = other.value
         if not isinstance(one, checked.Column) or one.type.name == "dyn":
             return self._json_order(one, value, wanted, of_null=of_null)
@@ -179,7 +182,7 @@ class _Tests:
                 if abs(us) <= _MAX_US:
                     is_span = one.type.name == "duration"
                     return _number_tests.TimeOrder(row, column, of_null, wanted, is_span, us, rest > 0)
-        raise _Unknown
+        raise Unknown
 
     def _call(self, part: checked.Apply) -> RowTest:
         match part:
@@ -189,13 +192,14 @@ class _Tests:
             ) if column.type.name == "string":
                 return _text_tests.TextHas(column.row, column.index, None, _encoded(text), part.function)
             case checked.Apply(function="matches", arguments=(checked.Column() as column,)) if (
-                column.type.name == "string" and (pattern := simple_pattern(part.pattern)) is not None
+                column.type.name == "string" and (patterns := simple_patterns(part.pattern))
             ):
-                return text_matches(column.row, column.index, pattern)
+                tests = [text_matches(column.row, column.index, pattern) for pattern in patterns]
+                return tests[0] if len(tests) == 1 else rows.AnyOf(tests)
             case checked.Apply(function="has", arguments=(document,), extra=str() as name):
                 column, path, is_binary = self._field(document)
                 return _json_tests.JsonHas(column.row, column.index, None, (*path, _encoded(name)), is_binary)
-        raise _Unknown
+        raise Unknown
 
     # ------------------------------------------------------------------------------------ JSON
 
@@ -207,7 +211,7 @@ class _Tests:
             case checked.At(items=items, index=checked.Constant(value=str() as name)):
                 column, path, is_binary = self._field(items)
                 return column, (*path, _encoded(name)), is_binary
-        raise _Unknown
+        raise Unknown
 
     def _json_truth(self, part: Part) -> RowTest:
         column, path, is_binary = self._field(part)
@@ -221,7 +225,7 @@ class _Tests:
         words = [_WORDS[value] for value in values if isinstance(value, bool)]
         numbers = [value for value in values if type(value) in {int, float}]
         if len(texts) + len(words) + len(numbers) < len(values):
-            raise _Unknown
+            raise Unknown
         tests: list[RowTest] = [
             self._json_order(part, number, _EQUAL, of_null=of_null, of_others=False) for number in numbers
         ]
@@ -235,7 +239,7 @@ class _Tests:
     ) -> RowTest:
         column, path, is_binary = self._field(part)
         if not (type(value) is int or (type(value) is float and not math.isnan(value))):
-            raise _Unknown
+            raise Unknown
         return _json_tests.JsonOrder(column.row, column.index, of_null, path, is_binary, wanted, value, of_others)
 
 
@@ -257,7 +261,7 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise _Unknown from None
+        raise Unknown from None
 
 
 def _no_answer(_text: str) -> bool:

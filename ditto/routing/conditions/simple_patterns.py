@@ -28,7 +28,12 @@ _PART: Final = re.compile(
     r"(?:(?P<sign>[*+?])|\{(?P<least>[0-9]{1,3})(?:(?P<comma>,)(?P<most>[0-9]{0,3}))?\})?",
     re.DOTALL,
 )
+_TOKEN: Final = re.compile(r"\\.|\[\^?(?:\\.|[^\[\]\\])+\]|\((?:\?:)?|.", re.DOTALL)
+"""An escaped character, a class, the beginning of a group, or one character."""
+_SIGNS: Final = tuple("*+?{")
 _MOST_STEPS: Final = 64
+_MOST_ALTERNATIVES: Final = 16
+_DEEPEST: Final = 10
 
 
 class Part(NamedTuple):
@@ -89,6 +94,39 @@ def simple_pattern(pattern: str) -> SimplePattern | None:
     if not (_has_one_reading(parts) if is_from_start else _has_few_steps(parts)):
         return None
     return SimplePattern(tuple(parts), is_from_start, is_to_end)
+
+
+def simple_patterns(pattern: str) -> tuple[SimplePattern, ...]:
+    """One for each alternative of a pattern: it is found where one of them is. None at all where one is not simple."""
+    try:
+        alternatives = _alternatives(_TOKEN.findall(pattern))
+    except _NotSimple:
+        return ()
+    found = [simple for each in alternatives if (simple := simple_pattern(each)) is not None]
+    return tuple(found) if len(found) == len(alternatives) else ()
+
+
+def _alternatives(tokens: list[str], depth: int = 0) -> list[str]:
+    """What is between `|`, written out where a group has it; takes the tokens up to the group's end."""
+    if depth > _DEEPEST:
+        raise _NotSimple
+    done, open_ones = list[str](), [""]
+    while tokens:
+        found = tokens.pop(0)
+        if found == ")" and depth:
+            return done + open_ones
+        if found == "|":
+            done, open_ones = done + open_ones, [""]
+            continue
+        inner = [found]
+        if found[0] == "(":
+            inner = _alternatives(tokens, depth + 1)
+            if (tokens and tokens[0] in _SIGNS) or any(each.startswith(_SIGNS) for each in inner):
+                raise _NotSimple
+        open_ones = [before + each for before in open_ones for each in inner]
+        if len(done) + len(open_ones) > _MOST_ALTERNATIVES:
+            raise _NotSimple
+    return done + open_ones
 
 
 def _has_one_reading(parts: Sequence[Part]) -> bool:
