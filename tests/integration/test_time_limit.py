@@ -77,7 +77,14 @@ def test_hanging_tests_fail_in_a_worker_and_the_others_run(tmp_path: Path) -> No
     assert failed == set(re.findall(r"def test_((?:hangs|fails)_\w+)", TEST))
 
 
-@pytest.mark.parametrize("test", ["in_uvloop", "with_the_interpreter_locked", "and_keeps_what_is_raised"])
+@pytest.mark.parametrize(
+    "test",
+    [
+        "in_uvloop",
+        pytest.param("with_the_interpreter_locked", marks=pytest.mark.long),
+        pytest.param("and_keeps_what_is_raised", marks=pytest.mark.long),
+    ],
+)
 def test_a_hanging_test_ends_without_workers(tmp_path: Path, test: str) -> None:
     result = run(tmp_path, "-n", "0", "-k", f"hangs_{test}")
     assert result.returncode == 1

@@ -94,4 +94,4 @@ def test_all_tests_run_at_once_unless_something_else_is_asked_for(arguments: lis
         ["scripts/test", *arguments, "--version"], cwd=TOP, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert ("three at once" in done.stderr) == is_parallel
+    assert ("four at once" in done.stderr) == is_parallel

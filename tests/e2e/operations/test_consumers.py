@@ -108,7 +108,9 @@ async def test_a_reload_under_load_and_what_follows_is_the_tables(world: World) 
 
 
 @pytest.mark.parametrize("language", ["python", "go"])
-@pytest.mark.parametrize("group", GROUPS, ids=["array", "lines"])
+@pytest.mark.parametrize(
+    "group", [pytest.param(GROUPS[0], id="array"), pytest.param(GROUPS[1], id="lines", marks=pytest.mark.long)]
+)
 async def test_groups_are_read_as_single_events_are(
     world: World, tmp_path: Path, language: str, group: dict[str, str]
 ) -> None:

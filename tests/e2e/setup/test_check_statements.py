@@ -87,6 +87,7 @@ async def test_everything_is_missing_and_may_not_be_created(hostile: World, tool
     await all_is_stored(world, shell, **only_by_hand)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tool", TOOLS)
 async def test_a_stream_that_others_made_lacks_subjects_and_drops_messages(hostile: World, tool: str) -> None:
     world, shell = hostile, open_shell(hostile, tool)

@@ -134,7 +134,7 @@ async def test_an_inbox_of_its_own(world: World, tmp_path: Path) -> None:
         assert await running.stop() == 0
 
 
-QUICK = ("`$JS.API.INFO`", "CONSUMER.CREATE", "KV.ditto_leases.>")
+QUICK = ("CONSUMER.CREATE", "KV.ditto_leases.>")
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,9 @@ async def test_actions_that_are_named_and_not_published(world: World) -> None:
     assert "does not publish update" in ditto.sentence()
 
 
-@pytest.mark.parametrize("given", [{}, {"events_tables": {"*": ["insert", "update"]}}])
+@pytest.mark.parametrize(
+    "given", [{}, pytest.param({"events_tables": {"*": ["insert", "update"]}}, marks=pytest.mark.long)]
+)
 async def test_what_only_the_publication_selects_is_said(world: World, given: dict[str, object]) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY, a int)", f"CREATE PUBLICATION {world.name} FOR TABLE t, fence")
     ditto = await world.streaming(**given)

@@ -63,7 +63,7 @@ async def test_time_limits_of_the_role_end_neither_a_standby_nor_a_quiet_stream(
     assert [each.change[2] for each in await world.events()] == [1, 2]
 
 
-@pytest.mark.parametrize("which", ["walsender", "other"])
+@pytest.mark.parametrize("which", ["walsender", pytest.param("other", marks=pytest.mark.long)])
 @pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])
 async def test_an_end_by_the_administrator_is_not_the_end(world: World, how: str, which: str) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY)")

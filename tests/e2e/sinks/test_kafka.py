@@ -68,6 +68,7 @@ async def test_the_broker_is_killed(own_kafka_world: KafkaWorld) -> None:
     assert await ditto.stop() == 0
 
 
+@pytest.mark.long
 async def test_the_broker_freezes(own_kafka_world: KafkaWorld) -> None:
     """For longer than Ditto waits: whether the last transaction was committed, the record says."""
     world = own_kafka_world

@@ -201,7 +201,7 @@ async def test_a_pause_that_outlives_the_process(world: World) -> None:
 @pytest.mark.parametrize(
     "when",
     [
-        "reading",
+        pytest.param("reading", marks=pytest.mark.long),
         pytest.param("paused", marks=pytest.mark.long),
         "down",
         pytest.param("started again", marks=pytest.mark.long),

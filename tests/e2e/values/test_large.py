@@ -94,6 +94,7 @@ async def test_one_large_transaction(world: World, rows: int) -> None:
     assert not ditto.logs("session.failed")
 
 
+@pytest.mark.long
 async def test_ten_thousand_subtransactions(world: World) -> None:
     """A third of the savepoints is rolled back, some with savepoints in them."""
     ditto = await world.streaming()
