@@ -240,11 +240,15 @@ def _type_name(type_oid: int) -> str:
 
 
 def frames(chance: random.Random, tables: list[Table]) -> Iterator[bytes]:
-    """Some transactions."""
+    """Some transactions, and between them changed tables, which are then in `tables`."""
     for table in tables:
         yield wire.type_(ENUM, "public", "mood")
         yield wire.relation(table.oid, table.name, table.columns, identity=table.identity)
     for number in range(chance.randint(1, 4)):
+        if number and chance.random() < 0.4:
+            at = chance.randrange(len(tables))
+            tables[at] = table = _altered(chance, tables[at])
+            yield wire.relation(table.oid, table.name, table.columns, identity=table.identity)
         lsn = LSN + number * 1000
         yield wire.begin(lsn, time_us=chance.choice([0, 817_000_000_000_000 + number]))
         for _ in range(chance.randint(0, 6)):
@@ -253,6 +257,28 @@ def frames(chance: random.Random, tables: list[Table]) -> Iterator[bytes]:
             else:
                 yield _change(chance, chance.choice(tables))
         yield wire.commit(lsn)
+
+
+def _altered(chance: random.Random, table: Table) -> Table:
+    """After a DDL: a column is added, dropped, renamed or of another type; a column of the key stays."""
+    columns = list(table.columns)
+    free = [at for at, column in enumerate(columns) if not column.is_key or table.identity == "f"]
+    what = chance.choice(["add", "drop", "rename", "retype"])
+    if what == "add" or len(free) < 2:
+        columns.append(
+            wire.Column(f"added{chance.randrange(10**6)}", chance.choice(list(_VALUES)), table.identity == "f")
+        )
+    elif what == "drop":
+        del columns[chance.choice(free[1:])]
+    else:
+        at = chance.choice(free[1:])
+        changed = (
+            {"name": f"renamed{chance.randrange(10**6)}"}
+            if what == "rename"
+            else {"type_oid": chance.choice(list(_VALUES))}
+        )
+        columns[at] = columns[at]._replace(**changed)
+    return table._replace(columns=columns)
 
 
 def row(chance: random.Random, table: Table, *, unsent: float = 0) -> wire.Row:

@@ -104,8 +104,8 @@ async def run(seed: int) -> None:
         for frame in frames(chance, tables):
             decoder.feed(frame)
             relation = decoder.relation
-            is_new = relation is not None and relation.oid not in plans
-            if relation is not None and is_new:
+            is_new = relation is not None
+            if relation is not None:
                 plans[relation.oid] = await planner.plan(relation)
                 decoder.define(relation.oid, plans[relation.oid])
             if is_new or chance.random() < 0.3:

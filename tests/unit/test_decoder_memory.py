@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 from contextlib import suppress
@@ -10,10 +11,14 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from fuzz.random_rules import Table
+from fuzz.rules import make_planner
 
+from ditto.config import Events
+from ditto.config.events import Action, Columns, Mask, TableRules
 from ditto.errors import DecodeError
 from ditto.formats.ditto import DittoFormat
-from unit import captured
+from unit import captured, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,5 +87,46 @@ def test_errors(impl: Implementation) -> None:
         for frame in broken:
             with suppress(DecodeError):
                 decoder.feed(frame)
+
+    assert growth(work) < BOUND
+
+
+WHEN = (
+    "(data.price * 2 > 1 || data.doc.k == 'é') && data.name.matches('^(a|b)') && !(data.name in ['x', 'y']) "
+    "&& (data.price > dataOld.price || data.price < 3.5 || size(data.name) > 300 || 'c' in data.tags)"
+)
+
+
+def test_rules(impl: Implementation) -> None:
+    """Conditions, subjects, headers and masks: what they are made of too, as it is made anew after each DDL."""
+    columns = [
+        wire.Column("id", wire.INT4, True), wire.Column("name", is_key=True), wire.Column("price", 1700, True),
+        wire.Column("doc", wire.JSONB, True), wire.Column("tags", 1009, True),
+    ]  # fmt: skip
+    table = Table(1, "orders", columns, "f", frozenset())
+    rules = TableRules(
+        actions=[Action.INSERT, Action.UPDATE],
+        when=WHEN,
+        subject="{prefix}.orders.{data.name}",
+        headers={"price": "{data.price}"},
+        columns=Columns(mask={"tags": Mask(keep_last=2)}),
+        on_error="drop",
+    )
+    planner = make_planner(Events(tables={"*": rules}), [table], has_keys=True)
+    rows: list[wire.Row] = [
+        [str(n), name, price, '{"k": "é", "l": [1]}', "{a,c}"]
+        for n, name in enumerate(["aa", "b" * 2000, "x", "été"])
+        for price in ("0.25", "100.50", "NaN", None)
+    ]
+    changes = [wire.insert(1, row) for row in rows]
+    changes += [wire.update(1, new, old=old) for new, old in zip(rows, rows[1:] + rows[:1], strict=True)]
+
+    def work() -> None:
+        decoder = impl.decoder(lambda relation: asyncio.run(planner.plan(relation)))
+        for frame in (wire.relation(1, "orders", columns, identity="f"), wire.begin(7), *changes, wire.commit(7)):
+            decoder.feed(frame)
+        block = decoder.take()
+        assert 0 < len(block.changes) < len(changes)
+        DittoFormat().encode(block)
 
     assert growth(work) < BOUND
