@@ -109,6 +109,11 @@ def _float(text: str) -> str:
         return text
 
 
+def _json(text: str) -> str:
+    """Line breaks, which JSON has between its tokens alone, are spaces where events are lines, as in a file."""
+    return text.replace("\n", " ").replace("\r", " ")
+
+
 def _interval(text: str) -> Value:
     """Months, days, microseconds: one option changes how intervals are written."""
     if (found := _ISO_INTERVAL.fullmatch(text)) and len(text) > 1:
@@ -176,6 +181,7 @@ def _bare(delimiter: str) -> re.Pattern[str]:
 
 
 _BUILT_IN: Final[dict[str, Callable[[str], Value]]] = {
+    "json": _json,
     "bool": _bool,
     "char": _char,
     "timestamp": _timestamp,

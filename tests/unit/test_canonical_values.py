@@ -31,6 +31,7 @@ EQUAL: list[tuple[str, str, str]] = [
     ("bytea", '"3q2+7w=="', r"\xdeadbeef"),
     ("bytea", r'"\\xdeadbeef"', r"\xdeadbeef"),
     ("json", '{"b": 1,  "a": 1.10}', '{"b": 1,  "a": 1.10}'),
+    ("json", '{"a":  1}', '{"a":\r\n1}'),
     ("text[]", r'["x",null,"q\"uote","","NULL","a b","\\"]', r'{x,NULL,"q\"uote","","NULL","a b","\\"}'),
     ("text[]", "[]", "{}"),
     ("text[]", '[["a"],[null]]', "{{a},{NULL}}"),

@@ -11,10 +11,12 @@ import pytest
 
 from ditto.decoding.event_id import event_id
 from ditto.lsn import Position
+from ditto.sinks.file.records import read_record
 from e2e.kills import killed_at_random
+from e2e.sinks.webhook_world import WebhookWorld
 
 if TYPE_CHECKING:
-    from e2e.sinks.file_world import FileWorld
+    from e2e.sinks.file_world import FileWorld, LineWorld
 
 SETTINGS: dict[str, object] = {
     "events_messages": {"orders.*": "{prefix}.{message.prefix}"},
@@ -77,6 +79,41 @@ async def test_what_a_record_holds(file_world: FileWorld) -> None:
         "tenant": "a%0Ab",
     }
     assert message["headers"]["Ditto-Message"] == "orders.a"
+
+
+HOSTILE = [
+    *("a.b", "a%2Eb", "*", ">", " ", "%20", "", "%empty", "%null", "..", "../../etc/passwd", "/dev/null"),
+    *("\r\nHost: x\r\n\r\n", "\n", "\r", "a\tb", "\x01", "\\x00", "\\u0000", "\x7f", "\x85", "\u2028"),
+    *("é", "e\u0301", "😀", "\U0010ffff", '"}\n{"position":"0/1:1","id":"x"}', '","key":"x', "a ", "a", "A"),
+    *("x" * 512, "😀" * 42, "x" * 100_000),
+]
+
+
+@pytest.mark.parametrize("kind", ["file_world", "webhook_world"])
+async def test_hostile_values_stay_in_their_place(request: pytest.FixtureRequest, kind: str) -> None:
+    world: LineWorld = request.getfixturevalue(kind)
+    world.sql("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    rules = {"subject": "{prefix}.t.{data.v}", "headers": {"h": "{data.v}"}, "key": ["v"], "actions": ["insert"]}
+    await world.streaming(events_tables={"t": {**rules, "on_error": "keep"}, "fence": ["insert"]})
+    world.sql("INSERT INTO t VALUES (-1, 'first')")
+    await world.fence()
+    files = set(world.folder.rglob("*"))
+    with world.connect() as connection:
+        for number, value in enumerate(HOSTILE):
+            connection.execute("INSERT INTO t VALUES (%s, %s)", (number, value))
+    await world.fence()
+    assert set(world.folder.rglob("*")) == files
+    _, *found = [read_record(line) for line in world.lines() if line.startswith(b'{"position":')]
+    assert [json.loads(each.payload)["data"]["v"] for each in found] == HOSTILE
+    assert [each.key for each in found] == [*HOSTILE[:-1], None], "the last one is too long"
+    for told in ([each.subject for each in found], [each.headers["h"] for each in found]):
+        assert len(set(told)) == len(HOSTILE)
+        assert all(each.isprintable() or not each.isascii() for each in told)
+    assert all(len(each.subject.split(".")) == 3 and list(each.headers) == ["h"] for each in found)
+    if isinstance(world, WebhookWorld):
+        usual = {"host", "user-agent", "accept", "accept-encoding", "content-type", "content-length", "ditto-position"}
+        sent = {name for taken in world.taken() for name in taken.headers if not name.startswith((":", "webhook-"))}
+        assert sent == usual
 
 
 async def test_a_torn_record_is_cut_off(file_world: FileWorld) -> None:
