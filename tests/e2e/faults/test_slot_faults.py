@@ -125,12 +125,12 @@ async def refusal(world: World) -> str:
 
 
 @contextmanager
-def reading(world: World) -> Iterator[subprocess.Popen[bytes]]:
-    """pg_recvlogical reads the slot, and confirms what it has read."""
+def reading(world: World, *, confirms: bool = True) -> Iterator[subprocess.Popen[bytes]]:
+    """pg_recvlogical reads the slot, and confirms what it has read: otherwise only when it is asked to end."""
     program = world.postgres.bin_dir / "pg_recvlogical"
-    options = ["-o", "proto_version=1", "-o", f"publication_names={world.name}"]
+    options = ["-o", "proto_version=1", "-o", f"publication_names={world.name}", "-F", "1" if confirms else "0"]
     process = subprocess.Popen(
-        [program, "-d", world.dsn, "--slot", world.name, "--start", "-f", "-", "-s", "1", "-F", "1", *options],
+        [program, "-d", world.dsn, "--slot", world.name, "--start", "-f", "-", "-s", "1", *options],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
@@ -151,7 +151,7 @@ async def test_another_reader_has_taken_the_slot(world: World, has_confirmed: bo
     await world.fence()
     assert await ditto.stop() == 0
     tail = await world.tail()
-    with reading(world) as reader:
+    with reading(world, confirms=has_confirmed) as reader:
         await eventually(lambda: world.is_slot_active, "the other one reads")
         ditto = world.ditto()
         holder = await ditto.logged("slot.standby")

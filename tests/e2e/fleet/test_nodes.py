@@ -149,5 +149,6 @@ async def test_the_control_plane_goes_away_and_comes_back(
             await fleet.streams("running")
             await ledger.goes_on(10)
         assert len(home.logs("pipeline.taken", pipeline="running")) == 1
+        await home.logged("node.live", count=2)
         assert [each["nodes"] for each in home.logs("node.live")][1:] == [2], "the killed one is not alive again"
         await matches_ledger(running)

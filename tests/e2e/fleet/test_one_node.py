@@ -37,7 +37,7 @@ async def test_a_pipeline_from_its_first_revision_to_its_end(fleet: Fleet, world
         await fleet.streams("shop")
         world.sql("UPDATE orders SET note = 'c'", "INSERT INTO orders VALUES (3, 'c')")
         assert [each.change[2] for each in await world.events()] == [1, 2, 3]
-        assert node.logs("reload.applied")
+        await node.logged("reload.applied")
         status = await fleet.requests.status("shop")
         assert status.process is not None
         assert status.process.state == "streaming"
@@ -66,6 +66,7 @@ async def test_an_error_ends_one_pipeline_and_no_other(fleet: Fleet, open_world:
         await fleet.apply("bad", document(bad))
         await fleet.streams("bad")
         assert good.is_slot_active
+        await node.logged("pipeline.streaming", pipeline="good")
         assert len(node.logs("pipeline.streaming", pipeline="good")) == 1
 
 

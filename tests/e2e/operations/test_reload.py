@@ -105,7 +105,7 @@ async def test_another_events_section_is_used_from_the_next_transaction_on(confi
     ]
     found = configured.status()
     assert (found["revision"], found["is_pending"], found["refused_at"]) == (2, False, None)
-    assert process.logs("reload.applied", revision=2)
+    await process.logged("reload.applied", revision=2)
     code, err = await configured.reload()
     assert (code, err) == (0, "Nothing has changed: revision 2 stays.\n")
     assert await process.stop() == 0
@@ -151,7 +151,7 @@ async def test_what_does_not_do_changes_nothing_and_says_why(
             status = configured.status()
             assert (status["revision"], status["loaded_at"]) == (1, before["loaded_at"])
             assert says in status["refusal"]
-            refused = process.logs("reload.refused")[-1]
+            refused = await process.logged("reload.refused")
             assert says in refused["reason"]
             assert refused["level"] == "error"
             world.sql("INSERT INTO trades VALUES (1)")

@@ -91,7 +91,7 @@ async def test_an_end_by_the_administrator_is_not_the_end(world: World, how: str
     await ditto.streaming(count=2)
     world.sql("INSERT INTO t VALUES (1)")
     assert [each.change for each in await world.events()] == [("t", "INSERT", 1)]
-    assert ditto.logs("session.failed", kind="ConnectionLost")
+    await ditto.logged("session.failed", kind="ConnectionLost")
 
 
 def waiting(world: World) -> list[int]:

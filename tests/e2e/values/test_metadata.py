@@ -200,7 +200,7 @@ async def test_what_somebody_else_stores_under_schema_does_not_stop_it(world: Wo
     ditto = await world.streaming(**settings)
     world.sql("INSERT INTO t VALUES (1)")
     await world.fence()
-    assert ditto.logs("stream.foreign_message", subject=f"{world.name}._schema.public.t")
+    await ditto.logged("stream.foreign_message", subject=f"{world.name}._schema.public.t")
     async with world.jetstream() as jetstream:
         last = await jetstream.get_last_msg(world.stream, f"{world.name}._schema.public.t")
     assert json.loads(last.data or b"")["table"] == "t"
