@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ditto.formats.stored_events import read_event
 from e2e.rules.commands import ditto
 
 if TYPE_CHECKING:
@@ -239,7 +240,11 @@ async def test_a_column_is_renamed_while_ditto_is_down(world: World, impl: str) 
     await world.streaming(impl=impl, events_tables={"t": {"columns": {"exclude": ["notes"]}}} | FENCE)
 
 
-async def test_a_column_that_every_rule_names_is_renamed_while_ditto_runs(world: World) -> None:
+OTHERS = ("cloudevents", "cloudevents-binary", "debezium", "msgpack", "wal-listener")
+
+
+@pytest.mark.parametrize("event_format", ["ditto", *(pytest.param(each, marks=pytest.mark.long) for each in OTHERS)])
+async def test_a_column_that_every_rule_names_is_renamed_while_ditto_runs(world: World, event_format: str) -> None:
     world.sql("CREATE TABLE t (id int PRIMARY KEY, note text, secret text)", "ALTER TABLE t REPLICA IDENTITY FULL")
     rules = {
         "actions": ["insert", "update", "delete"],
@@ -251,6 +256,7 @@ async def test_a_column_that_every_rule_names_is_renamed_while_ditto_runs(world:
         "subject": "{prefix}.t.{data.notes}.{data.hidden}",
         "headers": {"notes": "{data.notes}", "hidden": "{data.hidden}"},
         "key": ["notes", "hidden"],
+        "format": event_format,
     }
     process = await world.streaming(events_tables={"t": rules} | FENCE)
     world.sql("INSERT INTO t VALUES (1, 'a', 'internal'), (2, 'no', 'internal')")
@@ -258,7 +264,7 @@ async def test_a_column_that_every_rule_names_is_renamed_while_ditto_runs(world:
     world.sql("INSERT INTO t VALUES (3, 'a', 'internal'), (4, 'no', 'internal')")
     await world.fence()
     found = [each for each in await world.messages() if each.subject == f"{world.name}.t.a.%2A%2A%2A"]
-    assert [each.event["data"] for each in found] == [
+    assert [json.loads(bytes(read_event(each.payload, each.headers.get).data)) for each in found] == [
         {"id": 1, "note": "a", "secret": "***"},
         {"id": 3, "notes": "a", "hidden": "***"},
     ]
