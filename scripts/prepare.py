@@ -225,7 +225,11 @@ def build_extension() -> None:
         return
     say("building the extension")
     # By content, not by time stamp: a checkout may lay an older source over a newer build.
-    logged([str(PYTHON), "setup.py", "build_ext", "--inplace", "--force"], env={"CYTHON_FORCE_REGEN": "1"})
+    jobs = str(os.cpu_count() or 1)
+    logged(
+        [str(PYTHON), "setup.py", "build_ext", "--inplace", "--force", "--parallel", jobs],
+        env={"CYTHON_FORCE_REGEN": "1"},
+    )
 
 
 def prepare(extra: str) -> None:

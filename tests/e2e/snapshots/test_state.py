@@ -14,13 +14,12 @@ import pytest
 from ditto.testing.programs import as_account, postgres_account, reachable_programs
 from e2e.process import eventually
 from e2e.snapshots.scene import Scene
-from e2e.snapshots.writers import JOURNAL, LONG, PARTITIONED, QUICK, Writers
+from e2e.snapshots.writers import JOURNAL, LONG, PARTITIONED, QUICK, Pace, Writers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ditto.testing.servers import PostgresServer
-    from e2e.snapshots.writers import Pace
     from e2e.world import World
 
 SEEDS = [int(word) for word in os.environ.get("DITTO_TEST_SEEDS", "1").split(",")]
@@ -95,8 +94,9 @@ async def test_every_row_is_as_of_its_position_for_long(
 
 async def test_the_initial_snapshot(world: World) -> None:
     """Of every table, once: killed in its middle it goes on, and a later start does not begin another."""
-    scene = await Scene(world, snapshot_mode="initial", snapshot_max_rows_per_s="9000").begun()
-    with Writers(world, seed=3):
+    pace = Pace(slow_s=1)
+    scene = await Scene(world, pace=pace, snapshot_mode="initial", snapshot_max_rows_per_s="9000").begun()
+    with Writers(world, seed=3, pace=pace):
         await scene.recording.until(
             lambda: any(each["state"] == "reading" for each in scene.recording.controls()), "rows are read"
         )
