@@ -104,11 +104,10 @@ async def run(seed: int) -> None:
         for frame in frames(chance, tables):
             decoder.feed(frame)
             relation = decoder.relation
-            is_new = relation is not None
             if relation is not None:
                 plans[relation.oid] = await planner.plan(relation)
                 decoder.define(relation.oid, plans[relation.oid])
-            if is_new or chance.random() < 0.3:
+            if relation is not None or chance.random() < 0.3:
                 await output.show(decoder.take())
         await output.show(decoder.take())
         for table in tables:

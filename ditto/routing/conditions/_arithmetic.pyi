@@ -1,4 +1,10 @@
+from typing import Final
+
 from ditto.decoding._row_tests import RowTest
+
+KINDS: Final[dict[str, int]]
+OPERATIONS: Final[dict[str, int]]
+GETTERS: Final[dict[str, int]]
 
 class Number: ...
 

@@ -11,7 +11,7 @@ from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t
 
 from ditto.decoding._cells cimport CELL_TEXT, Cell
 from ditto.decoding._row_tests cimport IS_UNKNOWN, RowTest, cell_of, row_of
-from ditto.routing.conditions._number_tests cimport order_of_doubles, to_double, to_int64
+from ditto.routing.conditions._number_tests cimport Digits, order_of_doubles, to_digits, to_double, to_int64
 from ditto.routing.conditions._readers cimport to_moment_us, to_span_us
 from ditto.routing.conditions._texts cimport holds
 
@@ -40,14 +40,14 @@ cdef enum:
     DIVIDE
     REMAINDER
 
-cdef dict KINDS = {
+KINDS = {
     "int": OF_INTEGERS,
     "numeric": OF_NUMERICS,
     "timestamp": OF_MOMENTS,
     "duration": OF_SPANS,
     "double": OF_DOUBLES,
 }
-cdef dict OPERATIONS = {"_+_": ADD, "_-_": SUBTRACT, "_*_": MULTIPLY, "_/_": DIVIDE, "_%_": REMAINDER}
+OPERATIONS = {"_+_": ADD, "_-_": SUBTRACT, "_*_": MULTIPLY, "_/_": DIVIDE, "_%_": REMAINDER}
 
 cdef int64_t[POWERS_SIZE + 1] POWERS
 for _power in range(POWERS_SIZE + 1):
@@ -64,35 +64,17 @@ cdef struct Exact:
 
 cdef bint to_exact(const uint8_t *p, Py_ssize_t n, Exact *value) noexcept:
     """Of a finite number without an exponent and of at most 38 digits; zeros at the end of a fraction do not count."""
-    cdef const uint8_t *end = p + n
-    cdef bint is_negative = n > 0 and p[0] == 0x2D
+    cdef Digits found
     cdef int128 digits = 0
-    cdef int count = 0
-    p += is_negative
-    if p == end or not 0x30 <= p[0] <= 0x39:
+    cdef Py_ssize_t i
+    if not to_digits(p, n, &found) or found.whole.size + found.fraction.size > MOST_DIGITS:
         return False
-    while p < end and 0x30 <= p[0] <= 0x39:
-        if count == MOST_DIGITS:
-            return False
-        digits = digits * 10 + (p[0] - 0x30)
-        count += digits != 0
-        p += 1
-    value.scale = 0
-    if p < end:
-        if p[0] != 0x2E:
-            return False
-        p += 1
-        while end > p and (end - 1)[0] == 0x30:
-            end -= 1
-        value.scale = <int>(end - p)
-        if count + (end - p) > MOST_DIGITS:
-            return False
-        while p < end:
-            if not 0x30 <= p[0] <= 0x39:
-                return False
-            digits = digits * 10 + (p[0] - 0x30)
-            p += 1
-    value.digits = -digits if is_negative else digits
+    for i in range(found.whole.size):
+        digits = digits * 10 + (found.whole.data[i] - 0x30)
+    for i in range(found.fraction.size):
+        digits = digits * 10 + (found.fraction.data[i] - 0x30)
+    value.digits = digits * found.sign
+    value.scale = <int>found.fraction.size
     return True
 
 
@@ -210,7 +192,7 @@ cdef enum:
     SECONDS
     MILLISECONDS
 
-cdef dict GETTERS = {
+GETTERS = {
     "getFullYear": YEAR,
     "getMonth": MONTH,
     "getDate": DATE,

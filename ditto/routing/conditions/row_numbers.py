@@ -12,15 +12,8 @@ if TYPE_CHECKING:
     from ditto.decoding._row_tests import RowTest
 
 from ditto.routing.conditions import _arithmetic
+from ditto.routing.conditions._arithmetic import GETTERS, KINDS, OPERATIONS
 
-_OPERATORS: Final = frozenset({"_+_", "_-_", "_*_", "_/_", "_%_"})
-_GETTERS: Final = frozenset(
-    {
-        "getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getHours", "getMinutes", "getSeconds",
-        "getMilliseconds",
-    }
-)  # fmt: skip
-_KINDS: Final = frozenset({"int", "numeric", "double", "timestamp", "duration"})
 _TOO_MUCH: Final = 1 << 63
 _MOST_SCALE: Final = 18
 
@@ -31,7 +24,7 @@ class Unknown(Exception):
 
 def is_computed(part: Part) -> bool:
     """Whether a number or a time is made from columns by an operator or a function."""
-    return isinstance(part, checked.Apply) and part.type.name in _KINDS
+    return isinstance(part, checked.Apply) and part.type.name in KINDS
 
 
 def number_order(one: Part, other: Part, wanted: int) -> RowTest:
@@ -44,7 +37,7 @@ def number_order(one: Part, other: Part, wanted: int) -> RowTest:
 
 def _number(part: Part) -> _arithmetic.Number:
     kind = part.type.name
-    if kind not in _KINDS:
+    if kind not in KINDS:
         raise Unknown
     match part:
         case checked.Column():
@@ -53,16 +46,16 @@ def _number(part: Part) -> _arithmetic.Number:
             return _constant(kind, value)
         case checked.Apply(code=None):
             raise Unknown
-        case checked.Apply(function=function, arguments=(one, other)) if function in _OPERATORS:
+        case checked.Apply(function=function, arguments=(one, other)) if function in OPERATIONS:
             return _arithmetic.Computed(function, kind, _number(one), _number(other))
         case checked.Apply(function="-_", arguments=(one,)):
             return _arithmetic.Computed("_-_", kind, _arithmetic.ConstantNumber(0, 0, -0.0), _number(one))
-        case checked.Apply(function="double", arguments=(checked.Column() as column,)) if column.type.name in _KINDS:
+        case checked.Apply(function="double", arguments=(checked.Column() as column,)) if column.type.name in KINDS:
             return _arithmetic.ColumnValue(column.row, column.index, kind)
         case checked.Apply(function="size", arguments=(checked.Column() as column,)) if column.type.name == "string":
             return _arithmetic.TextSize(column.row, column.index)
         case checked.Apply(function=function, arguments=(checked.Column() as column,), extra=None) if (
-            function in _GETTERS and column.type.name == "timestamp"
+            function in GETTERS and column.type.name == "timestamp"
         ):
             return _arithmetic.MomentPart(column.row, column.index, function)
     raise Unknown
