@@ -71,20 +71,26 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None, "asyncio runs this in a task"
         self._tasks.add(task)
+        self._writers.add(writer)  # at once: what is cut or frozen now holds for the other half, too
         try:
             # Cancelled only at the end; asyncio's own callback would report it.
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
-                self._writers |= {writer, server_writer}
                 try:
+                    if writer.transport.is_closing():
+                        return
+                    self._writers.add(server_writer)
+                    if writer in self._frozen:
+                        self._frozen.add(server_writer)
                     await asyncio.gather(
                         self._pump(reader, server_writer, "from_client"),
                         self._pump(server_reader, writer, "from_server"),
                     )
                 finally:
-                    self._writers -= {writer, server_writer}
+                    self._writers.discard(server_writer)
                     server_writer.transport.abort()
         finally:
+            self._writers.discard(writer)
             writer.transport.abort()
             self._tasks.discard(task)
 
