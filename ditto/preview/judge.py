@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from ditto.config import Events
 from ditto.config.events import TableRules
+from ditto.config.message_rules import OWN
 from ditto.decoding.change import Change, MessageEvent
 from ditto.decoding.choose import Decoder
 from ditto.decoding.messages import Block, Relation, RuleFailed
@@ -95,20 +96,20 @@ class Judge:
         self._bare = Decoder(
             id_key=id_key,
             extras=make_extras(replace(events, transactions=False)),
-            message_rule=None if rule is None else self._unsendable_messages(rule),
+            message_rule=self._unsent_messages(rule),
         )
         self._format: Format = make_format(events)
         self._plain_format: Format = BlockFormat()
         self._fitting = PreviewFitting(events, self._planner, self._format, max_bytes=max_bytes, bucket=bucket)
         self._planned: dict[tuple[str, str], _Planned] = {}
-        self._failed: dict[bytes, RuleFailed] = {}
-        """Why logical messages cannot be sent, by the route that each has in its block."""
+        self._failed: dict[bytes, RuleFailed | None] = {}
+        """Why logical messages are not sent, by the route that each has in its block; None: nothing selects them."""
         self._message_rules = events.message_rules
         self._defined: Relation | None = None
         self._looks: dict[tuple[str, str], _Look] = {}
         self._changes: dict[int, tuple[Change, bytes, _Look | None]] = {}
         """Of the transaction that is open, by ordinal."""
-        self._unsent: dict[int, tuple[MessageEvent, RuleFailed]] = {}
+        self._unsent: dict[int, tuple[MessageEvent, RuleFailed | None]] = {}
         self._passed: dict[int, _Passed] = {}
         self._commit_lsn = 0
 
@@ -244,17 +245,21 @@ class Judge:
 
         return apply
 
-    def _unsendable_messages(self, rule: MessageRule) -> MessageRule:
-        """Lets those logical messages pass that cannot be sent: to a route by which the reason is found."""
+    def _unsent_messages(self, rule: MessageRule | None) -> MessageRule:
+        """Lets those logical messages pass that are not sent: to a route by which the reason is found."""
 
         def apply(prefix: str, content: bytes, is_transactional: bool) -> Routed | None:
+            if prefix.startswith(OWN):
+                return None
+            failure: RuleFailed | None = None
             try:
-                rule(prefix, content, is_transactional)
+                if rule is not None and rule(prefix, content, is_transactional) is not None:
+                    return None
             except RuleFailed as error:
-                route = b"%d" % len(self._failed)
-                self._failed[route] = error
-                return Routed(route)
-            return None
+                failure = error
+            route = b"%d" % len(self._failed)
+            self._failed[route] = failure
+            return Routed(route)
 
         return apply
 
@@ -286,17 +291,21 @@ class Judge:
             verdict.payload_base64 = passed.payload
         return verdict
 
-    def _of_unsent(self, change: MessageEvent, failure: RuleFailed, position: str) -> Verdict:
-        stops = self._message_rules[failure.rule.removeprefix("events.messages.")].on_error == "stop"
-        return Verdict(
-            outcome="stops" if stops else "dropped",
+    def _of_unsent(self, change: MessageEvent, failure: RuleFailed | None, position: str) -> Verdict:
+        verdict = Verdict(
+            outcome="dropped",
             table=change.prefix,
             action="MESSAGE",
             position=position,
             commit_time=change.commit_time or None,
-            rule=failure.rule,
-            reason=f"{failure.reason}; on_error: {'stop' if stops else 'drop'}",
+            rule="events.messages",
+            reason="no key selects the prefix",
         )
+        if failure is not None:
+            on_error = self._message_rules[failure.rule.removeprefix("events.messages.")].on_error
+            verdict.outcome = "stops" if on_error == "stop" else "dropped"
+            verdict.rule, verdict.reason = failure.rule, f"{failure.reason}; on_error: {on_error}"
+        return verdict
 
     def _of_dropped(self, change: Change, payload: bytes, look: _Look | None, position: str | None) -> Verdict:
         planned = self._planned[change.schema, change.table]

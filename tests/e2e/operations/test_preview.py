@@ -269,10 +269,17 @@ async def test_logical_messages_that_cannot_be_sent(orders: World) -> None:
         assert found == code, err
         seen = lines(out)
         shown = [(each["table"], each["outcome"]) for each in seen]
-        wanted = [("in.a", "passed"), ("in.b", outcome), ("in.c", outcome)]
+        wanted = [("in.a", "passed"), ("in.b", outcome), ("other", "dropped"), ("in.c", outcome)]
         assert shown == wanted
+        assert (seen[2]["rule"], seen[2]["reason"]) == ("events.messages", "no key selects the prefix")
         assert seen[1]["rule"] == "events.messages.in.*"
         assert seen[1]["reason"] == f"the headers are not a JSON object; on_error: {entry}"
+    del orders.settings["DITTO_EVENTS_MESSAGES"]
+    found, out, err = await preview(orders, "--json")
+    assert [(each["table"], each["rule"]) for each in lines(out)] == [
+        (prefix, "events.messages") for prefix in ("in.a", "in.b", "other", "in.c")
+    ]
+    assert SECRET not in out
 
 
 async def test_a_message_that_cannot_be_sent_is_not_the_last_event_of_its_transaction(orders: World) -> None:
