@@ -83,8 +83,10 @@ async def test_a_signal_under_load_leaves_slot_and_stream_in_step(world: World, 
         assert await ditto.stop() == 0
         assert ditto.logs("pipeline.drained")
         # Events leave as they arrive, so the last transaction may be there in part: the slot stands before it.
-        whole = [message.position for message in await world.messages() if message.position.ordinal == LOAD_ROWS]
-        assert world.confirmed_lsn == whole[-1].commit_lsn, f"round {round_number}"
+        stored = [message.position for message in await world.messages()]
+        whole = max(each.commit_lsn for each in stored if each.ordinal == LOAD_ROWS)
+        assert whole <= world.confirmed_lsn, f"round {round_number}"
+        assert stored[-1].commit_lsn == whole or world.confirmed_lsn < stored[-1].commit_lsn, f"round {round_number}"
         await world.streaming()
     load.stop()
     assert [event.change[2] for event in await world.events()] == list(range(1, load.row_count + 1))

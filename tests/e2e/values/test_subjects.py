@@ -47,7 +47,7 @@ async def test_a_transaction_of_nothing_but_filtered_changes_is_passed_over(worl
     assert [event.change[2] for event in await world.events()] == [1, 2]
     assert await ditto.stop() == 0
     last = (await world.messages())[-1].position.commit_lsn
-    assert world.confirmed_lsn == last
+    assert world.confirmed_lsn >= last
 
 
 async def test_mapped_tables_get_the_subject_as_it_stands(world: World) -> None:
