@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import MappingProxyType, NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -132,8 +133,14 @@ class Model(Struct, frozen=True, kw_only=True):
     originals: Mapping[str, str] = MappingProxyType({})
 
 
+@functools.cache
+def _fields(struct: type[Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Once each: the types are written as text, and every start of a command would evaluate all of them three times."""
+    return msgspec.structs.fields(struct)
+
+
 def _walk(struct: type[Struct], prefix: str = "") -> Iterator[Key]:
-    for field in msgspec.structs.fields(struct):
+    for field in _fields(struct):
         path = prefix + field.encode_name
         if (nested := section(field.type)) is not None:
             yield from _walk(nested, path + ".")
@@ -159,14 +166,14 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
 
 
 def _walk_sections(struct: type[Struct], prefix: str = "") -> Iterator[str]:
-    for field in msgspec.structs.fields(struct):
+    for field in _fields(struct):
         if (nested := section(field.type)) is not None:
             yield prefix + field.encode_name
             yield from _walk_sections(nested, f"{prefix}{field.encode_name}.")
 
 
 def _walk_optional(struct: type[Struct], prefix: str = "") -> Iterator[str]:
-    for field in msgspec.structs.fields(struct):
+    for field in _fields(struct):
         if (nested := section(field.type)) is not None:
             if field.default is None:
                 yield prefix + field.encode_name

@@ -68,6 +68,24 @@ def test_a_command_imports_what_it_uses(code: str, unwanted: set[str], tmp_path:
     assert imported(code, tmp_path) & unwanted == set()
 
 
+def test_nats_py_does_not_import_what_it_needs_for_websockets_alone() -> None:
+    code = """
+import sys
+from ditto.__main__ import _import_later
+_import_later("aiohttp")
+import nats.aio.transport as nats
+assert "aiohttp.client" not in sys.modules, "it is imported"
+from ditto.sinks.webhook.library import require_library
+require_library()
+assert "aiohttp.client" not in sys.modules, "it is imported when it is looked for"
+import ditto.sinks.webhook.client as webhook
+assert issubclass(webhook.aiohttp.ServerDisconnectedError, webhook.aiohttp.ClientError)
+assert nats.aiohttp.ClientSession is sys.modules["aiohttp"].ClientSession
+from aiohttp.web import Application
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_chosen_sink_is_imported_with_its_library(tmp_path: Path) -> None:
     choose = "import ditto.config, ditto.sinks.choose as c; c.choose_sink(ditto.config.Config())"
     assert "nats" in imported(choose, tmp_path)

@@ -162,8 +162,6 @@ def mismatch_hint(*arguments: Part, function: str = "") -> str | None:
         return "true and false are written without quotes"
     if "null" in types:
         return "only columns can be null"
-    if function == "string" and types == {"double"}:
-        return "a double has no text that is the same everywhere"
     if function in {"_/_", "_%_"} and "numeric" in types:
         return "a quotient of numerics is not exact: write double(data.x)"
     return None

@@ -127,6 +127,7 @@ FUNCTIONS: Final[dict[str, list[Overload]]] = {
     "string": [
         Overload((STRING,), STRING, "{0}"),
         Overload((INT,), STRING, "str({0})"),
+        Overload((DOUBLE,), STRING, "text_of_double({0})"),
         Overload((NUMERIC,), STRING, "format({0}, 'f')"),
         Overload((BOOL,), STRING, "('true' if {0} else 'false')"),
         Overload((BYTES,), STRING, "text_of_bytes({0})"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -33,15 +33,15 @@ _GRAMMAR: Final = r"""
     ?multiplication: unary
         | multiplication TIMES unary                    -> binary
     ?unary: member
-        | NOT unary                                     -> negation
-        | MINUS unary                                   -> negation
+        | NOT+ member                                   -> negation
+        | MINUS+ member                                 -> negation
     ?member: primary
         | member "." NAME                               -> select
         | member "." NAME OPEN [arguments] ")"          -> method
         | member BRACKET expression "]"                 -> index
     ?primary: NAME                                      -> name
         | NAME OPEN [arguments] ")"                     -> function
-        | "(" expression ")"
+        | OPEN expression ")"                           -> parenthesized
         | BRACKET [listed] "]"                          -> items
         | BRACE [pairs] "}"                             -> entries
         | (INT | FLOAT | UINT)                          -> number
@@ -155,6 +155,12 @@ class _At(Exception):
         self.hint = hint
 
 
+def _check_size(node: Node) -> None:
+    """The least integer is one with its minus sign alone."""
+    if isinstance(node, Literal) and isinstance(node.value, int) and node.value == 1 << 63:
+        raise _At("the number does not fit into 64 bits", node.offset, "write its minus sign right before it, and once")
+
+
 def _start(token: Token) -> int:
     return token.start_pos or 0
 
@@ -169,13 +175,23 @@ class _ToSyntax(Transformer[Token, Node]):
     def binary(self, left: Node, operator: Token, right: Node) -> Node:
         return Call(_start(operator), f"_{operator}_", None, (left, right))
 
-    def negation(self, operator: Token, operand: Node) -> Node:
+    def negation(self, operator: Token, *others: Token | Node) -> Node:
+        """Two signs are none, as CEL's own parsers have it: `--x` is x, whatever x is, and `-(-x)` is not."""
         offset = _start(operator)
+        operand = cast("Node", others[-1])
+        if len(others) > 1:
+            _check_size(operand)
+        if len(others) % 2 == 0:
+            return operand
         if operator == "-" and isinstance(operand, Literal) and operand.source[0] in "0123456789.":
             number = operand.value
             if isinstance(number, int | float):
                 return Literal(offset, -number, f"-{operand.source}")
         return Call(offset, f"{operator}_", None, (operand,))
+
+    def parenthesized(self, _open: Token, inner: Node) -> Node:
+        _check_size(inner)
+        return inner
 
     def select(self, operand: Node, field: Token) -> Node:
         if field in {"in", "true", "false", "null"}:  # the lexer knows that a name comes after a dot

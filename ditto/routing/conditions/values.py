@@ -243,6 +243,19 @@ def bool_of_text(text: str) -> bool:
     raise Failure("bool() got a text that is neither true nor false")
 
 
+def text_of_double(value: float) -> str:
+    """The fewest digits that give it again, from a million on and below 0.0001 with an exponent: `1e+06`."""
+    if not math.isfinite(value):
+        return str(value)
+    sign, digits, last = Decimal(repr(value)).normalize().as_tuple()
+    exponent = len(digits) - 1 + int(last)
+    if value and not -4 <= exponent < 6:
+        first, *others = map(str, digits)
+        point = "." if others else ""
+        return f"{'-' * sign}{first}{point}{''.join(others)}e{exponent:+03d}"
+    return format(Decimal((sign, digits, last)), "f")
+
+
 def text_of_bytes(value: bytes) -> str:
     """UTF-8."""
     try:
