@@ -247,13 +247,12 @@ def text_of_double(value: float) -> str:
     """The fewest digits that give it again, from a million on and below 0.0001 with an exponent: `1e+06`."""
     if not math.isfinite(value):
         return str(value)
-    sign, digits, last = Decimal(repr(value)).normalize().as_tuple()
-    exponent = len(digits) - 1 + int(last)
-    if value and not -4 <= exponent < 6:
-        first, *others = map(str, digits)
-        point = "." if others else ""
-        return f"{'-' * sign}{first}{point}{''.join(others)}e{exponent:+03d}"
-    return format(Decimal((sign, digits, last)), "f")
+    exact = Decimal(repr(value)).normalize()
+    if not value or -4 <= exact.adjusted() < 6:
+        return format(exact, "f")
+    sign, (first, *others), _ = exact.as_tuple()
+    point = "." if others else ""
+    return f"{'-' * sign}{first}{point}{''.join(map(str, others))}e{exact.adjusted():+03d}"
 
 
 def text_of_bytes(value: bytes) -> str:
