@@ -58,7 +58,7 @@ async def test_a_reload_takes_other_rules_and_refuses_wrong_ones(any_world: Repl
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["kafka_world", "rabbitmq_world"])
+@pytest.mark.parametrize("name", ["kafka_world", "rabbitmq_world", "redis_world", "file_world"])
 async def test_a_mask_that_comes_while_a_table_is_half_read(
     request: pytest.FixtureRequest, tmp_path: Path, name: str
 ) -> None:
