@@ -161,3 +161,46 @@ async def test_every_operation(world: World, event_format: str, impl: str) -> No
         if FORMATS[event_format] and event["op"] != "t":
             row = event["after"] or event["before"]
             assert read["unwrapped"] == {**row, "__deleted": str(event["op"] == "d").lower()}
+
+
+STEPS = (
+    "ADD COLUMN more text",
+    "RENAME COLUMN n TO amount",
+    "ALTER COLUMN amount TYPE float8",
+    "DROP COLUMN t",
+    "ADD COLUMN t int DEFAULT 5",
+    "ALTER COLUMN id TYPE bigint",
+)
+TYPES = {"id": {"int32", "int64"}, "t": {"string", "int32"}, "n": {"bytes"}, "amount": {"bytes", "double"}}
+
+
+@pytest.mark.long
+async def test_the_schema_is_that_of_the_row_whatever_becomes_of_the_table(world: World) -> None:
+    """Between transactions, and within one."""
+    world.sql("CREATE TABLE s (id int PRIMARY KEY, t text, n numeric(10,2))", "ALTER TABLE s REPLICA IDENTITY FULL")
+    await streaming(world, "debezium-schema", "c")
+    statements = ["INSERT INTO s VALUES (1)"]
+    for step in STEPS:
+        statements += [f"ALTER TABLE s {step}", "UPDATE s SET id = id + 1"]
+    world.sql(*statements)
+    world.sql("DROP TABLE s", "CREATE TABLE s (id int PRIMARY KEY, t text, n numeric(10,2))")
+    world.sql("ALTER TABLE s REPLICA IDENTITY FULL")
+    world.transaction(*statements)
+    await world.fence()
+    payloads = [message.payload for message in await messages(world)]
+    assert len(payloads) == 2 * (len(STEPS) + 1)
+    seen: dict[str, set[str]] = {}
+    for payload, read in zip(payloads, consume(payloads, has_schemas=True), strict=True):
+        event = json.loads(payload)
+        fields = {each["field"]: each for each in event["schema"]["fields"]}
+        for row in ("before", "after"):
+            types = {each["field"]: each["type"] for each in fields[row]["fields"]}
+            if (values := event["payload"][row]) is not None:
+                assert list(types) == list(values)
+            for name, type_ in types.items():
+                seen.setdefault(name, set()).add(type_)
+        assert read["unwrapped"] == {**event["payload"]["after"], "__deleted": "false"}
+    assert {name: seen[name] for name in TYPES} == TYPES
+    rows = [json.loads(payload)["payload"]["after"] for payload in payloads]
+    assert [list(row) for row in rows[: len(STEPS) + 1]] == [list(row) for row in rows[len(STEPS) + 1 :]]
+    assert [row["id"] for row in rows] == [*range(1, len(STEPS) + 2)] * 2

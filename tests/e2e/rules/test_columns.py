@@ -240,7 +240,7 @@ async def test_a_column_is_renamed_while_ditto_is_down(world: World, impl: str) 
     await world.streaming(impl=impl, events_tables={"t": {"columns": {"exclude": ["notes"]}}} | FENCE)
 
 
-OTHERS = ("cloudevents", "cloudevents-binary", "debezium", "msgpack", "wal-listener")
+OTHERS = ("cloudevents", "cloudevents-binary", "debezium", "debezium-schema", "msgpack", "wal-listener")
 
 
 @pytest.mark.parametrize("event_format", ["ditto", *(pytest.param(each, marks=pytest.mark.long) for each in OTHERS)])
