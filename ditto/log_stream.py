@@ -10,8 +10,10 @@ from __future__ import annotations
 import atexit
 import io
 import os
+import select
 import sys
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 QUEUE_BYTES: Final = 1024 * 1024
 """How much may wait for the thread: more than a reader that is alive lets pile up."""
 _CLOSE_TIMEOUT_S: Final = 1.0
+"""At the end, for a reader that takes nothing."""
+_CLOSE_LIMIT_S: Final = 5.0
+"""At the end, where the reader would take more: on a busy machine the last line, which says why, took a second."""
 _STANDARD_ERROR: Final = 2
 
 
@@ -77,9 +82,17 @@ class LogStream(io.BufferedIOBase):
         return len(line)
 
     def drain(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
-        """Wait until everything is written, for so long at most."""
+        """Wait until everything is written; no longer than that where nobody takes it."""
+        deadline = time.monotonic() + _CLOSE_LIMIT_S
         with self._changed:
-            self._changed.wait_for(lambda: self._is_idle, timeout_s)
+            while not self._changed.wait_for(lambda: self._is_idle, timeout_s):
+                if not self._takes_more() or time.monotonic() > deadline:
+                    return
+
+    def _takes_more(self) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return any(happened & select.POLLOUT for _, happened in poll.poll(0))
 
     def _run(self) -> None:
         while True:

@@ -10,6 +10,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A few seconds for all of them together; more examples: pytest --hypothesis-profile=thorough. A machine that stands
+# still for a second is no fault of a strategy.
+settings.register_profile("quick", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=5000)
+settings.load_profile("quick")
 
 pytest_plugins = ["time_limit"]
 PROGRAMS = os.environ.get("DITTO_TEST_POSTGRES")

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from ditto.errors import LoginDenied
 
-_ANSWER_S: Final = 1.0
+_ANSWER_S: Final = 2.0
 _ENOUGH: Final = 64
 _TLS_RECORD: Final = re.compile(rb"[\x15\x16]\x03[\x00-\x04]")
 """An alert, or the server's part of the handshake: https://www.rfc-editor.org/rfc/rfc8446#section-5.1"""

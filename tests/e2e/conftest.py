@@ -74,11 +74,17 @@ def _shared_world(
 def drop(world: World) -> None:
     """Slots, otherwise the server would keep their WAL; and the database, before its files come to the disk."""
     query = f"FROM pg_replication_slots WHERE database = '{world.name}'"
-    world.sql(
-        f"SELECT pg_terminate_backend(active_pid, 5000) {query} AND active_pid IS NOT NULL",
-        f"SELECT pg_drop_replication_slot(slot_name) {query}",
-        dsn=world.postgres.dsn,
-    )
+    for is_last in (*[False] * 20, True):
+        try:
+            world.sql(
+                f"SELECT pg_terminate_backend(active_pid, 5000) {query} AND active_pid IS NOT NULL",
+                f"SELECT pg_drop_replication_slot(slot_name) {query}",
+                dsn=world.postgres.dsn,
+            )
+            break
+        except psycopg.errors.ObjectInUse:  # a node of a fleet that still runs has taken it again
+            if is_last:
+                raise
     with suppress(psycopg.errors.ObjectInUse):  # by a subscription, or a prepared transaction
         world.sql(f'DROP DATABASE IF EXISTS "{world.name}" WITH (FORCE)', dsn=world.postgres.dsn)
 

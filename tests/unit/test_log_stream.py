@@ -42,6 +42,19 @@ def test_lines_arrive_in_order(pipe: tuple[int, int]) -> None:
     assert stream.lost_lines == 0
 
 
+def test_the_end_waits_for_a_thread_that_is_late(pipe: tuple[int, int]) -> None:
+    class Late(LogStream):
+        def _put(self, line: bytes) -> bool:
+            time.sleep(0.3)
+            return super()._put(line)
+
+    stream = Late(pipe[1])
+    stream.write(b"why\n")
+    stream.drain(timeout_s=0.05)
+    os.set_blocking(pipe[0], False)
+    assert os.read(pipe[0], 100) == b"why\n"
+
+
 def test_an_unread_pipe_does_not_block_and_the_losses_are_said(pipe: tuple[int, int]) -> None:
     stream = LogStream(pipe[1])
     count = 2 * QUEUE_BYTES // len(LINE)
