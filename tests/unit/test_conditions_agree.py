@@ -186,6 +186,11 @@ SHAPES: Final[dict[str, list[tuple[str, ...]]]] = {
         ("{}.matches('^[a-c]+$')", "string"), ("{}.matches('(?i)A|\\\\s|é')", "string"),
         ("has(data.doc.a)",), ("has({}.a)", "map"), ("bool({})", "string"), ("(dyn({}) == {})", "int", "double"), ("(dyn({}) < {})", "double", "int"),
         ("(action == 'UPDATE' || {})", "bool"),
+        # Without parentheses, whatever binds closer.
+        ("{} && {} || {} && {}", "bool", "bool", "bool", "bool"), ("!{} == {}", "bool", "bool"), ("{} ? {} : {} ? {} : {}", *["bool"] * 5),
+        ("{} < {} == {}", "int", "int", "bool"), ("{} in {} == {}", "int", "list", "bool"), ("-{} < {} + {} * {}", *["int"] * 4),
+        ("{} - {} - {} == {}", *["int"] * 4), ("{} / {} * {} % {} == {}", *["int"] * 5), ("{} // c\n && {}", "bool", "bool"),
+        ("{} in {{{}: 1}}", "string", "string"), ("{}[{}] == {}", "map", "int", "string"), ("has({}.b)", "map"), ("dyn({}) == dyn({})", "string", "bytes"),
     ],
     "int": [
         *[(f"({{}} {sign} {{}})", "int", "int") for sign in ("+", "-", "*", "/", "%")], ("-{}", "int"), ("--{}", "int"), ("-(-{})", "int"),
@@ -201,7 +206,7 @@ SHAPES: Final[dict[str, list[tuple[str, ...]]]] = {
     ],
     "string": [
         ("({} + {})", "string", "string"), ("--{}", "string"), ("string({})", "int"), ("string({})", "bool"), ("string({})", "bytes"), ("string({})", "timestamp"),
-        ("string({})", "duration"), ("string({})", "double"), ("({} ? {} : {})", "bool", "string", "string"), ("{}[{}]", "map", "string"), ("{}[{}]", "list", "int"), ("{}.a", "map"),
+        ("string({})", "duration"), ("string(data.f)",), ("string(data.doc.k)",), ("({} ? {} : {})", "bool", "string", "string"), ("{}[{}]", "map", "string"), ("{}[{}]", "list", "int"), ("{}.a", "map"),
     ],
     "bytes": [("({} + {})", "bytes", "bytes"), ("bytes({})", "string")],
     "timestamp": [("({} + {})", "timestamp", "duration"), ("({} - {})", "timestamp", "duration"), ("({} + {})", "duration", "timestamp"), ("timestamp({})", "string")],

@@ -289,8 +289,10 @@ class Checker:
                 raise self._error(node, f"a key of a map is a string, an int or a bool, and not a {key.type}")
         values = tuple(self.check(value) for _, value in entries)
         type_ = _joined(keys)
-        if entries and type_ is DYN and any(key.type.name != "dyn" for key in keys):
-            raise self._error(entries[0][0], "the keys of a map have one type")
+        if len(entries) > 1 and type_ is DYN:  # 1 and true of JSON would be one key of Python's
+            raise self._error(
+                entries[0][0], "the keys of a map have one type", "write int(…) or string(…) around each that is dyn"
+            )
         names = [value.type.name for value in values]
         if "dyn" in names and names[0] != "dyn":  # CEL takes the type of the first one for that of all
             raise self._error(

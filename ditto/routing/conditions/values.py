@@ -176,9 +176,9 @@ def each(items: Any) -> list[Any]:
 
 def as_map(keys: list[Any], values: list[Any]) -> dict[Any, Any]:
     """A map of the keys and values of an expression."""
-    made = dict(zip(keys, values, strict=True))
-    if any(type(key) not in {str, int, bool} for key in keys):
+    if any(type(key) not in {str, int, bool} for key in keys):  # one of JSON may be anything
         raise Failure("keys of maps are texts, integers and truth values")
+    made = dict(zip(keys, values, strict=True))
     if len(made) < len(keys):
         raise Failure("a map has a key twice")
     return made
