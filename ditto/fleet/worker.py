@@ -1,4 +1,4 @@
-"""A worker process of a node: one event loop, many pipelines. `python -m ditto.fleet.worker --fd N`.
+"""A worker process of a node: one event loop, many pipelines. `python -m ditto.fleet --fd N`.
 
 Each pipeline is a task of its own, and an error ends that one only. Signals are the node's affair. Where the node is
 gone, or frozen, the worker ends all of its pipelines in order, and itself: another node takes them.
@@ -193,7 +193,3 @@ def main() -> None:
     if (stream := log_stream.current()) is not None:
         stream.drain()
     os._exit(0)  # what has not ended in time must not keep the process
-
-
-if __name__ == "__main__":
-    main()

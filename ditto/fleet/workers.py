@@ -104,7 +104,7 @@ class Worker:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "ditto.fleet.worker",
+                "ditto.fleet",
                 "--fd",
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],

@@ -71,8 +71,8 @@ def test_a_command_imports_what_it_uses(code: str, unwanted: set[str], tmp_path:
 def test_nats_py_does_not_import_what_it_needs_for_websockets_alone() -> None:
     code = """
 import sys
-from ditto.__main__ import _import_later
-_import_later("aiohttp")
+from ditto import late_imports
+late_imports.prepare()
 import nats.aio.transport as nats
 assert "aiohttp.client" not in sys.modules, "it is imported"
 from ditto.sinks.webhook.library import require_library

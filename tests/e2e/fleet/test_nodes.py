@@ -129,10 +129,11 @@ async def test_the_control_plane_goes_away_and_comes_back(
     async with fleet.watching():
         ghost = NodeEntry(name="ghost", instance="killed", api_url="", max_pipelines=1000)
         await fleet.control_plane.bucket(NODES).put("ghost", msgspec.json.encode(ghost))
+        # Before the others start: each counts for itself, and what was alive for it has time to come back.
+        await fleet.until(lambda: fleet.node("ghost").state == "dead", "a node was killed")
         await start(fleet, "n1", "n2")
         await fleet.apply("running", document(running))
         await fleet.streams("running")
-        await fleet.until(lambda: fleet.node("ghost").state == "dead", "a node was killed")
         home = fleet.nodes[fleet.pipeline("running").node or ""]
         with Ledger(running) as ledger:
             await ledger.goes_on(10)
