@@ -1,4 +1,4 @@
-"""What is not imported, or later: each process waits for its imports, and keeps them."""
+"""Imports that a process does without, or that come with their first use: it waits for all others when it starts."""
 
 from __future__ import annotations
 

@@ -322,6 +322,15 @@ def test_signs_that_the_library_does_not_take(text: str) -> None:
         library(frozenset()).compile(text)
 
 
+@pytest.mark.parametrize("key", ["data.doc.a", "data.doc.b", "data.doc.c", "data.doc.d", "data.doc.e", "data.doc.f"])
+@pytest.mark.parametrize("text", ["1 in {{{}: 1}}", "{} in {{1: 1}}", "{{1: 1}}[{}] == 1", "[7, 8][{}] == 8"])
+def test_a_key_that_comes_from_json(text: str, key: str) -> None:
+    """It may be anything, a list and a map too."""
+    row = dict.fromkeys(COLUMNS) | {"doc": {"a": 1, "b": True, "c": [], "d": {}, "e": None, "f": 1.5}}
+    text = text.format(key)
+    assert ditto_result(text, "INSERT", row, row) == library_result(text, "INSERT", row, row)
+
+
 @given(text=conditions(), action=st.sampled_from(["INSERT", "UPDATE"]), new=MAYBE, old=MAYBE)
 def test_a_condition_has_the_result_that_googles_runtime_gives(
     text: str, action: str, new: dict[str, Any], old: dict[str, Any]

@@ -51,6 +51,8 @@ def test_an_error_points_at_its_place() -> None:
         ("data.took > '1h'", 11, "> does not work with duration and string", "duration('1h30m')"),
         ("data.price / 2 > 1", 12, "/ does not work with numeric and numeric", "double(data.x)"),
         ("data.price + data.ratio > 1", 12, "+ does not work with numeric and double", "double(data.x)"),
+        ("1 in {1: 1, 'a': 2}", 7, "the keys of a map have one type", None),
+        ("1 in {dyn(1): 1, dyn(true): 2}", 7, "the keys of a map have one type", "around each that is dyn"),
         ("data.status.lowerAscii() == 'a'", 13, "there is no function lowerAscii()", "startsWith"),
         ("contains(data.status, 'a')", 1, "contains() is written behind a value", "data.x.contains(…)"),
         ("data.status.string() == 'a'", 13, "string() takes its value in parentheses", "string(data.x)"),

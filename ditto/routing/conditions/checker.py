@@ -290,9 +290,9 @@ class Checker:
         values = tuple(self.check(value) for _, value in entries)
         type_ = _joined(keys)
         if len(entries) > 1 and type_ is DYN:  # 1 and true of JSON would be one key of Python's
-            raise self._error(
-                entries[0][0], "the keys of a map have one type", "write int(…) or string(…) around each that is dyn"
-            )
+            is_open = any(key.type.name == "dyn" for key in keys)
+            hint = "write int(…) or string(…) around each that is dyn" if is_open else None
+            raise self._error(entries[0][0], "the keys of a map have one type", hint)
         names = [value.type.name for value in values]
         if "dyn" in names and names[0] != "dyn":  # CEL takes the type of the first one for that of all
             raise self._error(
